@@ -1,0 +1,266 @@
+"""Classifier = normalise -> features -> head: the one form in which every network is trained, attacked and saved."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import field
+from typing import Any, cast
+
+import torch
+from timm.models._manipulate import group_with_matcher
+from torch import Tensor, nn
+
+from robust_transfer import networks
+from robust_transfer.config import config
+from robust_transfer.errors import ConfigError, NetworkError
+
+CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+
+
+@config
+class Normalisation:
+    """How pixels in [0, 1] become a network's input. It belongs to the network, not to the target data.
+
+    ``per_image`` standardises each image by its own mean and deviation (at least ``1 / sqrt(C * H * W)``), as the
+    transfer paper's network does; otherwise ``mean`` and ``std`` are per channel.
+    """
+
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    per_image: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std) or min(self.std, default=0) <= 0:
+            raise ConfigError("normalisation needs one mean and one positive std per channel")
+
+
+class Normalise(nn.Module):
+    """Applies a :class:`Normalisation`; it has no parameters and nothing in it is learned."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, how: Normalisation) -> None:
+        super().__init__()
+        self.how = how
+        self.register_buffer("mean", torch.tensor(how.mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(how.std).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.how.per_image:
+            flat = x.flatten(1)
+            floor = flat.shape[1] ** -0.5
+            mean, std = flat.mean(1), flat.std(1, correction=0).clamp_min(floor)
+            return (x - mean.view(-1, 1, 1, 1)) / std.view(-1, 1, 1, 1)
+        return (x - self.mean) / self.std
+
+
+@config
+class NetworkSpec:
+    """Everything needed to build a Classifier again, but for its weights."""
+
+    name: str
+    num_classes: int
+    input_size: int
+    normalisation: Normalisation = Normalisation(mean=CIFAR_MEAN, std=CIFAR_STD)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.num_classes < 2:
+            raise ConfigError(f"a classifier needs at least 2 classes, not {self.num_classes}")
+        if self.input_size < 4:
+            raise ConfigError(f"input_size must be at least 4 pixels, not {self.input_size}")
+
+
+class Classifier(nn.Module):
+    """A network on images ``(B, 3, H, W)`` in [0, 1] with logits ``(B, K)`` in float32.
+
+    ``features(x)`` are the penultimate features ``z(x)``, ``(B, d)`` (after the last activation and pooling);
+    ``head`` is the last linear layer. The head, like every loss, computes in float32 under mixed precision.
+    """
+
+    def __init__(self, body: nn.Module, head: nn.Linear, spec: NetworkSpec) -> None:
+        super().__init__()
+        self.normalise = Normalise(spec.normalisation)
+        self.body = body
+        self.head = head
+        self.spec = spec
+        self.hold_batch_norm = False
+        self._frozen: frozenset[str] = frozenset()
+
+    @classmethod
+    def build(cls, spec: NetworkSpec) -> Classifier:
+        """A freshly initialised classifier. Networks with several heads or tuple outputs are refused."""
+        body = networks.create(spec.name, num_classes=0, input_size=spec.input_size, **spec.settings)
+        features = probe_features(body, spec)
+        return cls(body, new_head(features, spec.num_classes), spec)
+
+    # ---------------------------------------------------------------- forward
+
+    def features(self, x: Tensor) -> Tensor:
+        """Penultimate features ``(B, d)`` in float32."""
+        return cast(Tensor, self.body(self.normalise(x))).float()
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Logits ``(B, K)`` of penultimate features, in float32 whatever the surrounding precision."""
+        with torch.autocast(features.device.type, enabled=False):
+            return cast(Tensor, self.head(features.float()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classify(self.features(x))
+
+    # ---------------------------------------------------------------- structure
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes the head tells apart."""
+        return self.head.out_features
+
+    @property
+    def num_features(self) -> int:
+        """The size ``d`` of the penultimate features."""
+        return self.head.in_features
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.head.weight.device
+
+    def blocks(self) -> list[tuple[str, ...]]:
+        """State names (parameters *and* buffers) in order from input to output, grouped in blocks; the head is last.
+
+        The groups are timm's; a group that holds nothing but a norm belongs to the block before it.
+        """
+        named = [(name.removeprefix("body."), value) for name, value in self.state_dict().items() if name.startswith("body.")]
+        matcher = self.body.group_matcher(coarse=False)  # type: ignore[operator]
+        groups = group_with_matcher(named, matcher, return_values=False)
+        sizes = dict(named)
+        blocks: list[tuple[str, ...]] = []
+        for key in sorted(groups, key=float):
+            names = tuple(f"body.{name}" for name in groups[key])
+            only_norm = all(sizes[name].dim() <= 1 for name in groups[key])
+            if only_norm and blocks:
+                blocks[-1] += names
+            else:
+                blocks.append(names)
+        return [*blocks, tuple(f"head.{name}" for name in self.head.state_dict())]
+
+    def with_head(self, num_classes: int, *, seed: int = 0) -> Classifier:
+        """A copy with a new linear head, drawn from ``seed``. Nothing is frozen in the copy."""
+        spec = NetworkSpec(**{**_fields(self.spec), "num_classes": num_classes})
+        body = copy.deepcopy(self.body).requires_grad_(True)
+        head = new_head(self.num_features, num_classes, seed=seed).to(self.device)
+        return Classifier(body, head, spec)
+
+    def copy(self) -> Classifier:
+        """An independent copy, weights included; nothing is frozen in it."""
+        other = Classifier(copy.deepcopy(self.body), copy.deepcopy(self.head), self.spec)
+        return other.requires_grad_(True)
+
+    # ---------------------------------------------------------------- freezing and modes
+
+    def freeze(self, names: Iterable[str] | None = None) -> Classifier:
+        """Freeze state by name (all but the head if None): no gradients, no batch-norm updates, no dropout, for good.
+
+        A later ``.train()`` leaves frozen modules in evaluation mode.
+        """
+        state = set(self.state_dict())
+        chosen = {n for n in state if not n.startswith("head.")} if names is None else set(names)
+        if missing := chosen - state:
+            raise ConfigError(f"cannot freeze {sorted(missing)[0]!r}: the network has no such weights")
+        self._frozen = self._frozen | chosen
+        for name, parameter in self.named_parameters():
+            if name in self._frozen:
+                parameter.requires_grad_(False)
+        return self.train(self.training)
+
+    def train(self, mode: bool = True) -> Classifier:
+        """Training mode for what is not frozen; batch norm stays in evaluation mode where ``hold_batch_norm`` is set."""
+        super().train(mode)
+        if mode:
+            for module in self._held_modules():
+                module.eval()
+        return self
+
+    def _held_modules(self) -> Iterator[nn.Module]:
+        body = {n for n in self.state_dict() if n.startswith("body.")}
+        whole_body = bool(body) and body <= self._frozen
+        for path, module in self.named_modules():
+            if path == "":
+                continue
+            if self.hold_batch_norm and isinstance(module, nn.modules.batchnorm._BatchNorm):
+                yield module
+                continue
+            own = {f"{path}.{n}" for n in module.state_dict()}
+            if (own and own <= self._frozen) or (whole_body and path == "body"):
+                yield module
+
+    @contextmanager
+    def eval_mode(self) -> Iterator[None]:
+        """Evaluation mode inside the block; afterwards every submodule is in the mode it was in."""
+        with eval_mode(self):
+            yield
+
+
+@contextmanager
+def eval_mode(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode for any module, restoring each submodule's own mode afterwards."""
+    modes = [(m, m.training) for m in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for m, training in modes:
+            m.training = training
+
+
+@contextmanager
+def without_weight_gradients(module: nn.Module) -> Iterator[None]:
+    """No parameter requires a gradient inside the block (a compiled network would compute them); restored afterwards."""
+    trained = [p for p in module.parameters() if p.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+
+def new_head(num_features: int, num_classes: int, *, seed: int = 0) -> nn.Linear:
+    """A linear layer drawn from its own generator, so that it does not depend on what was drawn before."""
+    head = nn.Linear(num_features, num_classes)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        head.weight.normal_(std=num_features**-0.5, generator=generator)
+        head.bias.zero_()
+    return head
+
+
+def probe_features(body: nn.Module, spec: NetworkSpec) -> int:
+    """The feature size of a headless network, found by running it; refuses what is not one vector per image."""
+    if isinstance((getattr(body, "default_cfg", None) or {}).get("classifier"), (tuple, list)):
+        raise NetworkError(f"the network {spec.name!r} has several heads; networks with one head are supported")
+    channels = len(spec.normalisation.mean)
+    x = torch.zeros(2, channels, spec.input_size, spec.input_size)
+    with eval_mode(body), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            out = body(x)
+        except (RuntimeError, AssertionError, ValueError) as error:
+            message = str(error).splitlines()[0]
+            raise NetworkError(
+                f"the network {spec.name!r} cannot read {spec.input_size}x{spec.input_size} images: {message}"
+            ) from None
+    if isinstance(out, (tuple, list, dict)):
+        raise NetworkError(f"the network {spec.name!r} has several outputs; networks with one are supported")
+    if out.dim() != 2:
+        raise NetworkError(f"the network {spec.name!r} has no pooled features: it gives {tuple(out.shape)} without its head")
+    return int(out.shape[1])
+
+
+def _fields(spec: NetworkSpec) -> dict[str, Any]:
+    return {name: getattr(spec, name) for name in spec.__dataclass_fields__}

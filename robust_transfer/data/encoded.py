@@ -1,0 +1,156 @@
+"""Pictures as they are stored (files, columns of bytes, arrays), decoded when they are asked for."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from robust_transfer.data.decode import to_rgb
+from robust_transfer.data.parallel import in_threads
+from robust_transfer.data.split import Reader, resize
+from robust_transfer.errors import DataError
+
+
+class Images(ABC):
+    """A row of pictures that can be opened by position, from any thread."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def open(self, position: int) -> Image.Image:
+        """The picture at ``position``, undecoded as far as PIL allows; may raise anything PIL raises."""
+
+    @abstractmethod
+    def where(self, position: int) -> str:
+        """What to call that picture in a message."""
+
+
+class FileImages(Images):
+    """Image files."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def open(self, position: int) -> Image.Image:
+        return Image.open(self.paths[position])
+
+    def where(self, position: int) -> str:
+        return str(self.paths[position])
+
+
+class ArrayImages(Images):
+    """Pictures that are arrays already: uint8 ``(n, H, W)`` grey or ``(n, H, W, 3)``."""
+
+    def __init__(self, arrays: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
+        self.arrays = arrays
+
+    def __len__(self) -> int:
+        return len(self.arrays)
+
+    def open(self, position: int) -> Image.Image:
+        return Image.fromarray(self.arrays[position])
+
+    def where(self, position: int) -> str:
+        return f"image {position}"
+
+
+class ColumnImages(Images):
+    """A pyarrow column of encoded bytes, of paths, or of structs of the two (the Image feature of HF datasets)."""
+
+    def __init__(self, column: Any, split: str, folder: Path | None = None) -> None:
+        self.column, self.split, self.folder = column, split, folder
+
+    def __len__(self) -> int:
+        return len(self.column)
+
+    def open(self, position: int) -> Image.Image:
+        value = self.column[position].as_py()
+        content, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
+        if isinstance(content, str):
+            content, path = None, content
+        if content is None and path is None:
+            raise ValueError("there is no image in it")
+        return Image.open(io.BytesIO(self._load(path) if content is None else content))
+
+    def _load(self, path: str) -> bytes:
+        import fsspec
+
+        if self.folder is not None and "://" not in path:
+            path = str(self.folder / path)  # an absolute path stays what it is
+        with fsspec.open(path, "rb") as file:
+            content: bytes = file.read()
+        return content
+
+    def where(self, position: int) -> str:
+        return f"the image in row {position} of the {self.split} split"
+
+
+class EncodedReader(Reader):
+    """Decodes some of ``images`` (those at ``chosen``, int64) on demand; positions count within the chosen ones."""
+
+    def __init__(self, images: Images, chosen: Tensor) -> None:
+        self.images, self.chosen = images, chosen
+
+    @cached_property
+    def _side(self) -> int | None:
+        """Read from the files' headers, up to the first that differs."""
+        sizes = (self._size_of(position) for position in range(len(self.chosen)))
+        with quiet_pillow():
+            width, height = next(sizes, (0, 0))
+            return width if width and width == height and all(size == (width, width) for size in sizes) else None
+
+    @property
+    def native_size(self) -> int | None:
+        return self._side
+
+    def read(self, positions: Tensor, size: int) -> Tensor:
+        images = np.empty((len(positions), 3, size, size), np.uint8)
+        places = self.chosen[positions].tolist()
+
+        def fill(row: int) -> None:
+            with self._opened(places[row]) as image:
+                images[row] = resize(to_rgb(image), size)
+
+        with quiet_pillow():
+            in_threads(fill, len(places))
+        return torch.from_numpy(images)
+
+    def _size_of(self, position: int) -> tuple[int, int]:
+        with self._opened(int(self.chosen[position])) as image:
+            return image.size
+
+    @contextmanager
+    def _opened(self, place: int) -> Iterator[Image.Image]:
+        try:
+            with self.images.open(place) as image:
+                yield image
+        except MemoryError:
+            raise
+        except Exception as error:  # PIL's plugins raise whatever they meet: SyntaxError, struct.error, EOFError ...
+            reason = "it is not an image" if isinstance(error, Image.UnidentifiedImageError) else str(error).strip(" .")
+            reason = reason or type(error).__name__
+            where = self.images.where(place)
+            raise DataError(f"cannot decode {where} ({reason}): repair it, or remove it from the data") from None
+
+
+@contextmanager
+def quiet_pillow() -> Iterator[None]:
+    """Without PIL's remarks on metadata that nothing here reads. To be entered outside threads: filters are global."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")
+        yield

@@ -1,0 +1,27 @@
+"""Threads for decoding and resizing: PIL lets go of the interpreter lock while it does either."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+CHUNK = 32  # images a thread takes at a time: small pictures cost little more than the hand-over
+
+
+def in_threads(work: Callable[[int], None], count: int) -> None:
+    """Call ``work(0) ... work(count - 1)`` on as many threads as PyTorch uses; the first error, by position, is raised."""
+    threads = torch.get_num_threads()
+    if threads == 1 or count <= CHUNK:
+        for position in range(count):
+            work(position)
+        return
+
+    def chunk(start: int) -> None:
+        for position in range(start, min(start + CHUNK, count)):
+            work(position)
+
+    with ThreadPoolExecutor(threads) as pool:  # a pool a call: one kept for good would hang in a forked process
+        for _ in pool.map(chunk, range(0, count, CHUNK)):
+            pass

@@ -1,0 +1,182 @@
+"""Split and Task: labelled images as uint8, in memory where they fit, read on demand where they do not."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from robust_transfer.data.decode import CONVERSION
+from robust_transfer.data.parallel import in_threads
+from robust_transfer.errors import DataError
+
+MEMORY_LIMIT = 2 * 2**30  # bytes of decoded uint8 images that a split may keep in memory
+RESIZE = f"{CONVERSION}, the whole image resized to a square with PIL bicubic (antialiased)"
+_DIGEST_BYTES = 2**24  # images are hashed in pieces of about this size
+
+
+class Reader(ABC):
+    """Where images come from: positions in a data set to uint8 RGB tensors."""
+
+    @property
+    @abstractmethod
+    def native_size(self) -> int | None:
+        """The side of the images in pixels where all are squares of one size, else None."""
+
+    @abstractmethod
+    def read(self, positions: Tensor, size: int) -> Tensor:
+        """The images at ``positions`` (int64, ``(b,)``) as uint8 ``(b, 3, size, size)``."""
+
+    def digest(self, positions: Tensor, size: int) -> str:
+        """A hash of the decoded images at ``positions``: the same wherever and however they are stored."""
+        digest = hashlib.sha256()
+        for some in positions.split(max(1, _DIGEST_BYTES // (3 * size * size))):
+            digest.update(self.read(some, size).contiguous().numpy())
+        return digest.hexdigest()[:16]
+
+
+class MemoryReader(Reader):
+    """Images that are already decoded: uint8 ``(n, 3, H, H)``."""
+
+    def __init__(self, images: Tensor) -> None:
+        if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
+            raise DataError(f"images must be uint8 (n, 3, H, H), not {images.dtype} {tuple(images.shape)}")
+        self.images = images
+
+    @property
+    def native_size(self) -> int:
+        return int(self.images.shape[2])
+
+    def read(self, positions: Tensor, size: int) -> Tensor:
+        images = self.images[positions]
+        if size == self.native_size:
+            return images
+        pixels = images.permute(0, 2, 3, 1).numpy()
+        resized = np.empty((len(images), 3, size, size), np.uint8)
+
+        def fill(row: int) -> None:
+            resized[row] = resize(Image.fromarray(pixels[row]), size)
+
+        in_threads(fill, len(images))
+        return torch.from_numpy(resized)
+
+
+def resize(image: Image.Image, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """An RGB image as uint8 ``(3, size, size)``; see :data:`RESIZE`."""
+    if image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.BICUBIC)
+    return np.asarray(image).transpose(2, 0, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Some labelled images of a data set.
+
+    ``labels`` int64 ``(n,)`` in ``[0, len(class_names))``; ``ids`` int64 ``(n,)``, each image's index in the original
+    split (it addresses the image's noise and names it in outcomes); ``size`` the side in pixels at which they are given.
+    """
+
+    reader: Reader
+    positions: Tensor
+    labels: Tensor
+    ids: Tensor
+    class_names: tuple[str, ...]
+    size: int | None
+
+    @classmethod
+    def in_memory(cls, images: Tensor, labels: Tensor, class_names: tuple[str, ...], ids: Tensor | None = None) -> Split:
+        """A split of decoded images, uint8 ``(n, 3, H, H)``."""
+        positions = torch.arange(len(images))
+        reader = MemoryReader(images)
+        ids = positions if ids is None else ids.long()
+        return cls(reader, positions, labels.long(), ids, class_names, reader.native_size)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def fetch(self, indices: Tensor) -> Tensor:
+        """The images at ``indices`` of this split as uint8 ``(b, 3, size, size)``."""
+        return self.reader.read(self.positions[indices], self._size())
+
+    def images(self) -> Tensor:
+        """All images, uint8 ``(n, 3, size, size)``."""
+        return self.fetch(torch.arange(len(self)))
+
+    def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """``(images uint8, labels, ids)`` in order."""
+        for start in range(0, len(self), batch_size):
+            indices = torch.arange(start, min(start + batch_size, len(self)))
+            yield self.fetch(indices), self.labels[indices], self.ids[indices]
+
+    def subset(self, indices: Tensor) -> Split:
+        """The images at ``indices``, in that order."""
+        return replace(self, positions=self.positions[indices], labels=self.labels[indices], ids=self.ids[indices])
+
+    def at_size(self, size: int) -> Split:
+        """The same images at another size, decoded into memory where they fit (:data:`MEMORY_LIMIT`)."""
+        if isinstance(self.reader, MemoryReader) and self.reader.native_size == size:
+            return replace(self, size=size)
+        if len(self) * 3 * size * size > MEMORY_LIMIT:
+            return replace(self, size=size)
+        images = self.reader.read(self.positions, size)
+        return replace(self, reader=MemoryReader(images), positions=torch.arange(len(self)), size=size)
+
+    @property
+    def streamed(self) -> bool:
+        """Whether images are read on demand rather than kept in memory."""
+        return not isinstance(self.reader, MemoryReader)
+
+    @cached_property
+    def hash(self) -> str:
+        """A hash of images, labels and class names (16 hex digits)."""
+        images = self.reader.digest(self.positions, self._size())
+        labels = hashlib.sha256(self.labels.contiguous().numpy()).hexdigest()
+        names = hashlib.sha256("\n".join(self.class_names).encode()).hexdigest()
+        return hashlib.sha256(f"{images}{labels}{names}".encode()).hexdigest()[:16]
+
+    def _size(self) -> int:
+        if self.size is None:
+            raise DataError("the images have different sizes: say at which one to read them, with at_size(...)")
+        return self.size
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A data set to learn: train, val and test splits with the same classes. Val may be empty; strategies never see test.
+
+    ``notes``: sentences on how the splits came about, where the data did not settle it.
+    """
+
+    name: str
+    train: Split
+    val: Split
+    test: Split
+    notes: tuple[str, ...] = ()
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes, in label order."""
+        return self.train.class_names
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+        return len(self.class_names)
+
+    def at_size(self, size: int) -> Task:
+        """The task with every image at ``size`` pixels."""
+        return replace(self, train=self.train.at_size(size), val=self.val.at_size(size), test=self.test.at_size(size))
+
+
+def to_pixels(images: Tensor, device: torch.device | str = "cpu") -> Tensor:
+    """uint8 images as float32 in [0, 1] on ``device``, channels-last."""
+    pixels = images.to(device, non_blocking=True).to(torch.float32) / 255
+    return pixels.contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,43 @@
+"""The exception tree. Every message says what went wrong and what to do next, in one sentence or two."""
+
+from __future__ import annotations
+
+
+class RobustTransferError(Exception):
+    """Base of everything the user can mend; the command line turns it into ``exit_status`` without a traceback."""
+
+    exit_status = 2
+
+
+class ConfigError(RobustTransferError):
+    """A setting, name or option that does not exist or does not make sense."""
+
+
+class UnknownNameError(ConfigError):
+    """A name that is not in a registry; the message lists the nearest ones."""
+
+
+class ThreatError(ConfigError):
+    """A threat model that cannot be parsed or is out of range."""
+
+
+class DataError(RobustTransferError):
+    """Data that cannot be found, decoded or used."""
+
+
+class NetworkError(RobustTransferError):
+    """A network that does not fit the Classifier's contract."""
+
+
+class CheckpointError(RobustTransferError):
+    """A checkpoint that cannot be found, trusted or loaded."""
+
+
+class OutputError(RobustTransferError):
+    """An output folder that cannot be written, or must not be overwritten."""
+
+
+class DivergedError(RobustTransferError):
+    """Training diverged (NaN, exploding loss, collapse to one class) and kept diverging at smaller rates."""
+
+    exit_status = 3

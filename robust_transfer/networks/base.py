@@ -1,0 +1,56 @@
+"""What our CIFAR networks share: a head that timm knows how to find, ordered groups, initialisation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class CifarNetwork(nn.Module):
+    """A network of ``conv1``, ``units``, an optional last norm, average pooling and a linear ``head``, as timm expects one.
+
+    Subclasses set ``conv1``, ``units`` (nn.Sequential) and ``last`` (applied before pooling) and call :meth:`finish`.
+    Input ``(B, 3, H, W)``, output ``(B, num_classes)``, or the features ``(B, num_features)`` without a head.
+    """
+
+    conv1: nn.Module
+    units: nn.Sequential
+    last: nn.Module
+
+    def finish(self, num_features: int, num_classes: int, default_cfg: dict[str, Any]) -> None:
+        self.num_features = self.head_hidden_size = num_features
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.reset_classifier(num_classes)
+        self.default_cfg = self.pretrained_cfg = default_cfg
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        if isinstance(self.head, nn.Linear):
+            nn.init.zeros_(self.head.bias)
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        self.num_classes = num_classes
+        self.head = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
+
+    def get_classifier(self) -> nn.Module:
+        return self.head
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+        return {"stem": r"^conv1|^bn1", "blocks": r"^units\.(\d+)"}
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        return self.last(self.units(self.conv1(x)))
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        features = torch.flatten(self.pool(x), 1)
+        return features if pre_logits else self.head(features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(x))
+
+
+def conv(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:
+    """A convolution without bias that keeps the image's size (over ``stride``)."""
+    return nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=False)

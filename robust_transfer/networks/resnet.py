@@ -1,0 +1,77 @@
+"""ResNet-18 for small images (He et al. 2016a) and its pre-activation form (He et al. 2016b): 3x3 stem, no max-pooling."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch.nn.functional as F
+from timm.models import register_model
+from torch import Tensor, nn
+
+from robust_transfer.networks.base import CifarNetwork, conv
+from robust_transfer.networks.names import OURS
+from robust_transfer.networks.wide_resnet import Unit
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions, each followed by batch norm; the sum is activated."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = conv(inputs, outputs, 3, stride)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = conv(outputs, outputs, 3)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        changes = inputs != outputs or stride != 1
+        self.shortcut = (
+            nn.Sequential(conv(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs)) if changes else nn.Identity()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return F.relu(y + self.shortcut(x))
+
+
+class CifarResNet(CifarNetwork):
+    """Four stages of two blocks with 1, 2, 4 and 8 times ``base`` channels; ``preact`` chooses pre-activation units."""
+
+    def __init__(self, *, preact: bool, base: int = 64, num_classes: int = 10, in_chans: int = 3) -> None:
+        super().__init__()
+        stem = [conv(in_chans, base, 3)] if preact else [conv(in_chans, base, 3), nn.BatchNorm2d(base), nn.ReLU()]
+        self.conv1 = stem[0] if preact else nn.Sequential(*stem)
+        channels, layers = base, []
+        for stage in range(4):
+            outputs = base * 2**stage
+            for index in range(2):
+                stride = 2 if stage and not index else 1
+                layers.append(
+                    Unit(channels, outputs, stride, 0.0, False, stage > 0 and index == 0)
+                    if preact
+                    else BasicBlock(channels, outputs, stride)
+                )
+                channels = outputs
+        self.units = nn.Sequential(*layers)
+        self.last = nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU()) if preact else nn.Identity()
+        self.finish(channels, num_classes, _default_cfg(preact))
+
+
+def _default_cfg(preact: bool) -> dict[str, Any]:
+    first = "conv1" if preact else "conv1.0"
+    return {"url": "", "input_size": (3, 32, 32), "classifier": "head", "first_conv": first, "pool_size": (4, 4)}
+
+
+def _register(name: str, summary: str, **fixed: Any) -> None:
+    def entry(pretrained: bool = False, **settings: Any) -> CifarResNet:
+        wanted = {k: settings[k] for k in ("num_classes", "in_chans") if k in settings}
+        return CifarResNet(**fixed, **wanted)
+
+    entry.__name__, entry.__module__ = name, __name__
+    __all__.append(name)
+    OURS[name] = summary
+    register_model(entry)
+
+
+__all__ = ["BasicBlock", "CifarResNet"]
+_register("preact_resnet18", "pre-activation ResNet-18 for 32x32 images", preact=True)
+_register("preact_resnet18_w32", "the same at half the width (2.8M parameters)", preact=True, base=32)
+_register("resnet18_cifar", "ResNet-18 for 32x32 images: 3x3 stem, no max-pooling", preact=False)

@@ -1,0 +1,8 @@
+"""Pretraining methods, one file each. Importing this package registers them."""
+
+from robust_transfer.pretraining.base import PRETRAINING, Pretraining
+from robust_transfer.pretraining.fast import Fast
+from robust_transfer.pretraining.natural import Natural
+from robust_transfer.pretraining.pgd_at import PGDAT
+
+__all__ = ["PGDAT", "PRETRAINING", "Fast", "Natural", "Pretraining"]

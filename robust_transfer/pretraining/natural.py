@@ -1,0 +1,26 @@
+"""Natural training: the control that every robust source is compared with."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from robust_transfer.classifier import Classifier
+from robust_transfer.config import config
+from robust_transfer.data import Task
+from robust_transfer.pretraining.base import PRETRAINING, Pretraining
+from robust_transfer.pretraining.objective import PATIENCE
+from robust_transfer.run import Run
+from robust_transfer.threat import Threat
+from robust_transfer.training import NaturalObjective, Objective
+
+
+@PRETRAINING.register("natural", summary="cross-entropy on natural images", paper="Shafahi et al. 2020, section 4 (control)")
+@config
+class Natural(Pretraining):
+    """Plain training; not robust to anything."""
+
+    adversarial: ClassVar[bool] = False
+
+    def objective(self, classifier: Classifier, task: Task, threat: Threat, run: Run) -> Objective:
+        """See :class:`Pretraining`."""
+        return NaturalObjective(classifier, collapse_patience=PATIENCE)

@@ -1,0 +1,83 @@
+"""The objective of adversarial training: cross-entropy on examples crafted against the network as it is now."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from robust_transfer import losses
+from robust_transfer.attacks import FGSM, PGD, Attack
+from robust_transfer.attacks.base import Target
+from robust_transfer.classifier import Classifier, without_weight_gradients
+from robust_transfer.data import Split, to_pixels
+from robust_transfer.run import Run
+from robust_transfer.threat import Threat
+from robust_transfer.training import Batch, Objective
+
+PATIENCE = 400  # training from scratch begins with one-class batches; only a lasting collapse is one
+
+
+class AdversarialObjective(Objective):
+    """``E CE(f(x'), y)`` with ``x'`` from ``steps`` steps of ``step * eps`` from a random start (Madry et al. 2018).
+
+    Examples are crafted in evaluation mode, so that an attack neither sees nor moves batch statistics, and trained on in
+    training mode. With one step this is fast adversarial training (Wong et al. 2020); then ``guarded`` images (if
+    given) are watched for catastrophic overfitting and the answer to it is one more, shorter, step.
+    """
+
+    steps: Tensor
+
+    def __init__(
+        self, classifier: Classifier, threat: Threat, run: Run, *, steps: int, step: float, guarded: Split | None = None
+    ) -> None:
+        super().__init__(classifier)
+        self.threat, self.run, self.step, self.guarded = threat, run, step, guarded
+        self.register_buffer("steps", torch.tensor(steps))
+        self.max_reactions = 3 if guarded is not None else 0
+        self.collapse_patience = PATIENCE
+
+    @property
+    def passes_per_image(self) -> float:  # type: ignore[override]
+        """3 for the training step and 2 for each attack step."""
+        return 3.0 + 2.0 * int(self.steps)
+
+    def craft(self, batch: Batch) -> Tensor:
+        """Adversarial images for a batch; classifier in evaluation mode and restored."""
+        classifier, threat = self.classifier, self.threat
+        target = Target(classifier, batch.images.device, self.run.dtype())
+        current = threat.random_start(batch.images, batch.ids, seed=self.run.seed, purpose="train", step=batch.step)
+        step = self.step if int(self.steps) == 1 else min(self.step, 1.5 / int(self.steps))
+        with classifier.eval_mode(), without_weight_gradients(classifier):
+            for _ in range(int(self.steps)):
+                _, gradient = target.gradient(current, batch.labels, losses.cross_entropy)
+                current = threat.project(current + step * threat.eps * threat.steepest(gradient), batch.images)
+        return current.detach()
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """See :class:`Objective`."""
+        logits = self.classifier(self.craft(batch))
+        return {"loss": F.cross_entropy(logits, batch.labels), "logits": logits}
+
+    def guard(self) -> tuple[str | None, dict[str, float]]:
+        """Catastrophic overfitting: FGSM accuracy stays high while PGD accuracy collapses (Wong et al. 2020, section 5.3)."""
+        if self.guarded is None:
+            return None, {}
+        fgsm, pgd = self._accuracy(FGSM()), self._accuracy(PGD(steps=5, step=0.5))
+        figures = {"guard_fgsm_accuracy": fgsm, "guard_pgd_accuracy": pgd}
+        overfits = fgsm - pgd > 0.15 and pgd < 0.5 * fgsm
+        what = f"catastrophic overfitting (FGSM accuracy {fgsm:.2f}, PGD-5 accuracy {pgd:.2f})" if overfits else None
+        return what, figures
+
+    def react(self) -> str:
+        """One more attack step."""
+        self.steps += 1
+        return f"adversarial examples now take {int(self.steps)} steps"
+
+    def _accuracy(self, attack: Attack) -> float:
+        assert self.guarded is not None
+        device = self.classifier.device
+        labels, ids = self.guarded.labels.to(device), self.guarded.ids.to(device)
+        x = to_pixels(self.guarded.images(), device)
+        result = attack(self.classifier, x, labels, ids, self.threat, seed=self.run.seed, dtype=self.run.dtype())
+        return 1 - float(result.broken.float().mean())

@@ -1,0 +1,31 @@
+"""PGD adversarial training (Madry et al. 2018)."""
+
+from __future__ import annotations
+
+from robust_transfer.classifier import Classifier
+from robust_transfer.config import config
+from robust_transfer.data import Task
+from robust_transfer.errors import ConfigError
+from robust_transfer.pretraining.base import PRETRAINING, Pretraining
+from robust_transfer.pretraining.objective import AdversarialObjective
+from robust_transfer.run import Run
+from robust_transfer.threat import Threat
+from robust_transfer.training import Objective
+
+
+@PRETRAINING.register("pgd-at", summary="training on PGD examples", paper="Madry et al. 2018")
+@config
+class PGDAT(Pretraining):
+    """``steps`` steps of ``step * eps``; the defaults are Madry et al.'s 7 steps of 2/255 at 8/255."""
+
+    steps: int = 7
+    step: float = 0.25
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps < 1 or self.step <= 0:
+            raise ConfigError("pgd-at needs at least one step, of positive length")
+
+    def objective(self, classifier: Classifier, task: Task, threat: Threat, run: Run) -> Objective:
+        """See :class:`Pretraining`."""
+        return AdversarialObjective(classifier, threat, run, steps=self.steps, step=self.step)

@@ -1,0 +1,82 @@
+"""Registries: name -> class with a one-line summary and a reference, and helpful errors for unknown names."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from robust_transfer.errors import UnknownNameError
+
+T = TypeVar("T")
+
+
+def nearest(name: str, known: list[str]) -> list[str]:
+    """The names in ``known`` that look most like ``name``, best first (at most three)."""
+    folded = {k.casefold().replace("_", "-"): k for k in known}
+    close = difflib.get_close_matches(name.casefold().replace("_", "-"), folded, n=3, cutoff=0.5)
+    return [folded[c] for c in close]
+
+
+def unknown(what: str, name: str, known: list[str]) -> str:
+    """One sentence that names the nearest known names, or all of them."""
+    close = nearest(name, known)
+    hint = f"did you mean {' or '.join(repr(c) for c in close)}?" if close else f"known: {', '.join(sorted(known))}."
+    return f"unknown {what} {name!r}: {hint}"
+
+
+@dataclass(frozen=True)
+class Entry(Generic[T]):
+    """One registered class: its public ``name``, what it does in one line, and where it comes from."""
+
+    name: str
+    cls: type[T]
+    summary: str
+    paper: str
+
+
+class Registry(Generic[T]):
+    """A mapping from public names to classes of one kind ("strategy", "attack", ...)."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._entries: dict[str, Entry[T]] = {}
+
+    def register(self, name: str, *, summary: str, paper: str) -> Callable[[type[T]], type[T]]:
+        """Class decorator. ``paper`` cites the source (authors, year, section)."""
+
+        def add(cls: type[T]) -> type[T]:
+            if name in self._entries:
+                raise ValueError(f"{self.kind} {name!r} is registered twice")
+            self._entries[name] = Entry(name, cls, summary, paper)
+            return cls
+
+        return add
+
+    def get(self, name: str) -> type[T]:
+        """The class called ``name``; raises :class:`UnknownNameError` with the nearest names."""
+        return self.entry(name).cls
+
+    def entry(self, name: str) -> Entry[T]:
+        """The whole entry called ``name``."""
+        if name not in self._entries:
+            raise UnknownNameError(unknown(self.kind, name, self.names()))
+        return self._entries[name]
+
+    def name_of(self, cls: type[T]) -> str:
+        """The public name of a registered class."""
+        for entry in self._entries.values():
+            if entry.cls is cls:
+                return entry.name
+        raise UnknownNameError(f"{cls.__name__} is not a registered {self.kind}")
+
+    def names(self) -> list[str]:
+        """Registered names, in registration order."""
+        return list(self._entries)
+
+    def __iter__(self) -> Iterator[Entry[T]]:
+        return iter(self._entries.values())
+
+    def __len__(self) -> int:
+        return len(self._entries)

@@ -1,0 +1,119 @@
+"""Threat models: what an adversary may do to an image. The only norm-specific code of the project.
+
+Images live in [0, 1]; a budget is written as a fraction of that range, in the field's habit of n/255 for linf.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from fractions import Fraction
+
+import torch
+from torch import Tensor
+
+from robust_transfer import randomness
+from robust_transfer.config import config
+from robust_transfer.errors import ThreatError
+
+NORMS = ("linf", "l2")
+
+
+def parse_budget(text: str | float) -> Fraction | float:
+    """A non-negative number from ``"8/255"``, ``"0.5"`` or a number. Parsed, never evaluated."""
+    if isinstance(text, (int, float)):
+        text = repr(text)
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?(?:e-?\d+)?)\s*(?:/\s*(\d+(?:\.\d+)?))?\s*", text, re.IGNORECASE)
+    if match is None:
+        raise ThreatError(f"cannot read the budget {text!r}: write a fraction such as 8/255 or a number such as 0.5")
+    top, bottom = Fraction(match[1]), Fraction(match[2]) if match[2] else Fraction(1)
+    if bottom == 0:
+        raise ThreatError(f"the budget {text!r} divides by zero")
+    return top / bottom
+
+
+@config
+class Threat:
+    """All perturbations ``d`` with ``|d|_norm <= eps`` that keep the image in [0, 1].
+
+    ``norm`` is ``linf`` or ``l2``; ``eps`` is on the [0, 1] pixel scale (8/255 = 0.0314).
+    Batches are ``(B, C, H, W)`` float tensors; sizes are per example, ``(B,)``.
+    """
+
+    norm: str
+    eps: float
+
+    def __post_init__(self) -> None:
+        if self.norm not in NORMS:
+            raise ThreatError(f"unknown norm {self.norm!r}: use linf or l2, as in linf:8/255 or l2:0.5")
+        if not math.isfinite(self.eps) or self.eps < 0:
+            raise ThreatError(f"eps must be a non-negative number, not {self.eps}")
+        if self.norm == "linf" and self.eps > 1:
+            raise ThreatError(
+                f"linf eps {self.eps:g} is more than the whole pixel range [0, 1]: did you mean linf:{self.eps:g}/255?"
+            )
+
+    @classmethod
+    def parse(cls, text: str | Threat) -> Threat:
+        """``"linf:8/255"`` or ``"l2:0.5"``."""
+        if isinstance(text, Threat):
+            return text
+        norm, colon, budget = str(text).strip().partition(":")
+        if not colon:
+            raise ThreatError(f"cannot read the threat {text!r}: write norm:budget, as in linf:8/255 or l2:0.5")
+        return cls(norm=norm.strip().lower().replace("l_inf", "linf"), eps=float(parse_budget(budget)))
+
+    def __str__(self) -> str:
+        scaled = self.eps * 255
+        if self.norm == "linf" and self.eps and abs(scaled - round(scaled, 3)) < 1e-9:
+            return f"linf:{round(scaled, 3):g}/255"
+        return f"{self.norm}:{self.eps:g}"
+
+    def size(self, delta: Tensor) -> Tensor:
+        """The norm of each perturbation, ``(B,)``."""
+        flat = delta.flatten(1).float()
+        return flat.abs().amax(1) if self.norm == "linf" else flat.norm(dim=1)
+
+    def project(self, adversarial: Tensor, clean: Tensor) -> Tensor:
+        """The nearest point to ``adversarial`` in the ball around ``clean``, then in the box [0, 1].
+
+        Clipping to the box moves every pixel towards ``clean`` (which is in the box), so the ball still holds.
+        """
+        delta = adversarial - clean
+        if self.norm == "linf":
+            delta = delta.clamp(-self.eps, self.eps)
+        else:
+            norm = self.size(delta).clamp_min(1e-12)
+            delta = delta * _per_example((self.eps / norm).clamp(max=1.0), delta)
+        return (clean + delta).clamp(0, 1)
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """The direction of unit norm that raises a linear function most: sign for linf, the unit gradient for l2.
+
+        Depends on the gradient's direction only: an example's gradient is first divided by its largest entry, so that
+        tiny gradients are not lost to underflow. An all-zero gradient gives a zero step.
+        """
+        if self.norm == "linf":
+            return gradient.sign()
+        top = gradient.flatten(1).abs().amax(1)
+        scaled = gradient / _per_example(torch.where(top > 0, top, torch.ones_like(top)), gradient)
+        norm = scaled.flatten(1).norm(dim=1)
+        return scaled / _per_example(norm.clamp_min(1e-12), gradient)
+
+    def random_start(self, clean: Tensor, ids: Tensor, *, seed: int, purpose: str, restart: int = 0, step: int = 0) -> Tensor:
+        """A point drawn uniformly from the ball around each image (and clipped to the box), addressed by example id."""
+        shape = tuple(clean.shape[1:])
+        address = randomness.Address(seed=seed, purpose=purpose, restart=restart, step=step)
+        if self.norm == "linf":
+            delta = (randomness.uniform(address, ids, shape) * 2 - 1) * self.eps
+        else:
+            direction = randomness.normal(address, ids, shape)
+            direction = direction / _per_example(direction.flatten(1).norm(dim=1).clamp_min(1e-12), direction)
+            radius = randomness.uniform(address.child("radius"), ids, (1,)).flatten()
+            dimensions = math.prod(shape)
+            delta = direction * _per_example(self.eps * radius ** (1 / dimensions), direction)
+        return self.project(clean + delta.to(clean.dtype), clean)
+
+
+def _per_example(values: Tensor, like: Tensor) -> Tensor:
+    return values.view(-1, *([1] * (like.dim() - 1))).to(like.dtype)

@@ -1,0 +1,7 @@
+"""Training: settings, objectives, resume state, and ``fit``, the one loop."""
+
+from robust_transfer.training.loop import FitResult, batch_order, fit
+from robust_transfer.training.objective import Batch, NaturalObjective, Objective
+from robust_transfer.training.settings import TrainingSettings
+
+__all__ = ["Batch", "FitResult", "NaturalObjective", "Objective", "TrainingSettings", "batch_order", "fit"]

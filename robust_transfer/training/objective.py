@@ -1,0 +1,81 @@
+"""What ``fit`` trains: an Objective owns the classifier (and a teacher, if any) and turns a batch into a loss."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from robust_transfer.classifier import Classifier
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One (local) minibatch: float images in [0, 1], labels, example ids, and their places in the training split."""
+
+    images: Tensor
+    labels: Tensor
+    ids: Tensor
+    indices: Tensor
+    step: int
+
+
+class Objective(nn.Module, ABC):
+    """``forward(batch)`` returns ``{"loss": scalar, "logits": (B, K), ...}``; further scalars are logged.
+
+    All forward passes of a step happen inside ``forward``, because that is what accelerate wraps: calling the
+    classifier beside it would leave gradients unsynchronised across processes. ``passes_per_image`` is the cost of a
+    step in forward-equivalent image passes (forward 1, backward 2, an input gradient alone 1).
+    """
+
+    passes_per_image: float = 3.0
+    collapse_patience: int = 1  # successive one-class batches before training is called collapsed
+    max_reactions: int = 0  # how often the guard may send training back
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """The loss of one batch."""
+
+    def guard(self) -> tuple[str | None, dict[str, float]]:
+        """Look for silent failure every ``guard_every`` steps: ``(what went wrong or None, figures for the log)``.
+
+        Runs on every process. If something went wrong, ``fit`` restores the last good state and calls :meth:`react`.
+        """
+        return None, {}
+
+    def react(self) -> str:
+        """Change what made the guard object, and say how in a few words."""
+        raise RuntimeError("this objective has no guard")
+
+
+class NaturalObjective(Objective):
+    """Mean cross-entropy on natural images."""
+
+    def __init__(self, classifier: Classifier, collapse_patience: int = 1) -> None:
+        super().__init__(classifier)
+        self.collapse_patience = collapse_patience
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """See :class:`Objective`."""
+        logits = self.classifier(batch.images)
+        return {"loss": F.cross_entropy(logits, batch.labels), "logits": logits}
+
+
+def one_class(logits: Tensor, labels: Tensor) -> bool:
+    """Whether a batch of several classes (8 images or more) is all predicted as one."""
+    if len(labels) < 8 or bool((labels == labels[0]).all()):
+        return False
+    predicted = logits.argmax(1)
+    return bool((predicted == predicted[0]).all())
+
+
+def is_finite(loss: Tensor) -> bool:
+    """Whether a loss is a number."""
+    return bool(torch.isfinite(loss).all())

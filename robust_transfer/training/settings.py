@@ -1,0 +1,75 @@
+"""Settings that every trained method shares: epochs, optimiser, schedule, weight averaging, selection."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+import torch
+from torch import nn
+
+from robust_transfer.config import config
+from robust_transfer.errors import ConfigError
+
+Schedule = Literal["constant", "cosine", "one-cycle", "step"]
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": lambda t: 1.0,
+    "cosine": lambda t: 0.5 * (1 + math.cos(math.pi * t)),
+    "one-cycle": lambda t: t / 0.3 if t < 0.3 else (1 - t) / 0.7,  # linear up, linear down
+    "step": lambda t: 1.0 if t < 0.5 else 0.1 if t < 0.75 else 0.01,
+}
+
+
+@config
+class TrainingSettings:
+    """How weights are trained.
+
+    ``learning_rate`` is the schedule's peak; ``schedule`` a function of the share of steps done. ``ema`` is the decay
+    of an exponential moving average of weights and buffers, which is then what is validated and kept (None: none).
+    ``select``: keep the ``last`` weights, or those of the epoch with the best ``clean`` or ``robust`` accuracy on val.
+    ``compile`` fuses the network with torch.compile. ``guard_every`` is in steps.
+    """
+
+    epochs: float = 10.0
+    batch_size: int = 128
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 5e-4
+    schedule: Schedule = "cosine"
+    ema: float | None = None
+    augment: bool = True
+    pad: int = 4
+    flip: bool = True
+    select: Literal["last", "clean", "robust"] = "last"
+    compile: bool = False
+    guard_every: int = 200
+
+    def __post_init__(self) -> None:
+        if self.epochs <= 0:
+            raise ConfigError(f"epochs must be positive, not {self.epochs}")
+        if self.batch_size < 1 or self.guard_every < 1:
+            raise ConfigError("batch_size and guard_every must be at least 1")
+        if self.learning_rate <= 0:
+            raise ConfigError(f"learning_rate must be positive, not {self.learning_rate}")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise ConfigError(f"ema is a decay between 0 and 1, not {self.ema}")
+
+    def rate(self, step: int, total: int) -> float:
+        """The learning rate of step ``step`` of ``total``."""
+        return self.learning_rate * SCHEDULES[self.schedule](step / total)
+
+    def build_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """An optimiser over the parameters that take gradients."""
+        trained = [p for p in parameters if p.requires_grad]
+        if self.optimizer == "adam":
+            return torch.optim.Adam(trained, lr=self.learning_rate, weight_decay=self.weight_decay)
+        return torch.optim.SGD(
+            trained,
+            lr=self.learning_rate,
+            momentum=self.momentum,
+            nesterov=self.nesterov,
+            weight_decay=self.weight_decay,
+        )
