@@ -12,6 +12,7 @@ from typing import Any, cast
 import torch
 from timm.models._manipulate import group_with_matcher
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from robust_transfer import networks
 from robust_transfer.config import config
@@ -50,6 +51,7 @@ class Normalise(nn.Module):
         self.register_buffer("std", torch.tensor(how.std).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Pixels ``(B, C, H, W)`` in [0, 1] to network inputs of the same shape."""
         if self.how.per_image:
             flat = x.flatten(1)
             floor = flat.shape[1] ** -0.5
@@ -69,6 +71,8 @@ class NetworkSpec:
     settings: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if len(self.normalisation.mean) not in (1, 3):  # images are RGB
+            raise ConfigError(f"normalisation needs 3 channels (or 1 for all), not {len(self.normalisation.mean)}")
         if self.num_classes < 2:
             raise ConfigError(f"a classifier needs at least 2 classes, not {self.num_classes}")
         if self.input_size < 4:
@@ -85,11 +89,12 @@ class Classifier(nn.Module):
     def __init__(self, body: nn.Module, head: nn.Linear, spec: NetworkSpec) -> None:
         super().__init__()
         self.normalise = Normalise(spec.normalisation)
-        self.body = body
+        self.body = body.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.head = head
         self.spec = spec
         self.hold_batch_norm = False
         self._frozen: frozenset[str] = frozenset()
+        self._held: tuple[str, ...] = ()  # paths of the modules that freezing keeps in evaluation mode
 
     @classmethod
     def build(cls, spec: NetworkSpec) -> Classifier:
@@ -101,8 +106,11 @@ class Classifier(nn.Module):
     # ---------------------------------------------------------------- forward
 
     def features(self, x: Tensor) -> Tensor:
-        """Penultimate features ``(B, d)`` in float32."""
-        return cast(Tensor, self.body(self.normalise(x))).float()
+        """Penultimate features ``(B, d)`` in float32.
+
+        One memory format for weights and images: the bits of a convolution depend on it, and features must not.
+        """
+        return cast(Tensor, self.body(self.normalise(x.contiguous(memory_format=torch.channels_last)))).float()
 
     def classify(self, features: Tensor) -> Tensor:
         """Logits ``(B, K)`` of penultimate features, in float32 whatever the surrounding precision."""
@@ -110,6 +118,7 @@ class Classifier(nn.Module):
             return cast(Tensor, self.head(features.float()))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Logits ``(B, K)`` in float32."""
         return self.classify(self.features(x))
 
     # ---------------------------------------------------------------- structure
@@ -134,7 +143,13 @@ class Classifier(nn.Module):
 
         The groups are timm's; a group that holds nothing but a norm belongs to the block before it.
         """
-        named = [(name.removeprefix("body."), value) for name, value in self.state_dict().items() if name.startswith("body.")]
+        named = [
+            (name.removeprefix("body."), value) for name, value in self.state_dict().items() if name.startswith("body.")
+        ]
+        if not hasattr(self.body, "group_matcher"):
+            raise NetworkError(
+                f"the network {self.spec.name!r} does not say what its blocks are (timm's group_matcher)"
+            )
         matcher = self.body.group_matcher(coarse=False)  # type: ignore[operator]
         groups = group_with_matcher(named, matcher, return_values=False)
         sizes = dict(named)
@@ -151,52 +166,66 @@ class Classifier(nn.Module):
     def with_head(self, num_classes: int, *, seed: int = 0) -> Classifier:
         """A copy with a new linear head, drawn from ``seed``. Nothing is frozen in the copy."""
         spec = NetworkSpec(**{**_fields(self.spec), "num_classes": num_classes})
-        body = copy.deepcopy(self.body).requires_grad_(True)
-        head = new_head(self.num_features, num_classes, seed=seed).to(self.device)
-        return Classifier(body, head, spec)
+        return self._with(new_head(self.num_features, num_classes, seed=seed).to(self.device), spec)
 
     def copy(self) -> Classifier:
         """An independent copy, weights included; nothing is frozen in it."""
-        other = Classifier(copy.deepcopy(self.body), copy.deepcopy(self.head), self.spec)
-        return other.requires_grad_(True)
+        return self._with(copy.deepcopy(self.head), self.spec)
+
+    def _with(self, head: nn.Linear, spec: NetworkSpec) -> Classifier:
+        other = Classifier(copy.deepcopy(self.body), head, spec).to(self.device)  # normalisation has buffers too
+        return other.requires_grad_(True).train(self.training)
 
     # ---------------------------------------------------------------- freezing and modes
 
     def freeze(self, names: Iterable[str] | None = None) -> Classifier:
         """Freeze state by name (all but the head if None): no gradients, no batch-norm updates, no dropout, for good.
 
-        A later ``.train()`` leaves frozen modules in evaluation mode.
+        A later ``.train()`` leaves frozen modules in evaluation mode: those whose whole state is frozen, batch norm
+        whose statistics are, and what has no state (dropout) between frozen modules. Raises :class:`ConfigError` for a
+        name that the network does not have.
         """
         state = set(self.state_dict())
         chosen = {n for n in state if not n.startswith("head.")} if names is None else set(names)
         if missing := chosen - state:
             raise ConfigError(f"cannot freeze {sorted(missing)[0]!r}: the network has no such weights")
         self._frozen = self._frozen | chosen
+        self._held = tuple(self._paths_to_hold())
         for name, parameter in self.named_parameters():
             if name in self._frozen:
                 parameter.requires_grad_(False)
         return self.train(self.training)
 
     def train(self, mode: bool = True) -> Classifier:
-        """Training mode for what is not frozen; batch norm stays in evaluation mode where ``hold_batch_norm`` is set."""
+        """Training mode for what is not frozen; with ``hold_batch_norm``, batch norm stays in evaluation mode."""
         super().train(mode)
         if mode:
-            for module in self._held_modules():
-                module.eval()
+            for path in self._held:
+                self.get_submodule(path).eval()
+            if self.hold_batch_norm:
+                for module in self.modules():
+                    if isinstance(module, _BatchNorm):
+                        module.eval()
         return self
 
-    def _held_modules(self) -> Iterator[nn.Module]:
-        body = {n for n in self.state_dict() if n.startswith("body.")}
-        whole_body = bool(body) and body <= self._frozen
+    def _paths_to_hold(self) -> Iterator[str]:
+        state = list(self.state_dict())
+        previous_frozen, stateless = True, list[str]()  # what comes before the first weights belongs to them
         for path, module in self.named_modules():
-            if path == "":
-                continue
-            if self.hold_batch_norm and isinstance(module, nn.modules.batchnorm._BatchNorm):
-                yield module
-                continue
-            own = {f"{path}.{n}" for n in module.state_dict()}
-            if (own and own <= self._frozen) or (whole_body and path == "body"):
-                yield module
+            own = [n for n in state if n.startswith(f"{path}.")]
+            frozen = self._frozen.issuperset(own)
+            if own and path and (frozen or (isinstance(module, _BatchNorm) and self._holds_statistics(path))):
+                yield path
+            if next(module.children(), None) is None:
+                if own:
+                    if previous_frozen and frozen:
+                        yield from stateless
+                    previous_frozen, stateless = frozen, []
+                else:
+                    stateless.append(path)
+
+    def _holds_statistics(self, path: str) -> bool:
+        return bool(self._frozen & {f"{path}.running_mean", f"{path}.running_var"})
 
     @contextmanager
     def eval_mode(self) -> Iterator[None]:
@@ -219,7 +248,7 @@ def eval_mode(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def without_weight_gradients(module: nn.Module) -> Iterator[None]:
-    """No parameter requires a gradient inside the block (a compiled network would compute them); restored afterwards."""
+    """No parameter requires a gradient inside the block (compiled networks would compute them); restored afterwards."""
     trained = [p for p in module.parameters() if p.requires_grad]
     for parameter in trained:
         parameter.requires_grad_(False)
@@ -244,21 +273,22 @@ def probe_features(body: nn.Module, spec: NetworkSpec) -> int:
     """The feature size of a headless network, found by running it; refuses what is not one vector per image."""
     if isinstance((getattr(body, "default_cfg", None) or {}).get("classifier"), (tuple, list)):
         raise NetworkError(f"the network {spec.name!r} has several heads; networks with one head are supported")
-    channels = len(spec.normalisation.mean)
-    x = torch.zeros(2, channels, spec.input_size, spec.input_size)
+    x = torch.zeros(2, 3, spec.input_size, spec.input_size)
     with eval_mode(body), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             out = body(x)
-        except (RuntimeError, AssertionError, ValueError) as error:
-            message = str(error).splitlines()[0]
+        except (RuntimeError, AssertionError, ValueError, TypeError, IndexError) as error:
+            message = (str(error).splitlines() or [type(error).__name__])[0]
             raise NetworkError(
                 f"the network {spec.name!r} cannot read {spec.input_size}x{spec.input_size} images: {message}"
             ) from None
-    if isinstance(out, (tuple, list, dict)):
+    if not isinstance(out, Tensor):
         raise NetworkError(f"the network {spec.name!r} has several outputs; networks with one are supported")
     if out.dim() != 2:
-        raise NetworkError(f"the network {spec.name!r} has no pooled features: it gives {tuple(out.shape)} without its head")
+        raise NetworkError(
+            f"the network {spec.name!r} has no pooled features: it gives {tuple(out.shape)} without its head"
+        )
     return int(out.shape[1])
 
 

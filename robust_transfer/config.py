@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
+import functools
+import math
+import numbers
+import reprlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any, TypeVar, cast, dataclass_transform
 
 import yaml
 from pydantic import ConfigDict, ValidationError
@@ -19,24 +23,68 @@ C = TypeVar("C")
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def config(cls: type[C]) -> type[C]:
-    """Make ``cls`` a frozen dataclass with keyword-only, validated fields; unknown keys and wrong types are refused."""
+    """Make ``cls`` a frozen dataclass with keyword-only, validated fields.
+
+    Unknown keys, wrong types and numbers that are not finite are refused with a one-sentence :class:`ConfigError`.
+    """
     settings = ConfigDict(extra="forbid", arbitrary_types_allowed=True, validate_default=True)
-    return pydantic_dataclass(frozen=True, kw_only=True, config=settings)(cls)
+    made: Any = pydantic_dataclass(frozen=True, kw_only=True, config=settings)(cls)
+    construct, names = made.__init__, _fields(made)
+
+    @functools.wraps(construct)
+    def readable(self: Any, *args: Any, **values: Any) -> None:
+        try:
+            construct(self, *args, **values)
+        except ValidationError as error:
+            raise ConfigError(_sentence(error, cls.__name__, names)) from None
+        for name in names:  # after the class's own checks, whose words are better
+            if not _finite(value := getattr(self, name)):
+                raise ConfigError(f"{cls.__name__}: {name}={value!r}: every number must be finite")
+
+    made.__init__ = readable
+    return cast(type[C], made)
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(_finite(part) for part in value)
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def build(cls: type[C], settings: Mapping[str, Any], what: str) -> C:
     """``cls(**settings)`` with readable errors. ``what`` names the thing being configured ("strategy 'lwf'")."""
-    known = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    known = _fields(cls)
     for key in settings:
         if key not in known:
-            raise ConfigError(unknown(f"setting of {what}", key, known) if known else f"{what} has no settings")
+            raise ConfigError(_unknown_setting(what, str(key), known))
     try:
         return cls(**settings)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{what}: {where or 'settings'}={first.get('input')!r}: {message}") from None
+    except ConfigError as error:
+        prefix = f"{cls.__name__}: "
+        message = str(error)
+        raise type(error)(
+            f"{what}: {message.removeprefix(prefix)}" if message.startswith(prefix) else message
+        ) from None
+
+
+def _fields(cls: type[Any]) -> list[str]:
+    return [f.name for f in dataclasses.fields(cls)]
+
+
+def _unknown_setting(what: str, key: str, known: list[str]) -> str:
+    return unknown(f"setting of {what}", key, known) if known else f"{what} has no settings, so {key!r} cannot be set"
+
+
+def _sentence(error: ValidationError, what: str, known: list[str]) -> str:
+    """The first complaint of a validation, in one sentence."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "unexpected_keyword_argument" and len(first["loc"]) == 1:
+        return _unknown_setting(what, where, known)
+    if first["type"] == "unexpected_positional_argument":
+        return f"{what} takes its settings by name: {', '.join(known)}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{what}: {where}={reprlib.repr(first.get('input'))}: {message}" if where else f"{what}: {message}"
 
 
 def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
@@ -44,9 +92,9 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
+        key = key.strip().replace("-", "_")
         if not equals or not key:
             raise ConfigError(f"--set takes key=value, not {pair!r}")
-        key = key.strip().replace("-", "_")
         if key in settings:
             raise ConfigError(f"--set {key}=... is given twice")
         settings[key] = _scalar(value)
@@ -58,6 +106,8 @@ def _scalar(text: str) -> Any:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         return text
+    if isinstance(value, datetime.date) or (isinstance(value, (int, float)) and ":" in text):
+        return text  # YAML 1.1 makes a date of 2020-01-02 and 5400 of 1:30:00
     if isinstance(value, str):  # YAML 1.1 reads 1e-3 as text: it wants 1.0e-3
         try:
             return float(value)
@@ -74,6 +124,22 @@ def as_dict(value: Any) -> Any:
         return {str(k): as_dict(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [as_dict(v) for v in value]
-    if isinstance(value, (str, int, float, bool)) or value is None:
+    if isinstance(value, (str, int, float)) or value is None:
         return value
-    return str(value) if isinstance(value, Path) or hasattr(value, "__str__") else repr(value)
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)  # NumPy's scalars are not all Python's numbers
+    return str(value)
+
+
+def difference(saved: Any, wanted: Any, where: str = "") -> tuple[str, Any, Any] | None:
+    """The first place (in key order) where two JSON values differ, ``("settings.epochs", 3, 4)``, or None."""
+    if isinstance(saved, dict) and isinstance(wanted, dict):
+        for key in sorted({*saved, *wanted}):
+            path = f"{where}.{key}" if where else str(key)
+            found = difference(saved.get(key), wanted.get(key), path)
+            if found is not None:
+                return found
+        return None
+    return None if saved == wanted else (where, saved, wanted)

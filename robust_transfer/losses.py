@@ -13,18 +13,36 @@ from robust_transfer.registry import unknown
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
+# Ranges (largest less smallest logit) that classifiers trained by cross-entropy have; outside, `log_odds` rescales.
+ORDINARY, TYPICAL = (1.0, 100.0), 10.0
+
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """``-log softmax(logits)[label]``."""
     return F.cross_entropy(logits.float(), labels, reduction="none")
 
 
-def margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """``max_{k != y} logit_k - logit_y`` (Carlini & Wagner 2017): positive exactly when the example is misclassified."""
+def log_odds(logits: Tensor, labels: Tensor) -> Tensor:
+    """The log odds of any other class, ``logsumexp_{k != y} logit_k - logit_y``: cross-entropy as attacks climb it.
+
+    Cross-entropy is ``log(1 + exp(.))`` of it, so the two have gradients of the same direction; but that of
+    cross-entropy vanishes in float32 once a network is sure of itself, and so would an attack ("gradient masking",
+    Carlini & Wagner 2017, section 6.1). Logits whose range is no trained classifier's (:data:`ORDINARY`) are first
+    scaled to a :data:`TYPICAL` one, so that a network whose logits are multiplied by a constant is attacked as before.
+    """
     logits = logits.float()
-    own = logits.gather(1, labels[:, None])
-    others = logits.masked_fill(F.one_hot(labels, logits.shape[1]).bool(), -torch.inf)
-    return others.amax(1) - own.squeeze(1)
+    lowest = logits.masked_fill(logits.isneginf(), torch.inf).amin(1)  # a class may be ruled out by -inf
+    spread = (logits.amax(1) - lowest).detach().clamp_min(1e-30)
+    ordinary = (spread >= ORDINARY[0]) & (spread <= ORDINARY[1])
+    logits = logits * torch.where(ordinary, torch.ones_like(spread), TYPICAL / spread)[:, None]
+    own, others = _own_and_others(logits, labels)
+    return others.logsumexp(1) - own
+
+
+def margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """``max_{k != y} logit_k - logit_y`` (Carlini & Wagner 2017): positive exactly where misclassified."""
+    own, others = _own_and_others(logits.float(), labels)
+    return others.amax(1) - own
 
 
 def dlr(logits: Tensor, labels: Tensor) -> Tensor:
@@ -35,7 +53,7 @@ def dlr(logits: Tensor, labels: Tensor) -> Tensor:
     logits = logits.float()
     if logits.shape[1] < 3:
         return margin(logits, labels)
-    top = logits.sort(dim=1, descending=True).values
+    top = logits.topk(3, dim=1).values
     return margin(logits, labels) / (top[:, 0] - top[:, 2]).clamp_min(1e-12)
 
 
@@ -45,11 +63,18 @@ def kl(logits: Tensor, reference: Tensor) -> Tensor:
     return F.kl_div(F.log_softmax(logits.float(), dim=1), target, reduction="none", log_target=True).sum(1)
 
 
-LOSSES: dict[str, Loss] = {"ce": cross_entropy, "margin": margin, "dlr": dlr}
+def _own_and_others(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The label's logit ``(B,)``, and the logits with it replaced by minus infinity ``(B, K)``."""
+    own = logits.gather(1, labels[:, None]).squeeze(1)
+    return own, logits.masked_fill(F.one_hot(labels, logits.shape[1]).bool(), -torch.inf)
+
+
+# What attacks climb, by the names of the command line.
+LOSSES: dict[str, Loss] = {"ce": log_odds, "margin": margin, "dlr": dlr}
 
 
 def get_loss(name: str) -> Loss:
-    """The loss called ``name`` (ce, margin, dlr)."""
+    """What an attack with ``loss=name`` climbs (ce, margin, dlr); raises :class:`UnknownNameError`."""
     if name not in LOSSES:
         raise UnknownNameError(unknown("loss", name, list(LOSSES)))
     return LOSSES[name]

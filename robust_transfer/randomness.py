@@ -71,7 +71,9 @@ def normal(address: Address, ids: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def integers(address: Address, ids: Tensor, high: int, count: int = 1) -> Tensor:
-    """Integers in [0, high), int64, shape ``(len(ids), count)``."""
+    """Integers in [0, high), int64, shape ``(len(ids), count)``; ``high`` is at most 2^24, the resolution of uniform."""
+    if not 0 < high <= 2**24:
+        raise ValueError(f"high must be between 1 and 2^24, not {high}")
     return (uniform(address, ids, (count,)).double() * high).long().clamp_max(high - 1)
 
 

@@ -12,6 +12,9 @@ from robust_transfer.errors import UnknownNameError
 T = TypeVar("T")
 
 
+LISTED = 20  # an error message lists at most so many names
+
+
 def nearest(name: str, known: list[str]) -> list[str]:
     """The names in ``known`` that look most like ``name``, best first (at most three)."""
     folded = {k.casefold().replace("_", "-"): k for k in known}
@@ -20,9 +23,10 @@ def nearest(name: str, known: list[str]) -> list[str]:
 
 
 def unknown(what: str, name: str, known: list[str]) -> str:
-    """One sentence that names the nearest known names, or all of them."""
+    """One sentence that names the nearest known names, or else all of them (the first :data:`LISTED`)."""
     close = nearest(name, known)
-    hint = f"did you mean {' or '.join(repr(c) for c in close)}?" if close else f"known: {', '.join(sorted(known))}."
+    listed = ", ".join(sorted(known)[:LISTED]) + (f" and {len(known) - LISTED} more" if len(known) > LISTED else "")
+    hint = f"did you mean {' or '.join(repr(c) for c in close)}?" if close else f"known: {listed}."
     return f"unknown {what} {name!r}: {hint}"
 
 

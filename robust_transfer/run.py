@@ -6,10 +6,12 @@ import errno
 import json
 import os
 import platform
+import re
+import secrets
+import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -17,11 +19,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 
 from robust_transfer.config import config
 from robust_transfer.errors import ConfigError, OutputError
 
 Precision = Literal["auto", "float32", "bfloat16"]
+
+# What makes a run folder one; --overwrite removes what is WRITTEN and no other file.
+RESULTS = {"card.json", "metrics.jsonl", "evaluation.json", "outcomes.parquet", "table.json"}
+RESULTS |= {"model.safetensors", "state.safetensors"}
+WRITTEN = RESULTS | {"config.yaml", "README.md", "path.safetensors", "index.html"}
+# What a kill in the middle of a write leaves behind: our temporary file, or safetensors' own.
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}|\.tmp\w{6}")
+_UMASK = os.umask(0)
+os.umask(_UMASK)
 
 
 @config
@@ -59,12 +71,21 @@ class Run:
         if self.device == "auto":
             local_rank = int(os.environ.get("LOCAL_RANK", "0"))
             return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
+        unknown = ConfigError(f"unknown device {self.device!r}: use auto, cpu, cuda, cuda:N or mps")
         try:
             device = torch.device(self.device)
         except RuntimeError:
-            raise ConfigError(f"unknown device {self.device!r}: use auto, cpu, cuda, cuda:N or mps") from None
-        if device.type == "cuda" and not torch.cuda.is_available():
-            raise ConfigError(f"device {self.device!r} was asked for, but PyTorch sees no CUDA device: use --device cpu")
+            raise unknown from None
+        if device.type not in ("cpu", "cuda", "mps"):  # PyTorch knows many more, such as meta
+            raise unknown
+        count = torch.cuda.device_count() if device.type == "cuda" else 1
+        if device.type == "cuda" and (device.index or 0) >= count:
+            found = f"only {count} CUDA device{'s' * (count != 1)}" if count else "no CUDA device"
+            raise ConfigError(
+                f"device {self.device!r} was asked for, but PyTorch sees {found}: use --device cpu or another"
+            )
+        if device.type == "mps" and not torch.backends.mps.is_available():
+            raise ConfigError(f"device {self.device!r} was asked for, but PyTorch sees no Apple GPU: use --device cpu")
         return device
 
     def dtype(self) -> torch.dtype:
@@ -79,25 +100,54 @@ class Run:
         with torch.autocast(self.torch_device().type, torch.bfloat16, enabled=self.dtype() is torch.bfloat16):
             yield
 
-    def prepare_out(self) -> Path | None:
-        """Check (and with ``overwrite`` empty) the output folder; nothing is created yet."""
-        if self.out is None:
-            return None
-        out = Path(self.out)
+    def check_out(self) -> None:
+        """Refuse an output folder that must not be written to; nothing is created or removed."""
+        out = self.out
+        if out is None or not is_main_process():  # the others would find what the main process has begun to write
+            return
         if out.exists() and not out.is_dir():
             raise OutputError(f"the output path {out} is a file: give a folder")
-        if out.is_dir() and any(out.iterdir()) and not self.resume:
-            if not self.overwrite:
-                raise OutputError(f"the output folder {out} is not empty: give another, or --overwrite, or --resume")
-            if not _is_run_folder(out):
-                raise OutputError(f"{out} does not look like a run folder, so --overwrite does not empty it: give another")
-            shutil.rmtree(out)
-        return out
+        try:
+            empty = not out.is_dir() or not any(out.iterdir())
+        except OSError as error:
+            raise OutputError(_os_message(out, error)) from None
+        if empty:
+            return
+        if not (self.resume or self.overwrite):
+            raise OutputError(f"the output folder {out} is not empty: give another, or --overwrite, or --resume")
+        foreign = _foreign(out) if self.overwrite else None
+        if foreign is not None or not _holds_results(out, deep=self.overwrite):
+            why = f" (no run wrote {foreign.relative_to(out)})" if foreign is not None else ""
+            option = "--resume does not write to it" if self.resume else "--overwrite does not empty it"
+            raise OutputError(f"{out} does not look like a run folder{why}, so {option}: give another")
+
+    def prepare_out(self) -> Path | None:
+        """Check the output folder and, with ``overwrite``, empty it; it is created by the first write."""
+        self.check_out()
+        if self.out is not None and self.overwrite and self.out.is_dir() and is_main_process():
+            try:
+                for entry in self.out.iterdir():
+                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            except OSError as error:
+                raise OutputError(_os_message(self.out, error)) from None
+        return self.out
 
 
-def _is_run_folder(folder: Path) -> bool:
-    known = {"card.json", "metrics.jsonl", "evaluation.json", "config.yaml", "state", "table.json", "index.html"}
-    return any((folder / name).exists() for name in known)
+def _holds_results(folder: Path, deep: bool) -> bool:
+    """Whether a folder is a run's, or (``deep``) holds a run's somewhere below."""
+    paths = folder.rglob("*") if deep else [*folder.iterdir(), *folder.glob("state/*")]
+    return any(path.name in RESULTS for path in paths)
+
+
+def _foreign(folder: Path) -> Path | None:
+    """The first entry of a folder (or of a run folder in it) that no run writes, or None."""
+    for entry in sorted(folder.iterdir()):
+        if entry.is_dir() and not entry.is_symlink():
+            if (found := _foreign(entry)) is not None:
+                return found
+        elif entry.name not in WRITTEN and not TEMPORARY.fullmatch(entry.name):
+            return entry
+    return None
 
 
 def gains_by_bfloat16(device: torch.device) -> bool:
@@ -110,22 +160,33 @@ def gains_by_bfloat16(device: torch.device) -> bool:
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Call ``write(temporary)`` and move the result to ``path``: a reader sees the old file or the new one, whole."""
+    """Call ``write(temporary)`` and move the result to ``path``: a reader sees the old file or the new one, whole.
+
+    Raises :class:`OutputError` where that fails; then the old file is untouched and nothing is left beside it.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(handle)
-    except OSError as error:
+        try:
+            write(temporary)
+            temporary.chmod(0o666 & ~_UMASK)  # safetensors creates files that only their owner may read
+            with temporary.open("r+b") as file:
+                os.fsync(file.fileno())  # some file systems say only here that the disk is full
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except (OSError, SafetensorError) as error:
         raise OutputError(_os_message(path, error)) from None
-    temporary = Path(name)
+
+
+def append_line(path: Path, text: str) -> None:
+    """Append a line to a log; creates the file and its folder. Raises :class:`OutputError`."""
     try:
-        write(temporary)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text + "\n")
     except OSError as error:
         raise OutputError(_os_message(path, error)) from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -143,10 +204,11 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _os_message(path: Path, error: OSError) -> str:
-    if error.errno == errno.ENOSPC:
+def _os_message(path: Path, error: Exception) -> str:
+    # safetensors reports "... I/O error: No space left on device (os error 28)" by an exception of its own
+    if getattr(error, "errno", None) == errno.ENOSPC or f"(os error {errno.ENOSPC})" in str(error):
         return f"the disk is full, so {path} was not written (what was there before is untouched): free some space"
-    return f"cannot write {path}: {error.strerror or error}; choose another --out"
+    return f"cannot write {path}: {getattr(error, 'strerror', None) or error}; choose another --out"
 
 
 def environment() -> dict[str, Any]:
@@ -189,4 +251,9 @@ def command_line() -> str:
     """The command that is running, with the program's name for its path."""
     if not sys.argv or not sys.argv[0]:
         return "python"
-    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def is_main_process() -> bool:
+    """Whether this process is the one that writes (rank 0, or the only one)."""
+    return int(os.environ.get("RANK", "0")) == 0

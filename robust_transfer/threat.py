@@ -23,7 +23,7 @@ def parse_budget(text: str | float) -> Fraction | float:
     """A non-negative number from ``"8/255"``, ``"0.5"`` or a number. Parsed, never evaluated."""
     if isinstance(text, (int, float)):
         text = repr(text)
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?(?:e-?\d+)?)\s*(?:/\s*(\d+(?:\.\d+)?))?\s*", text, re.IGNORECASE)
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?(?:e[-+]?\d{1,3})?)\s*(?:/\s*(\d+(?:\.\d+)?))?\s*", text, re.I | re.ASCII)
     if match is None:
         raise ThreatError(f"cannot read the budget {text!r}: write a fraction such as 8/255 or a number such as 0.5")
     top, bottom = Fraction(match[1]), Fraction(match[2]) if match[2] else Fraction(1)
@@ -61,18 +61,22 @@ class Threat:
         norm, colon, budget = str(text).strip().partition(":")
         if not colon:
             raise ThreatError(f"cannot read the threat {text!r}: write norm:budget, as in linf:8/255 or l2:0.5")
-        return cls(norm=norm.strip().lower().replace("l_inf", "linf"), eps=float(parse_budget(budget)))
+        try:
+            eps = float(parse_budget(budget))
+        except OverflowError:
+            raise ThreatError(f"the budget {budget!r} is too large for a number") from None
+        return cls(norm=norm.strip().lower().replace("l_inf", "linf"), eps=eps)
 
     def __str__(self) -> str:
-        scaled = self.eps * 255
-        if self.norm == "linf" and self.eps and abs(scaled - round(scaled, 3)) < 1e-9:
-            return f"linf:{round(scaled, 3):g}/255"
-        return f"{self.norm}:{self.eps:g}"
+        """The shortest of ``linf:0.3``, ``linf:8/255`` and all the digits that :meth:`parse` reads as this threat."""
+        forms = (f"{self.eps:g}", f"{round(self.eps * 255, 3):g}/255", repr(self.eps))
+        exact = next(form for form in forms if float(parse_budget(form)) == self.eps)
+        return f"{self.norm}:{exact}"
 
     def size(self, delta: Tensor) -> Tensor:
         """The norm of each perturbation, ``(B,)``."""
         flat = delta.flatten(1).float()
-        return flat.abs().amax(1) if self.norm == "linf" else flat.norm(dim=1)
+        return flat.abs().amax(1) if self.norm == "linf" else _length(flat)
 
     def project(self, adversarial: Tensor, clean: Tensor) -> Tensor:
         """The nearest point to ``adversarial`` in the ball around ``clean``, then in the box [0, 1].
@@ -97,10 +101,11 @@ class Threat:
             return gradient.sign()
         top = gradient.flatten(1).abs().amax(1)
         scaled = gradient / _per_example(torch.where(top > 0, top, torch.ones_like(top)), gradient)
-        norm = scaled.flatten(1).norm(dim=1)
-        return scaled / _per_example(norm.clamp_min(1e-12), gradient)
+        return scaled / _per_example(_length(scaled.flatten(1)).clamp_min(1e-12), gradient)
 
-    def random_start(self, clean: Tensor, ids: Tensor, *, seed: int, purpose: str, restart: int = 0, step: int = 0) -> Tensor:
+    def random_start(
+        self, clean: Tensor, ids: Tensor, *, seed: int, purpose: str, restart: int = 0, step: int = 0
+    ) -> Tensor:
         """A point drawn uniformly from the ball around each image (and clipped to the box), addressed by example id."""
         shape = tuple(clean.shape[1:])
         address = randomness.Address(seed=seed, purpose=purpose, restart=restart, step=step)
@@ -108,11 +113,18 @@ class Threat:
             delta = (randomness.uniform(address, ids, shape) * 2 - 1) * self.eps
         else:
             direction = randomness.normal(address, ids, shape)
-            direction = direction / _per_example(direction.flatten(1).norm(dim=1).clamp_min(1e-12), direction)
+            direction = direction / _per_example(_length(direction.flatten(1)).clamp_min(1e-12), direction)
             radius = randomness.uniform(address.child("radius"), ids, (1,)).flatten()
-            dimensions = math.prod(shape)
-            delta = direction * _per_example(self.eps * radius ** (1 / dimensions), direction)
+            share = radius.cpu().double() ** (1 / math.prod(shape))  # in float32 its last bit depends on the batch
+            delta = direction * _per_example(self.eps * share.to(direction.device, torch.float32), direction)
         return self.project(clean + delta.to(clean.dtype), clean)
+
+
+def _length(flat: Tensor) -> Tensor:
+    """Euclidean lengths of ``(B, D)`` rows, summed in float64 (where there is one): the same bits in any batch."""
+    exact = torch.float32 if flat.device.type == "mps" else torch.float64
+    length: Tensor = torch.linalg.vector_norm(flat, dim=1, dtype=exact)
+    return length.to(torch.float32)
 
 
 def _per_example(values: Tensor, like: Tensor) -> Tensor:

@@ -6,73 +6,22 @@ fresh float32 forward pass. Success is what that pass says, never what the metho
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor, nn
 
 from robust_transfer import losses
-from robust_transfer.classifier import eval_mode
+from robust_transfer.attacks.target import Target as Target  # others import it from here
+from robust_transfer.attacks.target import exact_float32, is_broken, predicted, usual_chunk
+from robust_transfer.classifier import eval_mode, without_weight_gradients
 from robust_transfer.config import config
 from robust_transfer.errors import NetworkError
 from robust_transfer.registry import Registry
 from robust_transfer.threat import Threat
-
-NOISE = 1e-4  # relative float32 noise of a logit; a break must exceed it (see `is_broken`)
-
-
-@dataclass
-class Target:
-    """The model under attack and how it is queried; counts what the attack costs.
-
-    ``passes`` counts forward-equivalent image passes: 1 for a forward pass of an image, 2 with its input gradient.
-    """
-
-    model: nn.Module
-    device: torch.device
-    dtype: torch.dtype = torch.float32
-    passes: int = 0
-
-    def logits(self, x: Tensor) -> Tensor:
-        """Logits ``(B, K)`` by a float32 forward pass."""
-        self.passes += len(x)
-        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            return _checked(self.model(x), x).float()
-
-    def gradient(self, x: Tensor, labels: Tensor, loss: losses.Loss) -> tuple[Tensor, Tensor]:
-        """``(logits, d loss / d x)`` at ``x``, computed in ``dtype``; weights get no gradient."""
-        self.passes += 2 * len(x)
-        x = x.detach().requires_grad_(True)
-        with torch.enable_grad():
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype is torch.bfloat16):
-                logits = _checked(self.model(x), x).float()
-            (gradient,) = torch.autograd.grad(loss(logits, labels).sum(), x)
-        return logits.detach(), gradient
-
-    def broken(self, x: Tensor, labels: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """``(broken, margin)`` of iterates whose step computed ``logits``; in float32, asked again where it was not."""
-        margin = losses.margin(logits, labels)
-        broken = is_broken(logits, margin)
-        if self.dtype is not torch.float32 and (margin > 0).any():
-            doubtful = margin > 0
-            exact = self.logits(x[doubtful])
-            margin, broken = margin.clone(), broken.clone()
-            margin[doubtful] = losses.margin(exact, labels[doubtful])
-            broken[doubtful] = is_broken(exact, margin[doubtful])
-        return broken, margin
-
-
-def is_broken(logits: Tensor, margin: Tensor) -> Tensor:
-    """Misclassified beyond numerical noise: the margin exceeds ``NOISE`` times the logits' range, ``(B,)``."""
-    return margin > NOISE * (logits.amax(1) - logits.amin(1))
-
-
-def _checked(logits: Tensor, x: Tensor) -> Tensor:
-    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(x):
-        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise NetworkError(f"the model must return logits (batch, classes) for images (batch, C, H, W), not {found}")
-    return logits
 
 
 @dataclass(frozen=True)
@@ -80,7 +29,9 @@ class AttackResult:
     """What an attack did to a batch; every tensor is per example and by a fresh float32 pass.
 
     ``broken`` is true for an example that is misclassified when clean, or by its adversarial image beyond numerical
-    noise. ``adversarial`` is in ball and box; for an example wrong when clean it is the clean image.
+    noise. ``adversarial`` is in ball and box; for an example wrong when clean it is the clean image. ``prediction`` is
+    the class of ``adversarial`` where broken and the label elsewhere, -1 for logits that are no numbers; ``margin`` is
+    the best other logit less the label's. ``passes`` counts forward-equivalent image passes.
     """
 
     adversarial: Tensor
@@ -91,14 +42,45 @@ class AttackResult:
     passes: int
 
 
+class Worst:
+    """The worst image seen so far of each example: a break is never given up, survivors keep the largest margin."""
+
+    def __init__(self, x: Tensor) -> None:
+        self.images = x.clone()
+        self.score = torch.full((len(x),), -torch.inf, device=x.device)
+
+    def offer(self, rows: Tensor, images: Tensor, broken: Tensor, score: Tensor) -> None:
+        """Offer one image for each example in ``rows``, with what :meth:`Target.judge` said of it."""
+        better = broken | (score > self.score[rows])
+        self.images[rows[better]] = images[better]
+        self.score[rows[better]] = score[better]
+
+
 @config
 class Attack(ABC):
-    """Base of the registered attacks. Subclasses are configurations and implement :meth:`run`."""
+    """Base of the registered attacks. Subclasses are configurations and implement :meth:`run`.
+
+    ``count`` names the field that a number after the attack's name sets: the 20 of ``pgd-20``.
+    """
+
+    count: ClassVar[str | None] = None
 
     @abstractmethod
     def run(self, target: Target, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
-        """Adversarial images for ``x`` ``(B, C, H, W)``, all of them correctly classified when clean."""
+        """Adversarial images for ``x`` ``(B, C, H, W)``, all of them correctly classified when clean, ``B >= 1``."""
 
+    def __str__(self) -> str:
+        """The attack as the command line spells it, ``pgd-20:loss=margin``: its count, then what is not the default."""
+        name, settings = ATTACKS.name_of(type(self)), []
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name == self.count:
+                name += f"-{value}"
+            elif value != field.default:
+                settings.append(f"{field.name}={str(value).lower() if isinstance(value, bool) else value}")
+        return name + (":" + ",".join(settings) if settings else "")
+
+    @final
     def __call__(
         self,
         model: nn.Module,
@@ -112,31 +94,45 @@ class Attack(ABC):
     ) -> AttackResult:
         """Attack a batch. ``x`` float32 in [0, 1]; ``labels``, ``ids`` int64 ``(B,)``; ``dtype`` is that of the steps.
 
-        The model is attacked in evaluation mode and every submodule's mode is restored.
+        The model is attacked in evaluation mode; every submodule's mode and every weight's ``requires_grad`` are
+        restored. On the CPU the verdicts depend neither on the batch's size and order nor on the other examples in it.
+        Raises :class:`NetworkError` where the model does not return one row of logits an image.
         """
-        target = Target(model, x.device, dtype)
-        with eval_mode(model):
-            clean_logits = target.logits(x)
-            clean_prediction = clean_logits.argmax(1)
-            right = (clean_prediction == labels).nonzero().squeeze(1)
-            adversarial = x.clone()
-            if len(right) and threat.eps > 0:
-                found = self.run(target, x[right], labels[right], ids[right], threat, seed)
-                adversarial[right] = _inside(found, x[right], threat)
-            logits = clean_logits.clone()
-            if len(right) and threat.eps > 0:
-                logits[right] = target.logits(adversarial[right])
+        if not len(x):
+            nothing = torch.empty(0, device=x.device)
+            return AttackResult(x, nothing.bool(), nothing, nothing.long(), nothing.long(), 0)
+        with torch.inference_mode(False), eval_mode(model), without_weight_gradients(model), exact_float32():
+            # inside, a caller's inference tensors would refuse to carry gradients
+            x, labels, ids = (t.clone() if t.is_inference() else t for t in (x, labels, ids))
+            target = Target(model, x.device, dtype, chunk=usual_chunk(x.device))
+            return self._attack(target, x, labels, ids, threat, seed)
+
+    def _attack(
+        self, target: Target, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int
+    ) -> AttackResult:
+        logits = target.logits(x)
+        if logits.shape[1] < 2 or int(labels.max()) >= logits.shape[1]:
+            raise NetworkError(f"the model tells {logits.shape[1]} classes apart, but a label is {int(labels.max())}")
+        clean_prediction = predicted(logits)
+        right = (clean_prediction == labels).nonzero().squeeze(1)
+        adversarial = x.clone()
+        if len(right) and threat.eps > 0:
+            found = self.run(target, x[right], labels[right], ids[right], threat, seed)
+            adversarial[right] = _inside(found, x[right], threat)
+            logits[right] = target.logits(adversarial[right])
+        broken = (clean_prediction != labels) | is_broken(logits, labels)
+        prediction = torch.where(broken, predicted(logits), labels)
         margin = losses.margin(logits, labels)
-        broken = (clean_prediction != labels) | is_broken(logits, margin)
-        return AttackResult(adversarial, broken, margin, clean_prediction, logits.argmax(1), target.passes)
+        return AttackResult(adversarial, broken, margin, clean_prediction, prediction, target.passes)
 
 
 def _inside(found: Tensor, x: Tensor, threat: Threat) -> Tensor:
     """``found`` clipped to the ball and the box around ``x``; anything that is not a number becomes the clean image."""
-    if found.shape != x.shape:
-        raise ValueError(f"an attack returned images of shape {tuple(found.shape)} for {tuple(x.shape)}")
+    if not isinstance(found, Tensor) or found.shape != x.shape:
+        what = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise ValueError(f"an attack must return images of the shape it was given, {tuple(x.shape)}, not {what}")
     finite = found.isfinite().flatten(1).all(1).view(-1, 1, 1, 1)
-    inside = threat.project(torch.where(finite, found, x).float(), x)
+    inside = threat.project(torch.where(finite, found, x).detach().float(), x)
     too_large = threat.size(inside - x) > threat.eps * (1 + 1e-4) + 1e-6
     return torch.where(too_large.view(-1, 1, 1, 1), x, inside)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from robust_transfer import losses
-from robust_transfer.attacks.base import ATTACKS, Attack, Target
+from robust_transfer.attacks.base import ATTACKS, Attack
+from robust_transfer.attacks.target import Target
 from robust_transfer.config import config
 from robust_transfer.errors import ConfigError
 from robust_transfer.threat import Threat

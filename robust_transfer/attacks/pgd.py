@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
 from robust_transfer import losses
-from robust_transfer.attacks.base import ATTACKS, Attack, Target
+from robust_transfer.attacks.base import ATTACKS, Attack, Worst
+from robust_transfer.attacks.target import Target
 from robust_transfer.config import config
 from robust_transfer.errors import ConfigError
 from robust_transfer.threat import Threat
+
+
+@dataclass
+class _Standing:
+    """The examples not broken yet: their rows in the batch, clean images, labels and where they are now."""
+
+    rows: Tensor
+    clean: Tensor
+    labels: Tensor
+    current: Tensor
+
+    def keep(self, mask: Tensor) -> None:
+        """Drop the others."""
+        self.rows, self.clean, self.labels = self.rows[mask], self.clean[mask], self.labels[mask]
+        self.current = self.current[mask]
 
 
 @ATTACKS.register("pgd", summary="projected gradient ascent, every iterate scored", paper="Madry et al. 2018")
@@ -18,7 +37,8 @@ class PGD(Attack):
     """``steps`` steps of ``step * eps`` along the steepest direction, from a random start, ``restarts`` times.
 
     Every iterate is scored (the start and the last one too) and an example leaves the batch once it is broken, so more
-    steps or restarts never help the model. ``loss`` is ce, margin or dlr. ``step`` is in units of eps.
+    steps or restarts never help the model. ``loss`` is ce, margin or dlr. ``step`` is in units of eps. Without
+    ``random_start`` the first start is the clean image; restarts begin at random all the same.
     """
 
     steps: int = 20
@@ -26,6 +46,8 @@ class PGD(Attack):
     restarts: int = 1
     loss: str = "ce"
     random_start: bool = True
+
+    count: ClassVar[str | None] = "steps"
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.restarts < 1:
@@ -35,50 +57,37 @@ class PGD(Attack):
         losses.get_loss(self.loss)
 
     def run(self, target: Target, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
-        """See :class:`Attack`. Returns, per example, the breaking iterate or else the one with the largest margin."""
-        best = x.clone()
-        best_margin = torch.full((len(x),), -torch.inf, device=x.device)
-        standing = torch.arange(len(x), device=x.device)
+        """See :class:`Attack`. Returns, per example, a breaking iterate or else the one with the largest margin."""
+        worst = Worst(x)
+        rows = torch.arange(len(x), device=x.device)
         for restart in range(self.restarts):
-            if len(standing):
-                standing = self._climb(target, x, labels, ids, threat, seed, restart, standing, best, best_margin)
-        return best
+            start = clean = x[rows]
+            if moved := self.random_start or restart > 0:
+                # the losses start apart: together they cover more of the ball
+                purpose = f"pgd/{self.loss}"
+                start = threat.random_start(clean, ids[rows], seed=seed, purpose=purpose, restart=restart)
+            rows = self._climb(target, _Standing(rows, clean, labels[rows], start), threat, worst, score_start=moved)
+            if not len(rows):
+                break
+        return worst.images
 
-    def _climb(
-        self,
-        target: Target,
-        x: Tensor,
-        labels: Tensor,
-        ids: Tensor,
-        threat: Threat,
-        seed: int,
-        restart: int,
-        standing: Tensor,
-        best: Tensor,
-        best_margin: Tensor,
-    ) -> Tensor:
-        """One restart on the examples ``standing``; fills ``best`` and returns who still stands."""
+    def _climb(self, target: Target, on: _Standing, threat: Threat, worst: Worst, score_start: bool) -> Tensor:
+        """One restart; offers every iterate to ``worst`` and returns the rows of the examples that still stand."""
         loss = losses.get_loss(self.loss)
-        clean, y = x[standing], labels[standing]
-        current = clean
-        if self.random_start or restart:
-            current = threat.random_start(clean, ids[standing], seed=seed, purpose="pgd", restart=restart)
-        for step in range(self.steps + 1):
-            if step < self.steps:
-                logits, gradient = target.gradient(current, y, loss)
-            else:
-                logits = target.logits(current)  # the last iterate: scored in float32, no gradient needed
-            broken, margin = target.broken(current, y, logits)
-            better = broken | (margin > best_margin[standing])
-            best[standing[better]] = current[better]
-            best_margin[standing[better]] = margin[better]
-            keep = ~broken
-            if not keep.all():
-                standing, clean, y, current = standing[keep], clean[keep], y[keep], current[keep]
-                if not len(standing):
-                    break
-                if step < self.steps:
-                    gradient = gradient[keep]
-            if step < self.steps:
-                current = threat.project(current + self.step * threat.eps * threat.steepest(gradient), clean)
-        return standing
+        for step in range(self.steps):
+            logits, gradient = target.gradient(on.current, on.labels, loss)
+            if step or score_start:
+                standing = self._score(target, on, logits, worst)
+                if not len(on.rows):
+                    return on.rows
+                gradient = gradient[standing]
+            on.current = threat.project(on.current + self.step * threat.eps * threat.steepest(gradient), on.clean)
+        self._score(target, on, target.logits(on.current), worst)  # the last iterate: no gradient needed
+        return on.rows
+
+    def _score(self, target: Target, on: _Standing, logits: Tensor, worst: Worst) -> Tensor:
+        """Offer the iterates and drop the broken ones; returns the mask of those that stayed."""
+        broken, score = target.judge(on.current, on.labels, logits)
+        worst.offer(on.rows, on.current, broken, score)
+        on.keep(~broken)
+        return ~broken

@@ -40,7 +40,9 @@ class Augmentation:
         if not self.active:
             return images
         address = randomness.Address(seed=seed, purpose="augment", step=epoch)
-        draws = randomness.integers(address, ids.to(images.device), 2 * (2 * self.pad + 1) ** 2, 1)[:, 0]  # one draw: shift and flip
+        draws = randomness.integers(address, ids.to(images.device), 2 * (2 * self.pad + 1) ** 2, 1)[
+            :, 0
+        ]  # one draw: shift and flip
         flips, shift = draws % 2 == 1, draws // 2
         height, width = images.shape[-2:]
         span = 2 * self.pad + 1

@@ -7,7 +7,7 @@ from typing import Any
 
 from robust_transfer.data.source import listed
 from robust_transfer.errors import DataError
-from robust_transfer.registry import unknown
+from robust_transfer.registry import nearest
 
 _IMAGE_NAMES = ("image", "img")
 _LABEL_NAMES = ("labels", "target", "class")
@@ -19,20 +19,24 @@ def choose_columns(features: Mapping[str, Any], image: str | None, label: str | 
     A column that is asked for is taken; else the only candidate, or the one with the usual name ("image", "label").
     Raises DataError, with the columns there are, where that leaves none or several.
     """
-    image = _given(features, image, "image") or _only(
+    image = _given(features, image) or _only(
         [name for name, feature in features.items() if _holds_images(feature)], _IMAGE_NAMES, features, "image"
     )
     if not _holds_images(features[image]) and _value_type(features[image]) not in ("string", "large_string"):
-        raise DataError(f"the column {image!r} does not hold images (encoded bytes or paths): choose another image_column")
-    label = _given(features, label, "label") or _only(
+        raise DataError(
+            f"the column {image!r} does not hold images (encoded bytes or paths): choose another image_column"
+        )
+    label = _given(features, label) or _only(
         [name for name, feature in features.items() if _may_be_labels(name, feature)], ("label",), features, "label"
     )
     return image, label
 
 
-def _given(features: Mapping[str, Any], name: str | None, kind: str) -> str | None:
+def _given(features: Mapping[str, Any], name: str | None) -> str | None:
     if name is not None and name not in features:
-        raise DataError(f"{unknown(f'{kind} column', name, list(features)).rstrip('?.')} ({_columns(features)})")
+        close = nearest(name, list(features))
+        hint = f"did you mean {' or '.join(repr(c) for c in close)}?" if close else "choose one of these"
+        raise DataError(f"there is no column {name!r} ({_columns(features)}): {hint}")
     return name
 
 

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import struct
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
 import numpy as np
 from PIL import Image, ImageOps
 
 CONVERSION = "RGB uint8 (EXIF orientation applied, transparency over white, 16 bits scaled to 8)"
 
+# The formats that are read, in the order they are tried: PIL knows others, and one (EPS) runs an interpreter.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000")
+
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+
+
+def open_image(file: Path | BinaryIO) -> Image.Image:
+    """The picture in ``file``, header read only; raises UnidentifiedImageError if it has none of the formats."""
+    return Image.open(file, formats=FORMATS)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -15,9 +28,11 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
     Raises ValueError (or what PIL raises) for pictures that cannot be converted, such as floating-point ones.
     """
-    ImageOps.exif_transpose(image, in_place=True)
+    image.load()
+    # a damaged EXIF block (the picture itself has been decoded by now) does not say how to turn it
+    with suppress(SyntaxError, struct.error):
+        ImageOps.exif_transpose(image, in_place=True)
     if image.mode == "RGB" and not image.has_transparency_data:
-        image.load()
         return image
     if image.mode in _SIXTEEN_BITS:
         return _eight_bits(image).convert("RGB")

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from robust_transfer.data.decode import to_rgb
+from robust_transfer.data.decode import open_image, to_rgb
 from robust_transfer.data.parallel import in_threads
 from robust_transfer.data.split import Reader, resize
 from robust_transfer.errors import DataError
@@ -47,9 +47,11 @@ class FileImages(Images):
         return len(self.paths)
 
     def open(self, position: int) -> Image.Image:
-        return Image.open(self.paths[position])
+        """Opens the file."""
+        return open_image(self.paths[position])
 
     def where(self, position: int) -> str:
+        """The file's path."""
         return str(self.paths[position])
 
 
@@ -63,9 +65,11 @@ class ArrayImages(Images):
         return len(self.arrays)
 
     def open(self, position: int) -> Image.Image:
+        """A picture of the array."""
         return Image.fromarray(self.arrays[position])
 
     def where(self, position: int) -> str:
+        """Its number."""
         return f"image {position}"
 
 
@@ -79,16 +83,17 @@ class ColumnImages(Images):
         return len(self.column)
 
     def open(self, position: int) -> Image.Image:
+        """Opens the bytes, or the file that the path leads to where there are none."""
         value = self.column[position].as_py()
-        content, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
-        if isinstance(content, str):
-            content, path = None, content
-        if content is None and path is None:
-            raise ValueError("there is no image in it")
-        return Image.open(io.BytesIO(self._load(path) if content is None else content))
+        content: bytes | str | None = value
+        if isinstance(value, dict):
+            content = value.get("path") if value.get("bytes") is None else value["bytes"]
+        if content is None:
+            raise ValueError("the row holds none")
+        return open_image(io.BytesIO(self._load(content) if isinstance(content, str) else content))
 
     def _load(self, path: str) -> bytes:
-        import fsspec
+        import fsspec  # type: ignore[import-untyped]
 
         if self.folder is not None and "://" not in path:
             path = str(self.folder / path)  # an absolute path stays what it is
@@ -97,7 +102,8 @@ class ColumnImages(Images):
         return content
 
     def where(self, position: int) -> str:
-        return f"the image in row {position} of the {self.split} split"
+        """Its row and split."""
+        return f"the image in row {position} (from 0) of the {self.split} split"
 
 
 class EncodedReader(Reader):
@@ -116,9 +122,11 @@ class EncodedReader(Reader):
 
     @property
     def native_size(self) -> int | None:
+        """The side of the chosen images where all are squares of one size, else None."""
         return self._side
 
     def read(self, positions: Tensor, size: int) -> Tensor:
+        """Decoded, converted and resized on threads; DataError names an image that cannot be."""
         images = np.empty((len(positions), 3, size, size), np.uint8)
         places = self.chosen[positions].tolist()
 
@@ -142,7 +150,11 @@ class EncodedReader(Reader):
         except MemoryError:
             raise
         except Exception as error:  # PIL's plugins raise whatever they meet: SyntaxError, struct.error, EOFError ...
-            reason = "it is not an image" if isinstance(error, Image.UnidentifiedImageError) else str(error).strip(" .")
+            reason = (
+                "not an image of a known format"
+                if isinstance(error, UnidentifiedImageError)
+                else str(error).strip(" .")
+            )
             reason = reason or type(error).__name__
             where = self.images.where(place)
             raise DataError(f"cannot decode {where} ({reason}): repair it, or remove it from the data") from None

@@ -29,18 +29,19 @@ def checked(column: Any, split: str) -> Any:
     whole = pa.types.is_integer(column.type)
     if not whole and not pa.types.is_string(column.type) and not pa.types.is_large_string(column.type):
         raise DataError(
-            f"the labels of the {split} split are of type {column.type}: a label is a whole number or a name, one an image"
+            f"the labels of the {split} split are of type {column.type}: "
+            "each image needs one label, a whole number or a name"
         )
     row = _first(pc.is_null(column))
     if row is not None:
-        raise DataError(f"row {row} of the {split} split has no label: give it one, or remove the row")
+        raise DataError(f"{_row(row, split)} has no label: give it one, or remove the row")
     if not whole:
         return column
     row = _first(pc.less(column, 0))
     if row is not None:
         raise DataError(
-            f"row {row} of the {split} split has the label {column[row].as_py()}: labels count from 0, and a negative one "
-            "usually marks a hidden or missing label; remove such rows"
+            f"{_row(row, split)} has the label {column[row].as_py()}: a negative label marks an image "
+            "of unknown class; remove such rows, or give them their labels"
         )
     return column.cast(pa.int64())
 
@@ -53,7 +54,7 @@ def named_indices(column: Any, split: str, names: Sequence[str]) -> Tensor:
     row = _first(pc.greater_equal(labels, len(names)))
     if row is not None:
         raise DataError(
-            f"row {row} of the {split} split has the label {labels[row].as_py()}, but there are {len(names)} classes "
+            f"{_row(row, split)} has the label {labels[row].as_py()}, but there are {len(names)} classes "
             f"(0 to {len(names) - 1}): correct the label or the list of class names"
         )
     return torch.from_numpy(np.array(labels.to_numpy(), np.int64))
@@ -64,12 +65,15 @@ def value_indices(column: Any, split: str, values: Sequence[Any]) -> Tensor:
     labels = checked(column, split)
     known = pa.array(values)
     if pa.types.is_integer(labels.type) != pa.types.is_integer(known.type):
-        raise DataError(f"the labels of the {split} split are of type {labels.type}, those of train of type {known.type}")
+        raise DataError(
+            f"the labels of the {split} split are of type {labels.type}, those of train of type {known.type}: "
+            "store them alike"
+        )
     indices = pc.index_in(labels, value_set=known.cast(labels.type))
     row = _first(pc.is_null(indices))
     if row is not None:
         raise DataError(
-            f"row {row} of the {split} split is of the class {str(labels[row].as_py())!r}, which train does not have: "
+            f"{_row(row, split)} is of the class {str(labels[row].as_py())!r}, which train does not have: "
             "the splits must have the same classes"
         )
     return torch.from_numpy(np.array(indices.to_numpy(), np.int64))
@@ -84,3 +88,7 @@ def _first(mask: Any) -> int | None:
     """The first row where ``mask`` is true."""
     row: int = pc.index(mask, True).as_py()
     return row if row >= 0 else None
+
+
+def _row(row: int, split: str) -> str:
+    return f"row {row} (from 0) of the {split} split"

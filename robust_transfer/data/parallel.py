@@ -11,7 +11,7 @@ CHUNK = 32  # images a thread takes at a time: small pictures cost little more t
 
 
 def in_threads(work: Callable[[int], None], count: int) -> None:
-    """Call ``work(0) ... work(count - 1)`` on as many threads as PyTorch uses; the first error, by position, is raised."""
+    """Call ``work(0) ... work(count - 1)`` on as many threads as PyTorch uses; raises the first error."""
     threads = torch.get_num_threads()
     if threads == 1 or count <= CHUNK:
         for position in range(count):

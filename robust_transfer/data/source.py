@@ -14,7 +14,7 @@ from robust_transfer.data.encoded import Images
 Role = Literal["train", "val", "test"]
 WRITTEN: dict[Role, str] = {"train": "train", "val": "validation", "test": "test"}  # as messages and HF call them
 
-_ROLES: dict[str, Role] = {
+ROLES: dict[str, Role] = {
     "train": "train",
     "training": "train",
     "val": "val",
@@ -37,7 +37,7 @@ class RawSplit:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set as it is stored. ``test_fraction`` of train becomes the test split where there is nothing to test on."""
+    """A data set as it is stored. Where there is nothing to test on, ``test_fraction`` of train becomes test."""
 
     name: str
     splits: Mapping[Role, RawSplit]
@@ -48,7 +48,7 @@ class Source:
 def role_of(name: str) -> Role | None:
     """The split that a file or folder name speaks of ("train-00000-of-00002" -> "train"), or None."""
     words = re.split(r"[^a-z]+", name.casefold())
-    return next((_ROLES[word] for word in words if word in _ROLES), None)
+    return next((ROLES[word] for word in words if word in ROLES), None)
 
 
 def listed(names: Iterable[str], most: int = 6) -> str:

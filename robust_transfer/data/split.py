@@ -38,8 +38,9 @@ class Reader(ABC):
     def digest(self, positions: Tensor, size: int) -> str:
         """A hash of the decoded images at ``positions``: the same wherever and however they are stored."""
         digest = hashlib.sha256()
-        for some in positions.split(max(1, _DIGEST_BYTES // (3 * size * size))):
-            digest.update(self.read(some, size).contiguous().numpy())
+        step = max(1, _DIGEST_BYTES // (3 * size * size))
+        for start in range(0, len(positions), step):
+            digest.update(self.read(positions[start : start + step], size).numpy().tobytes())
         return digest.hexdigest()[:16]
 
 
@@ -47,15 +48,22 @@ class MemoryReader(Reader):
     """Images that are already decoded: uint8 ``(n, 3, H, H)``."""
 
     def __init__(self, images: Tensor) -> None:
-        if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
+        if (
+            images.dtype != torch.uint8
+            or images.dim() != 4
+            or images.shape[1] != 3
+            or images.shape[2] != images.shape[3]
+        ):
             raise DataError(f"images must be uint8 (n, 3, H, H), not {images.dtype} {tuple(images.shape)}")
         self.images = images
 
     @property
     def native_size(self) -> int:
+        """Their side."""
         return int(self.images.shape[2])
 
     def read(self, positions: Tensor, size: int) -> Tensor:
+        """Resized from the decoded images, which gives the same pixels as decoding again."""
         images = self.images[positions]
         if size == self.native_size:
             return images
@@ -81,7 +89,7 @@ class Split:
     """Some labelled images of a data set.
 
     ``labels`` int64 ``(n,)`` in ``[0, len(class_names))``; ``ids`` int64 ``(n,)``, each image's index in the original
-    split (it addresses the image's noise and names it in outcomes); ``size`` the side in pixels at which they are given.
+    split (it addresses the image's noise and names it in outcomes); ``size`` the side in pixels they are given at.
     """
 
     reader: Reader
@@ -92,7 +100,9 @@ class Split:
     size: int | None
 
     @classmethod
-    def in_memory(cls, images: Tensor, labels: Tensor, class_names: tuple[str, ...], ids: Tensor | None = None) -> Split:
+    def in_memory(
+        cls, images: Tensor, labels: Tensor, class_names: tuple[str, ...], ids: Tensor | None = None
+    ) -> Split:
         """A split of decoded images, uint8 ``(n, 3, H, H)``."""
         positions = torch.arange(len(images))
         reader = MemoryReader(images)
@@ -138,7 +148,7 @@ class Split:
     def hash(self) -> str:
         """A hash of images, labels and class names (16 hex digits)."""
         images = self.reader.digest(self.positions, self._size())
-        labels = hashlib.sha256(self.labels.contiguous().numpy()).hexdigest()
+        labels = hashlib.sha256(self.labels.numpy().tobytes()).hexdigest()
         names = hashlib.sha256("\n".join(self.class_names).encode()).hexdigest()
         return hashlib.sha256(f"{images}{labels}{names}".encode()).hexdigest()[:16]
 
@@ -150,7 +160,7 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A data set to learn: train, val and test splits with the same classes. Val may be empty; strategies never see test.
+    """A data set to learn: train, val and test splits of the same classes. Val may be empty; strategies never see test.
 
     ``notes``: sentences on how the splits came about, where the data did not settle it.
     """

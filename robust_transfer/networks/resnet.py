@@ -1,15 +1,15 @@
-"""ResNet-18 for small images (He et al. 2016a) and its pre-activation form (He et al. 2016b): 3x3 stem, no max-pooling."""
+"""ResNet-18 for small images (He et al. 2016a; 3x3 stem, no max-pooling) and its pre-activation form (2016b)."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch.nn.functional as F
-from timm.models import register_model
 from torch import Tensor, nn
 
 from robust_transfer.networks.base import CifarNetwork, conv
-from robust_transfer.networks.names import OURS
+from robust_transfer.networks.names import register
 from robust_transfer.networks.wide_resnet import Unit
 
 
@@ -28,6 +28,7 @@ class BasicBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Feature maps to feature maps."""
         y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
         return F.relu(y + self.shortcut(x))
 
@@ -60,18 +61,14 @@ def _default_cfg(preact: bool) -> dict[str, Any]:
     return {"url": "", "input_size": (3, 32, 32), "classifier": "head", "first_conv": first, "pool_size": (4, 4)}
 
 
-def _register(name: str, summary: str, **fixed: Any) -> None:
-    def entry(pretrained: bool = False, **settings: Any) -> CifarResNet:
-        wanted = {k: settings[k] for k in ("num_classes", "in_chans") if k in settings}
-        return CifarResNet(**fixed, **wanted)
-
-    entry.__name__, entry.__module__ = name, __name__
-    __all__.append(name)
-    OURS[name] = summary
-    register_model(entry)
-
-
 __all__ = ["BasicBlock", "CifarResNet"]
-_register("preact_resnet18", "pre-activation ResNet-18 for 32x32 images", preact=True)
-_register("preact_resnet18_w32", "the same at half the width (2.8M parameters)", preact=True, base=32)
-_register("resnet18_cifar", "ResNet-18 for 32x32 images: 3x3 stem, no max-pooling", preact=False)
+for _name, _summary, _make in (
+    ("preact_resnet18", "pre-activation ResNet-18 for 32x32 images", partial(CifarResNet, preact=True)),
+    (
+        "preact_resnet18_w32",
+        "the same at half the width (2.8M parameters)",
+        partial(CifarResNet, preact=True, base=32),
+    ),
+    ("resnet18_cifar", "ResNet-18 for 32x32 images: 3x3 stem, no max-pooling", partial(CifarResNet, preact=False)),
+):
+    register(_name, _summary, _make, __name__)

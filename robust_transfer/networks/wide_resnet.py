@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import torch.nn.functional as F
-from timm.models import register_model
 from torch import Tensor, nn
 
 from robust_transfer.networks.base import CifarNetwork, conv
-from robust_transfer.networks.names import OURS
+from robust_transfer.networks.names import register
 
 
 class Unit(nn.Module):
-    """A pre-activation residual unit. ``free_shortcut``: average pooling and zero padding in place of a 1x1 convolution."""
+    """A pre-activation residual unit. ``free_shortcut``: average pooling and zero padding, no 1x1 convolution."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int, slope: float, free_shortcut: bool, activate_before: bool) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, stride: int, slope: float, free_shortcut: bool, activate_before: bool
+    ) -> None:
         super().__init__()
         self.bn1 = nn.BatchNorm2d(inputs)
         self.conv1 = conv(inputs, outputs, 3, stride)
@@ -27,8 +29,9 @@ class Unit(nn.Module):
         self.free_shortcut = changes and free_shortcut
 
     def forward(self, x: Tensor) -> Tensor:
+        """Feature maps to feature maps."""
         active = _activate(self.bn1(x), self.slope)
-        carried = active if self.activate_before else x
+        carried: Tensor = active if self.activate_before else x
         if self.free_shortcut:
             if self.stride > 1:
                 carried = F.avg_pool2d(carried, self.stride)
@@ -36,7 +39,7 @@ class Unit(nn.Module):
             carried = F.pad(carried, (0, 0, 0, 0, before, self.padding - before))
         else:
             carried = self.shortcut(carried)
-        return carried + self.conv2(_activate(self.bn2(self.conv1(active)), self.slope))
+        return carried + cast(Tensor, self.conv2(_activate(self.bn2(self.conv1(active)), self.slope)))
 
 
 def _activate(x: Tensor, slope: float) -> Tensor:
@@ -51,6 +54,7 @@ class Activation(nn.Module):
         self.slope = slope
 
     def forward(self, x: Tensor) -> Tensor:
+        """Element by element."""
         return _activate(x, self.slope)
 
 
@@ -67,7 +71,6 @@ class WideResNet(CifarNetwork):
         units_per_stage: int | None = None,
         slope: float = 0.0,
         free_shortcut: bool = False,
-        default_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         units = units_per_stage or (depth - 4) // 6
@@ -76,24 +79,14 @@ class WideResNet(CifarNetwork):
         for stage, outputs in enumerate((16 * width, 32 * width, 64 * width)):
             for index in range(units):
                 stride = 2 if stage and not index else 1
-                # A 1x1 shortcut reads the activated input, an identity the raw one (pre-activation, He et al. 2016).
-                before = index == 0 if not free_shortcut else index == 0 and stage == 0
+                # A 1x1 shortcut reads the activated input, an identity the raw one (He et al. 2016b); the transfer
+                # paper's network, whose shortcuts have no weights, activates before its first unit only.
+                before = index == 0 and (stage == 0 if free_shortcut else stride > 1 or channels != outputs)
                 layers.append(Unit(channels, outputs, stride, slope, free_shortcut, before))
                 channels = outputs
         self.units = nn.Sequential(*layers)
         self.last = nn.Sequential(nn.BatchNorm2d(channels), Activation(slope))
-        self.finish(channels, num_classes, default_cfg or {})
-
-
-def _register(name: str, summary: str, **fixed: Any) -> None:
-    def entry(pretrained: bool = False, **settings: Any) -> WideResNet:
-        wanted = {k: settings[k] for k in ("num_classes", "in_chans") if k in settings}
-        return WideResNet(**fixed, **wanted, default_cfg=_default_cfg())
-
-    entry.__name__, entry.__module__ = name, __name__
-    __all__.append(name)
-    OURS[name] = summary
-    register_model(entry)
+        self.finish(channels, num_classes, _default_cfg())
 
 
 def _default_cfg() -> dict[str, Any]:
@@ -102,18 +95,15 @@ def _default_cfg() -> dict[str, Any]:
 
 __all__ = ["Unit", "WideResNet"]
 for _depth, _width in ((16, 1), (16, 2), (16, 3), (16, 4), (16, 8), (16, 10), (28, 10), (34, 10)):
-    _register(
+    register(
         f"wrn_{_depth}_{_width}",
         f"wide residual network, depth {_depth}, width {_width}",
-        depth=_depth,
-        width=_width,
+        partial(WideResNet, _depth, _width),
+        __name__,
     )
-_register(
+register(
     "wrn_32_10_shafahi",
     "the transfer paper's WRN-32-10: 17 blocks, leaky ReLU 0.1, parameter-free shortcuts",
-    depth=32,
-    width=10,
-    units_per_stage=5,
-    slope=0.1,
-    free_shortcut=True,
+    partial(WideResNet, 32, 10, units_per_stage=5, slope=0.1, free_shortcut=True),
+    __name__,
 )

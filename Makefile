@@ -1,0 +1,42 @@
+# `make demo` and `make test` do all the set-up on a fresh machine with Python >= 3.11 and make.
+PYTHON ?= python3
+# TORCH=2.11 makes an environment of its own with that version.
+TORCH ?=
+VENV := .venv$(if $(TORCH),-torch-$(TORCH))
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# torchvision 0.N belongs to torch 2.(N-15); pip finds it by itself.
+TORCH_PIN := $(if $(TORCH),"torch==$(TORCH).*")
+
+.PHONY: demo test check fast slow bench clean
+
+demo: $(STAMP)
+	$(BIN)/robust-transfer demo --out demo --overwrite
+
+test: check fast
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+fast: $(STAMP)
+	$(BIN)/python -m pytest -m "not slow"
+
+# What takes longer than the fast suite allows.
+slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/transfer.py
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python >= 3.11 is needed, this is {v.major}.{v.minor}: make PYTHON=python3.12 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet $(TORCH_PIN) -e ".[dev]"
+	touch $(STAMP)
+
+clean:
+	rm -rf .venv .venv-torch-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache demo

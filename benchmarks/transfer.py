@@ -1,0 +1,89 @@
+"""What transfer costs: an LwF step against a fine-tuning step, a linear probe against one forward pass.
+
+    python benchmarks/transfer.py [--network wrn_16_2] [--steps 30] [--repeats 5] [--probe-images 10000]
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+from common import classifier, header, interleaved, random_split, timed
+
+from robust_transfer.data import Split
+from robust_transfer.run import Run
+from robust_transfer.strategies import features_of
+from robust_transfer.strategies.linear_probe import PATH
+from robust_transfer.strategies.lwf import LwFObjective
+from robust_transfer.strategies.softmax import solve_path
+from robust_transfer.training import NaturalObjective, Objective, TrainingSettings, fit
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", default="wrn_16_2")
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--probe-images", type=int, default=10_000)
+    given = parser.parse_args()
+    run = Run(quiet=True)
+    steps(given.network, given.steps, given.repeats, run)
+    for classes in (10, 100):
+        probe(given.network, given.probe_images, classes, run)
+
+
+def steps(network: str, count: int, repeats: int, run: Run) -> None:
+    split = random_split(count * 128, 10)
+    settings = TrainingSettings(epochs=1, learning_rate=1e-4, augment=False, guard_every=10**9)
+    features = features_of(classifier(network, 10), split, run)
+    header("seconds a step, batch 128", network=network, steps=count, repeats=repeats)
+
+    def train(objective: Objective) -> float:
+        objective.collapse_patience = 10**9
+        objective.classifier.hold_batch_norm = True
+        return fit(objective, split, settings, run).seconds / count
+
+    seconds = interleaved(
+        {
+            "fine-tune": lambda: train(NaturalObjective(classifier(network, 10))),
+            "lwf, cached": lambda: train(LwFObjective(classifier(network, 10), weight=0.1, distance="l2", features=features)),
+            "lwf, live": lambda: train(
+                LwFObjective(classifier(network, 10), weight=0.1, distance="l2", teacher=classifier(network, 10))
+            ),
+        },
+        repeats,
+    )
+    for name, value in seconds.items():
+        print(f"  {name}: {value:.4f} s, {value / seconds['fine-tune']:.3f} x fine-tune", flush=True)
+
+
+def probe(network: str, n: int, classes: int, run: Run) -> None:
+    split = random_split(n, classes)
+    model = classifier(network, classes)
+    header("linear probe, seconds", network=network, images=n, classes=classes, path_points=len(PATH))
+    forward = timed(lambda: forward_pass(split, model, run))
+    features = features_of(model, split, run)
+    labels = structured_labels(features, classes)
+    whole = timed(lambda: solve_path(features_of(model, split, run), labels, classes, PATH))
+    print(f"  one forward pass {forward:.1f}, features and whole path {whole:.1f}")
+    print(f"  (probe - 5 s) / forward pass: {(whole - 5) / forward:.2f} (to be at most 1.15)", flush=True)
+
+
+def forward_pass(split: Split, model: torch.nn.Module, run: Run) -> None:
+    """The network over all images once: what any use of the data costs at least."""
+    with torch.inference_mode(), run.autocast():
+        model.eval()
+        for images, _, _ in split.batches(500):
+            model((images.float() / 255).contiguous(memory_format=torch.channels_last))
+
+
+def structured_labels(features: torch.Tensor, classes: int) -> torch.Tensor:
+    """Labels that a linear classifier learns in part: a random linear rule with noise."""
+    generator = torch.Generator().manual_seed(1)
+    standard = (features - features.mean(0)) / features.std(0).clamp_min(1e-6)
+    scores = standard @ torch.randn(features.shape[1], classes, generator=generator)
+    return (scores + 4 * torch.randn(scores.shape, generator=generator)).argmax(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""Attacks by name: ``pgd-20``, ``pgd-20:loss=margin,restarts=10``, ``fgsm``, several joined with ``+``, and suites.
+
+The inverse is ``str(attack)``, the name under which an attack stands in ``by_attack`` and ``broken_by``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from robust_transfer.attacks.base import ATTACKS, Attack
+from robust_transfer.config import build, parse_settings
+from robust_transfer.errors import ConfigError, UnknownNameError
+from robust_transfer.registry import unknown
+
+SUITES: dict[str, str] = {
+    "quick": "pgd-10+pgd-10:loss=margin",  # two losses: each finds breaks that the other misses
+}
+
+
+def parse_attack(text: str | Attack | Sequence[Attack]) -> list[Attack]:
+    """The attacks that ``text`` names, in the order in which they are run; an attack named twice is run once.
+
+    Raises :class:`UnknownNameError` for an unknown name and :class:`ConfigError` for settings that do not fit.
+    """
+    if isinstance(text, Attack):
+        return [text]
+    if not isinstance(text, str):
+        attacks = list(text)
+    else:
+        attacks = []
+        for part in re.split(r"\+(?!\d)", text):  # 1e+3 is a number
+            name = part.strip()
+            attacks += parse_attack(SUITES[name]) if name in SUITES else [_one(name)]
+    if not attacks:
+        raise ConfigError("no attack is given: name one, such as pgd-20")
+    return list({str(attack): attack for attack in attacks}.values())
+
+
+def attack_name(attacks: Sequence[Attack]) -> str:
+    """The canonical name of several attacks; :func:`parse_attack` reads it."""
+    return "+".join(str(attack) for attack in attacks)
+
+
+def _one(text: str) -> Attack:
+    head, colon, tail = text.partition(":")
+    name, number = _name_and_number(head.strip().lower())
+    if name not in ATTACKS.names():
+        raise UnknownNameError(unknown("attack", name or text, [*ATTACKS.names(), *SUITES]))
+    cls, what = ATTACKS.get(name), f"attack {name!r}"
+    settings = _settings(tail, text) if colon else {}
+    if number is not None:
+        if cls.count is None:
+            raise ConfigError(f"{what} takes no number: write {name}, not {head.strip()}")
+        if cls.count in settings:
+            raise ConfigError(f"{text!r} gives {cls.count} twice: leave out one of them")
+        settings[cls.count] = number
+    return build(cls, settings, what)
+
+
+def _name_and_number(head: str) -> tuple[str, int | None]:
+    match = re.fullmatch(r"(.+)-(\d{1,9})", head)
+    if head in ATTACKS.names() or match is None:
+        return head, None
+    return match[1], int(match[2])
+
+
+def _settings(tail: str, text: str) -> dict[str, Any]:
+    pairs = [pair.strip() for pair in tail.split(",")]
+    keys = [pair.partition("=")[0].strip() for pair in pairs]
+    for pair, key in zip(pairs, keys, strict=True):
+        if "=" not in pair or not key:
+            raise ConfigError(f"cannot read {pair!r} in the attack {text!r}: write key=value, as in pgd-20:loss=margin")
+        if keys.count(key) > 1:
+            raise ConfigError(f"{text!r} gives {key} twice: leave out one of them")
+    return parse_settings(pairs)

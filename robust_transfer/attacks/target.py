@@ -1,0 +1,132 @@
+"""The model under attack: how it is queried, what a query costs, and when an example counts as broken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robust_transfer import losses
+from robust_transfer.classifier import Classifier
+from robust_transfer.errors import NetworkError
+
+NOISE = 1e-4  # relative float32 noise of a logit; a break must exceed it (see `is_broken`)
+CPU_CHUNK = 32  # images a forward pass on the CPU: as fast as more, and every pass has this one shape
+
+
+def usual_chunk(device: torch.device) -> int | None:
+    """How many images one pass takes: the same number always on the CPU, whatever there is elsewhere.
+
+    CPU kernels are chosen by the batch's size and differ in their last bits, which the sign in an attack's step turns
+    into another image; with one shape a row's result depends on that row alone.
+    """
+    return CPU_CHUNK if device.type == "cpu" else None
+
+
+@dataclass
+class Target:
+    """The model under attack and how it is queried; counts what the attack costs.
+
+    ``passes`` counts forward-equivalent image passes: 1 for a forward pass of an image, 2 with its input gradient.
+    With ``chunk`` every pass takes exactly so many images; a short last one is filled up (that is not counted).
+    """
+
+    model: nn.Module
+    device: torch.device
+    dtype: torch.dtype = torch.float32
+    passes: int = 0
+    chunk: int | None = None
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Logits ``(B, K)`` by a float32 forward pass."""
+        self.passes += len(x)
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            return torch.cat([self._forward(some).float() for some in self._chunks(self._laid_out(x))])[: len(x)]
+
+    def gradient(self, x: Tensor, labels: Tensor, loss: losses.Loss) -> tuple[Tensor, Tensor]:
+        """``(logits, d loss / d x)`` at ``x``, computed in ``dtype``; weights get no gradient.
+
+        ``labels`` may be anything with a row an example that ``loss`` takes. Where a gradient is not a number it is 0.
+        """
+        self.passes += 2 * len(x)
+        x = self._laid_out(x)
+        chunks = zip(self._chunks(x), self._chunks(labels), strict=True)
+        logits, gradients = zip(*[self._one_gradient(some, own, loss) for some, own in chunks], strict=True)
+        return torch.cat(logits)[: len(x)], torch.cat(gradients)[: len(x)].nan_to_num()
+
+    def judge(self, x: Tensor, labels: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """``(broken, score)`` of iterates whose step computed ``logits``; in float32, asked again where it was not.
+
+        ``broken`` asks twice the noise of the final verdict, so that what is given up as broken is found broken again.
+        ``score`` orders an example's iterates: the margin, or infinity for what the verdict will call a break.
+        """
+        doubtful = losses.margin(logits, labels) > 0
+        if self.dtype is not torch.float32 and doubtful.any():
+            logits = logits.clone()
+            logits[doubtful] = self.logits(x[doubtful])
+        score = losses.margin(logits, labels).masked_fill(is_broken(logits, labels), torch.inf)
+        return is_broken(logits, labels, noise=2 * NOISE), score
+
+    def _one_gradient(self, x: Tensor, labels: Tensor, loss: losses.Loss) -> tuple[Tensor, Tensor]:
+        x = x.detach().requires_grad_(True)
+        with torch.enable_grad():
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype is torch.bfloat16):
+                logits = self._forward(x).float()
+            (gradient,) = torch.autograd.grad(loss(logits, labels).sum(), x)
+        return logits.detach(), gradient
+
+    def _forward(self, x: Tensor) -> Tensor:
+        logits = self.model(x)
+        if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(x):
+            found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise NetworkError(f"the model must return logits (batch, classes) for images, not {found}")
+        return logits
+
+    def _laid_out(self, x: Tensor) -> Tensor:
+        """Channels-last for our own networks; others may call ``view`` on what they compute, which then fails."""
+        ours = isinstance(self.model, Classifier)
+        return x.contiguous(memory_format=torch.channels_last if ours else torch.contiguous_format)
+
+    def _chunks(self, rows: Tensor) -> tuple[Tensor, ...]:
+        if self.chunk is None:
+            return (rows,)
+        missing = -len(rows) % self.chunk
+        full = torch.cat([rows, rows[:1].repeat(missing, *[1] * (rows.dim() - 1))])
+        return tuple(full[start : start + self.chunk] for start in range(0, len(full), self.chunk))
+
+
+def is_broken(logits: Tensor, labels: Tensor, noise: float = NOISE) -> Tensor:
+    """Misclassified beyond numerical noise, ``(B,)``: by more than ``noise`` times the logits' range, or no numbers."""
+    lowest = logits.masked_fill(logits.isneginf(), torch.inf).amin(1)  # a class may be ruled out by -inf
+    beyond = losses.margin(logits, labels) > noise * (logits.amax(1) - lowest)
+    return beyond | ~_numbers(logits)
+
+
+def predicted(logits: Tensor) -> Tensor:
+    """The predicted classes ``(B,)``; -1 where the logits are no numbers."""
+    return torch.where(_numbers(logits), logits.argmax(1), -1)
+
+
+def _numbers(logits: Tensor) -> Tensor:
+    return ~(logits.isnan() | logits.isposinf()).any(1) & logits.isfinite().any(1)
+
+
+@contextmanager
+def exact_float32() -> Iterator[None]:
+    """float32 means float32 inside the block: no TensorFloat-32 and the like, whose noise exceeds :data:`NOISE`."""
+    cuda: Any = torch.backends.cudnn
+    cpu: Any = torch.backends.mkldnn
+    # cuDNN's recurrent kernels too, though none runs: PyTorch refuses to tell of settings that differ between them
+    backends = (cuda.conv, cuda.rnn, torch.backends.cuda.matmul, cpu.conv, cpu.matmul)
+    before = [backend.fp32_precision for backend in backends]
+    try:
+        for backend in backends:
+            backend.fp32_precision = "ieee"
+        yield
+    finally:
+        for backend, precision in zip(backends, before, strict=True):
+            backend.fp32_precision = precision

@@ -1,0 +1,72 @@
+"""Data sets on the Hugging Face Hub: ``OWNER/NAME`` or ``OWNER/NAME:CONFIG``, through the ``datasets`` library."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from robust_transfer.data.columns import choose_columns
+from robust_transfer.data.source import Role, Source, listed, role_of
+from robust_transfer.data.tables import Columns, class_names, raw_splits
+from robust_transfer.errors import DataError
+
+_NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?::(?P<config>[^:/]+))?")
+
+
+def read_hub(name: str, image: str | None, label: str | None) -> Source:
+    """The data set ``hf:name``, downloaded into the HF cache; ``image`` and ``label`` name the columns, or None.
+
+    Raises DataError where the Hub cannot be reached, the data set does not exist or a configuration must be chosen.
+    """
+    matched = _NAME.fullmatch(name)
+    if matched is None:
+        raise DataError(f"'hf:{name}' does not name a data set: write hf:OWNER/NAME or hf:OWNER/NAME:CONFIG")
+    import datasets
+
+    try:
+        with _quiet_retries():
+            found = datasets.load_dataset(matched["repo"], matched["config"])
+    except Exception as error:  # the library's, the Hub client's and the network's exceptions share no base
+        raise DataError(_explain(name, error)) from None
+    tables: dict[Role, Columns] = {}
+    for split, dataset in sorted(found.items(), key=lambda item: role_of(item[0]) != "train"):
+        role = role_of(split)
+        if role is None or role in tables:
+            continue
+        try:  # train comes first and settles the columns of the others
+            image, label = choose_columns(dataset.features, image, label)
+        except DataError as error:
+            raise DataError(f"hf:{name}, {split} split: {error}") from None
+        columns = dataset.data.column(image), dataset.data.column(label)
+        tables[role] = Columns(*columns, class_names(dataset.features[label]))
+    if "train" not in tables:
+        raise DataError(f"hf:{name} has no train split, only {listed(found)}: choose another")
+    splits, notes = raw_splits(tables)
+    return Source(f"hf:{name}", splits, tuple(notes))
+
+
+def _explain(name: str, error: Exception) -> str:
+    text = str(error).strip()
+    reason = " ".join(text.split())[:300].rstrip(".") or type(error).__name__
+    kind = type(error).__name__
+    if "Config" in text and ("available" in text.lower() or "pick one" in text.lower()):
+        return f"hf:{name} needs a configuration: write hf:OWNER/NAME:CONFIG ({reason})"
+    if kind in ("DatasetNotFoundError", "RepositoryNotFoundError", "GatedRepoError"):
+        return f"hf:{name} is not on the Hub, or not open to you: check the name, or run `hf auth login` ({reason})"
+    if any(word in kind for word in ("Connect", "Offline", "Timeout")):  # of the Hub's client, its HTTP library, Python
+        return f"the Hugging Face Hub was not reached for hf:{name} ({reason}): check the network, or use data on disk"
+    return f"cannot load hf:{name} ({kind}: {reason}): check its page on the Hub, or download it and give the folder"
+
+
+@contextmanager
+def _quiet_retries() -> Iterator[None]:
+    """Without the client's log of each failed attempt: what comes of them is told once."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,188 @@
+"""``load_task``: from the name of a data set to train, val and test splits."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from robust_transfer.data.builtin import BUILTIN, read_builtin
+from robust_transfer.data.encoded import EncodedReader
+from robust_transfer.data.folder import read_image_folder
+from robust_transfer.data.hub import read_hub
+from robust_transfer.data.parquet import find_parquet, read_parquet
+from robust_transfer.data.source import WRITTEN, RawSplit, Role, Source, listed
+from robust_transfer.data.split import Split, Task
+from robust_transfer.data.subsets import cut, shuffled_classes, take_shots
+from robust_transfer.errors import ConfigError, DataError
+from robust_transfer.registry import nearest
+
+log = logging.getLogger(__name__)
+
+FORMATS = {
+    "builtin:digits": "scikit-learn's 1,797 handwritten digits, 8x8; needs nothing from anywhere",
+    "a folder of parquet files": "train*.parquet, test*.parquet, as HF datasets writes them",
+    "an image folder": "train/<class>/*.png, test/<class>/*.png, or just <class>/*.png",
+    "hf:OWNER/NAME": "a data set on the Hub; hf:OWNER/NAME:CONFIG for one of several",
+}
+VAL_FRACTION = 0.1
+VAL_LIMIT = 2000  # images, where the fraction is not given
+_TEST_SEED = 0  # a test split that moved with the seed would test one run on what another was trained on
+
+
+def load_task(
+    data: str | Path,
+    *,
+    shots: int | None = None,
+    seed: int = 0,
+    val: float | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+) -> Task:
+    """Load a data set and settle its train, val and test splits.
+
+    ``data``: a folder of parquet files (``train*.parquet``, ``test*.parquet``, perhaps ``validation*.parquet``, in it
+    or in its ``data/``), a single parquet file, an image folder (``train/<class>/*`` and so on, or just ``<class>/*``),
+    ``builtin:digits``, ``hf:OWNER/NAME`` or ``hf:OWNER/NAME:CONFIG``.
+
+    - test: the data's own; else its validation split; else a stratified fifth of train that is the same for every seed.
+    - val: the data's own where it is not used as test; else cut from train, stratified, by ``seed``: a tenth, at most
+      2,000 images. ``val`` in [0, 0.5] asks for that fraction of train (0: none) and leaves the data's own aside.
+    - ``shots`` images a class, train and val together, by ``seed``: a fifth of them val, none below 5 shots.
+
+    What the data did not settle itself stands in ``Task.notes``. Labels are int64 from 0; ids are the images' indices
+    in the stored split. Images are RGB uint8, decoded now where all have one square size and fit into memory.
+    Raises ConfigError for arguments out of range, DataError for data that cannot be found or used.
+    """
+    _check_arguments(shots, seed, val)
+    source = _open(data, image_column, label_column)
+    _check_classes(source)
+    splits, notes = dict(source.splits), list(source.notes)
+    names = splits["train"].class_names
+    pool = torch.arange(len(splits["train"].labels))
+
+    test_from: Role = "test" if "test" in splits else "val" if "val" in splits else "train"
+    tested = torch.arange(len(splits[test_from].labels))
+    if test_from == "val":
+        notes.append("there is no test split: the validation split is used as test, and val is cut from train")
+    elif test_from == "train":
+        members = shuffled_classes(splits["train"].labels, len(names), seed=_TEST_SEED, purpose="data/test")
+        size = round(source.test_fraction * len(pool))
+        pool, tested = cut(members, names, size, "testing: add images or a test split")
+        notes.append(f"there is no test split: {len(tested)} images of train are set aside as test, whatever the seed")
+
+    own_val = "val" in splits and test_from != "val"
+    chosen_val = torch.arange(len(splits["val"].labels)) if own_val else pool[:0]
+    val_from: Role = "val"
+    if shots is not None or val is not None or not own_val:
+        if own_val:
+            notes.append("the data's own validation split is not used, as val or shots was asked for")
+        val_from = "train"
+        pool, chosen_val = _cut_val(splits["train"].labels, pool, names, shots, seed, val)
+
+    train = _split(splits["train"], pool)
+    task = Task(
+        name=source.name,
+        train=train,
+        val=_split(splits[val_from], chosen_val, like=train),
+        test=_split(splits[test_from], tested),
+        notes=tuple(notes),
+    )
+    for note in notes:
+        log.info("%s: %s", source.name, note)
+    return task
+
+
+def _check_arguments(shots: int | None, seed: int, val: float | None) -> None:
+    if shots is not None and shots < 1:
+        raise ConfigError(f"shots is a number of images a class, at least 1, not {shots}")
+    if val is not None and not 0 <= val <= 0.5:
+        raise ConfigError(f"val is a fraction of train between 0 and 0.5, not {val}")
+    if seed < 0:
+        raise ConfigError(f"seed must be at least 0, not {seed}")
+
+
+def _open(data: str | Path, image: str | None, label: str | None) -> Source:
+    kind, colon, name = str(data).partition(":")
+    if colon and kind == "hf":
+        return read_hub(name, image, label)
+    if colon and kind == "builtin":
+        _refuse_columns(str(data), image, label)
+        return read_builtin(name)
+    root = Path(data).expanduser()
+    if not root.exists():
+        raise DataError(_not_there(str(data), root))
+    if root.is_file() and root.suffix != ".parquet":
+        raise DataError(f"{root} is a single file: give a folder of parquet files or of images, or a parquet file")
+    files = find_parquet(root)
+    if files:
+        return read_parquet(root, files, image, label)
+    _refuse_columns(f"the image folder {root}", image, label)
+    return read_image_folder(root)
+
+
+def _refuse_columns(what: str, image: str | None, label: str | None) -> None:
+    if image is not None or label is not None:
+        raise DataError(f"{what} has no columns: leave image_column and label_column out")
+
+
+def _not_there(data: str, root: Path) -> str:
+    try:
+        siblings = sorted(f.name for f in root.parent.iterdir() if not f.name.startswith("."))
+    except OSError:
+        siblings = []
+    close = [str(root.parent / name) for name in nearest(root.name, siblings)]
+    close += nearest(data, [f"builtin:{name}" for name in BUILTIN])
+    if close:
+        return f"{data!r} does not exist: did you mean {' or '.join(repr(c) for c in close)}?"
+    return f"{data!r} does not exist: give a folder of parquet files or images, builtin:NAME or hf:OWNER/NAME"
+
+
+def _check_classes(source: Source) -> None:
+    if "train" not in source.splits:
+        present = ", ".join(WRITTEN[role] for role in source.splits)
+        raise DataError(f"{source.name} has no train split to learn from, only {present}: add one")
+    names = source.splits["train"].class_names
+    if len(names) < 2:
+        raise DataError(f"{source.name} has one class only, {listed(names)}: a task needs at least 2")
+    counts = torch.bincount(source.splits["train"].labels, minlength=len(names))
+    for name, count in zip(names, counts.tolist(), strict=True):
+        if not count:
+            raise DataError(f"the class {name!r} has no images in the train split: add some, or remove the class")
+    for role, split in source.splits.items():
+        others = split.class_names
+        if others == names:
+            continue
+        missing, extra = set(names) - set(others), set(others) - set(names)
+        parts = [f"only in train {listed(sorted(missing))}"] if missing else []
+        parts += [f"only in {WRITTEN[role]} {listed(sorted(extra))}"] if extra else []
+        differ = "; ".join(parts) or "the same names in another order"
+        raise DataError(f"train and {WRITTEN[role]} have different classes ({differ}): give all splits the same")
+
+
+def _cut_val(
+    labels: Tensor, pool: Tensor, names: tuple[str, ...], shots: int | None, seed: int, val: float | None
+) -> tuple[Tensor, Tensor]:
+    """``(train, val)`` indices into the stored train split, out of those in ``pool``."""
+    members = shuffled_classes(
+        labels[pool], len(names), seed=seed, purpose="data/val" if shots is None else "data/shots"
+    )
+    if shots is not None:
+        train, chosen = take_shots(members, names, shots, val)
+    elif val == 0:
+        return pool, pool[:0]
+    else:
+        size = min(round(VAL_FRACTION * len(pool)), VAL_LIMIT) if val is None else round(val * len(pool))
+        train, chosen = cut(members, names, size, "val: give val=0, or add images")
+    return pool[train], pool[chosen]
+
+
+def _split(raw: RawSplit, chosen: Tensor, like: Split | None = None) -> Split:
+    """The images at ``chosen``, decoded now where possible. Where there are none: at the size of ``like``."""
+    if not len(chosen) and like is not None and like.size is not None:
+        return Split.in_memory(torch.zeros(0, 3, like.size, like.size, dtype=torch.uint8), chosen, raw.class_names)
+    reader = EncodedReader(raw.images, chosen)
+    split = Split(reader, torch.arange(len(chosen)), raw.labels[chosen], chosen, raw.class_names, reader.native_size)
+    return split if split.size is None else split.at_size(split.size)

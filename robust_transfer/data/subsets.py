@@ -1,0 +1,73 @@
+"""Which images of a class go where: stratified cuts and shots, chosen by seed and by nothing else."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robust_transfer import randomness
+from robust_transfer.errors import DataError
+
+SHOTS_VAL = 0.2  # of the shots, from FEWEST_SHOTS on
+FEWEST_SHOTS = 5
+
+
+def shuffled_classes(labels: Tensor, classes: int, *, seed: int, purpose: str) -> list[Tensor]:
+    """The indices of each class's images, int64, in an order of its own that depends on the seed, class and count."""
+    shuffled = []
+    for label in range(classes):
+        members = torch.nonzero(labels == label)[:, 0]
+        address = randomness.Address(seed=seed, purpose=f"{purpose}/{label}")
+        shuffled.append(members[randomness.permutation(address, len(members))])
+    return shuffled
+
+
+def cut(members: list[Tensor], names: tuple[str, ...], size: int, what: str) -> tuple[Tensor, Tensor]:
+    """``(kept, cut out)``, sorted; ``size`` images are cut out in proportion to the classes, but at least one of each.
+
+    ``what`` ends the sentence told where a class has one image only.
+    """
+    for images, name in zip(members, names, strict=True):
+        if len(images) < 2:
+            raise DataError(f"the class {name!r} has only one image in train, so none can be set aside for {what}")
+    shares = _shares([len(images) for images in members], size)
+    kept = torch.cat([images[share:] for images, share in zip(members, shares, strict=True)])
+    taken = torch.cat([images[:share] for images, share in zip(members, shares, strict=True)])
+    return kept.sort().values, taken.sort().values
+
+
+def _shares(counts: list[int], size: int) -> list[int]:
+    """``size`` shared out in proportion to ``counts`` (largest remainders), but 1 to ``count - 1`` for each."""
+    exact = [size * count / sum(counts) for count in counts]
+    shares = [math.floor(share) for share in exact]
+    by_remainder = sorted(range(len(counts)), key=lambda i: shares[i] - exact[i])
+    for i in by_remainder[: size - sum(shares)]:
+        shares[i] += 1
+    return [min(max(share, 1), count - 1) for share, count in zip(shares, counts, strict=True)]
+
+
+def take_shots(
+    members: list[Tensor], names: tuple[str, ...], shots: int, fraction: float | None
+) -> tuple[Tensor, Tensor]:
+    """``(train, val)``, sorted: the first ``shots`` images of each class, ``fraction`` of them val (None: the default).
+
+    Nested: more shots of the same seed contain fewer, and so do train and val each (from :data:`FEWEST_SHOTS` on).
+    """
+    for images, name in zip(members, names, strict=True):
+        if len(images) < shots:
+            have = f"{len(images)} image{'s' if len(images) > 1 else ''}"
+            raise DataError(f"the class {name!r} has {have} in train, fewer than shots={shots}: ask for fewer")
+    if fraction is None:
+        fraction = SHOTS_VAL if shots >= FEWEST_SHOTS else 0.0
+    # an image is val where the rounded number of val images grows with it: whichever that is stays val with more shots
+    is_val = torch.from_numpy(np.diff(np.floor(fraction * np.arange(shots + 1) + 0.5)) > 0)
+    if fraction > 0 and not is_val.any():
+        is_val[-1] = True
+    if is_val.all():
+        raise DataError(f"shots={shots} leaves no image a class to train on beside val: ask for more, or give val=0")
+    train = torch.cat([images[:shots][~is_val] for images in members])
+    val = torch.cat([images[:shots][is_val] for images in members])
+    return train.sort().values, val.sort().values

@@ -1,0 +1,108 @@
+"""Uncertainty of what is reported: Wilson's interval for a proportion, a paired bootstrap for a difference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from robust_transfer.errors import DataError
+
+Z = 1.959963984540054  # the 97.5 % quantile of the standard normal distribution
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Proportion:
+    """A share of ``n`` examples with its 95 % Wilson interval ``[low, high]``; all in [0, 1]."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        return f"{100 * self.value:.1f} % [{100 * self.low:.1f}, {100 * self.high:.1f}]"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A difference of two shares, in [-1, 1], with its 95 % interval ``[low, high]``."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{100 * self.value:+.1f} points [{100 * self.low:+.1f}, {100 * self.high:+.1f}]"
+
+
+def wilson(successes: int, n: int) -> Proportion:
+    """``successes / n`` with the score interval of Wilson (1927), which unlike the usual one is sound near 0 and 1.
+
+    Its ends are the ``p`` that solve ``|successes / n - p| = z sqrt(p (1 - p) / n)``. Raises :class:`DataError` for
+    no examples.
+    """
+    if n < 1:
+        raise DataError("a share of no examples is not defined: give at least one image")
+    if not 0 <= successes <= n:
+        raise ValueError(f"{successes} of {n} is not a share")
+    value = successes / n
+    scale = 1 + Z * Z / n
+    centre = (value + Z * Z / (2 * n)) / scale
+    half = Z * ((value * (1 - value) + Z * Z / (4 * n)) / n) ** 0.5 / scale
+    # the ends at 0 and n are exact; rounding would leave 1e-17 there
+    low = 0.0 if successes == 0 else centre - half
+    high = 1.0 if successes == n else centre + half
+    return Proportion(value, low, high, n)
+
+
+def paired_bootstrap(
+    differences: Sequence[ArrayLike], *, same_images: bool = True, resamples: int = RESAMPLES, seed: int = 0
+) -> Difference:
+    """The mean of per-image differences with its 95 % percentile interval (Efron & Tibshirani 1993, section 13.3).
+
+    ``differences`` holds one array ``(n_s,)`` a seed: what B scores on an image less what A scores on the same image.
+    Each resample draws seeds with replacement, then images. Where all seeds have the same images in the same order
+    (``same_images``) one draw of images serves all drawn seeds, since an image that is hard is hard for every seed
+    (Owen 2007, "The pigeonhole bootstrap"); else each drawn seed gets its own. With fewer than about five seeds the
+    interval is too short for what another seed might give: the seeds are shown one by one as well.
+    """
+    rows = [np.asarray(d, dtype=np.float64) for d in differences]
+    if not rows or any(row.ndim != 1 or not len(row) for row in rows):
+        raise DataError("there is nothing to compare: each seed needs at least one image")
+    if same_images and len({len(row) for row in rows}) > 1:
+        raise ValueError("the seeds have different numbers of images, so they are not the same images")
+    value = float(np.mean([row.mean() for row in rows]))
+    rng = np.random.default_rng(seed)
+    # how often each seed is drawn, (resamples, seeds)
+    drawn = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=resamples)
+    totals = _shared_images(np.stack(rows), drawn, rng) if same_images else _own_images(rows, drawn, rng)
+    low, high = np.quantile(totals / len(rows), [0.025, 0.975])
+    return Difference(value, float(low), float(high))
+
+
+def _shared_images(rows: NDArray[np.float64], drawn: NDArray[Any], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Sums over the drawn seeds of means over one draw of images, ``(resamples,)``.
+
+    Images on which all seeds have the same differences are alike, so it is their patterns that are drawn: few.
+    """
+    patterns, counts = np.unique(rows, axis=1, return_counts=True)
+    n = rows.shape[1]
+    totals = np.empty(len(drawn))
+    for part in np.array_split(np.arange(len(drawn)), 1 + len(drawn) * len(counts) // 10_000_000):
+        images = rng.multinomial(n, counts / n, size=len(part))
+        totals[part] = ((drawn[part] @ patterns) * images).sum(axis=1) / n
+    return totals
+
+
+def _own_images(rows: list[NDArray[np.float64]], drawn: NDArray[Any], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Sums over the drawn seeds of means over as many draws of the seed's own images, ``(resamples,)``."""
+    totals = np.zeros(len(drawn))
+    for row, times in zip(rows, drawn.T, strict=True):
+        values, counts = np.unique(row, return_counts=True)
+        totals += rng.multinomial(times * len(row), counts / len(row)) @ values / len(row)
+    return totals

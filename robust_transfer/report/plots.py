@@ -1,0 +1,70 @@
+"""Plots as SVG text, drawn without a display, and images as data URIs."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+COLOURS = ("#0b6e99", "#c8553d", "#4f7942", "#7d5ba6", "#b8860b", "#555555")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One result in the plane of clean against robust accuracy; each is ``(value, low, high)`` in [0, 1]."""
+
+    name: str
+    clean: tuple[float, float, float]
+    robust: tuple[float, float, float]
+
+
+def scatter(points: Sequence[Point], *, constant: float, threat: str) -> str:
+    """Clean against robust accuracy with 95 % intervals, and the constant classifier as a line; SVG."""
+    with matplotlib.rc_context({"font.size": 10, "svg.fonttype": "none", "svg.hashsalt": "robust-transfer"}):
+        figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+        axes = figure.subplots()
+        axes.axhline(100 * constant, color="#888888", lw=1, ls="--")
+        axes.annotate(
+            "constant classifier", (0.01, 100 * constant), (0, 3), xycoords=("axes fraction", "data"),
+            textcoords="offset points", color="#666666", size=9,
+        )  # fmt: skip
+        for index, point in enumerate(points):
+            colour = COLOURS[index % len(COLOURS)]
+            x, y = (100 * np.array(v) for v in (point.clean, point.robust))
+            axes.errorbar(
+                x[0], y[0], xerr=[[x[0] - x[1]], [x[2] - x[0]]], yerr=[[y[0] - y[1]], [y[2] - y[0]]],
+                fmt="o", color=colour, capsize=3, ms=6, lw=1.2, label=point.name,
+            )  # fmt: skip
+        axes.set_xlabel("clean accuracy, %")
+        axes.set_ylabel(f"robust accuracy, % ({threat})")
+        axes.set_ylim(-3, 103)
+        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+        return svg(figure)
+
+
+def svg(figure: Figure) -> str:
+    """A figure as an SVG element, without the XML preamble."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def png(image: Tensor, *, scale: int = 1) -> str:
+    """A float image ``(3, H, W)`` in [0, 1] as a data URI, enlarged without smoothing."""
+    pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    picture = Image.fromarray(pixels)
+    if scale > 1:
+        picture = picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

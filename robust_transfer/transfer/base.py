@@ -1,0 +1,135 @@
+"""The base of transfer strategies: a checkpoint and a task to a checkpoint. Strategies get train and val, never test."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from robust_transfer.checkpoint import WEIGHTS, Card, Checkpoint, load_checkpoint
+from robust_transfer.classifier import Classifier
+from robust_transfer.config import as_dict, build, config
+from robust_transfer.data import Task
+from robust_transfer.errors import ConfigError, DataError
+from robust_transfer.registry import Registry, unknown
+from robust_transfer.run import Run, command_line, environment, is_main_process, write_atomically
+from robust_transfer.training import state
+from robust_transfer.validation import refuse_collapse
+
+PATH_FILE = "path.safetensors"
+HeadRule = Literal["auto", "new", "keep"]
+
+
+@dataclass
+class Adapted:
+    """What a strategy made: the classifier, and what its card must tell.
+
+    ``cost`` in forward-equivalent image passes; ``path`` holds further tensors worth keeping (a whole L2 path of heads).
+    """
+
+    classifier: Classifier
+    criterion: str
+    metrics: dict[str, Any] = field(default_factory=dict)
+    events: tuple[str, ...] = ()
+    cost: float = 0.0
+    adversarial_examples: int = 0
+    path: dict[str, Tensor] = field(default_factory=dict)
+
+
+@config
+class Strategy(ABC):
+    """Base of the registered strategies. Subclasses are configurations and implement :meth:`adapt`."""
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {}
+
+    @abstractmethod
+    def adapt(self, source: Checkpoint, task: Task, run: Run) -> Adapted:
+        """Learn ``task`` (train and val, at the source's input size) from a copy of ``source``."""
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> Self:
+        """Build from loose settings, as the command line has them; ``preset=NAME`` gives defaults that others override."""
+        what = f"strategy {STRATEGIES.name_of(cls)!r}"
+        chosen = dict(settings)
+        name = chosen.pop("preset", None)
+        if name is not None:
+            if name not in cls.presets:
+                known = list(cls.presets)
+                raise ConfigError(unknown(f"preset of {what}", str(name), known) if known else f"{what} has no presets")
+            chosen = {**cls.presets[name], **chosen}
+        return build(cls, chosen, what)
+
+    def __call__(self, source: Checkpoint, task: Task, *, run: Run | None = None) -> Checkpoint:
+        """Adapt and, with ``run.out`` set, save. The source is not changed.
+
+        Raises :class:`DivergedError` where training does not settle; nothing is saved then.
+        """
+        run = run or Run()
+        out = run.prepare_out()
+        if out is not None and run.resume and (out / WEIGHTS).exists():
+            return load_checkpoint(out)
+        if not len(task.train):
+            raise DataError("the train split is empty: there is nothing to learn from")
+        task = task.at_size(source.input_size)
+        started = time.perf_counter()
+        adapted = self.adapt(source, replace(task, test=task.test.subset(task.test.positions[:0])), run)
+        refuse_collapse(adapted.classifier, task.train, run)
+        card = self._card(adapted, source, task, run, time.perf_counter() - started)
+        checkpoint = Checkpoint(adapted.classifier.cpu().eval(), card)
+        if out is None or not is_main_process():
+            return checkpoint
+        if adapted.path:
+            write_atomically(out / PATH_FILE, lambda path: _save(adapted.path, path))
+        saved = checkpoint.save(out)
+        state.discard(out)
+        return saved
+
+    def _card(self, adapted: Adapted, source: Checkpoint, task: Task, run: Run, seconds: float) -> Card:
+        return Card(
+            network=adapted.classifier.spec,
+            class_names=task.class_names,
+            method=f"transfer:{STRATEGIES.name_of(type(self))}",
+            settings=as_dict(self),
+            threat=source.card.threat,
+            data={"name": task.name, "train": len(task.train), "val": len(task.val), "hash": task.train.hash},
+            source={"method": source.card.method, "data": source.card.data.get("name"), "weights": source.hash},
+            criterion=adapted.criterion,
+            metrics=adapted.metrics,
+            events=adapted.events,
+            cost=adapted.cost,
+            adversarial_examples=adapted.adversarial_examples,
+            seconds=seconds,
+            seed=run.seed,
+            precision=str(run.dtype()).removeprefix("torch."),
+            command=command_line(),
+            environment=environment(),
+        )
+
+
+def keeps_head(source: Checkpoint, task: Task, rule: HeadRule) -> bool:
+    """Whether the source's head is kept: ``auto`` keeps it iff its class names are the task's, in the task's order."""
+    same = source.card.class_names == task.class_names
+    if rule == "keep" and source.card.network.num_classes != task.num_classes:
+        raise ConfigError(
+            f"head=keep needs as many classes as the source has ({source.card.network.num_classes}), "
+            f"the data has {task.num_classes}: use head=new"
+        )
+    return rule == "keep" or (rule == "auto" and same)
+
+
+def transfer(source: Checkpoint, task: Task, strategy: Strategy, *, run: Run | None = None) -> Checkpoint:
+    """``strategy(source, task, run=run)``: the public name of the step from a source to a result."""
+    return strategy(source, task, run=run)
+
+
+def _save(tensors: dict[str, Tensor], path: Path) -> None:
+    save_file({k: v.contiguous() for k, v in tensors.items()}, str(path))
+
+
+STRATEGIES: Registry[Strategy] = Registry("strategy")

@@ -1,0 +1,137 @@
+"""A new linear head on frozen features (Shafahi et al. 2020, section 4): features once, then a convex solve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from robust_transfer.checkpoint import Checkpoint
+from robust_transfer.classifier import Classifier
+from robust_transfer.config import config
+from robust_transfer.data import Task
+from robust_transfer.errors import ConfigError
+from robust_transfer.run import Run
+from robust_transfer.threat import Threat
+from robust_transfer.transfer.base import STRATEGIES, Adapted, Strategy
+from robust_transfer.transfer.features import features_of
+from robust_transfer.transfer.softmax import Solution, Standardisation, solve_path
+from robust_transfer.validation import Validation
+
+PATH = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 1e-4, 1e-5)
+Choose = Literal["log-loss", "clean", "robust"]
+
+
+@STRATEGIES.register(
+    "linear-probe", summary="new linear head on frozen features, solved to convergence", paper="Shafahi et al. 2020, section 4"
+)
+@config
+class LinearProbe(Strategy):
+    """Multinomial logistic regression on standardised, frozen features.
+
+    ``l2`` fixes the penalty; otherwise it is chosen from ``path`` on val: least ``log-loss`` (default), best ``clean`` or
+    best ``robust`` (PGD-10) accuracy. The penalty alone moves robustness by several points, so the whole path is kept
+    (``path.safetensors``: a head for every strength, on raw features). Without a val split it is ``without_val``.
+    """
+
+    l2: float | None = None
+    path: tuple[float, ...] = PATH
+    choose: Choose = "log-loss"
+    without_val: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not self.path or min((*self.path, self.without_val)) <= 0 or (self.l2 is not None and self.l2 <= 0):
+            raise ConfigError("L2 strengths must be positive (and path must not be empty)")
+
+    def adapt(self, source: Checkpoint, task: Task, run: Run) -> Adapted:
+        """See :class:`Strategy`."""
+        probe = self.solve(source, task, run)
+        classifier = attach(source.classifier, probe.chosen.head())
+        classifier.freeze()
+        return Adapted(
+            classifier=classifier,
+            criterion=probe.criterion,
+            metrics={"l2": probe.chosen.l2, "path": probe.records},
+            cost=probe.cost,
+            adversarial_examples=probe.adversarial_examples,
+            path=probe.tensors(),
+        )
+
+    def solve(self, source: Checkpoint, task: Task, run: Run) -> Probe:
+        """Features, the whole path, and the choice."""
+        train = features_of(source.classifier, task.train, run)
+        val = features_of(source.classifier, task.val, run)
+        path = self.path if self.l2 is None else (self.l2,)
+        if self.l2 is None and not len(val):
+            path = (*path, self.without_val) if self.without_val not in path else path
+        solutions = solve_path(train, task.train.labels, task.num_classes, path)
+        records = [_record(s, train, task.train.labels, val, task.val.labels) for s in solutions]
+        probe = Probe(solutions, solutions[0], "", records, float(len(train) + len(val)), 0, train, Standardisation.of(train))
+        return self._choose(probe, source, task, run)
+
+    def _choose(self, probe: Probe, source: Checkpoint, task: Task, run: Run) -> Probe:
+        if self.l2 is not None:
+            index, criterion = 0, f"l2 given as {self.l2:g}"
+        elif not len(task.val):
+            index = [s.l2 for s in probe.solutions].index(self.without_val)
+            criterion = f"no val split: l2 = {self.without_val:g}"
+        elif self.choose == "robust":
+            index, criterion = self._most_robust(probe, source, task, run), "best val PGD-10 accuracy over the L2 path"
+        else:
+            key, sign = ("val_loss", 1) if self.choose == "log-loss" else ("val_accuracy", -1)
+            index = min(range(len(probe.records)), key=lambda i: sign * probe.records[i][key])
+            criterion = f"best val {self.choose} over the L2 path"
+        probe.chosen, probe.criterion = probe.solutions[index], criterion
+        return probe
+
+    def _most_robust(self, probe: Probe, source: Checkpoint, task: Task, run: Run) -> int:
+        if source.card.threat is None:
+            raise ConfigError("choose=robust needs a source with a threat on its card: use choose=log-loss")
+        validation = Validation(task.val, Threat.parse(source.card.threat), run)
+        for solution, record in zip(probe.solutions, probe.records, strict=True):
+            figures = validation(attach(source.classifier, solution.head()))
+            record["val_robust_accuracy"] = figures["robust_accuracy"]
+        probe.cost += validation.passes
+        probe.adversarial_examples = validation.adversarial_examples
+        return max(range(len(probe.records)), key=lambda i: probe.records[i]["val_robust_accuracy"])
+
+
+@dataclass
+class Probe:
+    """A solved path: the solutions in order of the path, the chosen one, what val says of each, and the features used."""
+
+    solutions: list[Solution]
+    chosen: Solution
+    criterion: str
+    records: list[dict[str, Any]]
+    cost: float
+    adversarial_examples: int
+    features: Tensor
+    standardisation: Standardisation
+
+    def tensors(self) -> dict[str, Tensor]:
+        """``{"0.01/weight": (K, d), "0.01/bias": (K,), ...}`` on raw features."""
+        pairs = {f"{s.l2:g}/weight": s.weight for s in self.solutions}
+        return pairs | {f"{s.l2:g}/bias": s.bias for s in self.solutions}
+
+
+def attach(classifier: Classifier, head: nn.Linear) -> Classifier:
+    """A copy of ``classifier`` with ``head`` in place of its own."""
+    other = classifier.with_head(head.out_features)
+    other.head = head.to(classifier.device)
+    return other.eval()
+
+
+def _record(
+    solution: Solution, train: Tensor, train_labels: Tensor, val: Tensor, val_labels: Tensor
+) -> dict[str, Any]:
+    record: dict[str, Any] = {"l2": solution.l2, "iterations": solution.iterations, "objective": solution.loss}
+    for name, features, labels in (("train", train, train_labels), ("val", val, val_labels)):
+        if len(features):
+            logits = solution.logits(features)
+            record[f"{name}_loss"] = float(F.cross_entropy(logits, labels))
+            record[f"{name}_accuracy"] = float((logits.argmax(1) == labels).to(torch.float64).mean())
+    return record

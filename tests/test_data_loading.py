@@ -1,0 +1,345 @@
+"""``load_task`` on parquet, image folders and built-in data: what goes into which split, and that streaming agrees."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from images import encoded, picture, write_classes, write_parquet
+from PIL import Image
+
+from robust_transfer.data import Split, Task, load_task, split
+from robust_transfer.errors import ConfigError
+
+NAMES = ["cat", "dog", "eel"]
+
+
+def balanced(n: int, classes: int = 3) -> list[int]:
+    return [i % classes for i in range(n)]
+
+
+def pixels(index: int, label: int = 0) -> torch.Tensor:
+    return torch.from_numpy(picture(label, index)).permute(2, 0, 1)
+
+
+def counts(part: Split) -> list[int]:
+    return torch.bincount(part.labels, minlength=len(part.class_names)).tolist()
+
+
+def assert_same(one: Task, other: Task) -> None:
+    for a, b in ((one.train, other.train), (one.val, other.val), (one.test, other.test)):
+        assert torch.equal(a.ids, b.ids)
+        assert torch.equal(a.labels, b.labels)
+        assert torch.equal(a.images(), b.images())
+        assert a.hash == b.hash
+
+
+@pytest.fixture
+def parquet(tmp_path: Path) -> Path:
+    """30 training images in two shards of three, and 9 test images."""
+    folder = tmp_path / "pets"
+    content = [encoded(picture(0, i)) for i in range(30)]
+    for shard in range(2):
+        some = slice(15 * shard, 15 * shard + 15)
+        path = folder / f"train-0000{shard}-of-00003.parquet"
+        write_parquet(path, balanced(30)[some], names=NAMES, contents=content[some])
+    write_parquet(folder / "test-00000-of-00001.parquet", balanced(9), names=NAMES)
+    return folder
+
+
+class TestParquet:
+    def test_images_labels_and_ids_belong_together(self, parquet: Path) -> None:
+        task = load_task(parquet)
+        assert task.name == "pets"
+        assert task.class_names == tuple(NAMES)
+        assert (len(task.train), len(task.val), len(task.test)) == (27, 3, 9)
+        assert counts(task.val) == [1, 1, 1]
+        for part in (task.train, task.val, task.test):
+            assert part.size == 8
+            for image, label, index in zip(part.images(), part.labels.tolist(), part.ids.tolist(), strict=True):
+                assert torch.equal(image, pixels(index))
+                assert label == index % 3
+        assert set(task.train.ids.tolist()) | set(task.val.ids.tolist()) == set(range(30))
+
+    def test_missing_shards_are_noted_and_work(self, parquet: Path) -> None:
+        assert any("only 2 of the 3 train files" in note for note in load_task(parquet).notes)
+
+    @pytest.mark.parametrize(
+        "layout", ["data/{}-00000-of-00001.parquet", "{}/0000.parquet", "pets_{}.parquet", "{}.parquet"]
+    )
+    def test_other_layouts(self, tmp_path: Path, layout: str) -> None:
+        for name, n in (("train", 12), ("validation", 6), ("test", 9)):
+            write_parquet(tmp_path / layout.format(name), balanced(n), names=NAMES)
+        task = load_task(str(tmp_path))
+        assert (len(task.train), len(task.val), len(task.test)) == (12, 6, 9)
+        assert task.notes == ()
+
+    def test_files_of_no_split_are_passed_over(self, parquet: Path) -> None:
+        write_parquet(parquet / "unsupervised.parquet", [0] * 50, names=NAMES)
+        assert len(load_task(parquet, val=0).train) == 30
+
+    def test_a_single_file_is_train(self, tmp_path: Path) -> None:
+        task = load_task(write_parquet(tmp_path / "pets.parquet", balanced(30), names=NAMES), val=0)
+        assert task.name == "pets"
+        assert counts(task.test) == [2, 2, 2]
+        assert not set(task.train.ids.tolist()) & set(task.test.ids.tolist())
+
+    def test_text_labels_name_the_classes(self, tmp_path: Path) -> None:
+        write_parquet(tmp_path / "train.parquet", ["eel", "cat"] * 5 + ["dog"] * 5)
+        write_parquet(tmp_path / "test.parquet", ["dog", "eel"])
+        task = load_task(tmp_path, val=0)
+        assert task.class_names == ("cat", "dog", "eel")
+        assert task.train.labels.tolist() == [2, 0] * 5 + [1] * 5
+        assert task.test.labels.tolist() == [1, 2]
+
+    @pytest.mark.parametrize("kind", [pa.int64(), pa.uint8(), pa.int16()])
+    def test_whole_numbers_are_classes_in_their_order(self, tmp_path: Path, kind: pa.DataType) -> None:
+        write_parquet(tmp_path / "train.parquet", pa.array([10, 2, 2, 10, 1, 1], kind))
+        write_parquet(tmp_path / "test.parquet", pa.array([10, 1], kind))
+        task = load_task(tmp_path, val=0)
+        assert task.class_names == ("1", "2", "10")
+        assert task.train.labels.tolist() == [2, 1, 1, 2, 0, 0]
+        assert task.test.labels.tolist() == [2, 0]
+
+    @pytest.mark.parametrize(
+        "labels", [pa.array([True, False] * 4), pa.array(["true", "false"] * 4).dictionary_encode()]
+    )
+    def test_other_types_of_label(self, tmp_path: Path, labels: pa.Array) -> None:
+        task = load_task(write_parquet(tmp_path / "train.parquet", labels), val=0)
+        assert task.class_names == ("false", "true")
+
+    def test_columns_are_found_or_named(self, tmp_path: Path) -> None:
+        fine, coarse = balanced(12), balanced(12, 2)
+        write_parquet(tmp_path / "train.parquet", fine, image="img", label="fine_label", extra={"coarse_label": coarse})
+        assert load_task(tmp_path, label_column="coarse_label").num_classes == 2
+        assert load_task(tmp_path, label_column="fine_label", image_column="img").num_classes == 3
+
+    def test_the_usual_label_column_wins(self, tmp_path: Path) -> None:
+        write_parquet(tmp_path / "train.parquet", balanced(12), extra={"coarse_label": balanced(12, 2)})
+        assert load_task(tmp_path).num_classes == 3
+
+    def test_bytes_and_paths_are_images_too(self, tmp_path: Path) -> None:
+        contents = [encoded(picture(0, i)) for i in range(6)]
+        for i, content in enumerate(contents):
+            (tmp_path / f"{i}.png").write_bytes(content)
+        paths = [f"{i}.png" for i in range(6)]
+        structs = [{"bytes": None, "path": path} for path in paths]
+        for name, column in (("bytes", contents), ("paths", paths), ("structs", structs)):
+            path = tmp_path / f"{name}.parquet"
+            pq.write_table(pa.table({"image": column, "label": balanced(6, 2)}), path)
+            task = load_task(path, val=0, image_column="image")
+            assert torch.equal(task.train.images()[0], pixels(int(task.train.ids[0])))
+
+    def test_hidden_test_labels_make_validation_the_test_split(self, tmp_path: Path) -> None:
+        write_parquet(tmp_path / "train.parquet", balanced(30), names=NAMES)
+        write_parquet(tmp_path / "validation.parquet", balanced(6), names=NAMES)
+        write_parquet(tmp_path / "test.parquet", [-1] * 8, names=NAMES)
+        task = load_task(tmp_path)
+        assert counts(task.test) == [2, 2, 2]
+        assert len(task.val) == 3
+        assert "hidden" in task.notes[0]
+
+    def test_cifar10_or_a_likeness_of_it(self, tmp_path: Path) -> None:
+        file = Path(__file__).parents[2] / "shared" / "data" / "cifar10" / "test.parquet"
+        if not file.exists():
+            names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+            content = [encoded(picture(0, i, 32), "WEBP", lossless=True) for i in range(100)]
+            file = write_parquet(tmp_path / "test.parquet", balanced(100, 10), names=names, contents=content)
+        task = load_task(file, shots=5)
+        assert task.class_names[:2] == ("airplane", "automobile")
+        assert task.train.size == 32
+        assert counts(task.train) == [4] * 10
+
+
+class TestImageFolder:
+    def test_splits_in_folders(self, tmp_path: Path) -> None:
+        write_classes(tmp_path / "train", {"cat": 5, "dog": 3})
+        write_classes(tmp_path / "Val", {"cat": 2, "dog": 2})
+        write_classes(tmp_path / "test", {"cat": 1, "dog": 4})
+        task = load_task(tmp_path)
+        assert task.class_names == ("cat", "dog")
+        assert [counts(part) for part in (task.train, task.val, task.test)] == [[5, 3], [2, 2], [1, 4]]
+        assert task.train.ids.tolist() == list(range(8))
+        for position in range(8):
+            label = int(task.train.labels[position])
+            assert torch.equal(task.train.images()[position], pixels(position - 5 * label, label))
+
+    def test_without_splits_a_fifth_is_test_whatever_the_seed(self, tmp_path: Path) -> None:
+        write_classes(tmp_path / "pets", {"cat": 20, "dog": 10})
+        tasks = [load_task(tmp_path / "pets", seed=seed) for seed in range(3)]
+        for task in tasks:
+            assert counts(task.test) == [4, 2]
+            assert counts(task.val) == [2, 1] or sum(counts(task.val)) == 2
+            ids = Counter(torch.cat([task.train.ids, task.val.ids, task.test.ids]).tolist())
+            assert ids == Counter(range(30))
+            assert torch.equal(task.test.ids, tasks[0].test.ids)
+            assert "6 images of train are set aside as test" in task.notes[0]
+        assert len({tuple(task.val.ids.tolist()) for task in tasks}) > 1
+
+    def test_strays_are_passed_over(self, tmp_path: Path) -> None:
+        write_classes(tmp_path, {"cat": 4, "dog": 4})
+        for stray in (".DS_Store", "cat/Thumbs.db", "cat/notes.txt", "dog/.hidden.png", "README.md"):
+            (tmp_path / stray).write_text("not an image")
+        (tmp_path / ".cache").mkdir()
+        (tmp_path / "__MACOSX").mkdir()
+        task = load_task(tmp_path, val=0)
+        assert task.class_names == ("cat", "dog")
+        assert len(task.train) + len(task.test) == 8
+
+    def test_every_format_and_nested_folders(self, tmp_path: Path) -> None:
+        grey = np.full((4, 4, 3), 77, np.uint8)
+        formats = {"a.PNG": "PNG", "b.jpg": "JPEG", "c.jpeg": "JPEG", "d.bmp": "BMP", "e.gif": "GIF", "f.webp": "WEBP"}
+        formats |= {"g.tif": "TIFF", "in/side/h.tiff": "TIFF"}
+        for name, fmt in formats.items():
+            for folder in ("cat", "dog"):
+                path = tmp_path / "train" / folder / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(encoded(grey, fmt))
+        write_classes(tmp_path / "test", {"cat": 1, "dog": 1}, size=4)
+        images = load_task(tmp_path, val=0).train.images()
+        assert images.shape == (16, 3, 4, 4)
+        assert int((images.int() - 77).abs().max()) <= 1
+
+    def test_a_class_may_be_called_train(self, tmp_path: Path) -> None:
+        write_classes(tmp_path, {"bus": 5, "train": 5, "test tubes": 5})
+        assert load_task(tmp_path).class_names == ("bus", "test tubes", "train")
+
+    def test_images_of_different_sizes_are_read_at_one(self, tmp_path: Path) -> None:
+        write_classes(tmp_path, {"cat": 5, "dog": 5})
+        Image.fromarray(picture(9, 9)[:5]).save(tmp_path / "cat" / "000.png")
+        task = load_task(tmp_path, val=0)
+        position = task.train.ids.tolist().index(0) if 0 in task.train.ids.tolist() else None
+        part = task.test if position is None else task.train
+        assert part.size is None
+        expected = np.asarray(Image.fromarray(picture(9, 9)[:5]).resize((6, 6), Image.Resampling.BICUBIC))
+        image = part.at_size(6).images()[part.ids.tolist().index(0)]
+        np.testing.assert_array_equal(image.permute(1, 2, 0), expected)
+
+
+class TestDigits:
+    def test_a_fixed_split_of_scikit_learns_digits(self) -> None:
+        from sklearn.datasets import load_digits
+
+        task, other = load_task("builtin:digits"), load_task("builtin:digits", seed=7)
+        assert task.class_names == tuple("0123456789")
+        assert len(task.test) == 599
+        assert (len(task.train), len(task.val)) == (1078, 120)
+        assert torch.equal(task.test.ids, other.test.ids)
+        assert not torch.equal(task.val.ids, other.val.ids)
+        digits = load_digits()
+        assert task.test.labels.tolist() == digits.target[task.test.ids].tolist()
+        share = np.array(counts(task.test)) / np.bincount(digits.target)
+        assert np.abs(share - 1 / 3).max() < 0.01
+        grey = np.floor(digits.images[task.train.ids] * 255 / 16 + 0.5)
+        np.testing.assert_array_equal(task.train.images()[:, 0], grey)
+        np.testing.assert_array_equal(task.train.images()[:, 2], grey)
+        assert int(task.train.images().max()) == 255
+
+    def test_shots(self) -> None:
+        few, more = load_task("builtin:digits", shots=4), load_task("builtin:digits", shots=10)
+        assert counts(few.train) == [4] * 10
+        assert len(few.val) == 0
+        assert few.val.images().shape == (0, 3, 8, 8)
+        assert counts(more.train) == [8] * 10
+        assert counts(more.val) == [2] * 10
+        assert set(few.train.ids.tolist()) <= set(torch.cat([more.train.ids, more.val.ids]).tolist())
+        assert few.test.hash == more.test.hash
+        assert not set(torch.cat([more.train.ids, more.val.ids]).tolist()) & set(more.test.ids.tolist())
+        assert load_task("builtin:digits", shots=4, seed=1).train.hash != few.train.hash
+        assert load_task("builtin:digits", shots=4).train.hash == few.train.hash
+
+
+class TestMissingSplits:
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        write_parquet(tmp_path / "train.parquet", balanced(30), names=NAMES)
+        write_parquet(tmp_path / "val.parquet", balanced(6), names=NAMES)
+        return tmp_path
+
+    def test_validation_becomes_test_where_there_is_none(self, folder: Path) -> None:
+        task = load_task(folder)
+        assert (len(task.train), len(task.val), len(task.test)) == (27, 3, 6)
+        assert "the validation split is used as test" in task.notes[0]
+
+    def test_an_own_validation_split_is_used_unless_another_is_asked_for(self, folder: Path) -> None:
+        write_parquet(folder / "test.parquet", balanced(9), names=NAMES)
+        sizes = {}
+        for val in (None, 0, 0.5):
+            task = load_task(folder, val=val)
+            sizes[val] = (len(task.train), len(task.val), len(task.test))
+            assert bool(task.notes) == (val is not None)
+        assert sizes == {None: (30, 6, 9), 0: (30, 0, 9), 0.5: (15, 15, 9)}
+        shots = load_task(folder, shots=5)
+        assert [counts(part) for part in (shots.train, shots.val, shots.test)] == [[4] * 3, [1] * 3, [3] * 3]
+
+    def test_the_default_val_is_a_tenth_up_to_a_limit(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        write_parquet(tmp_path / "train.parquet", balanced(300), names=NAMES, size=2)
+        write_parquet(tmp_path / "test.parquet", balanced(3), names=NAMES, size=2)
+        assert counts(load_task(tmp_path).val) == [10, 10, 10]
+        assert counts(load_task(tmp_path, val=0.2).val) == [20, 20, 20]
+        monkeypatch.setattr("robust_transfer.data.loading.VAL_LIMIT", 12)
+        assert counts(load_task(tmp_path).val) == [4, 4, 4]
+        assert counts(load_task(tmp_path, val=0.2).val) == [20, 20, 20]
+
+    @pytest.mark.parametrize(
+        "arguments", [{"shots": 0}, {"val": 0.6}, {"val": -0.1}, {"val": float("nan")}, {"seed": -1}]
+    )
+    def test_arguments_out_of_range(self, folder: Path, arguments: dict[str, int]) -> None:
+        with pytest.raises(ConfigError, match=f"^{next(iter(arguments))} "):
+            load_task(folder, **arguments)  # type: ignore[arg-type]
+
+
+class TestStreaming:
+    @pytest.fixture(autouse=True)
+    def cache(self, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        folder = tmp_path_factory.mktemp("cache")
+        monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(folder))
+        datasets.disable_progress_bars()
+        return folder
+
+    def test_parquet_is_the_same_from_disk(self, parquet: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        in_memory = load_task(parquet)
+        before = sorted(parquet.parent.rglob("*"))
+        monkeypatch.setattr(split, "MEMORY_LIMIT", 0)
+        assert not list(cache.rglob("*.arrow"))
+        streamed = load_task(parquet)
+        assert len(list(cache.rglob("*.arrow"))) == 2  # train and test, to be mapped into memory
+        assert streamed.train.streamed
+        assert not in_memory.train.streamed
+        assert_same(in_memory, streamed)
+        assert_same(in_memory.at_size(5), streamed.at_size(5))
+        assert sorted(parquet.parent.rglob("*")) == before  # nothing is written beside the data
+        task = load_task(parquet, shots=5)
+        monkeypatch.undo()
+        assert_same(task, load_task(parquet, shots=5))
+
+    def test_files_are_the_same_from_disk(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        write_classes(tmp_path, {"cat": 40, "dog": 30})
+        in_memory = load_task(tmp_path)
+        monkeypatch.setattr(split, "MEMORY_LIMIT", 0)
+        streamed = load_task(tmp_path)
+        assert streamed.train.streamed
+        assert_same(in_memory, streamed)
+
+    def test_the_hash_is_the_same_in_another_process(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        write_classes(tmp_path, {"cat": 6, "dog": 6})
+        monkeypatch.setattr(split, "MEMORY_LIMIT", 0)
+        here = load_task(tmp_path).train
+        assert here.streamed
+        program = (
+            "import sys; from robust_transfer.data import load_task, split; split.MEMORY_LIMIT = 0;"
+            "print(load_task(sys.argv[1]).train.hash)"
+        )
+        command = [sys.executable, "-c", program, str(tmp_path)]
+        environment = {**os.environ, "PYTHONHASHSEED": "1"}
+        there = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert there.stdout.strip() == here.hash
