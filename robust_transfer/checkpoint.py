@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,9 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from robust_transfer.classifier import Classifier, NetworkSpec, Normalisation
-from robust_transfer.config import as_dict, build, config
-from robust_transfer.errors import CheckpointError, ConfigError
-from robust_transfer.run import write_atomically, write_json, write_text
+from robust_transfer.config import as_dict, build, config, difference
+from robust_transfer.errors import CheckpointError, ConfigError, NetworkError
+from robust_transfer.run import Run, write_atomically, write_json, write_text
 
 WEIGHTS, CARD = "model.safetensors", "card.json"
 SCHEMA = 1
@@ -77,7 +78,13 @@ class Checkpoint:
         return weights_hash(self.classifier)
 
     def save(self, folder: Path, *, dtype: torch.dtype = torch.float32) -> Checkpoint:
-        """Write weights (float32 or float16), card, configuration and README; returns the checkpoint as stored."""
+        """Write weights (float32 or float16), card, configuration and README; returns the checkpoint as stored.
+
+        Every file is written whole or not at all; weights without their own card are refused when loaded.
+        """
+        if dtype not in (torch.float32, torch.float16):
+            raise ConfigError(f"weights are stored as torch.float32 or torch.float16, not {dtype}")
+        folder = Path(folder)
         state = {k: v.detach().cpu().contiguous() for k, v in self.classifier.state_dict().items()}
         stored = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}
         if any(not bool(v.isfinite().all()) for v in stored.values() if v.is_floating_point()):
@@ -90,7 +97,8 @@ class Checkpoint:
         )
         write_atomically(folder / WEIGHTS, lambda path: _write(path, data))
         write_json(folder / CARD, as_dict(card))
-        write_text(folder / "config.yaml", yaml.safe_dump({"method": card.method, "settings": card.settings, "seed": card.seed}))
+        recipe = {"method": card.method, "settings": as_dict(card.settings), "seed": card.seed}
+        write_text(folder / "config.yaml", yaml.safe_dump(recipe, sort_keys=False))
         write_text(folder / "README.md", _readme(card))
         return load_checkpoint(folder)
 
@@ -104,48 +112,95 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder} is no finished run: {name} is missing")
     card = read_card(folder / CARD)
-    data = (folder / WEIGHTS).read_bytes()
-    if card.weights_hash and hashlib.sha256(data).hexdigest() != card.weights_hash:
-        raise CheckpointError(f"{folder / WEIGHTS} is not the file that its card describes (the hash differs): get both again")
-    return Checkpoint(_restore(card, _tensors(folder / WEIGHTS, data)), card)
+    path = folder / WEIGHTS
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from None
+    _refuse_foreign(path, data)
+    if hashlib.sha256(data).hexdigest() != card.weights_hash:
+        raise CheckpointError(f"{path} is not the file that its card describes (the hash differs): get both again")
+    try:
+        return Checkpoint(_restore(card, load(data)), card)
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is damaged ({error}): get it again") from None
+    except (CheckpointError, NetworkError) as error:
+        raise CheckpointError(f"{folder}: {error}") from None
+
+
+def finished(run: Run, wanted: Mapping[str, Any]) -> Checkpoint | None:
+    """The checkpoint that a finished run left in ``run.out``, where ``run.resume`` asks to go on with it, else None.
+
+    ``wanted`` holds fields of the card that must be the same ("method", "settings", "seed" ...; "data" is the hash of
+    the training split); otherwise :class:`CheckpointError` names the first that differs.
+    """
+    if run.out is None or not run.resume or not (run.out / CARD).is_file() or not (run.out / WEIGHTS).is_file():
+        return None
+    card, asked = read_card(run.out / CARD), as_dict(wanted)
+    saved = {**as_dict(card), "data": card.data.get("hash")}
+    if found := difference({key: saved.get(key) for key in asked}, asked):
+        raise CheckpointError(not_the_same(run.out, *found))
+    return load_checkpoint(run.out)
+
+
+def not_the_same(folder: Path, what: str, saved: Any, wanted: Any) -> str:
+    """Why an interrupted or finished run in ``folder`` is not gone on with."""
+    return (
+        f"cannot resume {folder}: {what} was {saved!r} and is now {wanted!r}; "
+        "give the settings of the earlier run, or --overwrite, or another folder"
+    )
 
 
 def read_card(path: Path) -> Card:
-    """A card from its JSON file."""
+    """A card from its JSON file. Raises :class:`CheckpointError`."""
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
         if raw.get("schema") != SCHEMA:
-            raise CheckpointError(f"{path} has schema {raw.get('schema')!r}; this version reads {SCHEMA}")
+            newer = isinstance(raw.get("schema"), int) and raw["schema"] > SCHEMA
+            advice = "update robust-transfer" if newer else "it is no card of this project"
+            raise CheckpointError(f"{path} has schema {raw.get('schema')!r}, this version reads {SCHEMA}: {advice}")
         network = dict(raw.pop("network"))
-        spec = build(NetworkSpec, {**network, "normalisation": build(Normalisation, network["normalisation"], "card")}, "card")
+        normalisation = build(Normalisation, network.pop("normalisation"), "normalisation")
+        spec = build(NetworkSpec, {**network, "normalisation": normalisation}, "network")
         return build(Card, {**raw, "network": spec}, "card")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path} is not a card of this project ({type(error).__name__}: {error})") from None
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from None
     except ConfigError as error:
-        raise CheckpointError(f"{path} is not a card of this project: {error}") from None
+        raise CheckpointError(f"{path} is no card of this project: {error}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{path} is no card of this project ({type(error).__name__}: {error})") from None
 
 
-def _tensors(path: Path, data: bytes) -> dict[str, Tensor]:
-    try:
-        return load(data)
-    except SafetensorError:
-        kind = "a pickle, which can run code; it is not loaded" if data[:2] in (b"PK", b"\x80\x02") else "damaged"
-        raise CheckpointError(f"{path} is not a safetensors file ({kind}): store the weights as safetensors") from None
+def _refuse_foreign(path: Path, data: bytes) -> None:
+    """Say what a file is that is often found where safetensors should be."""
+    if data[8:9] == b"{":  # after its length, the header of every safetensors file; the length may look like anything
+        return
+    if data.startswith((b"PK", b"\x80")):
+        raise CheckpointError(
+            f"{path} is a pickle, which can run code, so it is not loaded: store weights as safetensors"
+        )
+    if data.startswith(b"version https://git-lfs"):
+        raise CheckpointError(f"{path} is a Git LFS pointer, not the weights: run 'git lfs pull' in its folder")
 
 
 def _restore(card: Card, tensors: dict[str, Tensor]) -> Classifier:
-    classifier = Classifier.build(card.network)
-    wanted = classifier.state_dict()
-    for name in sorted({*wanted, *tensors}):
-        if name not in tensors or name not in wanted:
-            where = "lacks" if name not in tensors else "has an extra"
-            raise CheckpointError(f"the weights are of another network: the file {where} {name!r} for a {card.network.name!r}")
-        if tensors[name].shape != wanted[name].shape:
+    with torch.random.fork_rng(devices=[]):  # loading draws initial weights only to replace them: leave no trace
+        classifier = Classifier.build(card.network)
+    wanted, name = classifier.state_dict(), card.network.name
+    for key in sorted({*wanted, *tensors}):
+        if key not in tensors or key not in wanted:
+            where = "lacks" if key not in tensors else "has an extra"
+            raise CheckpointError(f"the weights are of another network: the file {where} {key!r} for a {name!r}")
+        found, expected = tensors[key], wanted[key]
+        if found.shape != expected.shape or found.is_floating_point() != expected.is_floating_point():
             raise CheckpointError(
-                f"the weights are of another network: {name!r} is {tuple(tensors[name].shape)}, "
-                f"a {card.network.name!r} has {tuple(wanted[name].shape)}"
+                f"the weights are of another network: {key!r} is {found.dtype} {tuple(found.shape)}, "
+                f"a {name!r} has {expected.dtype} {tuple(expected.shape)}"
             )
-    classifier.load_state_dict({k: v.to(wanted[k].dtype) for k, v in tensors.items()}, strict=True)
+        tensors[key] = found.to(expected.dtype)
+        if not bool(tensors[key].isfinite().all()):
+            raise CheckpointError(f"the weights hold values that are not finite, in {key!r}: get them again")
+    classifier.load_state_dict(tensors, strict=True)
     return classifier.eval()
 
 
@@ -169,6 +224,7 @@ def _readme(card: Card) -> str:
         f"---\nlibrary_name: robust-transfer\ntags: [adversarial-robustness, image-classification]\n---\n"
         f"# {card.network.name}, {card.method}\n\n"
         f"{card.network.num_classes} classes, {card.network.input_size}x{card.network.input_size} pixels, "
-        f"threat {card.threat or 'none'}, data {card.data.get('name', 'unknown')}. The whole record is in `card.json`.\n{table}\n"
+        f"threat {card.threat or 'none'}, data {card.data.get('name', 'unknown')}. "
+        f"The whole record is in `card.json`.\n{table}\n"
         "```python\nimport robust_transfer as rt\n\nsource = rt.load_source('path/to/this/folder')\n```\n"
     )

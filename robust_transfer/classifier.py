@@ -89,7 +89,7 @@ class Classifier(nn.Module):
     def __init__(self, body: nn.Module, head: nn.Linear, spec: NetworkSpec) -> None:
         super().__init__()
         self.normalise = Normalise(spec.normalisation)
-        self.body = body.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.body = body.to(memory_format=torch.channels_last)
         self.head = head
         self.spec = spec
         self.hold_batch_norm = False

@@ -54,7 +54,7 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """The comparison as plain JSON types."""
-        return {"schema": 1, **as_dict(self)}  # type: ignore[dict-item]
+        return {"schema": 1, **as_dict(self)}
 
     def __str__(self) -> str:
         over = f" over {self.seeds} seeds" if self.seeds > 1 else ""
@@ -121,7 +121,7 @@ def _pair(a: Evaluation, b: Evaluation) -> pd.DataFrame:
     one, two = (e.outcomes.sort_values("index", ignore_index=True) for e in (a, b))
     if not one[keys].equals(two[keys]):
         raise DataError(
-            "A and B were evaluated on different examples: evaluate both on the same data, with the same --examples and --seed"
+            "A and B were evaluated on different examples: evaluate both with the same data, --examples and --seed"
         )
     _check_same(a, [b], "A and B", SAME)
     right = {}

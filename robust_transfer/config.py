@@ -6,7 +6,6 @@ import dataclasses
 import datetime
 import functools
 import math
-import numbers
 import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, cast, dataclass_transform
@@ -126,10 +125,8 @@ def as_dict(value: Any) -> Any:
         return [as_dict(v) for v in value]
     if isinstance(value, (str, int, float)) or value is None:
         return value
-    if isinstance(value, numbers.Integral):
-        return int(value)
-    if isinstance(value, numbers.Real):
-        return float(value)  # NumPy's scalars are not all Python's numbers
+    if hasattr(value, "item"):  # a scalar of NumPy or PyTorch
+        return as_dict(value.item())
     return str(value)
 
 

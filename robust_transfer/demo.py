@@ -139,8 +139,7 @@ def _page(
 
 
 def _most_frequent(task: Task, evaluation: Evaluation) -> str:
-    labels = torch.as_tensor(evaluation.outcomes["label"].to_numpy())
-    return task.class_names[int(labels.bincount(minlength=task.num_classes).argmax())]
+    return task.class_names[int(evaluation.outcomes["label"].mode()[0])]
 
 
 def _gallery(rows: list[Row], test: Split, threat: Threat, run: Run) -> list[dict[str, Any]]:

@@ -13,8 +13,8 @@ from robust_transfer.registry import unknown
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
-# Ranges (largest less smallest logit) that classifiers trained by cross-entropy have; outside, `log_odds` rescales.
-ORDINARY, TYPICAL = (1.0, 100.0), 10.0
+# The range of logits (largest less smallest) that classifiers trained by cross-entropy have lies between these two.
+SMALL, LARGE, TYPICAL = 1.0, 100.0, 10.0
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -27,21 +27,27 @@ def log_odds(logits: Tensor, labels: Tensor) -> Tensor:
 
     Cross-entropy is ``log(1 + exp(.))`` of it, so the two have gradients of the same direction; but that of
     cross-entropy vanishes in float32 once a network is sure of itself, and so would an attack ("gradient masking",
-    Carlini & Wagner 2017, section 6.1). Logits whose range is no trained classifier's (:data:`ORDINARY`) are first
-    scaled to a :data:`TYPICAL` one, so that a network whose logits are multiplied by a constant is attacked as before.
+    Carlini & Wagner 2017, section 6.1). Logits that lie closer together or further apart than a trained
+    classifier's are first scaled to a typical range, so that a network whose logits are multiplied by a constant is
+    attacked as before.
     """
     logits = logits.float()
-    lowest = logits.masked_fill(logits.isneginf(), torch.inf).amin(1)  # a class may be ruled out by -inf
-    spread = (logits.amax(1) - lowest).detach().clamp_min(1e-30)
-    ordinary = (spread >= ORDINARY[0]) & (spread <= ORDINARY[1])
-    logits = logits * torch.where(ordinary, torch.ones_like(spread), TYPICAL / spread)[:, None]
-    own, others = _own_and_others(logits, labels)
+    own, others = own_and_others(logits * _usual_scale(logits.detach())[:, None], labels)
     return others.logsumexp(1) - own
+
+
+def _usual_scale(logits: Tensor) -> Tensor:
+    """What brings ``(B, K)`` logits to the :data:`TYPICAL` range, ``(B,)``; 1 where they are between SMALL and LARGE."""
+    top = logits.amax(1)
+    spread = top - logits.masked_fill(logits.isneginf(), torch.inf).amin(1)  # a class may be ruled out by -inf
+    body = top - logits.median(1).values  # or by a logit far below all others, which does not make the range large
+    small = torch.where(spread < SMALL, TYPICAL / spread.clamp_min(1e-30), 1.0)
+    return torch.where((body > LARGE) & body.isfinite(), TYPICAL / body, small)
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
     """``max_{k != y} logit_k - logit_y`` (Carlini & Wagner 2017): positive exactly where misclassified."""
-    own, others = _own_and_others(logits.float(), labels)
+    own, others = own_and_others(logits.float(), labels)
     return others.amax(1) - own
 
 
@@ -63,7 +69,7 @@ def kl(logits: Tensor, reference: Tensor) -> Tensor:
     return F.kl_div(F.log_softmax(logits.float(), dim=1), target, reduction="none", log_target=True).sum(1)
 
 
-def _own_and_others(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def own_and_others(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """The label's logit ``(B,)``, and the logits with it replaced by minus infinity ``(B, K)``."""
     own = logits.gather(1, labels[:, None]).squeeze(1)
     return own, logits.masked_fill(F.one_hot(labels, logits.shape[1]).bool(), -torch.inf)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
@@ -14,11 +16,16 @@ from robust_transfer.threat import Threat
 
 
 class Validation:
-    """Clean and PGD accuracy on val: ``{"clean_accuracy", "robust_accuracy"}``; counts the adversarial examples it makes."""
+    """Clean and PGD accuracy on val: ``{"clean_accuracy", "robust_accuracy"}``; clean only where ``threat`` is None.
 
-    def __init__(self, val: Split, threat: Threat, run: Run, steps: int = 10, limit: int = 1000) -> None:
+    ``passes`` and ``adversarial_examples`` count what that has taken so far.
+    """
+
+    def __init__(self, val: Split, threat: Threat | None, run: Run, steps: int = 10, limit: int = 1000) -> None:
         self.val = val.subset(torch.arange(min(limit, len(val))))
-        self.threat, self.run, self.attack = threat, run, PGD(steps=steps)
+        self.run, self.attack = run, PGD(steps=steps)
+        self.robust = threat is not None
+        self.threat = threat or Threat(norm="linf", eps=0.0)  # an empty budget: nothing is crafted
         self.adversarial_examples = 0
         self.passes = 0
 
@@ -32,18 +39,25 @@ class Validation:
             right += int((result.clean_prediction == labels).sum())
             standing += int((~result.broken).sum())
             self.passes += result.passes
-        self.adversarial_examples += right
-        return {"clean_accuracy": right / len(self.val), "robust_accuracy": standing / len(self.val)}
+        figures = {"clean_accuracy": right / len(self.val)}
+        if self.robust:
+            self.adversarial_examples += right
+            figures["robust_accuracy"] = standing / len(self.val)
+        return figures
 
 
 def refuse_collapse(classifier: Classifier, split: Split, run: Run, limit: int = 500) -> None:
     """Raise :class:`DivergedError` where all of several classes' training images are predicted as one class."""
-    split = split.subset(torch.arange(min(limit, len(split))))
-    if len(split.labels.unique()) < 2:
+    evenly = torch.linspace(0, len(split) - 1, min(limit, len(split))).round().long()  # folders are sorted by class
+    split = split.subset(evenly)
+    if len(set(split.labels.tolist())) < 2:
         return
     predictions = [predict(classifier, images, run) for images, _, _ in split.batches(250)]
-    if len(torch.cat(predictions).unique()) < 2:
-        raise DivergedError("training ended with every image predicted as one class: nothing was saved; train longer or slower")
+    if len(set(torch.cat(predictions).tolist())) < 2:
+        raise DivergedError(
+            "training ended with every image predicted as one class: nothing was saved; "
+            "train for more epochs, or with a smaller learning_rate"
+        )
 
 
 def predict(classifier: Classifier, images: Tensor, run: Run) -> Tensor:
@@ -51,4 +65,4 @@ def predict(classifier: Classifier, images: Tensor, run: Run) -> Tensor:
     device = run.torch_device()
     classifier.to(device)
     with classifier.eval_mode(), torch.no_grad():
-        return classifier(to_pixels(images, device)).argmax(1).cpu()
+        return cast(Tensor, classifier(to_pixels(images, device)).argmax(1).cpu())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from robust_transfer import losses
 from robust_transfer.classifier import Classifier
 from robust_transfer.errors import NetworkError
 
-NOISE = 1e-4  # relative float32 noise of a logit; a break must exceed it (see `is_broken`)
+NOISE = 1e-4  # relative float32 noise of a margin; a break must exceed it (see `is_broken`)
 CPU_CHUNK = 32  # images a forward pass on the CPU: as fast as more, and every pass has this one shape
 
 
@@ -50,7 +50,8 @@ class Target:
     def gradient(self, x: Tensor, labels: Tensor, loss: losses.Loss) -> tuple[Tensor, Tensor]:
         """``(logits, d loss / d x)`` at ``x``, computed in ``dtype``; weights get no gradient.
 
-        ``labels`` may be anything with a row an example that ``loss`` takes. Where a gradient is not a number it is 0.
+        ``labels`` may be anything with a row an example that ``loss`` takes. A gradient that does not exist or is not
+        a number is 0.
         """
         self.passes += 2 * len(x)
         x = self._laid_out(x)
@@ -73,10 +74,14 @@ class Target:
 
     def _one_gradient(self, x: Tensor, labels: Tensor, loss: losses.Loss) -> tuple[Tensor, Tensor]:
         x = x.detach().requires_grad_(True)
-        with torch.enable_grad():
+        # a caller's autocast is switched off: the backward pass would take it up, too
+        with torch.enable_grad(), torch.autocast(self.device.type, enabled=False):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype is torch.bfloat16):
                 logits = self._forward(x).float()
-            (gradient,) = torch.autograd.grad(loss(logits, labels).sum(), x)
+            total = loss(logits, labels).sum()
+            if not total.requires_grad:  # the logits do not depend on the image, or not differentiably
+                return logits, torch.zeros_like(x)
+            (gradient,) = torch.autograd.grad(total, x, materialize_grads=True)
         return logits.detach(), gradient
 
     def _forward(self, x: Tensor) -> Tensor:
@@ -100,10 +105,17 @@ class Target:
 
 
 def is_broken(logits: Tensor, labels: Tensor, noise: float = NOISE) -> Tensor:
-    """Misclassified beyond numerical noise, ``(B,)``: by more than ``noise`` times the logits' range, or no numbers."""
+    """Misclassified beyond numerical noise, or with logits that are no numbers, ``(B,)``.
+
+    The margin must exceed ``noise`` times the size of the two logits that it compares, or times the range of all of
+    them where that is less: neither a constant added to all logits nor a class that is far below the others makes an
+    example harder to break.
+    """
+    own, others = losses.own_and_others(logits, labels)
+    best = others.amax(1)
     lowest = logits.masked_fill(logits.isneginf(), torch.inf).amin(1)  # a class may be ruled out by -inf
-    beyond = losses.margin(logits, labels) > noise * (logits.amax(1) - lowest)
-    return beyond | ~_numbers(logits)
+    size = torch.minimum(own.abs() + best.abs(), logits.amax(1) - lowest)
+    return (best - own > noise * size) | ~_numbers(logits)
 
 
 def predicted(logits: Tensor) -> Tensor:
@@ -118,15 +130,18 @@ def _numbers(logits: Tensor) -> Tensor:
 @contextmanager
 def exact_float32() -> Iterator[None]:
     """float32 means float32 inside the block: no TensorFloat-32 and the like, whose noise exceeds :data:`NOISE`."""
-    cuda: Any = torch.backends.cudnn
+    cuda: Any = torch.backends.cuda
+    cudnn: Any = torch.backends.cudnn
     cpu: Any = torch.backends.mkldnn
-    # cuDNN's recurrent kernels too, though none runs: PyTorch refuses to tell of settings that differ between them
-    backends = (cuda.conv, cuda.rnn, torch.backends.cuda.matmul, cpu.conv, cpu.matmul)
-    before = [backend.fp32_precision for backend in backends]
-    try:
-        for backend in backends:
-            backend.fp32_precision = "ieee"
+    with ExitStack() as stack:
+        for holder in (cudnn, cuda.matmul):
+            # PyTorch has two interfaces; the older one is not readable once the newer one has been used
+            with suppress(RuntimeError):
+                if holder.allow_tf32:
+                    holder.allow_tf32 = False
+                    stack.callback(setattr, holder, "allow_tf32", True)
+        for operators in (cudnn.conv, cudnn.rnn, cuda.matmul, cpu.conv, cpu.matmul):
+            if operators.fp32_precision not in ("none", "ieee"):
+                stack.callback(setattr, operators, "fp32_precision", operators.fp32_precision)
+                operators.fp32_precision = "ieee"
         yield
-    finally:
-        for backend, precision in zip(backends, before, strict=True):
-            backend.fp32_precision = precision

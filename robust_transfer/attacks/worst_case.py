@@ -16,7 +16,7 @@ STANDS, WRONG_WHEN_CLEAN = -1, -2
 
 @dataclass(frozen=True)
 class WorstCase:
-    """The worst result per example, and ``by`` ``(B,)``: the number of the attack that broke it, STANDS or the other."""
+    """The worst result per example, and ``by`` ``(B,)``: which attack broke it, or STANDS or WRONG_WHEN_CLEAN."""
 
     result: AttackResult
     by: Tensor

@@ -16,7 +16,7 @@ from robust_transfer.registry import unknown
 def read_builtin(name: str) -> Source:
     """The data set ``builtin:name``; DataError for a name that does not exist."""
     if name not in BUILTIN:
-        raise DataError(unknown("built-in data set", name, list(BUILTIN)))
+        raise DataError(unknown("data set", f"builtin:{name}", [f"builtin:{known}" for known in BUILTIN]))
     return BUILTIN[name]()
 
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 
-from robust_transfer.checkpoint import Card, Checkpoint
+from robust_transfer import networks
+from robust_transfer.checkpoint import Card, Checkpoint, finished
 from robust_transfer.classifier import CIFAR_MEAN, CIFAR_STD, Classifier, NetworkSpec, Normalisation
 from robust_transfer.config import as_dict, config
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError
 from robust_transfer.registry import Registry
-from robust_transfer.run import Run, command_line, environment
+from robust_transfer.run import Run, command_line, environment, is_main_process
 from robust_transfer.threat import Threat
-from robust_transfer.training import FitResult, Objective, TrainingSettings, fit
+from robust_transfer.training import FitResult, Objective, TrainingSettings, fit, state
 from robust_transfer.training.settings import Schedule
 from robust_transfer.validation import Validation, refuse_collapse
 
@@ -49,61 +50,82 @@ class Pretraining(TrainingSettings, ABC):
         keeps failing; then nothing is saved.
         """
         run, threat = run or Run(), Threat.parse(threat)
-        out = run.prepare_out()
-        size = input_size or task.train.size
-        if size is None:
-            raise ConfigError("the images have different sizes: say at which one to train, with --input-size")
-        task = task.at_size(size)
-        spec = network if isinstance(network, NetworkSpec) else self._spec(network, task, size)
-        if spec.num_classes != task.num_classes:
-            raise ConfigError(f"the network has {spec.num_classes} classes, the data {task.num_classes}")
+        run.check_out()
+        spec = self._spec(network, task, input_size)
+        task = task.at_size(spec.input_size)
         if self.select != "last" and not len(task.val):
             raise ConfigError(f"select={self.select} needs a val split, and there is none: use select=last")
+        asked = {**self._identity(spec, task, threat), "seed": run.seed, "data": task.train.hash}
+        if (done := finished(run, asked)) is not None:
+            return done
+        out = run.prepare_out()
         torch.manual_seed(run.seed)
         objective = self.objective(Classifier.build(spec), task, threat, run)
-        probe = Validation(task.val, threat, run)
-        fitted = fit(objective, task.train, self, run, validate=probe if len(task.val) else None, label=_label(self, spec))
+        fitted = fit(
+            objective,
+            task.train,
+            self,
+            run,
+            validate=self._validation(task, threat, run),
+            label=f"{PRETRAINING.name_of(type(self))} {spec.name}",
+            cached={"threat": str(threat)},
+        )
         refuse_collapse(fitted.classifier, task.train, run)
-        checkpoint = Checkpoint(fitted.classifier, self._card(fitted, spec, task, threat, run, probe))
-        return checkpoint.save(out) if out is not None and _is_main() else checkpoint
+        checkpoint = Checkpoint(fitted.classifier, self._card(fitted, spec, task, threat, run))
+        if out is None or not is_main_process():
+            return checkpoint
+        saved = checkpoint.save(out)
+        state.discard(out)
+        return saved
 
-    def _spec(self, network: str, task: Task, size: int) -> NetworkSpec:
-        normalisation = Normalisation(mean=CIFAR_MEAN, std=CIFAR_STD)
-        if network.replace("-", "_").lower() == "wrn_32_10_shafahi":
-            normalisation = Normalisation(per_image=True)
-        return NetworkSpec(name=network, num_classes=task.num_classes, input_size=size, normalisation=normalisation)
+    def _validation(self, task: Task, threat: Threat, run: Run) -> Validation | None:
+        """Natural training looks at clean accuracy alone, unless it is to be selected by the other."""
+        robust = self.adversarial or self.select == "robust"
+        return Validation(task.val, threat if robust else None, run) if len(task.val) else None
 
-    def _card(
-        self, fitted: FitResult, spec: NetworkSpec, task: Task, threat: Threat, run: Run, probe: Validation
-    ) -> Card:
-        criterion = f"best val {self.select} accuracy (epoch {fitted.best_epoch})" if self.select != "last" else "last epoch"
+    def _spec(self, network: str | NetworkSpec, task: Task, size: int | None) -> NetworkSpec:
+        if isinstance(network, NetworkSpec):
+            if network.num_classes != task.num_classes:
+                raise ConfigError(f"the network has {network.num_classes} classes, the data {task.num_classes}")
+            if size not in (None, network.input_size):
+                raise ConfigError(
+                    f"the network reads {network.input_size}x{network.input_size} images, not {size}x{size}"
+                )
+            return network
+        size = size or task.train.size
+        if size is None:
+            raise ConfigError("the images have different sizes: say at which one to train, with --input-size")
+        name = networks.canonical(network)
+        per_image = name == "wrn_32_10_shafahi"
+        normalisation = Normalisation(per_image=True) if per_image else Normalisation(mean=CIFAR_MEAN, std=CIFAR_STD)
+        return NetworkSpec(name=name, num_classes=task.num_classes, input_size=size, normalisation=normalisation)
+
+    def _identity(self, spec: NetworkSpec, task: Task, threat: Threat) -> dict[str, Any]:
+        """The card's fields that say what was asked for; a finished run with the same ones is not trained again."""
+        return {
+            "method": f"pretrain:{PRETRAINING.name_of(type(self))}",
+            "settings": as_dict(self),
+            "network": spec,
+            "threat": str(threat) if self.adversarial else None,
+            "data": {"name": task.name, "train": len(task.train), "val": len(task.val), "hash": task.train.hash},
+        }
+
+    def _card(self, fitted: FitResult, spec: NetworkSpec, task: Task, threat: Threat, run: Run) -> Card:
+        best = f"best val {self.select} accuracy (epoch {fitted.best_epoch})"
         return Card(
-            network=spec,
+            **self._identity(spec, task, threat),
             class_names=task.class_names,
-            method=f"pretrain:{PRETRAINING.name_of(type(self))}",
-            settings=as_dict(self),
-            threat=str(threat) if self.adversarial else None,
-            data={"name": task.name, "train": len(task.train), "val": len(task.val), "hash": task.train.hash},
-            criterion=criterion,
+            criterion="last epoch" if self.select == "last" else best,
             metrics={f"val_{k}": v for k, v in fitted.last.items()},
             events=fitted.events,
-            cost=fitted.passes + probe.passes,
-            adversarial_examples=(fitted.images if self.adversarial else 0) + probe.adversarial_examples,
+            cost=fitted.passes + fitted.validation_passes,
+            adversarial_examples=(fitted.images if self.adversarial else 0) + fitted.validation_examples,
             seconds=fitted.seconds,
             seed=run.seed,
             precision=str(run.dtype()).removeprefix("torch."),
             command=command_line(),
             environment=environment(),
         )
-
-def _label(method: Pretraining, spec: NetworkSpec) -> str:
-    return f"{PRETRAINING.name_of(type(method))} {spec.name}"
-
-
-def _is_main() -> bool:
-    from accelerate import PartialState
-
-    return bool(PartialState().is_main_process)
 
 
 PRETRAINING: Registry[Pretraining] = Registry("pretraining method")

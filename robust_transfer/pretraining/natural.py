@@ -14,7 +14,9 @@ from robust_transfer.threat import Threat
 from robust_transfer.training import NaturalObjective, Objective
 
 
-@PRETRAINING.register("natural", summary="cross-entropy on natural images", paper="Shafahi et al. 2020, section 4 (control)")
+@PRETRAINING.register(
+    "natural", summary="cross-entropy on natural images", paper="Shafahi et al. 2020, section 4 (control)"
+)
 @config
 class Natural(Pretraining):
     """Plain training; not robust to anything."""

@@ -21,8 +21,8 @@ PATIENCE = 400  # training from scratch begins with one-class batches; only a la
 class AdversarialObjective(Objective):
     """``E CE(f(x'), y)`` with ``x'`` from ``steps`` steps of ``step * eps`` from a random start (Madry et al. 2018).
 
-    Examples are crafted in evaluation mode, so that an attack neither sees nor moves batch statistics, and trained on in
-    training mode. With one step this is fast adversarial training (Wong et al. 2020); then ``guarded`` images (if
+    Examples are crafted in evaluation mode, so that an attack neither sees nor moves batch statistics, and trained on
+    in training mode. With one step this is fast adversarial training (Wong et al. 2020); then ``guarded`` images (if
     given) are watched for catastrophic overfitting and the answer to it is one more, shorter, step.
     """
 
@@ -60,7 +60,7 @@ class AdversarialObjective(Objective):
         return {"loss": F.cross_entropy(logits, batch.labels), "logits": logits}
 
     def guard(self) -> tuple[str | None, dict[str, float]]:
-        """Catastrophic overfitting: FGSM accuracy stays high while PGD accuracy collapses (Wong et al. 2020, section 5.3)."""
+        """Catastrophic overfitting: FGSM accuracy stays high, PGD accuracy collapses (Wong et al. 2020, 5.3)."""
         if self.guarded is None:
             return None, {}
         fgsm, pgd = self._accuracy(FGSM()), self._accuracy(PGD(steps=5, step=0.5))
@@ -80,4 +80,5 @@ class AdversarialObjective(Objective):
         labels, ids = self.guarded.labels.to(device), self.guarded.ids.to(device)
         x = to_pixels(self.guarded.images(), device)
         result = attack(self.classifier, x, labels, ids, self.threat, seed=self.run.seed, dtype=self.run.dtype())
+        self.spent += result.passes
         return 1 - float(result.broken.float().mean())

@@ -1,6 +1,7 @@
 """Training: settings, objectives, resume state, and ``fit``, the one loop."""
 
-from robust_transfer.training.loop import FitResult, batch_order, fit
+from robust_transfer.training.batches import batch_order
+from robust_transfer.training.loop import FitResult, fit
 from robust_transfer.training.objective import Batch, NaturalObjective, Objective
 from robust_transfer.training.settings import TrainingSettings
 

@@ -34,6 +34,7 @@ class Objective(nn.Module, ABC):
     passes_per_image: float = 3.0
     collapse_patience: int = 1  # successive one-class batches before training is called collapsed
     max_reactions: int = 0  # how often the guard may send training back
+    spent: float = 0.0  # passes that the guard has taken and that are not in the books yet: fit collects them
 
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
@@ -46,7 +47,8 @@ class Objective(nn.Module, ABC):
     def guard(self) -> tuple[str | None, dict[str, float]]:
         """Look for silent failure every ``guard_every`` steps: ``(what went wrong or None, figures for the log)``.
 
-        Runs on every process. If something went wrong, ``fit`` restores the last good state and calls :meth:`react`.
+        Runs on every process, and the main one's verdict holds. If something went wrong, ``fit`` restores the last good
+        state and calls :meth:`react`, once for each time so far that the restored state does not know of.
         """
         return None, {}
 

@@ -54,6 +54,12 @@ class TrainingSettings:
             raise ConfigError("batch_size and guard_every must be at least 1")
         if self.learning_rate <= 0:
             raise ConfigError(f"learning_rate must be positive, not {self.learning_rate}")
+        if not 0 <= self.momentum < 1:
+            raise ConfigError(f"momentum must be at least 0 and below 1, not {self.momentum}")
+        if self.nesterov and not self.momentum:
+            raise ConfigError("nesterov needs a positive momentum: set nesterov=false, too")
+        if self.weight_decay < 0 or self.pad < 0:
+            raise ConfigError("weight_decay and pad must be at least 0")
         if self.ema is not None and not 0 < self.ema < 1:
             raise ConfigError(f"ema is a decay between 0 and 1, not {self.ema}")
 
@@ -62,8 +68,10 @@ class TrainingSettings:
         return self.learning_rate * SCHEDULES[self.schedule](step / total)
 
     def build_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """An optimiser over the parameters that take gradients."""
+        """An optimiser over the parameters that take gradients. Raises :class:`ConfigError` if none does."""
         trained = [p for p in parameters if p.requires_grad]
+        if not trained:
+            raise ConfigError("every weight is frozen: there is nothing to train")
         if self.optimizer == "adam":
             return torch.optim.Adam(trained, lr=self.learning_rate, weight_decay=self.weight_decay)
         return torch.optim.SGD(

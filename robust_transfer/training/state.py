@@ -1,9 +1,9 @@
-"""Resume state: everything that training's future depends on, in one safetensors file (tensors, and JSON as metadata)."""
+"""Resume state: all that training's future depends on, in one safetensors file (tensors, and JSON as metadata)."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,21 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from robust_transfer.checkpoint import not_the_same
+from robust_transfer.config import difference
 from robust_transfer.errors import CheckpointError
-from robust_transfer.run import write_atomically
+from robust_transfer.run import TEMPORARY, write_atomically
 
 FILE = "state/state.safetensors"
 
 
 @dataclass
 class Progress:
-    """Where training is. ``step`` counts finished steps; ``rate_scale`` is halved by each divergence."""
+    """Where training is. ``step`` counts finished steps; ``rate_scale`` is halved by each divergence.
+
+    ``one_class`` counts successive batches predicted as one class, ``several`` is whether any was not; ``last`` are the
+    latest figures on val; ``logged`` is the length of the log in bytes. What an older state lacks is at its default.
+    """
 
     step: int = 0
     rate_scale: float = 1.0
@@ -33,6 +39,18 @@ class Progress:
     best: float | None = None
     best_epoch: int | None = None
     events: list[str] = field(default_factory=list)
+    one_class: int = 0
+    several: bool = False
+    last: dict[str, float] = field(default_factory=dict)
+    validation_passes: int = 0
+    validation_examples: int = 0
+    logged: int | None = None
+
+    def spent_by(self, later: Progress) -> Progress:
+        """This progress, with what a ``later`` one, whose steps are undone, has spent and learned the hard way."""
+        kept = ("events", "divergences", "reactions", "rate_scale", "images", "passes", "seconds")
+        also = ("validation_passes", "validation_examples")
+        return replace(self, one_class=0, **{name: getattr(later, name) for name in (*kept, *also)})
 
 
 def collect(
@@ -40,8 +58,12 @@ def collect(
     optimizer: torch.optim.Optimizer,
     averaged: nn.Module | None,
     best: dict[str, Tensor] | None,
+    device: torch.device,
 ) -> dict[str, Tensor]:
-    """Copies of all tensors that matter, under flat names; generators included."""
+    """Copies of all tensors that matter, under flat names; the generators of CPU and ``device`` included.
+
+    One process's generators stand for all processes': their shares of a batch are of one size, so all draw alike.
+    """
     tensors = {f"objective.{k}": v for k, v in objective.state_dict().items()}
     for index, values in optimizer.state_dict()["state"].items():
         for name, value in values.items():
@@ -52,8 +74,8 @@ def collect(
     if best is not None:
         tensors |= {f"best.{k}": v for k, v in best.items()}
     tensors["generator.cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["generator.cuda"] = torch.cuda.get_rng_state()
+    if device.type == "cuda":
+        tensors["generator.cuda"] = torch.cuda.get_rng_state(device)
     return {k: v.detach().to("cpu", copy=True).contiguous() for k, v in tensors.items()}
 
 
@@ -62,6 +84,7 @@ def restore(
     objective: nn.Module,
     optimizer: torch.optim.Optimizer,
     averaged: nn.Module | None,
+    device: torch.device,
 ) -> dict[str, Tensor] | None:
     """Load what :func:`collect` took; returns the best weights so far, if there are any."""
     objective.load_state_dict(_under(tensors, "objective."), strict=True)
@@ -73,44 +96,59 @@ def restore(
     if averaged is not None:
         averaged.load_state_dict(_under(tensors, "averaged."), strict=True)
     torch.set_rng_state(tensors["generator.cpu"])
-    if torch.cuda.is_available() and "generator.cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["generator.cuda"])
+    if device.type == "cuda" and "generator.cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["generator.cuda"], device)
     return _under(tensors, "best.") or None
+
+
+def finite(objective: nn.Module, optimizer: torch.optim.Optimizer, averaged: nn.Module | None) -> bool:
+    """Whether every weight, statistic and moment is a number: a state that is not must never be gone back to."""
+    tensors = [*objective.state_dict().values(), *(averaged.state_dict().values() if averaged is not None else ())]
+    for values in optimizer.state_dict()["state"].values():
+        tensors += [value for value in values.values() if isinstance(value, Tensor)]
+    checks = [t.isfinite().all().to(torch.int32).cpu() for t in tensors if t.is_floating_point()]
+    return bool(torch.stack(checks).all()) if checks else True
 
 
 def save(folder: Path, tensors: dict[str, Tensor], progress: Progress, fingerprint: dict[str, Any]) -> None:
     """Write the state atomically: a kill at any moment leaves the previous state or this one."""
-    metadata = {"progress": json.dumps(vars(progress)), "fingerprint": json.dumps(fingerprint, sort_keys=True)}
+    metadata = {"progress": json.dumps(asdict(progress)), "fingerprint": json.dumps(fingerprint, sort_keys=True)}
     write_atomically(folder / FILE, lambda path: save_file(tensors, str(path), metadata))
 
 
 def load(folder: Path, fingerprint: dict[str, Any]) -> tuple[dict[str, Tensor], Progress] | None:
-    """The state in ``folder``, or None if there is none yet. A state of other settings is refused, naming the setting."""
+    """The state in ``folder``, or None if there is none yet.
+
+    A state of other settings is refused by :class:`CheckpointError`, naming the setting; a key that the state does not
+    know (an older version wrote it) is not compared.
+    """
     path = folder / FILE
     if not path.exists():
         return None
     try:
         with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata()
+            metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"the resume state {path} cannot be read ({error}): start again with --overwrite") from None
-    saved = json.loads(metadata["fingerprint"])
+        saved, progress = json.loads(metadata["fingerprint"]), Progress(**json.loads(metadata["progress"]))
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"the resume state {path} cannot be read ({error}): start again with --overwrite"
+        ) from None
     wanted = json.loads(json.dumps(fingerprint))
-    for key in sorted({*saved, *wanted}):
-        if saved.get(key) != wanted.get(key):
-            raise CheckpointError(
-                f"cannot resume: {key} was {saved.get(key)!r} and is now {wanted.get(key)!r}; "
-                "give the settings of the interrupted run, or --overwrite"
-            )
-    return tensors, Progress(**json.loads(metadata["progress"]))
+    if found := difference(saved, {key: value for key, value in wanted.items() if key in saved}):
+        raise CheckpointError(not_the_same(folder, *found))
+    return tensors, progress
 
 
 def discard(folder: Path) -> None:
-    """Remove the resume state of a finished run."""
+    """Remove the resume state of a finished run, and what a kill in the middle of writing one may have left."""
     path = folder / FILE
-    path.unlink(missing_ok=True)
-    if path.parent.is_dir() and not any(path.parent.iterdir()):
+    if not path.parent.is_dir():
+        return
+    for entry in path.parent.iterdir():
+        if entry == path or TEMPORARY.fullmatch(entry.name):
+            entry.unlink(missing_ok=True)
+    if not any(path.parent.iterdir()):
         path.parent.rmdir()
 
 

@@ -60,8 +60,8 @@ class FineTune(TrainingSettings, Strategy):
         objective, cost, notes = self.objective(source, classifier, task, run)
         if self.hold_l2 and start.l2 is not None and start.deviations is not None:
             objective = HeldHead(objective, start.l2, start.deviations)
-        threat = Threat.parse(source.card.threat or "linf:0")
-        validation = Validation(task.val, threat, run)
+        threat = Threat.parse(source.card.threat) if self.select == "robust" and source.card.threat else None
+        validation = Validation(task.val, threat, run)  # no adversarial example is made unless one is asked for
         fitted = fit(
             objective,
             task.train,

@@ -1,0 +1,70 @@
+"""Which images a training step sees: addressed by seed and step, read ahead, augmented on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
+
+from torch import Tensor
+
+from robust_transfer import randomness
+from robust_transfer.data import Augmentation, Split, to_pixels
+from robust_transfer.errors import DataError
+from robust_transfer.training.objective import Batch
+from robust_transfer.training.processes import Processes
+from robust_transfer.training.settings import TrainingSettings
+
+AHEAD = 3  # batches that are being read at a time
+
+
+def batch_order(seed: int, epoch: int, n: int) -> Tensor:
+    """The order in which epoch ``epoch`` (from 0) visits ``n`` training images."""
+    return randomness.permutation(randomness.Address(seed=seed, purpose="order", step=epoch), n)
+
+
+class Batches:
+    """The batches of a training run. All have one size: what is left at an epoch's end waits for the next shuffle."""
+
+    def __init__(self, split: Split, settings: TrainingSettings, seed: int, processes: Processes) -> None:
+        if not len(split):
+            raise DataError("there are no training images: the train split is empty")
+        self.split, self.seed, self.processes = split, seed, processes
+        self.size = min(settings.batch_size, len(split)) // processes.world * processes.world
+        if not self.size:
+            raise DataError(
+                f"{len(split)} training images in batches of {settings.batch_size} are too few for "
+                f"{processes.world} processes: start fewer, or raise batch_size"
+            )
+        self.per_epoch = len(split) // self.size
+        self.total = max(1, round(settings.epochs * self.per_epoch))
+        self.augment = Augmentation(pad=settings.pad, flip=settings.flip) if settings.augment else Augmentation.none()
+
+    def after(self, step: int) -> Generator[Batch, None, None]:
+        """This process's batches from ``step`` on. The iterator owns a thread: close it when it is not used up."""
+        device = self.processes.device
+        with ThreadPoolExecutor(1) as pool:
+            ahead: list[Future[tuple[Tensor, Tensor]]] = []
+            try:
+                for now in range(step, self.total):
+                    while len(ahead) < AHEAD and now + len(ahead) < self.total:
+                        ahead.append(pool.submit(self._read, now + len(ahead)))
+                    images, indices = ahead.pop(0).result()
+                    images, ids = images.to(device), self.split.ids[indices].to(device)
+                    images = self.augment(images, ids, seed=self.seed, epoch=now // self.per_epoch)
+                    labels = self.split.labels[indices].to(device)
+                    yield Batch(to_pixels(images, device), labels, ids, indices.to(device), now)
+            finally:
+                for future in ahead:
+                    future.cancel()
+
+    def _read(self, step: int) -> tuple[Tensor, Tensor]:
+        epoch, place = divmod(step, self.per_epoch)
+        order = _order(self.seed, epoch, len(self.split))
+        indices = order[place * self.size : (place + 1) * self.size][self.processes.rank :: self.processes.world]
+        return self.split.fetch(indices), indices
+
+
+@lru_cache(maxsize=2)
+def _order(seed: int, epoch: int, n: int) -> Tensor:
+    return batch_order(seed, epoch, n)

@@ -1,0 +1,72 @@
+"""What a training run shows and writes down: ``metrics.jsonl``, and a progress bar on standard error."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from robust_transfer.run import append_line
+
+
+class Log:
+    """``metrics.jsonl``: one JSON object a line. Without a folder nothing is written."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self.path = folder / "metrics.jsonl" if folder is not None else None
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Append a record; what is not a number becomes null."""
+        if self.path is not None:
+            append_line(self.path, json.dumps({k: None if _is_nan(v) else v for k, v in record.items()}))
+
+    def size(self) -> int:
+        """The length of the log in bytes."""
+        return self.path.stat().st_size if self.path is not None and self.path.exists() else 0
+
+    def cut(self, size: int | None, step: int) -> None:
+        """Back to ``size`` bytes (not known: to the last line of ``step``): a resumed run writes the rest again."""
+        if self.path is None or not self.path.exists():
+            return
+        if size is None:
+            size = end = 0
+            for line in self.path.read_bytes().splitlines(keepends=True):
+                end += len(line)
+                size = end if _step(line) <= step else size
+        if size < self.size():
+            os.truncate(self.path, size)
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
+
+
+def _step(line: bytes) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf  # the line that a kill cut short
+
+
+class Bar:
+    """A progress bar with time left; entering it gives ``advance(step, loss)``."""
+
+    def __init__(self, label: str, total: int, step: int, hidden: bool) -> None:
+        loss = TextColumn("loss {task.fields[loss]}")
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), loss)
+        clocks = (TimeElapsedColumn(), TimeRemainingColumn())
+        self.bar = Progress(*columns, *clocks, console=Console(stderr=True), disable=hidden)
+        self.task = self.bar.add_task(label, total=total, completed=step, loss="")
+
+    def __enter__(self) -> Callable[[int, float], None]:
+        self.bar.start()
+        return lambda step, loss: self.bar.update(self.task, completed=step, loss=f"{loss:.3f}")
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()

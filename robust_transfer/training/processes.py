@@ -1,0 +1,67 @@
+"""The processes of a training run: one, or those that torchrun or ``accelerate launch`` started, through accelerate."""
+
+from __future__ import annotations
+
+import os
+from typing import TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from robust_transfer.errors import ConfigError
+
+T = TypeVar("T")
+
+
+class Processes:
+    """How many processes train together, and what they tell each other.
+
+    A process that trains alone leaves accelerate aside: its settings are global, could come from anybody's environment,
+    and would tie all later training to the first device.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.world, self.rank, self.device = 1, 0, device
+        if not _several():
+            return
+        from accelerate import Accelerator
+
+        try:
+            self.accelerator = Accelerator(
+                cpu=device.type == "cpu", mixed_precision="no"
+            )  # Run.autocast is what decides
+        except ValueError as error:
+            raise ConfigError(f"cannot train on {device} with several processes: {error}") from None
+        self.world, self.rank = self.accelerator.num_processes, self.accelerator.process_index
+        self.device = self.accelerator.device
+
+    @property
+    def main(self) -> bool:
+        """Whether this process is the one that validates and writes."""
+        return self.rank == 0
+
+    def wrap(self, objective: nn.Module) -> nn.Module:
+        """The objective with its gradients averaged over all processes."""
+        if self.world == 1:
+            return objective
+        return cast(nn.Module, self.accelerator.prepare_model(objective, device_placement=False))
+
+    def any(self, flags: list[bool]) -> list[bool]:
+        """Each flag, if it is raised in any process."""
+        if self.world == 1:
+            return flags
+        raised = torch.tensor(flags, device=self.device, dtype=torch.float32)
+        return [bool(value) for value in cast(Tensor, self.accelerator.reduce(raised, "sum")).tolist()]
+
+    def from_main(self, value: T) -> T:
+        """The main process's ``value`` (anything that JSON can hold), in every process."""
+        if self.world == 1:
+            return value
+        from accelerate.utils import broadcast_object_list
+
+        return cast(T, broadcast_object_list([value], from_process=0)[0])
+
+
+def _several() -> bool:
+    running = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return running or int(os.environ.get("WORLD_SIZE", "1")) > 1

@@ -1,0 +1,93 @@
+"""Losses: hand-worked values, scale, saturation, two classes."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from robust_transfer import losses
+from robust_transfer.errors import UnknownNameError
+
+LOGITS = torch.tensor([[2.0, 1.0, 0.0], [2.0, 1.0, 0.0]])
+LABELS = torch.tensor([0, 2])
+
+
+def gradient(loss: losses.Loss, logits: Tensor, labels: Tensor) -> Tensor:
+    logits = logits.clone().requires_grad_(True)
+    (result,) = torch.autograd.grad(loss(logits, labels).sum(), logits)
+    return result
+
+
+def test_values_by_hand() -> None:
+    total = 1 + math.exp(-1) + math.exp(-2)
+    assert losses.cross_entropy(LOGITS, LABELS).tolist() == pytest.approx([math.log(total), 2 + math.log(total)])
+    assert losses.margin(LOGITS, LABELS).tolist() == [-1.0, 2.0]
+    assert losses.dlr(LOGITS, LABELS).tolist() == [-0.5, 1.0]
+    odds = [math.log(math.exp(1) + math.exp(0)) - 2, math.log(math.exp(2) + math.exp(1))]
+    assert losses.log_odds(LOGITS, LABELS).tolist() == pytest.approx(odds)
+    # KL((3/4, 1/4) || (1/2, 1/2))
+    reference = torch.tensor([[math.log(3.0), 0.0]])
+    expected = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
+    assert losses.kl(torch.zeros(1, 2), reference).tolist() == pytest.approx([expected])
+
+
+def test_two_classes_have_no_third_logit() -> None:
+    logits, labels = torch.tensor([[1.0, 3.0], [1.0, 3.0]]), torch.tensor([0, 1])
+    for name in ("margin", "dlr", "ce"):  # of one other class the log odds are the margin
+        assert losses.get_loss(name)(logits, labels).tolist() == pytest.approx([2.0, -2.0])
+
+
+@given(st.lists(st.floats(-20, 20, width=32), min_size=2, max_size=6, unique=True), st.data())
+def test_the_margin_is_positive_exactly_where_misclassified(row: list[float], data: st.DataObject) -> None:
+    logits, label = torch.tensor([row]), data.draw(st.integers(0, len(row) - 1))
+    assert bool(losses.margin(logits, torch.tensor([label])) > 0) == (int(logits.argmax()) != label)
+
+
+def test_the_log_odds_have_the_direction_of_cross_entropy() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(50, 7, generator=generator) * 3, torch.randint(0, 7, (50,), generator=generator)
+    wanted = gradient(losses.cross_entropy, logits, labels)
+    found = gradient(losses.log_odds, logits, labels)
+    assert torch.allclose(F.normalize(found), F.normalize(wanted), atol=1e-5)
+    assert torch.allclose(F.softplus(losses.log_odds(logits, labels)), losses.cross_entropy(logits, labels), atol=1e-5)
+
+
+def test_a_sure_network_still_gives_the_attack_a_direction() -> None:
+    logits, labels = torch.tensor([[90.0, 3.0, 0.0]]), torch.tensor([0])
+    assert gradient(losses.cross_entropy, logits, labels)[0, 0] == 0
+    found = gradient(losses.log_odds, logits, labels)[0]
+    assert found.tolist() == pytest.approx([-1.0, 1 / (1 + math.exp(-3)), 1 / (1 + math.exp(3))], abs=1e-6)
+
+
+@pytest.mark.parametrize(("name", "power"), [("margin", 10), ("margin", -10), ("dlr", 10), ("dlr", -10), ("ce", -10)])
+def test_the_scale_of_logits_does_not_turn_the_gradient(name: str, power: int) -> None:
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(20, 5, generator=generator) * 4
+    logits = logits / (logits.amax(1) - logits.amin(1))[:, None] * losses.TYPICAL
+    labels, loss = torch.randint(0, 5, (20,), generator=generator), losses.get_loss(name)
+    expected, found = gradient(loss, logits, labels), gradient(loss, logits * 2.0**power, labels)
+    assert torch.allclose(F.normalize(found), F.normalize(expected), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", list(losses.LOSSES))
+def test_ruled_out_classes_and_equal_logits_are_no_obstacle(name: str) -> None:
+    logits = torch.tensor([[1.0, 3.0, -torch.inf, 0.0], [2.0, 2.0, 2.0, 2.0]])
+    value = losses.get_loss(name)(logits, torch.tensor([0, 1]))
+    assert value.isfinite().all()
+    assert value[0] > 0
+
+
+@pytest.mark.parametrize("loss", [losses.cross_entropy, *losses.LOSSES.values()])
+def test_losses_are_float32_per_example(loss: losses.Loss) -> None:
+    value = loss(LOGITS.bfloat16(), LABELS)
+    assert value.dtype is torch.float32
+    assert value.shape == (2,)
+
+
+def test_an_unknown_loss_names_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'margin'"):
+        losses.get_loss("margins")

@@ -1,0 +1,113 @@
+"""A source is the bundled one or a run folder; every other name gets an answer."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+from conftest import make_classifier, same_state
+
+from robust_transfer import sources
+from robust_transfer.checkpoint import Card, Checkpoint
+from robust_transfer.errors import CheckpointError, ConfigError, UnknownNameError
+from robust_transfer.sources import list_sources, load_source
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    classifier = make_classifier()
+    names = tuple("0123456789")
+    card = Card(
+        network=classifier.spec,
+        class_names=names,
+        method="pretrain:fast",
+        threat="linf:8/255",
+        data={"name": "cifar100"},
+    )
+    folder = tmp_path_factory.mktemp("runs") / "lwf-one"
+    Checkpoint(classifier, card).save(folder)
+    return folder
+
+
+def test_a_run_folder_is_a_source(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (run_folder, str(run_folder), f"{run_folder}/"):
+        assert same_state(load_source(name).classifier, make_classifier())
+    monkeypatch.chdir(run_folder.parent)
+    assert load_source("lwf-one").card.method == "pretrain:fast"
+    monkeypatch.setenv("HOME", str(run_folder.parent))
+    assert load_source("~/lwf-one").card.method == "pretrain:fast"
+
+
+def test_the_bundled_source(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "_FOLDER", run_folder)
+    assert load_source("bundled").card.threat == "linf:8/255"
+    assert list_sources()["bundled"] == "wrn_16_1, pretrain:fast on cifar100 for linf:8/255, 8 pixels"
+    assert list(list_sources()) == ["bundled", "FOLDER"]
+
+
+def test_an_installation_without_a_bundled_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "_FOLDER", tmp_path)
+    with pytest.raises(CheckpointError, match="this installation has no bundled source: give a run folder"):
+        load_source("bundled")
+    assert list_sources()["bundled"] == "not in this installation"
+
+
+def test_the_bundled_source_is_package_data() -> None:
+    assert Path("weights", "bundled") == sources._FOLDER.relative_to(Path(sources.__file__).parent)
+
+
+def test_a_folder_called_bundled_has_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "_FOLDER", tmp_path / "none")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bundled").mkdir()
+    with pytest.raises(CheckpointError, match=r"card\.json is missing"):
+        load_source("./bundled")
+
+
+@pytest.mark.parametrize("name", ["timm:resnet18", "torchvision:resnet18", "hf:o/r", "robustbench:cifar10/Linf/X"])
+def test_kinds_that_cannot_be_read_name_those_that_can(name: str) -> None:
+    kind = name.partition(":")[0]
+    with pytest.raises(ConfigError) as caught:
+        load_source(name)
+    assert str(caught.value) == (
+        f"sources of the kind {kind!r} cannot be read: "
+        "a source is 'bundled', or a run folder with model.safetensors and card.json"
+    )
+
+
+def test_a_misspelt_name_lists_the_nearest(run_folder: Path) -> None:
+    with pytest.raises(UnknownNameError, match="unknown source 'bundeld': did you mean 'bundled'"):
+        load_source("bundeld")
+    with pytest.raises(UnknownNameError, match=r"did you mean '.*/lwf-one'\?"):
+        load_source(run_folder.parent / "lfw-one")
+    with pytest.raises(UnknownNameError, match="unknown source '/no/such/place': known: bundled"):
+        load_source("/no/such/place")
+
+
+class Bomb:
+    def __reduce__(self):  # type: ignore[no-untyped-def]
+        return os._exit, (99,)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".pkl", ".ckpt", ".bin"])
+def test_pickles_are_never_loaded(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"weights{suffix}"
+    path.write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(CheckpointError) as caught:
+        load_source(path)
+    message = str(caught.value)
+    assert "may be a pickle, which can run code, so it is never loaded" in message
+    assert "model.safetensors" in message
+    assert "\n" not in message
+
+
+def test_one_file_of_a_run_folder(run_folder: Path, tmp_path: Path) -> None:
+    for name in ("model.safetensors", "card.json"):
+        with pytest.raises(CheckpointError, match=r"is one file of a run folder: give the folder, '.*lwf-one'"):
+            load_source(run_folder / name)
+    other = tmp_path / "resnet.safetensors"
+    other.write_bytes(b"")
+    with pytest.raises(CheckpointError, match="is a file: a source is 'bundled', or a run folder"):
+        load_source(other)

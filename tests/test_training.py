@@ -1,0 +1,517 @@
+"""``fit`` is plain PyTorch where all goes well, and goes back to the last good state where it does not."""
+
+from __future__ import annotations
+
+import errno
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import log_of, make_classifier, same_state
+from torch import Tensor
+
+from robust_transfer.classifier import Classifier
+from robust_transfer.data import Split, Task
+from robust_transfer.errors import ConfigError, DataError, DivergedError, OutputError
+from robust_transfer.pretraining.objective import AdversarialObjective
+from robust_transfer.run import Run
+from robust_transfer.threat import Threat
+from robust_transfer.training import Batch, NaturalObjective, Objective, TrainingSettings, batch_order, fit
+from robust_transfer.training.loop import UNTRAINED
+
+RUN = Run(precision="float32", quiet=True, device="cpu")
+PLAIN = TrainingSettings(epochs=2, batch_size=50, learning_rate=0.05, augment=False)  # 6 steps an epoch of 320 images
+
+
+def settings(**changes: Any) -> TrainingSettings:
+    return TrainingSettings(**{**vars_of(PLAIN), **changes})
+
+
+def vars_of(made: TrainingSettings) -> dict[str, Any]:
+    return {name: getattr(made, name) for name in made.__dataclass_fields__}
+
+
+def natural(seed: int = 0) -> NaturalObjective:
+    return NaturalObjective(make_classifier(seed), collapse_patience=400)
+
+
+# ---------------------------------------------------------------- parity
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "one-cycle"])
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_fit_is_ten_lines_of_plain_pytorch(digits_task: Task, schedule: Any, nesterov: bool) -> None:
+    objective, split = natural(), digits_task.train
+    plain = objective.classifier.copy()
+    result = fit(objective, split, settings(schedule=schedule, nesterov=nesterov), RUN)
+
+    images, steps = split.images(), len(split) // 50
+    optimizer = torch.optim.SGD(plain.parameters(), lr=0.05, momentum=0.9, nesterov=nesterov, weight_decay=5e-4)
+    for step in range(2 * steps):
+        t = step / (2 * steps)
+        cosine, cycle = 0.5 * (1 + math.cos(math.pi * t)), t / 0.3 if t < 0.3 else (1 - t) / 0.7
+        optimizer.param_groups[0]["lr"] = 0.05 * (cosine if schedule == "cosine" else cycle)
+        picked = batch_order(0, step // steps, len(split))[step % steps * 50 :][:50]
+        x = (images[picked].float() / 255).contiguous(memory_format=torch.channels_last)
+        optimizer.zero_grad()
+        F.cross_entropy(plain.train()(x), split.labels[picked]).backward()
+        optimizer.step()
+
+    assert same_state(result.classifier, plain)
+    assert same_state(objective.classifier, plain)
+    assert not same_state(plain, natural().classifier)
+    assert (result.images, result.passes, result.best_epoch, result.events) == (600, 1800.0, None, ())
+
+
+def test_the_average_of_weights_is_the_closed_form(digits_task: Task) -> None:
+    """The first two states are copied (timm's average starts there), then ``a += (1 - decay) (w - a)``."""
+    seen: list[dict[str, Tensor]] = []
+
+    class Watched(NaturalObjective):
+        def forward(self, batch: Batch) -> dict[str, Tensor]:
+            seen.append({k: v.clone() for k, v in self.classifier.state_dict().items()})
+            return super().forward(batch)
+
+    objective = Watched(make_classifier(), 400)
+    result = fit(objective, digits_task.train, settings(epochs=1, ema=0.7), RUN)
+    seen.append(objective.classifier.state_dict())
+    for key, value in result.classifier.state_dict().items():
+        average = seen[2][key].double()
+        for later in seen[3:]:
+            average = 0.7 * average + 0.3 * later[key].double()
+        expected = seen[-1][key] if "num_batches" in key else average.to(value.dtype)
+        torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-6)
+    assert not same_state(result.classifier, objective.classifier)
+
+
+def test_every_epoch_visits_each_image_at_most_once_in_another_order(digits_task: Task) -> None:
+    seen: list[Tensor] = []
+
+    class Watched(NaturalObjective):
+        def forward(self, batch: Batch) -> dict[str, Tensor]:
+            assert torch.equal(batch.ids, split.ids[batch.indices])
+            assert torch.equal(batch.labels, split.labels[batch.indices])
+            seen.append(batch.ids)
+            return super().forward(batch)
+
+    split = digits_task.train.subset(torch.arange(10, 113))  # 103 images: four batches of 25, three images wait
+    fit(Watched(make_classifier(), 400), split, settings(batch_size=25), RUN)
+    assert [len(ids) for ids in seen] == [25] * 8
+    first, second = torch.cat(seen[:4]), torch.cat(seen[4:])
+    for epoch in (first, second):
+        assert len(epoch.unique()) == 100
+        assert set(epoch.tolist()) <= set(range(10, 113))
+    assert not torch.equal(first, second)
+    assert set(first.tolist()) != set(second.tolist()), "other images wait in another epoch"
+
+
+@pytest.mark.parametrize(("epochs", "batch_size", "steps"), [(0.5, 50, 3), (1.5, 50, 9), (0.01, 50, 1), (2, 1000, 2)])
+def test_epochs_may_be_fractions_and_batches_larger_than_the_data(
+    digits_task: Task, epochs: float, batch_size: int, steps: int
+) -> None:
+    result = fit(natural(), digits_task.train, settings(epochs=epochs, batch_size=batch_size), RUN)
+    assert result.images == steps * min(batch_size, 320)
+
+
+def test_augmentation_is_addressed_by_seed_and_epoch(digits_task: Task) -> None:
+    seen: list[Tensor] = []
+
+    class Watched(NaturalObjective):
+        def forward(self, batch: Batch) -> dict[str, Tensor]:
+            seen.append(batch.images[batch.ids.argsort()].clone())
+            return super().forward(batch)
+
+    split = digits_task.train.subset(torch.arange(40))
+    for run in (RUN, RUN, Run(seed=1, precision="float32", quiet=True)):
+        fit(Watched(make_classifier(), 400), split, settings(augment=True, pad=1, flip=False), run)
+    assert torch.equal(seen[0], seen[2]), "the same seed and epoch"
+    assert torch.equal(seen[1], seen[3])
+    assert not torch.equal(seen[0], seen[1]), "another epoch"
+    assert not torch.equal(seen[0], seen[4]), "another seed"
+
+
+# ---------------------------------------------------------------- settings
+
+
+@pytest.mark.parametrize(
+    ("schedule", "shares"),
+    [
+        ("constant", {0.0: 1.0, 0.99: 1.0}),
+        ("cosine", {0.0: 1.0, 0.5: 0.5, 1.0: 0.0}),
+        ("one-cycle", {0.0: 0.0, 0.15: 0.5, 0.3: 1.0, 0.65: 0.5, 1.0: 0.0}),
+        ("step", {0.0: 1.0, 0.49: 1.0, 0.5: 0.1, 0.74: 0.1, 0.75: 0.01, 0.99: 0.01}),
+    ],
+)
+def test_schedules(schedule: Any, shares: dict[float, float]) -> None:
+    made = TrainingSettings(schedule=schedule, learning_rate=2.0)
+    for t, share in shares.items():
+        assert made.rate(round(t * 100), 100) == pytest.approx(2.0 * share, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 0}, "epochs must be positive"),
+        ({"batch_size": 0}, "at least 1"),
+        ({"guard_every": 0}, "at least 1"),
+        ({"learning_rate": 0}, "learning_rate must be positive"),
+        ({"learning_rate": math.nan}, "must be finite"),
+        ({"momentum": 1}, "momentum must be"),
+        ({"momentum": 0, "nesterov": True}, "nesterov needs a positive momentum"),
+        ({"weight_decay": -1}, "at least 0"),
+        ({"pad": -1}, "at least 0"),
+        ({"ema": 1}, "ema is a decay"),
+        ({"learning_rat": 1}, "did you mean 'learning_rate'"),
+    ],
+)
+def test_settings_that_make_no_sense(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        TrainingSettings(**changes)
+
+
+def test_adam() -> None:
+    optimizer = TrainingSettings(optimizer="adam", weight_decay=0.1).build_optimizer(make_classifier().parameters())
+    assert isinstance(optimizer, torch.optim.Adam)
+    assert optimizer.param_groups[0]["weight_decay"] == 0.1
+
+
+def test_there_must_be_something_to_train(digits_task: Task) -> None:
+    with pytest.raises(DataError, match="the train split is empty"):
+        fit(natural(), digits_task.train.subset(torch.arange(0)), PLAIN, RUN)
+    frozen = make_classifier()
+    frozen.freeze(frozen.state_dict())
+    with pytest.raises(ConfigError, match="every weight is frozen"):
+        fit(NaturalObjective(frozen), digits_task.train, PLAIN, RUN)
+
+
+# ---------------------------------------------------------------- selection
+
+
+class Scripted:
+    """A validation that reads its figures from a script and remembers the weights that it saw."""
+
+    def __init__(self, **figures: list[float]) -> None:
+        self.figures, self.seen = figures, list[dict[str, Tensor]]()
+
+    def __call__(self, classifier: Classifier) -> dict[str, float]:
+        self.seen.append({k: v.clone() for k, v in classifier.state_dict().items()})
+        return {k: values[len(self.seen) - 1] for k, values in self.figures.items()}
+
+
+@pytest.mark.parametrize("ema", [None, 0.5])
+@pytest.mark.parametrize(("select", "best"), [("clean", 2), ("robust", 1), ("last", None)])
+def test_selection_keeps_the_best_epoch_not_the_last(
+    digits_task: Task, select: Any, best: int | None, ema: float | None
+) -> None:
+    script = Scripted(clean_accuracy=[0.1, 0.9, 0.9], robust_accuracy=[0.5, 0.4, math.nan])
+    result = fit(natural(), digits_task.train, settings(epochs=3, select=select, ema=ema), RUN, validate=script)
+    assert result.best_epoch == best
+    chosen = script.seen[(best or 3) - 1]
+    assert all(torch.equal(v, chosen[k]) for k, v in result.classifier.state_dict().items())
+    assert result.last["clean_accuracy"] == 0.9
+
+
+def test_a_score_that_is_no_number_is_never_the_best(digits_task: Task) -> None:
+    script = Scripted(clean_accuracy=[math.nan, 0.2, 0.1])
+    result = fit(natural(), digits_task.train, settings(epochs=3, select="clean"), RUN, validate=script)
+    assert result.best_epoch == 2
+
+
+def test_selection_needs_its_figure(digits_task: Task) -> None:
+    with pytest.raises(ConfigError, match="select=clean needs figures on val"):
+        fit(natural(), digits_task.train, settings(select="clean"), RUN)
+    with pytest.raises(ConfigError, match="select=robust needs robust_accuracy on val"):
+        fit(natural(), digits_task.train, settings(select="robust"), RUN, validate=Scripted(clean_accuracy=[1.0]))
+
+
+# ---------------------------------------------------------------- divergence
+
+
+class Mishap(NaturalObjective):
+    """Natural training to which something happens: ``what(out)`` at the given steps, each time once (or ``always``)."""
+
+    def __init__(self, steps: tuple[int, ...], what: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> None:
+        super().__init__(make_classifier(), collapse_patience=1)
+        self.waiting, self.what = list(steps), what
+        self.seen: list[tuple[int, dict[str, Tensor]]] = []
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        self.seen.append((batch.step, {k: v.clone() for k, v in self.classifier.state_dict().items()}))
+        logits = self.classifier(batch.images)
+        logits = torch.cat([logits[:1].detach() + F.one_hot(torch.tensor([3]), 10) * 1e3, logits[1:]])  # two classes
+        out = {"loss": F.cross_entropy(logits[1:], batch.labels[1:]), "logits": logits}
+        if batch.step in self.waiting:
+            self.waiting.remove(batch.step)
+            out = self.what(out)
+        return out
+
+    def states_at(self, step: int) -> list[dict[str, Tensor]]:
+        return [state for at, state in self.seen if at == step]
+
+
+def is_nan(out: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {**out, "loss": out["loss"] * math.nan}
+
+
+def explodes(out: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {**out, "loss": out["loss"] * 1e3}
+
+
+def collapses(out: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {**out, "logits": F.one_hot(torch.full((len(out["logits"]),), 4), 10).float()}
+
+
+def has_nan_gradients(out: dict[str, Tensor]) -> dict[str, Tensor]:
+    out["loss"].register_hook(lambda gradient: gradient * math.nan)
+    return out
+
+
+def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.mark.parametrize(
+    ("what", "named"),
+    [
+        (is_nan, "the loss is not a number"),
+        (explodes, r"the loss exploded ("),
+        (collapses, "all predictions are one class"),
+    ],
+)
+def test_a_divergence_is_caught_at_its_step_and_undone(
+    digits_task: Task, tmp_path: Path, what: Callable[[dict[str, Tensor]], dict[str, Tensor]], named: str
+) -> None:
+    objective = Mishap((8,), what)
+    run = Run(precision="float32", quiet=True, out=tmp_path)
+    result = fit(objective, digits_task.train, settings(schedule="constant"), run)
+    assert [step for step, _ in objective.seen] == [*range(9), *range(6, 12)]
+    assert len(result.events) == 1
+    assert result.events[0].startswith(f"step 8: {named}")
+    assert result.events[0].endswith("; went back to step 6, learning rate halved to 0.025")
+    before, after = objective.states_at(6)
+    assert equal(before, after), "the state that training went back to is the one it had"
+    assert {r["event"] for r in log_of(tmp_path) if "event" in r} == set(result.events)
+    rates = {r["step"]: r["rate"] for r in log_of(tmp_path) if "rate" in r}
+    assert (rates[6], rates[12]) == (0.05, 0.025)
+    assert result.images == 14 * 50, "what was undone was spent all the same"
+
+
+def test_a_divergence_before_the_first_epoch_goes_back_to_the_start(digits_task: Task) -> None:
+    objective = Mishap((2,), is_nan)
+    result = fit(objective, digits_task.train, PLAIN, RUN)
+    assert "went back to step 0" in result.events[0]
+    assert equal(*objective.states_at(0))
+
+
+def test_momentum_is_restored_too(digits_task: Task) -> None:
+    """At half the rate nothing else may differ: the first step after going back is half as long, momentum included."""
+    flat = settings(schedule="constant", weight_decay=0.0)
+    disturbed = Mishap((6,), is_nan)
+    fit(disturbed, digits_task.train, flat, RUN)
+    undisturbed = Mishap((), is_nan)
+    fit(undisturbed, digits_task.train, flat, RUN)
+    start, key = undisturbed.states_at(6)[0], "head.weight"
+    full = undisturbed.states_at(7)[0][key] - start[key]
+    half = disturbed.states_at(7)[0][key] - start[key]
+    torch.testing.assert_close(half, full / 2, rtol=1e-3, atol=1e-7)
+
+
+@pytest.mark.parametrize("at", [7, 5, 11])
+@pytest.mark.parametrize("ema", [None, 0.5])
+def test_nan_gradients_never_reach_a_state_to_go_back_to(digits_task: Task, at: int, ema: float | None) -> None:
+    """In the middle of an epoch; before the end of one, where the state is remembered; and in the very last step."""
+    objective = Mishap((at,), has_nan_gradients)
+    script = Scripted(clean_accuracy=[0.5, 0.5, 0.5])
+    result = fit(objective, digits_task.train, settings(ema=ema), RUN, validate=script)
+    assert len(result.events) == 1
+    what = "the loss is not a number" if at == 7 else "weights are not numbers"
+    went_back = 0 if at == 5 else 6
+    assert result.events[0].startswith(f"step {at + 1}: {what}; went back to step {went_back}")
+    assert equal(*objective.states_at(went_back)[:2])
+    states = [result.classifier.state_dict(), *script.seen, objective.states_at(went_back)[1]]
+    assert all(bool(v.isfinite().all()) for state in states for v in state.values())
+
+
+@pytest.mark.parametrize("what", [is_nan, has_nan_gradients])
+def test_training_gives_up_at_the_third_divergence(
+    digits_task: Task, tmp_path: Path, what: Callable[[dict[str, Tensor]], dict[str, Tensor]]
+) -> None:
+    objective = Mishap((7, 8, 9), what)
+    with pytest.raises(
+        DivergedError, match=r"training diverged 3 times .* at rate 0\.0125\): nothing was saved"
+    ) as caught:
+        fit(
+            objective,
+            digits_task.train,
+            settings(schedule="constant"),
+            Run(precision="float32", quiet=True, out=tmp_path),
+        )
+    assert caught.value.exit_status == 3
+    events = [r["event"] for r in log_of(tmp_path) if "event" in r]
+    assert [event.rpartition(", ")[2].rpartition("; ")[2] for event in events] == [
+        "learning rate halved to 0.025",
+        "learning rate halved to 0.0125",
+        "gave up",
+    ]
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_a_network_that_begins_with_one_class_is_given_time(digits_task: Task) -> None:
+    """A new head may predict one class at first; to come back to one class later is a collapse."""
+    objective = Mishap(tuple(range(5)), collapses)
+    assert fit(objective, digits_task.train, PLAIN, RUN).events == ()
+    one_class_throughout = Mishap(tuple(range(UNTRAINED + 9)), collapses)
+    tiny = digits_task.train.subset(torch.arange(16))
+    many = settings(epochs=UNTRAINED + 8, batch_size=16, guard_every=10_000, learning_rate=1e-6)
+    with pytest.raises(DivergedError, match=f"one class at step {UNTRAINED - 1}"):
+        fit(_Fixed(one_class_throughout), tiny, many, RUN)
+
+
+class _Fixed(Objective):
+    """A stand-in of a step's cost: predicts one class, always, at the price of a multiplication."""
+
+    def __init__(self, like: Objective) -> None:
+        super().__init__(like.classifier)
+        self.logits = F.one_hot(torch.full((16,), 4), 10).float()
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        return {"loss": self.classifier.head.bias.sum() + 1, "logits": self.logits}
+
+
+# ---------------------------------------------------------------- the guard
+
+
+class Guarded(AdversarialObjective):
+    """Fast adversarial training whose guard reads its figures from a script."""
+
+    def __init__(self, script: list[tuple[float, float]], nan_at: tuple[int, ...] = (), **changes: Any) -> None:
+        threat = Threat(norm="linf", eps=0.1)
+        super().__init__(make_classifier(), threat, RUN, steps=1, step=1.25, guarded=empty_split(), **changes)
+        self.script, self.nan_at, self.seen = script, list(nan_at), list[tuple[int, int]]()
+        self.figures = iter([figure for pair in script for figure in pair])
+
+    def _accuracy(self, attack: Any) -> float:
+        self.spent += 10
+        return next(self.figures)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        self.seen.append((batch.step, int(self.steps)))
+        out = super().forward(batch)
+        if batch.step in self.nan_at:
+            self.nan_at.remove(batch.step)
+            out["loss"] = out["loss"] * math.nan
+        return out
+
+
+def empty_split() -> Split:
+    return Split.in_memory(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.zeros(1), ("0",))
+
+
+GOOD, BAD = (0.5, 0.45), (0.8, 0.1)
+GUARD = settings(epochs=1.5, guard_every=3, schedule="constant", learning_rate=0.01)  # 9 steps, guarded at 3, 6, 9
+
+
+def test_overfitting_goes_back_and_takes_one_more_step(digits_task: Task, tmp_path: Path) -> None:
+    objective = Guarded([GOOD, BAD, GOOD, GOOD])
+    result = fit(objective, digits_task.train, GUARD, Run(precision="float32", quiet=True, out=tmp_path))
+    assert result.events == (
+        "step 6: catastrophic overfitting (FGSM accuracy 0.80, PGD-5 accuracy 0.10); went back to step 3, "
+        "adversarial examples now take 2 steps",
+    )
+    assert objective.seen == [(s, 1) for s in range(6)] + [(s, 2) for s in range(3, 9)]
+    guarded = [r["guard_pgd_accuracy"] for r in log_of(tmp_path) if "guard_pgd_accuracy" in r]
+    assert guarded == [0.45, 0.1, 0.45, 0.45]
+    assert result.passes == 50 * (6 * 5 + 6 * 7) + 4 * 20, "steps cost 3 + 2 an attack step, and the guard what it says"
+
+
+def test_each_reaction_goes_further_although_the_state_is_the_same(digits_task: Task) -> None:
+    objective = Guarded([BAD, BAD, GOOD, GOOD, GOOD])
+    result = fit(objective, digits_task.train, GUARD, RUN)
+    assert [event.rpartition(" now take ")[2] for event in result.events] == ["2 steps", "3 steps"]
+    assert [steps for step, steps in objective.seen if step == 0] == [1, 2, 3]
+
+
+def test_a_reaction_survives_a_divergence(digits_task: Task) -> None:
+    objective = Guarded([BAD, GOOD, GOOD, GOOD], nan_at=(1,))
+    objective.nan_at = []
+    objective.nan_later = True  # type: ignore[assignment]
+    original = objective.forward
+
+    def forward(batch: Batch) -> dict[str, Tensor]:
+        out = original(batch)
+        if int(objective.steps) == 2 and batch.step == 1 and objective.nan_later:
+            objective.nan_later = False  # type: ignore[assignment]
+            out["loss"] = out["loss"] * math.nan
+        return out
+
+    objective.forward = forward  # type: ignore[method-assign]
+    result = fit(objective, digits_task.train, GUARD, RUN)
+    assert "now take 2 steps" in result.events[0]
+    assert "the loss is not a number" in result.events[1]
+    assert [steps for step, steps in objective.seen if step == 0] == [1, 2, 2]
+
+
+def test_the_guard_gives_up(digits_task: Task) -> None:
+    objective = Guarded([BAD] * 4)
+    with pytest.raises(DivergedError, match="catastrophic overfitting .* again after every countermeasure"):
+        fit(objective, digits_task.train, GUARD, RUN)
+    assert [steps for step, steps in objective.seen if step == 0] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("fgsm", "pgd", "overfits"), [(0.8, 0.1, True), (0.8, 0.7, False), (0.1, 0.0, False), (0.5, 0.3, False)]
+)
+def test_what_counts_as_overfitting(fgsm: float, pgd: float, overfits: bool) -> None:
+    what, figures = Guarded([(fgsm, pgd)]).guard()
+    assert bool(what) == overfits
+    assert figures == {"guard_fgsm_accuracy": fgsm, "guard_pgd_accuracy": pgd}
+
+
+# ---------------------------------------------------------------- the log
+
+
+def test_the_log(digits_task: Task, tmp_path: Path) -> None:
+    run = Run(precision="float32", quiet=True, out=tmp_path / "new")
+    fit(natural(), digits_task.train, settings(batch_size=20), run, validate=Scripted(clean_accuracy=[0.25, 0.5]))
+    records = log_of(tmp_path / "new", without=())
+    assert [(r["step"], "loss" in r) for r in records] == [(1, True), (16, True), (16, False), (32, True), (32, False)]
+    assert records[2] == {"step": 16, "epoch": 1.0, "val_clean_accuracy": 0.25}
+    assert set(records[0]) == {"step", "epoch", "loss", "accuracy", "rate", "seconds"}
+
+
+def test_without_a_folder_nothing_is_written(
+    digits_task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fit(natural(), digits_task.train, settings(epochs=0.2), RUN)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_ends_training_in_one_sentence(
+    digits_task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(OutputError, match=r"the disk is full, so .*state\.safetensors was not written"):
+        fit(natural(), digits_task.train, PLAIN, Run(precision="float32", quiet=True, out=tmp_path))
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["metrics.jsonl"]
+
+
+def test_the_bar_shows_progress_unless_quiet(digits_task: Task, capsys: pytest.CaptureFixture[str]) -> None:
+    for quiet in (True, False):
+        fit(
+            natural(),
+            digits_task.train,
+            settings(epochs=0.5),
+            Run(precision="float32", quiet=quiet),
+            label="warming up",
+        )
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert ("warming up" in printed.err and "3/3" in printed.err) != quiet
