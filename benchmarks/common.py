@@ -19,9 +19,13 @@ from robust_transfer.run import Run, environment
 
 def header(title: str, **facts: object) -> None:
     made = environment()
-    versions = ", ".join(f"{k} {v}" for k, v in made["versions"].items() if k in ("python", "torch", "timm", "accelerate"))
+    versions = ", ".join(
+        f"{k} {v}" for k, v in made["versions"].items() if k in ("python", "torch", "timm", "accelerate")
+    )
     hardware = made["hardware"]
-    print(f"{title}\n  {versions}\n  {hardware['gpu'] or hardware['cpu']}, {hardware['threads']} threads, {Run().dtype()}")
+    print(
+        f"{title}\n  {versions}\n  {hardware['gpu'] or hardware['cpu']}, {hardware['threads']} threads, {Run().dtype()}"
+    )
     print("  " + ", ".join(f"{k} {v}" for k, v in facts.items()), flush=True)
 
 

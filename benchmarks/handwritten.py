@@ -11,7 +11,14 @@ from torch import Tensor, nn
 
 def textbook(model: nn.Module, images: Tensor, labels: Tensor, batch: int) -> float:
     """Seconds of one pass: float32, NCHW, nothing else. ``images`` uint8 (n, 3, H, W)."""
-    return loop(model.float().to(memory_format=torch.contiguous_format), images, labels, batch, channels_last=False, dtype=torch.float32)
+    return loop(
+        model.float().to(memory_format=torch.contiguous_format),
+        images,
+        labels,
+        batch,
+        channels_last=False,
+        dtype=torch.float32,
+    )
 
 
 def tuned(model: nn.Module, images: Tensor, labels: Tensor, batch: int, dtype: torch.dtype) -> float:

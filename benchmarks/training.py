@@ -1,6 +1,6 @@
 """Training throughput: `fit` against hand-written loops, side by side.
 
-    python benchmarks/training.py [--steps 30] [--repeats 5] [--networks wrn_16_2,wrn_16_4,preact_resnet18_w32]
+python benchmarks/training.py [--steps 30] [--repeats 5] [--networks wrn_16_2,wrn_16_4,preact_resnet18_w32]
 """
 
 from __future__ import annotations
@@ -24,12 +24,19 @@ def main() -> None:
     split = random_split(given.steps * given.batch, 100)
     images, labels, run = split.images(), split.labels, Run(quiet=True)
     device = run.torch_device()
-    header("training, images/s (natural loss, no augmentation)", batch=given.batch, steps=given.steps, repeats=given.repeats)
+    header(
+        "training, images/s (natural loss, no augmentation)",
+        batch=given.batch,
+        steps=given.steps,
+        repeats=given.repeats,
+    )
 
     for network in given.networks.split(","):
 
         def ours(network: str = network) -> float:
-            settings = TrainingSettings(epochs=1, batch_size=given.batch, learning_rate=1e-3, augment=False, guard_every=10**9)
+            settings = TrainingSettings(
+                epochs=1, batch_size=given.batch, learning_rate=1e-3, augment=False, guard_every=10**9
+            )
             return fit(NaturalObjective(classifier(network, 100), 10**9), split, settings, run).seconds
 
         def plain(network: str = network) -> float:
@@ -38,7 +45,9 @@ def main() -> None:
         def best(network: str = network) -> float:
             return tuned(classifier(network, 100).to(device), images, labels, given.batch, run.dtype())
 
-        seconds = interleaved({"textbook float32 NCHW": plain, "handwritten channels-last": best, "fit": ours}, given.repeats)
+        seconds = interleaved(
+            {"textbook float32 NCHW": plain, "handwritten channels-last": best, "fit": ours}, given.repeats
+        )
         rates = {name: len(split) / value for name, value in seconds.items()}
         print(f"{network}: " + ", ".join(f"{name} {rate:.0f}" for name, rate in rates.items()))
         print(f"  fit / textbook {rates['fit'] / rates['textbook float32 NCHW']:.2f}", end="")

@@ -1,6 +1,6 @@
 """What transfer costs: an LwF step against a fine-tuning step, a linear probe against one forward pass.
 
-    python benchmarks/transfer.py [--network wrn_16_2] [--steps 30] [--repeats 5] [--probe-images 10000]
+python benchmarks/transfer.py [--network wrn_16_2] [--steps 30] [--repeats 5] [--probe-images 10000]
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ def steps(network: str, count: int, repeats: int, run: Run) -> None:
     seconds = interleaved(
         {
             "fine-tune": lambda: train(NaturalObjective(classifier(network, 10))),
-            "lwf, cached": lambda: train(LwFObjective(classifier(network, 10), weight=0.1, distance="l2", features=features)),
+            "lwf, cached": lambda: train(
+                LwFObjective(classifier(network, 10), weight=0.1, distance="l2", features=features)
+            ),
             "lwf, live": lambda: train(
                 LwFObjective(classifier(network, 10), weight=0.1, distance="l2", teacher=classifier(network, 10))
             ),

@@ -1,11 +1,11 @@
 """robust-transfer: adversarially robust transfer learning (Shafahi et al., ICLR 2020, and those who came after).
 
-    import robust_transfer as rt
+import robust_transfer as rt
 
-    source = rt.load_source("bundled")
-    task = rt.load_task("path/to/images", shots=50, seed=0)
-    result = rt.transfer(source, task, rt.LwF(distance="l2"), run=rt.Run(out="runs/lwf"))
-    print(rt.evaluate(result, task.test, threat="linf:8/255", attack="pgd-20"))
+source = rt.load_source("bundled")
+task = rt.load_task("path/to/images", shots=50, seed=0)
+result = rt.transfer(source, task, rt.LwF(distance="l2"), run=rt.Run(out="runs/lwf"))
+print(rt.evaluate(result, task.test, threat="linf:8/255", attack="pgd-20"))
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from robust_transfer.pretraining import PGDAT, Fast, Natural
     from robust_transfer.run import Run
     from robust_transfer.sources import load_source
+    from robust_transfer.strategies import FineTune, LinearProbe, LwF, interpolate, transfer
     from robust_transfer.threat import Threat
-    from robust_transfer.transfer import FineTune, LinearProbe, LwF, interpolate, transfer
 
 __version__ = "0.1.0"
 
@@ -42,7 +42,7 @@ _WHERE = {
     "run": ("Run",),
     "sources": ("load_source",),
     "threat": ("Threat",),
-    "transfer": ("FineTune", "LinearProbe", "LwF", "interpolate", "transfer"),
+    "strategies": ("FineTune", "LinearProbe", "LwF", "interpolate", "transfer"),
 }
 _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
 
@@ -80,7 +80,6 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _MODULE_OF:
-        # `transfer` and `evaluate` name both a function and a module: the function is the public one.
         value = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
         globals()[name] = value
         return value

@@ -24,11 +24,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Data = Annotated[str, typer.Option("--data", help="A folder of parquet files or images, builtin:digits, or hf:OWNER/NAME.")]
-Setting = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the method; repeatable.")]
+Data = Annotated[
+    str, typer.Option("--data", help="A folder of parquet files or images, builtin:digits, or hf:OWNER/NAME.")
+]
+Setting = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the method; repeatable.")
+]
 Out = Annotated[Path, typer.Option("--out", help="The run folder to write.")]
-MaybeOut = Annotated[Path | None, typer.Option("--out", help="A folder to write evaluation.json and outcomes.parquet to.")]
-Threat = Annotated[str | None, typer.Option("--threat", help="norm:budget, such as linf:8/255 or l2:0.5. [default: the card's]")]
+MaybeOut = Annotated[
+    Path | None, typer.Option("--out", help="A folder to write evaluation.json and outcomes.parquet to.")
+]
+Threat = Annotated[
+    str | None, typer.Option("--threat", help="norm:budget, such as linf:8/255 or l2:0.5. [default: the card's]")
+]
 ImageColumn = Annotated[str | None, typer.Option("--image-column", help="The column that holds the images.")]
 LabelColumn = Annotated[str | None, typer.Option("--label-column", help="The column that holds the labels.")]
 Val = Annotated[float | None, typer.Option("--val", help="Share of train that is cut off as val, 0 to 0.5.")]
@@ -84,7 +92,7 @@ def _listing(kind: What) -> list[tuple[str, str]]:
         return list(FORMATS.items())
     from robust_transfer.attacks import ATTACKS
     from robust_transfer.pretraining import PRETRAINING
-    from robust_transfer.transfer import STRATEGIES
+    from robust_transfer.strategies import STRATEGIES
 
     registries = {What.pretraining: PRETRAINING, What.strategies: STRATEGIES, What.attacks: ATTACKS}
     return [(entry.name, f"{entry.summary} ({entry.paper})") for entry in registries[kind]]  # type: ignore[attr-defined]
@@ -98,7 +106,9 @@ def pretrain(
     method: Annotated[str, typer.Option("--method", help="See `list pretraining`.")] = "fast",
     threat: Annotated[str, typer.Option("--threat", help="norm:budget to train for.")] = "linf:8/255",
     settings: Setting = None,
-    input_size: Annotated[int | None, typer.Option("--input-size", help="Side of the images. [default: their own]")] = None,
+    input_size: Annotated[
+        int | None, typer.Option("--input-size", help="Side of the images. [default: their own]")
+    ] = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
     val: Val = None,
@@ -150,7 +160,7 @@ def transfer(
     """Hand a source's features on to your own images."""
     run = _run(seed, device, precision, threads, out, resume, overwrite, quiet)
     from robust_transfer.sources import load_source
-    from robust_transfer.transfer import STRATEGIES
+    from robust_transfer.strategies import STRATEGIES
 
     chosen = STRATEGIES.get(strategy).from_settings(_settings(settings, epochs, batch_size))
     run.check_out()
@@ -166,11 +176,17 @@ def evaluate(
     data: Data,
     split: Annotated[str, typer.Option("--split", help="test, val or train.")] = "test",
     threat: Threat = None,
-    attack: Annotated[str, typer.Option("--attack", help="pgd-20, pgd-20:loss=margin,restarts=10+fgsm, quick ...")] = "pgd-20",
+    attack: Annotated[
+        str, typer.Option("--attack", help="pgd-20, pgd-20:loss=margin,restarts=10+fgsm, quick ...")
+    ] = "pgd-20",
     examples: Annotated[int | None, typer.Option("--examples", help="A seeded, stratified subset of so many.")] = None,
-    shots: Annotated[int | None, typer.Option("--shots", help="The shots the model was given (val and train splits).")] = None,
+    shots: Annotated[
+        int | None, typer.Option("--shots", help="The shots the model was given (val and train splits).")
+    ] = None,
     out: MaybeOut = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, the same as evaluation.json.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object, the same as evaluation.json.")
+    ] = False,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
     val: Val = None,
@@ -193,14 +209,23 @@ def evaluate(
     checkpoint = load_source(source)
     images = _split(_task(data, image_column, label_column, shots=shots, seed=seed, val=val), split)
     result = measure(
-        checkpoint, images, threat=threat, attack=attack, examples=examples, run=run, batch_size=batch_size, split_name=split
+        checkpoint,
+        images,
+        threat=threat,
+        attack=attack,
+        examples=examples,
+        run=run,
+        batch_size=batch_size,
+        split_name=split,
     )
     print(json.dumps(result.to_dict(), indent=2) if as_json else result)
 
 
 @app.command()
 def compare(
-    a: Annotated[Path, typer.Argument(metavar="DIR_A", help="An evaluated run folder, or a folder of them, one a seed.")],
+    a: Annotated[
+        Path, typer.Argument(metavar="DIR_A", help="An evaluated run folder, or a folder of them, one a seed.")
+    ],
     b: Annotated[Path, typer.Argument(metavar="DIR_B")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     seed: Seed = 0,
@@ -214,7 +239,9 @@ def compare(
 
 @app.command()
 def demo(
-    data: Annotated[str, typer.Option("--data", help="Your own folder, in place of the built-in digits.")] = "builtin:digits",
+    data: Annotated[
+        str, typer.Option("--data", help="Your own folder, in place of the built-in digits.")
+    ] = "builtin:digits",
     out: Out = Path("demo"),
     source: Annotated[str, typer.Option("--source", help="bundled, or a run folder.")] = "bundled",
     shots: Annotated[int | None, typer.Option("--shots", help="Images per class, train and val together.")] = None,
@@ -242,7 +269,14 @@ def demo(
 
 
 def _run(
-    seed: int, device: str, precision: str, threads: int | None, out: Path | None, resume: bool, overwrite: bool, quiet: bool
+    seed: int,
+    device: str,
+    precision: str,
+    threads: int | None,
+    out: Path | None,
+    resume: bool,
+    overwrite: bool,
+    quiet: bool,
 ) -> Run:
     from robust_transfer.config import build
     from robust_transfer.run import Run

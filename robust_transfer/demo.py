@@ -19,8 +19,8 @@ from robust_transfer.evaluation import Evaluation, evaluate
 from robust_transfer.report import png, render, scatter
 from robust_transfer.report.plots import Point
 from robust_transfer.run import Run, environment, write_json, write_text
+from robust_transfer.strategies import FineTune, LinearProbe, LwF, Strategy
 from robust_transfer.threat import Threat
-from robust_transfer.transfer import FineTune, LinearProbe, LwF, Strategy
 
 ATTACK = "pgd-20"
 PICTURES = 5
@@ -69,7 +69,9 @@ def run_demo(source: Checkpoint, task: Task, *, data: str, examples: int, run: R
         measured = evaluate(result, task.test, threat=threat, attack=ATTACK, examples=examples, run=inner)
         rows.append(Row(name, result, measured, seconds))
     page = _page(rows, source, task, data, threat, run, time.perf_counter() - started)
-    write_json(out / "table.json", {"rows": [r.figures() for r in rows], "evaluations": [r.evaluation.to_dict() for r in rows]})
+    write_json(
+        out / "table.json", {"rows": [r.figures() for r in rows], "evaluations": [r.evaluation.to_dict() for r in rows]}
+    )
     write_text(out / "index.html", page)
     return out / "index.html"
 
@@ -86,25 +88,32 @@ def sentences(rows: list[dict[str, Any]], constant: float, n: int) -> list[str]:
                 f"({100 * worst[key]['value']:.1f} %), {gap:.1f} points apart with intervals that do not overlap."
             )
         else:
-            said.append(f"On {n} images the strategies are not clearly different in how {word} they are ({gap:.1f} points apart).")
+            said.append(
+                f"On {n} images the strategies are not clearly different in how {word} they are ({gap:.1f} points apart)."
+            )
     below = [r["name"] for r in rows if r["robust"]["low"] <= constant]
     above = [r["name"] for r in rows if r["robust"]["low"] > constant]
     if above:
-        said.append(f"Under attack, clearly better than saying one class always ({100 * constant:.1f} %): {', '.join(above)}.")
+        said.append(
+            f"Under attack, clearly better than saying one class always ({100 * constant:.1f} %): {', '.join(above)}."
+        )
     if below:
         said.append(f"Under attack, not clearly better than saying one class always: {', '.join(below)}.")
     return said
 
 
-def _page(
-    rows: list[Row], source: Checkpoint, task: Task, data: str, threat: Threat, run: Run, seconds: float
-) -> str:
+def _page(rows: list[Row], source: Checkpoint, task: Task, data: str, threat: Threat, run: Run, seconds: float) -> str:
     first = rows[0].evaluation
     n, constant = first.clean_accuracy.n, first.constant_accuracy
     figures = [row.figures() for row in rows]
-    points = [Point(f["name"], *(tuple(f[k][v] for v in ("value", "low", "high")) for k in ("clean", "robust"))) for f in figures]
+    points = [
+        Point(f["name"], *(tuple(f[k][v] for v in ("value", "low", "high")) for k in ("clean", "robust")))
+        for f in figures
+    ]
     made = environment()
-    versions = ", ".join(f"{k} {v}" for k, v in made["versions"].items() if k in ("python", "torch", "timm", "robust-transfer"))
+    versions = ", ".join(
+        f"{k} {v}" for k, v in made["versions"].items() if k in ("python", "torch", "timm", "robust-transfer")
+    )
     own = data != "builtin:digits"
     target = data if own else "path/to/your/images"
     return render(
@@ -120,7 +129,13 @@ def _page(
         constant=constant,
         constant_class=_most_frequent(task, first),
         sentences=sentences(figures, constant, n)
-        + ([] if own else ["Handwritten digits are easy, and far from natural images: this page shows the road, not what to expect of it."]),
+        + (
+            []
+            if own
+            else [
+                "Handwritten digits are easy, and far from natural images: this page shows the road, not what to expect of it."
+            ]
+        ),
         plot=scatter(points, constant=constant, threat=str(threat)),
         names=[row.name for row in rows],
         gallery=_gallery(rows, task.test, threat, run),
@@ -144,18 +159,21 @@ def _most_frequent(task: Task, evaluation: Evaluation) -> str:
 
 def _gallery(rows: list[Row], test: Split, threat: Threat, run: Run) -> list[dict[str, Any]]:
     """One test image of each of the first classes, attacked on every strategy's network."""
-    chosen = [int((test.labels == c).nonzero()[0]) for c in test.labels.unique()[:PICTURES]]
+    chosen = [int((test.labels == c).nonzero()[0]) for c in sorted(set(test.labels.tolist()))[:PICTURES]]
     indices = torch.tensor(chosen)
     device = run.torch_device()
     x, labels = to_pixels(test.fetch(indices), device), test.labels[indices].to(device)
     scale = max(1, 64 // x.shape[-1])
     lines: list[dict[str, Any]] = [
-        {"clean": png(image, scale=scale), "label": test.class_names[int(label)], "cells": []} for image, label in zip(x, labels, strict=True)
+        {"clean": png(image, scale=scale), "label": test.class_names[int(label)], "cells": []}
+        for image, label in zip(x, labels, strict=True)
     ]
     for row in rows:
         classifier = row.checkpoint.classifier.to(device)
         result = PGD(steps=20)(classifier, x, labels, test.ids[indices].to(device), threat, seed=run.seed)
-        for line, before, after, guess, broken in zip(lines, x, result.adversarial, result.prediction, result.broken, strict=True):
+        for line, before, after, guess, broken in zip(
+            lines, x, result.adversarial, result.prediction, result.broken, strict=True
+        ):
             verdict = {"attacked": png(after, scale=scale), "delta": png(0.5 + 10 * (after - before), scale=scale)}
             line["cells"].append({**verdict, "verdict": test.class_names[int(guess)], "stands": not bool(broken)})
     return lines

@@ -24,9 +24,7 @@ def load_source(name: str | Path) -> Checkpoint:
     """
     if name == BUNDLED:
         if not (_FOLDER / CARD).is_file():
-            raise CheckpointError(
-                "this installation has no bundled source: give a run folder"
-            )
+            raise CheckpointError("this installation has no bundled source: give a run folder")
         return load_checkpoint(_FOLDER)
     path = Path(name).expanduser()
     if path.is_dir():

@@ -1,6 +1,6 @@
 """Make a run folder the bundled source: float16 weights, and on the card the figures of the file as it is stored.
 
-    python scripts/bundle.py runs/source --data PATH/TO/cifar100
+python scripts/bundle.py runs/source --data PATH/TO/cifar100
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import dataclasses
 import json
 from pathlib import Path
 
-import robust_transfer as rt
 import torch
+
+import robust_transfer as rt
 from robust_transfer.config import as_dict
 from robust_transfer.run import write_json
 from robust_transfer.sources import load_source
@@ -37,7 +38,9 @@ def main() -> None:
     card = dataclasses.replace(stored.card, metrics={**stored.card.metrics, **figures})
     write_json(BUNDLED / "card.json", as_dict(card))
     log = [json.loads(line) for line in (given.run_folder / "metrics.jsonl").read_text().splitlines()]
-    (BUNDLED / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in log if "seconds" not in r or r["step"] % 100 == 0))
+    (BUNDLED / "metrics.jsonl").write_text(
+        "".join(json.dumps(r) + "\n" for r in log if "seconds" not in r or r["step"] % 100 == 0)
+    )
     load_source("bundled")
     print(found, f"{size} bytes", sep="\n")
 

@@ -25,8 +25,8 @@ import robust_transfer as rt
 from robust_transfer.checkpoint import load_checkpoint
 from robust_transfer.data import Task
 from robust_transfer.run import write_json
-from robust_transfer.transfer.base import PATH_FILE
-from robust_transfer.transfer.linear_probe import attach
+from robust_transfer.strategies.base import PATH_FILE
+from robust_transfer.strategies.linear_probe import attach
 from robust_transfer.validation import Validation
 
 THREATS = ("linf:8/255", "linf:4/255")
@@ -148,7 +148,14 @@ class Study:
             for strength in STRENGTHS:
                 model = load_checkpoint(self.out / f"curve/lwf/strength-{strength:g}-s0").classifier
                 figures[f"{strength:g}"] = validation(model)
-            write_json(file, {"figures": figures, "adversarial_examples": validation.adversarial_examples, "passes": validation.passes})
+            write_json(
+                file,
+                {
+                    "figures": figures,
+                    "adversarial_examples": validation.adversarial_examples,
+                    "passes": validation.passes,
+                },
+            )
         figures = json.loads(file.read_text())["figures"]
         return float(max(figures, key=lambda s: figures[s]["robust_accuracy"]))
 
@@ -162,7 +169,9 @@ class Study:
         test = self.task(seed).test
         for threat, out in wanted.items():
             if not (out / "evaluation.json").exists():
-                result = rt.evaluate(model, test, threat=threat, attack=ATTACK, examples=self.examples, run=rt.Run(seed=0))
+                result = rt.evaluate(
+                    model, test, threat=threat, attack=ATTACK, examples=self.examples, run=rt.Run(seed=0)
+                )
                 result.save(out)
         print(name, "done", flush=True)
 

@@ -18,6 +18,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+
 from robust_transfer.report.plots import svg
 
 EIGHT, FOUR = "linf-8-255", "linf-4-255"
@@ -44,12 +45,19 @@ def percent(figure: dict[str, float]) -> str:
 
 
 def table(cells: dict[str, dict[str, Any]], pattern: str, title: str) -> list[str]:
-    rows = [f"### {title}", "", "| cell | clean, % | PGD-20 8/255, % | PGD-20 4/255, % | cost, image passes | seconds |", "|---|---|---|---|---|---|"]
+    rows = [
+        f"### {title}",
+        "",
+        "| cell | clean, % | PGD-20 8/255, % | PGD-20 4/255, % | cost, image passes | seconds |",
+        "|---|---|---|---|---|---|",
+    ]
     for name, cell in cells.items():
         if not re.match(pattern, name) or not {EIGHT, FOUR} <= set(cell["evaluation"]):
             continue
         eight, four = cell["evaluation"][EIGHT], cell["evaluation"][FOUR]
-        figures = " | ".join(percent(f) for f in (eight["clean_accuracy"], eight["robust_accuracy"], four["robust_accuracy"]))
+        figures = " | ".join(
+            percent(f) for f in (eight["clean_accuracy"], eight["robust_accuracy"], four["robust_accuracy"])
+        )
         rows.append(f"| {name} | {figures} | {cell['card']['cost']:.3g} | {cell['card']['seconds']:.0f} |")
     constant = next(iter(cells.values()))["evaluation"][EIGHT]["constant_accuracy"]
     rows.append(f"| constant classifier | {100 * constant:.1f} | {100 * constant:.1f} | {100 * constant:.1f} | 0 | 0 |")
@@ -74,7 +82,8 @@ def gap(curve: list[dict[str, Any]], points: list[dict[str, Any]], threat: str) 
     seeds = np.arange(len(points))
     value = above(np.full(n, 1 / n), seeds)
     drawn = [
-        above(generator.multinomial(n, np.full(n, 1 / n)) / n, generator.choice(seeds, len(seeds))) for _ in range(RESAMPLES)
+        above(generator.multinomial(n, np.full(n, 1 / n)) / n, generator.choice(seeds, len(seeds)))
+        for _ in range(RESAMPLES)
     ]
     low, high = np.quantile(drawn, (0.025, 0.975))
     return {"value": value, "low": float(low), "high": float(high), "n": n, "seeds": len(points)}
@@ -112,9 +121,20 @@ def plot(cells: dict[str, dict[str, Any]], path: Path) -> None:
         figure = Figure(figsize=(9, 4), layout="constrained")
         for axes, threat in zip(figure.subplots(1, 2, sharey=True), (EIGHT, FOUR), strict=True):
             for (label, pattern), marker in zip(groups.items(), "os^dx", strict=True):
-                xy = sorted((c[threat].mean() * 100, c["clean"].mean() * 100) for name, c in cells.items() if re.match(pattern, name))
+                xy = sorted(
+                    (c[threat].mean() * 100, c["clean"].mean() * 100)
+                    for name, c in cells.items()
+                    if re.match(pattern, name)
+                )
                 if xy:
-                    axes.plot(*zip(*xy, strict=True), marker=marker, lw=1, ms=5, label=label, ls="" if "twin" in label else "-")
+                    axes.plot(
+                        *zip(*xy, strict=True),
+                        marker=marker,
+                        lw=1,
+                        ms=5,
+                        label=label,
+                        ls="" if "twin" in label else "-",
+                    )
             axes.set_xlabel(f"PGD-20 accuracy at {threat[5:].replace('-', '/')}, %")
             axes.spines[["top", "right"]].set_visible(False)
             axes.grid(alpha=0.25)

@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from robust_transfer import cli
 from safetensors.torch import load_file, save_file
+
+from robust_transfer import cli
 
 DIGITS = ("--data", "builtin:digits")
 KEYS = {
@@ -45,7 +46,19 @@ def invoke(monkeypatch, capsys):
 def source(tmp_path_factory) -> Path:
     """A source for 8x8 digits, made by the command line itself."""
     out = tmp_path_factory.mktemp("source") / "source"
-    words = ["pretrain", *DIGITS, "--network", "wrn-16-1", "--threat", "linf:16/255", "--epochs", "2", "--out", str(out), "--quiet"]
+    words = [
+        "pretrain",
+        *DIGITS,
+        "--network",
+        "wrn-16-1",
+        "--threat",
+        "linf:16/255",
+        "--epochs",
+        "2",
+        "--out",
+        str(out),
+        "--quiet",
+    ]
     more = ["--set", "flip=false", "--set", "pad=0", "--set", "learning_rate=0.1", "--batch-size", "64"]
     saved, sys.argv = sys.argv, ["robust-transfer", *words, *more]
     try:
@@ -162,7 +175,10 @@ def test_unknown_names_tell_the_nearest(invoke, source, tmp_path):
     out = tmp_path / "never"
     for words, hint in (
         (("transfer", "--source", source, *DIGITS, "--strategy", "linear-prob", "--out", out), "linear-probe"),
-        (("transfer", "--source", source, *DIGITS, "--strategy", "lwf", "--set", "feature_wieght=1", "--out", out), "feature_weight"),
+        (
+            ("transfer", "--source", source, *DIGITS, "--strategy", "lwf", "--set", "feature_wieght=1", "--out", out),
+            "feature_weight",
+        ),
         (("pretrain", *DIGITS, "--method", "fats", "--out", out), "fast"),
         (("pretrain", *DIGITS, "--network", "wrn-16-22", "--out", out), "wrn_16_2"),
         (("evaluate", source, *DIGITS, "--attack", "pdg-20"), "pgd"),
@@ -208,7 +224,9 @@ def test_an_undecodable_image_is_named(invoke, source, images, tmp_path):
     folder = tmp_path / "images"
     shutil.copytree(images, folder)
     (folder / "train" / "dark" / "3.png").write_bytes(b"not an image at all")
-    status, _, err = invoke("transfer", "--source", source, "--data", folder, "--strategy", "linear-probe", "--out", tmp_path / "o")
+    status, _, err = invoke(
+        "transfer", "--source", source, "--data", folder, "--strategy", "linear-probe", "--out", tmp_path / "o"
+    )
     assert status == 2
     assert "3.png" in one_sentence(err)
     assert not (tmp_path / "o").exists()
@@ -219,7 +237,9 @@ def test_a_class_with_one_image_is_named(invoke, source, images, tmp_path):
     shutil.copytree(images, folder)
     for index in range(1, 12):
         (folder / "train" / "dark" / f"{index}.png").unlink()
-    status, _, err = invoke("transfer", "--source", source, "--data", folder, "--strategy", "linear-probe", "--out", tmp_path / "o")
+    status, _, err = invoke(
+        "transfer", "--source", source, "--data", folder, "--strategy", "linear-probe", "--out", tmp_path / "o"
+    )
     assert status == 2
     assert "dark" in one_sentence(err)
 
@@ -228,7 +248,20 @@ def test_an_output_folder_is_not_overwritten_unasked(invoke, source, images, tmp
     out = tmp_path / "full"
     out.mkdir()
     (out / "thesis.txt").write_text("do not lose")
-    words = ("transfer", "--source", source, "--data", images, "--strategy", "linear-probe", "--val", "0", "--out", out, "--quiet")
+    words = (
+        "transfer",
+        "--source",
+        source,
+        "--data",
+        images,
+        "--strategy",
+        "linear-probe",
+        "--val",
+        "0",
+        "--out",
+        out,
+        "--quiet",
+    )
     status, _, err = invoke(*words)
     assert status == 2
     assert "not empty" in one_sentence(err)
@@ -247,7 +280,9 @@ def test_an_output_folder_is_not_overwritten_unasked(invoke, source, images, tmp
 def test_evaluating_into_the_run_folder_keeps_the_model(invoke, source, images, tmp_path):
     run = tmp_path / "run"
     data = ("--data", images, "--quiet")
-    assert invoke("transfer", "--source", source, *data, "--strategy", "linear-probe", "--val", "0", "--out", run)[0] == 0
+    assert (
+        invoke("transfer", "--source", source, *data, "--strategy", "linear-probe", "--val", "0", "--out", run)[0] == 0
+    )
     words = ("evaluate", run, *data, "--attack", "pgd-2", "--out", run)
     assert invoke(*words)[0] == 0
     assert (run / "evaluation.json").exists()
@@ -268,7 +303,20 @@ def test_a_full_disk_leaves_nothing_half_written(invoke, source, images, tmp_pat
         return real(src, dst, **more)
 
     monkeypatch.setattr(os, "replace", full)
-    words = ("transfer", "--source", source, "--data", images, "--strategy", "linear-probe", "--val", "0", "--out", out, "--quiet")
+    words = (
+        "transfer",
+        "--source",
+        source,
+        "--data",
+        images,
+        "--strategy",
+        "linear-probe",
+        "--val",
+        "0",
+        "--out",
+        out,
+        "--quiet",
+    )
     status, _, err = invoke(*words)
     assert status == 2
     assert "disk is full" in one_sentence(err)

@@ -16,7 +16,7 @@ from torch import Tensor
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import as_dict
 from robust_transfer.data import Split
-from robust_transfer.errors import ConfigError, DivergedError
+from robust_transfer.errors import CheckpointError, ConfigError, DivergedError
 from robust_transfer.run import Run
 from robust_transfer.training import state
 from robust_transfer.training.batches import Batches
@@ -169,6 +169,8 @@ class _Loop:
         """What follows a step that went well: validation, and a state to go back to or resume from."""
         if self._epoch_ends and self.validate is not None:
             self._validate(self.validate)
+        if self.progress.several and self.progress.one_class:
+            return  # possibly the beginning of a collapse: not a state to go back to
         if self._epoch_ends or self._guard_is_due:
             self._remember()
             if self._epoch_ends or time.perf_counter() - self.saved_at > SAVE_SECONDS:
@@ -320,7 +322,11 @@ class _Loop:
             self.log.cut(0, 0)
             return
         tensors, self.progress = loaded
-        self.best = state.restore(tensors, self.objective, self.optimizer, self.averaged, self.device)
+        try:
+            self.best = state.restore(tensors, self.objective, self.optimizer, self.averaged, self.device)
+        except (RuntimeError, ValueError, KeyError) as error:
+            message = str(error).splitlines()[-1].strip()
+            raise CheckpointError(f"the resume state does not fit ({message}): start again with --overwrite") from None
         self.log.cut(self.progress.logged, self.progress.step)
 
     def _announce(self) -> None:

@@ -15,10 +15,10 @@ from robust_transfer.config import config
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError
 from robust_transfer.run import Run
+from robust_transfer.strategies.base import STRATEGIES, Adapted, Strategy
+from robust_transfer.strategies.features import features_of
+from robust_transfer.strategies.softmax import Solution, Standardisation, solve_path
 from robust_transfer.threat import Threat
-from robust_transfer.transfer.base import STRATEGIES, Adapted, Strategy
-from robust_transfer.transfer.features import features_of
-from robust_transfer.transfer.softmax import Solution, Standardisation, solve_path
 from robust_transfer.validation import Validation
 
 PATH = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 1e-4, 1e-5)
@@ -26,7 +26,9 @@ Choose = Literal["log-loss", "clean", "robust"]
 
 
 @STRATEGIES.register(
-    "linear-probe", summary="new linear head on frozen features, solved to convergence", paper="Shafahi et al. 2020, section 4"
+    "linear-probe",
+    summary="new linear head on frozen features, solved to convergence",
+    paper="Shafahi et al. 2020, section 4",
 )
 @config
 class LinearProbe(Strategy):
@@ -69,7 +71,9 @@ class LinearProbe(Strategy):
             path = (*path, self.without_val) if self.without_val not in path else path
         solutions = solve_path(train, task.train.labels, task.num_classes, path)
         records = [_record(s, train, task.train.labels, val, task.val.labels) for s in solutions]
-        probe = Probe(solutions, solutions[0], "", records, float(len(train) + len(val)), 0, train, Standardisation.of(train))
+        probe = Probe(
+            solutions, solutions[0], "", records, float(len(train) + len(val)), 0, train, Standardisation.of(train)
+        )
         return self._choose(probe, source, task, run)
 
     def _choose(self, probe: Probe, source: Checkpoint, task: Task, run: Run) -> Probe:
@@ -125,9 +129,7 @@ def attach(classifier: Classifier, head: nn.Linear) -> Classifier:
     return other.eval()
 
 
-def _record(
-    solution: Solution, train: Tensor, train_labels: Tensor, val: Tensor, val_labels: Tensor
-) -> dict[str, Any]:
+def _record(solution: Solution, train: Tensor, train_labels: Tensor, val: Tensor, val_labels: Tensor) -> dict[str, Any]:
     record: dict[str, Any] = {"l2": solution.l2, "iterations": solution.iterations, "objective": solution.loss}
     for name, features, labels in (("train", train, train_labels), ("val", val, val_labels)):
         if len(features):

@@ -17,10 +17,10 @@ from robust_transfer.config import config
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError
 from robust_transfer.run import Run
+from robust_transfer.strategies.base import STRATEGIES
+from robust_transfer.strategies.features import features_of
+from robust_transfer.strategies.fine_tune import FineTune
 from robust_transfer.training import Batch, Objective
-from robust_transfer.transfer.base import STRATEGIES
-from robust_transfer.transfer.features import features_of
-from robust_transfer.transfer.fine_tune import FineTune
 
 Distance = Literal["l1", "l2", "squared-l2"]
 
@@ -37,11 +37,15 @@ def feature_distance(z: Tensor, z0: Tensor, distance: Distance) -> Tensor:
     if distance == "squared-l2":
         return squared
     at_source = squared == 0
-    return torch.where(at_source, torch.zeros_like(squared), torch.where(at_source, torch.ones_like(squared), squared).sqrt())
+    return torch.where(
+        at_source, torch.zeros_like(squared), torch.where(at_source, torch.ones_like(squared), squared).sqrt()
+    )
 
 
 @STRATEGIES.register(
-    "lwf", summary="fine-tuning held near the source's features (learning without forgetting)", paper="Shafahi et al. 2020, section 6"
+    "lwf",
+    summary="fine-tuning held near the source's features (learning without forgetting)",
+    paper="Shafahi et al. 2020, section 6",
 )
 @config
 class LwF(FineTune):
@@ -92,7 +96,11 @@ class LwF(FineTune):
         if self.teacher == "cached" or self.feature_weight == "auto":
             cached = features_of(source.classifier, task.train, run)
             cost = float(len(cached))
-        size = float(feature_distance(cached, torch.zeros_like(cached), self.distance).mean()) if cached is not None else 0.0
+        size = (
+            float(feature_distance(cached, torch.zeros_like(cached), self.distance).mean())
+            if cached is not None
+            else 0.0
+        )
         weight = self.strength / max(size, 1e-12) if self.feature_weight == "auto" else self.feature_weight
         teacher = source.classifier.copy() if self.teacher == "live" else None
         objective = LwFObjective(
@@ -133,7 +141,12 @@ class LwFObjective(Objective):
         logits = self.classifier.classify(z)
         cross_entropy = F.cross_entropy(logits, batch.labels)
         drift = feature_distance(z, self._source_features(batch), self.distance).mean()
-        return {"loss": cross_entropy + self.weight * drift, "cross_entropy": cross_entropy, "drift": drift, "logits": logits}
+        return {
+            "loss": cross_entropy + self.weight * drift,
+            "cross_entropy": cross_entropy,
+            "drift": drift,
+            "logits": logits,
+        }
 
     def _source_features(self, batch: Batch) -> Tensor:
         if self.teacher is None:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from robust_transfer.checkpoint import WEIGHTS, Card, Checkpoint, load_checkpoint
+from robust_transfer.checkpoint import Card, Checkpoint, finished
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import as_dict, build, config
 from robust_transfer.data import Task
@@ -71,14 +72,16 @@ class Strategy(ABC):
         Raises :class:`DivergedError` where training does not settle; nothing is saved then.
         """
         run = run or Run()
-        out = run.prepare_out()
-        if out is not None and run.resume and (out / WEIGHTS).exists():
-            return load_checkpoint(out)
+        run.check_out()
         if not len(task.train):
             raise DataError("the train split is empty: there is nothing to learn from")
-        task = task.at_size(source.input_size)
+        task = replace(task, test=task.test.subset(torch.arange(0))).at_size(source.input_size)
+        asked = {**self._identity(source, task), "seed": run.seed, "data": task.train.hash}
+        if (done := finished(run, asked)) is not None:
+            return done
+        out = run.prepare_out()
         started = time.perf_counter()
-        adapted = self.adapt(source, replace(task, test=task.test.subset(task.test.positions[:0])), run)
+        adapted = self.adapt(source, task, run)
         refuse_collapse(adapted.classifier, task.train, run)
         card = self._card(adapted, source, task, run, time.perf_counter() - started)
         checkpoint = Checkpoint(adapted.classifier.cpu().eval(), card)
@@ -90,15 +93,21 @@ class Strategy(ABC):
         state.discard(out)
         return saved
 
+    def _identity(self, source: Checkpoint, task: Task) -> dict[str, Any]:
+        """The card's fields that say what was asked for; a finished run with the same ones is not trained again."""
+        return {
+            "method": f"transfer:{STRATEGIES.name_of(type(self))}",
+            "settings": as_dict(self),
+            "threat": source.card.threat,
+            "data": {"name": task.name, "train": len(task.train), "val": len(task.val), "hash": task.train.hash},
+            "source": {"method": source.card.method, "data": source.card.data.get("name"), "weights": source.hash},
+        }
+
     def _card(self, adapted: Adapted, source: Checkpoint, task: Task, run: Run, seconds: float) -> Card:
         return Card(
+            **self._identity(source, task),
             network=adapted.classifier.spec,
             class_names=task.class_names,
-            method=f"transfer:{STRATEGIES.name_of(type(self))}",
-            settings=as_dict(self),
-            threat=source.card.threat,
-            data={"name": task.name, "train": len(task.train), "val": len(task.val), "hash": task.train.hash},
-            source={"method": source.card.method, "data": source.card.data.get("name"), "weights": source.hash},
             criterion=adapted.criterion,
             metrics=adapted.metrics,
             events=adapted.events,

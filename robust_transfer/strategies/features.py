@@ -15,7 +15,7 @@ BATCH = 500
 def features_of(classifier: Classifier, split: Split, run: Run) -> Tensor:
     """``z(x)`` for every image of ``split``, in order: float32 ``(n, d)`` on the CPU, in evaluation mode."""
     device = run.torch_device()
-    classifier.to(device, memory_format=torch.channels_last)
+    classifier.to(device)  # channels-last already
     rows = [torch.empty(0, classifier.num_features)]
     with classifier.eval_mode(), torch.no_grad(), run.autocast():
         for images, _, _ in split.batches(BATCH):

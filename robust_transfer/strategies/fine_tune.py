@@ -13,18 +13,20 @@ from robust_transfer.config import config
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError
 from robust_transfer.run import Run
+from robust_transfer.strategies.base import STRATEGIES, Adapted, HeadRule, Strategy, keeps_head
+from robust_transfer.strategies.linear_probe import Choose, LinearProbe, attach
 from robust_transfer.threat import Threat
 from robust_transfer.training import NaturalObjective, Objective, TrainingSettings, fit
 from robust_transfer.training.settings import Schedule
-from robust_transfer.transfer.base import STRATEGIES, Adapted, HeadRule, Strategy, keeps_head
-from robust_transfer.transfer.linear_probe import Choose, LinearProbe, attach
 from robust_transfer.validation import Validation
 
 FRESH_PATIENCE = 100  # a new head without warm start begins with one-class batches
 
 
 @STRATEGIES.register(
-    "fine-tune", summary="all weights on natural images, from a warm-started head", paper="Shafahi et al. 2020, section 6 (control)"
+    "fine-tune",
+    summary="all weights on natural images, from a warm-started head",
+    paper="Shafahi et al. 2020, section 6 (control)",
 )
 @config
 class FineTune(TrainingSettings, Strategy):
@@ -71,14 +73,16 @@ class FineTune(TrainingSettings, Strategy):
             label=STRATEGIES.name_of(type(self)),
             cached={"source": source.hash, "strategy": type(self).__name__},
         )
-        selected = "last epoch" if self.select == "last" else f"best val {self.select} accuracy (epoch {fitted.best_epoch})"
+        selected = (
+            "last epoch" if self.select == "last" else f"best val {self.select} accuracy (epoch {fitted.best_epoch})"
+        )
         return Adapted(
             classifier=fitted.classifier,
             criterion=f"{selected}; {start.criterion}",
             metrics={**{f"val_{k}": v for k, v in fitted.last.items()}, **start.metrics, **notes},
             events=fitted.events,
-            cost=start.cost + cost + fitted.passes + validation.passes,
-            adversarial_examples=start.adversarial_examples + validation.adversarial_examples,
+            cost=start.cost + cost + fitted.passes + fitted.validation_passes,
+            adversarial_examples=start.adversarial_examples + fitted.validation_examples,
         )
 
     def objective(

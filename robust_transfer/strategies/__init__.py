@@ -1,0 +1,10 @@
+"""Transfer strategies, one file each. Importing this package registers them."""
+
+from robust_transfer.strategies.base import STRATEGIES, Strategy, transfer
+from robust_transfer.strategies.features import features_of
+from robust_transfer.strategies.fine_tune import FineTune
+from robust_transfer.strategies.interpolation import interpolate
+from robust_transfer.strategies.linear_probe import LinearProbe
+from robust_transfer.strategies.lwf import LwF
+
+__all__ = ["STRATEGIES", "FineTune", "LinearProbe", "LwF", "Strategy", "features_of", "interpolate", "transfer"]
