@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import sys
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -51,7 +51,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Empty --out first.
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars, no text but results.")]
 
 
-class What(str, Enum):
+class What(StrEnum):
     """What ``list`` lists."""
 
     sources = "sources"

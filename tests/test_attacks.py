@@ -591,6 +591,16 @@ def test_a_model_without_gradients_is_attacked_all_the_same(attack: Attack) -> N
     assert not attack(constant_model, *constant(3), LINF).broken.any()
 
 
+@pytest.mark.parametrize("attack", [FGSM(), PGD(steps=2, random_start=False)], ids=str)
+def test_a_pixel_whose_gradient_is_no_number_does_not_stop_the_others(attack: Attack) -> None:
+    def kinked(x: Tensor) -> Tensor:
+        flat = x.flatten(1)
+        value = flat[:, 1:].sum(1) - 23.6 + 0 * (flat[:, 0] - 0.5).sqrt()  # at 0.5 its slope is 0 times infinity
+        return torch.stack([-value, value], 1)
+
+    assert attack(Function(kinked), *constant(2), LINF).broken.all()
+
+
 def test_a_model_that_calls_view_on_its_input_works(batch: Batch) -> None:
     x, _, ids = first(batch, 8)
     weight = torch.randn(3, 192, generator=torch.Generator().manual_seed(0))

@@ -34,8 +34,8 @@ def test_a_path_that_does_not_exist(tmp_path: Path) -> None:
 
 def test_a_prefix_or_name_with_a_slip() -> None:
     assert "did you mean 'builtin:digits'?" in message("buildin:digits")
-    assert message("builtin:digit") == "unknown built-in data set 'digit': did you mean 'digits'?"
-    assert "known: digits" in message("builtin:xyz")
+    assert message("builtin:digit") == "unknown data set 'builtin:digit': did you mean 'builtin:digits'?"
+    assert "builtin:digits" in message("builtin:xyz")
 
 
 def test_a_file_that_is_no_data_set(tmp_path: Path) -> None:

@@ -331,6 +331,27 @@ def test_an_evaluation_that_was_killed_goes_on(tmp_path: Path, monkeypatch: pyte
     assert sorted(p.name for p in out.iterdir()) == ["evaluation.json", "outcomes.parquet"]
 
 
+def test_rows_that_nothing_vouches_for_are_attacked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, data, out = checkpoint(), noise(30), tmp_path / "run"
+    real, calls = outcomes_module.write_json, []
+
+    def killed(*args: Any) -> None:  # between the table's write and the summary's
+        calls.append(1)
+        if len(calls) > 1:
+            raise KeyboardInterrupt
+        real(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(outcomes_module, "write_json", killed)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(model, data, run=run_to(out), attack="pgd-2", batch_size=8)
+    assert len(pd.read_parquet(out / "state" / "outcomes.parquet")) == 16
+    resumed = evaluate(model, data, run=run_to(out, resume=True), attack="pgd-2", batch_size=8)
+    whole = evaluate(model, data, run=QUIET, attack="pgd-2")
+    pd.testing.assert_frame_equal(resumed.outcomes, whole.outcomes)
+    assert resumed.passes == whole.passes
+
+
 def test_a_damaged_state_is_refused_and_overwritten(split: Split, tmp_path: Path) -> None:
     out = tmp_path / "run"
     (out / "state").mkdir(parents=True)

@@ -55,9 +55,8 @@ def test_order_and_repetition_of_the_path_do_not_matter(digits):
 
 def test_a_stronger_penalty_never_fits_better(digits):
     features, labels = digits
-    fits = []
-    for solution in solve_path(features, labels, 10, PATH):
-        fits.append(float(torch.nn.functional.cross_entropy(solution.logits(features), labels)))
+    path = solve_path(features, labels, 10, PATH)
+    fits = [float(torch.nn.functional.cross_entropy(solution.logits(features), labels)) for solution in path]
     assert fits == sorted(fits, reverse=True)
 
 
