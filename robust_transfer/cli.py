@@ -244,8 +244,11 @@ def demo(
     ] = "builtin:digits",
     out: Out = Path("demo"),
     source: Annotated[str, typer.Option("--source", help="bundled, or a run folder.")] = "bundled",
-    shots: Annotated[int | None, typer.Option("--shots", help="Images per class, train and val together.")] = None,
-    examples: Annotated[int, typer.Option("--examples", help="How many test images are attacked.")] = 300,
+    shots: Annotated[
+        int | None,
+        typer.Option("--shots", help="Images per class, train and val together. [default: 50 digits, all of --data]"),
+    ] = None,
+    examples: Annotated[int, typer.Option("--examples", help="How many test images are attacked.")] = 200,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
     val: Val = None,
@@ -263,6 +266,8 @@ def demo(
 
     run.check_out()
     checkpoint = load_source(source)
+    if shots is None and data == "builtin:digits":
+        shots = 50
     task = _task(data, image_column, label_column, shots=shots, seed=seed, val=val)
     page = run_demo(checkpoint, task, data=data, examples=examples, run=run)
     _say(quiet, f"the page: {page}")

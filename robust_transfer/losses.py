@@ -39,8 +39,8 @@ def log_odds(logits: Tensor, labels: Tensor) -> Tensor:
 def _usual_scale(logits: Tensor) -> Tensor:
     """What brings ``(B, K)`` logits to the :data:`TYPICAL` range, ``(B,)``; 1 where it is between SMALL and LARGE."""
     top = logits.amax(1)
-    spread = top - logits.masked_fill(logits.isneginf(), torch.inf).amin(1)  # a class may be ruled out by -inf
-    body = top - logits.median(1).values  # or by a logit far below all others, which does not make the range large
+    spread = top - logits.amin(1)
+    body = top - logits.median(1).values  # a class ruled out by -inf or -1000 does not make the range large
     small = torch.where(spread < SMALL, TYPICAL / spread.clamp_min(1e-30), 1.0)
     return torch.where((body > LARGE) & body.isfinite(), TYPICAL / body, small)
 

@@ -73,12 +73,31 @@ def test_the_scale_of_logits_does_not_turn_the_gradient(name: str, power: int) -
     assert torch.allclose(F.normalize(found), F.normalize(expected), atol=1e-5)
 
 
+def test_far_apart_logits_weigh_the_other_classes_all_the_same() -> None:
+    logits, labels = torch.tensor([[0.0, 4.0, 3.0, -2.0, 1.0]]), torch.tensor([1])
+    large, larger = (gradient(losses.log_odds, logits * 2.0**power, labels) for power in (8, 12))
+    assert torch.allclose(F.normalize(large), F.normalize(larger), atol=1e-5)
+    weights = large[0] / -large[0, 1]
+    assert weights[2] < 0.999  # the margin's gradient gives all the weight to the best other class
+    assert weights.argsort().tolist() == [1, 3, 0, 4, 2]
+
+
+def test_a_class_far_below_the_others_changes_nothing() -> None:
+    logits, labels = torch.tensor([[3.0, 1.0, 0.0, 2.0]]), torch.tensor([0])
+    expected = gradient(losses.log_odds, logits, labels)
+    for far in (-1e4, -torch.inf):
+        found = gradient(losses.log_odds, torch.cat([logits, torch.full((1, 1), far)], 1), labels)
+        assert torch.allclose(found[:, :4], expected)
+
+
 @pytest.mark.parametrize("name", list(losses.LOSSES))
 def test_ruled_out_classes_and_equal_logits_are_no_obstacle(name: str) -> None:
-    logits = torch.tensor([[1.0, 3.0, -torch.inf, 0.0], [2.0, 2.0, 2.0, 2.0]])
-    value = losses.get_loss(name)(logits, torch.tensor([0, 1]))
-    assert value.isfinite().all()
+    inf = torch.inf
+    logits = torch.tensor([[1.0, 3.0, -inf, 0.0], [2.0, 2.0, 2.0, 2.0], [1.0, 3.0, -inf, -inf]])
+    value = losses.get_loss(name)(logits, torch.tensor([0, 1, 0]))
+    assert not value.isnan().any()
     assert value[0] > 0
+    assert value[2] >= 0
 
 
 @pytest.mark.parametrize("loss", [losses.cross_entropy, *losses.LOSSES.values()])

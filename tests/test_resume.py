@@ -91,7 +91,7 @@ class Adversarial(Interrupted, AdversarialObjective):
 
 
 def scene(name: str, out: Path, *, at: int = -1, how: Callable[[], None] = stop, resume: bool = False) -> FitResult:
-    """20 steps: natural training with dropout, selection and a divergence, or fast training with averaging and a guard."""
+    """20 steps: natural with dropout, selection and a divergence, or fast with an average of weights and a guard."""
     task = make_digits(train=100)
     run = Run(precision="float32", quiet=True, out=out, resume=resume, device="cpu")
     classifier, settings = make_classifier(), TrainingSettings(**SHARED, select="clean")

@@ -56,6 +56,10 @@ def test_an_installation_without_a_bundled_source(tmp_path: Path, monkeypatch: p
 
 def test_the_bundled_source_is_package_data() -> None:
     assert Path("weights", "bundled") == sources._FOLDER.relative_to(Path(sources.__file__).parent)
+    if (sources._FOLDER / "card.json").exists():
+        source = load_source("bundled")
+        assert source.card.threat is not None
+        assert list_sources()["bundled"].startswith(source.card.network.name)
 
 
 def test_a_folder_called_bundled_has_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
