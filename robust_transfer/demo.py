@@ -133,7 +133,7 @@ def _page(rows: list[Row], source: Checkpoint, task: Task, data: str, threat: Th
             []
             if own
             else [
-                "Handwritten digits are easy, and far from natural images: this page shows the road, not what to expect elsewhere."
+                "Digits are easy, and far from natural images: this page shows the road, not what to expect elsewhere."
             ]
         ),
         plot=scatter(points, constant=constant, threat=str(threat)),
