@@ -1,4 +1,4 @@
-"""LwF: its penalty against closed forms, its training against a plain loop, its teacher cached and live."""
+"""LwF in detail: its gradient, its training against a plain loop, its teachers, resuming."""
 
 from __future__ import annotations
 
@@ -7,33 +7,162 @@ import dataclasses
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import make_classifier, make_digits, same_state
+from conftest import same_state
+from transfer_fixtures import QUIET, make_source, make_task
 
-from robust_transfer.checkpoint import Card, Checkpoint
 from robust_transfer.data import to_pixels
-from robust_transfer.errors import ConfigError
-from robust_transfer.run import Run
-from robust_transfer.strategies import FineTune, LwF, transfer
-from robust_transfer.strategies.features import features_of
+from robust_transfer.errors import CheckpointError, ConfigError
+from robust_transfer.strategies import FineTune, LinearProbe, LwF, features_of, transfer
+from robust_transfer.strategies.linear_probe import attach
 from robust_transfer.strategies.lwf import LwFObjective, feature_distance
-from robust_transfer.training import TrainingSettings, batch_order, fit
+from robust_transfer.training import Batch, TrainingSettings, batch_order, fit
 
-QUIET = Run(quiet=True)
 DISTANCES = ("l1", "l2", "squared-l2")
 
 
 @pytest.fixture(scope="module")
 def task():
-    return make_digits(train=128, val=40, test=10)
+    return make_task()
 
 
 @pytest.fixture(scope="module")
 def source():
-    classifier = make_classifier(seed=1)
-    names = tuple(str(i) for i in range(10))
-    return Checkpoint(
-        classifier.eval(), Card(network=classifier.spec, class_names=names, method="made", threat="linf:8/255")
-    )
+    return make_source(threat="linf:8/255")
+
+
+def everything(task):
+    n = len(task.train)
+    return Batch(to_pixels(task.train.images()), task.train.labels, task.train.ids, torch.arange(n), 0)
+
+
+@pytest.mark.parametrize("distance", ["l1", "l2"])
+def test_rounding_does_not_pull(distance):
+    """Features computed in another batch differ in the last bit; in that direction an l2 norm would pull with force 1."""
+    z0 = torch.randn(6, 50, generator=torch.Generator().manual_seed(0))
+    z = (z0 * (1 + 1e-7 * torch.randn(6, 50, generator=torch.Generator().manual_seed(1)))).requires_grad_(True)
+    assert not torch.equal(z, z0)
+    feature_distance(z, z0, distance).sum().backward()
+    assert torch.equal(z.grad, torch.zeros_like(z))
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("far", [1e-4, 1.0])
+def test_gradients_are_the_analytic_ones(distance, far):
+    z0 = torch.randn(6, 50, generator=torch.Generator().manual_seed(0))
+    z = (z0 + far * torch.randn(6, 50, generator=torch.Generator().manual_seed(1)).sign()).requires_grad_(True)
+    feature_distance(z, z0, distance).sum().backward()
+    difference = z.detach() - z0
+    expected = {
+        "l1": difference.sign(),
+        "l2": difference / difference.norm(dim=1, keepdim=True),
+        "squared-l2": 2 * difference,
+    }[distance]
+    torch.testing.assert_close(z.grad, expected, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_every_step_is_a_plain_loops(distance, source, task):
+    """Loss by loss and gradient by gradient, from the warm-started head, where the distance has its kink."""
+    cached = features_of(source.classifier, task.train, QUIET)
+    head = LinearProbe(l2=0.1).solve(source, task, QUIET).chosen.head()
+    ours, plain = attach(source.classifier, head), attach(source.classifier, head)
+    objective = LwFObjective(ours, weight=0.02, distance=distance, features=cached)
+    optimizers = [torch.optim.SGD(m.parameters(), lr=1e-2, momentum=0.9) for m in (ours, plain)]
+    x, y = to_pixels(task.train.images()), task.train.labels
+    for step in range(6):
+        chosen = batch_order(0, 0, 128)[step * 20 : step * 20 + 20]
+        out = objective(Batch(x[chosen], y[chosen], chosen, chosen, step))
+        z = plain.body(plain.normalise(x[chosen]))
+        difference = z - cached[chosen]
+        if distance == "l2":
+            size = (difference.square().sum(1) + 1e-30).sqrt() if step else difference.square().sum(1)
+        else:
+            size = difference.abs().sum(1) if distance == "l1" else difference.square().sum(1)
+        loss = F.cross_entropy(plain.head(z), y[chosen]) + 0.02 * size.mean()
+        torch.testing.assert_close(out["loss"], loss, rtol=1e-6, atol=1e-7)
+        for optimizer, value in zip(optimizers, (out["loss"], loss), strict=True):
+            optimizer.zero_grad()
+            value.backward()
+        for a, b in zip(ours.parameters(), plain.parameters(), strict=True):
+            torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-6)
+        for optimizer in optimizers:
+            optimizer.step()
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_cached_and_live_teachers_train_alike_bit_for_bit(distance, source, task):
+    settings = {"epochs": 2, "head": "new", "batch_size": 32, "distance": distance, "feature_weight": 0.05}
+    cached = transfer(source, task, LwF(**settings), run=QUIET)
+    live = transfer(source, task, LwF(**settings, teacher="live"), run=QUIET)
+    assert same_state(cached.classifier, live.classifier)
+    assert cached.card.metrics["val_clean_accuracy"] == live.card.metrics["val_clean_accuracy"]
+
+
+def test_a_live_teacher_sees_the_augmented_images(source, task):
+    """Before the first step nothing has drifted, whatever was done to the images; a cached teacher would say otherwise."""
+    batch = everything(task)
+    flipped = dataclasses.replace(batch, images=batch.images.flip(3))
+    teacher, cached = source.classifier.copy(), features_of(source.classifier, task.train, QUIET)
+    made = {"weight": 1.0, "distance": "l2"}
+    live = LwFObjective(source.classifier.copy(), teacher=teacher, **made).eval()
+    assert float(live(flipped)["drift"].detach()) == 0.0
+    stale = LwFObjective(source.classifier.copy(), features=cached, **made).eval()
+    assert float(stale(batch)["drift"].detach()) == 0.0
+    assert float(stale(flipped)["drift"].detach()) > 1e-3
+    augmented = LwF(epochs=1, head="new", teacher="live", augment=True)
+    assert transfer(source, task, augmented, run=QUIET).card.metrics["feature_weight"] > 0
+
+
+def test_the_teacher_does_not_learn(source, task):
+    teacher = source.classifier.copy()
+    before = teacher.copy()
+    objective = LwFObjective(source.classifier.copy(), weight=1.0, distance="l2", teacher=teacher, patience=10**6)
+    fit(objective, task.train, TrainingSettings(epochs=1, batch_size=32, learning_rate=1e-2, augment=True), QUIET)
+    assert same_state(teacher, before)
+
+
+def test_a_source_without_features_has_no_auto_weight(task):
+    dead = make_source()
+    with torch.no_grad():
+        dead.classifier.body.last[0].weight.zero_()
+        dead.classifier.body.last[0].bias.fill_(-1.0)
+    with pytest.raises(ConfigError, match="all 0"):
+        transfer(dead, task, LwF(head="new", warm_start=False), run=QUIET)
+
+
+@pytest.mark.parametrize("teacher", ["cached", "live"])
+def test_a_killed_run_resumes_to_the_same_bits(teacher, source, task, tmp_path, monkeypatch):
+    strategy = LwF(epochs=3, head="new", batch_size=32, teacher=teacher, feature_weight=0.05, select="clean")
+    whole = transfer(source, task, strategy, run=QUIET)
+    run, forward, calls = dataclasses.replace(QUIET, out=tmp_path / "run"), LwFObjective.forward, []
+
+    def killed(self, batch):
+        calls.append(batch.step)
+        if batch.step == 6:  # in the second epoch of four steps each
+            raise KeyboardInterrupt
+        return forward(self, batch)
+
+    monkeypatch.setattr(LwFObjective, "forward", killed)
+    with pytest.raises(KeyboardInterrupt):
+        transfer(source, task, strategy, run=run)
+    assert not (run.out / "model.safetensors").exists()
+    monkeypatch.setattr(LwFObjective, "forward", lambda self, batch: calls.append(batch.step) or forward(self, batch))
+    calls.clear()
+    resumed = transfer(source, task, strategy, run=dataclasses.replace(run, resume=True))
+    assert calls[0] == 4  # not from the beginning
+    assert same_state(resumed.classifier, whole.classifier)
+    assert resumed.card.metrics == whole.card.metrics
+    assert resumed.card.cost == whole.card.cost
+
+
+def test_another_val_split_is_another_run(source, task, tmp_path, monkeypatch):
+    run = dataclasses.replace(QUIET, out=tmp_path / "run")
+    monkeypatch.setattr("robust_transfer.strategies.fine_tune.Adapted", None)  # stops it when all is trained
+    with pytest.raises(TypeError):
+        transfer(source, task, FineTune(head="new", epochs=1), run=run)
+    other = dataclasses.replace(task, val=task.val.subset(torch.arange(5)))
+    with pytest.raises(CheckpointError, match="val"):
+        transfer(source, other, FineTune(head="new", epochs=1), run=dataclasses.replace(run, resume=True))
 
 
 def test_distances_by_hand():
@@ -51,60 +180,11 @@ def test_the_gradient_where_training_starts_is_zero_and_finite(distance):
     assert torch.equal(z.grad, torch.zeros_like(z))
 
 
-def test_the_l2_gradient_away_from_the_source_is_the_unit_difference():
-    z0 = torch.zeros(1, 3)
-    z = torch.tensor([[3e-4, 0.0, 4e-4]], requires_grad=True)
-    feature_distance(z, z0, "l2").sum().backward()
-    assert torch.allclose(z.grad, torch.tensor([[0.6, 0.0, 0.8]]))
-
-
-@pytest.mark.parametrize("distance", DISTANCES)
-def test_training_follows_a_plain_loop(distance, source, task):
-    """The objective and `fit` against ten lines of PyTorch."""
-    weight, settings = (
-        0.01,
-        TrainingSettings(epochs=2, batch_size=32, learning_rate=5e-3, weight_decay=1e-3, augment=False),
-    )
-    cached = features_of(source.classifier, task.train, QUIET)
-    ours = source.classifier.copy()
-    ours.hold_batch_norm = True
-    objective = LwFObjective(ours, weight=weight, distance=distance, features=cached, patience=10**6)
-    found = fit(objective, task.train, settings, QUIET).classifier
-
-    plain = source.classifier.copy().eval()  # batch norm in evaluation mode
-    optimizer = torch.optim.SGD(plain.parameters(), lr=5e-3, momentum=0.9, weight_decay=1e-3)
-    x, y = to_pixels(task.train.images()), task.train.labels
-    for step in range(8):
-        optimizer.param_groups[0]["lr"] = settings.rate(step, 8)
-        chosen = batch_order(0, step // 4, 128)[step % 4 * 32 : step % 4 * 32 + 32]
-        z = plain.features(x[chosen])
-        difference = z - cached[chosen]
-        size = {"l1": difference.abs().sum(1), "squared-l2": difference.square().sum(1)}.get(distance)
-        if size is None:
-            squared = difference.square().sum(1)
-            size = torch.where(squared > 0, squared.clamp_min(1e-30).sqrt(), torch.zeros_like(squared))
-        loss = F.cross_entropy(plain.head(z), y[chosen]) + weight * size.mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    for name, value in plain.state_dict().items():
-        torch.testing.assert_close(found.state_dict()[name], value, rtol=1e-4, atol=1e-6)
-    assert not torch.allclose(plain.head.weight, source.classifier.head.weight, atol=1e-4)
-
-
 def test_without_weight_it_is_fine_tuning_bit_for_bit(source, task):
     settings = {"epochs": 1, "head": "new", "batch_size": 32}
     tuned = transfer(source, task, FineTune(**settings), run=QUIET)
     lwf = transfer(source, task, LwF(**settings, feature_weight=0.0), run=QUIET)
     assert same_state(tuned.classifier, lwf.classifier)
-
-
-def test_cached_and_live_teachers_agree(source, task):
-    settings = {"epochs": 2, "head": "new", "batch_size": 32, "feature_weight": 0.05}
-    cached = transfer(source, task, LwF(**settings), run=QUIET)
-    live = transfer(source, task, LwF(**settings, teacher="live"), run=QUIET)
-    for name, value in cached.classifier.state_dict().items():
-        torch.testing.assert_close(live.classifier.state_dict()[name], value, rtol=1e-3, atol=1e-4)
 
 
 def test_a_larger_weight_holds_the_features_nearer(source, task):
@@ -140,18 +220,3 @@ def test_a_cached_teacher_refuses_augmentation():
     assert LwF(augment=True, teacher="live").augment
     with pytest.raises(ConfigError, match="negative"):
         LwF.from_settings({"feature_weight": -1})
-
-
-def test_a_live_teacher_costs_a_pass_an_image(source, task):
-    settings = {"epochs": 2, "head": "new", "batch_size": 32, "feature_weight": 0.05}
-    cached = transfer(source, task, LwF(**settings), run=QUIET)
-    live = transfer(source, task, LwF(**settings, teacher="live"), run=QUIET)
-    images = 2 * len(task.train)
-    assert live.card.cost - cached.card.cost == images - len(task.train)
-
-
-def test_resumed_training_returns_the_finished_run(source, task, tmp_path):
-    run = dataclasses.replace(QUIET, out=tmp_path / "run")
-    first = transfer(source, task, LwF(epochs=1, head="new"), run=run)
-    again = transfer(source, task, LwF(epochs=1, head="new"), run=dataclasses.replace(run, resume=True))
-    assert again.hash == first.hash

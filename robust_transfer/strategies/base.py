@@ -17,7 +17,7 @@ from robust_transfer.checkpoint import Card, Checkpoint, finished
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import as_dict, build, config
 from robust_transfer.data import Task
-from robust_transfer.errors import ConfigError, DataError
+from robust_transfer.errors import ConfigError, DataError, DivergedError
 from robust_transfer.registry import Registry, unknown
 from robust_transfer.run import Run, command_line, environment, is_main_process, write_atomically
 from robust_transfer.training import state
@@ -31,7 +31,8 @@ HeadRule = Literal["auto", "new", "keep"]
 class Adapted:
     """What a strategy made: the classifier, and what its card must tell.
 
-    ``cost`` in forward-equivalent image passes; ``path`` holds further tensors worth keeping (a whole L2 path of heads).
+    ``cost`` in forward-equivalent image passes; ``path`` holds further tensors worth keeping (a whole L2 path of heads);
+    ``seconds_before`` is what an interrupted run had spent that this one went on with.
     """
 
     classifier: Classifier
@@ -41,6 +42,7 @@ class Adapted:
     cost: float = 0.0
     adversarial_examples: int = 0
     path: dict[str, Tensor] = field(default_factory=dict)
+    seconds_before: float = 0.0
 
 
 @config
@@ -53,6 +55,9 @@ class Strategy(ABC):
     def adapt(self, source: Checkpoint, task: Task, run: Run) -> Adapted:
         """Learn ``task`` (train and val, at the source's input size) from a copy of ``source``."""
 
+    def check(self, source: Checkpoint, task: Task) -> None:  # noqa: B027 (most have nothing to add)
+        """Refuse, by :class:`ConfigError`, what cannot work; called before any file is written or removed."""
+
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Self:
         """Build from loose settings, as the command line has them; ``preset=NAME`` gives defaults that others override."""
@@ -60,7 +65,7 @@ class Strategy(ABC):
         chosen = dict(settings)
         name = chosen.pop("preset", None)
         if name is not None:
-            if name not in cls.presets:
+            if not isinstance(name, str) or name not in cls.presets:
                 known = list(cls.presets)
                 raise ConfigError(unknown(f"preset of {what}", str(name), known) if known else f"{what} has no presets")
             chosen = {**cls.presets[name], **chosen}
@@ -69,21 +74,27 @@ class Strategy(ABC):
     def __call__(self, source: Checkpoint, task: Task, *, run: Run | None = None) -> Checkpoint:
         """Adapt and, with ``run.out`` set, save. The source is not changed.
 
-        Raises :class:`DivergedError` where training does not settle; nothing is saved then.
+        Raises :class:`DivergedError` where training does not settle; then nothing but its log is left in the folder.
         """
         run = run or Run()
         run.check_out()
-        if not len(task.train):
-            raise DataError("the train split is empty: there is nothing to learn from")
-        task = replace(task, test=task.test.subset(torch.arange(0))).at_size(source.input_size)
+        _refuse_hopeless(task)
+        self.check(source, task)
+        # Not even an empty part of test: what the strategy gets has no way to it.
+        task = replace(task, test=task.train.subset(torch.arange(0))).at_size(source.input_size)
         asked = {**self._identity(source, task), "seed": run.seed, "data": task.train.hash}
         if (done := finished(run, asked)) is not None:
             return done
         out = run.prepare_out()
         started = time.perf_counter()
-        adapted = self.adapt(source, task, run)
-        refuse_collapse(adapted.classifier, task.train, run)
-        card = self._card(adapted, source, task, run, time.perf_counter() - started)
+        try:
+            adapted = self.adapt(source, task, run)
+            refuse_collapse(adapted.classifier, task.train, run)
+        except DivergedError:
+            if out is not None and is_main_process():
+                state.discard(out)  # going on from there would only diverge again
+            raise
+        card = self._card(adapted, source, task, run, adapted.seconds_before + time.perf_counter() - started)
         checkpoint = Checkpoint(adapted.classifier.cpu().eval(), card)
         if out is None or not is_main_process():
             return checkpoint
@@ -100,7 +111,7 @@ class Strategy(ABC):
             "settings": as_dict(self),
             "threat": source.card.threat,
             "data": {"name": task.name, "train": len(task.train), "val": len(task.val), "hash": task.train.hash},
-            "source": {"method": source.card.method, "data": source.card.data.get("name"), "weights": source.hash},
+            "source": _lineage(source),
         }
 
     def _card(self, adapted: Adapted, source: Checkpoint, task: Task, run: Run, seconds: float) -> Card:
@@ -119,6 +130,21 @@ class Strategy(ABC):
             command=command_line(),
             environment=environment(),
         )
+
+
+def _lineage(source: Checkpoint) -> dict[str, Any]:
+    """What the card says of a source, and of the sources it came from in turn."""
+    card = source.card
+    own = {"method": card.method, "data": card.data.get("name"), "weights": source.hash}
+    return own if card.source is None else {**own, "source": card.source}
+
+
+def _refuse_hopeless(task: Task) -> None:
+    if not len(task.train):
+        raise DataError("the train split is empty: there is nothing to learn from")
+    if len(found := set(task.train.labels.tolist())) < 2:
+        name = task.class_names[found.pop()]
+        raise DataError(f"all {len(task.train)} training images are of class {name!r}: there is nothing to tell apart")
 
 
 def keeps_head(source: Checkpoint, task: Task, rule: HeadRule) -> bool:

@@ -7,17 +7,28 @@ from torch import Tensor
 
 from robust_transfer.classifier import Classifier
 from robust_transfer.data import Split, to_pixels
+from robust_transfer.errors import CheckpointError
 from robust_transfer.run import Run
 
-BATCH = 500
+PIXELS = 500 * 64 * 64  # of a batch
 
 
 def features_of(classifier: Classifier, split: Split, run: Run) -> Tensor:
-    """``z(x)`` for every image of ``split``, in order: float32 ``(n, d)`` on the CPU, in evaluation mode."""
+    """``z(x)`` for every image of ``split``, in order: float32 ``(n, d)`` on the CPU, in evaluation mode.
+
+    The classifier is left as it is, on its own device. Raises :class:`CheckpointError` where its features are no numbers.
+    """
     device = run.torch_device()
-    classifier.to(device)  # channels-last already
+    model = classifier if classifier.device == device else classifier.copy().to(device)
+    size = classifier.spec.input_size
+    batch = max(2, min(500, PIXELS // (size * size)))
     rows = [torch.empty(0, classifier.num_features)]
-    with classifier.eval_mode(), torch.no_grad(), run.autocast():
-        for images, _, _ in split.batches(BATCH):
-            rows.append(classifier.features(to_pixels(images, device)).cpu())
-    return torch.cat(rows)
+    with model.eval_mode(), torch.no_grad(), run.autocast():
+        for images, _, _ in split.batches(batch):
+            rows.append(model.features(to_pixels(images, device)).cpu())
+    features = torch.cat(rows)
+    if not bool(features.isfinite().all()):
+        raise CheckpointError(
+            "the source's features are not finite on these images: its weights are damaged, get them again"
+        )
+    return features

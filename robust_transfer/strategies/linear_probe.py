@@ -13,7 +13,7 @@ from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
 from robust_transfer.data import Task
-from robust_transfer.errors import ConfigError
+from robust_transfer.errors import ConfigError, DivergedError
 from robust_transfer.run import Run
 from robust_transfer.strategies.base import STRATEGIES, Adapted, Strategy
 from robust_transfer.strategies.features import features_of
@@ -23,6 +23,12 @@ from robust_transfer.validation import Validation
 
 PATH = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 1e-4, 1e-5)
 Choose = Literal["log-loss", "clean", "robust"]
+# What is compared, whether more of it is better, and what it is called.
+CRITERIA = {
+    "log-loss": ("val_loss", -1, "log-loss"),
+    "clean": ("val_accuracy", 1, "clean accuracy"),
+    "robust": ("val_robust_accuracy", 1, "PGD-10 accuracy"),
+}
 
 
 @STRATEGIES.register(
@@ -35,8 +41,9 @@ class LinearProbe(Strategy):
     """Multinomial logistic regression on standardised, frozen features.
 
     ``l2`` fixes the penalty; otherwise it is chosen from ``path`` on val: least ``log-loss`` (default), best ``clean`` or
-    best ``robust`` (PGD-10) accuracy. The penalty alone moves robustness by several points, so the whole path is kept
-    (``path.safetensors``: a head for every strength, on raw features). Without a val split it is ``without_val``.
+    best ``robust`` (PGD-10) accuracy; of equals, the strongest. The penalty alone moves robustness by several points,
+    so the whole path is kept (``path.safetensors``: a head for every strength, on raw features). Without a val split it
+    is ``without_val``.
     """
 
     l2: float | None = None
@@ -48,15 +55,26 @@ class LinearProbe(Strategy):
         if not self.path or min((*self.path, self.without_val)) <= 0 or (self.l2 is not None and self.l2 <= 0):
             raise ConfigError("L2 strengths must be positive (and path must not be empty)")
 
-    def adapt(self, source: Checkpoint, task: Task, run: Run) -> Adapted:
+    def check(self, source: Checkpoint, task: Task) -> None:
         """See :class:`Strategy`."""
+        if self.l2 is None and self.choose == "robust" and len(task.val) and source.card.threat is None:
+            raise ConfigError("choose=robust needs a source with a threat on its card: use choose=log-loss")
+
+    def adapt(self, source: Checkpoint, task: Task, run: Run) -> Adapted:
+        """See :class:`Strategy`. Raises :class:`DivergedError` where the head tells no two training images apart."""
         probe = self.solve(source, task, run)
+        if len(set(probe.chosen.logits(probe.features).argmax(1).tolist())) < 2:
+            raise DivergedError(
+                f"the head predicts one class for every training image (l2 = {probe.chosen.l2:g}; {probe.criterion}): "
+                "nothing was saved; try a smaller l2, or choose=clean"
+            )
         classifier = attach(source.classifier, probe.chosen.head())
         classifier.freeze()
         return Adapted(
             classifier=classifier,
             criterion=probe.criterion,
             metrics={"l2": probe.chosen.l2, "path": probe.records},
+            events=probe.notes(),
             cost=probe.cost,
             adversarial_examples=probe.adversarial_examples,
             path=probe.tensors(),
@@ -64,6 +82,7 @@ class LinearProbe(Strategy):
 
     def solve(self, source: Checkpoint, task: Task, run: Run) -> Probe:
         """Features, the whole path, and the choice."""
+        self.check(source, task)
         train = features_of(source.classifier, task.train, run)
         val = features_of(source.classifier, task.val, run)
         path = self.path if self.l2 is None else (self.l2,)
@@ -82,25 +101,24 @@ class LinearProbe(Strategy):
         elif not len(task.val):
             index = [s.l2 for s in probe.solutions].index(self.without_val)
             criterion = f"no val split: l2 = {self.without_val:g}"
-        elif self.choose == "robust":
-            index, criterion = self._most_robust(probe, source, task, run), "best val PGD-10 accuracy over the L2 path"
         else:
-            key, sign = ("val_loss", 1) if self.choose == "log-loss" else ("val_accuracy", -1)
-            index = min(range(len(probe.records)), key=lambda i: sign * probe.records[i][key])
-            criterion = f"best val {self.choose} over the L2 path"
+            if self.choose == "robust":
+                self._attack_path(probe, source, task, run)
+            key, sign, words = CRITERIA[self.choose]
+            index = max(range(len(probe.records)), key=lambda i: (sign * probe.records[i][key], probe.records[i]["l2"]))
+            criterion = f"best val {words} over the L2 path"
         probe.chosen, probe.criterion = probe.solutions[index], criterion
         return probe
 
-    def _most_robust(self, probe: Probe, source: Checkpoint, task: Task, run: Run) -> int:
-        if source.card.threat is None:
-            raise ConfigError("choose=robust needs a source with a threat on its card: use choose=log-loss")
+    def _attack_path(self, probe: Probe, source: Checkpoint, task: Task, run: Run) -> None:
+        """Add ``val_robust_accuracy`` to every record."""
+        assert source.card.threat is not None  # see check
         validation = Validation(task.val, Threat.parse(source.card.threat), run)
         for solution, record in zip(probe.solutions, probe.records, strict=True):
-            figures = validation(attach(source.classifier, solution.head()))
-            record["val_robust_accuracy"] = figures["robust_accuracy"]
+            model = attach(source.classifier, solution.head()).to(run.torch_device())
+            record["val_robust_accuracy"] = validation(model)["robust_accuracy"]
         probe.cost += validation.passes
         probe.adversarial_examples = validation.adversarial_examples
-        return max(range(len(probe.records)), key=lambda i: probe.records[i]["val_robust_accuracy"])
 
 
 @dataclass
@@ -116,10 +134,18 @@ class Probe:
     features: Tensor
     standardisation: Standardisation
 
+    def notes(self) -> tuple[str, ...]:
+        """A sentence for every point of the path that was given up before it had converged."""
+        return tuple(
+            f"l2 = {s.l2:g}: not converged after {s.iterations} iterations (relative gradient {s.gradient:.1e})"
+            for s in self.solutions
+            if not s.converged
+        )
+
     def tensors(self) -> dict[str, Tensor]:
         """``{"0.01/weight": (K, d), "0.01/bias": (K,), ...}`` on raw features."""
-        pairs = {f"{s.l2:g}/weight": s.weight for s in self.solutions}
-        return pairs | {f"{s.l2:g}/bias": s.bias for s in self.solutions}
+        pairs = {f"{s.l2:.12g}/weight": s.weight for s in self.solutions}
+        return pairs | {f"{s.l2:.12g}/bias": s.bias for s in self.solutions}
 
 
 def attach(classifier: Classifier, head: nn.Linear) -> Classifier:
@@ -130,7 +156,9 @@ def attach(classifier: Classifier, head: nn.Linear) -> Classifier:
 
 
 def _record(solution: Solution, train: Tensor, train_labels: Tensor, val: Tensor, val_labels: Tensor) -> dict[str, Any]:
-    record: dict[str, Any] = {"l2": solution.l2, "iterations": solution.iterations, "objective": solution.loss}
+    """How the solve went, and log loss and accuracy on train and val (where there is any)."""
+    names = ("l2", "iterations", "gradient", "converged")
+    record: dict[str, Any] = {**{name: getattr(solution, name) for name in names}, "objective": solution.loss}
     for name, features, labels in (("train", train, train_labels), ("val", val, val_labels)):
         if len(features):
             logits = solution.logits(features)

@@ -23,23 +23,27 @@ from robust_transfer.strategies.fine_tune import FineTune
 from robust_transfer.training import Batch, Objective
 
 Distance = Literal["l1", "l2", "squared-l2"]
+ROUNDING = 1e-6  # how far, relative to the features, two computations of them in float32 may lie apart
 
 
 def feature_distance(z: Tensor, z0: Tensor, distance: Distance) -> Tensor:
-    """``d(z, z0)`` per example, ``(B,)``: raw sums over features, as in the paper's code.
+    """``d(z, z0)`` per example, ``(B,)``, of features ``(B, d)``: raw sums over features, as in the paper's code.
 
-    Training starts at ``z = z0``, where the l2 norm's gradient is 0/0: there it is defined as 0, its subgradient of least norm.
+    Training starts at ``z = z0``, where the norms have no gradient (l2: 0/0): there it is 0, the subgradient of least
+    norm. So it is where the two differ by no more than float32 rounding, which depends on the batch: its direction means
+    nothing, but as a direction it would pull with full force.
     """
-    difference = z.float() - z0.float()
-    if distance == "l1":
-        return difference.abs().sum(1)
-    squared = difference.square().sum(1)
+    z, z0 = z.float(), z0.float()
+    difference = z - z0
     if distance == "squared-l2":
-        return squared
-    at_source = squared == 0
-    return torch.where(
-        at_source, torch.zeros_like(squared), torch.where(at_source, torch.ones_like(squared), squared).sqrt()
-    )
+        return difference.square().sum(1)
+    rounding = ROUNDING * z0.norm(dim=1)
+    if distance == "l1":
+        size = difference.abs()
+        return torch.where(size > rounding[:, None] * z0.shape[1] ** -0.5, size, torch.zeros_like(size)).sum(1)
+    squared = difference.square().sum(1)
+    away = squared > rounding.square()
+    return torch.where(away, torch.where(away, squared, torch.ones_like(squared)).sqrt(), torch.zeros_like(squared))
 
 
 @STRATEGIES.register(
@@ -89,33 +93,37 @@ class LwF(FineTune):
             raise ConfigError(f"strength must not be negative, not {self.strength}")
 
     def objective(
-        self, source: Checkpoint, classifier: Classifier, task: Task, run: Run
+        self, source: Checkpoint, classifier: Classifier, task: Task, run: Run, features: Tensor | None = None
     ) -> tuple[Objective, float, dict[str, Any]]:
         """See :class:`FineTune`."""
-        cached, cost = None, 0.0
-        if self.teacher == "cached" or self.feature_weight == "auto":
-            cached = features_of(source.classifier, task.train, run)
-            cost = float(len(cached))
-        size = (
-            float(feature_distance(cached, torch.zeros_like(cached), self.distance).mean())
-            if cached is not None
-            else 0.0
-        )
-        weight = self.strength / max(size, 1e-12) if self.feature_weight == "auto" else self.feature_weight
-        teacher = source.classifier.copy() if self.teacher == "live" else None
+        weight, notes, cost = self.strength, dict[str, Any](), 0.0
+        if features is None and (self.teacher == "cached" or self.feature_weight == "auto"):
+            features, cost = features_of(source.classifier, task.train, run), float(len(task.train))
+        if features is not None:
+            size = float(feature_distance(features, torch.zeros_like(features), self.distance).double().mean())
+            if self.feature_weight == "auto" and not size:
+                raise ConfigError("the source's features are all 0 on these images: there is nothing to hold on to")
+            notes["source_feature_size"] = size
+            weight = self.strength / size if size else 0.0
+        if self.feature_weight != "auto":
+            weight = self.feature_weight
+        live = self.teacher == "live"
         objective = LwFObjective(
             classifier,
             weight=weight,
             distance=self.distance,
-            features=cached if teacher is None else None,
-            teacher=teacher,
-            patience=self._patience(),
+            features=None if live else features,
+            teacher=source.classifier.copy() if live else None,
+            patience=self._patience(task),
         )
-        return objective, cost, {"feature_weight": weight, "source_feature_size": size}
+        return objective, cost, {"feature_weight": weight, **notes}
 
 
 class LwFObjective(Objective):
-    """``CE + weight * mean d(z, z0)`` with ``z0`` looked up in ``features`` ``(n, d)`` or computed by ``teacher``."""
+    """``CE + weight * mean d(z, z0)`` with ``z0`` looked up in ``features`` ``(n, d)`` or computed by ``teacher``.
+
+    ``passes_per_image`` is 3 with features and 4 with a teacher, which sees every image once more.
+    """
 
     features: Tensor | None
 

@@ -169,12 +169,13 @@ class _Loop:
         """What follows a step that went well: validation, and a state to go back to or resume from."""
         if self._epoch_ends and self.validate is not None:
             self._validate(self.validate)
-        if self.progress.several and self.progress.one_class:
-            return  # possibly the beginning of a collapse: not a state to go back to
-        if self._epoch_ends or self._guard_is_due:
-            self._remember()
-            if self._epoch_ends or time.perf_counter() - self.saved_at > SAVE_SECONDS:
-                self._save()
+        if not (self._epoch_ends or self._guard_is_due):
+            return
+        if self.processes.any([self.progress.several and self.progress.one_class > 0])[0]:
+            return  # possibly the beginning of a collapse, on some process: not a state to go back to
+        self._remember()
+        if self._epoch_ends or time.perf_counter() - self.saved_at > SAVE_SECONDS:
+            self._save()
 
     @property
     def _epoch_ends(self) -> bool:
