@@ -1,13 +1,14 @@
 """The CIFAR-10 run: the bundled source and a naturally trained twin, three strategies, whole curves, few images.
 
-    python scripts/cifar10.py --data PATH/TO/cifar10 --twin runs/twin --out runs/cifar10 [--only curves,...] [--examples N]
+    python scripts/cifar10.py --data PATH/TO/cifar10 --twin runs/twin --out runs/cifar10 [--only curves,...] [--plan quick]
 
-Each cell is a run folder (weights, card) with an evaluation for each threat; a cell that is there is not made again, so
-an interrupted run goes on where it stopped. `scripts/cifar10_table.py` turns the folder into the table and the plot.
+A cell is a run folder (weights, card), where there is something to choose `val.json`, and an evaluation for each threat.
+What is there is not made again, so an interrupted run goes on where it stopped; `--done docs` also leaves out the cells
+that docs/cifar10.json already has of this source. `scripts/cifar10_table.py` turns the folder into table and plot.
 The twin is made by
 
     robust-transfer pretrain --data PATH/TO/cifar100 --network preact_resnet18_w32 --method natural --val 0 \
-        --epochs 10 --set ema=0.998 --out runs/twin
+        --epochs 10 --set compile=true --out runs/twin
 """
 
 from __future__ import annotations
@@ -16,164 +17,211 @@ import argparse
 import dataclasses
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
 
 import robust_transfer as rt
 from robust_transfer.checkpoint import load_checkpoint
+from robust_transfer.config import as_dict
 from robust_transfer.data import Task
 from robust_transfer.run import write_json
-from robust_transfer.strategies.base import PATH_FILE
+from robust_transfer.strategies.base import PATH_FILE, STRATEGIES, Strategy
 from robust_transfer.strategies.linear_probe import attach
 from robust_transfer.validation import Validation
 
 THREATS = ("linf:8/255", "linf:4/255")
 ATTACK = "pgd-20"
-L2_PATH = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 1e-4)
-STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0)
-SHARES = (0.25, 0.5, 0.75)
-SHOTS, SEEDS = (10, 50), (0, 1, 2)
-LWF = {"teacher": "live", "augment": True, "epochs": 6.0}
-FINE_TUNE = {"augment": True, "epochs": 6.0}
-SCRATCH = {"epochs": 100.0, "ema": 0.99, "learning_rate": 0.05, "batch_size": 64, "select": "robust"}
+NAMES = ("linear-probe", "fine-tune", "lwf")
 
-Cell = tuple[str, Callable[[Path, int], rt.Checkpoint]]
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is run. ``tuning`` (``few_tuning``: on few images) is what fine-tuning and LwF share: one budget for both."""
+
+    path: tuple[float, ...] = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 1e-4)
+    strengths: tuple[float, ...] = (0.3, 1.0, 3.0, 10.0, 30.0)
+    shares: tuple[float, ...] = (0.25, 0.5, 0.75)
+    shots: tuple[int, ...] = (10, 50)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    tuning: dict[str, Any] = dataclasses.field(default_factory=lambda: {"head": "new", "epochs": 4.0, "compile": True})
+    few_tuning: dict[str, Any] = dataclasses.field(default_factory=lambda: {"head": "new", "epochs": 50.0})
+    scratch: dict[str, Any] = dataclasses.field(
+        default_factory=lambda: {"epochs": 100.0, "learning_rate": 0.05, "batch_size": 64, "select": "robust"}
+    )
+    val: int = 1000
+    examples: int | None = None
+
+
+QUICK = Plan(
+    path=(0.1, 0.01),
+    strengths=(1.0, 10.0),
+    shares=(0.5,),
+    shots=(10,),
+    seeds=(0, 1),
+    tuning={"head": "new", "epochs": 0.5},
+    few_tuning={"head": "new", "epochs": 2.0},
+    scratch={"epochs": 2.0, "select": "robust"},
+    val=20,
+    examples=40,
+)
+PLANS = {"full": Plan(), "quick": QUICK}
+Cell = tuple[str, Callable[[Path], rt.Checkpoint]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """What every cell needs."""
+    """The cells, in groups: a name that ends in its seed, and what makes its folder."""
 
+    plan: Plan
     source: rt.Checkpoint
     twin: rt.Checkpoint | None
     data: str
     out: Path
-    examples: int | None
+    done: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def task(self, seed: int, shots: int | None = None) -> Task:
         return rt.load_task(self.data, shots=shots, seed=seed)
-
-    def run(self, out: Path, seed: int) -> rt.Run:
-        return rt.Run(out=out, seed=seed, resume=True)
 
     # ------------------------------------------------------------ groups of cells
 
     def curves(self) -> Iterator[Cell]:
         """The probe over L2 and LwF over its strength, from one seed; then interpolation between probe and fine-tuned."""
-        yield "curve/probe/chosen-s0", lambda out, seed: self._probe(out, seed)
-        for l2 in L2_PATH:
-            yield f"curve/probe/l2-{l2:g}-s0", lambda out, seed, l2=l2: self._path_point(out, l2)
-        yield "curve/fine-tune-s0", lambda out, seed: self._tuned(out, seed, 0.0)
-        for strength in STRENGTHS:
-            yield f"curve/lwf/strength-{strength:g}-s0", lambda out, seed, s=strength: self._tuned(out, seed, s)
-        for share in SHARES:
-            yield f"curve/interpolation/{share:g}-s0", lambda out, seed, share=share: self._mixed(out, share)
+        yield "curve/probe/chosen-s0", partial(self._probe, seed=0)
+        yield "curve/fine-tune-s0", partial(self._tuned, seed=0, strength=0.0)
+        for l2 in self.plan.path:
+            yield f"curve/probe/l2-{l2:g}-s0", partial(self._path_point, l2=l2)
+        for strength in self.plan.strengths:
+            yield f"curve/lwf/strength-{strength:g}-s0", partial(self._tuned, seed=0, strength=strength)
+        for share in self.plan.shares:
+            yield f"curve/interpolation/{share:g}-s0", partial(self._mixed, share=share)
 
     def chosen(self) -> Iterator[Cell]:
-        """The points chosen on val PGD-10 accuracy, at two more seeds."""
-        for seed in SEEDS[1:]:
-            yield f"curve/probe/chosen-s{seed}", self._probe
-            yield f"curve/lwf/chosen-s{seed}", lambda out, seed: self._tuned(out, seed, self._chosen_strength())
+        """The points chosen on val PGD-10 accuracy, at the other seeds."""
+        strength = self._chosen_strength()
+        for seed in self.plan.seeds[1:]:
+            yield f"curve/probe/chosen-s{seed}", partial(self._probe, seed=seed)
+            yield f"curve/lwf/strength-{strength:g}-s{seed}", partial(self._tuned, seed=seed, strength=strength)
 
     def natural(self) -> Iterator[Cell]:
         """The three strategies from the natural twin."""
-        if self.twin is None:
-            raise SystemExit("give --twin")
-        for name in ("linear-probe", "fine-tune", "lwf"):
-            yield f"natural/full/{name}-s0", lambda out, seed, name=name: self._plain(out, seed, name, self.twin, None)
+        for name in NAMES:
+            yield f"natural/full/{name}-s0", partial(self._plain, seed=0, name=name, kind="natural")
 
     def few(self) -> Iterator[Cell]:
-        """10 and 50 images a class: three strategies from both sources, three seeds."""
-        sources = {"robust": self.source} | ({"natural": self.twin} if self.twin is not None else {})
-        for shots in SHOTS:
-            for kind, source in sources.items():
-                for name in ("linear-probe", "fine-tune", "lwf"):
-                    for seed in SEEDS:
-                        yield (
-                            f"{kind}/shots-{shots}/{name}-s{seed}",
-                            lambda out, seed, n=name, c=source, k=shots: self._plain(out, seed, n, c, k),
-                        )
+        """Few images a class: three strategies from both sources, every seed."""
+        for shots in self.plan.shots:
+            for kind in ("robust", "natural"):
+                for name in NAMES:
+                    for seed in self.plan.seeds:
+                        build = partial(self._plain, seed=seed, name=name, kind=kind, shots=shots)
+                        yield f"{kind}/shots-{shots}/{name}-s{seed}", build
 
     def scratch(self) -> Iterator[Cell]:
         """Adversarial training from scratch on the few images, early-stopped on val."""
-        for shots in SHOTS:
-            for seed in SEEDS:
-                yield f"scratch/shots-{shots}/fast-s{seed}", lambda out, seed, k=shots: self._scratch(out, seed, k)
+        for shots in self.plan.shots:
+            for seed in self.plan.seeds:
+                yield f"scratch/shots-{shots}/fast-s{seed}", partial(self._scratch, seed=seed, shots=shots)
 
-    # ------------------------------------------------------------ cells
+    # ------------------------------------------------------------ what makes a cell
 
     def _probe(self, out: Path, seed: int) -> rt.Checkpoint:
-        return rt.LinearProbe(path=L2_PATH, choose="robust")(self.source, self.task(seed), run=self.run(out, seed))
+        strategy = rt.LinearProbe(path=self.plan.path, choose="robust")
+        return strategy(self.source, self.task(seed), run=_run(out, seed))
 
     def _path_point(self, out: Path, l2: float) -> rt.Checkpoint:
-        chosen = self.out / "curve/probe/chosen-s0"
-        tensors, card = load_file(chosen / PATH_FILE), load_checkpoint(chosen).card
-        head = torch.nn.Linear(*reversed(tensors[f"{l2:g}/weight"].shape))
-        head.load_state_dict({"weight": tensors[f"{l2:g}/weight"], "bias": tensors[f"{l2:g}/bias"]})
+        folder = self._folder("curve/probe/chosen-s0", partial(self._probe, seed=0))
+        tensors, card = load_file(folder / PATH_FILE), load_checkpoint(folder).card
+        classes, features = tensors[f"{l2:.12g}/weight"].shape
+        head = torch.nn.Linear(features, classes)
+        head.load_state_dict({part: tensors[f"{l2:.12g}/{part}"] for part in ("weight", "bias")})
         card = dataclasses.replace(card, settings={**card.settings, "l2": l2}, criterion=f"l2 given as {l2:g}")
         return rt.Checkpoint(attach(self.source.classifier, head), card).save(out)
 
     def _tuned(self, out: Path, seed: int, strength: float) -> rt.Checkpoint:
-        task, run = self.task(seed), self.run(out, seed)
-        warm = {"choose": "robust", "head": "new"}
-        if strength == 0:
-            return rt.FineTune(**warm, **FINE_TUNE)(self.source, task, run=run)
-        return rt.LwF(**warm, **LWF, strength=strength)(self.source, task, run=run)
+        """Fine-tuning at strength 0, else LwF; the probe that starts it is chosen as the probe's curve is: on val PGD-10."""
+        settings = {**self.plan.tuning, "choose": "robust"}
+        strategy = rt.LwF(strength=strength, **settings) if strength else rt.FineTune(**settings)
+        task = self.task(seed)
+        result = strategy(self.source, task, run=_run(out, seed))
+        if not (out / "val.json").exists():
+            threat = rt.Threat.parse(THREATS[0])
+            validation = Validation(task.val.at_size(result.input_size), threat, rt.Run(), limit=self.plan.val)
+            figures = validation(result.classifier)
+            spent = {"adversarial_examples": validation.adversarial_examples, "passes": validation.passes}
+            write_json(out / "val.json", {**figures, **spent})
+        return result
 
     def _mixed(self, out: Path, share: float) -> rt.Checkpoint:
-        a, b = (load_checkpoint(self.out / f"curve/{n}-s0") for n in ("probe/chosen", "fine-tune"))
-        return rt.interpolate(a, b, share).save(out)
+        probe = self._folder("curve/probe/chosen-s0", partial(self._probe, seed=0))
+        tuned = self._folder("curve/fine-tune-s0", partial(self._tuned, seed=0, strength=0.0))
+        return rt.interpolate(load_checkpoint(probe), load_checkpoint(tuned), share).save(out)
 
-    def _plain(self, out: Path, seed: int, name: str, source: rt.Checkpoint, shots: int | None) -> rt.Checkpoint:
-        strategies = {
-            "linear-probe": rt.LinearProbe(),
-            "fine-tune": rt.FineTune(head="new", **FINE_TUNE),
-            "lwf": rt.LwF(head="new", **LWF),
-        }
-        return strategies[name](source, self.task(seed, shots), run=self.run(out, seed))
+    def _plain(self, out: Path, seed: int, name: str, kind: str, shots: int | None = None) -> rt.Checkpoint:
+        source = self.source if kind == "robust" else self.twin
+        if source is None:
+            raise SystemExit("give --twin")
+        tuning = self.plan.few_tuning if shots else self.plan.tuning
+        settings = {} if name == "linear-probe" else tuning
+        strategy: Strategy = STRATEGIES.get(name).from_settings(settings)
+        return strategy(source, self.task(seed, shots), run=_run(out, seed))
 
     def _scratch(self, out: Path, seed: int, shots: int) -> rt.Checkpoint:
-        method = rt.Fast(**SCRATCH)
-        return method(self.task(seed, shots), network=self.source.card.network.name, run=self.run(out, seed))
+        network = self.source.card.network.name
+        size = self.source.input_size
+        return rt.Fast(**self.plan.scratch)(
+            self.task(seed, shots), network=network, input_size=size, run=_run(out, seed)
+        )
 
     def _chosen_strength(self) -> float:
-        """The strength with the best val PGD-10 accuracy at seed 0; what choosing cost is written beside the cells."""
-        file = self.out / "curve/lwf/choice.json"
-        if not file.exists():
-            val = self.task(0).val.at_size(self.source.input_size)
-            figures = {}
-            validation = Validation(val, rt.Threat.parse(THREATS[0]), rt.Run(), limit=len(val))
-            for strength in STRENGTHS:
-                model = load_checkpoint(self.out / f"curve/lwf/strength-{strength:g}-s0").classifier
-                figures[f"{strength:g}"] = validation(model)
-            write_json(
-                file,
-                {
-                    "figures": figures,
-                    "adversarial_examples": validation.adversarial_examples,
-                    "passes": validation.passes,
-                },
-            )
-        figures = json.loads(file.read_text())["figures"]
-        return float(max(figures, key=lambda s: figures[s]["robust_accuracy"]))
+        """The strength with the best PGD-10 accuracy on val at seed 0; of equals the largest, as a probe chooses its L2."""
+        figures = {}
+        for strength in self.plan.strengths:
+            name = f"curve/lwf/strength-{strength:g}-s0"
+            file = self.out / name / "val.json"
+            if not file.exists() and name not in self.done:
+                raise SystemExit(f"{file} is missing: run the group 'curves' first")
+            val = json.loads(file.read_text()) if file.exists() else self.done[name]["val"]
+            figures[strength] = val["robust_accuracy"]
+        return max(figures, key=lambda strength: (figures[strength], strength))
 
-    def make(self, name: str, build: Callable[[Path, int], rt.Checkpoint]) -> None:
-        folder, seed = self.out / name, int(name.rpartition("-s")[2])
-        wanted = {t: folder / t.replace(":", "-").replace("/", "-") for t in THREATS}
-        if all((f / "evaluation.json").exists() for f in wanted.values()):
+    # ------------------------------------------------------------ making and evaluating
+
+    def _folder(self, name: str, build: Callable[[Path], rt.Checkpoint]) -> Path:
+        """The folder of a cell that others are made from, made if it is not there."""
+        folder = self.out / name
+        if not (folder / "model.safetensors").exists():
+            build(folder)
+        return folder
+
+    def make(self, name: str, build: Callable[[Path], rt.Checkpoint]) -> None:
+        folder = self.out / name
+        wanted = {threat: folder / threat.replace(":", "-").replace("/", "-") for threat in THREATS}
+        if name in self.done or all((f / "evaluation.json").exists() for f in wanted.values()):
             return
-        finished = (folder / "model.safetensors").exists() and (folder / "card.json").exists()
-        model = load_checkpoint(folder) if finished else build(folder, seed)
-        test = self.task(seed).test
+        model = load_checkpoint(self._folder(name, build))
+        test = self.task(0).test
         for threat, out in wanted.items():
-            if not (out / "evaluation.json").exists():
-                result = rt.evaluate(
-                    model, test, threat=threat, attack=ATTACK, examples=self.examples, run=rt.Run(seed=0)
-                )
-                result.save(out)
+            run = rt.Run(out=out, seed=0, resume=True, quiet=True)
+            rt.evaluate(model, test, threat=threat, attack=ATTACK, examples=self.plan.examples, run=run)
         print(name, "done", flush=True)
+
+
+def _run(out: Path, seed: int) -> rt.Run:
+    return rt.Run(out=out, seed=seed, resume=True, quiet=True)
+
+
+def published(folder: Path | None, source: rt.Checkpoint, twin: rt.Checkpoint | None) -> dict[str, Any]:
+    """The published cells; refused where they are of another source or twin."""
+    if folder is None:
+        return {}
+    study = json.loads((folder / "cifar10.json").read_text())
+    if study["source"] != source.hash or (twin and study["twin"] not in (None, twin.hash)):
+        raise SystemExit(f"{folder / 'cifar10.json'} is of another source or twin")
+    return dict(study["cells"])
 
 
 GROUPS = ("curves", "chosen", "natural", "few", "scratch")
@@ -186,10 +234,15 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--only", default=",".join(GROUPS), help="groups of cells: " + ", ".join(GROUPS))
-    parser.add_argument("--examples", type=int, help="test images (all if left out)")
+    parser.add_argument("--plan", choices=PLANS, default="full")
+    parser.add_argument("--done", type=Path, help="folder with a published cifar10.json: leave its cells out")
     given = parser.parse_args()
+    source = rt.load_source(given.source)
     twin = rt.load_source(given.twin) if given.twin else None
-    study = Study(rt.load_source(given.source), twin, given.data, given.out, given.examples)
+    study = Study(PLANS[given.plan], source, twin, given.data, given.out, published(given.done, source, twin))
+    write_json(
+        given.out / "study.json", {"source": source.hash, "twin": twin and twin.hash, "plan": as_dict(study.plan)}
+    )
     for group in given.only.split(","):
         for name, build in getattr(study, group)():
             study.make(name, build)

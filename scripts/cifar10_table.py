@@ -1,8 +1,9 @@
-"""From the folder that `scripts/cifar10.py` filled to docs/cifar10.json, docs/cifar10.svg and the tables for docs/results.md.
+"""From the folder that `scripts/cifar10.py` filled to docs/cifar10.{json,svg}, docs/cifar10_outcomes.parquet and tables.
 
     python scripts/cifar10_table.py --runs runs/cifar10 --out docs
 
-Prints the Markdown. Everything is computed from per-example outcomes; nothing is typed in.
+Prints the Markdown of docs/results.md. Everything is computed from per-example outcomes; nothing is typed in. Cells that
+are published in `--out` already, of the same source, stay unless the folder has them too.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -18,128 +18,207 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
-from robust_transfer.report.plots import svg
+from robust_transfer.intervals import Difference, paired_bootstrap, wilson
+from robust_transfer.report.plots import COLOURS, svg
 
 EIGHT, FOUR = "linf-8-255", "linf-4-255"
+LEVELS = {"clean": "clean", EIGHT: "PGD-20 8/255", FOUR: "PGD-20 4/255"}
 RESAMPLES = 2000
+CARD = ("method", "settings", "criterion", "cost", "adversarial_examples", "seconds", "seed", "source", "events")
 
 
-def read(runs: Path) -> dict[str, dict[str, Any]]:
-    """``{cell: {"evaluation": {threat: dict}, "clean": (n,), threat: (n,), "card": dict}}``, in order of the name."""
-    cells: dict[str, dict[str, Any]] = defaultdict(lambda: {"evaluation": {}})
-    for file in sorted(runs.rglob("evaluation.json")):
-        threat, folder = file.parent.name, file.parent.parent
-        cell = cells[str(folder.relative_to(runs))]
-        outcomes = pd.read_parquet(file.parent / "outcomes.parquet").sort_values("index")
-        cell["evaluation"][threat] = json.loads(file.read_text())
-        cell["clean"] = (outcomes["clean_prediction"] == outcomes["label"]).to_numpy()
-        cell[threat] = (outcomes["broken_by"] == "").to_numpy()
-        cell["index"] = outcomes["index"].to_numpy()
-        cell["card"] = json.loads((folder / "card.json").read_text())
-    return dict(cells)
+class Study:
+    """What was found: ``cells`` (card, figures and choices of each), and ``right[level][cell]``, a bool an image."""
 
+    def __init__(self, out: Path, runs: Path) -> None:
+        self.about: dict[str, Any] = json.loads((runs / "study.json").read_text())
+        self.cells: dict[str, dict[str, Any]] = {}
+        self.right: dict[str, NDArray[np.bool_]] = {}
+        self._published(out)
+        for file in sorted(runs.rglob(f"{EIGHT}/evaluation.json")):
+            if (file.parent.parent / FOUR / "evaluation.json").exists():
+                self._read(file.parent.parent, runs)
 
-def percent(figure: dict[str, float]) -> str:
-    return f"{100 * figure['value']:.1f} [{100 * figure['low']:.1f}, {100 * figure['high']:.1f}]"
+    def _published(self, out: Path) -> None:
+        if not (out / "cifar10.json").exists():
+            return
+        published = json.loads((out / "cifar10.json").read_text())
+        if published["source"] != self.about["source"]:
+            return
+        self.about["twin"] = self.about["twin"] or published["twin"]
+        self.cells = published["cells"]
+        table = pd.read_parquet(out / "cifar10_outcomes.parquet")
+        self.right = {str(column): table[column].to_numpy() for column in table}
 
+    def _read(self, folder: Path, runs: Path) -> None:
+        name = str(folder.relative_to(runs))
+        card = json.loads((folder / "card.json").read_text())
+        cell: dict[str, Any] = {"card": {key: card[key] for key in CARD}, "evaluation": {}}
+        for threat in (EIGHT, FOUR):
+            outcomes = pd.read_parquet(folder / threat / "outcomes.parquet").sort_values("index")
+            cell["evaluation"][threat] = json.loads((folder / threat / "evaluation.json").read_text())
+            self.right[f"{name}/clean"] = (outcomes["clean_prediction"] == outcomes["label"]).to_numpy()
+            self.right[f"{name}/{threat}"] = (outcomes["broken_by"] == "").to_numpy()
+        if (folder / "val.json").exists():
+            cell["val"] = json.loads((folder / "val.json").read_text())
+        self.cells[name] = cell
 
-def table(cells: dict[str, dict[str, Any]], pattern: str, title: str) -> list[str]:
-    rows = [
-        f"### {title}",
-        "",
-        "| cell | clean, % | PGD-20 8/255, % | PGD-20 4/255, % | cost, image passes | seconds |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, cell in cells.items():
-        if not re.match(pattern, name) or not {EIGHT, FOUR} <= set(cell["evaluation"]):
-            continue
-        eight, four = cell["evaluation"][EIGHT], cell["evaluation"][FOUR]
-        figures = " | ".join(
-            percent(f) for f in (eight["clean_accuracy"], eight["robust_accuracy"], four["robust_accuracy"])
+    def named(self, pattern: str) -> list[str]:
+        return sorted((name for name in self.cells if re.fullmatch(pattern, name)), key=_natural)
+
+    def stack(self, names: list[str], level: str) -> NDArray[np.float64]:
+        """Whether each image was right, ``(cells, n)``."""
+        return np.stack([self.right[f"{name}/{level}"] for name in names]).astype(np.float64)
+
+    def save(self, out: Path, found: dict[str, Any]) -> None:
+        out.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({**self.about, "found": found, "cells": dict(sorted(self.cells.items()))}, indent=1)
+        (out / "cifar10.json").write_text(text + "\n")
+        pd.DataFrame(dict(sorted(self.right.items()))).to_parquet(
+            out / "cifar10_outcomes.parquet", compression="zstd", index=False
         )
-        rows.append(f"| {name} | {figures} | {cell['card']['cost']:.3g} | {cell['card']['seconds']:.0f} |")
-    constant = next(iter(cells.values()))["evaluation"][EIGHT]["constant_accuracy"]
-    rows.append(f"| constant classifier | {100 * constant:.1f} | {100 * constant:.1f} | {100 * constant:.1f} | 0 | 0 |")
-    return [*rows, ""] if len(rows) > 5 else []
 
 
-def gap(curve: list[dict[str, Any]], points: list[dict[str, Any]], threat: str) -> dict[str, float]:
-    """Clean accuracy of ``points`` (one a seed) above the piecewise linear ``curve`` at equal robust accuracy.
+def _natural(name: str) -> list[Any]:
+    """Numbers in the order of their size."""
+    parts = re.split(r"(\d+(?:\.\d+)?(?:e-\d+)?)", name)
+    return [(0, float(part), "") if i % 2 else (1, 0.0, part) for i, part in enumerate(parts)]
 
-    Nested paired bootstrap: seeds, then images; the curve is drawn anew on each resample of images.
+
+# ---------------------------------------------------------------- tables
+
+
+def share(study: Study, names: list[str], level: str) -> str:
+    """The mean over seeds with its 95 % interval: Wilson's for one seed, else a bootstrap of seeds and images."""
+    right = study.stack(names, level)
+    if len(names) == 1:
+        found: Any = wilson(int(right.sum()), right.shape[1])
+    else:
+        found = paired_bootstrap(list(right), resamples=RESAMPLES)
+    return f"{100 * found.value:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+
+
+def table(study: Study, pattern: str, title: str) -> list[str]:
+    """A row for each method under ``pattern``, its seeds taken together."""
+    methods: dict[str, list[str]] = {}
+    for name in study.named(pattern):
+        methods.setdefault(name.rpartition("-s")[0], []).append(name)
+    if not methods:
+        return []
+    heads = " | ".join(f"{title}, %" for title in LEVELS.values())
+    rows = [f"### {title}", "", f"| what | seeds | {heads} | image passes | seconds |", "|---|---|---|---|---|---|---|"]
+    for method, names in methods.items():
+        figures = " | ".join(share(study, names, level) for level in LEVELS)
+        cost, seconds = (np.mean([study.cells[n]["card"][key] for n in names]) for key in ("cost", "seconds"))
+        rows.append(f"| {method.removeprefix('curve/')} | {len(names)} | {figures} | {cost:.2g} | {seconds:.0f} |")
+    constant = constant_share(study)
+    rows.append(f"| constant classifier | | {' | '.join([f'{100 * constant:.1f}'] * 3)} | 0 | 0 |")
+    return [*rows, ""]
+
+
+def constant_share(study: Study) -> float:
+    evaluation = next(iter(study.cells.values()))["evaluation"][EIGHT]
+    return float(evaluation["constant_accuracy"])
+
+
+# ---------------------------------------------------------------- claims
+
+
+def gap(study: Study, curve: list[str], points: list[str], level: str) -> Difference:
+    """Clean accuracy of ``points`` (one a seed) above the piecewise linear ``curve`` at equal accuracy at ``level``.
+
+    Beyond its most robust point the curve is continued level. Nested paired bootstrap: seeds, then images, the curve
+    drawn anew on each resample of images. 95 % percentile interval.
     """
-    clean = np.stack([c["clean"] for c in [*curve, *points]], axis=1).astype(np.float64)
-    robust = np.stack([c[threat] for c in [*curve, *points]], axis=1).astype(np.float64)
-    n, m = len(clean), len(curve)
+    names = [*curve, *points]
+    clean, robust, m = study.stack(names, "clean").T, study.stack(names, level).T, len(curve)
+    n = len(clean)
 
-    def above(weights: np.ndarray, seeds: np.ndarray) -> float:
+    def above(weights: NDArray[np.float64], seeds: NDArray[np.int_]) -> float:
         x, y = weights @ robust, weights @ clean
         order = np.argsort(x[:m])
         return float(np.mean([y[m + s] - np.interp(x[m + s], x[:m][order], y[:m][order]) for s in seeds]))
 
-    generator = np.random.default_rng(0)
-    seeds = np.arange(len(points))
-    value = above(np.full(n, 1 / n), seeds)
-    drawn = [
-        above(generator.multinomial(n, np.full(n, 1 / n)) / n, generator.choice(seeds, len(seeds)))
-        for _ in range(RESAMPLES)
-    ]
+    rng, seeds = np.random.default_rng(0), np.arange(len(points))
+    even = np.full(n, 1 / n)
+    drawn = [above(rng.multinomial(n, even) / n, rng.choice(seeds, len(seeds))) for _ in range(RESAMPLES)]
     low, high = np.quantile(drawn, (0.025, 0.975))
-    return {"value": value, "low": float(low), "high": float(high), "n": n, "seeds": len(points)}
+    return Difference(above(even, seeds), float(low), float(high))
 
 
-def seeds_of(cells: dict[str, dict[str, Any]], stem: str) -> list[dict[str, Any]]:
-    return [c for name, c in cells.items() if re.fullmatch(re.escape(stem) + r"-s\d+", name)]
+def claims(study: Study) -> tuple[list[str], dict[str, Any]]:
+    """What the run says of each expectation, as lines and as figures; of what has not been run yet, nothing."""
+    lines, found = ["### What it says", ""], dict[str, Any]()
+    constant = constant_share(study)
+
+    def say(key: str, text: str, value: Difference | float) -> None:
+        shown = str(value) if isinstance(value, Difference) else f"{100 * value:.1f} %"
+        found[key] = vars(value) if isinstance(value, Difference) else value
+        lines.append(f"- {text}: {shown}")
+
+    for name in study.named(r"curve/fine-tune-s0"):
+        say("fine-tune", "fine-tuning from the robust source, PGD-20 at 8/255", study.right[f"{name}/{EIGHT}"].mean())
+    natural = study.named(r"natural/full/.*")
+    if natural:
+        worst = max(float(study.right[f"{name}/{EIGHT}"].mean()) for name in natural)
+        say("twin", "from the natural twin, the most robust of the three strategies, PGD-20 at 8/255", worst)
+    for shots in (10, 50):
+        probe = study.named(rf"robust/shots-{shots}/linear-probe-s\d+")
+        scratch = study.named(rf"scratch/shots-{shots}/fast-s\d+")
+        if probe:
+            ours = study.stack(probe, FOUR)
+            over = paired_bootstrap(list(ours - constant), resamples=RESAMPLES)
+            say(f"probe-{shots}-constant", f"{shots} a class, probe less the constant row, PGD-20 at 4/255", over)
+        if probe and len(scratch) == len(probe):
+            over = paired_bootstrap(list(ours - study.stack(scratch, FOUR)), resamples=RESAMPLES)
+            text = f"{shots} a class, probe less adversarial training from scratch, PGD-20 at 4/255"
+            say(f"probe-{shots}-scratch", text, over)
+    curve, strengths = study.named(r"curve/probe/l2-.*"), study.named(r"curve/lwf/strength-.*-s0")
+    if len(curve) > 1 and strengths:
+        best = max(strengths, key=lambda name: (study.cells[name]["val"]["robust_accuracy"], _natural(name)))
+        points = study.named(re.escape(best.removesuffix("0")) + r"\d+")
+        label = best.removeprefix("curve/lwf/").removesuffix("-s0")
+        for level in (EIGHT, FOUR):
+            text = (
+                f"LwF ({label}, chosen on val PGD-10; {len(points)} seeds), clean accuracy above the probe's whole curve "
+                f"at equal {LEVELS[level]} accuracy"
+            )
+            say(f"lwf-{level}", text, gap(study, curve, points, level))
+        for name in strengths:
+            value = gap(study, curve, [name], EIGHT)
+            found[f"{name}-above"] = vars(value)
+    return [*lines, ""], found
 
 
-def fronts(cells: dict[str, dict[str, Any]], runs: Path) -> tuple[list[str], dict[str, Any]]:
-    curve = [c for name, c in cells.items() if name.startswith("curve/probe/l2-")]
-    choice = runs / "curve/lwf/choice.json"
-    if len(curve) < 2 or not choice.exists():
-        return [], {}
-    figures = json.loads(choice.read_text())
-    best = max(figures["figures"], key=lambda s: figures["figures"][s]["robust_accuracy"])
-    points = [*seeds_of(cells, f"curve/lwf/strength-{best}"), *seeds_of(cells, "curve/lwf/chosen")]
-    found = {threat: gap(curve, points, threat) for threat in (EIGHT, FOUR)}
-    lines = ["### LwF above the probe's curve", ""]
-    for threat, value in found.items():
-        lines.append(
-            f"- {threat}: strength {best}, chosen on val PGD-10 like the probe's L2, {value['seeds']} seeds: "
-            f"{100 * value['value']:+.1f} points of clean accuracy [{100 * value['low']:+.1f}, {100 * value['high']:+.1f}] "
-            f"above the probe's curve at equal PGD-20 accuracy (n = {value['n']})"
-        )
-    return [*lines, ""], {"gap": found, "choice": figures}
+# ---------------------------------------------------------------- plot
 
 
-def plot(cells: dict[str, dict[str, Any]], path: Path) -> None:
-    groups = {
-        "linear probe over L2": r"curve/probe/l2-", "LwF over strength": r"curve/lwf/", "fine-tuning": r"curve/fine-tune",
-        "interpolation": r"curve/interpolation", "natural twin": r"natural/full",
-    }  # fmt: skip
+def plot(study: Study, path: Path) -> None:
+    series: dict[str, tuple[str, str]] = {
+        "linear probe over L2": (r"curve/probe/l2-.*", "-"),
+        "LwF over its strength": (r"curve/lwf/strength-.*-s0", "-"),
+        "fine-tuning": (r"curve/fine-tune-s0", ""),
+        "probe to fine-tuned, interpolated": (r"curve/interpolation/.*", ":"),
+        "natural twin, three strategies": (r"natural/full/.*", ""),
+    }
     with matplotlib.rc_context({"font.size": 10, "svg.fonttype": "none", "svg.hashsalt": "robust-transfer"}):
-        figure = Figure(figsize=(9, 4), layout="constrained")
-        for axes, threat in zip(figure.subplots(1, 2, sharey=True), (EIGHT, FOUR), strict=True):
-            for (label, pattern), marker in zip(groups.items(), "os^dx", strict=True):
-                xy = sorted(
-                    (c[threat].mean() * 100, c["clean"].mean() * 100)
-                    for name, c in cells.items()
-                    if re.match(pattern, name)
-                )
+        figure = Figure(figsize=(9, 4.2), layout="constrained")
+        for axes, level in zip(figure.subplots(1, 2, sharey=True), (EIGHT, FOUR), strict=True):
+            for (label, (pattern, line)), marker, colour in zip(series.items(), "os^dx", COLOURS, strict=False):
+                xy = [
+                    (100 * study.right[f"{n}/{level}"].mean(), 100 * study.right[f"{n}/clean"].mean())
+                    for n in study.named(pattern)
+                ]
                 if xy:
-                    axes.plot(
-                        *zip(*xy, strict=True),
-                        marker=marker,
-                        lw=1,
-                        ms=5,
-                        label=label,
-                        ls="" if "twin" in label else "-",
-                    )
-            axes.set_xlabel(f"PGD-20 accuracy at {threat[5:].replace('-', '/')}, %")
+                    axes.plot(*zip(*xy, strict=True), marker=marker, lw=1, ms=5, label=label, ls=line, color=colour)
+            axes.axvline(100 * constant_share(study), color="#888888", lw=1, ls="--")
+            axes.set_xlabel(f"PGD-20 accuracy at {level[5:].replace('-', '/')}, %")
             axes.spines[["top", "right"]].set_visible(False)
             axes.grid(alpha=0.25)
         figure.axes[0].set_ylabel("clean accuracy, %")
-        figure.axes[0].legend(frameon=False, fontsize=8)
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
         path.write_text(svg(figure))
 
 
@@ -148,21 +227,16 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    cells = read(given.runs)
-    if not cells:
+    study = Study(given.out, given.runs)
+    if not study.cells:
         raise SystemExit(f"no evaluations under {given.runs}: run scripts/cifar10.py first")
-    lines, found = fronts(cells, given.runs)
-    for pattern, title in (
-        (r"curve/", "Curves, 25,000 training images"),
-        (r"natural/full", "From the natural twin, 25,000 training images"),
-        (r".*/shots-10/", "10 images a class"),
-        (r".*/shots-50/", "50 images a class"),
-    ):
-        lines += table(cells, pattern, title)
-    given.out.mkdir(parents=True, exist_ok=True)
-    summary = {name: {"card": c["card"], "evaluation": c["evaluation"]} for name, c in cells.items()}
-    (given.out / "cifar10.json").write_text(json.dumps({"cells": summary, **found}, indent=1) + "\n")
-    plot(cells, given.out / "cifar10.svg")
+    lines, found = claims(study)
+    lines += table(study, r"curve/.*", "Curves, 25,000 training images")
+    lines += table(study, r"natural/full/.*", "From the natural twin, 25,000 training images")
+    for shots in (10, 50):
+        lines += table(study, rf"(robust|natural|scratch)/shots-{shots}/.*", f"{shots} images a class")
+    study.save(given.out, found)
+    plot(study, given.out / "cifar10.svg")
     print("\n".join(lines))
 
 

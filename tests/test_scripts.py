@@ -1,0 +1,78 @@
+"""The study of CIFAR-10, small: a tiny source, digits, every group of cells, and what is published of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import make_classifier
+
+from robust_transfer.checkpoint import Card, Checkpoint
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+NAMES = tuple(str(i) for i in range(10))
+
+
+def call(script: str, *arguments: str | Path) -> str:
+    command = [sys.executable, str(SCRIPTS / script), *map(str, arguments)]
+    child = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    assert child.returncode == 0, child.stderr[-3000:]
+    return child.stdout
+
+
+def study(out: Path, *more: str | Path) -> str:
+    where = ["--source", out / "source", "--twin", out / "twin", "--data", "builtin:digits", "--out", out / "runs"]
+    return call("cifar10.py", *where, "--plan", "quick", *more)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("study")
+    for seed, name in enumerate(("source", "twin")):
+        classifier = make_classifier(seed).eval()
+        threat = "linf:8/255" if name == "source" else None
+        card = Card(network=classifier.spec, class_names=NAMES, method="made", threat=threat)
+        Checkpoint(classifier, card).save(out / name)
+    return out
+
+
+@pytest.mark.slow
+def test_the_whole_study(made: Path) -> None:
+    printed = study(made)
+    cells = {line.removesuffix(" done") for line in printed.splitlines()}
+    assert len(cells) == 7 + 2 + 3 + 12 + 2
+    assert study(made) == ""  # nothing is made twice
+
+    docs = made / "docs"
+    text = call("cifar10_table.py", "--runs", made / "runs", "--out", docs)
+    published = json.loads((docs / "cifar10.json").read_text())
+    assert set(published["cells"]) == cells
+    assert published["plan"]["seeds"] == [0, 1]
+    for expected in ("fine-tuning from the robust source", "from the natural twin", "less the constant row",
+                     "less adversarial training from scratch", "2 seeds), clean accuracy above the probe's"):  # fmt: skip
+        assert expected in text
+    assert text.count("| constant classifier |") == 3
+    assert (docs / "cifar10.svg").read_text().startswith("<svg")
+
+    # the figures are those of the outcomes, and the probe's point is the one of its path that val chose
+    right = pd.read_parquet(docs / "cifar10_outcomes.parquet")
+    assert right.shape == (40, 3 * len(cells))
+    chosen = published["cells"]["curve/probe/chosen-s0"]
+    assert right["curve/probe/chosen-s0/clean"].mean() == chosen["evaluation"]["linf-8-255"]["clean_accuracy"]["value"]
+    l2 = chosen["card"]["settings"]["l2"] or max(
+        (0.1, 0.01),
+        key=lambda v: right[f"curve/probe/l2-{v:g}-s0/clean"].eq(right["curve/probe/chosen-s0/clean"]).sum(),
+    )
+    assert np.array_equal(right["curve/probe/chosen-s0/clean"], right[f"curve/probe/l2-{l2:g}-s0/clean"])
+
+    # what is published is left out, on another machine too, and stays published
+    other = made / "runs2"
+    (made / "runs").rename(other)
+    assert study(made, "--done", docs) == ""
+    call("cifar10_table.py", "--runs", made / "runs", "--out", docs)
+    assert json.loads((docs / "cifar10.json").read_text()) == published
