@@ -10,7 +10,6 @@ from dataclasses import field
 from typing import Any, cast
 
 import torch
-from timm.models._manipulate import group_with_matcher
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -151,7 +150,7 @@ class Classifier(nn.Module):
                 f"the network {self.spec.name!r} does not say what its blocks are (timm's group_matcher)"
             )
         matcher = self.body.group_matcher(coarse=False)  # type: ignore[operator]
-        groups = group_with_matcher(named, matcher, return_values=False)
+        groups = networks.group_with_matcher(named, matcher, return_values=False)
         sizes = dict(named)
         blocks: list[tuple[str, ...]] = []
         for key in sorted(groups, key=float):

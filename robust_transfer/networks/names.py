@@ -5,14 +5,24 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Any, cast
 
-import timm
-from timm.models import register_model
 from torch import nn
 
 from robust_transfer.errors import NetworkError
 from robust_transfer.registry import nearest, unknown
+
+try:
+    import timm
+    from timm.models import register_model
+    from timm.models._manipulate import group_with_matcher as group_with_matcher
+except (ImportError, RuntimeError) as error:  # how a torchvision that was built for another torch shows itself
+    versions = " and ".join(f"{name} {version(name)}" for name in ("torch", "torchvision"))
+    raise NetworkError(
+        f"{versions} do not work together ({str(error).splitlines()[0]}): "
+        "install both at once, from one place: pip install --upgrade torch torchvision"
+    ) from None
 
 OURS: dict[str, str] = {}  # name -> one-line summary
 # What timm.create_model takes beside a network's own settings: files to load (pickles among them) and the like.
