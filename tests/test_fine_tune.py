@@ -28,11 +28,6 @@ def source():
     return make_source(threat="linf:8/255")
 
 
-def everything(task):
-    n = len(task.train)
-    return Batch(to_pixels(task.train.images()), task.train.labels, task.train.ids, torch.arange(n), 0)
-
-
 # -------------------------------------------------------------------- the probe
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import same_state
-from transfer_fixtures import QUIET, make_source, make_task
+from transfer_fixtures import QUIET, everything, make_source, make_task
 
 from robust_transfer.data import to_pixels
 from robust_transfer.errors import CheckpointError, ConfigError
@@ -28,11 +28,6 @@ def task():
 @pytest.fixture(scope="module")
 def source():
     return make_source(threat="linf:8/255")
-
-
-def everything(task):
-    n = len(task.train)
-    return Batch(to_pixels(task.train.images()), task.train.labels, task.train.ids, torch.arange(n), 0)
 
 
 @pytest.mark.parametrize("distance", ["l1", "l2"])

@@ -10,9 +10,10 @@ from conftest import make_classifier, make_digits
 from torch import Tensor
 
 from robust_transfer.checkpoint import Card, Checkpoint
-from robust_transfer.data import Split, Task
+from robust_transfer.data import Split, Task, to_pixels
 from robust_transfer.data.split import Reader
 from robust_transfer.run import Run
+from robust_transfer.training import Batch
 
 QUIET = Run(quiet=True)
 NONE = torch.arange(0)
@@ -48,3 +49,9 @@ def relabelled(task: Task, labels: Tensor, names: tuple[str, ...], keep: Tensor 
     keep = torch.arange(len(task.train)) if keep is None else keep
     train = Split.in_memory(task.train.fetch(keep), labels[keep], names)
     return dataclasses.replace(task, train=train, val=train.subset(NONE))
+
+
+def everything(task: Task) -> Batch:
+    """The whole train split as one batch."""
+    n = len(task.train)
+    return Batch(to_pixels(task.train.images()), task.train.labels, task.train.ids, torch.arange(n), 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -138,15 +138,9 @@ class FineTune(TrainingSettings, Strategy):
 
 
 @dataclass
-class _Start:
+class _Start(Adapted):
     """The network that training begins with, and what finding it took; the last three where it is a probe's."""
 
-    classifier: Classifier
-    criterion: str
-    metrics: dict[str, Any] = field(default_factory=dict)
-    events: tuple[str, ...] = ()
-    cost: float = 0.0
-    adversarial_examples: int = 0
     l2: float | None = None
     deviations: Tensor | None = None
     features: Tensor | None = None
