@@ -9,7 +9,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 
 if TYPE_CHECKING:
@@ -23,6 +22,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+INTERRUPTED = 130
+# Wrong options and the like. Some versions of typer carry a click of their own, so that click's name is not this class.
+USAGE: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 
 Data = Annotated[
     str, typer.Option("--data", help="A folder of parquet files or images, builtin:digits, or hf:OWNER/NAME.")
@@ -60,6 +63,23 @@ class What(StrEnum):
     pretraining = "pretraining"
     strategies = "strategies"
     attacks = "attacks"
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from robust_transfer import __version__
+
+        print(f"robust-transfer {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command("list")
@@ -340,13 +360,15 @@ def main() -> None:
 
     try:
         status = app(standalone_mode=False)
+        if status == INTERRUPTED:  # typer's own word for Ctrl-C
+            raise KeyboardInterrupt
     except RobustTransferError as error:
         status = _fail(str(error), error.exit_status)
-    except click.ClickException as error:
+    except USAGE as error:
         error.show()
         status = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        status = _fail("interrupted; go on with --resume", 130)
+    except (typer.Abort, KeyboardInterrupt):
+        status = _fail("interrupted; go on with --resume", INTERRUPTED)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise

@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+import robust_transfer
 from robust_transfer import cli
 
 DIGITS = ("--data", "builtin:digits")
@@ -211,6 +212,40 @@ def test_wrong_options(invoke, source, words, said):
     status, out, err = invoke("evaluate", source, *DIGITS, *words)
     assert (status, out) == (2, "")
     assert said in one_sentence(err)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("transfer", "--nope"), "--nope"),
+        (("frobnicate",), "frobnicate"),
+        (("evaluate", "bundled", "--data", "builtin:digits", "--seed", "one"), "--seed"),
+        (("evaluate", "bundled"), "--data"),
+    ],
+)
+def test_wrong_usage(invoke, words, said):
+    status, out, err = invoke(*words)
+    assert (status, out) == (2, "")
+    assert said in err
+    assert "Traceback" not in err
+
+
+def test_help_and_version(invoke):
+    assert invoke("--version") == (0, f"robust-transfer {robust_transfer.__version__}\n", "")
+    status, out, err = invoke("--help")
+    assert (status, err) == (0, "")
+    assert "compare" in out
+    assert invoke()[0] == 2  # without a command: the help
+
+
+def test_an_interruption_says_how_to_go_on(invoke, source, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("robust_transfer.evaluation.evaluate", interrupted)
+    status, out, err = invoke("evaluate", source, *DIGITS)
+    assert (status, out) == (130, "")
+    assert "--resume" in one_sentence(err)
 
 
 def test_a_wrong_path_is_told(invoke, source, tmp_path):
