@@ -226,5 +226,5 @@ def _readme(card: Card) -> str:
         f"{card.network.num_classes} classes, {card.network.input_size}x{card.network.input_size} pixels, "
         f"threat {card.threat or 'none'}, data {card.data.get('name', 'unknown')}. "
         f"The whole record is in `card.json`.\n{table}\n"
-        "```python\nimport robust_transfer as rt\n\nsource = rt.load_source('path/to/this/folder')\n```\n"
+        '```python\nimport robust_transfer as rt\n\nsource = rt.load_source("path/to/this/folder")\n```\n'
     )
