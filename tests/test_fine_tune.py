@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 from safetensors.torch import load_file
-from transfer_fixtures import QUIET, make_source, make_task, relabelled, without_val
+from transfer_fixtures import QUIET, everything, make_source, make_task, relabelled, without_val
 
 from robust_transfer.data import Split, to_pixels
 from robust_transfer.errors import CheckpointError, ConfigError, DivergedError
@@ -145,6 +145,15 @@ def test_a_held_head_stays_at_the_probes_optimum(source, task):
         found = fit(held, task.train, settings, QUIET).classifier.head.weight
         drift[decay] = float(((found - optimum).norm() / optimum.norm()).detach())
     assert drift[0.5] < 1e-3 < 1e-2 < drift[0.0]  # where the decay is not taken off, the head shrinks
+
+
+def test_the_loss_that_is_shown_is_what_is_minimised(source, task):
+    """Cross-entropy and penalty; taking the decay off the head must not make it negative."""
+    natural = NaturalObjective(source.classifier.copy(), 10**6)
+    held = HeldHead(natural, 0.5, torch.ones(source.classifier.num_features), weight_decay=100.0)
+    out, plain = held(everything(task)), natural(everything(task))
+    expected = plain["loss"] + 0.25 * source.classifier.head.weight.square().sum()
+    torch.testing.assert_close(out["loss"].detach(), expected.detach())
 
 
 def test_holding_is_of_the_probes_penalty(source, task, monkeypatch):

@@ -175,7 +175,8 @@ class HeldHead(Objective):
         out, head = self.inner(batch), self.classifier.head
         penalty = self.l2 / 2 * (head.weight * self.deviations).square().sum()
         decay = self.weight_decay / 2 * (head.weight.square().sum() + head.bias.square().sum())
-        return {**out, "loss": out["loss"] + penalty - decay, "head_penalty": penalty}
+        pull = decay - decay.detach()  # its gradient alone: decay is no part of the loss that is shown
+        return {**out, "loss": out["loss"] + penalty - pull, "head_penalty": penalty}
 
     def guard(self) -> tuple[str | None, dict[str, float]]:
         """The inner objective's."""
