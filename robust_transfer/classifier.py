@@ -88,7 +88,7 @@ class Classifier(nn.Module):
     def __init__(self, body: nn.Module, head: nn.Linear, spec: NetworkSpec) -> None:
         super().__init__()
         self.normalise = Normalise(spec.normalisation)
-        self.body = body.to(memory_format=torch.channels_last)
+        self.body: nn.Module = cast(Any, body).to(memory_format=torch.channels_last)  # not in every torch's types
         self.head = head
         self.spec = spec
         self.hold_batch_norm = False
@@ -149,7 +149,7 @@ class Classifier(nn.Module):
             raise NetworkError(
                 f"the network {self.spec.name!r} does not say what its blocks are (timm's group_matcher)"
             )
-        matcher = self.body.group_matcher(coarse=False)  # type: ignore[operator]
+        matcher = cast(Any, self.body).group_matcher(coarse=False)
         groups = networks.group_with_matcher(named, matcher, return_values=False)
         sizes = dict(named)
         blocks: list[tuple[str, ...]] = []
