@@ -114,11 +114,12 @@ def _page(rows: list[Row], source: Checkpoint, task: Task, data: str, threat: Th
     versions = ", ".join(
         f"{k} {v}" for k, v in made["versions"].items() if k in ("python", "torch", "timm", "robust-transfer")
     )
+    notes = " ".join(f"{note[0].upper()}{note[1:].rstrip('.')}." for note in task.notes)
     own = data != "builtin:digits"
     target = data if own else "path/to/your/images"
     return render(
         "demo.html",
-        task={"name": task.name, "train": len(task.train), "val": len(task.val), "notes": " ".join(task.notes)},
+        task={"name": task.name, "train": len(task.train), "val": len(task.val), "notes": notes},
         source=f"{source.card.network.name}, {source.card.method}, {source.card.data.get('name', 'unknown data')}, "
         f"trained for {source.card.threat or 'no threat'}",
         n=n,

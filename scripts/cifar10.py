@@ -17,7 +17,7 @@ import argparse
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,11 @@ PLANS = {"full": Plan(), "quick": QUICK}
 Cell = tuple[str, Callable[[Path], rt.Checkpoint]]
 
 
+def best_on_val(vals: Mapping[float, Mapping[str, float]]) -> float:
+    """The strength with the best PGD-10 accuracy on val; of equals the largest, as a probe chooses its L2."""
+    return max(vals, key=lambda strength: (vals[strength]["robust_accuracy"], strength))
+
+
 @dataclasses.dataclass(frozen=True)
 class Study:
     """The cells, in groups: a name that ends in its seed, and what makes its folder."""
@@ -85,6 +90,11 @@ class Study:
     data: str
     out: Path
     done: dict[str, Any] = dataclasses.field(default_factory=dict)
+    evaluated: dict[tuple[str, str], Path] = dataclasses.field(default_factory=dict)  # by model hash and threat
+
+    def __post_init__(self) -> None:
+        for file in self.out.rglob("linf-*/evaluation.json"):
+            self._note(file.parent)
 
     def task(self, seed: int, shots: int | None = None) -> Task:
         return rt.load_task(self.data, shots=shots, seed=seed)
@@ -180,16 +190,15 @@ class Study:
         )
 
     def _chosen_strength(self) -> float:
-        """The strength with the best PGD-10 accuracy on val at seed 0; of equals the largest, as a probe chooses its L2."""
-        figures = {}
+        """LwF's strength that is best on val at seed 0."""
+        vals = {}
         for strength in self.plan.strengths:
             name = f"curve/lwf/strength-{strength:g}-s0"
             file = self.out / name / "val.json"
             if not file.exists() and name not in self.done:
                 raise SystemExit(f"{file} is missing: run the group 'curves' first")
-            val = json.loads(file.read_text()) if file.exists() else self.done[name]["val"]
-            figures[strength] = val["robust_accuracy"]
-        return max(figures, key=lambda strength: (figures[strength], strength))
+            vals[strength] = json.loads(file.read_text()) if file.exists() else self.done[name]["val"]
+        return best_on_val(vals)
 
     # ------------------------------------------------------------ making and evaluating
 
@@ -210,20 +219,18 @@ class Study:
             model.classifier.body.compile()  # attacks ask for batches of one shape
         test = self.task(0).test
         for threat, out in wanted.items():
-            if (same := self._evaluated(model, threat)) is not None:
+            same = self.evaluated.get((model.hash, str(rt.Threat.parse(threat))))
+            if same is None:
+                run = rt.Run(out=out, seed=0, resume=True, quiet=True)
+                rt.evaluate(model, test, threat=threat, attack=ATTACK, examples=self.plan.examples, run=run)
+            elif same != out:  # the probe's chosen point is one of its path
                 shutil.copytree(same, out, dirs_exist_ok=True)
-                continue
-            run = rt.Run(out=out, seed=0, resume=True, quiet=True)
-            rt.evaluate(model, test, threat=threat, attack=ATTACK, examples=self.plan.examples, run=run)
+            self._note(out)
         print(name, "done", flush=True)
 
-    def _evaluated(self, model: rt.Checkpoint, threat: str) -> Path | None:
-        """An evaluation of the same weights: the probe's chosen point is one of its path."""
-        for file in self.out.rglob("evaluation.json"):
-            found = json.loads(file.read_text())
-            if found["model_hash"] == model.hash and found["threat"] == threat and file.parent.name != "state":
-                return file.parent
-        return None
+    def _note(self, folder: Path) -> None:
+        found = json.loads((folder / "evaluation.json").read_text())
+        self.evaluated[found["model_hash"], found["threat"]] = folder
 
 
 def _run(out: Path, seed: int) -> rt.Run:

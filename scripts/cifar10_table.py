@@ -17,6 +17,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pandas as pd
+from cifar10 import best_on_val
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -85,6 +86,10 @@ def _natural(name: str) -> list[Any]:
     """Numbers in the order of their size."""
     parts = re.split(r"(\d+(?:\.\d+)?(?:e-\d+)?)", name)
     return [(0, float(part), "") if i % 2 else (1, 0.0, part) for i, part in enumerate(parts)]
+
+
+def _strength(name: str) -> float:
+    return float(name.removeprefix("curve/lwf/strength-").removesuffix("-s0"))
 
 
 # ---------------------------------------------------------------- tables
@@ -177,9 +182,8 @@ def claims(study: Study) -> tuple[list[str], dict[str, Any]]:
             say(f"probe-{shots}-scratch", text, over)
     curve, strengths = study.named(r"curve/probe/l2-.*"), study.named(r"curve/lwf/strength-.*-s0")
     if len(curve) > 1 and strengths:
-        best = max(strengths, key=lambda name: (study.cells[name]["val"]["robust_accuracy"], _natural(name)))
-        points = study.named(re.escape(best.removesuffix("0")) + r"\d+")
-        label = best.removeprefix("curve/lwf/").removesuffix("-s0")
+        label = f"strength-{best_on_val({_strength(name): study.cells[name]['val'] for name in strengths}):g}"
+        points = study.named(rf"curve/lwf/{re.escape(label)}-s\d+")
         for level in (EIGHT, FOUR):
             text = (
                 f"LwF ({label}, chosen on val PGD-10; {len(points)} seeds), clean accuracy above the probe's whole curve "

@@ -1,52 +1,77 @@
-"""Shared by all tests: one thread, and scikit-learn's digits as a task small enough to train on."""
+"""Shared by all tests: one thread, digits as a task, and a source to transfer from."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
-import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from attack_helpers import Batch, small_network
+from helpers import make_digits, make_source, make_task
 from sklearn.datasets import load_digits
+from torch import nn
 
-from robust_transfer.classifier import Classifier, NetworkSpec
-from robust_transfer.data import Split, Task
+from robust_transfer.checkpoint import Checkpoint
+from robust_transfer.data import Task
 
 torch.set_num_threads(1)
 
 
-def make_digits(train: int = 320, val: int = 80, test: int = 80, size: int = 8) -> Task:
-    """The first digits (they come shuffled) as uint8 RGB images."""
-    digits = load_digits()
-    grey = torch.from_numpy(np.rint(digits.images * (255 / 16)).astype(np.uint8))
-    images = grey[:, None].expand(-1, 3, -1, -1).contiguous()
-    names = tuple(str(name) for name in digits.target_names)
-    split = Split.in_memory(images, torch.from_numpy(digits.target), names)
-    cuts = torch.arange(train + val + test).split([train, val, test])
-    return Task("digits", *(split.subset(cut) for cut in cuts)).at_size(size)
-
-
-def make_classifier(seed: int = 0, name: str = "wrn_16_1", size: int = 8, **settings: Any) -> Classifier:
-    """A tiny network with weights drawn from ``seed``."""
-    torch.manual_seed(seed)
-    return Classifier.build(NetworkSpec(name=name, num_classes=10, input_size=size, settings=settings))
-
-
-def same_state(a: torch.nn.Module, b: torch.nn.Module) -> bool:
-    """Whether two modules hold the same state, bit for bit."""
-    first, second = a.state_dict(), b.state_dict()
-    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
-
-
-def log_of(folder: Path, without: tuple[str, ...] = ("seconds",)) -> list[dict[str, Any]]:
-    """The records of ``metrics.jsonl``."""
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k not in without} for line in lines]
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Whatever a test, or what it calls, sets."""
+    yield
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
 def digits_task() -> Task:
     """320 training, 80 val and 80 test digits, 8x8 pixels."""
     return make_digits()
+
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+    """Digits with a test split that must not be read."""
+    return make_task()
+
+
+@pytest.fixture(scope="module")
+def source() -> Checkpoint:
+    """A source that says it was trained at linf 8/255."""
+    return make_source(threat="linf:8/255")
+
+
+@pytest.fixture(scope="session")
+def digits() -> Batch:
+    data = load_digits()
+    images = torch.from_numpy(data.images / 16).float()[:, None].repeat(1, 3, 1, 1)
+    return images, torch.from_numpy(data.target).long(), torch.arange(len(images))
+
+
+@pytest.fixture(scope="session")
+def network(digits: Batch) -> nn.Module:
+    """A small network after a few epochs of adversarial training: many examples lie close to its boundaries."""
+    images, labels, _ = digits
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = small_network()
+        optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+        for _ in range(6):
+            for rows in torch.randperm(1200).split(100):
+                x = images[rows].requires_grad_(True)
+                (gradient,) = torch.autograd.grad(F.cross_entropy(model(x), labels[rows]), x)
+                moved = (x + 0.15 * gradient.sign()).clamp(0, 1).detach()
+                optimizer.zero_grad()
+                F.cross_entropy(model(torch.cat([x.detach(), moved])), labels[rows].repeat(2)).backward()
+                optimizer.step()
+    model.zero_grad(set_to_none=True)
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def batch(digits: Batch) -> Batch:
+    """256 test images that the network has not seen."""
+    images, labels, ids = digits
+    return images[1200:1456], labels[1200:1456], ids[1200:1456]

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import make_classifier, same_state
+from helpers import make_classifier, same_state
 from safetensors.torch import load_file, save
 from torch import Tensor
 

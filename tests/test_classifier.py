@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import make_classifier, same_state
+from helpers import make_classifier, same_state
 from timm.models import register_model
 from torch import Tensor, nn
 

@@ -279,24 +279,17 @@ def test_a_class_with_one_image_is_named(invoke, source, images, tmp_path):
     assert "dark" in one_sentence(err)
 
 
+def probe_words(source, images, out):
+    """A transfer that takes a moment."""
+    words = ("--source", source, "--data", images, "--strategy", "linear-probe", "--val", "0")
+    return ("transfer", *words, "--out", out, "--quiet")
+
+
 def test_an_output_folder_is_not_overwritten_unasked(invoke, source, images, tmp_path):
     out = tmp_path / "full"
     out.mkdir()
     (out / "thesis.txt").write_text("do not lose")
-    words = (
-        "transfer",
-        "--source",
-        source,
-        "--data",
-        images,
-        "--strategy",
-        "linear-probe",
-        "--val",
-        "0",
-        "--out",
-        out,
-        "--quiet",
-    )
+    words = probe_words(source, images, out)
     status, _, err = invoke(*words)
     assert status == 2
     assert "not empty" in one_sentence(err)
@@ -305,20 +298,18 @@ def test_an_output_folder_is_not_overwritten_unasked(invoke, source, images, tmp
     assert (out / "thesis.txt").read_text() == "do not lose"
 
     run = tmp_path / "run"
-    assert invoke(*words[:-2], run, "--quiet")[0] == 0
+    words = probe_words(source, images, run)
+    assert invoke(*words)[0] == 0
     before = (run / "card.json").read_text()
-    assert invoke(*words[:-2], run, "--quiet")[0] == 2
+    assert invoke(*words)[0] == 2
     assert (run / "card.json").read_text() == before
-    assert invoke(*words[:-2], run, "--quiet", "--overwrite")[0] == 0
+    assert invoke(*words, "--overwrite")[0] == 0
 
 
 def test_evaluating_into_the_run_folder_keeps_the_model(invoke, source, images, tmp_path):
     run = tmp_path / "run"
-    data = ("--data", images, "--quiet")
-    assert (
-        invoke("transfer", "--source", source, *data, "--strategy", "linear-probe", "--val", "0", "--out", run)[0] == 0
-    )
-    words = ("evaluate", run, *data, "--attack", "pgd-2", "--out", run)
+    assert invoke(*probe_words(source, images, run))[0] == 0
+    words = ("evaluate", run, "--data", images, "--quiet", "--attack", "pgd-2", "--out", run)
     assert invoke(*words)[0] == 0
     assert (run / "evaluation.json").exists()
     status, _, err = invoke(*words)
@@ -338,20 +329,7 @@ def test_a_full_disk_leaves_nothing_half_written(invoke, source, images, tmp_pat
         return real(src, dst, **more)
 
     monkeypatch.setattr(os, "replace", full)
-    words = (
-        "transfer",
-        "--source",
-        source,
-        "--data",
-        images,
-        "--strategy",
-        "linear-probe",
-        "--val",
-        "0",
-        "--out",
-        out,
-        "--quiet",
-    )
+    words = probe_words(source, images, out)
     status, _, err = invoke(*words)
     assert status == 2
     assert "disk is full" in one_sentence(err)

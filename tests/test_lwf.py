@@ -7,8 +7,7 @@ import dataclasses
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import same_state
-from transfer_fixtures import QUIET, everything, make_source, make_task
+from helpers import QUIET, everything, make_source, same_state
 
 from robust_transfer.data import to_pixels
 from robust_transfer.errors import CheckpointError, ConfigError
@@ -18,16 +17,6 @@ from robust_transfer.strategies.lwf import LwFObjective, feature_distance
 from robust_transfer.training import Batch, TrainingSettings, batch_order, fit
 
 DISTANCES = ("l1", "l2", "squared-l2")
-
-
-@pytest.fixture(scope="module")
-def task():
-    return make_task()
-
-
-@pytest.fixture(scope="module")
-def source():
-    return make_source(threat="linf:8/255")
 
 
 @pytest.mark.parametrize("distance", ["l1", "l2"])

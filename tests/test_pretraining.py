@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import make_classifier, make_digits, same_state
+from helpers import make_classifier, make_digits, same_state
 from torch import Tensor, nn
 
 from robust_transfer.checkpoint import Checkpoint, load_checkpoint

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import log_of, make_classifier, make_digits
+from helpers import log_of, make_classifier, make_digits
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 

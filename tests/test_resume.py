@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import log_of, make_classifier, make_digits, same_state
+from helpers import log_of, make_classifier, make_digits, same_state
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import make_classifier
+from helpers import make_classifier
 
 from robust_transfer.checkpoint import Card, Checkpoint
 

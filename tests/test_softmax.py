@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import make_classifier, make_digits
+from helpers import make_classifier, make_digits
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 

@@ -7,7 +7,7 @@ import pickle
 from pathlib import Path
 
 import pytest
-from conftest import make_classifier, same_state
+from helpers import make_classifier, same_state
 
 from robust_transfer import sources
 from robust_transfer.checkpoint import Card, Checkpoint

@@ -6,8 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from conftest import make_digits, same_state
-from transfer_fixtures import NONE, QUIET, Unreadable, make_source, make_task, relabelled, without_val
+from helpers import NONE, QUIET, Unreadable, make_digits, make_source, relabelled, same_state, without_val
 
 from robust_transfer.checkpoint import load_checkpoint
 from robust_transfer.data import Split, to_pixels
@@ -15,16 +14,6 @@ from robust_transfer.errors import CheckpointError, ConfigError, DataError, Dive
 from robust_transfer.strategies import STRATEGIES, FineTune, LinearProbe, LwF, interpolate, transfer
 
 TRAINED = [entry.name for entry in STRATEGIES if issubclass(entry.cls, FineTune)]
-
-
-@pytest.fixture(scope="module")
-def task():
-    return make_task()
-
-
-@pytest.fixture(scope="module")
-def source():
-    return make_source(threat="linf:8/255")
 
 
 @pytest.fixture(params=STRATEGIES.names())

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import log_of, make_classifier, same_state
+from helpers import log_of, make_classifier, same_state
 from torch import Tensor
 
 from robust_transfer.classifier import Classifier

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 COLOURS = ("#0b6e99", "#c8553d", "#4f7942", "#7d5ba6", "#b8860b", "#555555")
+MARKERS = "os^DvP"
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,12 @@ def scatter(points: Sequence[Point], *, constant: float, threat: str) -> str:
             textcoords="offset points", color="#666666", size=9,
         )  # fmt: skip
         for index, point in enumerate(points):
-            colour = COLOURS[index % len(COLOURS)]
+            colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+            size = 7 + 3 * (len(points) - 1 - index)  # open marks, the later the smaller: coinciding points show
             x, y = (100 * np.array(v) for v in (point.clean, point.robust))
             axes.errorbar(
                 x[0], y[0], xerr=[[x[0] - x[1]], [x[2] - x[0]]], yerr=[[y[0] - y[1]], [y[2] - y[0]]],
-                fmt="o", color=colour, capsize=3, ms=6, lw=1.2, label=point.name,
+                fmt=marker, color=colour, mfc="none", capsize=3, ms=size, lw=1.2, label=point.name,
             )  # fmt: skip
         axes.set_xlabel("clean accuracy, %")
         axes.set_ylabel(f"robust accuracy, % ({threat})")

@@ -75,7 +75,7 @@ class FineTune(TrainingSettings, Strategy):
         torch.manual_seed(run.seed)
         objective, cost, notes = self.objective(source, classifier, task, run, start.features)
         if self.hold_l2 and start.l2 is not None and start.deviations is not None:
-            objective = HeldHead(objective, start.l2, start.deviations, self.weight_decay)
+            objective = HeldHead(objective, start.l2, start.deviations)
         threat = Threat.parse(source.card.threat) if self.select == "robust" and source.card.threat else None
         began = time.perf_counter()
         fitted = fit(
@@ -149,14 +149,14 @@ class _Start(Adapted):
 class HeldHead(Objective):
     """Another objective plus the probe's own penalty, ``l2 / 2 * |W diag(deviations)|^2``, so that the head stays as strong.
 
-    The optimiser's weight decay, which would come on top of it and is often the stronger of the two, is taken off the head.
+    It is in place of the optimiser's weight decay, which is often the stronger of the two.
     """
 
     deviations: Tensor
 
-    def __init__(self, inner: Objective, l2: float, deviations: Tensor, weight_decay: float = 0.0) -> None:
+    def __init__(self, inner: Objective, l2: float, deviations: Tensor) -> None:
         nn.Module.__init__(self)  # the classifier is the inner objective's: held twice, it would be saved twice
-        self.inner, self.l2, self.weight_decay = inner, l2, weight_decay
+        self.inner, self.l2 = inner, l2
         self.collapse_patience, self.max_reactions = inner.collapse_patience, inner.max_reactions
         self.register_buffer("deviations", deviations)
 
@@ -174,9 +174,11 @@ class HeldHead(Objective):
         """See :class:`Objective`."""
         out, head = self.inner(batch), self.classifier.head
         penalty = self.l2 / 2 * (head.weight * self.deviations).square().sum()
-        decay = self.weight_decay / 2 * (head.weight.square().sum() + head.bias.square().sum())
-        pull = decay - decay.detach()  # its gradient alone: decay is no part of the loss that is shown
-        return {**out, "loss": out["loss"] + penalty - pull, "head_penalty": penalty}
+        return {**out, "loss": out["loss"] + penalty, "head_penalty": penalty}
+
+    def undecayed(self) -> list[nn.Parameter]:
+        """The head's, on top of the inner objective's."""
+        return [*self.inner.undecayed(), *self.classifier.head.parameters()]
 
     def guard(self) -> tuple[str | None, dict[str, float]]:
         """The inner objective's."""

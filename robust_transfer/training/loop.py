@@ -105,7 +105,7 @@ class _Loop:
             objective.classifier.body.compile()
         self.averaged = ModelEmaV3(objective.classifier, decay=settings.ema) if settings.ema else None
         self.wrapped = self.processes.wrap(objective)
-        self.optimizer = settings.build_optimizer(objective.parameters())
+        self.optimizer = settings.build_optimizer(objective.parameters(), objective.undecayed())
         self.best: dict[str, Tensor] | None = None
         self.progress = state.Progress()
         self.out = run.out if self.processes.main else None

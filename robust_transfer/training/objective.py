@@ -44,6 +44,10 @@ class Objective(nn.Module, ABC):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The loss of one batch."""
 
+    def undecayed(self) -> list[nn.Parameter]:
+        """The parameters that weight decay is to leave alone: those whose penalty is in the loss."""
+        return []
+
     def guard(self) -> tuple[str | None, dict[str, float]]:
         """Look for silent failure every ``guard_every`` steps: ``(what went wrong or None, figures for the log)``.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -67,15 +67,24 @@ class TrainingSettings:
         """The learning rate of step ``step`` of ``total``."""
         return self.learning_rate * SCHEDULES[self.schedule](step / total)
 
-    def build_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """An optimiser over the parameters that take gradients. Raises :class:`ConfigError` if none does."""
+    def build_optimizer(
+        self, parameters: Iterable[nn.Parameter], undecayed: Iterable[nn.Parameter] = ()
+    ) -> torch.optim.Optimizer:
+        """An optimiser over the parameters that take gradients; no weight decay on those that are also ``undecayed``.
+
+        Raises :class:`ConfigError` if no parameter takes gradients.
+        """
+        spared = {id(p) for p in undecayed}
         trained = [p for p in parameters if p.requires_grad]
         if not trained:
             raise ConfigError("every weight is frozen: there is nothing to train")
+        decayed, free = ([p for p in trained if (id(p) in spared) is there] for there in (False, True))
+        groups: list[dict[str, Any]] = [{"params": decayed}] if decayed else []
+        groups += [{"params": free, "weight_decay": 0.0}] if free else []
         if self.optimizer == "adam":
-            return torch.optim.Adam(trained, lr=self.learning_rate, weight_decay=self.weight_decay)
+            return torch.optim.Adam(groups, lr=self.learning_rate, weight_decay=self.weight_decay)
         return torch.optim.SGD(
-            trained,
+            groups,
             lr=self.learning_rate,
             momentum=self.momentum,
             nesterov=self.nesterov,

@@ -1,0 +1,70 @@
+"""What the tests of attacks share: models that are functions, and batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from robust_transfer.threat import Threat
+
+LINF, L2 = Threat(norm="linf", eps=0.2), Threat(norm="l2", eps=1.0)
+SLACK = 1e-6
+Batch = tuple[Tensor, Tensor, Tensor]
+
+
+class Linear(nn.Module):
+    """Logits ``w x + b``: every margin is known exactly."""
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(weight), nn.Parameter(bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x.flatten(1), self.weight, self.bias)
+
+
+class Scaled(nn.Module):
+    """A model whose logits are multiplied by a constant."""
+
+    def __init__(self, model: nn.Module, scale: float) -> None:
+        super().__init__()
+        self.model, self.scale = model, scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x) * self.scale
+
+
+class Function(nn.Module):
+    """Any function of a batch as a model."""
+
+    def __init__(self, function: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Any:
+        return self.function(x)
+
+
+def small_network(dropout: float = 0.0) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(16, 32, 3, stride=2, padding=1),
+        nn.BatchNorm2d(32),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.Flatten(),
+        nn.Linear(32 * 16, 10),
+    )
+
+
+def first(batch: Batch, n: int) -> Batch:
+    return batch[0][:n], batch[1][:n], batch[2][:n]
+
+
+def constant(rows: int, classes: int = 4) -> Batch:
+    return torch.full((rows, 3, 4, 4), 0.5), torch.zeros(rows).long() % classes, torch.arange(rows)

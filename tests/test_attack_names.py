@@ -1,0 +1,131 @@
+"""Attacks by name, and several of them one after the other."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from attack_helpers import LINF, Batch
+from torch import Tensor, nn
+
+from robust_transfer.attacks import FGSM, PGD, SUITES, Attack, attack_name, parse_attack, worst_case
+from robust_transfer.attacks.worst_case import STANDS, WRONG_WHEN_CLEAN
+from robust_transfer.errors import ConfigError, UnknownNameError
+
+# ---------------------------------------------------------------- names
+
+
+@pytest.mark.parametrize(
+    ("text", "attacks"),
+    [
+        ("pgd-20", [PGD(steps=20)]),
+        ("pgd", [PGD()]),
+        ("PGD-7", [PGD(steps=7)]),
+        ("pgd-20:loss=margin,restarts=10", [PGD(steps=20, loss="margin", restarts=10)]),
+        ("pgd:steps=3", [PGD(steps=3)]),
+        ("fgsm", [FGSM()]),
+        ("fgsm:random_start=true, step=1.25", [FGSM(random_start=True, step=1.25)]),
+        ("pgd-5:step=1e-1", [PGD(steps=5, step=0.1)]),
+        ("fgsm:step=1e+3+pgd-2", [FGSM(step=1000.0), PGD(steps=2)]),
+        ("fgsm + pgd-10:random-start=no", [FGSM(), PGD(steps=10, random_start=False)]),
+        ("pgd-2+fgsm+pgd-2", [PGD(steps=2), FGSM()]),
+        ("quick+fgsm", [*parse_attack("quick"), FGSM()]),
+    ],
+)
+def test_attacks_are_parsed(text: str, attacks: list[Attack]) -> None:
+    assert parse_attack(text) == attacks
+    assert parse_attack(attack_name(attacks)) == attacks
+
+
+@pytest.mark.parametrize("suite", list(SUITES))
+def test_suites_are_attacks(suite: str) -> None:
+    assert len(parse_attack(suite)) > 1
+
+
+def test_attacks_that_are_given_are_passed_on() -> None:
+    assert parse_attack(PGD(steps=3)) == [PGD(steps=3)]
+    assert parse_attack([PGD(steps=3), FGSM(), PGD(steps=3)]) == [PGD(steps=3), FGSM()]
+
+
+@pytest.mark.parametrize(
+    ("attack", "name"),
+    [
+        (PGD(), "pgd-20"),
+        (PGD(steps=5, loss="margin", restarts=10), "pgd-5:restarts=10,loss=margin"),
+        (PGD(random_start=False, step=0.1), "pgd-20:step=0.1,random_start=false"),
+        (FGSM(), "fgsm"),
+    ],
+)
+def test_attacks_have_one_name(attack: Attack, name: str) -> None:
+    assert str(attack) == name
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "said"),
+    [
+        ("pdg-20", UnknownNameError, "unknown attack 'pdg': did you mean 'pgd'"),
+        ("strong", UnknownNameError, "unknown attack 'strong': known: fgsm, pgd, quick"),
+        ("autoattack", UnknownNameError, "known: fgsm, pgd, quick"),
+        ("quik", UnknownNameError, "did you mean 'quick'"),
+        ("quick:steps=3", UnknownNameError, "unknown attack 'quick'"),
+        ("", UnknownNameError, "unknown attack"),
+        ("pgd-20+", UnknownNameError, "unknown attack"),
+        ("pgd-20+5", UnknownNameError, "unknown attack"),
+        ("pgd-20:restart=3", ConfigError, "did you mean 'restarts'"),
+        ("pgd-20:loss", ConfigError, "cannot read 'loss' in the attack 'pgd-20:loss'"),
+        ("pgd-20:", ConfigError, "cannot read ''"),
+        ("pgd-20:=3", ConfigError, "cannot read '=3'"),
+        ("pgd-20:steps=3", ConfigError, "gives steps twice"),
+        ("pgd-20:loss=ce,loss=dlr", ConfigError, "gives loss twice"),
+        ("pgd-0", ConfigError, "at least 1 step"),
+        ("pgd-20:restarts=many", ConfigError, "restarts='many'"),
+        ("pgd-20:loss=cee", ConfigError, "unknown loss 'cee'"),
+        ("fgsm-3", ConfigError, "takes no number"),
+    ],
+)
+def test_what_is_no_attack_is_refused(text: str, error: type[ConfigError], said: str) -> None:
+    with pytest.raises(error) as caught:
+        parse_attack(text)
+    assert said in str(caught.value)
+
+
+def test_no_attack_at_all_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no attack is given"):
+        parse_attack([])
+
+
+# ---------------------------------------------------------------- several attacks
+
+
+def test_each_attack_sees_only_what_the_earlier_ones_left(
+    network: nn.Module, batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attacks: list[Attack] = [FGSM(), PGD(steps=5), PGD(steps=10, loss="margin")]
+    alone = [attack(network, *batch, LINF, seed=2) for attack in attacks]
+    seen: list[Tensor] = []
+    run = PGD.run
+    monkeypatch.setattr(
+        PGD, "run", lambda self, target, x, y, ids, *rest: seen.append(ids) or run(self, target, x, y, ids, *rest)
+    )
+    found = worst_case(attacks, network, *batch, LINF, seed=2)
+
+    wrong = alone[0].clean_prediction != batch[1]
+    expected = torch.full((len(wrong),), STANDS)
+    for number in reversed(range(len(attacks))):
+        expected[alone[number].broken] = number
+    expected[wrong] = WRONG_WHEN_CLEAN
+    assert torch.equal(found.by, expected)
+    assert set(found.by.tolist()) == {WRONG_WHEN_CLEAN, STANDS, 0, 1, 2}
+    assert torch.equal(seen[0], batch[2][~alone[0].broken])
+    assert torch.equal(seen[1], batch[2][~alone[0].broken & ~alone[1].broken])
+
+    stands = found.by == STANDS
+    assert torch.equal(found.result.broken, ~stands)
+    assert torch.equal(found.result.margin[stands], torch.stack([a.margin for a in alone]).amax(0)[stands])
+    assert torch.equal(found.result.prediction[stands], batch[1][stands])
+    for number, result in enumerate(alone):
+        mine = found.by == number
+        assert torch.equal(found.result.adversarial[mine], result.adversarial[mine])
+        assert torch.equal(found.result.prediction[mine], result.prediction[mine])
+        assert torch.equal(found.result.margin[mine], result.margin[mine])
+    assert found.result.passes > alone[0].passes
+    assert found.result.passes < sum(a.passes for a in alone)

@@ -1,0 +1,201 @@
+"""Verdicts: an example's is its own, float32 gives it, and what an attack returns is not trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from attack_helpers import L2, LINF, SLACK, Batch, Function, Linear, constant, first, small_network
+from torch import Tensor, nn
+
+from robust_transfer.attacks import FGSM, PGD, Attack, Target
+from robust_transfer.attacks.target import NOISE, is_broken, predicted
+from robust_transfer.classifier import Classifier, NetworkSpec
+from robust_transfer.config import config
+from robust_transfer.losses import margin
+from robust_transfer.threat import Threat
+
+# ---------------------------------------------------------------- one example's verdict is its own
+
+
+def random_network() -> nn.Module:
+    torch.manual_seed(4)
+    return small_network().eval()
+
+
+def residual_network() -> nn.Module:
+    torch.manual_seed(5)
+    return Classifier.build(NetworkSpec(name="wrn_16_1", num_classes=10, input_size=8)).eval()
+
+
+@pytest.mark.parametrize(
+    ("make", "threat", "n"),
+    [
+        (None, LINF, 256),
+        (None, L2, 256),
+        (random_network, Threat(norm="linf", eps=0.02), 256),
+        (residual_network, Threat(norm="linf", eps=0.01), 64),
+    ],
+    ids=["trained-linf", "trained-l2", "random-linf", "residual-linf"],
+)
+def test_verdicts_do_not_depend_on_batch_size_order_or_neighbours(
+    network: nn.Module, batch: Batch, make: Callable[[], nn.Module] | None, threat: Threat, n: int
+) -> None:
+    with torch.random.fork_rng(devices=[]):
+        model = make() if make else network
+    x, labels, ids = first(batch, n)
+    if make:  # a random network is right about its own predictions
+        labels = model(x).argmax(1)
+    attack = PGD(steps=3 if make else 6)
+    together = attack(model, x, labels, ids, threat)
+    assert 0.05 < together.broken.float().mean() < 0.95
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(1))
+    for size in (1, 8, 37, n):
+        rows = order[:64] if size == 1 else order
+        parts = [attack(model, x[some], labels[some], ids[some], threat) for some in rows.split(size)]
+        for name in ("broken", "margin", "prediction", "adversarial"):
+            assert torch.equal(torch.cat([getattr(p, name) for p in parts]), getattr(together, name)[rows]), (
+                size,
+                name,
+            )
+
+
+def test_costs_are_counted_in_image_passes_whatever_the_batch(network: nn.Module, batch: Batch) -> None:
+    x, labels, ids = first(batch, 40)
+    tiny = Threat(norm="linf", eps=1e-6)
+    right = int((network(x).argmax(1) == labels).sum())
+    # clean and final scoring, and per restart a gradient (two passes) a step and the last iterate's score
+    expected = 40 + right * (1 + 2 * (2 * 5 + 1))
+    attack = PGD(steps=5, restarts=2)
+    assert attack(network, x, labels, ids, tiny).passes == expected
+    parts = [attack(network, x[i], labels[i], ids[i], tiny).passes for i in torch.arange(40).split(7)]
+    assert sum(parts) == expected
+
+
+# ---------------------------------------------------------------- precision
+
+
+def test_bfloat16_steps_get_float32_verdicts(network: nn.Module, batch: Batch) -> None:
+    result = PGD(steps=8)(network, *batch, LINF, dtype=torch.bfloat16)
+    exact = PGD(steps=8)(network, *batch, LINF)
+    logits = network(result.adversarial).detach()
+    assert torch.allclose(result.margin, margin(logits, batch[1]), atol=1e-4)
+    assert torch.equal(result.broken, is_broken(logits, batch[1]) | (result.clean_prediction != batch[1]))
+    assert torch.equal(result.clean_prediction, exact.clean_prediction)
+    assert abs(int(result.broken.sum()) - int(exact.broken.sum())) <= 0.03 * len(exact.broken)
+    assert not torch.equal(result.adversarial, exact.adversarial)  # the steps were taken in bfloat16
+
+
+def lying(inside: float, outside: float) -> nn.Module:
+    """A model that says another margin under autocast than in float32 once the image is off the clean one."""
+
+    def function(x: Tensor) -> Tensor:
+        off = (x - 0.5).flatten(1).abs().amax(1) > 1e-4
+        value = torch.where(off, inside if torch.is_autocast_enabled("cpu") else outside, -1.0) + 0 * x.flatten(1).sum(
+            1
+        )
+        return torch.stack([-value, value], 1)
+
+    return Function(function)
+
+
+def test_a_break_that_only_bfloat16_sees_is_none() -> None:
+    assert not PGD(steps=3)(lying(1.0, -0.5), *constant(4), LINF, dtype=torch.bfloat16).broken.any()
+
+
+def test_a_survivors_last_iterate_is_scored_in_float32() -> None:
+    assert PGD(steps=3)(lying(-2.0, 0.5), *constant(4), LINF, dtype=torch.bfloat16).broken.all()
+
+
+def test_a_tie_within_noise_is_no_break() -> None:
+    labels = torch.zeros(3).long()
+    logits = torch.tensor([[1.0, 1 + 0.5 * NOISE, 0.0], [1.0, 1 + 3 * NOISE, 0.0], [1.0, 1.0, 0.0]])
+    for same in (logits, logits * 1e4, logits + 50, logits - torch.tensor([0, 0, 1e4])):
+        assert is_broken(same, labels).tolist() == [False, True, False]
+
+    def function(x: Tensor) -> Tensor:
+        off = (x - 0.5).flatten(1).abs().amax(1, keepdim=True) > 0
+        return torch.where(off, logits[:1], torch.tensor([[1.0, 0.0, 0.0]])).expand(len(x), 3)
+
+    result = FGSM(random_start=True)(Function(function), *constant(2), LINF)
+    assert (result.margin > 0).all()
+    assert not result.broken.any()
+    assert result.prediction.tolist() == [0, 0]  # what stands is its label
+
+
+def test_logits_that_are_no_numbers_count_as_broken() -> None:
+    nan, inf = torch.nan, torch.inf
+    rows = [[2.0, 1.0], [nan, 1.0], [inf, 1.0], [2.0, -inf], [-inf, 2.0], [-inf, -inf]]
+    logits, labels = torch.tensor(rows), torch.zeros(6).long()
+    assert predicted(logits).tolist() == [0, -1, -1, 0, 1, -1]
+    assert is_broken(logits, labels).tolist() == [False, True, True, False, True, True]
+
+    def explodes(x: Tensor) -> Tensor:
+        value = x.flatten(1).mean(1)
+        return torch.stack([torch.where(value > 0.5001, nan, 1.0) + value, value], 1)
+
+    x, own, ids = constant(4)
+    result = FGSM(random_start=False)(Function(explodes), x, own, ids, LINF)
+    assert result.clean_prediction.tolist() == [0] * 4
+    result = PGD(steps=4, restarts=4)(Function(explodes), x, own, ids, LINF)
+    assert result.broken.all()
+    assert result.prediction.tolist() == [-1] * 4
+
+
+# ---------------------------------------------------------------- what an attack returns is not trusted
+
+
+@config
+class Rogue(Attack):
+    """Returns whatever it is told to."""
+
+    how: str
+
+    def run(self, target: Target, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
+        if self.how == "in place":
+            x += 5
+            labels += 1
+            return x
+        makes: dict[str, Callable[[], Any]] = {
+            "far": lambda: x + 7,
+            "far one way": lambda: x - 3 * torch.eye(4),
+            "one NaN": lambda: torch.where(torch.arange(x.numel()).view_as(x) % 48 == 5, torch.nan, x + threat.eps),
+            "infinite": lambda: x * torch.inf,
+            "float64": lambda: (x + threat.eps).double(),
+            "tracked": lambda: (x + threat.eps).requires_grad_(True),
+            "too few": lambda: x[:-1],
+            "other shape": lambda: x.flatten(1),
+            "nothing": lambda: None,
+        }
+        return makes[self.how]()
+
+
+@pytest.mark.parametrize("how", ["far", "far one way", "one NaN", "infinite", "float64", "tracked", "in place"])
+@pytest.mark.parametrize("threat", [Threat(norm="linf", eps=0.1), Threat(norm="l2", eps=0.4)], ids=str)
+def test_whatever_comes_back_ends_in_ball_and_box(how: str, threat: Threat) -> None:
+    x, labels, ids = constant(6)
+    clean = x.clone()
+    weight = torch.zeros(4, 48)
+    weight[1] = 1.0  # class 1 wins as soon as the image is brighter than 0.52
+    model = Linear(weight, torch.tensor([0.52 * 48, 0.0, 0.0, 0.0]))
+    result = Rogue(how=how)(model, x, labels, ids, threat)
+    assert torch.equal(x, clean)
+    assert labels.tolist() == [0] * 6
+    assert result.adversarial.dtype is torch.float32
+    assert not result.adversarial.requires_grad
+    assert result.adversarial.min() >= 0
+    assert result.adversarial.max() <= 1
+    assert (threat.size(result.adversarial - clean) <= threat.eps + SLACK).all()
+    assert torch.allclose(result.margin, margin(model(result.adversarial).detach(), labels), atol=1e-4)
+    assert result.broken.all() == (how not in ("one NaN", "infinite", "far one way"))
+    if how in ("one NaN", "infinite"):
+        assert torch.equal(result.adversarial, clean)
+
+
+@pytest.mark.parametrize("how", ["too few", "other shape", "nothing"])
+def test_other_shapes_are_refused(how: str) -> None:
+    model = Linear(torch.zeros(2, 48), torch.tensor([1.0, 0.0]))
+    with pytest.raises(ValueError, match="must return images of the shape it was given"):
+        Rogue(how=how)(model, *constant(6), LINF)
