@@ -36,6 +36,7 @@ from robust_transfer.validation import Validation
 
 THREATS = ("linf:8/255", "linf:4/255")
 ATTACK = "pgd-20"
+BATCH = 1000  # fewer images that fill up a batch once the broken ones have left it; verdicts do not depend on it
 NAMES = ("linear-probe", "fine-tune", "lwf")
 
 
@@ -222,7 +223,9 @@ class Study:
             same = self.evaluated.get((model.hash, str(rt.Threat.parse(threat))))
             if same is None:
                 run = rt.Run(out=out, seed=0, resume=True, quiet=True)
-                rt.evaluate(model, test, threat=threat, attack=ATTACK, examples=self.plan.examples, run=run)
+                rt.evaluate(
+                    model, test, threat=threat, attack=ATTACK, examples=self.plan.examples, batch_size=BATCH, run=run
+                )
             elif same != out:  # the probe's chosen point is one of its path
                 shutil.copytree(same, out, dirs_exist_ok=True)
             self._note(out)
