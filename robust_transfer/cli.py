@@ -197,8 +197,18 @@ def evaluate(
     split: Annotated[str, typer.Option("--split", help="test, val or train.")] = "test",
     threat: Threat = None,
     attack: Annotated[
-        str, typer.Option("--attack", help="pgd-20, pgd-20:loss=margin,restarts=10+fgsm, quick ...")
+        str, typer.Option("--attack", help="quick, strong, autoattack, pgd-20, pgd-20:loss=margin,restarts=10+fgsm ...")
     ] = "pgd-20",
+    origin: Annotated[
+        str | None,
+        typer.Option("--source", help="What S was transferred from, for attacks by it. [default: bundled, if it was]"),
+    ] = None,
+    beyond: Annotated[
+        int, typer.Option("--beyond", help="On how many images a transferred model's own threats are tried. 0: none.")
+    ] = 200,
+    checked: Annotated[
+        int, typer.Option("--checks", help="On how many images reasons to doubt the figures are looked for. 0: none.")
+    ] = 64,
     examples: Annotated[int | None, typer.Option("--examples", help="A seeded, stratified subset of so many.")] = None,
     shots: Annotated[
         int | None, typer.Option("--shots", help="The shots the model was given (val and train splits).")
@@ -226,7 +236,7 @@ def evaluate(
     from robust_transfer.sources import load_source
 
     parse_attack(attack)  # a wrong name is told before anything is loaded
-    checkpoint = load_source(source)
+    checkpoint, known = load_source(source), load_source(origin) if origin else None
     images = _split(_task(data, image_column, label_column, shots=shots, seed=seed, val=val), split)
     result = measure(
         checkpoint,
@@ -237,6 +247,9 @@ def evaluate(
         run=run,
         batch_size=batch_size,
         split_name=split,
+        source=known,
+        beyond=beyond,
+        checked=checked,
     )
     print(json.dumps(result.to_dict(), indent=2) if as_json else result)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,6 +15,8 @@ from pyarrow import ArrowInvalid
 from torch import Tensor, nn
 
 from robust_transfer.attacks import Attack, attack_name, parse_attack
+from robust_transfer.attacks.knowledge import knowledge_of, public_source
+from robust_transfer.attacks.naming import left_out
 from robust_transfer.attacks.outcomes import (
     CLEAN,
     COLUMNS,
@@ -24,19 +25,22 @@ from robust_transfer.attacks.outcomes import (
     STANDING,
     attack_split,
     discard_state,
+    on_device,
     prepare_out,
     refuse_another,
     write_outcomes,
 )
 from robust_transfer.checkpoint import Checkpoint, weights_hash
+from robust_transfer.checks import red_flags
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import as_dict
-from robust_transfer.data import Split
-from robust_transfer.data.subsets import shuffled_classes
+from robust_transfer.data import Split, to_pixels
+from robust_transfer.data.subsets import stratified
 from robust_transfer.errors import ConfigError, DataError
 from robust_transfer.intervals import Proportion, wilson
 from robust_transfer.run import Run, command_line, environment
 from robust_transfer.threat import Threat
+from robust_transfer.transferred import Transferred, examine
 
 SCHEMA = 1
 DEFAULT_THREAT = "linf:8/255"
@@ -52,7 +56,9 @@ class Evaluation:
     ``outcomes`` has a row an example: ``index`` (its id in the split), ``label``, ``clean_prediction``,
     ``adversarial_prediction`` (the label where it stands), ``broken_by`` (an attack, "clean" where it is misclassified
     when clean, "" where it stands) and ``margin`` (best other logit less the label's, on its worst image; float32).
-    ``flags`` are reasons to doubt the figures. ``passes`` counts forward-equivalent image passes.
+    ``transferred``: what threatens a model with a known source in particular; None for others.
+    ``untested`` says what the suite would have tried and could not. ``flags`` are reasons to doubt the figures.
+    ``passes`` counts forward-equivalent image passes.
     """
 
     schema: int
@@ -60,6 +66,8 @@ class Evaluation:
     robust_accuracy: Proportion
     constant_accuracy: float
     by_attack: dict[str, float]
+    transferred: Transferred | None
+    untested: list[str]
     threat: str
     attack: str
     split: str
@@ -71,6 +79,7 @@ class Evaluation:
     passes: int
     data_hash: str
     model_hash: str
+    source_hash: str | None
     versions: dict[str, str]
     hardware: dict[str, Any]
     command: str
@@ -91,6 +100,8 @@ class Evaluation:
             f"robust accuracy  {self.robust_accuracy}  ({self.threat}, {self.attack})",
             *([f"                 {', '.join(after)}"] if len(after) > 1 else []),
             f"constant         {100 * self.constant_accuracy:.1f} %  (always saying the most frequent class)",
+            *(self.transferred.lines() if self.transferred is not None else []),
+            *(f"untested         {what}" for what in self.untested),
             *(f"doubt            {flag}" for flag in self.flags),
         ]
         return "\n".join(lines)
@@ -106,14 +117,22 @@ def load_evaluation(folder: Path) -> Evaluation:
         if summary["schema"] != SCHEMA:
             raise DataError(f"{folder / EVALUATION} has schema {summary['schema']!r}, this version reads {SCHEMA}")
         shares = {name: Proportion(**summary[name]) for name in ("clean_accuracy", "robust_accuracy")}
+        transferred = _transferred_from(summary["transferred"])
         table = pd.read_parquet(folder / OUTCOMES)[[*COLUMNS]].astype(COLUMNS)
-        evaluation = Evaluation(**{**summary, **shares, "outcomes": table})
+        evaluation = Evaluation(**{**summary, **shares, "transferred": transferred, "outcomes": table})
     except (OSError, ArrowInvalid, ValueError, KeyError, TypeError) as error:
         raise DataError(f"the evaluation in {folder} cannot be read ({type(error).__name__}): evaluate again") from None
     standing = int((table["broken_by"] == STANDING).sum())
     if len(table) != evaluation.robust_accuracy.n or standing != round(evaluation.robust_accuracy.value * len(table)):
         raise DataError(f"{EVALUATION} and {OUTCOMES} in {folder} are of different evaluations: evaluate again")
     return evaluation
+
+
+def _transferred_from(summary: dict[str, Any] | None) -> Transferred | None:
+    if summary is None:
+        return None
+    values: dict[str, Any] = {k: Proportion(**v) if isinstance(v, dict) else v for k, v in summary.items()}
+    return Transferred(**values)
 
 
 def evaluate(
@@ -126,6 +145,9 @@ def evaluate(
     run: Run | None = None,
     batch_size: int | None = None,
     split_name: str = "test",
+    source: Checkpoint | None = None,
+    beyond: int = 200,
+    checked: int = 64,
 ) -> Evaluation:
     """Attack ``model`` on ``split`` and count what stands; with ``run.out`` the result is saved there.
 
@@ -134,6 +156,9 @@ def evaluate(
     else linf:8/255. ``examples`` takes a subset, stratified by class and drawn by ``run.seed``. ``run.out`` may be the
     model's own folder, of which nothing but an earlier evaluation is replaced. With ``run.resume`` an evaluation that
     was cut short goes on where it was; the outcomes do not depend on where that is.
+    ``source``: what ``model`` was transferred from, for the attacks that use it; the bundled one is found by itself.
+    On ``beyond`` images (0: none) of ``split`` such a model is then examined for what threatens it in particular.
+    On ``checked`` images (0: none) reasons to doubt the figures are looked for (:mod:`robust_transfer.checks`).
     Raises :class:`ConfigError`, :class:`DataError` and :class:`OutputError` for what does not fit.
     """
     run = run or Run()
@@ -143,6 +168,14 @@ def evaluate(
         raise ConfigError(f"batch_size must be at least 1, not {batch_size}")
     flags = _compare_classes(model, split)
     module = model.classifier if isinstance(model, Checkpoint) else model
+    source, untested = _source(model, source), list[str]()
+    if source is None:
+        without = left_out(attack, chosen)
+        untested = [f"{some}: the source is not at hand (give --source)" for some in without]
+        chosen = [some for some in chosen if some not in without]
+    whole, knowledge = split, None
+    if source is not None and (beyond > 0 or any(some.needs_source for some in chosen)):
+        knowledge = knowledge_of(source, split, seed=run.seed)
     split = _at_input_size(module, _subset(split, examples, run.seed))
     prepare_out(run)
     identity: dict[str, Any] = {
@@ -154,16 +187,27 @@ def evaluate(
         "seed": run.seed,
         "data_hash": split.hash,
         "model_hash": _hash(module),
+        "source_hash": source.hash if source is not None and knowledge is not None else None,
     }
     if run.out is not None and run.resume and (run.out / EVALUATION).exists():
         finished = load_evaluation(run.out)
         refuse_another(run.out, {name: getattr(finished, name) for name in identity}, identity)
         return finished
-    found = attack_split(chosen, module, split, threat, run, batch_size=batch_size, identity=identity)
+    found = attack_split(
+        chosen, module, split, threat, run, batch_size=batch_size, knowledge=knowledge, identity=identity
+    )
+    if checked > 0:
+        raised, passes = _check(module, split, threat, run, checked)
+        flags, found.passes = [*flags, *raised], found.passes + passes
+    transferred = None
+    if isinstance(model, Checkpoint) and source is not None and knowledge is not None and beyond > 0:
+        transferred = examine(model, source, whole, threat, run, knowledge=knowledge, n=beyond)
     made = environment()
     evaluation = Evaluation(
         schema=SCHEMA,
         **_figures(found.table, [str(a) for a in chosen], flags),
+        transferred=transferred,
+        untested=untested,
         **identity,
         seconds=round(found.seconds, 3),
         passes=found.passes,
@@ -199,6 +243,27 @@ def _figures(table: pd.DataFrame, names: list[str], flags: list[str]) -> dict[st
     }
 
 
+def _check(module: nn.Module, split: Split, threat: Threat, run: Run, n: int) -> tuple[list[str], int]:
+    """Red flags on a stratified sample of ``n`` images, and the image passes that looking for them took."""
+    device = run.torch_device()
+    sample = split.subset(stratified(split.labels, len(split.class_names), n, seed=run.seed, purpose="checks"))
+    x, labels, ids = to_pixels(sample.images(), device), sample.labels.to(device), sample.ids.to(device)
+    with on_device(module, device):
+        return red_flags(module, x, labels, ids, threat, seed=run.seed, dtype=run.dtype())
+
+
+def _source(model: Checkpoint | nn.Module, given: Checkpoint | None) -> Checkpoint | None:
+    """What an attacker is taken to have of the network that ``model`` came from."""
+    found = given or (public_source(model) if isinstance(model, Checkpoint) else None)
+    module = model.classifier if isinstance(model, Checkpoint) else model
+    if given is not None and isinstance(module, Classifier) and given.input_size != module.spec.input_size:
+        raise ConfigError(
+            f"the source reads images of {given.input_size} pixels and the model of {module.spec.input_size}: "
+            "it is not what the model was transferred from"
+        )
+    return found
+
+
 def _compare_classes(model: Checkpoint | nn.Module, split: Split) -> list[str]:
     """Refuse an empty split and a model of other classes; returns a flag where the classes have other names."""
     if not len(split):
@@ -215,18 +280,13 @@ def _compare_classes(model: Checkpoint | nn.Module, split: Split) -> list[str]:
 
 
 def _subset(split: Split, examples: int | None, seed: int) -> Split:
-    """``examples`` images in proportion to the classes (largest remainders), in the split's order; all if fewer."""
-    if examples is None or examples >= len(split):
+    """``examples`` images in proportion to the classes, in the split's order; all if there are fewer."""
+    if examples is None:
         return split
     if examples < 1:
         raise ConfigError(f"examples must be at least 1, not {examples}")
-    members = shuffled_classes(split.labels, len(split.class_names), seed=seed, purpose="evaluation/examples")
-    exact = [examples * len(images) / len(split) for images in members]
-    shares = [math.floor(share) for share in exact]
-    by_remainder = sorted(range(len(exact)), key=lambda c: shares[c] - exact[c])
-    for c in by_remainder[: examples - sum(shares)]:
-        shares[c] += 1
-    return split.subset(torch.cat([images[:k] for images, k in zip(members, shares, strict=True)]).sort().values)
+    classes = len(split.class_names)
+    return split.subset(stratified(split.labels, classes, examples, seed=seed, purpose="evaluation/examples"))
 
 
 def _at_input_size(module: nn.Module, split: Split) -> Split:

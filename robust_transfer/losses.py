@@ -63,6 +63,26 @@ def dlr(logits: Tensor, labels: Tensor) -> Tensor:
     return margin(logits, labels) / (top[:, 0] - top[:, 2]).clamp_min(1e-12)
 
 
+def targeted_margin(logits: Tensor, aim: Tensor) -> Tensor:
+    """``logit_t - logit_y`` for ``aim`` ``(B, 2)``, each row label y and target t."""
+    logits = logits.float()
+    own, other = logits.gather(1, aim).unbind(1)
+    return other - own
+
+
+def targeted_dlr(logits: Tensor, aim: Tensor) -> Tensor:
+    """Targeted difference of logits ratio (Croce & Hein 2020, section 4.1): ``targeted_margin`` over a gap of logits.
+
+    The gap is between the first logit and the mean of the third and the fourth. Undefined for fewer than four classes,
+    where it is the margin to the target.
+    """
+    logits = logits.float()
+    if logits.shape[1] < 4:
+        return targeted_margin(logits, aim)
+    top = logits.topk(4, dim=1).values
+    return targeted_margin(logits, aim) / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2).clamp_min(1e-12)
+
+
 def kl(logits: Tensor, reference: Tensor) -> Tensor:
     """``KL(softmax(reference) || softmax(logits))`` per example; ``reference`` is a ``(B, K)`` tensor of logits."""
     target = F.log_softmax(reference.float(), dim=1)
@@ -77,6 +97,9 @@ def own_and_others(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 # What attacks climb, by the names of the command line.
 LOSSES: dict[str, Loss] = {"ce": log_odds, "margin": margin, "dlr": dlr}
+
+# The same towards one class: for ``aim`` ``(B, 2)``, each row label and target.
+TARGETED: dict[str, Loss] = {"dlr": targeted_dlr, "margin": targeted_margin}
 
 
 def get_loss(name: str) -> Loss:

@@ -88,10 +88,6 @@ def _natural(name: str) -> list[Any]:
     return [(0, float(part), "") if i % 2 else (1, 0.0, part) for i, part in enumerate(parts)]
 
 
-def _strength(name: str) -> float:
-    return float(name.removeprefix("curve/lwf/strength-").removesuffix("-s0"))
-
-
 # ---------------------------------------------------------------- tables
 
 
@@ -180,18 +176,23 @@ def claims(study: Study) -> tuple[list[str], dict[str, Any]]:
             over = paired_bootstrap(list(ours - study.stack(scratch, FOUR)), resamples=RESAMPLES)
             text = f"{shots} a class, probe less adversarial training from scratch, PGD-20 at 4/255"
             say(f"probe-{shots}-scratch", text, over)
-    curve, strengths = study.named(r"curve/probe/l2-.*"), study.named(r"curve/lwf/strength-.*-s0")
-    if len(curve) > 1 and strengths:
-        label = f"strength-{best_on_val({_strength(name): study.cells[name]['val'] for name in strengths}):g}"
-        points = study.named(rf"curve/lwf/{re.escape(label)}-s\d+")
+    curve, held = study.named(r"curve/probe/l2-.*-s0"), study.named(r"curve/lwf/.*-s0")
+    if len(curve) > 1 and held:
+        best = best_on_val({name: study.cells[name]["val"] for name in held}).removesuffix("-s0")
+        points = study.named(rf"{re.escape(best)}-s\d+")
+        found["chosen"] = {
+            "probe": best_on_val({name: study.cells[name]["val"] for name in curve}),
+            "lwf": f"{best}-s0",
+        }
         for level in (EIGHT, FOUR):
             text = (
-                f"LwF ({label}, chosen on val PGD-10; {len(points)} seeds), clean accuracy above the probe's whole curve "
-                f"at equal {LEVELS[level]} accuracy"
+                f"LwF ({best.removeprefix('curve/lwf/')}, chosen on val; {len(points)} seeds), clean accuracy above the "
+                f"probe's whole curve at equal {LEVELS[level]} accuracy"
             )
             say(f"lwf-{level}", text, gap(study, curve, points, level))
-        for name in strengths:
+        for name in held:
             value = gap(study, curve, [name], EIGHT)
+            lines.append(f"- {name.removeprefix('curve/')}, one seed, above the probe's curve at 8/255: {value}")
             found[f"{name}-above"] = vars(value)
     return [*lines, ""], found
 
@@ -200,9 +201,10 @@ def claims(study: Study) -> tuple[list[str], dict[str, Any]]:
 
 
 def plot(study: Study, path: Path) -> None:
+    heads = sorted({re.split("[-/]", name)[3] for name in study.named(r"curve/lwf/.*-s0")}, key=float, reverse=True)
     series: dict[str, tuple[str, str]] = {
-        "linear probe over L2": (r"curve/probe/l2-.*", "-"),
-        "LwF over its strength": (r"curve/lwf/strength-.*-s0", "-"),
+        "linear probe over L2": (r"curve/probe/l2-.*-s0", "-"),
+        **{f"LwF over its strength, head L2 {l2}": (rf"curve/lwf/l2-{l2}/.*-s0", "-") for l2 in heads},
         "fine-tuning": (r"curve/fine-tune-s0", ""),
         "probe to fine-tuned, interpolated": (r"curve/interpolation/.*", ":"),
         "natural twin, three strategies": (r"natural/full/.*", ""),
@@ -210,7 +212,7 @@ def plot(study: Study, path: Path) -> None:
     with matplotlib.rc_context({"font.size": 10, "svg.fonttype": "none", "svg.hashsalt": "robust-transfer"}):
         figure = Figure(figsize=(9, 4.2), layout="constrained")
         for axes, level in zip(figure.subplots(1, 2, sharey=True), (EIGHT, FOUR), strict=True):
-            for (label, (pattern, line)), marker, colour in zip(series.items(), "os^dx", COLOURS, strict=False):
+            for (label, (pattern, line)), marker, colour in zip(series.items(), "os^vDdx", COLOURS, strict=False):
                 xy = [
                     (100 * study.right[f"{n}/{level}"].mean(), 100 * study.right[f"{n}/clean"].mean())
                     for n in study.named(pattern)

@@ -15,8 +15,6 @@ from torch import nn
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.data import Task
 
-torch.set_num_threads(1)
-
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:

@@ -19,6 +19,8 @@ from robust_transfer.data.split import Reader
 from robust_transfer.run import Run
 from robust_transfer.training import Batch
 
+torch.set_num_threads(1)  # in processes that tests start, too
+
 QUIET = Run(quiet=True)
 NONE = torch.arange(0)
 

@@ -31,6 +31,7 @@ ORDER = (
     "strategies",
     "checks",
     "intervals",
+    "transferred",
     "evaluation",
     "comparison",
     "study",

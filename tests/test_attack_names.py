@@ -7,7 +7,8 @@ import torch
 from attack_helpers import LINF, Batch
 from torch import Tensor, nn
 
-from robust_transfer.attacks import FGSM, PGD, SUITES, Attack, attack_name, parse_attack, worst_case
+from robust_transfer.attacks import FGSM, PGD, SUITES, Attack, SourceFeatures, attack_name, parse_attack, worst_case
+from robust_transfer.attacks.naming import left_out
 from robust_transfer.attacks.worst_case import STANDS, WRONG_WHEN_CLEAN
 from robust_transfer.errors import ConfigError, UnknownNameError
 
@@ -63,8 +64,11 @@ def test_attacks_have_one_name(attack: Attack, name: str) -> None:
     ("text", "error", "said"),
     [
         ("pdg-20", UnknownNameError, "unknown attack 'pdg': did you mean 'pgd'"),
-        ("strong", UnknownNameError, "unknown attack 'strong': known: fgsm, pgd, quick"),
-        ("autoattack", UnknownNameError, "known: fgsm, pgd, quick"),
+        (
+            "nothing",
+            UnknownNameError,
+            "known: apgd, apgd-t, autoattack, feature-loss, fgsm, pgd, pyautoattack, quick, ",
+        ),
         ("quik", UnknownNameError, "did you mean 'quick'"),
         ("quick:steps=3", UnknownNameError, "unknown attack 'quick'"),
         ("", UnknownNameError, "unknown attack"),
@@ -86,6 +90,17 @@ def test_what_is_no_attack_is_refused(text: str, error: type[ConfigError], said:
     with pytest.raises(error) as caught:
         parse_attack(text)
     assert said in str(caught.value)
+
+
+def test_attacks_by_the_source_are_left_out_of_suites_alone() -> None:
+    needing = [attack for attack in parse_attack("strong") if attack.needs_source]
+    assert needing
+    assert left_out("strong", parse_attack("strong")) == needing
+    assert left_out("pgd-3+strong", parse_attack("pgd-3+strong")) == needing
+    assert left_out("pgd-3", parse_attack("pgd-3")) == []
+    for asked in ("strong+source-features", "feature-loss", [SourceFeatures()]):
+        with pytest.raises(ConfigError, match="give --source"):
+            left_out(asked, parse_attack(asked))
 
 
 def test_no_attack_at_all_is_refused() -> None:

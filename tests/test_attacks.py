@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 import torch
 from attack_helpers import L2, LINF, SLACK, Batch, Function, Linear, constant, first, small_network
+from helpers import make_classifier
 from torch import Tensor, nn
 
-from robust_transfer.attacks import ATTACKS, FGSM, PGD, Attack, parse_attack
+from robust_transfer.attacks import ATTACKS, FGSM, PGD, Attack, Knowledge, parse_attack
+from robust_transfer.classifier import Classifier
 from robust_transfer.config import build
 from robust_transfer.errors import ConfigError, NetworkError
 from robust_transfer.threat import Threat
@@ -178,22 +180,60 @@ def test_labels_beyond_the_models_classes_are_refused() -> None:
 # ---------------------------------------------------------------- every registered attack
 
 
-@pytest.mark.parametrize("name", ATTACKS.names())
+@pytest.fixture(scope="module")
+def transferred(batch: Batch) -> tuple[Classifier, Knowledge, Batch]:
+    """A network, the source that it has its features from, and images with the labels that it gives them."""
+    source, model = make_classifier(seed=1).eval(), make_classifier(seed=1).with_head(10, seed=2).eval()
+    x, _, ids = batch
+    with torch.no_grad():
+        labels = model(x).argmax(1)
+    return model, Knowledge(source, x[-40:], labels[-40:]), (x, labels, ids)
+
+
+@pytest.fixture
+def scene(
+    name: str, network: nn.Module, batch: Batch, transferred: tuple[Classifier, Knowledge, Batch]
+) -> tuple[nn.Module, Knowledge | None, Batch]:
+    """What the attack called ``name`` is tried on."""
+    return transferred if ATTACKS.get(name).needs_source else (network, None, batch)
+
+
+OURS = [name for name in ATTACKS.names() if ATTACKS.get(name).batch_free]  # the reference has a file of its own
+
+
+@pytest.mark.parametrize("name", OURS)
 @pytest.mark.parametrize("threat", [LINF, L2, Threat(norm="linf", eps=0.9), Threat(norm="l2", eps=9.0)], ids=str)
 def test_every_attack_stays_in_ball_and_box_and_is_seeded(
-    name: str, threat: Threat, network: nn.Module, batch: Batch
+    name: str, threat: Threat, scene: tuple[nn.Module, Knowledge | None, Batch]
 ) -> None:
-    attack, some = ATTACKS.get(name)(), first(batch, 12)
-    result, again = (attack(network, *some, threat, seed=1) for _ in range(2))
+    (model, known, batch), cls = scene, ATTACKS.get(name)
+    some, attack = first(batch, 12), cls(**({cls.count: 20} if cls.count else {}))
+    result, again = (attack(model, *some, threat, seed=1, knowledge=known) for _ in range(2))
     assert torch.equal(result.adversarial, again.adversarial)
     assert result.adversarial.min() >= 0
     assert result.adversarial.max() <= 1
     assert (threat.size(result.adversarial - some[0]) <= threat.eps + SLACK * max(1, threat.eps)).all()
-    assert result.broken.any()
-    assert not network.training
-    if getattr(attack, "random_start", False):
-        other = attack(network, *some, threat, seed=2)
+    assert not model.training
+    if name != "fgsm":
+        other = attack(model, *some, threat, seed=2, knowledge=known)
         assert not torch.equal(result.adversarial, other.adversarial)
+
+
+@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("threat", [LINF, L2], ids=str)
+def test_every_attack_breaks_something_whatever_the_batch(
+    name: str, threat: Threat, scene: tuple[nn.Module, Knowledge | None, Batch]
+) -> None:
+    (model, known, batch), cls = scene, ATTACKS.get(name)
+    attack = cls(**({cls.count: 10 if name != "square" else 150} if cls.count else {}))
+    x, labels, ids = first(batch, 60)
+    together = attack(model, x, labels, ids, threat, knowledge=known)
+    assert (together.broken & (together.clean_prediction == labels)).sum() >= 3
+    order = torch.randperm(60, generator=torch.Generator().manual_seed(1))
+    parts = [attack(model, x[i], labels[i], ids[i], threat, knowledge=known) for i in order.split(7)]
+    for what in ("broken", "margin", "adversarial"):
+        assert torch.equal(torch.cat([getattr(p, what) for p in parts]), getattr(together, what)[order]), what
+    assert sum(part.passes for part in parts) >= together.passes > 60
 
 
 @pytest.mark.parametrize("name", ATTACKS.names())

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 import torch.nn.functional as F
-from attack_helpers import L2, LINF, SLACK, Batch, Function, Linear, Scaled, constant, first
+from attack_helpers import L2, LINF, SLACK, Batch, Function, Scaled, constant, first, separated
 from torch import Tensor, nn
 
 from robust_transfer import losses
@@ -16,23 +16,6 @@ from robust_transfer.losses import margin
 from robust_transfer.threat import Threat
 
 # ---------------------------------------------------------------- closed forms
-
-
-def separated(norm: str, pair: tuple[int, int], shares: Tensor, eps: float) -> tuple[Linear, Batch]:
-    """A linear model of four classes and grey images whose exact distance to the pair's boundary is ``shares * eps``.
-
-    Classes out of the pair have logits so low that they are out of reach.
-    """
-    generator = torch.Generator().manual_seed(sum(pair))
-    own, other = pair
-    weight, bias = torch.randn(4, 48, generator=generator), torch.full((4,), -1000.0)
-    across = weight[other] - weight[own]
-    length = across.abs().sum() if norm == "linf" else across.norm()
-    x = 0.5 + 0.05 * (torch.rand(len(shares), 48, generator=generator) - 0.5)
-    # moved along the normal until the margin is what it should be
-    bias[own], bias[other] = 0.0, 0.0
-    x = x - ((x @ across + shares * eps * length) / across.square().sum())[:, None] * across
-    return Linear(weight, bias), (x.view(-1, 3, 4, 4), torch.full((len(x),), own), torch.arange(len(x)))
 
 
 EXACT: dict[str, list[Attack]] = {

@@ -1,20 +1,33 @@
 """Attacks, one file each. Importing this package registers them."""
 
+from robust_transfer.attacks.apgd import APGD
+from robust_transfer.attacks.apgd_t import TargetedAPGD
+from robust_transfer.attacks.autoattack import PyAutoAttack
 from robust_transfer.attacks.base import ATTACKS, Attack, AttackResult, Worst
+from robust_transfer.attacks.feature_loss import FeatureLoss
 from robust_transfer.attacks.fgsm import FGSM
 from robust_transfer.attacks.naming import SUITES, attack_name, parse_attack
 from robust_transfer.attacks.pgd import PGD
-from robust_transfer.attacks.target import Target
+from robust_transfer.attacks.source_features import SourceFeatures
+from robust_transfer.attacks.square import Square
+from robust_transfer.attacks.target import Knowledge, Target
 from robust_transfer.attacks.worst_case import WorstCase, worst_case
 
 __all__ = [
+    "APGD",
     "ATTACKS",
     "FGSM",
     "PGD",
     "SUITES",
     "Attack",
     "AttackResult",
+    "FeatureLoss",
+    "PyAutoAttack",
+    "Knowledge",
+    "SourceFeatures",
+    "Square",
     "Target",
+    "TargetedAPGD",
     "Worst",
     "WorstCase",
     "attack_name",

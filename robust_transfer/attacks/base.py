@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from robust_transfer import losses
-from robust_transfer.attacks.target import Target as Target  # others import it from here
+from robust_transfer.attacks.target import Knowledge as Knowledge  # others import it from here
+from robust_transfer.attacks.target import Target as Target
 from robust_transfer.attacks.target import exact_float32, is_broken, predicted, usual_chunk
 from robust_transfer.classifier import eval_mode, without_weight_gradients
 from robust_transfer.config import config
@@ -60,10 +61,14 @@ class Worst:
 class Attack(ABC):
     """Base of the registered attacks. Subclasses are configurations and implement :meth:`run`.
 
-    ``count`` names the field that a number after the attack's name sets: the 20 of ``pgd-20``.
+    ``count`` names the field that a number after the attack's name sets: the 20 of ``pgd-20``. ``needs_source`` is true
+    for an attack that uses ``target.knowledge``: what the attacker has of the network that the model came from.
+    ``batch_free`` says that on the CPU its verdict on an example depends on that example alone.
     """
 
     count: ClassVar[str | None] = None
+    needs_source: ClassVar[bool] = False
+    batch_free: ClassVar[bool] = True
 
     @abstractmethod
     def run(self, target: Target, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
@@ -91,8 +96,10 @@ class Attack(ABC):
         *,
         seed: int = 0,
         dtype: torch.dtype = torch.float32,
+        knowledge: Knowledge | None = None,
     ) -> AttackResult:
-        """Attack a batch. ``x`` float32 in [0, 1]; ``labels``, ``ids`` int64 ``(B,)``; ``dtype`` is that of the steps.
+        """Attack a batch. ``x`` float32 in [0, 1]; ``labels``, ``ids`` int64 ``(B,)``; ``dtype`` is that of the steps;
+        ``knowledge`` is what the attacker has beside the model.
 
         The model is attacked in evaluation mode; every submodule's mode and every weight's ``requires_grad`` are
         restored. On the CPU the verdicts depend neither on the batch's size and order nor on the other examples in it.
@@ -104,7 +111,7 @@ class Attack(ABC):
         with torch.inference_mode(False), eval_mode(model), without_weight_gradients(model), exact_float32():
             # inside, a caller's inference tensors would refuse to carry gradients
             x, labels, ids = (t.clone() if t.is_inference() else t for t in (x, labels, ids))
-            target = Target(model, x.device, dtype, chunk=usual_chunk(x.device))
+            target = Target(model, x.device, dtype, chunk=usual_chunk(x.device), knowledge=knowledge)
             return self._attack(target, x, labels, ids, threat, seed)
 
     def _attack(

@@ -16,7 +16,10 @@ from robust_transfer.registry import unknown
 
 SUITES: dict[str, str] = {
     "quick": "pgd-10+pgd-10:loss=margin",  # two losses: each finds breaks that the other misses
+    "strong": "apgd-50+apgd-t-20+square-300+source-features",
+    "autoattack": "strong+pyautoattack",
 }
+JOINED = r"\+(?!\d)"  # 1e+3 is a number
 
 
 def parse_attack(text: str | Attack | Sequence[Attack]) -> list[Attack]:
@@ -30,12 +33,26 @@ def parse_attack(text: str | Attack | Sequence[Attack]) -> list[Attack]:
         attacks = list(text)
     else:
         attacks = []
-        for part in re.split(r"\+(?!\d)", text):  # 1e+3 is a number
+        for part in re.split(JOINED, text):
             name = part.strip()
             attacks += parse_attack(SUITES[name]) if name in SUITES else [_one(name)]
     if not attacks:
         raise ConfigError("no attack is given: name one, such as pgd-20")
     return list({str(attack): attack for attack in attacks}.values())
+
+
+def left_out(text: str | Attack | Sequence[Attack], attacks: Sequence[Attack]) -> list[Attack]:
+    """Those of ``attacks`` that cannot be run without the source, if suites brought them in.
+
+    Raises :class:`ConfigError` for one that ``text`` names itself.
+    """
+    needing = [attack for attack in attacks if attack.needs_source]
+    parts = [part.strip() for part in re.split(JOINED, text)] if isinstance(text, str) else []
+    asked = [_one(part) for part in parts if part not in SUITES] if isinstance(text, str) else list(attacks)
+    for attack in needing:
+        if attack in asked:
+            raise ConfigError(f"{attack} attacks by the network that the model was transferred from: give --source")
+    return needing
 
 
 def attack_name(attacks: Sequence[Attack]) -> str:

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import nn
 
-from robust_transfer.attacks.base import Attack
+from robust_transfer.attacks.base import Attack, Knowledge
 from robust_transfer.attacks.worst_case import STANDS, WRONG_WHEN_CLEAN, worst_case
 from robust_transfer.checkpoint import CARD
 from robust_transfer.config import difference
@@ -56,9 +56,10 @@ def attack_split(
     run: Run,
     *,
     batch_size: int | None = None,
+    knowledge: Knowledge | None = None,
     identity: dict[str, Any] | None = None,
 ) -> Outcomes:
-    """Attack every image of ``split``, in its order.
+    """Attack every image of ``split``, in its order, by someone with this ``knowledge``.
 
     With ``run.out`` what is known is written there after each batch; with ``run.resume`` it is read back, if its
     ``identity`` is the same (:class:`OutputError` if not). The model is on ``run``'s device meanwhile.
@@ -67,11 +68,11 @@ def attack_split(
     done = (read_state(state, identity or {}) if state is not None and run.resume else None) or _nothing()
     names = {STANDS: STANDING, WRONG_WHEN_CLEAN: CLEAN, **{i: str(attack) for i, attack in enumerate(attacks)}}
     rest = split.subset(torch.arange(len(done.table), len(split)))
-    with _on(model, device), _bar(len(split), len(done.table), run.quiet) as bar:
+    with on_device(model, device), _bar(len(split), len(done.table), run.quiet) as bar:
         for images, labels, ids in rest.batches(batch_size or BATCH.get(device.type, 256)):
             begun = time.perf_counter()
             x, y, i = to_pixels(images, device), labels.to(device), ids.to(device)
-            worst = worst_case(attacks, model, x, y, i, threat, seed=run.seed, dtype=run.dtype())
+            worst = worst_case(attacks, model, x, y, i, threat, seed=run.seed, dtype=run.dtype(), knowledge=knowledge)
             columns = (
                 ids,
                 labels,
@@ -145,7 +146,7 @@ def _nothing() -> Outcomes:
 
 
 @contextmanager
-def _on(model: nn.Module, device: torch.device) -> Iterator[None]:
+def on_device(model: nn.Module, device: torch.device) -> Iterator[None]:
     """``model`` on ``device`` inside the block, and back where it was afterwards."""
     before = next((t.device for t in (*model.parameters(), *model.buffers())), device)
     model.to(device)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from robust_transfer import losses
-from robust_transfer.classifier import Classifier
+from robust_transfer.classifier import Classifier, eval_mode, without_weight_gradients
 from robust_transfer.errors import NetworkError
 
 NOISE = 1e-4  # relative float32 noise of a margin; a break must exceed it (see `is_broken`)
@@ -27,12 +27,25 @@ def usual_chunk(device: torch.device) -> int | None:
     return max(CPU_CHUNK, PER_THREAD * torch.get_num_threads()) if device.type == "cpu" else None
 
 
+@dataclass(frozen=True)
+class Knowledge:
+    """What an attacker has beside the model: the public network that it was transferred from, and images with labels.
+
+    ``images`` ``(n, C, H, W)`` in [0, 1] and ``labels`` ``(n,)`` are the same for every example that is attacked.
+    """
+
+    source: Classifier
+    images: Tensor
+    labels: Tensor
+
+
 @dataclass
 class Target:
     """The model under attack and how it is queried; counts what the attack costs.
 
     ``passes`` counts forward-equivalent image passes: 1 for a forward pass of an image, 2 with its input gradient.
     With ``chunk`` every pass takes exactly so many images; a short last one is filled up (that is not counted).
+    ``knowledge``: what else the attacker has.
     """
 
     model: nn.Module
@@ -40,6 +53,7 @@ class Target:
     dtype: torch.dtype = torch.float32
     passes: int = 0
     chunk: int | None = None
+    knowledge: Knowledge | None = None
 
     def logits(self, x: Tensor) -> Tensor:
         """Logits ``(B, K)`` by a float32 forward pass."""
@@ -71,6 +85,16 @@ class Target:
             logits[doubtful] = self.logits(x[doubtful])
         score = losses.margin(logits, labels).masked_fill(is_broken(logits, labels), torch.inf)
         return is_broken(logits, labels, noise=2 * NOISE), score
+
+    @contextmanager
+    def beside(self, module: nn.Module) -> Iterator[Target]:
+        """Another network, queried as this one is, in evaluation mode; what it costs is counted here."""
+        with eval_mode(module), without_weight_gradients(module):
+            other = replace(self, model=module, passes=0)
+            try:
+                yield other
+            finally:
+                self.passes += other.passes
 
     def _one_gradient(self, x: Tensor, labels: Tensor, loss: losses.Loss) -> tuple[Tensor, Tensor]:
         x = x.detach().requires_grad_(True)

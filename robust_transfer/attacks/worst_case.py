@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from robust_transfer.attacks.base import Attack, AttackResult
+from robust_transfer.attacks.base import Attack, AttackResult, Knowledge
 from robust_transfer.threat import Threat
 
 STANDS, WRONG_WHEN_CLEAN = -1, -2
@@ -32,19 +32,20 @@ def worst_case(
     *,
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
+    knowledge: Knowledge | None = None,
 ) -> WorstCase:
     """Run ``attacks`` (at least one) in order; arguments as for :meth:`Attack.__call__`.
 
     An example that withstands them all keeps the adversarial image with the largest margin.
     """
-    first = attacks[0](model, x, labels, ids, threat, seed=seed, dtype=dtype)
+    first = attacks[0](model, x, labels, ids, threat, seed=seed, dtype=dtype, knowledge=knowledge)
     adversarial, broken, margin = first.adversarial.clone(), first.broken.clone(), first.margin.clone()
     prediction, passes = first.prediction.clone(), first.passes
     by = torch.where(broken, 0, STANDS)
     by[first.clean_prediction != labels] = WRONG_WHEN_CLEAN
     for number, attack in enumerate(attacks[1:], start=1):
         rows = (~broken).nonzero().squeeze(1)
-        result = attack(model, x[rows], labels[rows], ids[rows], threat, seed=seed, dtype=dtype)
+        result = attack(model, x[rows], labels[rows], ids[rows], threat, seed=seed, dtype=dtype, knowledge=knowledge)
         worse = result.broken | (result.margin > margin[rows])
         better = rows[worse]
         adversarial[better], margin[better] = result.adversarial[worse], result.margin[worse]

@@ -25,6 +25,15 @@ def shuffled_classes(labels: Tensor, classes: int, *, seed: int, purpose: str) -
     return shuffled
 
 
+def stratified(labels: Tensor, classes: int, size: int, *, seed: int, purpose: str) -> Tensor:
+    """``size`` indices, sorted, in proportion to the classes (largest remainders); all of them if there are fewer."""
+    if size >= len(labels):
+        return torch.arange(len(labels))
+    members = shuffled_classes(labels, classes, seed=seed, purpose=purpose)
+    shares = _in_proportion([len(images) for images in members], size)
+    return torch.cat([images[:share] for images, share in zip(members, shares, strict=True)]).sort().values
+
+
 def cut(members: list[Tensor], names: tuple[str, ...], size: int, what: str) -> tuple[Tensor, Tensor]:
     """``(kept, cut out)``, sorted; ``size`` images are cut out in proportion to the classes, but at least one of each.
 
@@ -40,13 +49,18 @@ def cut(members: list[Tensor], names: tuple[str, ...], size: int, what: str) -> 
 
 
 def _shares(counts: list[int], size: int) -> list[int]:
-    """``size`` shared out in proportion to ``counts`` (largest remainders), but 1 to ``count - 1`` for each."""
+    """``size`` shared out in proportion to ``counts``, but 1 to ``count - 1`` for each."""
+    return [min(max(share, 1), count - 1) for share, count in zip(_in_proportion(counts, size), counts, strict=True)]
+
+
+def _in_proportion(counts: list[int], size: int) -> list[int]:
+    """``size`` shared out in proportion to ``counts`` (largest remainders)."""
     exact = [size * count / sum(counts) for count in counts]
     shares = [math.floor(share) for share in exact]
     by_remainder = sorted(range(len(counts)), key=lambda i: shares[i] - exact[i])
     for i in by_remainder[: size - sum(shares)]:
         shares[i] += 1
-    return [min(max(share, 1), count - 1) for share, count in zip(shares, counts, strict=True)]
+    return shares
 
 
 def take_shots(

@@ -111,7 +111,7 @@ class Strategy(ABC):
             "settings": as_dict(self),
             "threat": source.card.threat,
             "data": {"name": task.name, "train": len(task.train), "val": len(task.val), "hash": task.train.hash},
-            "source": _lineage(source),
+            "source": lineage(source),
         }
 
     def _card(self, adapted: Adapted, source: Checkpoint, task: Task, run: Run, seconds: float) -> Card:
@@ -132,7 +132,7 @@ class Strategy(ABC):
         )
 
 
-def _lineage(source: Checkpoint) -> dict[str, Any]:
+def lineage(source: Checkpoint) -> dict[str, Any]:
     """What the card says of a source, and of the sources it came from in turn."""
     card = source.card
     own = {"method": card.method, "data": card.data.get("name"), "weights": source.hash}

@@ -8,6 +8,7 @@ import torch
 
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.errors import CheckpointError, ConfigError
+from robust_transfer.strategies.base import lineage
 
 
 def interpolate(a: Checkpoint, b: Checkpoint, share: float) -> Checkpoint:
@@ -32,7 +33,7 @@ def interpolate(a: Checkpoint, b: Checkpoint, share: float) -> Checkpoint:
         settings={"share": share, "a": a.card.method, "b": b.card.method},
         threat=a.card.threat if a.card.threat == b.card.threat else None,
         data=a.card.data if a.card.data == b.card.data else {"name": f"{_data(a)} and {_data(b)}"},
-        source={"a": _origin(a), "b": _origin(b)},
+        source={"a": lineage(a), "b": lineage(b)},
         criterion=f"share given as {share:g}",
         metrics={},
         events=(),
@@ -50,7 +51,3 @@ def _between(a: torch.Tensor, b: torch.Tensor, share: float) -> torch.Tensor:
 
 def _data(checkpoint: Checkpoint) -> str:
     return str(checkpoint.card.data.get("name", "unknown data"))
-
-
-def _origin(checkpoint: Checkpoint) -> dict[str, object]:
-    return {"method": checkpoint.card.method, "data": checkpoint.card.data.get("name"), "weights": checkpoint.hash}

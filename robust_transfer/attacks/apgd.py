@@ -1,0 +1,182 @@
+"""Auto-PGD (Croce & Hein 2020, section 3): momentum, and a step size that each example finds for itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from robust_transfer import losses
+from robust_transfer.attacks.base import ATTACKS, Attack, Worst
+from robust_transfer.attacks.target import Target
+from robust_transfer.config import config
+from robust_transfer.errors import ConfigError
+from robust_transfer.threat import Threat
+
+MOMENTUM, ENOUGH = 0.75, 0.75  # alpha and rho of the paper's Algorithm 1
+FIRST, LESS, LEAST = (
+    0.22,
+    0.03,
+    0.06,
+)  # shares of the steps: the first checkpoint, by how much intervals shrink, the least
+
+
+@dataclass
+class Climb:
+    """The examples that still stand, and how far each has come; one row an example in every tensor.
+
+    ``aim`` is what the loss takes in place of labels. ``size`` is the step in pixels, ``rises`` how many steps since the
+    last checkpoint raised the loss.
+    """
+
+    rows: Tensor
+    clean: Tensor
+    labels: Tensor
+    aim: Tensor
+    at: Tensor
+    before: Tensor
+    size: Tensor
+    value: Tensor
+    rises: Tensor
+    best: Tensor
+    best_value: Tensor
+    best_gradient: Tensor
+    checked_value: Tensor
+    halved: Tensor
+
+    @classmethod
+    def begin(cls, rows: Tensor, clean: Tensor, labels: Tensor, aim: Tensor, start: Tensor, eps: float) -> Climb:
+        """At ``start`` with steps of twice ``eps``; nothing is known of the loss yet."""
+        low = torch.full((len(rows),), -torch.inf, device=clean.device)
+        none = torch.zeros(len(rows), dtype=torch.bool, device=clean.device)
+        return cls(
+            rows=rows,
+            clean=clean,
+            labels=labels,
+            aim=aim,
+            at=start,
+            before=start,
+            size=torch.full_like(low, 2 * eps),
+            value=low,
+            rises=none.long(),
+            best=start,
+            best_value=low,
+            best_gradient=torch.zeros_like(start),
+            checked_value=low,
+            halved=none,
+        )
+
+    def keep(self, mask: Tensor) -> None:
+        """Drop the other examples."""
+        if not mask.all():
+            for field in fields(self):
+                setattr(self, field.name, getattr(self, field.name)[mask])
+
+    def note(self, value: Tensor, gradient: Tensor) -> None:
+        """The loss and its gradient at ``at``."""
+        self.rises = self.rises + ((value > self.value) & ~self.value.isneginf())
+        self.value = value
+        better = value > self.best_value
+        where = better.view(-1, 1, 1, 1)
+        self.best = torch.where(where, self.at, self.best)
+        self.best_gradient = torch.where(where, gradient, self.best_gradient)
+        self.best_value = torch.where(better, value, self.best_value)
+
+    def check(self, interval: int) -> Tensor:
+        """Halve the step, and go back to the best point, where the last ``interval`` steps brought too little."""
+        stalled = self.rises < ENOUGH * interval
+        unchanged = ~self.halved & (self.best_value <= self.checked_value)
+        self.halved = stalled | unchanged
+        self.size = torch.where(self.halved, self.size / 2, self.size)
+        self.at = torch.where(self.halved.view(-1, 1, 1, 1), self.best, self.at)
+        self.checked_value, self.rises = self.best_value, torch.zeros_like(self.rises)
+        return self.halved
+
+    def step(self, gradient: Tensor, threat: Threat, momentum: float) -> None:
+        """One step up ``gradient``, and on in the direction of the last one."""
+        ahead = threat.project(self.at + self.size.view(-1, 1, 1, 1) * threat.steepest(gradient), self.clean)
+        moved = self.at + momentum * (ahead - self.at) + (1 - momentum) * (self.at - self.before)
+        self.before, self.at = self.at, threat.project(moved, self.clean)
+
+
+def checkpoints(steps: int) -> dict[int, int]:
+    """The steps after which progress is looked at, with the number of steps since the last look."""
+    interval, least, less = (max(int(share * steps), 1) for share in (FIRST, LEAST, LESS))
+    found, at = {}, 0
+    while at + interval < steps:
+        at += interval
+        found[at] = interval
+        interval = max(interval - less, least)
+    return found
+
+
+def climb(
+    target: Target,
+    on: Climb,
+    loss: losses.Loss,
+    threat: Threat,
+    steps: int,
+    worst: Worst,
+    guide: Target | None = None,
+    every: int = 1,
+) -> Tensor:
+    """``steps`` steps of Auto-PGD; offers every iterate to ``worst`` and returns the rows of the examples that stand.
+
+    With a ``guide`` it is the guide's loss that is climbed, and every ``every``-th iterate that is scored by ``target``.
+    """
+    intervals = checkpoints(steps)
+    for step in range(steps):
+        output, gradient = (guide or target).gradient(on.at, on.aim, loss)
+        if guide is None or step % every == 0:
+            standing = _score(target, on, output if guide is None else target.logits(on.at), worst)
+            if not len(on.rows):
+                return on.rows
+            output, gradient = output[standing], gradient[standing]
+        on.note(loss(output, on.aim).detach(), gradient)
+        if step in intervals:
+            gradient = torch.where(on.check(intervals[step]).view(-1, 1, 1, 1), on.best_gradient, gradient)
+        on.step(gradient, threat, MOMENTUM if step else 1.0)
+    _score(target, on, target.logits(on.at), worst)  # the last iterate: no gradient needed
+    return on.rows
+
+
+def _score(target: Target, on: Climb, logits: Tensor, worst: Worst) -> Tensor:
+    broken, score = target.judge(on.at, on.labels, logits)
+    worst.offer(on.rows, on.at, broken, score)
+    on.keep(~broken)
+    return ~broken
+
+
+@ATTACKS.register("apgd", summary="Auto-PGD: PGD without a step size to choose", paper="Croce & Hein 2020, section 3")
+@config
+class APGD(Attack):
+    """``steps`` steps of Auto-PGD from a random start, ``restarts`` times, on the examples that still stand.
+
+    ``loss`` is ce, margin or dlr (with fewer than 3 classes, where it is undefined, dlr is the margin).
+    """
+
+    steps: int = 100
+    restarts: int = 1
+    loss: str = "ce"
+
+    count: ClassVar[str | None] = "steps"
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.restarts < 1:
+            raise ConfigError("apgd needs at least 1 step and 1 restart")
+        losses.get_loss(self.loss)
+
+    def run(self, target: Target, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
+        """See :class:`Attack`. Returns, per example, a breaking iterate or else the one with the largest margin."""
+        worst, rows = Worst(x), torch.arange(len(x), device=x.device)
+        loss = losses.get_loss(self.loss)
+        for restart in range(self.restarts):
+            purpose = f"apgd/{self.loss}"
+            start = threat.random_start(x[rows], ids[rows], seed=seed, purpose=purpose, restart=restart)
+            on = Climb.begin(rows, x[rows], labels[rows], labels[rows], start, threat.eps)
+            rows = climb(target, on, loss, threat, self.steps, worst)
+            if not len(rows):
+                break
+        return worst.images

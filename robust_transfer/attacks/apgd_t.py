@@ -1,0 +1,58 @@
+"""Targeted Auto-PGD (Croce & Hein 2020, section 4.1): one climb for each of the classes that an example is closest to."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from robust_transfer import losses
+from robust_transfer.attacks.apgd import Climb, climb
+from robust_transfer.attacks.base import ATTACKS, Attack, Worst
+from robust_transfer.attacks.target import Target
+from robust_transfer.config import config
+from robust_transfer.errors import ConfigError
+from robust_transfer.registry import unknown
+from robust_transfer.threat import Threat
+
+
+@ATTACKS.register(
+    "apgd-t", summary="Auto-PGD towards each of the nearest classes", paper="Croce & Hein 2020, section 4.1"
+)
+@config
+class TargetedAPGD(Attack):
+    """``steps`` steps of Auto-PGD towards each of the ``targets`` classes with the largest logits on the clean image.
+
+    ``loss`` is dlr (the targeted difference of logits ratio; with fewer than 4 classes, where it is undefined, the
+    margin to the target) or margin. There are never more targets than other classes.
+    """
+
+    steps: int = 100
+    targets: int = 9
+    restarts: int = 1
+    loss: str = "dlr"
+
+    count: ClassVar[str | None] = "steps"
+
+    def __post_init__(self) -> None:
+        if min(self.steps, self.targets, self.restarts) < 1:
+            raise ConfigError("apgd-t needs at least 1 step, 1 target and 1 restart")
+        if self.loss not in losses.TARGETED:
+            raise ConfigError(unknown("targeted loss", self.loss, list(losses.TARGETED)))
+
+    def run(self, target: Target, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
+        """See :class:`Attack`. Returns, per example, a breaking iterate or else the one with the largest margin."""
+        worst, rows = Worst(x), torch.arange(len(x), device=x.device)
+        loss, (_, others) = losses.TARGETED[self.loss], losses.own_and_others(target.logits(x), labels)
+        nearest = others.topk(min(self.targets, others.shape[1] - 1), dim=1).indices
+        for restart in range(self.restarts):
+            for rank in range(nearest.shape[1]):
+                purpose = f"apgd-t/{self.loss}/{rank}"
+                start = threat.random_start(x[rows], ids[rows], seed=seed, purpose=purpose, restart=restart)
+                aim = torch.stack([labels[rows], nearest[rows, rank]], 1)
+                on = Climb.begin(rows, x[rows], labels[rows], aim, start, threat.eps)
+                rows = climb(target, on, loss, threat, self.steps, worst)
+                if not len(rows):
+                    return worst.images
+        return worst.images

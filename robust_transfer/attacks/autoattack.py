@@ -1,0 +1,74 @@
+"""The reference implementation of AutoAttack (Croce & Hein 2020), as an attack among others: the extra `autoattack`."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from robust_transfer.attacks.base import ATTACKS, Attack
+from robust_transfer.attacks.target import Target
+from robust_transfer.config import config
+from robust_transfer.errors import ConfigError
+from robust_transfer.threat import Threat
+
+TARGETED, UNTARGETED = ("apgd-ce", "apgd-t", "fab-t", "square"), ("apgd-ce", "apgd-dlr", "fab", "square")
+
+
+class Counted(nn.Module):
+    """The target as a module for somebody else's code; what that costs is counted."""
+
+    def __init__(self, target: Target) -> None:
+        super().__init__()
+        self.target, self.model = target, target.model
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of images in [0, 1]."""
+        self.target.passes += (1 + (torch.is_grad_enabled() and x.requires_grad)) * len(x)
+        return self.model(x).float()  # type: ignore[no-any-return]
+
+
+@ATTACKS.register(
+    "pyautoattack", summary="the reference implementation of AutoAttack (an extra)", paper="Croce & Hein 2020"
+)
+@config
+class PyAutoAttack(Attack):
+    """The standard version of ``pyautoattack``; its noise is a stream, so its verdicts depend on the batch.
+
+    With fewer than four classes, where targeted losses are undefined and that version crashes, its untargeted attacks
+    (without DLR for two classes); with fewer than ten, as many targets as there are other classes.
+    """
+
+    batch_free: ClassVar[bool] = False
+
+    def run(self, target: Target, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
+        """See :class:`Attack`."""
+        norm = {"linf": "Linf", "l2": "L2"}[threat.norm]
+        classes = target.logits(x[:1]).shape[1]
+        attacks = [name for name in (TARGETED if classes > 3 else UNTARGETED) if classes > 2 or name != "apgd-dlr"]
+        reference = _library().AutoAttack(
+            Counted(target),
+            attacks=attacks,
+            version="custom",
+            norm=norm,
+            eps=threat.eps,
+            seed=seed,
+            device=x.device,
+        )
+        reference.apgd.n_restarts = reference.fab.n_restarts = 1 if classes > 3 else 5
+        reference.apgd_targeted.n_target_classes = reference.fab.n_target_classes = min(9, classes - 1)
+        devices = [x.device] if x.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            found, _ = reference.run_standard_evaluation(x.contiguous(), labels)
+        return found  # type: ignore[no-any-return]
+
+
+def _library() -> Any:
+    try:
+        return importlib.import_module("pyautoattack")
+    except ImportError:
+        raise ConfigError(
+            "the reference implementation of AutoAttack is an extra: pip install 'robust-transfer[autoattack]'"
+        ) from None

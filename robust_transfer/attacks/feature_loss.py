@@ -1,0 +1,82 @@
+"""An adaptive attack on networks that were held near their source's features (learning without forgetting).
+
+An attack has to take aim at what a defence rests on (Tramèr et al. 2020): here at the distance to the source's
+features, which training has made small on natural images. It climbs cross-entropy plus that distance.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from robust_transfer import losses
+from robust_transfer.attacks.apgd import Climb, climb
+from robust_transfer.attacks.base import ATTACKS, Attack, Worst
+from robust_transfer.attacks.source_features import Features, away
+from robust_transfer.attacks.target import Target
+from robust_transfer.classifier import Classifier
+from robust_transfer.config import config
+from robust_transfer.errors import ConfigError
+from robust_transfer.threat import Threat
+
+
+class LogitsAndFeatures(nn.Module):
+    """A classifier's logits and, beside them, its penultimate features: ``(B, K + d)``."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Both, of images in [0, 1]."""
+        z = self.classifier.features(x)
+        return torch.cat([self.classifier.classify(z), z], 1)
+
+
+@ATTACKS.register(
+    "feature-loss",
+    summary="climbs cross-entropy plus the distance to the source's features",
+    paper="adaptive: Tramèr et al. 2020; the loss of Shafahi et al. 2020, section 6",
+)
+@config
+class FeatureLoss(Attack):
+    """``steps`` steps of Auto-PGD on ``ce + weight * |z - z0| / |z0|``, every fifth iterate scored.
+
+    ``z`` are the model's features of the iterate and ``z0`` the source's of the clean image; l2 norms.
+    """
+
+    steps: int = 50
+    weight: float = 1.0
+
+    count: ClassVar[str | None] = "steps"
+    needs_source: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ConfigError("feature-loss needs at least 1 step")
+
+    def run(self, target: Target, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
+        """See :class:`Attack`. Returns, per example, a breaking iterate or else the one with the largest margin."""
+        model, known = target.model, target.knowledge
+        if known is None:
+            raise ConfigError("feature-loss needs the source that the model was transferred from: give it")
+        if not isinstance(model, Classifier) or model.num_features != known.source.num_features:
+            raise ConfigError("feature-loss needs a model with features of the same size as the source's")
+        with target.beside(Features(known.source.to(x.device))) as source:
+            clean = source.logits(x)
+
+        def loss(out: Tensor, aim: Tensor) -> Tensor:
+            own, z0 = aim[:, 0].long(), aim[:, 1:]
+            logits, z = out[:, : model.num_classes], out[:, model.num_classes :]
+            lengths: Tensor = z0.norm(dim=1).clamp_min(1e-12)
+            return losses.log_odds(logits, own) + self.weight * away(z, z0).add(1e-12).sqrt() / lengths
+
+        worst, rows = Worst(x), torch.arange(len(x), device=x.device)
+        start = threat.random_start(x, ids, seed=seed, purpose="feature-loss")
+        aim = torch.cat([labels[:, None].to(clean.dtype), clean], 1)
+        on = Climb.begin(rows, x, labels, aim, start, threat.eps)
+        with target.beside(LogitsAndFeatures(model)) as guide:
+            climb(target, on, loss, threat, self.steps, worst, guide=guide, every=5)
+        return worst.images

@@ -1,0 +1,42 @@
+"""What an attacker of a transferred model can be taken to know: its public source, and images of the same kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from robust_transfer.attacks.target import Knowledge
+from robust_transfer.checkpoint import Checkpoint
+from robust_transfer.data import Split, to_pixels
+from robust_transfer.data.subsets import stratified
+from robust_transfer.errors import CheckpointError
+from robust_transfer.sources import BUNDLED, load_source
+
+IMAGES = 200
+
+
+def public_source(model: Checkpoint) -> Checkpoint | None:
+    """The bundled source, if ``model`` descends from it: everybody has that one."""
+    if model.card.source is None:
+        return None
+    try:
+        bundled = load_source(BUNDLED)
+    except CheckpointError:
+        return None
+    return bundled if bundled.hash in set(_weights(model.card.source)) else None
+
+
+def knowledge_of(source: Checkpoint, split: Split, *, seed: int) -> Knowledge:
+    """``source``, and a stratified sample of ``split`` at the source's input size."""
+    rows = stratified(split.labels, len(split.class_names), IMAGES, seed=seed, purpose="knowledge")
+    sample = split.subset(rows).at_size(source.input_size)
+    return Knowledge(source.classifier, to_pixels(sample.images()), sample.labels)
+
+
+def _weights(lineage: dict[str, Any]) -> Iterator[str]:
+    """The hashes of all weights that a card's lineage names."""
+    for key, value in lineage.items():
+        if key == "weights":
+            yield str(value)
+        elif isinstance(value, dict):
+            yield from _weights(value)

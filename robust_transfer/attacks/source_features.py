@@ -1,0 +1,115 @@
+"""The attack that threatens transferred models in particular: whoever has their source moves its features.
+
+The attacker needs no gradient of the model under attack. The public network that it was transferred from is enough:
+its penultimate features are pushed away from those of the clean image, then towards those of images of other classes
+(Wang et al. 2018, section 4: features that are mimicked are classified as what they mimic), and the images that come
+out of it are tried on the model.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from robust_transfer.attacks.apgd import MOMENTUM, Climb, checkpoints, climb
+from robust_transfer.attacks.base import ATTACKS, Attack, Worst
+from robust_transfer.attacks.target import Target, exact_float32, usual_chunk
+from robust_transfer.classifier import Classifier, eval_mode, without_weight_gradients
+from robust_transfer.config import config
+from robust_transfer.errors import ConfigError
+from robust_transfer.threat import Threat
+
+
+class Features(nn.Module):
+    """A classifier's penultimate features ``(B, d)`` in place of its logits."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features of images in [0, 1]."""
+        return self.classifier.features(x)
+
+
+def away(features: Tensor, clean: Tensor) -> Tensor:
+    """Squared l2 distance from ``clean``, ``(B,)``."""
+    return (features - clean).square().sum(1)
+
+
+def towards(features: Tensor, aim: Tensor) -> Tensor:
+    """Minus the squared l2 distance from ``aim``, ``(B,)``."""
+    return -away(features, aim)
+
+
+def feature_drift(model: Classifier, x: Tensor, ids: Tensor, threat: Threat, *, steps: int, seed: int) -> Tensor:
+    """How far an attacker who knows no labels can move each image's features: ``max |z(x') - z(x)| / |z(x)|``, ``(B,)``.
+
+    By ``steps`` steps of Auto-PGD on ``model``'s own features. A linear head's robustness is bounded by it.
+    """
+    with eval_mode(model), without_weight_gradients(model), exact_float32():
+        target = Target(Features(model), x.device, chunk=usual_chunk(x.device))
+        clean = target.logits(x)
+        start = threat.random_start(x, ids, seed=seed, purpose="feature-drift")
+        on = Climb.begin(torch.arange(len(x), device=x.device), x, ids, clean, start, threat.eps)
+        intervals = checkpoints(steps)
+        for step in range(steps):
+            features, gradient = target.gradient(on.at, clean, away)
+            on.note(away(features, clean), gradient)
+            if step in intervals:
+                gradient = torch.where(on.check(intervals[step]).view(-1, 1, 1, 1), on.best_gradient, gradient)
+            on.step(gradient, threat, MOMENTUM if step else 1.0)
+        furthest = torch.maximum(on.best_value, away(target.logits(on.at), clean))
+        lengths: Tensor = clean.norm(dim=1)
+        return furthest.sqrt() / lengths.clamp_min(1e-12)
+
+
+@ATTACKS.register(
+    "source-features",
+    summary="moves the features of the public source, and tries the result",
+    paper="Wang et al. 2018, section 4",
+)
+@config
+class SourceFeatures(Attack):
+    """``steps`` steps of Auto-PGD on the source's features away from the clean image, and as many towards each of
+    ``images`` known images of other classes, those whose features are nearest. Every fifth iterate is scored.
+    """
+
+    steps: int = 20
+    images: int = 3
+
+    count: ClassVar[str | None] = "steps"
+    needs_source: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.images < 0:
+            raise ConfigError("source-features needs at least 1 step and no negative number of images")
+
+    def run(self, target: Target, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
+        """See :class:`Attack`. Returns, per example, a breaking iterate or else the one with the largest margin."""
+        known = target.knowledge
+        if known is None:
+            raise ConfigError("source-features attacks by the source that the model was transferred from: give it")
+        worst, rows = Worst(x), torch.arange(len(x), device=x.device)
+        with target.beside(Features(known.source.to(x.device))) as source:
+            clean = source.logits(x)
+            aims = self._aims(source, clean, labels, known.images.to(x.device), known.labels.to(x.device))
+            for number in range(aims.shape[1] + 1):
+                start = threat.random_start(x[rows], ids[rows], seed=seed, purpose=f"source-features/{number}")
+                loss, aim = (towards, aims[rows, number - 1]) if number else (away, clean[rows])
+                on = Climb.begin(rows, x[rows], labels[rows], aim, start, threat.eps)
+                rows = climb(target, on, loss, threat, self.steps, worst, guide=source, every=5)
+                if not len(rows):
+                    break
+        return worst.images
+
+    def _aims(self, source: Target, clean: Tensor, labels: Tensor, images: Tensor, their_labels: Tensor) -> Tensor:
+        """Features of the nearest known images of other classes, ``(B, k, d)``."""
+        features = source.logits(images)
+        far = torch.cdist(clean, features, compute_mode="donot_use_mm_for_euclid_dist")
+        far = far.masked_fill(labels[:, None] == their_labels[None], torch.inf)
+        nearest = far.topk(min(self.images, len(images)), largest=False)
+        usable = nearest.values.isfinite()[..., None]
+        return torch.where(usable, features[nearest.indices], clean[:, None])

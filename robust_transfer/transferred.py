@@ -1,0 +1,107 @@
+"""What threatens a transferred model in particular, measured beside every evaluation of one.
+
+Whoever has the public source can attack through it; training that holds features can be attacked at what it holds; and
+robustness that was inherited for one norm says little about another.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from robust_transfer.attacks import APGD, Attack, FeatureLoss, Knowledge, SourceFeatures
+from robust_transfer.attacks.outcomes import on_device
+from robust_transfer.attacks.source_features import feature_drift
+from robust_transfer.checkpoint import Checkpoint
+from robust_transfer.data import Split, to_pixels
+from robust_transfer.data.subsets import stratified
+from robust_transfer.intervals import Proportion, wilson
+from robust_transfer.run import Run
+from robust_transfer.threat import Threat
+
+BATCH = 200
+DRIFT_STEPS = 20
+
+
+@dataclass(frozen=True)
+class Transferred:
+    """Robust accuracies over the same ``n`` images, each against one attack alone.
+
+    ``source_features``: an attacker who has the source and only tries the result on the model. ``feature_loss``: one who
+    has both and attacks the features, too (``None`` where model and source have features of other sizes).
+    ``unseen``: Auto-PGD at ``unseen_threat``, of a norm that the source was not trained for. ``feature_drift``: how far
+    an attacker without labels moves the features, relative to their length, on average; of the model and of its source.
+    """
+
+    n: int
+    source_features: Proportion
+    feature_loss: Proportion | None
+    unseen: Proportion
+    unseen_threat: str
+    feature_drift: float
+    source_feature_drift: float
+    passes: int
+    seconds: float
+
+    def lines(self) -> list[str]:
+        """For people, in the form of an evaluation's lines."""
+        loss = [f"feature loss     {self.feature_loss}  (adaptive)"] if self.feature_loss is not None else []
+        return [
+            f"through source   {self.source_features}  (its features attacked, the model never asked; {self.n} images)",
+            *loss,
+            f"unseen threat    {self.unseen}  ({self.unseen_threat})",
+            f"feature drift    {self.feature_drift:.2f} of the features' length; the source's own "
+            f"{self.source_feature_drift:.2f}",
+        ]
+
+
+def examine(
+    model: Checkpoint, source: Checkpoint, split: Split, threat: Threat, run: Run, *, knowledge: Knowledge, n: int
+) -> Transferred:
+    """Attack a stratified sample of ``n`` images of ``split`` in the ways that are named above."""
+    started = time.perf_counter()
+    device = run.torch_device()
+    sample = split.subset(stratified(split.labels, len(split.class_names), n, seed=run.seed, purpose="transferred"))
+    sample = sample.at_size(model.input_size)
+    other = unseen_threat(threat, model.input_size)
+    held = model.classifier.num_features == source.classifier.num_features
+    attacks: dict[str, tuple[Attack, Threat]] = {
+        "source_features": (SourceFeatures(), threat),
+        **({"feature_loss": (FeatureLoss(), threat)} if held else {}),
+        "unseen": (APGD(steps=20), other),
+    }
+    standing, drifts, passes = dict.fromkeys(attacks, 0), list[torch.Tensor](), 0
+    pair = (model.classifier, source.classifier)
+    with on_device(pair[0], device), on_device(pair[1], device):
+        for images, labels, ids in sample.batches(BATCH):
+            x, y, i = to_pixels(images, device), labels.to(device), ids.to(device)
+            for name, (attack, against) in attacks.items():
+                result = attack(pair[0], x, y, i, against, seed=run.seed, dtype=run.dtype(), knowledge=knowledge)
+                standing[name] += int((~result.broken).sum())
+                passes += result.passes
+            both = [feature_drift(m, x, i, threat, steps=DRIFT_STEPS, seed=run.seed) for m in pair]
+            drifts.append(torch.stack(both, 1).cpu())
+            passes += 2 * len(x) * (2 * DRIFT_STEPS + 2)
+    found = {name: wilson(count, len(sample)) for name, count in standing.items()}
+    mine, its = torch.cat(drifts).mean(0).tolist()
+    return Transferred(
+        n=len(sample),
+        source_features=found["source_features"],
+        feature_loss=found.get("feature_loss"),
+        unseen=found["unseen"],
+        unseen_threat=str(other),
+        feature_drift=mine,
+        source_feature_drift=its,
+        passes=passes,
+        seconds=round(time.perf_counter() - started, 3),
+    )
+
+
+def unseen_threat(threat: Threat, size: int) -> Threat:
+    """The other norm's ball that the field sets beside this one: linf 8/255 and l2 0.5 at 32 pixels, in proportion."""
+    ratio = 0.5 / (8 / 255) * size / 32
+    if threat.norm == "linf":
+        return Threat(norm="l2", eps=float(f"{threat.eps * ratio:.3g}"))
+    return Threat(norm="linf", eps=min(1.0, float(f"{threat.eps / ratio:.3g}")))

@@ -1,0 +1,84 @@
+"""The reference implementation as an attack: any number of classes, a seed, a cost, and how ours compares."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import pyautoattack
+import pytest
+import torch
+from attack_helpers import L2, LINF, Batch, Function, first
+from torch import nn
+
+from robust_transfer.attacks import PyAutoAttack, parse_attack, worst_case
+from robust_transfer.attacks import autoattack as module
+from robust_transfer.errors import ConfigError
+from robust_transfer.threat import Threat
+
+
+class Hasty(pyautoattack.AutoAttack):  # type: ignore[misc]
+    """A few steps of everything."""
+
+    made: ClassVar[list[Hasty]] = []
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.apgd.n_iter = self.apgd_targeted.n_iter = self.fab.n_iter = 4
+        self.square.n_queries = 10
+        Hasty.made.append(self)
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> list[Hasty]:
+    monkeypatch.setattr(module, "_library", lambda: SimpleNamespace(AutoAttack=Hasty))
+    Hasty.made.clear()
+    return Hasty.made
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4, 10])
+def test_any_number_of_classes_from_two_up(classes: int, network: nn.Module, batch: Batch, hasty: list[Hasty]) -> None:
+    fewer = Function(lambda x: network(x)[:, :classes])
+    x, _, ids = first(batch, 12)
+    labels = fewer(x).argmax(1)
+    result = PyAutoAttack()(fewer, x, labels, ids, LINF)
+    assert result.broken.any()
+    assert (LINF.size(result.adversarial - x) <= LINF.eps + 1e-6).all()
+    [made] = hasty
+    assert ("apgd-t" in made.attacks_to_run) == (classes > 3)
+    assert made.apgd_targeted.n_target_classes == min(9, classes - 1)
+
+
+@pytest.mark.parametrize("threat", [LINF, L2], ids=str)
+def test_it_is_seeded_counted_and_leaves_the_stream_alone(
+    threat: Threat, network: nn.Module, batch: Batch, hasty: list[Hasty]
+) -> None:
+    some = first(batch, 12)
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    one, same, other = (PyAutoAttack()(network, *some, threat, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(one.adversarial, same.adversarial)
+    assert not torch.equal(one.adversarial, other.adversarial)
+    assert one.passes > 12 * (4 * 2 + 10)
+    assert len(hasty) == 3
+
+
+def test_without_the_library_there_is_a_sentence(
+    network: nn.Module, batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "pyautoattack", None)
+    with pytest.raises(ConfigError, match="pip install 'robust-transfer\\[autoattack\\]'"):
+        PyAutoAttack()(network, *first(batch, 2), LINF)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("threat", [Threat(norm="linf", eps=0.12), L2], ids=str)
+def test_strong_leaves_no_more_than_the_reference(network: nn.Module, batch: Batch, threat: Threat) -> None:
+    """But for what another seed of the reference finds."""
+    some = first(batch, 200)
+    strong = [attack for attack in parse_attack("strong") if not attack.needs_source]
+    ours = int((~worst_case(strong, network, *some, threat).result.broken).sum())
+    reference = [int((~PyAutoAttack()(network, *some, threat, seed=seed).broken).sum()) for seed in range(3)]
+    assert ours <= max(reference) + 1
+    assert ours > 10

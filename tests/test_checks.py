@@ -1,0 +1,125 @@
+"""Red flags: raised on models that were built to deserve them, and on no honest one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from attack_helpers import L2, LINF, Batch, Function, Scaled, first, small_network
+from torch import Tensor, nn
+
+from robust_transfer.checks import CHECKS, red_flags
+from robust_transfer.threat import Threat
+
+SMALL = Threat(norm="linf", eps=0.1)
+
+
+@pytest.fixture(scope="module")
+def natural(digits: Batch) -> nn.Module:
+    """The small network without adversarial training."""
+    images, labels, _ = digits
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model = small_network()
+        optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+        for _ in range(8):
+            for rows in torch.randperm(1200).split(100):
+                optimizer.zero_grad()
+                F.cross_entropy(model(images[rows]), labels[rows]).backward()
+                optimizer.step()
+    model.zero_grad(set_to_none=True)
+    return model.eval()
+
+
+def flags(model: nn.Module, batch: Batch, threat: Threat = SMALL) -> list[str]:
+    found, passes = red_flags(model, *first(batch, 80), threat)
+    assert passes > 80
+    return found
+
+
+@pytest.mark.parametrize("threat", [SMALL, LINF, L2], ids=str)
+def test_honest_networks_raise_none(network: nn.Module, natural: nn.Module, batch: Batch, threat: Threat) -> None:
+    assert flags(network, batch, threat) == []
+    assert flags(natural, batch, threat) == []
+
+
+class Noisy(nn.Module):
+    """Adds noise of its own to the image, each time anew."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model, self.generator = model, torch.Generator().manual_seed(0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x + 0.05 * torch.randn(x.shape, generator=self.generator))  # type: ignore[no-any-return]
+
+
+class Shattered(nn.Module):
+    """A fast wave in every pixel: next to nothing in the logits, nearly all of the gradient (Athalye et al. 2018)."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x + 3e-4 * torch.sin(1e5 * x))  # type: ignore[no-any-return]
+
+
+def rounded(model: nn.Module) -> nn.Module:
+    return Function(lambda x: model((x * 8).round() / 8))
+
+
+def cases(network: nn.Module) -> dict[str, tuple[nn.Module, list[str]]]:
+    return {
+        "softmax": (Function(lambda x: network(x).softmax(1)), ["probabilities"]),
+        "noise": (Noisy(network), ["random"]),
+        "batch": (Function(lambda x: network(x - 0.3 * (x.mean(0) - 0.3))), ["depend on the batch"]),
+        "sure": (Scaled(network, 1e4), ["softmax is exactly 1"]),
+        "cold": (Function(lambda x: network(x) / 1e-4), ["softmax is exactly 1"]),
+        "rounded": (rounded(network), ["the gradient is zero", "without gradients", "still stand"]),
+        "shattered": (Shattered(network), ["the gradient misleads", "without gradients"]),
+        "detached": (Function(lambda x: network(x).detach()), ["the gradient is zero", "without gradients", "still stand"]),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["softmax", "noise", "batch", "sure", "cold", "rounded", "shattered", "detached"])
+def test_a_model_that_deserves_it_is_flagged(name: str, network: nn.Module, batch: Batch) -> None:
+    model, expected = cases(network)[name]
+    raised = flags(model, batch, LINF)
+    for words in expected:
+        assert any(words in flag for flag in raised), (words, raised)
+
+
+def test_effort_that_pays_is_flagged() -> None:
+    """Many hills, of which few are high enough: whoever visits more of them finds more."""
+
+    def hills(x: Tensor) -> Tensor:
+        u, v = x[:, 0, 0, 0], x[:, 1, 3, 3]
+        value = torch.sin(150 * u) + torch.sin(171 * v) - 1.93
+        return torch.stack([-value, value], 1)
+
+    x = torch.rand(80, 3, 8, 8, generator=torch.Generator().manual_seed(0)) / 10 + 0.45
+    model = Function(hills)
+    found, _ = red_flags(model, x, model(x).argmax(1), torch.arange(80), SMALL)
+    assert any("ten times the effort" in flag for flag in found), found
+
+
+def test_steps_in_another_precision_that_say_something_else_are_flagged(network: nn.Module, batch: Batch) -> None:
+    def forward(x: Tensor) -> Tensor:
+        return network(x) * (-1 if torch.is_autocast_enabled("cpu") else 1)  # type: ignore[no-any-return]
+
+    found, _ = red_flags(Function(forward), *first(batch, 40), SMALL, dtype=torch.bfloat16)
+    assert any("predictions change" in flag for flag in found)
+    found, _ = red_flags(network, *first(batch, 40), SMALL, dtype=torch.bfloat16)
+    assert found == []
+
+
+def test_a_model_that_is_never_right_is_nothing_to_check(network: nn.Module, batch: Batch) -> None:
+    x, labels, ids = first(batch, 20)
+    assert red_flags(network, x, (network(x).argmax(1) + 1) % 10, ids, LINF)[0] == []
+    assert labels.shape == (20,)
+
+
+def test_every_check_says_what_it_looks_for() -> None:
+    assert all((check.__doc__ or "").strip() for check in CHECKS)
+    assert len({check.__name__ for check in CHECKS}) == len(CHECKS)

@@ -1,0 +1,138 @@
+"""What is measured beside every evaluation of a transferred model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import QUIET, make_classifier, make_digits, make_source
+
+from robust_transfer.attacks.knowledge import IMAGES, knowledge_of, public_source
+from robust_transfer.attacks.source_features import feature_drift
+from robust_transfer.checkpoint import Checkpoint
+from robust_transfer.data import Task, to_pixels
+from robust_transfer.errors import ConfigError
+from robust_transfer.evaluation import evaluate, load_evaluation
+from robust_transfer.sources import load_source
+from robust_transfer.strategies import LinearProbe, interpolate, transfer
+from robust_transfer.threat import Threat
+from robust_transfer.transferred import examine, unseen_threat
+
+THREAT = Threat.parse("linf:4/255")
+
+
+@pytest.fixture(scope="module")
+def digits() -> Task:
+    return make_digits(train=128, val=40, test=60)
+
+
+@pytest.fixture(scope="module")
+def probe(source: Checkpoint, digits: Task) -> Checkpoint:
+    return transfer(source, digits, LinearProbe(l2=0.01), run=QUIET)
+
+
+def test_an_evaluation_of_a_transferred_model_says_it_all(
+    source: Checkpoint, probe: Checkpoint, digits: Task, tmp_path: Path
+) -> None:
+    run = dataclasses.replace(QUIET, out=tmp_path / "run")
+    found = evaluate(probe, digits.test, threat=THREAT, attack="pgd-3", source=source, beyond=40, run=run)
+    beside = found.transferred
+    assert beside is not None
+    assert beside.n == beside.unseen.n == beside.source_features.n == 40
+    assert beside.feature_drift == pytest.approx(beside.source_feature_drift)  # a probe's features are its source's
+    assert beside.feature_drift > 0
+    assert beside.unseen_threat == "l2:0.25" or Threat.parse(beside.unseen_threat).norm == "l2"
+    assert found.untested == []
+    assert (
+        load_evaluation(run.out).to_dict() == found.to_dict() == json.loads((run.out / "evaluation.json").read_text())
+    )
+    text = str(load_evaluation(run.out))
+    for word in ("through source", "feature loss", "unseen threat", "feature drift"):
+        assert word in text
+
+
+def test_without_the_source_it_says_what_is_untested(probe: Checkpoint, digits: Task) -> None:
+    few = digits.test.subset(torch.arange(10))
+    found = evaluate(probe, few, threat=THREAT, attack="strong", run=QUIET)
+    assert found.transferred is None
+    assert found.untested == ["source-features-20: the source is not at hand (give --source)"]
+    assert "source-features" not in found.attack
+    assert "untested" in str(found)
+
+
+def test_with_the_source_a_suite_attacks_through_it(source: Checkpoint, probe: Checkpoint, digits: Task) -> None:
+    few = digits.test.subset(torch.arange(10))
+    found = evaluate(probe, few, threat=THREAT, attack="source-features-3", source=source, beyond=0, run=QUIET)
+    assert list(found.by_attack) == ["source-features-3"]
+    assert found.source_hash == source.hash
+    assert found.transferred is None
+
+
+def test_a_source_of_another_size_is_refused(probe: Checkpoint, digits: Task) -> None:
+    other = make_source()
+    classifier = make_classifier(size=16)
+    other = Checkpoint(classifier, dataclasses.replace(other.card, network=classifier.spec))
+    with pytest.raises(ConfigError, match="images of 16 pixels and the model of 8"):
+        evaluate(probe, digits.test, source=other, run=QUIET)
+
+
+def test_a_head_that_is_robust_is_told_from_one_that_is_not(source: Checkpoint, digits: Task) -> None:
+    """Heads on the same features: a larger weight on what moves most is what an attack through the source uses."""
+    weak, strong = (transfer(source, digits, LinearProbe(l2=l2), run=QUIET) for l2 in (1e-6, 3.0))
+    known = knowledge_of(source, digits.test, seed=0)
+    a, b = (
+        examine(model, source, digits.test, THREAT, QUIET, knowledge=known, n=60).source_features.value
+        for model in (weak, strong)
+    )
+    assert a != b
+
+
+def test_the_bundled_source_is_found_through_any_number_of_steps(digits: Task) -> None:
+    bundled = load_source("bundled")
+    card = make_source().card
+    first = {"method": "fast", "data": "x", "weights": bundled.hash}
+    for source, known in (
+        (None, False),
+        ({"method": "fast", "data": "x", "weights": "another"}, False),
+        (first, True),
+        ({"method": "transfer:lwf", "data": "y", "weights": "z", "source": first}, True),
+    ):
+        found = public_source(Checkpoint(make_classifier(), dataclasses.replace(card, source=source)))
+        assert (found is not None and found.hash == bundled.hash) == known
+
+
+def test_what_is_interpolated_keeps_its_lineage(source: Checkpoint, probe: Checkpoint, digits: Task) -> None:
+    mixed = interpolate(probe, transfer(source, digits, LinearProbe(l2=1.0), run=QUIET), 0.5)
+    assert mixed.card.source is not None
+    assert mixed.card.source["a"]["source"]["weights"] == source.hash
+
+
+def test_the_attackers_images_do_not_depend_on_which_are_evaluated(source: Checkpoint, digits: Task) -> None:
+    known = knowledge_of(source, digits.test, seed=0)
+    assert len(known.images) == len(known.labels) == min(IMAGES, len(digits.test))
+    assert torch.equal(known.images, to_pixels(digits.test.images()))
+
+
+def test_the_drift_is_the_largest_that_is_met(source: Checkpoint, digits: Task) -> None:
+    x, ids = to_pixels(digits.test.images())[:20], torch.arange(20)
+    few, many = (feature_drift(source.classifier, x, ids, THREAT, steps=steps, seed=0) for steps in (1, 10))
+    assert many.mean() > few.mean()
+    assert torch.equal(feature_drift(source.classifier, x[3:9], ids[3:9], THREAT, steps=10, seed=0), many[3:9])
+    none = feature_drift(source.classifier, x, ids, Threat(norm="linf", eps=0.0), steps=2, seed=0)
+    assert none.max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("threat", "size", "other"),
+    [
+        ("linf:8/255", 32, "l2:0.5"),
+        ("l2:0.5", 32, "linf:0.0314"),
+        ("linf:4/255", 224, "l2:1.75"),
+        ("l2:100", 32, "linf:1"),
+    ],
+)
+def test_unseen_threats(threat: str, size: int, other: str) -> None:
+    assert str(unseen_threat(Threat.parse(threat), size)) == str(Threat.parse(other))
