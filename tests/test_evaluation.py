@@ -130,7 +130,7 @@ def test_by_attack_is_cumulative_and_later_attacks_get_what_is_left(split: Split
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_without_a_budget_robust_is_clean(norm: str) -> None:
     model, data = checkpoint(), noise(40)
-    found = evaluate(model, data, threat=f"{norm}:0", run=QUIET)
+    found = evaluate(model, data, checked=0, threat=f"{norm}:0", run=QUIET)
     assert found.robust_accuracy == found.clean_accuracy
     assert set(found.outcomes["broken_by"]) <= {"", "clean"}
 
@@ -152,7 +152,7 @@ def test_a_model_below_the_constant_classifier_is_flagged(split: Split) -> None:
 
 def test_other_class_names_are_flagged() -> None:
     model, data = checkpoint(), noise(20)
-    assert not any("names" in flag for flag in evaluate(model, data, run=QUIET, attack="fgsm").flags)
+    assert not any("names" in flag for flag in evaluate(model, data, checked=0, run=QUIET, attack="fgsm").flags)
     renamed = Split.in_memory(data.images(), data.labels, tuple("abcdefghij"))
     assert any("other names" in flag for flag in evaluate(model, renamed, run=QUIET, attack="fgsm").flags)
 
@@ -167,10 +167,10 @@ def test_the_text_says_what_was_found(split: Split) -> None:
 
 def test_a_plain_run_does_not_depend_on_batches_or_the_callers_mode(split: Split) -> None:
     model, data = checkpoint(), noise(50)
-    whole = evaluate(model, data, run=QUIET, attack="pgd-3", batch_size=50)
+    whole = evaluate(model, data, checked=0, run=QUIET, attack="pgd-3", batch_size=50)
     model.classifier.train()
     with torch.inference_mode():
-        parts = evaluate(model, data, run=QUIET, attack="pgd-3", batch_size=7)
+        parts = evaluate(model, data, checked=0, run=QUIET, attack="pgd-3", batch_size=7)
     assert model.classifier.training
     pd.testing.assert_frame_equal(whole.outcomes, parts.outcomes)
     assert whole.passes == parts.passes > 50
@@ -181,7 +181,7 @@ def test_a_plain_run_does_not_depend_on_batches_or_the_callers_mode(split: Split
 def test_seeds_matter() -> None:
     model, data = checkpoint(), noise(50)
     margins = [
-        evaluate(model, data, run=Run(quiet=True, seed=seed), attack="pgd-1").outcomes["margin"].tolist()
+        evaluate(model, data, checked=0, run=Run(quiet=True, seed=seed), attack="pgd-1").outcomes["margin"].tolist()
         for seed in (0, 1)
     ]
     assert margins[0] != margins[1]
@@ -222,7 +222,7 @@ def test_images_come_at_the_models_size_and_the_threat_from_its_card() -> None:
 
 def test_the_hash_of_a_plain_module_is_that_of_its_weights(split: Split) -> None:
     def hash_of(model: nn.Module) -> str:
-        return evaluate(model, split, threat="linf:0", run=QUIET).model_hash
+        return evaluate(model, split, checked=0, threat="linf:0", run=QUIET).model_hash
 
     moved = Brightness()
     with torch.no_grad():
@@ -311,21 +311,21 @@ def cut_short(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
 
 def test_an_evaluation_that_was_killed_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, data, out = checkpoint(), noise(50), tmp_path / "run"
-    whole = evaluate(model, data, run=QUIET, attack="pgd-2")
+    whole = evaluate(model, data, checked=0, run=QUIET, attack="pgd-2")
     with monkeypatch.context() as patch:
         cut_short(patch, after=2)
         with pytest.raises(KeyboardInterrupt):
-            evaluate(model, data, run=run_to(out), attack="pgd-2", batch_size=8)
+            evaluate(model, data, checked=0, run=run_to(out), attack="pgd-2", batch_size=8)
     assert not (out / "evaluation.json").exists()
     with pytest.raises(OutputError, match="not empty"):
-        evaluate(model, data, run=run_to(out), attack="pgd-2")
+        evaluate(model, data, checked=0, run=run_to(out), attack="pgd-2")
     with pytest.raises(OutputError, match="has seed 0, this one 3"):
-        evaluate(model, data, run=run_to(out, resume=True, seed=3), attack="pgd-2")
+        evaluate(model, data, checked=0, run=run_to(out, resume=True, seed=3), attack="pgd-2")
     seen: list[int] = []
     with monkeypatch.context() as patch:
         real = outcomes_module.worst_case
         patch.setattr(outcomes_module, "worst_case", lambda *a, **k: seen.extend(a[4].tolist()) or real(*a, **k))
-        resumed = evaluate(model, data, run=run_to(out, resume=True), attack="pgd-2", batch_size=20)
+        resumed = evaluate(model, data, checked=0, run=run_to(out, resume=True), attack="pgd-2", batch_size=20)
     assert seen == list(range(16, 50))
     pd.testing.assert_frame_equal(resumed.outcomes, whole.outcomes)
     assert resumed.passes == whole.passes
@@ -346,10 +346,10 @@ def test_rows_that_nothing_vouches_for_are_attacked_again(tmp_path: Path, monkey
     with monkeypatch.context() as patch:
         patch.setattr(outcomes_module, "write_json", killed)
         with pytest.raises(KeyboardInterrupt):
-            evaluate(model, data, run=run_to(out), attack="pgd-2", batch_size=8)
+            evaluate(model, data, checked=0, run=run_to(out), attack="pgd-2", batch_size=8)
     assert len(pd.read_parquet(out / "state" / "outcomes.parquet")) == 16
-    resumed = evaluate(model, data, run=run_to(out, resume=True), attack="pgd-2", batch_size=8)
-    whole = evaluate(model, data, run=QUIET, attack="pgd-2")
+    resumed = evaluate(model, data, checked=0, run=run_to(out, resume=True), attack="pgd-2", batch_size=8)
+    whole = evaluate(model, data, checked=0, run=QUIET, attack="pgd-2")
     pd.testing.assert_frame_equal(resumed.outcomes, whole.outcomes)
     assert resumed.passes == whole.passes
 
@@ -380,11 +380,11 @@ def test_a_models_own_folder_keeps_the_model(tmp_path: Path) -> None:
     out, data = tmp_path / "run", noise(20)
     model = checkpoint().save(out)
     before = {p.name: p.read_bytes() for p in out.iterdir()}
-    evaluate(model, data, run=run_to(out), attack="fgsm")
+    evaluate(model, data, checked=0, run=run_to(out), attack="fgsm")
     with pytest.raises(OutputError, match="already holds an evaluation"):
-        evaluate(model, data, run=run_to(out), attack="pgd-1")
+        evaluate(model, data, checked=0, run=run_to(out), attack="pgd-1")
     assert load_evaluation(out).attack == "fgsm"
-    evaluate(model, data, run=run_to(out, overwrite=True), attack="pgd-1")
+    evaluate(model, data, checked=0, run=run_to(out, overwrite=True), attack="pgd-1")
     assert load_evaluation(out).attack == "pgd-1"
     after = {p.name: p.read_bytes() for p in out.iterdir()}
     assert before.items() <= after.items()
@@ -398,7 +398,7 @@ def test_the_model_goes_back_where_it_was(split: Split, monkeypatch: pytest.Monk
     monkeypatch.setattr(Run, "torch_device", lambda self: torch.device("cpu", 0))
     cut_short(monkeypatch, after=0)
     with pytest.raises(KeyboardInterrupt):
-        evaluate(model, split, run=QUIET, attack="fgsm")
+        evaluate(model, split, checked=0, run=QUIET, attack="fgsm")
     assert moves == [torch.device("cpu", 0), torch.device("cpu")]
 
 

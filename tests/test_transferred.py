@@ -38,7 +38,7 @@ def test_an_evaluation_of_a_transferred_model_says_it_all(
     source: Checkpoint, probe: Checkpoint, digits: Task, tmp_path: Path
 ) -> None:
     run = dataclasses.replace(QUIET, out=tmp_path / "run")
-    found = evaluate(probe, digits.test, threat=THREAT, attack="pgd-3", source=source, beyond=40, run=run)
+    found = evaluate(probe, digits.test, threat=THREAT, attack="pgd-3", source=source, beyond=40, checked=0, run=run)
     beside = found.transferred
     assert beside is not None
     assert beside.n == beside.unseen.n == beside.source_features.n == 40
@@ -55,8 +55,8 @@ def test_an_evaluation_of_a_transferred_model_says_it_all(
 
 
 def test_without_the_source_it_says_what_is_untested(probe: Checkpoint, digits: Task) -> None:
-    few = digits.test.subset(torch.arange(10))
-    found = evaluate(probe, few, threat=THREAT, attack="strong", run=QUIET)
+    few = digits.test.subset(torch.arange(5))
+    found = evaluate(probe, few, threat=THREAT, attack="strong", checked=0, run=QUIET)
     assert found.transferred is None
     assert found.untested == ["source-features-20: the source is not at hand (give --source)"]
     assert "source-features" not in found.attack
@@ -64,8 +64,10 @@ def test_without_the_source_it_says_what_is_untested(probe: Checkpoint, digits: 
 
 
 def test_with_the_source_a_suite_attacks_through_it(source: Checkpoint, probe: Checkpoint, digits: Task) -> None:
-    few = digits.test.subset(torch.arange(10))
-    found = evaluate(probe, few, threat=THREAT, attack="source-features-3", source=source, beyond=0, run=QUIET)
+    few = digits.test.subset(torch.arange(5))
+    found = evaluate(
+        probe, few, threat=THREAT, attack="source-features-3", source=source, beyond=0, checked=0, run=QUIET
+    )
     assert list(found.by_attack) == ["source-features-3"]
     assert found.source_hash == source.hash
     assert found.transferred is None
@@ -84,7 +86,7 @@ def test_a_head_that_is_robust_is_told_from_one_that_is_not(source: Checkpoint, 
     weak, strong = (transfer(source, digits, LinearProbe(l2=l2), run=QUIET) for l2 in (1e-6, 3.0))
     known = knowledge_of(source, digits.test, seed=0)
     a, b = (
-        examine(model, source, digits.test, THREAT, QUIET, knowledge=known, n=60).source_features.value
+        examine(model, source, digits.test, THREAT, QUIET, knowledge=known, n=30).source_features.value
         for model in (weak, strong)
     )
     assert a != b
