@@ -209,6 +209,9 @@ def evaluate(
     checked: Annotated[
         int, typer.Option("--checks", help="On how many images reasons to doubt the figures are looked for. 0: none.")
     ] = 64,
+    keep_deltas: Annotated[
+        bool, typer.Option("--keep-deltas", help="Write the adversarial images to --out, too, for `verify`.")
+    ] = False,
     examples: Annotated[int | None, typer.Option("--examples", help="A seeded, stratified subset of so many.")] = None,
     shots: Annotated[
         int | None, typer.Option("--shots", help="The shots the model was given (val and train splits).")
@@ -250,8 +253,41 @@ def evaluate(
         source=known,
         beyond=beyond,
         checked=checked,
+        keep_deltas=keep_deltas,
     )
     print(json.dumps(result.to_dict(), indent=2) if as_json else result)
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="An evaluation that was made with --keep-deltas.")],
+    data: Data,
+    source: Annotated[
+        str | None, typer.Argument(metavar="[S]", help="The model that was evaluated. [default: the one in DIR]")
+    ] = None,
+    split: Annotated[str, typer.Option("--split", help="test, val or train.")] = "test",
+    shots: Annotated[
+        int | None, typer.Option("--shots", help="The shots the model was given (val and train splits).")
+    ] = None,
+    image_column: ImageColumn = None,
+    label_column: LabelColumn = None,
+    val: Val = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Score a claim again from the adversarial images that were kept, without running an attack."""
+    run = _run(seed, device, "float32", threads, None, False, False, True)
+    from robust_transfer.errors import DataError
+    from robust_transfer.sources import load_source
+    from robust_transfer.verification import verify as check
+
+    checkpoint = load_source(source or str(folder))
+    images = _split(_task(data, image_column, label_column, shots=shots, seed=seed, val=val), split)
+    result = check(folder, checkpoint, images, run=run)
+    print(result)
+    if result.problems:
+        raise DataError(f"the claim in {folder} does not stand: {result.problems[0]}")
 
 
 @app.command()

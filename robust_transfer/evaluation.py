@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pyarrow import ArrowInvalid
 from torch import Tensor, nn
 
 from robust_transfer.attacks import Attack, attack_name, parse_attack
+from robust_transfer.attacks.deltas import DELTAS, join
 from robust_transfer.attacks.knowledge import knowledge_of, public_source
 from robust_transfer.attacks.naming import left_out
 from robust_transfer.attacks.outcomes import (
@@ -38,7 +40,7 @@ from robust_transfer.data import Split, to_pixels
 from robust_transfer.data.subsets import stratified
 from robust_transfer.errors import ConfigError, DataError
 from robust_transfer.intervals import Proportion, wilson
-from robust_transfer.run import Run, command_line, environment
+from robust_transfer.run import Run, command_line, environment, write_atomically
 from robust_transfer.threat import Threat
 from robust_transfer.transferred import Transferred, examine
 
@@ -148,6 +150,7 @@ def evaluate(
     source: Checkpoint | None = None,
     beyond: int = 200,
     checked: int = 64,
+    keep_deltas: bool = False,
 ) -> Evaluation:
     """Attack ``model`` on ``split`` and count what stands; with ``run.out`` the result is saved there.
 
@@ -159,6 +162,7 @@ def evaluate(
     ``source``: what ``model`` was transferred from, for the attacks that use it; the bundled one is found by itself.
     On ``beyond`` images (0: none) of ``split`` such a model is then examined for what threatens it in particular.
     On ``checked`` images (0: none) reasons to doubt the figures are looked for (:mod:`robust_transfer.checks`).
+    ``keep_deltas`` also writes the adversarial images, compactly, for :func:`robust_transfer.verification.verify`.
     Raises :class:`ConfigError`, :class:`DataError` and :class:`OutputError` for what does not fit.
     """
     run = run or Run()
@@ -176,8 +180,10 @@ def evaluate(
     whole, knowledge = split, None
     if source is not None and (beyond > 0 or any(some.needs_source for some in chosen)):
         knowledge = knowledge_of(source, split, seed=run.seed)
-    split = _at_input_size(module, _subset(split, examples, run.seed))
+    split = at_input_size(module, _subset(split, examples, run.seed))
     prepare_out(run)
+    if keep_deltas and run.out is None:
+        raise ConfigError("keep_deltas writes the adversarial images: give an output folder, too")
     identity: dict[str, Any] = {
         "threat": str(threat),
         "attack": attack_name(chosen),
@@ -186,7 +192,7 @@ def evaluate(
         "precision": str(run.dtype()).removeprefix("torch."),
         "seed": run.seed,
         "data_hash": split.hash,
-        "model_hash": _hash(module),
+        "model_hash": module_hash(module),
         "source_hash": source.hash if source is not None and knowledge is not None else None,
     }
     if run.out is not None and run.resume and (run.out / EVALUATION).exists():
@@ -194,7 +200,15 @@ def evaluate(
         refuse_another(run.out, {name: getattr(finished, name) for name in identity}, identity)
         return finished
     found = attack_split(
-        chosen, module, split, threat, run, batch_size=batch_size, knowledge=knowledge, identity=identity
+        chosen,
+        module,
+        split,
+        threat,
+        run,
+        batch_size=batch_size,
+        knowledge=knowledge,
+        keep_deltas=keep_deltas,
+        identity=identity,
     )
     if checked > 0:
         raised, passes = _check(module, split, threat, run, checked)
@@ -217,6 +231,8 @@ def evaluate(
         outcomes=found.table,
     )
     if run.out is not None:
+        if keep_deltas:
+            write_atomically(run.out / DELTAS, partial(join, run.out / "state"))
         evaluation.save(run.out)
         discard_state(run.out)
     return evaluation
@@ -289,7 +305,8 @@ def _subset(split: Split, examples: int | None, seed: int) -> Split:
     return split.subset(stratified(split.labels, classes, examples, seed=seed, purpose="evaluation/examples"))
 
 
-def _at_input_size(module: nn.Module, split: Split) -> Split:
+def at_input_size(module: nn.Module, split: Split) -> Split:
+    """``split`` at the size that ``module`` reads; for a plain module at its own, if its images have one."""
     if isinstance(module, Classifier):
         return split.at_size(module.spec.input_size)
     if split.size is None:
@@ -297,7 +314,7 @@ def _at_input_size(module: nn.Module, split: Split) -> Split:
     return split
 
 
-def _hash(module: nn.Module) -> str:
+def module_hash(module: nn.Module) -> str:
     """A classifier's own hash; for other modules one over the type's name and every tensor of the state."""
     if isinstance(module, Classifier):
         return weights_hash(module)

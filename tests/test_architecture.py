@@ -33,6 +33,7 @@ ORDER = (
     "intervals",
     "transferred",
     "evaluation",
+    "verification",
     "comparison",
     "study",
     "report",

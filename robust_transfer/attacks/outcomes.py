@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import nn
 
 from robust_transfer.attacks.base import Attack, Knowledge
+from robust_transfer.attacks.deltas import DELTAS, pack
 from robust_transfer.attacks.worst_case import STANDS, WRONG_WHEN_CLEAN, worst_case
 from robust_transfer.checkpoint import CARD
 from robust_transfer.config import difference
@@ -57,12 +59,14 @@ def attack_split(
     *,
     batch_size: int | None = None,
     knowledge: Knowledge | None = None,
+    keep_deltas: bool = False,
     identity: dict[str, Any] | None = None,
 ) -> Outcomes:
     """Attack every image of ``split``, in its order, by someone with this ``knowledge``.
 
     With ``run.out`` what is known is written there after each batch; with ``run.resume`` it is read back, if its
-    ``identity`` is the same (:class:`OutputError` if not). The model is on ``run``'s device meanwhile.
+    ``identity`` is the same (:class:`OutputError` if not); with ``keep_deltas`` the adversarial images, too, as part files.
+    The model is on ``run``'s device meanwhile.
     """
     device, state = run.torch_device(), run.out / "state" if run.out is not None else None
     done = (read_state(state, identity or {}) if state is not None and run.resume else None) or _nothing()
@@ -81,6 +85,10 @@ def attack_split(
                 [names[by] for by in worst.by.tolist()],
                 worst.result.margin.cpu().numpy(),
             )
+            if state is not None and keep_deltas:
+                part = pack(model, x, y, i, worst.result, threat)
+                name = f"deltas-{len(done.table):09d}.parquet"
+                write_atomically(state / name, partial(part.to_parquet, index=False, compression="zstd"))
             rows = pd.DataFrame(dict(zip(COLUMNS, columns, strict=True))).astype(COLUMNS)
             done.table = pd.concat([done.table, rows], ignore_index=True)
             done.passes += worst.result.passes
@@ -120,7 +128,8 @@ def prepare_out(run: Run) -> None:
     if (run.out / EVALUATION).exists() and not (run.overwrite or run.resume):
         raise OutputError(f"{run.out} already holds an evaluation: give another --out, or --overwrite, or --resume")
     if run.overwrite:
-        (run.out / EVALUATION).unlink(missing_ok=True)
+        for name in (EVALUATION, DELTAS):
+            (run.out / name).unlink(missing_ok=True)
         discard_state(run.out)
 
 
@@ -135,8 +144,8 @@ def refuse_another(out: Path, saved: dict[str, Any], wanted: dict[str, Any]) -> 
 
 def discard_state(out: Path) -> None:
     """Remove what an unfinished evaluation has written; other files stay."""
-    for name in (EVALUATION, OUTCOMES):
-        (out / "state" / name).unlink(missing_ok=True)
+    for path in (out / "state" / EVALUATION, out / "state" / OUTCOMES, *(out / "state").glob("deltas-*.parquet")):
+        path.unlink(missing_ok=True)
     if (out / "state").is_dir() and not any((out / "state").iterdir()):
         (out / "state").rmdir()
 

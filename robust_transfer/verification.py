@@ -1,0 +1,147 @@
+"""Verification: a claim scored again from the adversarial images that were kept, without running an attack."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from pyarrow import ArrowInvalid
+from torch import Tensor, nn
+
+from robust_transfer.attacks.deltas import DELTAS, unpack
+from robust_transfer.attacks.outcomes import CLEAN, STANDING, on_device
+from robust_transfer.attacks.target import Target, exact_float32, is_broken, predicted, usual_chunk
+from robust_transfer.checkpoint import Checkpoint
+from robust_transfer.classifier import eval_mode, without_weight_gradients
+from robust_transfer.data import Split, to_pixels
+from robust_transfer.errors import DataError
+from robust_transfer.evaluation import Evaluation, at_input_size, load_evaluation, module_hash
+from robust_transfer.intervals import Proportion, wilson
+from robust_transfer.run import Run
+from robust_transfer.threat import Threat
+
+ALONE = 64  # so many of the broken images are also scored one at a time
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What scoring again found, over ``n`` images: the accuracies, and ``problems``, none of which there should be.
+
+    ``confirmed`` of the images that were counted as broken by an attack have an image inside ball and box that a float32
+    forward pass misclassifies; ``alone`` of them were scored one at a time as well.
+    """
+
+    n: int
+    clean_accuracy: Proportion
+    robust_accuracy: Proportion
+    confirmed: int
+    alone: int
+    problems: list[str]
+
+    def __str__(self) -> str:
+        lines = [
+            f"clean accuracy   {self.clean_accuracy}  ({self.n} images, scored again)",
+            f"robust accuracy  {self.robust_accuracy}  (what no kept image breaks)",
+            f"breaks           {self.confirmed} confirmed, {self.alone} of them also alone",
+            *(f"problem          {problem}" for problem in self.problems),
+            "the claim stands" if not self.problems else "the claim does not stand",
+        ]
+        return "\n".join(lines)
+
+
+def verify(folder: Path, model: Checkpoint | nn.Module, split: Split, *, run: Run | None = None) -> Verification:
+    """Score the evaluation in ``folder`` again: ``model`` on the images of ``split`` and the deltas that were kept.
+
+    Raises :class:`DataError` where model or images are others than those evaluated, or no deltas were kept.
+    """
+    run, evaluation = run or Run(), load_evaluation(folder)
+    module = model.classifier if isinstance(model, Checkpoint) else model
+    split = _evaluated(evaluation, at_input_size(module, split))
+    if module_hash(module) != evaluation.model_hash:
+        raise DataError(f"the evaluation in {folder} is of another model: give that one")
+    deltas, threat = _deltas(Path(folder)), Threat.parse(evaluation.threat)
+    table, device = evaluation.outcomes.set_index("index"), run.torch_device()
+    found = _Found()
+    with on_device(module, device), eval_mode(module), without_weight_gradients(module), exact_float32():
+        target = Target(module, device, chunk=usual_chunk(device))
+        for images, labels, ids in split.batches(256):
+            x, y = to_pixels(images, device), labels.to(device)
+            found.score(target, x, y, table.loc[ids.tolist()].reset_index(), deltas, threat)
+    n = len(split)
+    problems = found.problems()
+    if found.clean != round(evaluation.clean_accuracy.value * n):
+        problems.append(f"clean accuracy was claimed as {evaluation.clean_accuracy}")
+    if found.standing != round(evaluation.robust_accuracy.value * n):
+        problems.append(f"robust accuracy was claimed as {evaluation.robust_accuracy}")
+    return Verification(n, wilson(found.clean, n), wilson(found.standing, n), found.confirmed, found.alone, problems)
+
+
+class _Found:
+    """Counts, and the indices of examples that are not as they were claimed to be."""
+
+    def __init__(self) -> None:
+        self.clean = self.standing = self.confirmed = self.alone = 0
+        self.other: list[int] = []
+        self.unbroken: list[int] = []
+        self.broken: list[int] = []
+        self.missing: list[int] = []
+
+    def score(
+        self, target: Target, x: Tensor, labels: Tensor, rows: pd.DataFrame, deltas: pd.DataFrame, threat: Threat
+    ) -> None:
+        """One batch; ``rows`` are the outcomes of its images, in their order."""
+        prediction = predicted(target.logits(x)).cpu()
+        right = prediction == labels.cpu()
+        self.clean += int(right.sum())
+        self.other += rows["index"][(prediction.numpy() != rows["clean_prediction"].to_numpy())].tolist()
+        attacked = (rows["broken_by"] != CLEAN).to_numpy()
+        there = rows["index"].isin(deltas.index).to_numpy()
+        self.missing += rows["index"][attacked & ~there].tolist()
+        chosen = torch.from_numpy((attacked & there).nonzero()[0]).to(x.device)
+        if not len(chosen):
+            return
+        mine = rows.iloc[chosen.cpu().numpy()]
+        images = unpack(deltas.loc[mine["index"]].reset_index(), x[chosen], threat)
+        broken = is_broken(target.logits(images), labels[chosen])
+        claimed = torch.tensor((mine["broken_by"] != STANDING).tolist(), device=x.device)
+        for position in (claimed & broken).nonzero().flatten().tolist()[: max(0, ALONE - self.alone)]:
+            one = slice(position, position + 1)
+            broken[one] &= is_broken(target.logits(images[one]), labels[chosen][one])
+            self.alone += 1
+        self.standing += int((right.to(x.device)[chosen] & ~broken).sum())
+        self.confirmed += int((claimed & broken).sum())
+        self.unbroken += mine["index"][(claimed & ~broken).cpu().numpy()].tolist()
+        self.broken += mine["index"][(~claimed & broken).cpu().numpy()].tolist()
+
+    def problems(self) -> list[str]:
+        """In sentences."""
+        said = {
+            "are predicted otherwise when clean": self.other,
+            "were counted as broken, and what was kept does not break them": self.unbroken,
+            "were counted as standing, and what was kept breaks them": self.broken,
+            "have no kept image": self.missing,
+        }
+        return [f"{len(which)} images {what} (the first: {which[0]})" for what, which in said.items() if which]
+
+
+def _evaluated(evaluation: Evaluation, split: Split) -> Split:
+    """The images of ``split`` that were evaluated, in the evaluation's order."""
+    place = {int(number): row for row, number in enumerate(split.ids.tolist())}
+    wanted = evaluation.outcomes["index"].tolist()
+    if any(number not in place for number in wanted):
+        raise DataError("the evaluation has images that this split has not: give the data and split that it is of")
+    chosen = split.subset(torch.tensor([place[number] for number in wanted], dtype=torch.int64))
+    if chosen.hash != evaluation.data_hash:
+        raise DataError("the evaluation is of other images or labels: give the data and split that it is of")
+    return chosen
+
+
+def _deltas(folder: Path) -> pd.DataFrame:
+    if not (folder / DELTAS).is_file():
+        raise DataError(f"{folder} keeps no adversarial images: evaluate with --keep-deltas")
+    try:
+        return pd.read_parquet(folder / DELTAS).set_index("index")
+    except (OSError, ArrowInvalid, KeyError, ValueError) as error:
+        raise DataError(f"{folder / DELTAS} cannot be read ({type(error).__name__}): evaluate again") from None
