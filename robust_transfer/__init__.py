@@ -14,13 +14,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from robust_transfer.attacks import FGSM, PGD
+    from robust_transfer.attacks import APGD, FGSM, PGD, Square
     from robust_transfer.checkpoint import Card, Checkpoint, load_checkpoint
     from robust_transfer.classifier import Classifier, NetworkSpec, Normalisation
     from robust_transfer.comparison import Comparison, compare
     from robust_transfer.data import Augmentation, Split, Task, load_task
     from robust_transfer.errors import RobustTransferError
-    from robust_transfer.evaluation import Evaluation, evaluate
+    from robust_transfer.evaluation import Evaluation, evaluate, verify
     from robust_transfer.pretraining import PGDAT, Fast, Natural
     from robust_transfer.run import Run
     from robust_transfer.sources import load_source
@@ -31,13 +31,13 @@ __version__ = "0.1.0"
 
 # Imported on first use: `robust-transfer --help` must not wait for PyTorch.
 _WHERE = {
-    "attacks": ("FGSM", "PGD"),
+    "attacks": ("APGD", "FGSM", "PGD", "Square"),
     "checkpoint": ("Card", "Checkpoint", "load_checkpoint"),
     "classifier": ("Classifier", "NetworkSpec", "Normalisation"),
     "comparison": ("Comparison", "compare"),
     "data": ("Augmentation", "Split", "Task", "load_task"),
     "errors": ("RobustTransferError",),
-    "evaluation": ("Evaluation", "evaluate"),
+    "evaluation": ("Evaluation", "evaluate", "verify"),
     "pretraining": ("PGDAT", "Fast", "Natural"),
     "run": ("Run",),
     "sources": ("load_source",),
@@ -47,6 +47,7 @@ _WHERE = {
 _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
 
 __all__ = [
+    "APGD",
     "FGSM",
     "PGD",
     "PGDAT",
@@ -66,6 +67,7 @@ __all__ = [
     "RobustTransferError",
     "Run",
     "Split",
+    "Square",
     "Task",
     "Threat",
     "compare",
@@ -75,6 +77,7 @@ __all__ = [
     "load_source",
     "load_task",
     "transfer",
+    "verify",
 ]
 
 

@@ -279,8 +279,8 @@ def verify(
     """Score a claim again from the adversarial images that were kept, without running an attack."""
     run = _run(seed, device, "float32", threads, None, False, False, True)
     from robust_transfer.errors import DataError
+    from robust_transfer.evaluation import verify as check
     from robust_transfer.sources import load_source
-    from robust_transfer.verification import verify as check
 
     checkpoint = load_source(source or str(folder))
     images = _split(_task(data, image_column, label_column, shots=shots, seed=seed, val=val), split)

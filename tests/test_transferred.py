@@ -16,10 +16,10 @@ from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.data import Task, to_pixels
 from robust_transfer.errors import ConfigError
 from robust_transfer.evaluation import evaluate, load_evaluation
+from robust_transfer.evaluation.transferred import examine, unseen_threat
 from robust_transfer.sources import load_source
 from robust_transfer.strategies import LinearProbe, interpolate, transfer
 from robust_transfer.threat import Threat
-from robust_transfer.transferred import examine, unseen_threat
 
 THREAT = Threat.parse("linf:4/255")
 

@@ -20,8 +20,8 @@ from robust_transfer.attacks.deltas import DELTAS, pack, unpack
 from robust_transfer.data import Split
 from robust_transfer.errors import ConfigError, DataError
 from robust_transfer.evaluation import evaluate
+from robust_transfer.evaluation.verification import ALONE, verify
 from robust_transfer.threat import Threat
-from robust_transfer.verification import ALONE, verify
 
 NAMES = tuple(str(i) for i in range(10))
 

@@ -17,7 +17,8 @@ from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import eval_mode, without_weight_gradients
 from robust_transfer.data import Split, to_pixels
 from robust_transfer.errors import DataError
-from robust_transfer.evaluation import Evaluation, at_input_size, load_evaluation, module_hash
+from robust_transfer.evaluation.record import Evaluation, load_evaluation
+from robust_transfer.evaluation.subject import at_input_size, module_hash
 from robust_transfer.intervals import Proportion, wilson
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat

@@ -1,0 +1,178 @@
+"""Evaluation: clean and robust accuracy with intervals, and what became of every single example."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import pandas as pd
+from torch import nn
+
+from robust_transfer.attacks import Attack, attack_name, parse_attack
+from robust_transfer.attacks.deltas import DELTAS, join
+from robust_transfer.attacks.knowledge import knowledge_of
+from robust_transfer.attacks.naming import left_out
+from robust_transfer.attacks.outcomes import (
+    CLEAN,
+    EVALUATION,
+    attack_split,
+    discard_state,
+    on_device,
+    prepare_out,
+    refuse_another,
+)
+from robust_transfer.checkpoint import Checkpoint
+from robust_transfer.checks import red_flags
+from robust_transfer.data import Split, to_pixels
+from robust_transfer.data.subsets import stratified
+from robust_transfer.errors import ConfigError
+from robust_transfer.evaluation.record import SCHEMA, Evaluation, load_evaluation
+from robust_transfer.evaluation.subject import at_input_size, compare_classes, find_source, module_hash
+from robust_transfer.evaluation.transferred import examine
+from robust_transfer.intervals import wilson
+from robust_transfer.run import Run, command_line, environment, write_atomically
+from robust_transfer.threat import Threat
+
+DEFAULT_THREAT = "linf:8/255"
+
+
+def evaluate(
+    model: Checkpoint | nn.Module,
+    split: Split,
+    *,
+    threat: Threat | str | None = None,
+    attack: str | Attack | Sequence[Attack] = "pgd-20",
+    examples: int | None = None,
+    run: Run | None = None,
+    batch_size: int | None = None,
+    split_name: str = "test",
+    source: Checkpoint | None = None,
+    beyond: int = 200,
+    checked: int = 64,
+    keep_deltas: bool = False,
+) -> Evaluation:
+    """Attack ``model`` on ``split`` and count what stands; with ``run.out`` the result is saved there.
+
+    ``model``: a checkpoint, a classifier, or any module from images ``(B, 3, H, W)`` in [0, 1] to logits ``(B, K)``.
+    Images are given at the model's input size (for a plain module: the split's own). ``threat`` defaults to the card's,
+    else linf:8/255. ``examples`` takes a subset, stratified by class and drawn by ``run.seed``. ``run.out`` may be the
+    model's own folder, of which nothing but an earlier evaluation is replaced. With ``run.resume`` an evaluation that
+    was cut short goes on where it was; the outcomes do not depend on where that is.
+    ``source``: what ``model`` was transferred from, for the attacks that use it; the bundled one is found by itself.
+    On ``beyond`` images (0: none) of ``split`` such a model is then examined for what threatens it in particular.
+    On ``checked`` images (0: none) reasons to doubt the figures are looked for (:mod:`robust_transfer.checks`).
+    ``keep_deltas`` also writes the adversarial images, compactly, for :func:`verify`.
+    Raises :class:`ConfigError`, :class:`DataError` and :class:`OutputError` for what does not fit.
+    """
+    run = run or Run()
+    threat = Threat.parse(threat or (model.card.threat if isinstance(model, Checkpoint) else None) or DEFAULT_THREAT)
+    chosen = parse_attack(attack)
+    if batch_size is not None and batch_size < 1:
+        raise ConfigError(f"batch_size must be at least 1, not {batch_size}")
+    if keep_deltas and run.out is None:
+        raise ConfigError("keep_deltas writes the adversarial images: give an output folder, too")
+    flags = compare_classes(model, split)
+    module = model.classifier if isinstance(model, Checkpoint) else model
+    source, untested = find_source(model, source), list[str]()
+    if source is None:
+        without = left_out(attack, chosen)
+        untested = [f"{some}: the source is not at hand (give --source)" for some in without]
+        chosen = [some for some in chosen if some not in without]
+    whole, knowledge = split, None
+    if source is not None and (beyond > 0 or any(some.needs_source for some in chosen)):
+        knowledge = knowledge_of(source, split, seed=run.seed)
+    split = at_input_size(module, _subset(split, examples, run.seed))
+    prepare_out(run)
+    identity: dict[str, Any] = {
+        "threat": str(threat),
+        "attack": attack_name(chosen),
+        "split": split_name,
+        "input_size": split.size,
+        "precision": str(run.dtype()).removeprefix("torch."),
+        "seed": run.seed,
+        "data_hash": split.hash,
+        "model_hash": module_hash(module),
+        "source_hash": source.hash if source is not None and knowledge is not None else None,
+    }
+    if run.out is not None and run.resume and (run.out / EVALUATION).exists():
+        finished = load_evaluation(run.out)
+        refuse_another(run.out, {name: getattr(finished, name) for name in identity}, identity)
+        return finished
+    found = attack_split(
+        chosen,
+        module,
+        split,
+        threat,
+        run,
+        batch_size=batch_size,
+        knowledge=knowledge,
+        keep_deltas=keep_deltas,
+        identity=identity,
+    )
+    if checked > 0:
+        raised, passes = _check(module, split, threat, run, checked)
+        flags, found.passes = [*flags, *raised], found.passes + passes
+    transferred = None
+    if isinstance(model, Checkpoint) and source is not None and knowledge is not None and beyond > 0:
+        transferred = examine(model, source, whole, threat, run, knowledge=knowledge, n=beyond)
+    made = environment()
+    evaluation = Evaluation(
+        schema=SCHEMA,
+        **_figures(found.table, [str(a) for a in chosen], flags),
+        transferred=transferred,
+        untested=untested,
+        **identity,
+        seconds=round(found.seconds, 3),
+        passes=found.passes,
+        versions=made["versions"],
+        hardware=made["hardware"],
+        command=command_line(),
+        outcomes=found.table,
+    )
+    if run.out is not None:
+        if keep_deltas:
+            write_atomically(run.out / DELTAS, partial(join, run.out / "state"))
+        evaluation.save(run.out)
+        discard_state(run.out)
+    return evaluation
+
+
+def _figures(table: pd.DataFrame, names: list[str], flags: list[str]) -> dict[str, Any]:
+    """What the outcomes add up to; ``flags`` are those known before."""
+    n, constant = len(table), int(table["label"].value_counts().iloc[0])
+    left = standing = int((table["broken_by"] != CLEAN).sum())
+    by_attack = {}
+    for name in names:
+        standing -= int((table["broken_by"] == name).sum())
+        by_attack[name] = standing / n
+    if table["clean_prediction"].nunique() == 1 and table["label"].nunique() > 1:
+        flags = [*flags, "all predictions are one class"]
+    if standing <= constant:
+        flags = [*flags, "constant classifier is more robust"]
+    return {
+        "clean_accuracy": wilson(left, n),
+        "robust_accuracy": wilson(standing, n),
+        "constant_accuracy": constant / n,
+        "by_attack": by_attack,
+        "flags": flags,
+    }
+
+
+def _check(module: nn.Module, split: Split, threat: Threat, run: Run, n: int) -> tuple[list[str], int]:
+    """Red flags on a stratified sample of ``n`` images, and the image passes that looking for them took."""
+    device = run.torch_device()
+    sample = split.subset(stratified(split.labels, len(split.class_names), n, seed=run.seed, purpose="checks"))
+    x, labels, ids = to_pixels(sample.images(), device), sample.labels.to(device), sample.ids.to(device)
+    with on_device(module, device):
+        return red_flags(module, x, labels, ids, threat, seed=run.seed, dtype=run.dtype())
+
+
+def _subset(split: Split, examples: int | None, seed: int) -> Split:
+    """``examples`` images in proportion to the classes, in the split's order; all if there are fewer."""
+    if examples is None:
+        return split
+    if examples < 1:
+        raise ConfigError(f"examples must be at least 1, not {examples}")
+    classes = len(split.class_names)
+    return split.subset(stratified(split.labels, classes, examples, seed=seed, purpose="evaluation/examples"))

@@ -1,0 +1,114 @@
+"""The record of an evaluation: `evaluation.json` and `outcomes.parquet`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pyarrow import ArrowInvalid
+
+from robust_transfer.attacks.outcomes import (
+    COLUMNS,
+    EVALUATION,
+    OUTCOMES,
+    STANDING,
+    write_outcomes,
+)
+from robust_transfer.config import as_dict
+from robust_transfer.errors import DataError
+from robust_transfer.evaluation.transferred import Transferred
+from robust_transfer.intervals import Proportion
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What an evaluation found.
+
+    ``robust_accuracy`` is over all n examples: one that is wrong when clean counts as broken. ``constant_accuracy`` is
+    the share of the most frequent label, which a classifier that always says it would have, attacked or not.
+    ``by_attack`` is cumulative: the share of the n examples that stands after each attack and all those before it.
+    ``outcomes`` has a row an example: ``index`` (its id in the split), ``label``, ``clean_prediction``,
+    ``adversarial_prediction`` (the label where it stands), ``broken_by`` (an attack, "clean" where it is misclassified
+    when clean, "" where it stands) and ``margin`` (best other logit less the label's, on its worst image; float32).
+    ``transferred``: what threatens a model with a known source in particular; None for others.
+    ``untested`` says what the suite would have tried and could not. ``flags`` are reasons to doubt the figures.
+    ``passes`` counts forward-equivalent image passes.
+    """
+
+    schema: int
+    clean_accuracy: Proportion
+    robust_accuracy: Proportion
+    constant_accuracy: float
+    by_attack: dict[str, float]
+    transferred: Transferred | None
+    untested: list[str]
+    threat: str
+    attack: str
+    split: str
+    input_size: int
+    precision: str
+    seed: int
+    flags: list[str]
+    seconds: float
+    passes: int
+    data_hash: str
+    model_hash: str
+    source_hash: str | None
+    versions: dict[str, str]
+    hardware: dict[str, Any]
+    command: str
+    outcomes: pd.DataFrame
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the outcomes, as plain JSON types: the contents of ``evaluation.json``."""
+        return {f.name: as_dict(getattr(self, f.name)) for f in fields(self) if f.name != "outcomes"}
+
+    def save(self, folder: Path) -> None:
+        """Write ``evaluation.json`` and ``outcomes.parquet``, each atomically; raises :class:`OutputError`."""
+        write_outcomes(Path(folder), self.to_dict(), self.outcomes)
+
+    def __str__(self) -> str:
+        after = [f"{100 * share:.1f} % after {name}" for name, share in self.by_attack.items()]
+        lines = [
+            f"clean accuracy   {self.clean_accuracy}  ({self.clean_accuracy.n} images, {self.split})",
+            f"robust accuracy  {self.robust_accuracy}  ({self.threat}, {self.attack})",
+            *([f"                 {', '.join(after)}"] if len(after) > 1 else []),
+            f"constant         {100 * self.constant_accuracy:.1f} %  (always saying the most frequent class)",
+            *(self.transferred.lines() if self.transferred is not None else []),
+            *(f"untested         {what}" for what in self.untested),
+            *(f"doubt            {flag}" for flag in self.flags),
+        ]
+        return "\n".join(lines)
+
+
+def load_evaluation(folder: Path) -> Evaluation:
+    """Read what :meth:`Evaluation.save` wrote; raises :class:`DataError` for what is missing or is something else."""
+    folder = Path(folder)
+    if not (folder / EVALUATION).is_file():
+        raise DataError(f"{folder} holds no evaluation: run `robust-transfer evaluate ... --out {folder}` first")
+    try:
+        summary = dict(json.loads((folder / EVALUATION).read_text(encoding="utf-8")))
+        if summary["schema"] != SCHEMA:
+            raise DataError(f"{folder / EVALUATION} has schema {summary['schema']!r}, this version reads {SCHEMA}")
+        shares = {name: Proportion(**summary[name]) for name in ("clean_accuracy", "robust_accuracy")}
+        transferred = _transferred_from(summary["transferred"])
+        table = pd.read_parquet(folder / OUTCOMES)[[*COLUMNS]].astype(COLUMNS)
+        evaluation = Evaluation(**{**summary, **shares, "transferred": transferred, "outcomes": table})
+    except (OSError, ArrowInvalid, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"the evaluation in {folder} cannot be read ({type(error).__name__}): evaluate again") from None
+    standing = int((table["broken_by"] == STANDING).sum())
+    if len(table) != evaluation.robust_accuracy.n or standing != round(evaluation.robust_accuracy.value * len(table)):
+        raise DataError(f"{EVALUATION} and {OUTCOMES} in {folder} are of different evaluations: evaluate again")
+    return evaluation
+
+
+def _transferred_from(summary: dict[str, Any] | None) -> Transferred | None:
+    if summary is None:
+        return None
+    values: dict[str, Any] = {k: Proportion(**v) if isinstance(v, dict) else v for k, v in summary.items()}
+    return Transferred(**values)
