@@ -209,6 +209,15 @@ def evaluate(
     checked: Annotated[
         int, typer.Option("--checks", help="On how many images reasons to doubt the figures are looked for. 0: none.")
     ] = 64,
+    per_class: Annotated[
+        bool, typer.Option("--per-class", help="Clean and robust accuracy of each class, too.")
+    ] = False,
+    curve: Annotated[
+        str | None, typer.Option("--curve", help="Robust accuracy at other budgets, too: 1/255,2/255,4/255,8/255.")
+    ] = None,
+    smallest_eps: Annotated[
+        bool, typer.Option("--smallest-eps", help="The smallest budget that breaks each example, too, by bisection.")
+    ] = False,
     keep_deltas: Annotated[
         bool, typer.Option("--keep-deltas", help="Write the adversarial images to --out, too, for `verify`.")
     ] = False,
@@ -254,6 +263,9 @@ def evaluate(
         beyond=beyond,
         checked=checked,
         keep_deltas=keep_deltas,
+        per_class=per_class,
+        curve=curve.split(",") if curve else None,
+        smallest_eps=smallest_eps,
     )
     print(json.dumps(result.to_dict(), indent=2) if as_json else result)
 

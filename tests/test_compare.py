@@ -35,6 +35,8 @@ def evaluation(broken_by: list[str], ids: list[int] | None = None, **changes: An
         "robust_accuracy": wilson(robust, n),
         "constant_accuracy": 0.4,
         "by_attack": {"pgd-20": robust / n},
+        "by_class": None,
+        "curve": None,
         "transferred": None,
         "untested": [],
         "threat": "linf:8/255",

@@ -27,7 +27,8 @@ from robust_transfer.checks import red_flags
 from robust_transfer.data import Split, to_pixels
 from robust_transfer.data.subsets import stratified
 from robust_transfer.errors import ConfigError
-from robust_transfer.evaluation.record import SCHEMA, Evaluation, load_evaluation
+from robust_transfer.evaluation.budgets import Budgets, by_class
+from robust_transfer.evaluation.record import SCHEMA, SMALLEST, Evaluation, load_evaluation
 from robust_transfer.evaluation.subject import at_input_size, compare_classes, find_source, module_hash
 from robust_transfer.evaluation.transferred import examine
 from robust_transfer.intervals import wilson
@@ -51,6 +52,9 @@ def evaluate(
     beyond: int = 200,
     checked: int = 64,
     keep_deltas: bool = False,
+    per_class: bool = False,
+    curve: Sequence[str | float] | None = None,
+    smallest_eps: bool = False,
 ) -> Evaluation:
     """Attack ``model`` on ``split`` and count what stands; with ``run.out`` the result is saved there.
 
@@ -63,6 +67,8 @@ def evaluate(
     On ``beyond`` images (0: none) of ``split`` such a model is then examined for what threatens it in particular.
     On ``checked`` images (0: none) reasons to doubt the figures are looked for (:mod:`robust_transfer.checks`).
     ``keep_deltas`` also writes the adversarial images, compactly, for :func:`verify`.
+    ``per_class``, ``curve`` (other budgets, such as ``["2/255", "4/255"]``) and ``smallest_eps`` (per example, by
+    bisection) ask for more; the last two attack again, what smaller budgets have left.
     Raises :class:`ConfigError`, :class:`DataError` and :class:`OutputError` for what does not fit.
     """
     run = run or Run()
@@ -116,10 +122,16 @@ def evaluate(
     transferred = None
     if isinstance(model, Checkpoint) and source is not None and knowledge is not None and beyond > 0:
         transferred = examine(model, source, whole, threat, run, knowledge=knowledge, n=beyond)
+    reach = Budgets(chosen, module, split, threat, run, batch_size, knowledge)
+    levels = reach.curve(curve) if curve is not None else None
+    if smallest_eps:
+        found.table[SMALLEST] = reach.smallest(found.table)
     made = environment()
     evaluation = Evaluation(
         schema=SCHEMA,
         **_figures(found.table, [str(a) for a in chosen], flags),
+        by_class=by_class(found.table, split.class_names) if per_class else None,
+        curve=levels,
         transferred=transferred,
         untested=untested,
         **identity,

@@ -19,10 +19,12 @@ from robust_transfer.attacks.outcomes import (
 )
 from robust_transfer.config import as_dict
 from robust_transfer.errors import DataError
+from robust_transfer.evaluation.budgets import Level
 from robust_transfer.evaluation.transferred import Transferred
 from robust_transfer.intervals import Proportion
 
 SCHEMA = 1
+SMALLEST = "smallest_eps"
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +37,8 @@ class Evaluation:
     ``outcomes`` has a row an example: ``index`` (its id in the split), ``label``, ``clean_prediction``,
     ``adversarial_prediction`` (the label where it stands), ``broken_by`` (an attack, "clean" where it is misclassified
     when clean, "" where it stands) and ``margin`` (best other logit less the label's, on its worst image; float32).
+    ``by_class`` and ``curve`` (robust accuracy at other budgets) are there where they were asked for, and so is a column
+    ``smallest_eps``: the smallest budget that breaks an example, 0 where it is wrong when clean, infinity where it stands.
     ``transferred``: what threatens a model with a known source in particular; None for others.
     ``untested`` says what the suite would have tried and could not. ``flags`` are reasons to doubt the figures.
     ``passes`` counts forward-equivalent image passes.
@@ -45,6 +49,8 @@ class Evaluation:
     robust_accuracy: Proportion
     constant_accuracy: float
     by_attack: dict[str, float]
+    by_class: dict[str, dict[str, Proportion]] | None
+    curve: list[Level] | None
     transferred: Transferred | None
     untested: list[str]
     threat: str
@@ -79,6 +85,11 @@ class Evaluation:
             f"robust accuracy  {self.robust_accuracy}  ({self.threat}, {self.attack})",
             *([f"                 {', '.join(after)}"] if len(after) > 1 else []),
             f"constant         {100 * self.constant_accuracy:.1f} %  (always saying the most frequent class)",
+            *(f"at {level.threat:<14}{level.robust_accuracy}" for level in self.curve or []),
+            *(
+                f"class {name:<11}{shares['clean_accuracy']} clean, {shares['robust_accuracy']} robust"
+                for name, shares in (self.by_class or {}).items()
+            ),
             *(self.transferred.lines() if self.transferred is not None else []),
             *(f"untested         {what}" for what in self.untested),
             *(f"doubt            {flag}" for flag in self.flags),
@@ -95,10 +106,9 @@ def load_evaluation(folder: Path) -> Evaluation:
         summary = dict(json.loads((folder / EVALUATION).read_text(encoding="utf-8")))
         if summary["schema"] != SCHEMA:
             raise DataError(f"{folder / EVALUATION} has schema {summary['schema']!r}, this version reads {SCHEMA}")
-        shares = {name: Proportion(**summary[name]) for name in ("clean_accuracy", "robust_accuracy")}
-        transferred = _transferred_from(summary["transferred"])
-        table = pd.read_parquet(folder / OUTCOMES)[[*COLUMNS]].astype(COLUMNS)
-        evaluation = Evaluation(**{**summary, **shares, "transferred": transferred, "outcomes": table})
+        table = pd.read_parquet(folder / OUTCOMES)
+        table = table[[*COLUMNS, *(name for name in table if name == SMALLEST)]].astype(COLUMNS)
+        evaluation = Evaluation(**_typed(summary), outcomes=table)
     except (OSError, ArrowInvalid, ValueError, KeyError, TypeError) as error:
         raise DataError(f"the evaluation in {folder} cannot be read ({type(error).__name__}): evaluate again") from None
     standing = int((table["broken_by"] == STANDING).sum())
@@ -107,8 +117,22 @@ def load_evaluation(folder: Path) -> Evaluation:
     return evaluation
 
 
-def _transferred_from(summary: dict[str, Any] | None) -> Transferred | None:
-    if summary is None:
-        return None
-    values: dict[str, Any] = {k: Proportion(**v) if isinstance(v, dict) else v for k, v in summary.items()}
-    return Transferred(**values)
+def _typed(summary: dict[str, Any]) -> dict[str, Any]:
+    """The JSON types of ``evaluation.json`` as those of :class:`Evaluation`."""
+    typed: dict[str, Any] = {name: _proportions(value) for name, value in summary.items()}
+    if typed["curve"] is not None:
+        typed["curve"] = [Level(**level) for level in typed["curve"]]
+    if typed["transferred"] is not None:
+        typed["transferred"] = Transferred(**typed["transferred"])
+    return typed
+
+
+def _proportions(value: Any) -> Any:
+    """Every ``{value, low, high, n}`` in it as a :class:`Proportion`."""
+    if isinstance(value, list):
+        return [_proportions(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {"value", "low", "high", "n"}:
+        return Proportion(**value)
+    return {name: _proportions(each) for name, each in value.items()}

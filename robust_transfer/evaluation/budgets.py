@@ -1,0 +1,97 @@
+"""Robust accuracy against the budget: a curve over eps, and the smallest eps that breaks each example.
+
+A break at one budget is a break at every larger one, so both only ever attack what smaller budgets have left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from robust_transfer.attacks import Attack, Knowledge
+from robust_transfer.attacks.outcomes import CLEAN, STANDING, attack_split
+from robust_transfer.data import Split
+from robust_transfer.errors import ConfigError
+from robust_transfer.intervals import Proportion, wilson
+from robust_transfer.run import Run
+from robust_transfer.threat import Threat, parse_budget
+
+
+@dataclass(frozen=True)
+class Level:
+    """Robust accuracy at one budget."""
+
+    threat: str
+    robust_accuracy: Proportion
+
+
+@dataclass(frozen=True)
+class Budgets:
+    """The attackers whose reach is measured, and on what."""
+
+    attacks: Sequence[Attack]
+    model: nn.Module
+    split: Split
+    threat: Threat
+    run: Run
+    batch_size: int | None = None
+    knowledge: Knowledge | None = None
+
+    def broken_by(self, rows: NDArray[np.int_], eps: float) -> NDArray[np.str_]:
+        """What breaks the examples at ``rows`` of the split within ``eps``, as in the outcomes."""
+        found = attack_split(
+            self.attacks,
+            self.model,
+            self.split.subset(torch.from_numpy(rows)),
+            replace(self.threat, eps=eps),
+            replace(self.run, out=None, resume=False, quiet=True),
+            batch_size=self.batch_size,
+            knowledge=self.knowledge,
+        )
+        return found.table["broken_by"].to_numpy(str)
+
+    def curve(self, budgets: Sequence[str | float]) -> list[Level]:
+        """Robust accuracy at each budget, the smallest first; a budget of 0 is the clean accuracy."""
+        sizes = sorted({float(parse_budget(budget)) for budget in budgets})
+        if not sizes:
+            raise ConfigError("a curve needs at least one budget, such as 2/255,4/255,8/255")
+        levels, standing = [], np.arange(len(self.split))
+        for eps in sizes:
+            standing = standing[self.broken_by(standing, eps) == STANDING] if len(standing) else standing
+            level = replace(self.threat, eps=eps)
+            levels.append(Level(str(level), wilson(len(standing), len(self.split))))
+        return levels
+
+    def smallest(self, outcomes: pd.DataFrame, rounds: int = 6) -> NDArray[np.float64]:
+        """For each example the smallest eps found to break it, up to ``2 ** -rounds`` of the threat's.
+
+        ``outcomes`` are those at the threat's own eps, row by row those of the split. 0 for what is wrong when clean,
+        infinity for what stands. By bisection: an upper bound, as every attack's verdict is.
+        """
+        fate = outcomes["broken_by"].to_numpy(str)
+        low, high = np.zeros(len(fate)), np.full(len(fate), self.threat.eps)
+        open_ = np.flatnonzero((fate != STANDING) & (fate != CLEAN))
+        for _ in range(rounds):
+            middle = (low + high) / 2
+            for eps in np.unique(middle[open_]):
+                rows = open_[middle[open_] == eps]
+                broken = self.broken_by(rows, float(eps)) != STANDING
+                high[rows[broken]], low[rows[~broken]] = eps, eps
+        high[fate == CLEAN], high[fate == STANDING] = 0.0, np.inf
+        return high
+
+
+def by_class(outcomes: pd.DataFrame, names: Sequence[str]) -> dict[str, dict[str, Proportion]]:
+    """Clean and robust accuracy of each class that there are images of."""
+    found = {}
+    for label, rows in outcomes.groupby("label"):
+        clean, robust = int((rows["broken_by"] != CLEAN).sum()), int((rows["broken_by"] == STANDING).sum())
+        n = len(rows)
+        found[names[int(str(label))]] = {"clean_accuracy": wilson(clean, n), "robust_accuracy": wilson(robust, n)}
+    return found
