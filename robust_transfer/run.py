@@ -29,7 +29,8 @@ Precision = Literal["auto", "float32", "bfloat16"]
 # What makes a run folder one; --overwrite removes what is WRITTEN and no other file.
 RESULTS = {"card.json", "metrics.jsonl", "evaluation.json", "outcomes.parquet", "table.json"}
 RESULTS |= {"model.safetensors", "state.safetensors"}
-WRITTEN = RESULTS | {"config.yaml", "README.md", "path.safetensors", "index.html"}
+WRITTEN = RESULTS | {"config.yaml", "README.md", "path.safetensors", "deltas.parquet", "index.html"}
+PART = re.compile(r"deltas-\d{9}\.parquet")  # of an evaluation that is not finished
 # What a kill in the middle of a write leaves behind: our temporary file, or safetensors' own.
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}|\.tmp\w{6}")
 _UMASK = os.umask(0)
@@ -145,7 +146,7 @@ def _foreign(folder: Path) -> Path | None:
         if entry.is_dir() and not entry.is_symlink():
             if (found := _foreign(entry)) is not None:
                 return found
-        elif entry.name not in WRITTEN and not TEMPORARY.fullmatch(entry.name):
+        elif entry.name not in WRITTEN and not PART.fullmatch(entry.name) and not TEMPORARY.fullmatch(entry.name):
             return entry
     return None
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from attack_helpers import L2, LINF, Batch, first
 from helpers import QUIET, make_classifier
 from torch import nn
 
-from robust_transfer.attacks import PGD
+from robust_transfer.attacks import PGD, outcomes
 from robust_transfer.attacks.deltas import DELTAS, pack, unpack
 from robust_transfer.data import Split
 from robust_transfer.errors import ConfigError, DataError
@@ -132,6 +133,32 @@ def test_another_model_or_other_images_are_refused(claim: Path, network: nn.Modu
     x, labels, _ = batch
     with pytest.raises(DataError, match="of other images or labels"):
         verify(claim, network, as_split((1 - x, labels, labels)), run=QUIET)
+
+
+def test_deltas_of_an_evaluation_that_was_killed_are_all_there(
+    network: nn.Module, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = {"threat": "linf:0.15", "attack": "pgd-3", "keep_deltas": True, "checked": 0, "batch_size": 100}
+    whole, cut = (dataclasses.replace(QUIET, out=tmp_path / name) for name in ("whole", "cut"))
+    evaluate(network, split, run=whole, **words)
+    real, calls = outcomes.worst_case, []
+
+    def killed(*args: Any, **more: Any) -> Any:
+        calls.append(1)
+        if len(calls) > 2:
+            raise KeyboardInterrupt
+        return real(*args, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(outcomes, "worst_case", killed)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(network, split, run=cut, **words)
+    assert len(list((cut.out / "state").glob("deltas-*.parquet"))) == 2
+    evaluate(network, split, run=dataclasses.replace(cut, resume=True), **words)
+    pd.testing.assert_frame_equal(pd.read_parquet(cut.out / DELTAS), pd.read_parquet(whole.out / DELTAS))
+    assert not (cut.out / "state").exists()
+    evaluate(network, split, run=dataclasses.replace(cut, overwrite=True), **{**words, "keep_deltas": False})
+    assert not (cut.out / DELTAS).exists()
 
 
 def test_deltas_need_a_folder(network: nn.Module, split: Split) -> None:

@@ -15,7 +15,8 @@ from robust_transfer.classifier import Classifier, eval_mode, without_weight_gra
 from robust_transfer.errors import NetworkError
 
 NOISE = 1e-4  # relative float32 noise of a margin; a break must exceed it (see `is_broken`)
-CPU_CHUNK, PER_THREAD = 32, 8  # images a forward pass on the CPU, at least: on one thread as fast as any number
+# Images in one pass on the CPU: so many a thread, up to USUAL in all, but at least FEWEST a thread.
+PER_THREAD, USUAL, FEWEST = 32, 128, 8
 
 
 def usual_chunk(device: torch.device) -> int | None:
@@ -24,7 +25,8 @@ def usual_chunk(device: torch.device) -> int | None:
     CPU kernels are chosen by the batch's size and differ in their last bits, which the sign in an attack's step turns
     into another image; with one shape a row's result depends on that row alone.
     """
-    return max(CPU_CHUNK, PER_THREAD * torch.get_num_threads()) if device.type == "cpu" else None
+    threads = torch.get_num_threads()
+    return max(FEWEST * threads, min(USUAL, PER_THREAD * threads)) if device.type == "cpu" else None
 
 
 @dataclass(frozen=True)
