@@ -218,6 +218,10 @@ def evaluate(
     smallest_eps: Annotated[
         bool, typer.Option("--smallest-eps", help="The smallest budget that breaks each example, too, by bisection.")
     ] = False,
+    budget: Annotated[
+        str | None,
+        typer.Option("--budget", help="Stop attacking after so long, such as 90s, 5m or 1h; --resume goes on."),
+    ] = None,
     keep_deltas: Annotated[
         bool, typer.Option("--keep-deltas", help="Write the adversarial images to --out, too, for `verify`.")
     ] = False,
@@ -263,6 +267,7 @@ def evaluate(
         beyond=beyond,
         checked=checked,
         keep_deltas=keep_deltas,
+        budget=_seconds(budget) if budget else None,
         per_class=per_class,
         curve=curve.split(",") if curve else None,
         smallest_eps=smallest_eps,
@@ -393,6 +398,17 @@ def _task(
     from robust_transfer.data import load_task
 
     return load_task(data, shots=shots, seed=seed, val=val, image_column=image_column, label_column=label_column)
+
+
+def _seconds(text: str) -> float:
+    """``90s``, ``5m``, ``1.5h`` or a number of seconds."""
+    from robust_transfer.errors import ConfigError
+
+    number, unit = (text[:-1], text[-1]) if text[-1:] in "smh" else (text, "s")
+    try:
+        return float(number) * {"s": 1, "m": 60, "h": 3600}[unit]
+    except ValueError:
+        raise ConfigError(f"cannot read the budget {text!r}: write 90s, 5m or 1h") from None
 
 
 def _split(task: Task, name: str) -> Split:

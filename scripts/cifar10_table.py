@@ -130,7 +130,8 @@ def constant_share(study: Study) -> float:
 def gap(study: Study, curve: list[str], points: list[str], level: str) -> Difference:
     """Clean accuracy of ``points`` (one a seed) above the piecewise linear ``curve`` at equal accuracy at ``level``.
 
-    Beyond its most robust point the curve is continued level. Nested paired bootstrap: seeds, then images, the curve
+    The curve is its best front: of a point that is beaten in both, the better one's accuracy is taken. Beyond its most
+    robust point it is continued level. Nested paired bootstrap: seeds, then images, the curve
     drawn anew on each resample of images. 95 % percentile interval.
     """
     names = [*curve, *points]
@@ -140,7 +141,8 @@ def gap(study: Study, curve: list[str], points: list[str], level: str) -> Differ
     def above(weights: NDArray[np.float64], seeds: NDArray[np.int_]) -> float:
         x, y = weights @ robust, weights @ clean
         order = np.argsort(x[:m])
-        return float(np.mean([y[m + s] - np.interp(x[m + s], x[:m][order], y[:m][order]) for s in seeds]))
+        front = np.maximum.accumulate(y[:m][order][::-1])[::-1]  # a point that another beats in both is no loss
+        return float(np.mean([y[m + s] - np.interp(x[m + s], x[:m][order], front) for s in seeds]))
 
     rng, seeds = np.random.default_rng(0), np.arange(len(points))
     even = np.full(n, 1 / n)

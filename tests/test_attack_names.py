@@ -1,15 +1,11 @@
-"""Attacks by name, and several of them one after the other."""
+"""Attacks by name."""
 
 from __future__ import annotations
 
 import pytest
-import torch
-from attack_helpers import LINF, Batch
-from torch import Tensor, nn
 
-from robust_transfer.attacks import FGSM, PGD, SUITES, Attack, SourceFeatures, attack_name, parse_attack, worst_case
+from robust_transfer.attacks import FGSM, PGD, SUITES, Attack, SourceFeatures, attack_name, parse_attack
 from robust_transfer.attacks.naming import left_out
-from robust_transfer.attacks.worst_case import STANDS, WRONG_WHEN_CLEAN
 from robust_transfer.errors import ConfigError, UnknownNameError
 
 # ---------------------------------------------------------------- names
@@ -106,41 +102,3 @@ def test_attacks_by_the_source_are_left_out_of_suites_alone() -> None:
 def test_no_attack_at_all_is_refused() -> None:
     with pytest.raises(ConfigError, match="no attack is given"):
         parse_attack([])
-
-
-# ---------------------------------------------------------------- several attacks
-
-
-def test_each_attack_sees_only_what_the_earlier_ones_left(
-    network: nn.Module, batch: Batch, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    attacks: list[Attack] = [FGSM(), PGD(steps=5), PGD(steps=10, loss="margin")]
-    alone = [attack(network, *batch, LINF, seed=2) for attack in attacks]
-    seen: list[Tensor] = []
-    run = PGD.run
-    monkeypatch.setattr(
-        PGD, "run", lambda self, target, x, y, ids, *rest: seen.append(ids) or run(self, target, x, y, ids, *rest)
-    )
-    found = worst_case(attacks, network, *batch, LINF, seed=2)
-
-    wrong = alone[0].clean_prediction != batch[1]
-    expected = torch.full((len(wrong),), STANDS)
-    for number in reversed(range(len(attacks))):
-        expected[alone[number].broken] = number
-    expected[wrong] = WRONG_WHEN_CLEAN
-    assert torch.equal(found.by, expected)
-    assert set(found.by.tolist()) == {WRONG_WHEN_CLEAN, STANDS, 0, 1, 2}
-    assert torch.equal(seen[0], batch[2][~alone[0].broken])
-    assert torch.equal(seen[1], batch[2][~alone[0].broken & ~alone[1].broken])
-
-    stands = found.by == STANDS
-    assert torch.equal(found.result.broken, ~stands)
-    assert torch.equal(found.result.margin[stands], torch.stack([a.margin for a in alone]).amax(0)[stands])
-    assert torch.equal(found.result.prediction[stands], batch[1][stands])
-    for number, result in enumerate(alone):
-        mine = found.by == number
-        assert torch.equal(found.result.adversarial[mine], result.adversarial[mine])
-        assert torch.equal(found.result.prediction[mine], result.prediction[mine])
-        assert torch.equal(found.result.margin[mine], result.margin[mine])
-    assert found.result.passes > alone[0].passes
-    assert found.result.passes < sum(a.passes for a in alone)

@@ -38,7 +38,7 @@ def split() -> Split:
 
 def test_the_curve_is_the_exact_one(split: Split) -> None:
     budgets = ["20/255", "5/255", 0, "40/255"]
-    found = evaluate(brightness(), split, threat="linf:10/255", attack="pgd-5", curve=budgets, checked=0, run=QUIET)
+    found = evaluate(brightness(), split, threat="linf:10/255", attack="fgsm", curve=budgets, checked=0, run=QUIET)
     assert found.curve is not None
     assert [level.threat for level in found.curve] == ["linf:0", "linf:5/255", "linf:20/255", "linf:40/255"]
     for level, eps in zip(found.curve, (0, 5, 20, 40), strict=True):
@@ -62,7 +62,7 @@ def test_a_curve_never_rises(network: nn.Module, batch: Batch) -> None:
 def test_the_smallest_budget_of_each_image_is_found_to_a_64th(split: Split) -> None:
     threat = 40 / 255
     found = evaluate(
-        brightness(), split, threat="linf:40/255", attack="pgd-5", smallest_eps=True, checked=0, run=QUIET
+        brightness(), split, threat="linf:40/255", attack="fgsm", smallest_eps=True, checked=0, run=QUIET
     ).outcomes["smallest_eps"]
     assert (found[:WRONG] == 0).all()
     stands = threat < DISTANCE
@@ -78,7 +78,7 @@ def test_the_smallest_budget_of_each_image_is_found_to_a_64th(split: Split) -> N
 def test_each_class_has_its_own_accuracy(split: Split, tmp_path: Path) -> None:
     run = dataclasses.replace(QUIET, out=tmp_path / "run")
     found = evaluate(
-        brightness(), split, threat="linf:20/255", attack="pgd-5", checked=0, run=run,
+        brightness(), split, threat="linf:20/255", attack="fgsm", checked=0, run=run,
         per_class=True, curve=["1/255"], smallest_eps=True,
     )  # fmt: skip
     assert found.by_class is not None

@@ -392,3 +392,14 @@ def test_divergence_ends_with_status_3_and_saves_nothing(invoke, source, tmp_pat
     assert status == 3
     assert "diverged" in one_sentence(err)
     assert not (out / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("5m", 300), ("1.5h", 5400), ("20", 20)])
+def test_budgets_of_time(text, seconds):
+    assert cli._seconds(text) == seconds
+
+
+def test_a_budget_that_is_none_is_refused(invoke, source):
+    status, _, err = invoke("evaluate", source, *DIGITS, "--budget", "soon")
+    assert status == 2
+    assert "write 90s, 5m or 1h" in one_sentence(err)

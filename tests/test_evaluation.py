@@ -298,7 +298,7 @@ def test_what_is_written_is_read_back(split: Split, tmp_path: Path) -> None:
 
 def cut_short(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     """Kill the evaluation in the batch after so many."""
-    real, calls = outcomes_module.worst_case, []
+    real, calls = outcomes_module.attack_block, []
 
     def killed(*args: Any, **kwargs: Any) -> Any:
         calls.append(1)
@@ -306,7 +306,7 @@ def cut_short(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
             raise KeyboardInterrupt
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(outcomes_module, "worst_case", killed)
+    monkeypatch.setattr(outcomes_module, "attack_block", killed)
 
 
 def test_an_evaluation_that_was_killed_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,8 +323,8 @@ def test_an_evaluation_that_was_killed_goes_on(tmp_path: Path, monkeypatch: pyte
         evaluate(model, data, checked=0, run=run_to(out, resume=True, seed=3), attack="pgd-2")
     seen: list[int] = []
     with monkeypatch.context() as patch:
-        real = outcomes_module.worst_case
-        patch.setattr(outcomes_module, "worst_case", lambda *a, **k: seen.extend(a[4].tolist()) or real(*a, **k))
+        real = outcomes_module.attack_block
+        patch.setattr(outcomes_module, "attack_block", lambda *a, **k: seen.extend(a[4].tolist()) or real(*a, **k))
         resumed = evaluate(model, data, checked=0, run=run_to(out, resume=True), attack="pgd-2", batch_size=20)
     assert seen == list(range(16, 50))
     pd.testing.assert_frame_equal(resumed.outcomes, whole.outcomes)
@@ -333,31 +333,10 @@ def test_an_evaluation_that_was_killed_goes_on(tmp_path: Path, monkeypatch: pyte
     assert sorted(p.name for p in out.iterdir()) == ["evaluation.json", "outcomes.parquet"]
 
 
-def test_rows_that_nothing_vouches_for_are_attacked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, data, out = checkpoint(), noise(30), tmp_path / "run"
-    real, calls = outcomes_module.write_json, []
-
-    def killed(*args: Any) -> None:  # between the table's write and the summary's
-        calls.append(1)
-        if len(calls) > 1:
-            raise KeyboardInterrupt
-        real(*args)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(outcomes_module, "write_json", killed)
-        with pytest.raises(KeyboardInterrupt):
-            evaluate(model, data, checked=0, run=run_to(out), attack="pgd-2", batch_size=8)
-    assert len(pd.read_parquet(out / "state" / "outcomes.parquet")) == 16
-    resumed = evaluate(model, data, checked=0, run=run_to(out, resume=True), attack="pgd-2", batch_size=8)
-    whole = evaluate(model, data, checked=0, run=QUIET, attack="pgd-2")
-    pd.testing.assert_frame_equal(resumed.outcomes, whole.outcomes)
-    assert resumed.passes == whole.passes
-
-
 def test_a_damaged_state_is_refused_and_overwritten(split: Split, tmp_path: Path) -> None:
     out = tmp_path / "run"
     (out / "state").mkdir(parents=True)
-    (out / "state" / "evaluation.json").write_text("{")
+    (out / "state" / "outcomes.parquet").write_text("{")
     with pytest.raises(OutputError, match=r"damaged .*--overwrite"):
         evaluate(Brightness(), split, run=run_to(out, resume=True), attack="fgsm")
     evaluate(Brightness(), split, run=run_to(out, overwrite=True), attack="fgsm")

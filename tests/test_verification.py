@@ -141,7 +141,7 @@ def test_deltas_of_an_evaluation_that_was_killed_are_all_there(
     words = {"threat": "linf:0.15", "attack": "pgd-3", "keep_deltas": True, "checked": 0, "batch_size": 100}
     whole, cut = (dataclasses.replace(QUIET, out=tmp_path / name) for name in ("whole", "cut"))
     evaluate(network, split, run=whole, **words)
-    real, calls = outcomes.worst_case, []
+    real, calls = outcomes.attack_block, []
 
     def killed(*args: Any, **more: Any) -> Any:
         calls.append(1)
@@ -150,7 +150,7 @@ def test_deltas_of_an_evaluation_that_was_killed_are_all_there(
         return real(*args, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(outcomes, "worst_case", killed)
+        patch.setattr(outcomes, "attack_block", killed)
         with pytest.raises(KeyboardInterrupt):
             evaluate(network, split, run=cut, **words)
     assert len(list((cut.out / "state").glob("deltas-*.parquet"))) == 2

@@ -11,7 +11,6 @@ from robust_transfer.attacks.pgd import PGD
 from robust_transfer.attacks.source_features import SourceFeatures
 from robust_transfer.attacks.square import Square
 from robust_transfer.attacks.target import Knowledge, Target
-from robust_transfer.attacks.worst_case import WorstCase, worst_case
 
 __all__ = [
     "APGD",
@@ -29,8 +28,6 @@ __all__ = [
     "Target",
     "TargetedAPGD",
     "Worst",
-    "WorstCase",
     "attack_name",
     "parse_attack",
-    "worst_case",
 ]

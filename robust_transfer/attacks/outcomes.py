@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,25 +10,27 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from pyarrow import ArrowInvalid
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from torch import nn
+from torch import Tensor, nn
 
-from robust_transfer.attacks.base import Attack, Knowledge
+from robust_transfer.attacks.base import Attack, AttackResult, Knowledge
 from robust_transfer.attacks.deltas import DELTAS, pack
-from robust_transfer.attacks.worst_case import STANDS, WRONG_WHEN_CLEAN, worst_case
 from robust_transfer.checkpoint import CARD
 from robust_transfer.config import difference
 from robust_transfer.data import Split, to_pixels
 from robust_transfer.errors import OutputError
+from robust_transfer.randomness import Address, permutation
 from robust_transfer.run import Run, write_atomically, write_json
 from robust_transfer.threat import Threat
 
 EVALUATION, OUTCOMES = "evaluation.json", "outcomes.parquet"
-STANDING, CLEAN = "", "clean"  # values of broken_by beside the attacks' names
+STANDING, CLEAN, UNTESTED = "", "clean", "?"  # values of broken_by beside the attacks' names
 COLUMNS = {
     "index": "int64",
     "label": "int64",
@@ -43,11 +44,66 @@ BATCH = {"cpu": 256, "cuda": 1024}
 
 @dataclass
 class Outcomes:
-    """A row an example (see :data:`COLUMNS`), and what they cost: forward-equivalent image passes and seconds."""
+    """What is known of every example of a split (see :data:`COLUMNS`), and what finding it out has cost.
 
-    table: pd.DataFrame
+    ``rows`` has an array a column, and ``faced``: how many of the attacks an example has been through. ``passes`` are
+    forward-equivalent image passes. ``parts`` counts the blocks of adversarial images that were written.
+    """
+
+    rows: dict[str, NDArray[Any]]
     passes: int = 0
     seconds: float = 0.0
+    parts: int = 0
+
+    @classmethod
+    def of(cls, split: Split) -> Outcomes:
+        """Nothing is known yet."""
+        n = len(split)
+        blank = {"clean_prediction": -1, "adversarial_prediction": -1, "broken_by": UNTESTED, "margin": np.nan}
+        known = {"index": split.ids.numpy().copy(), "label": split.labels.numpy().copy()}
+        rows = {**known, **{name: np.full(n, value, _dtype(name)) for name, value in blank.items()}}
+        return cls({**rows, "faced": np.zeros(n, np.int64)})
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A row for each example that has faced an attack at all."""
+        return pd.DataFrame({name: self.rows[name][self.reached] for name in COLUMNS}).astype(COLUMNS)
+
+    @property
+    def reached(self) -> NDArray[np.int64]:
+        """The rows that have faced an attack at all."""
+        return np.flatnonzero(self.rows["faced"] > 0)
+
+    def unreached(self, attacks: Sequence[Attack]) -> dict[str, int]:
+        """How many examples each attack has still to attack, where the evaluation was stopped."""
+        standing = (self.rows["broken_by"] == STANDING) | (self.rows["broken_by"] == UNTESTED)
+        left = {str(a): int((standing & (self.rows["faced"] <= number)).sum()) for number, a in enumerate(attacks)}
+        return {name: count for name, count in left.items() if count}
+
+    def pending(self, number: int) -> NDArray[np.int64]:
+        """The rows that attack ``number`` has still to attack: what the earlier ones left."""
+        waiting = self.rows["faced"] == number
+        return np.flatnonzero(waiting & (self.rows["broken_by"] == STANDING) if number else waiting)
+
+    def note(self, rows: NDArray[np.int64], name: str, number: int, result: AttackResult) -> NDArray[np.bool_]:
+        """What attack ``number``, called ``name``, did to ``rows``; returns where its images are the worst so far."""
+        broken, margin = result.broken.cpu().numpy(), result.margin.cpu().numpy()
+        labels = self.rows["label"][rows]
+        if number == 0:
+            clean = result.clean_prediction.cpu().numpy()
+            self.rows["clean_prediction"][rows] = clean
+            worse = np.ones(len(rows), bool)
+            fate = np.where(clean != labels, CLEAN, np.where(broken, name, STANDING))
+        else:
+            worse = broken | (margin > self.rows["margin"][rows])
+            fate = np.where(broken, name, STANDING)
+        self.rows["broken_by"][rows] = fate
+        self.rows["margin"][rows[worse]] = margin[worse]
+        prediction = np.where(broken, result.prediction.cpu().numpy(), labels)
+        self.rows["adversarial_prediction"][rows] = prediction
+        self.rows["faced"][rows] = number + 1
+        self.passes += result.passes
+        return worse
 
 
 def attack_split(
@@ -61,43 +117,71 @@ def attack_split(
     knowledge: Knowledge | None = None,
     keep_deltas: bool = False,
     identity: dict[str, Any] | None = None,
+    budget: float | None = None,
 ) -> Outcomes:
-    """Attack every image of ``split``, in its order, by someone with this ``knowledge``.
+    """Attack every image of ``split`` by someone with this ``knowledge``: each attack on all that the earlier ones left.
 
     With ``run.out`` what is known is written there after each batch; with ``run.resume`` it is read back, if its
     ``identity`` is the same (:class:`OutputError` if not); with ``keep_deltas`` the adversarial images, too, as part files.
-    The model is on ``run``'s device meanwhile.
+    After ``budget`` seconds (and at least one batch) it stops where it is; batches are then drawn at random, so that what
+    is known by then is a fair sample. The model is on ``run``'s device meanwhile.
     """
     device, state = run.torch_device(), run.out / "state" if run.out is not None else None
-    done = (read_state(state, identity or {}) if state is not None and run.resume else None) or _nothing()
-    names = {STANDS: STANDING, WRONG_WHEN_CLEAN: CLEAN, **{i: str(attack) for i, attack in enumerate(attacks)}}
-    rest = split.subset(torch.arange(len(done.table), len(split)))
-    with on_device(model, device), _bar(len(split), len(done.table), run.quiet) as bar:
-        for images, labels, ids in rest.batches(batch_size or BATCH.get(device.type, 256)):
-            begun = time.perf_counter()
-            x, y, i = to_pixels(images, device), labels.to(device), ids.to(device)
-            worst = worst_case(attacks, model, x, y, i, threat, seed=run.seed, dtype=run.dtype(), knowledge=knowledge)
-            columns = (
-                ids,
-                labels,
-                worst.result.clean_prediction.cpu(),
-                worst.result.prediction.cpu(),
-                [names[by] for by in worst.by.tolist()],
-                worst.result.margin.cpu().numpy(),
-            )
-            if state is not None and keep_deltas:
-                part = pack(model, x, y, i, worst.result, threat)
-                name = f"deltas-{len(done.table):09d}.parquet"
-                write_atomically(state / name, partial(part.to_parquet, index=False, compression="zstd"))
-            rows = pd.DataFrame(dict(zip(COLUMNS, columns, strict=True))).astype(COLUMNS)
-            done.table = pd.concat([done.table, rows], ignore_index=True)
-            done.passes += worst.result.passes
-            done.seconds += time.perf_counter() - begun
-            if state is not None:
-                spent = {"passes": done.passes, "seconds": done.seconds}
-                write_outcomes(state, {"identity": identity, "rows": len(done.table), **spent}, done.table)
-            bar.update(bar.task_ids[0], completed=len(done.table))
+    done = (read_state(state, identity or {}) if state is not None and run.resume else None) or Outcomes.of(split)
+    size, began = batch_size or BATCH.get(device.type, 256), time.perf_counter()
+    with on_device(model, device), _bar(run.quiet) as bar:
+        for number, attack in enumerate(attacks):
+            pending = torch.from_numpy(done.pending(number))
+            if not len(pending):
+                continue
+            if budget is not None:
+                address = Address(run.seed, "evaluation/budget", step=number)
+                pending = pending[permutation(address, len(pending))]
+            shown = bar.add_task(str(attack), total=len(pending))
+            batches = split.subset(pending).batches(size)
+            for rows, (images, labels, ids) in zip(torch.split(pending, size), batches, strict=True):
+                begun = time.perf_counter()
+                if budget is not None and begun - began > budget and done.passes:
+                    return done
+                x, y, i = to_pixels(images, device), labels.to(device), ids.to(device)
+                result = attack_block(
+                    attack, model, x, y, i, threat, seed=run.seed, dtype=run.dtype(), knowledge=knowledge
+                )
+                worse = torch.from_numpy(done.note(rows.numpy(), str(attack), number, result)).to(device)
+                if state is not None and keep_deltas:
+                    part = pack(model, x[worse], y[worse], i[worse], _of(result, worse), threat)
+                    path = state / f"deltas-{done.parts:09d}.parquet"
+                    write_atomically(path, partial(part.to_parquet, index=False, compression="zstd"))
+                    done.parts += 1
+                done.seconds += time.perf_counter() - begun
+                if state is not None:
+                    _write_state(state, done, identity)
+                bar.update(shown, advance=len(rows))
     return done
+
+
+def attack_block(attack: Attack, *arguments: Any, **settings: Any) -> AttackResult:
+    """One attack on one batch."""
+    return attack(*arguments, **settings)
+
+
+def _of(result: AttackResult, mask: Tensor) -> AttackResult:
+    """The result of some of the examples."""
+    return AttackResult(
+        adversarial=result.adversarial[mask],
+        broken=result.broken[mask],
+        margin=result.margin[mask],
+        clean_prediction=result.clean_prediction[mask],
+        prediction=result.prediction[mask],
+        passes=result.passes,
+    )
+
+
+def _write_state(state: Path, done: Outcomes, identity: dict[str, Any] | None) -> None:
+    """One file, so that what was found and what it cost are never of two moments."""
+    table = pd.DataFrame(done.rows)
+    table.attrs = {"identity": identity, "passes": done.passes, "seconds": done.seconds, "parts": done.parts}
+    write_atomically(state / OUTCOMES, lambda path: table.to_parquet(path, index=False))
 
 
 def write_outcomes(folder: Path, summary: dict[str, Any], table: pd.DataFrame) -> None:
@@ -108,16 +192,21 @@ def write_outcomes(folder: Path, summary: dict[str, Any], table: pd.DataFrame) -
 
 def read_state(state: Path, identity: dict[str, Any]) -> Outcomes | None:
     """What an evaluation that was cut short has written, None where there is nothing; refuses another evaluation's."""
-    if not (state / EVALUATION).exists():
+    if not (state / OUTCOMES).exists():
         return None
     try:
-        summary = json.loads((state / EVALUATION).read_text(encoding="utf-8"))
-        table = pd.read_parquet(state / OUTCOMES)[: int(summary["rows"])].astype(COLUMNS)
-        passes, seconds, saved = int(summary["passes"]), float(summary["seconds"]), dict(summary["identity"])
+        table = pd.read_parquet(state / OUTCOMES)
+        rows = {name: table[name].to_numpy(_dtype(name), copy=True) for name in (*COLUMNS, "faced")}
+        saved, parts = dict(table.attrs["identity"]), int(table.attrs["parts"])
+        passes, seconds = int(table.attrs["passes"]), float(table.attrs["seconds"])
     except (OSError, ArrowInvalid, ValueError, KeyError, TypeError) as error:
         raise OutputError(f"{state} is damaged ({type(error).__name__}): begin again with --overwrite") from None
     refuse_another(state.parent, saved, identity)
-    return Outcomes(table, passes, seconds)
+    return Outcomes(rows, passes, seconds, parts)
+
+
+def _dtype(name: str) -> Any:
+    return object if COLUMNS.get(name) == "str" else COLUMNS.get(name, "int64")
 
 
 def prepare_out(run: Run) -> None:
@@ -142,16 +231,17 @@ def refuse_another(out: Path, saved: dict[str, Any], wanted: dict[str, Any]) -> 
         )
 
 
+def goes_on(out: Path) -> bool:
+    """Whether what is in ``out`` was stopped by its budget and has not been finished since."""
+    return (out / "state" / OUTCOMES).exists()
+
+
 def discard_state(out: Path) -> None:
     """Remove what an unfinished evaluation has written; other files stay."""
-    for path in (out / "state" / EVALUATION, out / "state" / OUTCOMES, *(out / "state").glob("deltas-*.parquet")):
+    for path in (out / "state" / OUTCOMES, *(out / "state").glob("deltas-*.parquet")):
         path.unlink(missing_ok=True)
     if (out / "state").is_dir() and not any((out / "state").iterdir()):
         (out / "state").rmdir()
-
-
-def _nothing() -> Outcomes:
-    return Outcomes(pd.DataFrame({name: [] for name in COLUMNS}).astype(COLUMNS))
 
 
 @contextmanager
@@ -166,9 +256,9 @@ def on_device(model: nn.Module, device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
-def _bar(total: int, completed: int, hidden: bool) -> Iterator[Progress]:
-    """A progress bar with the time left, on standard error."""
-    columns = (TextColumn("attack"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+def _bar(hidden: bool) -> Iterator[Progress]:
+    """A progress bar an attack, with the time left, on standard error."""
+    what = TextColumn("{task.description}")
+    columns = (what, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=hidden) as bar:
-        bar.add_task("attack", total=total, completed=completed)
         yield bar

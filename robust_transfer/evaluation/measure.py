@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import pandas as pd
+import torch
 from torch import nn
 
 from robust_transfer.attacks import Attack, attack_name, parse_attack
@@ -18,6 +19,7 @@ from robust_transfer.attacks.outcomes import (
     EVALUATION,
     attack_split,
     discard_state,
+    goes_on,
     on_device,
     prepare_out,
     refuse_another,
@@ -55,6 +57,7 @@ def evaluate(
     per_class: bool = False,
     curve: Sequence[str | float] | None = None,
     smallest_eps: bool = False,
+    budget: float | None = None,
 ) -> Evaluation:
     """Attack ``model`` on ``split`` and count what stands; with ``run.out`` the result is saved there.
 
@@ -69,11 +72,15 @@ def evaluate(
     ``keep_deltas`` also writes the adversarial images, compactly, for :func:`verify`.
     ``per_class``, ``curve`` (other budgets, such as ``["2/255", "4/255"]``) and ``smallest_eps`` (per example, by
     bisection) ask for more; the last two attack again, what smaller budgets have left.
+    ``budget`` (seconds) stops the attacks in time: the figures are then over the examples that were reached, a random
+    sample, ``untested`` says what was not, and the same call with ``run.resume`` goes on.
     Raises :class:`ConfigError`, :class:`DataError` and :class:`OutputError` for what does not fit.
     """
     run = run or Run()
     threat = Threat.parse(threat or (model.card.threat if isinstance(model, Checkpoint) else None) or DEFAULT_THREAT)
     chosen = parse_attack(attack)
+    if budget is not None and budget <= 0:
+        raise ConfigError(f"a budget is a positive number of seconds, not {budget}")
     if batch_size is not None and batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1, not {batch_size}")
     if keep_deltas and run.out is None:
@@ -101,7 +108,7 @@ def evaluate(
         "model_hash": module_hash(module),
         "source_hash": source.hash if source is not None and knowledge is not None else None,
     }
-    if run.out is not None and run.resume and (run.out / EVALUATION).exists():
+    if run.out is not None and run.resume and (run.out / EVALUATION).exists() and not goes_on(run.out):
         finished = load_evaluation(run.out)
         refuse_another(run.out, {name: getattr(finished, name) for name in identity}, identity)
         return finished
@@ -115,7 +122,10 @@ def evaluate(
         knowledge=knowledge,
         keep_deltas=keep_deltas,
         identity=identity,
+        budget=budget,
     )
+    unreached = [f"{attack}: {n} images, for want of time" for attack, n in found.unreached(chosen).items()]
+    split, table = split.subset(torch.from_numpy(found.reached)), found.table
     if checked > 0:
         raised, passes = _check(module, split, threat, run, checked)
         flags, found.passes = [*flags, *raised], found.passes + passes
@@ -125,28 +135,29 @@ def evaluate(
     reach = Budgets(chosen, module, split, threat, run, batch_size, knowledge)
     levels = reach.curve(curve) if curve is not None else None
     if smallest_eps:
-        found.table[SMALLEST] = reach.smallest(found.table)
+        table[SMALLEST] = reach.smallest(table)
     made = environment()
     evaluation = Evaluation(
         schema=SCHEMA,
-        **_figures(found.table, [str(a) for a in chosen], flags),
-        by_class=by_class(found.table, split.class_names) if per_class else None,
+        **_figures(table, [str(a) for a in chosen], flags),
+        by_class=by_class(table, split.class_names) if per_class else None,
         curve=levels,
         transferred=transferred,
-        untested=untested,
-        **identity,
+        untested=[*untested, *unreached],
+        **{**identity, "data_hash": split.hash},
         seconds=round(found.seconds, 3),
         passes=found.passes,
         versions=made["versions"],
         hardware=made["hardware"],
         command=command_line(),
-        outcomes=found.table,
+        outcomes=table,
     )
     if run.out is not None:
         if keep_deltas:
             write_atomically(run.out / DELTAS, partial(join, run.out / "state"))
         evaluation.save(run.out)
-        discard_state(run.out)
+        if not unreached:
+            discard_state(run.out)
     return evaluation
 
 

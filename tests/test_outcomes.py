@@ -1,0 +1,155 @@
+"""The loop over attacks and batches: who attacks what, what is kept of it, stopping in time and going on."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from attack_helpers import LINF, Batch
+from helpers import QUIET
+from torch import Tensor, nn
+
+from robust_transfer.attacks import FGSM, PGD, Attack, AttackResult, outcomes
+from robust_transfer.attacks.outcomes import CLEAN, STANDING, UNTESTED, attack_split
+from robust_transfer.data import Split, to_pixels
+from robust_transfer.errors import ConfigError
+from robust_transfer.evaluation import evaluate, load_evaluation
+from robust_transfer.run import Run
+
+ATTACKS: list[Attack] = [FGSM(), PGD(steps=5), PGD(steps=10, loss="margin")]
+RUN = dataclasses.replace(QUIET, seed=2)
+
+
+@pytest.fixture(scope="module")
+def split(batch: Batch) -> Split:
+    x, labels, ids = batch
+    return Split.in_memory((x * 255).round().byte(), labels, tuple(str(i) for i in range(10)), ids=ids)
+
+
+@pytest.fixture(scope="module")
+def alone(network: nn.Module, split: Split) -> list[AttackResult]:
+    """What each attack does by itself."""
+    x = to_pixels(split.images())
+    return [attack(network, x, split.labels, split.ids, LINF, seed=2) for attack in ATTACKS]
+
+
+def watched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[int]]]:
+    """Which attack is given which examples, a line a batch."""
+    seen, real = [], outcomes.attack_block
+
+    def block(attack: Attack, model: nn.Module, x: Tensor, labels: Tensor, ids: Tensor, *rest: Any, **more: Any) -> Any:
+        seen.append((str(attack), ids.tolist()))
+        return real(attack, model, x, labels, ids, *rest, **more)
+
+    monkeypatch.setattr(outcomes, "attack_block", block)
+    return seen
+
+
+@pytest.mark.parametrize("size", [37, 256])
+def test_each_attack_is_given_what_the_earlier_ones_left_in_full_batches(
+    size: int, network: nn.Module, split: Split, alone: list[AttackResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = watched(monkeypatch)
+    attack_split(ATTACKS, network, split, LINF, RUN, batch_size=size)
+    left = [split.ids, split.ids[~alone[0].broken], split.ids[~alone[0].broken & ~alone[1].broken]]
+    for attack, ids in zip(ATTACKS, left, strict=True):
+        batches = [given for name, given in seen if name == str(attack)]
+        assert [number for given in batches for number in given] == ids.tolist()
+        assert all(len(given) == size for given in batches[:-1])
+
+
+def test_the_outcomes_are_the_worst_of_each_attack(network: nn.Module, split: Split, alone: list[AttackResult]) -> None:
+    found = attack_split(ATTACKS, network, split, LINF, RUN, batch_size=50)
+    names = np.full(len(split), STANDING, object)
+    for attack, result in reversed(list(zip(ATTACKS, alone, strict=True))):
+        names[result.broken.numpy()] = str(attack)
+    names[(alone[0].clean_prediction != split.labels).numpy()] = CLEAN
+    assert set(names) == {STANDING, CLEAN, *map(str, ATTACKS)}
+    assert found.table["broken_by"].tolist() == names.tolist()
+    assert found.table["index"].tolist() == split.ids.tolist()
+    assert found.table["clean_prediction"].tolist() == alone[0].clean_prediction.tolist()
+    stands = names == STANDING
+    largest = torch.stack([result.margin for result in alone]).amax(0).numpy()
+    assert (found.table["margin"][stands] == largest[stands]).all()
+    assert (found.table["adversarial_prediction"][stands] == found.table["label"][stands]).all()
+    for attack, result in zip(ATTACKS, alone, strict=True):
+        mine = names == str(attack)
+        assert (found.table["margin"][mine] == result.margin.numpy()[mine]).all()
+        assert (found.table["adversarial_prediction"][mine] == result.prediction.numpy()[mine]).all()
+    assert alone[0].passes < found.passes < sum(result.passes for result in alone)
+
+
+class Clock:
+    """A clock that a batch moves on by a second."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now, real = 0.0, outcomes.attack_block
+
+        def block(*args: Any, **more: Any) -> Any:
+            self.now += 1.0
+            return real(*args, **more)
+
+        monkeypatch.setattr(outcomes, "attack_block", block)
+        monkeypatch.setattr("robust_transfer.attacks.outcomes.time.perf_counter", lambda: self.now)
+
+
+def test_a_budget_stops_in_time_on_a_fair_sample(
+    network: nn.Module, split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Clock(monkeypatch)
+    found = attack_split(ATTACKS, network, split, LINF, RUN, batch_size=40, budget=2.5)
+    assert len(found.reached) == 120
+    assert len(found.table) == 120
+    assert not (np.diff(np.flatnonzero(found.rows["broken_by"] != UNTESTED)) == 1).all()  # drawn at random
+    left = found.unreached(ATTACKS)
+    assert left[str(ATTACKS[0])] == len(split) - 120
+    assert left[str(ATTACKS[1])] == len(split) - 120 + int((found.rows["broken_by"] == STANDING).sum())
+
+
+def test_the_estimate_tightens_and_ends_at_the_whole(
+    network: nn.Module, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attack = "fgsm+pgd-5+pgd-10:loss=margin"
+    whole = evaluate(network, split, threat=LINF, attack=attack, run=RUN, checked=0)
+    Clock(monkeypatch)
+    run = Run(out=tmp_path / "run", seed=2, quiet=True, resume=True)
+    sizes, found = [], whole
+    for _ in range(12):
+        found = evaluate(network, split, threat=LINF, attack=attack, run=run, checked=0, batch_size=60, budget=0.5)
+        sizes.append(found.robust_accuracy.n)
+        assert load_evaluation(tmp_path / "run").to_dict() == found.to_dict()
+        if not found.untested:
+            break
+        assert "for want of time" in str(found)
+    assert sizes[0] == 60
+    assert sizes == sorted(sizes)
+    assert len(sizes) > 5
+    assert found.untested == []
+    pd.testing.assert_frame_equal(found.outcomes, whole.outcomes)
+    assert found.passes == whole.passes
+    assert found.data_hash == whole.data_hash
+    assert not (tmp_path / "run" / "state").exists()
+    again = evaluate(network, split, threat=LINF, attack=attack, run=run, checked=0, budget=0.5)
+    assert again.to_dict() == found.to_dict()
+
+
+def test_without_a_budget_an_evaluation_that_was_stopped_is_finished(
+    network: nn.Module, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(out=tmp_path / "run", seed=2, quiet=True)
+    with monkeypatch.context() as patch:
+        Clock(patch)
+        stopped = evaluate(network, split, threat=LINF, attack="fgsm", run=run, checked=0, batch_size=60, budget=1.5)
+    assert stopped.robust_accuracy.n == 120
+    run = dataclasses.replace(run, resume=True)
+    assert evaluate(network, split, threat=LINF, attack="fgsm", run=run, checked=0).robust_accuracy.n == len(split)
+
+
+def test_a_budget_is_a_positive_time(network: nn.Module, split: Split) -> None:
+    with pytest.raises(ConfigError, match="positive number of seconds"):
+        evaluate(network, split, budget=0, run=QUIET)
