@@ -298,6 +298,7 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--only", default=",".join(GROUPS), help="groups of cells: " + ", ".join(GROUPS))
+    parser.add_argument("--first", default="", help="cells of the curves that are made before all others")
     parser.add_argument("--plan", choices=PLANS, default="full")
     parser.add_argument("--done", type=Path, help="folder with a published cifar10.json: leave its cells out")
     given = parser.parse_args()
@@ -307,6 +308,9 @@ def main() -> None:
     write_json(
         given.out / "study.json", {"source": source.hash, "twin": twin and twin.hash, "plan": as_dict(study.plan)}
     )
+    curves = dict(study.curves())
+    for name in filter(None, given.first.split(",")):
+        study.make(name, curves[name])
     for group in given.only.split(","):
         for name, build in getattr(study, group)():
             study.make(name, build)
