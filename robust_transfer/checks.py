@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from robust_transfer import losses
 from robust_transfer.attacks import APGD, PGD, Square, Target
-from robust_transfer.attacks.target import exact_float32, predicted, usual_chunk
-from robust_transfer.classifier import eval_mode, without_weight_gradients
+from robust_transfer.attacks.target import attacking, predicted
 from robust_transfer.threat import Threat
 
 SHARE = 0.05  # of the sample: fewer examples than that raise no flag, nor do fewer than FEWEST
@@ -31,6 +30,7 @@ class Sample:
     x: Tensor
     labels: Tensor
     ids: Tensor
+    logits: Tensor
     threat: Threat
     dtype: torch.dtype
     seed: int
@@ -61,11 +61,13 @@ def red_flags(
     dtype: torch.dtype = torch.float32,
 ) -> tuple[list[str], int]:
     """``(flags, image passes)`` for a sample of images, as for :meth:`Attack.__call__`; 50 to 100 of them will do."""
-    with eval_mode(model), without_weight_gradients(model), exact_float32():
-        target = Target(model, x.device, chunk=usual_chunk(x.device))
+    with attacking(model, x.device) as target:
         right = predicted(target.logits(x)) == labels
-        sample = Sample(target, x[right], labels[right], ids[right], threat, dtype, seed)
-        return list(_raised(sample)) if len(sample.x) else [], target.passes
+        x, labels, ids = x[right], labels[right], ids[right]
+        if not len(x):
+            return [], target.passes
+        sample = Sample(target, x, labels, ids, target.logits(x), threat, dtype, seed)
+        return list(_raised(sample)), target.passes
 
 
 def _raised(sample: Sample) -> Iterator[str]:
@@ -81,7 +83,7 @@ def _raised(sample: Sample) -> Iterator[str]:
 
 def random_outputs(sample: Sample) -> str | None:
     """The same images, asked twice, get other answers."""
-    first, second = sample.target.logits(sample.x), sample.target.logits(sample.x)
+    first, second = sample.logits, sample.target.logits(sample.x)
     if torch.equal(first, second) or bool((first - second).abs().max() <= 1e-4 * first.abs().max()):
         return None
     return "the model is random: one answer decides nothing, average over many (EOT)"
@@ -99,7 +101,7 @@ def depends_on_the_batch(sample: Sample) -> str | None:
 
 def probabilities(sample: Sample) -> str | None:
     """Rows that are not negative and sum to one."""
-    logits = sample.target.logits(sample.x)
+    logits = sample.logits
     if bool((logits >= 0).all()) and bool(((logits.sum(1) - 1).abs() < 1e-3).all()):
         return "the model returns probabilities, not logits: their gradients vanish, return what softmax is given"
     return None
@@ -107,12 +109,11 @@ def probabilities(sample: Sample) -> str | None:
 
 def saturated(sample: Sample) -> str | None:
     """Softmax is 1 in float32: the gradient of cross-entropy is exactly 0."""
-    logits = sample.target.logits(sample.x)
-    sure = int((losses.cross_entropy(logits, sample.labels) == 0).sum())
-    if sure < max(sample.enough, len(logits) // 2):
+    sure = int((losses.cross_entropy(sample.logits, sample.labels) == 0).sum())
+    if sure < max(sample.enough, len(sample.x) // 2):
         return None
     return (
-        f"the logits are so far apart that softmax is exactly 1 on {sure} of {len(logits)} images: attacks that climb "
+        f"the logits are so far apart that softmax is exactly 1 on {sure} of {len(sample.x)} images: attacks that climb "
         "plain cross-entropy see no gradient (those here do)"
     )
 
@@ -134,7 +135,7 @@ def precision_changes_predictions(sample: Sample) -> str | None:
 def no_gradient(sample: Sample) -> str | None:
     """The margin's gradient is zero, or so small that float32 loses it."""
     _, gradient = sample.target.gradient(sample.x, sample.labels, losses.margin)
-    logits = sample.target.logits(sample.x)
+    logits = sample.logits
     size = gradient.flatten(1).abs().amax(1) / (logits.amax(1) - logits.amin(1)).clamp_min(1e-30)
     flat = int((size < 1e-7).sum())
     if flat < sample.enough:

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-import torch.nn.functional as F
-from attack_helpers import Batch, small_network
+from attack_helpers import Batch, trained
 from helpers import make_digits, make_source, make_task
 from sklearn.datasets import load_digits
 from torch import nn
@@ -51,21 +50,7 @@ def digits() -> Batch:
 @pytest.fixture(scope="session")
 def network(digits: Batch) -> nn.Module:
     """A small network after a few epochs of adversarial training: many examples lie close to its boundaries."""
-    images, labels, _ = digits
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = small_network()
-        optimizer = torch.optim.Adam(model.parameters(), 3e-3)
-        for _ in range(6):
-            for rows in torch.randperm(1200).split(100):
-                x = images[rows].requires_grad_(True)
-                (gradient,) = torch.autograd.grad(F.cross_entropy(model(x), labels[rows]), x)
-                moved = (x + 0.15 * gradient.sign()).clamp(0, 1).detach()
-                optimizer.zero_grad()
-                F.cross_entropy(model(torch.cat([x.detach(), moved])), labels[rows].repeat(2)).backward()
-                optimizer.step()
-    model.zero_grad(set_to_none=True)
-    return model.eval()
+    return trained(digits, seed=0, epochs=6, eps=0.15)
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-import torch.nn.functional as F
-from attack_helpers import L2, LINF, Batch, Function, Scaled, first, small_network
+from attack_helpers import L2, LINF, Batch, Function, Scaled, first, trained
 from torch import Tensor, nn
 
 from robust_transfer.checks import CHECKS, red_flags
@@ -17,18 +16,7 @@ SMALL = Threat(norm="linf", eps=0.1)
 @pytest.fixture(scope="module")
 def natural(digits: Batch) -> nn.Module:
     """The small network without adversarial training."""
-    images, labels, _ = digits
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        model = small_network()
-        optimizer = torch.optim.Adam(model.parameters(), 3e-3)
-        for _ in range(8):
-            for rows in torch.randperm(1200).split(100):
-                optimizer.zero_grad()
-                F.cross_entropy(model(images[rows]), labels[rows]).backward()
-                optimizer.step()
-    model.zero_grad(set_to_none=True)
-    return model.eval()
+    return trained(digits, seed=1, epochs=8)
 
 
 def flags(model: nn.Module, batch: Batch, threat: Threat = SMALL) -> list[str]:

@@ -54,6 +54,16 @@ def changed(claim: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(claim, tmp_path / "copy"))
 
 
+def retold(folder: Path, count: int, before: str, after: str, sign: int) -> None:
+    """The first ``count`` images that were ``before`` are said to be ``after``, and the accuracy to fit."""
+    table = pd.read_parquet(folder / "outcomes.parquet")
+    table.loc[table.index[table["broken_by"] == before][:count], "broken_by"] = after
+    table.to_parquet(folder / "outcomes.parquet", index=False)
+    summary = json.loads((folder / "evaluation.json").read_text())
+    summary["robust_accuracy"]["value"] += sign * count / len(table)
+    (folder / "evaluation.json").write_text(json.dumps(summary))
+
+
 def test_a_true_claim_stands(claim: Path, network: nn.Module, split: Split) -> None:
     claimed = json.loads((claim / "evaluation.json").read_text())
     found = verify(claim, network, split, run=QUIET)
@@ -79,13 +89,7 @@ def test_images_in_another_order_and_more_of_them_do_not_matter(claim: Path, net
 
 def test_a_break_that_was_made_up_is_found(claim: Path, network: nn.Module, split: Split, tmp_path: Path) -> None:
     folder = changed(claim, tmp_path)
-    table = pd.read_parquet(folder / "outcomes.parquet")
-    standing = table.index[table["broken_by"] == ""][:2]
-    table.loc[standing, "broken_by"] = "pgd-10"
-    table.to_parquet(folder / "outcomes.parquet", index=False)
-    summary = json.loads((folder / "evaluation.json").read_text())
-    summary["robust_accuracy"]["value"] -= 2 / len(table)
-    (folder / "evaluation.json").write_text(json.dumps(summary))
+    retold(folder, 2, "", "pgd-10", -1)
     found = verify(folder, network, split, run=QUIET)
     assert any("2 images were counted as broken, and what was kept does not break them" in p for p in found.problems)
     assert any("robust accuracy was claimed" in p for p in found.problems)
@@ -94,13 +98,7 @@ def test_a_break_that_was_made_up_is_found(claim: Path, network: nn.Module, spli
 
 def test_a_break_that_was_kept_quiet_is_found(claim: Path, network: nn.Module, split: Split, tmp_path: Path) -> None:
     folder = changed(claim, tmp_path)
-    table = pd.read_parquet(folder / "outcomes.parquet")
-    broken = table.index[table["broken_by"] == "pgd-10"][:3]
-    table.loc[broken, "broken_by"] = ""
-    table.to_parquet(folder / "outcomes.parquet", index=False)
-    summary = json.loads((folder / "evaluation.json").read_text())
-    summary["robust_accuracy"]["value"] += 3 / len(table)
-    (folder / "evaluation.json").write_text(json.dumps(summary))
+    retold(folder, 3, "pgd-10", "", 1)
     found = verify(folder, network, split, run=QUIET)
     assert any("3 images were counted as standing, and what was kept breaks them" in p for p in found.problems)
 

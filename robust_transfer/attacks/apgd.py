@@ -16,11 +16,8 @@ from robust_transfer.errors import ConfigError
 from robust_transfer.threat import Threat
 
 MOMENTUM, ENOUGH = 0.75, 0.75  # alpha and rho of the paper's Algorithm 1
-FIRST, LESS, LEAST = (
-    0.22,
-    0.03,
-    0.06,
-)  # shares of the steps: the first checkpoint, by how much intervals shrink, the least
+# Shares of the steps: the first checkpoint, by how much the intervals shrink, the least interval.
+FIRST, LESS, LEAST = 0.22, 0.03, 0.06
 
 
 @dataclass
@@ -94,8 +91,13 @@ class Climb:
         self.checked_value, self.rises = self.best_value, torch.zeros_like(self.rises)
         return self.halved
 
-    def step(self, gradient: Tensor, threat: Threat, momentum: float) -> None:
-        """One step up ``gradient``, and on in the direction of the last one."""
+    def step(self, value: Tensor, gradient: Tensor, threat: Threat, number: int, intervals: dict[int, int]) -> None:
+        """Step ``number``: up the ``gradient`` of the loss, whose ``value`` at ``at`` is told, and on as the last one."""
+        self.note(value, gradient)
+        if number in intervals:
+            halved = self.check(intervals[number])
+            gradient = torch.where(halved.view(-1, 1, 1, 1), self.best_gradient, gradient)
+        momentum = MOMENTUM if number else 1.0
         ahead = threat.project(self.at + self.size.view(-1, 1, 1, 1) * threat.steepest(gradient), self.clean)
         moved = self.at + momentum * (ahead - self.at) + (1 - momentum) * (self.at - self.before)
         self.before, self.at = self.at, threat.project(moved, self.clean)
@@ -134,10 +136,7 @@ def climb(
             if not len(on.rows):
                 return on.rows
             output, gradient = output[standing], gradient[standing]
-        on.note(loss(output, on.aim).detach(), gradient)
-        if step in intervals:
-            gradient = torch.where(on.check(intervals[step]).view(-1, 1, 1, 1), on.best_gradient, gradient)
-        on.step(gradient, threat, MOMENTUM if step else 1.0)
+        on.step(loss(output, on.aim).detach(), gradient, threat, step, intervals)
     _score(target, on, target.logits(on.at), worst)  # the last iterate: no gradient needed
     return on.rows
 

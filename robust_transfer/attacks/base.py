@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from robust_transfer import losses
 from robust_transfer.attacks.target import Knowledge as Knowledge  # others import it from here
 from robust_transfer.attacks.target import Target as Target
-from robust_transfer.attacks.target import exact_float32, is_broken, predicted, usual_chunk
-from robust_transfer.classifier import eval_mode, without_weight_gradients
+from robust_transfer.attacks.target import attacking, is_broken, predicted
 from robust_transfer.config import config
 from robust_transfer.errors import NetworkError
 from robust_transfer.registry import Registry
@@ -108,10 +107,9 @@ class Attack(ABC):
         if not len(x):
             nothing = torch.empty(0, device=x.device)
             return AttackResult(x, nothing.bool(), nothing, nothing.long(), nothing.long(), 0)
-        with torch.inference_mode(False), eval_mode(model), without_weight_gradients(model), exact_float32():
+        with torch.inference_mode(False), attacking(model, x.device, dtype, knowledge) as target:
             # inside, a caller's inference tensors would refuse to carry gradients
             x, labels, ids = (t.clone() if t.is_inference() else t for t in (x, labels, ids))
-            target = Target(model, x.device, dtype, chunk=usual_chunk(x.device), knowledge=knowledge)
             return self._attack(target, x, labels, ids, threat, seed)
 
     def _attack(

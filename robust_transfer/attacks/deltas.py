@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from robust_transfer.attacks.base import AttackResult
-from robust_transfer.attacks.target import Target, exact_float32, is_broken, usual_chunk
-from robust_transfer.classifier import eval_mode, without_weight_gradients
+from robust_transfer.attacks.target import attacking, is_broken
 from robust_transfer.errors import DataError
 from robust_transfer.threat import Threat
 
@@ -36,8 +35,7 @@ def pack(
     # rounding may have made it longer than the ball is wide
     longer = threat.size(steps * scale.view(-1, 1, 1, 1)) if len(rows) else scale
     scale = scale * (threat.eps / longer.clamp_min(1e-12)).clamp(max=1.0)
-    with eval_mode(model), without_weight_gradients(model), exact_float32():
-        target = Target(model, x.device, chunk=usual_chunk(x.device))
+    with attacking(model, x.device) as target:
         rounded = _applied(x, steps * scale.view(-1, 1, 1, 1), threat)
         same = is_broken(target.logits(rounded), labels) == broken if len(rows) else broken
     small, exact = steps.to(torch.int8).cpu().numpy(), delta.cpu().numpy()

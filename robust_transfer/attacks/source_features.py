@@ -13,10 +13,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from robust_transfer.attacks.apgd import MOMENTUM, Climb, checkpoints, climb
+from robust_transfer.attacks.apgd import Climb, checkpoints, climb
 from robust_transfer.attacks.base import ATTACKS, Attack, Worst
-from robust_transfer.attacks.target import Target, exact_float32, usual_chunk
-from robust_transfer.classifier import Classifier, eval_mode, without_weight_gradients
+from robust_transfer.attacks.target import Target, attacking
+from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
 from robust_transfer.errors import ConfigError
 from robust_transfer.threat import Threat
@@ -49,18 +49,14 @@ def feature_drift(model: Classifier, x: Tensor, ids: Tensor, threat: Threat, *, 
 
     By ``steps`` steps of Auto-PGD on ``model``'s own features. A linear head's robustness is bounded by it.
     """
-    with eval_mode(model), without_weight_gradients(model), exact_float32():
-        target = Target(Features(model), x.device, chunk=usual_chunk(x.device))
+    with attacking(Features(model), x.device) as target:
         clean = target.logits(x)
         start = threat.random_start(x, ids, seed=seed, purpose="feature-drift")
         on = Climb.begin(torch.arange(len(x), device=x.device), x, ids, clean, start, threat.eps)
         intervals = checkpoints(steps)
         for step in range(steps):
             features, gradient = target.gradient(on.at, clean, away)
-            on.note(away(features, clean), gradient)
-            if step in intervals:
-                gradient = torch.where(on.check(intervals[step]).view(-1, 1, 1, 1), on.best_gradient, gradient)
-            on.step(gradient, threat, MOMENTUM if step else 1.0)
+            on.step(away(features, clean), gradient, threat, step, intervals)
         furthest = torch.maximum(on.best_value, away(target.logits(on.at), clean))
         lengths: Tensor = clean.norm(dim=1)
         return furthest.sqrt() / lengths.clamp_min(1e-12)

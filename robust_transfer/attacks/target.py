@@ -130,6 +130,21 @@ class Target:
         return tuple(full[start : start + self.chunk] for start in range(0, len(full), self.chunk))
 
 
+@contextmanager
+def attacking(
+    model: nn.Module,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    knowledge: Knowledge | None = None,
+) -> Iterator[Target]:
+    """``model`` as a target, while it is in evaluation mode, its weights take no gradients and float32 is float32.
+
+    Afterwards every submodule's mode and every weight's ``requires_grad`` are what they were.
+    """
+    with eval_mode(model), without_weight_gradients(model), exact_float32():
+        yield Target(model, device, dtype, chunk=usual_chunk(device), knowledge=knowledge)
+
+
 def is_broken(logits: Tensor, labels: Tensor, noise: float = NOISE) -> Tensor:
     """Misclassified beyond numerical noise, or with logits that are no numbers, ``(B,)``.
 

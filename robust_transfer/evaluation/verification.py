@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from robust_transfer.attacks.deltas import DELTAS, unpack
 from robust_transfer.attacks.outcomes import CLEAN, STANDING, on_device
-from robust_transfer.attacks.target import Target, exact_float32, is_broken, predicted, usual_chunk
+from robust_transfer.attacks.target import Target, attacking, is_broken, predicted
 from robust_transfer.checkpoint import Checkpoint
-from robust_transfer.classifier import eval_mode, without_weight_gradients
 from robust_transfer.data import Split, to_pixels
 from robust_transfer.errors import DataError
 from robust_transfer.evaluation.record import Evaluation, load_evaluation
@@ -65,8 +64,7 @@ def verify(folder: Path, model: Checkpoint | nn.Module, split: Split, *, run: Ru
     deltas, threat = _deltas(Path(folder)), Threat.parse(evaluation.threat)
     table, device = evaluation.outcomes.set_index("index"), run.torch_device()
     found = _Found()
-    with on_device(module, device), eval_mode(module), without_weight_gradients(module), exact_float32():
-        target = Target(module, device, chunk=usual_chunk(device))
+    with on_device(module, device), attacking(module, device) as target:
         for images, labels, ids in split.batches(256):
             x, y = to_pixels(images, device), labels.to(device)
             found.score(target, x, y, table.loc[ids.tolist()].reset_index(), deltas, threat)
