@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from robust_transfer import losses
 from robust_transfer.attacks import APGD, PGD, Square, Target
 from robust_transfer.attacks.target import attacking, predicted
+from robust_transfer.engine import Engine
 from robust_transfer.threat import Threat
 
 SHARE = 0.05  # of the sample: fewer examples than that raise no flag, nor do fewer than FEWEST
@@ -32,7 +33,7 @@ class Sample:
     ids: Tensor
     logits: Tensor
     threat: Threat
-    dtype: torch.dtype
+    engine: Engine
     seed: int
 
     @property
@@ -58,15 +59,16 @@ def red_flags(
     threat: Threat,
     *,
     seed: int = 0,
-    dtype: torch.dtype = torch.float32,
+    engine: Engine | None = None,
 ) -> tuple[list[str], int]:
     """``(flags, image passes)`` for a sample of images, as for :meth:`Attack.__call__`; 50 to 100 of them will do."""
+    engine = engine or Engine()
     with attacking(model, x.device) as target:
         right = predicted(target.logits(x)) == labels
         x, labels, ids = x[right], labels[right], ids[right]
         if not len(x):
             return [], target.passes
-        sample = Sample(target, x, labels, ids, target.logits(x), threat, dtype, seed)
+        sample = Sample(target, x, labels, ids, target.logits(x), threat, engine, seed)
         return list(_raised(sample)), target.passes
 
 
@@ -120,13 +122,15 @@ def saturated(sample: Sample) -> str | None:
 
 def precision_changes_predictions(sample: Sample) -> str | None:
     """The precision of the attack's steps is another network's."""
-    if sample.dtype is torch.float32:
+    if sample.engine.dtype is torch.float32:
         return None
-    with torch.no_grad(), torch.autocast(sample.x.device.type, sample.dtype):
-        changed = int((sample.target.model(sample.x).argmax(1) != sample.labels).sum())
+    with torch.no_grad():
+        changed = int((sample.engine.of(sample.target.model)(sample.x).argmax(1) != sample.labels).sum())
     if changed < sample.enough:
         return None
-    return f"in {sample.dtype} {changed} of {len(sample.x)} predictions change: attack with --precision float32"
+    return (
+        f"in {sample.engine.precision} {changed} of {len(sample.x)} predictions change: attack with --precision float32"
+    )
 
 
 # ---------------------------------------------------------------- what the gradient says

@@ -10,6 +10,7 @@ from torch import Tensor
 from robust_transfer.attacks import PGD
 from robust_transfer.classifier import Classifier
 from robust_transfer.data import Split, to_pixels
+from robust_transfer.engine import Engine
 from robust_transfer.errors import DivergedError
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
@@ -32,10 +33,11 @@ class Validation:
     def __call__(self, classifier: Classifier) -> dict[str, float]:
         """Figures of ``classifier``, each over all val images."""
         right = standing = 0
+        engine = Engine(self.run.dtype())  # of the weights as they are now
         for images, labels, ids in self.val.batches(250):
             x = to_pixels(images, classifier.device)
             labels, ids = labels.to(x.device), ids.to(x.device)
-            result = self.attack(classifier, x, labels, ids, self.threat, seed=self.run.seed, dtype=self.run.dtype())
+            result = self.attack(classifier, x, labels, ids, self.threat, seed=self.run.seed, engine=engine)
             right += int((result.clean_prediction == labels).sum())
             standing += int((~result.broken).sum())
             self.passes += result.passes

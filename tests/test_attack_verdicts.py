@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from robust_transfer.attacks import FGSM, PGD, Attack, Target
 from robust_transfer.attacks.target import NOISE, is_broken, predicted
 from robust_transfer.classifier import Classifier, NetworkSpec
 from robust_transfer.config import config
+from robust_transfer.engine import Engine
 from robust_transfer.losses import margin
 from robust_transfer.threat import Threat
 
@@ -48,7 +50,7 @@ def test_verdicts_do_not_depend_on_batch_size_order_or_neighbours(
     x, labels, ids = first(batch, n)
     if make:  # a random network is right about its own predictions
         labels = model(x).argmax(1)
-    attack = PGD(steps=3 if make else 6)
+    attack = partial(PGD(steps=3 if make else 6), engine=Engine() if make is residual_network else None)
     together = attack(model, x, labels, ids, threat)
     assert 0.05 < together.broken.float().mean() < 0.95
     order = torch.randperm(n, generator=torch.Generator().manual_seed(1))
@@ -78,7 +80,7 @@ def test_costs_are_counted_in_image_passes_whatever_the_batch(network: nn.Module
 
 
 def test_bfloat16_steps_get_float32_verdicts(network: nn.Module, batch: Batch) -> None:
-    result = PGD(steps=8)(network, *batch, LINF, dtype=torch.bfloat16)
+    result = PGD(steps=8)(network, *batch, LINF, engine=Engine(torch.bfloat16))
     exact = PGD(steps=8)(network, *batch, LINF)
     logits = network(result.adversarial).detach()
     assert torch.allclose(result.margin, margin(logits, batch[1]), atol=1e-4)
@@ -102,11 +104,23 @@ def lying(inside: float, outside: float) -> nn.Module:
 
 
 def test_a_break_that_only_bfloat16_sees_is_none() -> None:
-    assert not PGD(steps=3)(lying(1.0, -0.5), *constant(4), LINF, dtype=torch.bfloat16).broken.any()
+    assert not PGD(steps=3)(lying(1.0, -0.5), *constant(4), LINF, engine=Engine(torch.bfloat16)).broken.any()
+
+    result = PGD(steps=3)(lying(1.0, -0.5), *constant(4), LINF, engine=Engine(torch.bfloat16))
+    assert result.unconfirmed == 4 * 3  # the last iterate is only ever asked in float32
 
 
 def test_a_survivors_last_iterate_is_scored_in_float32() -> None:
-    assert PGD(steps=3)(lying(-2.0, 0.5), *constant(4), LINF, dtype=torch.bfloat16).broken.all()
+    result = PGD(steps=3)(lying(-2.0, 0.5), *constant(4), LINF, engine=Engine(torch.bfloat16))
+    assert result.broken.all()
+    assert (result.missed, result.unconfirmed) == (4, 0)
+
+
+def test_an_attack_can_insist_on_float32() -> None:
+    attack = PGD(steps=3, precision="float32")
+    assert str(attack) == "pgd-3:precision=float32"
+    result = attack(lying(1.0, -0.5), *constant(4), LINF, engine=Engine(torch.bfloat16))
+    assert (result.missed, result.unconfirmed) == (0, 0)
 
 
 def test_a_tie_within_noise_is_no_break() -> None:

@@ -8,6 +8,7 @@ from attack_helpers import L2, LINF, Batch, Function, Scaled, first, trained
 from torch import Tensor, nn
 
 from robust_transfer.checks import CHECKS, red_flags
+from robust_transfer.engine import Engine
 from robust_transfer.threat import Threat
 
 SMALL = Threat(norm="linf", eps=0.1)
@@ -96,9 +97,9 @@ def test_steps_in_another_precision_that_say_something_else_are_flagged(network:
     def forward(x: Tensor) -> Tensor:
         return network(x) * (-1 if torch.is_autocast_enabled("cpu") else 1)  # type: ignore[no-any-return]
 
-    found, _ = red_flags(Function(forward), *first(batch, 40), SMALL, dtype=torch.bfloat16)
+    found, _ = red_flags(Function(forward), *first(batch, 40), SMALL, engine=Engine(torch.bfloat16))
     assert any("predictions change" in flag for flag in found)
-    found, _ = red_flags(network, *first(batch, 40), SMALL, dtype=torch.bfloat16)
+    found, _ = red_flags(network, *first(batch, 40), SMALL, engine=Engine(torch.bfloat16))
     assert found == []
 
 

@@ -24,7 +24,8 @@ from robust_transfer.intervals import wilson
 from robust_transfer.run import Run
 
 KEYS = """schema clean_accuracy robust_accuracy constant_accuracy by_attack by_class curve transferred untested threat
-attack split input_size precision seed flags seconds passes data_hash model_hash source_hash versions hardware command"""
+attack split input_size precision seed flags seconds passes data_hash model_hash source_hash versions hardware command
+disagreement"""
 COLUMNS = ["index", "label", "clean_prediction", "adversarial_prediction", "broken_by", "margin"]
 QUIET = Run(quiet=True, device="cpu", precision="float32")
 EPS = 20 / 255

@@ -14,6 +14,7 @@ from robust_transfer.attacks.knowledge import IMAGES, knowledge_of, public_sourc
 from robust_transfer.attacks.source_features import feature_drift
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.data import Task, to_pixels
+from robust_transfer.engine import Engine
 from robust_transfer.errors import ConfigError
 from robust_transfer.evaluation import evaluate, load_evaluation
 from robust_transfer.evaluation.transferred import examine, unseen_threat
@@ -86,7 +87,7 @@ def test_a_head_that_is_robust_is_told_from_one_that_is_not(source: Checkpoint, 
     weak, strong = (transfer(source, digits, LinearProbe(l2=l2), run=QUIET) for l2 in (1e-6, 3.0))
     known = knowledge_of(source, digits.test, seed=0)
     a, b = (
-        examine(model, source, digits.test, THREAT, QUIET, knowledge=known, n=30).source_features.value
+        examine(model, source, digits.test, THREAT, QUIET, engine=Engine(), knowledge=known, n=30).source_features.value
         for model in (weak, strong)
     )
     assert a != b

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import ClassVar, Literal, final
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from robust_transfer.attacks.target import Knowledge as Knowledge  # others impo
 from robust_transfer.attacks.target import Target as Target
 from robust_transfer.attacks.target import attacking, is_broken, predicted
 from robust_transfer.config import config
+from robust_transfer.engine import Engine
 from robust_transfer.errors import NetworkError
 from robust_transfer.registry import Registry
 from robust_transfer.threat import Threat
@@ -32,6 +33,8 @@ class AttackResult:
     noise. ``adversarial`` is in ball and box; for an example wrong when clean it is the clean image. ``prediction`` is
     the class of ``adversarial`` where broken and the label elsewhere, -1 for logits that are no numbers; ``margin`` is
     the best other logit less the label's. ``passes`` counts forward-equivalent image passes.
+    Where the steps ran in another precision than float32: ``unconfirmed`` of their iterates broke the model in that
+    precision only, ``missed`` examples are broken in float32 only.
     """
 
     adversarial: Tensor
@@ -40,6 +43,8 @@ class AttackResult:
     clean_prediction: Tensor
     prediction: Tensor
     passes: int
+    unconfirmed: int = 0
+    missed: int = 0
 
 
 class Worst:
@@ -63,7 +68,10 @@ class Attack(ABC):
     ``count`` names the field that a number after the attack's name sets: the 20 of ``pgd-20``. ``needs_source`` is true
     for an attack that uses ``target.knowledge``: what the attacker has of the network that the model came from.
     ``batch_free`` says that on the CPU its verdict on an example depends on that example alone.
+    ``precision`` float32 runs the steps in float32 whatever the engine does elsewhere.
     """
+
+    precision: Literal["auto", "float32"] = dataclasses.field(default="auto", kw_only=True)
 
     count: ClassVar[str | None] = None
     needs_source: ClassVar[bool] = False
@@ -94,11 +102,11 @@ class Attack(ABC):
         threat: Threat,
         *,
         seed: int = 0,
-        dtype: torch.dtype = torch.float32,
+        engine: Engine | None = None,
         knowledge: Knowledge | None = None,
     ) -> AttackResult:
-        """Attack a batch. ``x`` float32 in [0, 1]; ``labels``, ``ids`` int64 ``(B,)``; ``dtype`` is that of the steps;
-        ``knowledge`` is what the attacker has beside the model.
+        """Attack a batch. ``x`` float32 in [0, 1]; ``labels``, ``ids`` int64 ``(B,)``; ``engine`` is what computes
+        the steps (without one: the model itself); ``knowledge`` is what the attacker has beside the model.
 
         The model is attacked in evaluation mode; every submodule's mode and every weight's ``requires_grad`` are
         restored. On the CPU the verdicts depend neither on the batch's size and order nor on the other examples in it.
@@ -107,7 +115,9 @@ class Attack(ABC):
         if not len(x):
             nothing = torch.empty(0, device=x.device)
             return AttackResult(x, nothing.bool(), nothing, nothing.long(), nothing.long(), 0)
-        with torch.inference_mode(False), attacking(model, x.device, dtype, knowledge) as target:
+        if engine is not None and self.precision == "float32":
+            engine = engine.in_float32()
+        with torch.inference_mode(False), attacking(model, x.device, engine, knowledge) as target:
             # inside, a caller's inference tensors would refuse to carry gradients
             x, labels, ids = (t.clone() if t.is_inference() else t for t in (x, labels, ids))
             return self._attack(target, x, labels, ids, threat, seed)
@@ -127,8 +137,13 @@ class Attack(ABC):
             logits[right] = target.logits(adversarial[right])
         broken = (clean_prediction != labels) | is_broken(logits, labels)
         prediction = torch.where(broken, predicted(logits), labels)
-        margin = losses.margin(logits, labels)
-        return AttackResult(adversarial, broken, margin, clean_prediction, prediction, target.passes)
+        margin, missed = losses.margin(logits, labels), 0
+        if target.engine.dtype is not torch.float32 and len(right):
+            seen = is_broken(target.guess(adversarial[right]), labels[right])
+            missed = int((broken[right] & ~seen).sum())
+        return AttackResult(
+            adversarial, broken, margin, clean_prediction, prediction, target.passes, target.unconfirmed, missed
+        )
 
 
 def _inside(found: Tensor, x: Tensor, threat: Threat) -> Tensor:

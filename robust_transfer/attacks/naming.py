@@ -16,7 +16,7 @@ from robust_transfer.registry import unknown
 
 SUITES: dict[str, str] = {
     "quick": "pgd-10+pgd-10:loss=margin",  # two losses: each finds breaks that the other misses
-    "strong": "apgd-50+apgd-t-20+square-300+source-features",
+    "strong": "apgd-50+apgd-t-20+square-300+source-features+apgd-t-20:precision=float32",
     "autoattack": "strong+pyautoattack",
 }
 JOINED = r"\+(?!\d)"  # 1e+3 is a number

@@ -24,6 +24,7 @@ from robust_transfer.attacks.deltas import DELTAS, pack
 from robust_transfer.checkpoint import CARD
 from robust_transfer.config import difference
 from robust_transfer.data import Split, to_pixels
+from robust_transfer.engine import Engine
 from robust_transfer.errors import OutputError
 from robust_transfer.randomness import Address, permutation
 from robust_transfer.run import Run, write_atomically, write_json
@@ -39,7 +40,8 @@ COLUMNS = {
     "broken_by": "str",
     "margin": "float32",
 }
-BATCH = {"cpu": 256, "cuda": 1024}
+COUNTS = ("passes", "unconfirmed", "missed", "seconds", "parts")
+BATCH = {"cpu": 512, "cuda": 1024}
 
 
 @dataclass
@@ -47,11 +49,14 @@ class Outcomes:
     """What is known of every example of a split (see :data:`COLUMNS`), and what finding it out has cost.
 
     ``rows`` has an array a column, and ``faced``: how many of the attacks an example has been through. ``passes`` are
-    forward-equivalent image passes. ``parts`` counts the blocks of adversarial images that were written.
+    forward-equivalent image passes; ``unconfirmed`` and ``missed`` as in :class:`AttackResult`. ``parts`` counts the
+    blocks of adversarial images that were written.
     """
 
     rows: dict[str, NDArray[Any]]
     passes: int = 0
+    unconfirmed: int = 0
+    missed: int = 0
     seconds: float = 0.0
     parts: int = 0
 
@@ -103,6 +108,8 @@ class Outcomes:
         self.rows["adversarial_prediction"][rows] = prediction
         self.rows["faced"][rows] = number + 1
         self.passes += result.passes
+        self.unconfirmed += result.unconfirmed
+        self.missed += result.missed
         return worse
 
 
@@ -113,6 +120,7 @@ def attack_split(
     threat: Threat,
     run: Run,
     *,
+    engine: Engine | None = None,
     batch_size: int | None = None,
     knowledge: Knowledge | None = None,
     keep_deltas: bool = False,
@@ -121,6 +129,7 @@ def attack_split(
 ) -> Outcomes:
     """Attack every image of ``split`` by someone with this ``knowledge``: each attack on all that the earlier ones left.
 
+    ``engine`` computes the steps (by default in float32).
     With ``run.out`` what is known is written there after each batch; with ``run.resume`` it is read back, if its
     ``identity`` is the same (:class:`OutputError` if not); with ``keep_deltas`` the adversarial images, too, as part files.
     After ``budget`` seconds (and at least one batch) it stops where it is; batches are then drawn at random, so that what
@@ -128,7 +137,8 @@ def attack_split(
     """
     device, state = run.torch_device(), run.out / "state" if run.out is not None else None
     done = (read_state(state, identity or {}) if state is not None and run.resume else None) or Outcomes.of(split)
-    size, began = batch_size or BATCH.get(device.type, 256), time.perf_counter()
+    engine = engine or Engine()
+    size, began = batch_size or BATCH.get(device.type, 512), time.perf_counter()
     with on_device(model, device), _bar(run.quiet) as bar:
         for number, attack in enumerate(attacks):
             pending = torch.from_numpy(done.pending(number))
@@ -144,9 +154,7 @@ def attack_split(
                 if budget is not None and begun - began > budget and done.passes:
                     return done
                 x, y, i = to_pixels(images, device), labels.to(device), ids.to(device)
-                result = attack_block(
-                    attack, model, x, y, i, threat, seed=run.seed, dtype=run.dtype(), knowledge=knowledge
-                )
+                result = attack_block(attack, model, x, y, i, threat, seed=run.seed, engine=engine, knowledge=knowledge)
                 worse = torch.from_numpy(done.note(rows.numpy(), str(attack), number, result)).to(device)
                 if state is not None and keep_deltas:
                     part = pack(model, x[worse], y[worse], i[worse], _of(result, worse), threat)
@@ -180,7 +188,7 @@ def _of(result: AttackResult, mask: Tensor) -> AttackResult:
 def _write_state(state: Path, done: Outcomes, identity: dict[str, Any] | None) -> None:
     """One file, so that what was found and what it cost are never of two moments."""
     table = pd.DataFrame(done.rows)
-    table.attrs = {"identity": identity, "passes": done.passes, "seconds": done.seconds, "parts": done.parts}
+    table.attrs = {"identity": identity, **{name: getattr(done, name) for name in COUNTS}}
     write_atomically(state / OUTCOMES, lambda path: table.to_parquet(path, index=False))
 
 
@@ -197,12 +205,11 @@ def read_state(state: Path, identity: dict[str, Any]) -> Outcomes | None:
     try:
         table = pd.read_parquet(state / OUTCOMES)
         rows = {name: table[name].to_numpy(_dtype(name), copy=True) for name in (*COLUMNS, "faced")}
-        saved, parts = dict(table.attrs["identity"]), int(table.attrs["parts"])
-        passes, seconds = int(table.attrs["passes"]), float(table.attrs["seconds"])
+        saved, counts = dict(table.attrs["identity"]), {name: table.attrs[name] for name in COUNTS}
     except (OSError, ArrowInvalid, ValueError, KeyError, TypeError) as error:
         raise OutputError(f"{state} is damaged ({type(error).__name__}): begin again with --overwrite") from None
     refuse_another(state.parent, saved, identity)
-    return Outcomes(rows, passes, seconds, parts)
+    return Outcomes(rows, **counts)
 
 
 def _dtype(name: str) -> Any:

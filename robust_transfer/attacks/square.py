@@ -48,7 +48,7 @@ class Square(Attack):
             for query in range(self.queries):
                 address, clean = Address(seed, "square", restart, query), x[rows]
                 guess = self._guess(at, clean, ids[rows], threat, address)
-                broken, score = target.judge(guess, labels[rows], target.logits(guess))
+                broken, score = target.judge(guess, labels[rows], target.guess(guess))
                 worst.offer(rows, guess, broken, score)
                 better = score > best
                 at, best = torch.where(better.view(-1, 1, 1, 1), guess, at), torch.where(better, score, best)

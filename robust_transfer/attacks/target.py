@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from robust_transfer import losses
 from robust_transfer.classifier import Classifier, eval_mode, without_weight_gradients
+from robust_transfer.engine import Engine
 from robust_transfer.errors import NetworkError
 
 NOISE = 1e-4  # relative float32 noise of a margin; a break must exceed it (see `is_broken`)
 # Images in one pass on the CPU: so many a thread, up to USUAL in all, but at least FEWEST a thread.
-PER_THREAD, USUAL, FEWEST = 32, 128, 8
+PER_THREAD, USUAL, FEWEST = 16, 128, 8
 
 
 def usual_chunk(device: torch.device) -> int | None:
@@ -47,24 +48,31 @@ class Target:
 
     ``passes`` counts forward-equivalent image passes: 1 for a forward pass of an image, 2 with its input gradient.
     With ``chunk`` every pass takes exactly so many images; a short last one is filled up (that is not counted).
-    ``knowledge``: what else the attacker has.
+    ``knowledge``: what else the attacker has. ``unconfirmed`` counts iterates that broke the model in the engine's
+    precision and not in float32.
     """
 
     model: nn.Module
     device: torch.device
-    dtype: torch.dtype = torch.float32
+    engine: Engine = field(default_factory=lambda: Engine(folded=False))
     passes: int = 0
+    unconfirmed: int = 0
     chunk: int | None = None
     knowledge: Knowledge | None = None
 
+    def __post_init__(self) -> None:
+        self._fast = self.engine.of(self.model)
+
     def logits(self, x: Tensor) -> Tensor:
-        """Logits ``(B, K)`` by a float32 forward pass."""
-        self.passes += len(x)
-        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            return torch.cat([self._forward(some).float() for some in self._chunks(self._laid_out(x))])[: len(x)]
+        """Logits ``(B, K)`` by a float32 forward pass of the model itself."""
+        return self._logits(self.model, x)
+
+    def guess(self, x: Tensor) -> Tensor:
+        """Logits ``(B, K)`` by the engine: :meth:`judge` says what they are worth."""
+        return self._logits(self._fast, x)
 
     def gradient(self, x: Tensor, labels: Tensor, loss: losses.Loss) -> tuple[Tensor, Tensor]:
-        """``(logits, d loss / d x)`` at ``x``, computed in ``dtype``; weights get no gradient.
+        """``(logits, d loss / d x)`` at ``x``, computed by the engine; weights get no gradient.
 
         ``labels`` may be anything with a row an example that ``loss`` takes. A gradient that does not exist or is not
         a number is 0.
@@ -82,9 +90,10 @@ class Target:
         ``score`` orders an example's iterates: the margin, or infinity for what the verdict will call a break.
         """
         doubtful = losses.margin(logits, labels) > 0
-        if self.dtype is not torch.float32 and doubtful.any():
-            logits = logits.clone()
+        if self.engine.dtype is not torch.float32 and doubtful.any():
+            claimed, logits = is_broken(logits, labels), logits.clone()
             logits[doubtful] = self.logits(x[doubtful])
+            self.unconfirmed += int((claimed & ~is_broken(logits, labels)).sum())
         score = losses.margin(logits, labels).masked_fill(is_broken(logits, labels), torch.inf)
         return is_broken(logits, labels, noise=2 * NOISE), score
 
@@ -92,30 +101,29 @@ class Target:
     def beside(self, module: nn.Module) -> Iterator[Target]:
         """Another network, queried as this one is, in evaluation mode; what it costs is counted here."""
         with eval_mode(module), without_weight_gradients(module):
-            other = replace(self, model=module, passes=0)
+            other = replace(self, model=module, passes=0, unconfirmed=0)
             try:
                 yield other
             finally:
                 self.passes += other.passes
+                self.unconfirmed += other.unconfirmed
+
+    def _logits(self, model: nn.Module, x: Tensor) -> Tensor:
+        self.passes += len(x)
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            chunks = self._chunks(self._laid_out(x))
+            return torch.cat([_forward(model, some).float() for some in chunks])[: len(x)]
 
     def _one_gradient(self, x: Tensor, labels: Tensor, loss: losses.Loss) -> tuple[Tensor, Tensor]:
         x = x.detach().requires_grad_(True)
         # a caller's autocast is switched off: the backward pass would take it up, too
         with torch.enable_grad(), torch.autocast(self.device.type, enabled=False):
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype is torch.bfloat16):
-                logits = self._forward(x).float()
+            logits = _forward(self._fast, x).float()
             total = loss(logits, labels).sum()
             if not total.requires_grad:  # the logits do not depend on the image, or not differentiably
                 return logits, torch.zeros_like(x)
             (gradient,) = torch.autograd.grad(total, x, materialize_grads=True)
         return logits.detach(), gradient
-
-    def _forward(self, x: Tensor) -> Tensor:
-        logits = self.model(x)
-        if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(x):
-            found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-            raise NetworkError(f"the model must return logits (batch, classes) for images, not {found}")
-        return logits
 
     def _laid_out(self, x: Tensor) -> Tensor:
         """Channels-last for our own networks; others may call ``view`` on what they compute, which then fails."""
@@ -130,19 +138,29 @@ class Target:
         return tuple(full[start : start + self.chunk] for start in range(0, len(full), self.chunk))
 
 
+def _forward(model: nn.Module, x: Tensor) -> Tensor:
+    logits = model(x)
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(x):
+        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise NetworkError(f"the model must return logits (batch, classes) for images, not {found}")
+    return logits
+
+
 @contextmanager
 def attacking(
     model: nn.Module,
     device: torch.device,
-    dtype: torch.dtype = torch.float32,
+    engine: Engine | None = None,
     knowledge: Knowledge | None = None,
 ) -> Iterator[Target]:
     """``model`` as a target, while it is in evaluation mode, its weights take no gradients and float32 is float32.
 
-    Afterwards every submodule's mode and every weight's ``requires_grad`` are what they were.
+    Without an ``engine`` the model itself computes the steps. Afterwards every submodule's mode and every weight's
+    ``requires_grad`` are what they were.
     """
     with eval_mode(model), without_weight_gradients(model), exact_float32():
-        yield Target(model, device, dtype, chunk=usual_chunk(device), knowledge=knowledge)
+        engine = engine or Engine(folded=False)
+        yield Target(model, device, engine, chunk=usual_chunk(device), knowledge=knowledge)
 
 
 def is_broken(logits: Tensor, labels: Tensor, noise: float = NOISE) -> Tensor:

@@ -17,6 +17,7 @@ from torch import nn
 from robust_transfer.attacks import Attack, Knowledge
 from robust_transfer.attacks.outcomes import CLEAN, STANDING, attack_split
 from robust_transfer.data import Split
+from robust_transfer.engine import Engine
 from robust_transfer.errors import ConfigError
 from robust_transfer.intervals import Proportion, wilson
 from robust_transfer.run import Run
@@ -40,6 +41,7 @@ class Budgets:
     split: Split
     threat: Threat
     run: Run
+    engine: Engine
     batch_size: int | None = None
     knowledge: Knowledge | None = None
 
@@ -51,6 +53,7 @@ class Budgets:
             self.split.subset(torch.from_numpy(rows)),
             replace(self.threat, eps=eps),
             replace(self.run, out=None, resume=False, quiet=True),
+            engine=self.engine,
             batch_size=self.batch_size,
             knowledge=self.knowledge,
         )

@@ -28,8 +28,10 @@ from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.checks import red_flags
 from robust_transfer.data import Split, to_pixels
 from robust_transfer.data.subsets import stratified
+from robust_transfer.engine import Engine
 from robust_transfer.errors import ConfigError
 from robust_transfer.evaluation.budgets import Budgets, by_class
+from robust_transfer.evaluation.precision import disagreement, engine_for, without_repetition
 from robust_transfer.evaluation.record import SCHEMA, SMALLEST, Evaluation, load_evaluation
 from robust_transfer.evaluation.subject import at_input_size, compare_classes, find_source, module_hash
 from robust_transfer.evaluation.transferred import examine
@@ -97,12 +99,14 @@ def evaluate(
         knowledge = knowledge_of(source, split, seed=run.seed)
     split = at_input_size(module, _subset(split, examples, run.seed))
     prepare_out(run)
+    engine = engine_for(module, split, run)
+    chosen = without_repetition(chosen, engine)
     identity: dict[str, Any] = {
         "threat": str(threat),
         "attack": attack_name(chosen),
         "split": split_name,
         "input_size": split.size,
-        "precision": str(run.dtype()).removeprefix("torch."),
+        "precision": engine.precision,
         "seed": run.seed,
         "data_hash": split.hash,
         "model_hash": module_hash(module),
@@ -118,6 +122,7 @@ def evaluate(
         split,
         threat,
         run,
+        engine=engine,
         batch_size=batch_size,
         knowledge=knowledge,
         keep_deltas=keep_deltas,
@@ -127,12 +132,12 @@ def evaluate(
     unreached = [f"{attack}: {n} images, for want of time" for attack, n in found.unreached(chosen).items()]
     split, table = split.subset(torch.from_numpy(found.reached)), found.table
     if checked > 0:
-        raised, passes = _check(module, split, threat, run, checked)
+        raised, passes = _check(module, split, threat, run, engine, checked)
         flags, found.passes = [*flags, *raised], found.passes + passes
     transferred = None
     if isinstance(model, Checkpoint) and source is not None and knowledge is not None and beyond > 0:
-        transferred = examine(model, source, whole, threat, run, knowledge=knowledge, n=beyond)
-    reach = Budgets(chosen, module, split, threat, run, batch_size, knowledge)
+        transferred = examine(model, source, whole, threat, run, engine=engine, knowledge=knowledge, n=beyond)
+    reach = Budgets(chosen, module, split, threat, run, engine, batch_size, knowledge)
     levels = reach.curve(curve) if curve is not None else None
     if smallest_eps:
         table[SMALLEST] = reach.smallest(table)
@@ -151,6 +156,7 @@ def evaluate(
         hardware=made["hardware"],
         command=command_line(),
         outcomes=table,
+        disagreement=disagreement(engine, found),
     )
     if run.out is not None:
         if keep_deltas:
@@ -182,13 +188,13 @@ def _figures(table: pd.DataFrame, names: list[str], flags: list[str]) -> dict[st
     }
 
 
-def _check(module: nn.Module, split: Split, threat: Threat, run: Run, n: int) -> tuple[list[str], int]:
+def _check(module: nn.Module, split: Split, threat: Threat, run: Run, engine: Engine, n: int) -> tuple[list[str], int]:
     """Red flags on a stratified sample of ``n`` images, and the image passes that looking for them took."""
     device = run.torch_device()
     sample = split.subset(stratified(split.labels, len(split.class_names), n, seed=run.seed, purpose="checks"))
     x, labels, ids = to_pixels(sample.images(), device), sample.labels.to(device), sample.ids.to(device)
     with on_device(module, device):
-        return red_flags(module, x, labels, ids, threat, seed=run.seed, dtype=run.dtype())
+        return red_flags(module, x, labels, ids, threat, seed=run.seed, engine=engine)
 
 
 def _subset(split: Split, examples: int | None, seed: int) -> Split:

@@ -41,7 +41,9 @@ class Evaluation:
     ``smallest_eps``: the smallest budget that breaks an example, 0 where it is wrong when clean, infinity where it stands.
     ``transferred``: what threatens a model with a known source in particular; None for others.
     ``untested`` says what the suite would have tried and could not. ``flags`` are reasons to doubt the figures.
-    ``passes`` counts forward-equivalent image passes.
+    ``passes`` counts forward-equivalent image passes. ``precision`` is that of the attacks' steps, verdicts are float32;
+    ``disagreement``: how many iterates broke the model in that precision only (``unconfirmed_iterates``), and how many
+    examples in float32 only (``missed_examples``); None where the steps are float32, too.
     """
 
     schema: int
@@ -69,6 +71,7 @@ class Evaluation:
     hardware: dict[str, Any]
     command: str
     outcomes: pd.DataFrame
+    disagreement: dict[str, int] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the outcomes, as plain JSON types: the contents of ``evaluation.json``."""
@@ -91,10 +94,20 @@ class Evaluation:
                 for name, shares in (self.by_class or {}).items()
             ),
             *(self.transferred.lines() if self.transferred is not None else []),
+            *self._precision(),
             *(f"untested         {what}" for what in self.untested),
             *(f"doubt            {flag}" for flag in self.flags),
         ]
         return "\n".join(lines)
+
+    def _precision(self) -> list[str]:
+        if self.disagreement is None:
+            return []
+        unconfirmed, missed = self.disagreement["unconfirmed_iterates"], self.disagreement["missed_examples"]
+        return [
+            f"precision        {self.precision} steps, float32 verdicts: {unconfirmed} iterates broke it in "
+            f"{self.precision} only, {missed} examples in float32 only"
+        ]
 
 
 def load_evaluation(folder: Path) -> Evaluation:

@@ -17,6 +17,7 @@ from robust_transfer.attacks.source_features import feature_drift
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.data import Split, to_pixels
 from robust_transfer.data.subsets import stratified
+from robust_transfer.engine import Engine
 from robust_transfer.intervals import Proportion, wilson
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
@@ -58,7 +59,15 @@ class Transferred:
 
 
 def examine(
-    model: Checkpoint, source: Checkpoint, split: Split, threat: Threat, run: Run, *, knowledge: Knowledge, n: int
+    model: Checkpoint,
+    source: Checkpoint,
+    split: Split,
+    threat: Threat,
+    run: Run,
+    *,
+    engine: Engine,
+    knowledge: Knowledge,
+    n: int,
 ) -> Transferred:
     """Attack a stratified sample of ``n`` images of ``split`` in the ways that are named above."""
     started = time.perf_counter()
@@ -78,7 +87,7 @@ def examine(
         for images, labels, ids in sample.batches(BATCH):
             x, y, i = to_pixels(images, device), labels.to(device), ids.to(device)
             for name, (attack, against) in attacks.items():
-                result = attack(pair[0], x, y, i, against, seed=run.seed, dtype=run.dtype(), knowledge=knowledge)
+                result = attack(pair[0], x, y, i, against, seed=run.seed, engine=engine, knowledge=knowledge)
                 standing[name] += int((~result.broken).sum())
                 passes += result.passes
             both = [feature_drift(m, x, i, threat, steps=DRIFT_STEPS, seed=run.seed) for m in pair]

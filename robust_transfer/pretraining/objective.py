@@ -11,6 +11,7 @@ from robust_transfer.attacks import FGSM, PGD, Attack
 from robust_transfer.attacks.base import Target
 from robust_transfer.classifier import Classifier, without_weight_gradients
 from robust_transfer.data import Split, to_pixels
+from robust_transfer.engine import Engine
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
 from robust_transfer.training import Batch, Objective
@@ -45,7 +46,7 @@ class AdversarialObjective(Objective):
     def craft(self, batch: Batch) -> Tensor:
         """Adversarial images for a batch; classifier in evaluation mode and restored."""
         classifier, threat = self.classifier, self.threat
-        target = Target(classifier, batch.images.device, self.run.dtype())
+        target = Target(classifier, batch.images.device, Engine(self.run.dtype(), folded=False))
         current = threat.random_start(batch.images, batch.ids, seed=self.run.seed, purpose="train", step=batch.step)
         step = self.step if int(self.steps) == 1 else min(self.step, 1.5 / int(self.steps))
         with classifier.eval_mode(), without_weight_gradients(classifier):
@@ -79,6 +80,7 @@ class AdversarialObjective(Objective):
         device = self.classifier.device
         labels, ids = self.guarded.labels.to(device), self.guarded.ids.to(device)
         x = to_pixels(self.guarded.images(), device)
-        result = attack(self.classifier, x, labels, ids, self.threat, seed=self.run.seed, dtype=self.run.dtype())
+        engine = Engine(self.run.dtype())
+        result = attack(self.classifier, x, labels, ids, self.threat, seed=self.run.seed, engine=engine)
         self.spent += result.passes
         return 1 - float(result.broken.float().mean())

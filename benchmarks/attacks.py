@@ -1,0 +1,351 @@
+"""Attacks beside those of others: seconds, robust accuracy, ratios; the share of the machine's own peak.
+
+python benchmarks/attacks.py --data D --models bundled,runs/natural [--parts peak,pgd,strong] [--examples 500] [--classes 3]
+
+Every contender gets the same network (float32, evaluation mode), images, step size, number of steps and budget; all run in
+this process, in turn. A model whose classes are not those of D gets a linear probe on D first; ``--classes 3`` keeps the first
+three classes, of images and head. The peers are the extra `bench`; torchattacks pins an old requests and goes in by itself:
+pip install -e '.[bench]' && pip install --no-deps torchattacks
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import logging
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata, util
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from common import header
+from torch import Tensor, nn
+
+import robust_transfer as rt
+from robust_transfer import losses
+from robust_transfer.attacks import PGD, parse_attack
+from robust_transfer.attacks.target import attacking, usual_chunk
+from robust_transfer.classifier import Classifier
+from robust_transfer.data import to_pixels
+from robust_transfer.data.subsets import stratified
+from robust_transfer.engine import Engine, choose
+
+STEPS = 20
+L2 = 0.1  # of the probes
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network and the images that it is attacked on."""
+
+    name: str
+    model: Classifier
+    x: Tensor
+    labels: Tensor
+    threat: rt.Threat
+    batch: int
+
+    @property
+    def ids(self) -> Tensor:
+        return torch.arange(len(self.x), device=self.x.device)
+
+    def robust(self, adversarial: Tensor) -> float:
+        """The share that is classified right, clean and attacked, by a float32 forward pass."""
+        with torch.no_grad():
+            answers = [[self.model(x).argmax(1) for x in images.split(250)] for images in (self.x, adversarial)]
+        clean, attacked = (torch.cat(each) == self.labels for each in answers)
+        return float((clean & attacked).float().mean())
+
+
+# ---------------------------------------------------------------- PGD-20: contenders return adversarial images
+
+
+def plain(case: Case) -> Tensor:
+    """The textbook loop: every image, every step, weights and all."""
+    images = []
+    for x, labels in batches(case):
+        delta = torch.empty_like(x).uniform_(-case.threat.eps, case.threat.eps)
+        for _ in range(STEPS):
+            delta = delta.detach().requires_grad_(True)
+            loss = torch.nn.functional.cross_entropy(case.model((x + delta).clamp(0, 1)), labels)
+            loss.backward()
+            delta = (delta + case.threat.eps / 4 * delta.grad.sign()).clamp(-case.threat.eps, case.threat.eps)
+        images.append((x + delta.detach()).clamp(0, 1))
+    case.model.zero_grad()
+    return torch.cat(images)
+
+
+def torchattacks(case: Case) -> Tensor:
+    import torchattacks
+
+    eps = case.threat.eps
+    attack = torchattacks.PGD(case.model, eps=eps, alpha=eps / 4, steps=STEPS, random_start=True)
+    return torch.cat([attack(x, labels) for x, labels in batches(case)])
+
+
+def foolbox(case: Case) -> Tensor:
+    import foolbox
+
+    model = foolbox.PyTorchModel(case.model, bounds=(0, 1), device=case.x.device)
+    attack = foolbox.attacks.LinfPGD(rel_stepsize=0.25, steps=STEPS, random_start=True)
+    return torch.cat([attack(model, x, labels, epsilons=case.threat.eps)[1] for x, labels in batches(case)])
+
+
+def art(case: Case) -> Tensor:
+    from art.attacks.evasion import ProjectedGradientDescentPyTorch
+    from art.estimators.classification import PyTorchClassifier
+
+    size = tuple(case.x.shape[1:])
+    kind = "gpu" if case.x.device.type == "cuda" else "cpu"
+    estimator = PyTorchClassifier(
+        case.model, nn.CrossEntropyLoss(), size, case.model.num_classes, clip_values=(0.0, 1.0), device_type=kind
+    )
+    attack = ProjectedGradientDescentPyTorch(
+        estimator,
+        eps=case.threat.eps,
+        eps_step=case.threat.eps / 4,
+        max_iter=STEPS,
+        num_random_init=1,
+        batch_size=case.batch,
+        verbose=False,
+    )
+    found = attack.generate(case.x.cpu().numpy(), case.labels.cpu().numpy())
+    return torch.from_numpy(found).to(case.x.device)
+
+
+PEERS: dict[str, Callable[[Case], Tensor]] = {"torchattacks": torchattacks, "foolbox": foolbox, "art": art}
+PACKAGES = {"art": "adversarial-robustness-toolbox"}
+
+
+def pgd(case: Case, repeats: int, run: rt.Run) -> None:
+    """Each contender's seconds and verdict; ours as a share of what its fastest peer's speed and our drops allow."""
+    present = {name: peer for name, peer in PEERS.items() if util.find_spec(name)}
+    facts = {PACKAGES.get(name, name): metadata.version(PACKAGES.get(name, name)) for name in present}
+    title = f"PGD-{STEPS} at {case.threat}, {case.name}, {case.model.num_classes} classes"
+    header(title, examples=len(case.x), batch=case.batch, repeats=repeats, **facts)
+    engine = choose(case.model, lambda: (case.x[:64], case.labels[:64]), run)
+    passes = 0
+
+    def ours() -> Tensor:
+        nonlocal passes
+        result = PGD(steps=STEPS)(case.model, case.x, case.labels, case.ids, case.threat, engine=engine)
+        passes = result.passes
+        return result.adversarial
+
+    contenders = {
+        "plain loop": lambda: plain(case),
+        **{n: lambda p=p: p(case) for n, p in present.items()},
+        "ours": ours,
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    robust: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(repeats):
+        for name, contender in contenders.items():
+            begun = time.perf_counter()
+            with quiet():
+                found = contender()
+            seconds[name].append(time.perf_counter() - begun)
+            robust[name].append(case.robust(found))
+    typical = {name: median(times) for name, times in seconds.items()}
+    for name, value in typical.items():
+        print(
+            f"  {name:<14}{value:8.2f} s   robust {100 * median(robust[name]):5.2f} %   "
+            f"ours is {value / typical['ours']:5.2f} x as fast",
+            flush=True,
+        )
+    fastest = min((n for n in typical if n != "ours"), key=typical.__getitem__)
+    step = step_seconds(case, engine)
+    ceiling = typical[fastest] / (step * passes / 2)
+    print(
+        f"  {engine.precision}; a step takes {1e3 * step:.3f} ms an image, {fastest}'s "
+        f"{1e3 * typical[fastest] / len(case.x) / STEPS:.3f}; {passes / 2 / len(case.x):.2f} of {STEPS} steps an image "
+        f"are needed\n  ceiling {ceiling:.2f} x {fastest}, reached {typical[fastest] / typical['ours']:.2f} x: "
+        f"{typical[fastest] / typical['ours'] / ceiling:.2f} of it (to be at least 0.85)",
+        flush=True,
+    )
+
+
+def step_seconds(case: Case, engine: Engine) -> float:
+    """Seconds an image of one gradient in full batches, median of seven."""
+    n = (usual_chunk(case.x.device) or 512) * 4
+    x, labels = (t.repeat(-(-n // len(t)), *[1] * (t.dim() - 1))[:n] for t in (case.x, case.labels))
+    times = []
+    with attacking(case.model, x.device, engine) as target:
+        for _ in range(7):
+            begun = time.perf_counter()
+            target.gradient(x, labels, losses.cross_entropy)[1].sum().item()
+            times.append(time.perf_counter() - begun)
+    return median(times) / n
+
+
+# ---------------------------------------------------------------- strong against AutoAttack itself
+
+
+def strong(case: Case, seeds: int, run: rt.Run) -> None:
+    """Our suite against the reference implementation, whose seed-to-seed spread is the yardstick."""
+    header(
+        f"strong against AutoAttack at {case.threat}, {case.name}, {case.model.num_classes} classes",
+        examples=len(case.x),
+        seeds=seeds,
+        pyautoattack=metadata.version("pyautoattack"),
+    )
+    engine = choose(case.model, lambda: (case.x[:64], case.labels[:64]), run)
+    shares, times = [], []
+    for seed in range(seeds):
+        begun = time.perf_counter()
+        found, _ = cascade(case, "pyautoattack", seed, engine)
+        times.append(time.perf_counter() - begun)
+        shares.append(found)
+        print(f"  AutoAttack, seed {seed}  {times[-1]:8.1f} s   robust {100 * found:.2f} %", flush=True)
+    for seed in range(seeds):
+        begun = time.perf_counter()
+        found, told = cascade(case, "strong", seed, engine)
+        seconds = time.perf_counter() - begun
+        print(
+            f"  strong, seed {seed}      {seconds:8.1f} s   robust {100 * found:.2f} %   {median(times) / seconds:.1f} x "
+            f"as fast; {told}",
+            flush=True,
+        )
+    print(f"  AutoAttack's spread: {100 * min(shares):.2f} to {100 * max(shares):.2f} %", flush=True)
+
+
+def cascade(case: Case, suite: str, seed: int, engine: Engine) -> tuple[float, str]:
+    """Robust accuracy after a suite, each attack on what the earlier ones left, and what stood after each."""
+    rows, told = torch.arange(len(case.x), device=case.x.device), []
+    for attack in parse_attack(suite):
+        if attack.needs_source or (attack.precision == "float32" and engine.dtype is torch.float32) or not len(rows):
+            continue
+        begun, passes = time.perf_counter(), 0
+        standing = []
+        for some in rows.split(case.batch if attack.batch_free else len(case.x)):
+            with quiet():
+                result = attack(
+                    case.model, case.x[some], case.labels[some], some, case.threat, seed=seed, engine=engine
+                )
+            standing.append(some[~result.broken])
+            passes += result.passes
+        rows = torch.cat(standing)
+        seconds = time.perf_counter() - begun
+        told.append(f"{attack} {100 * len(rows) / len(case.x):.2f} ({seconds:.0f} s, {passes} passes)")
+    return len(rows) / len(case.x), ", ".join(told)
+
+
+# ---------------------------------------------------------------- the machine's own peak
+
+
+def peak(case: Case, run: rt.Run) -> None:
+    """FLOP/s of an attack step as a share of a matrix product's, for each precision."""
+    header("share of the matrix-product peak", network=case.model.spec.name)
+    flops = flops_of(case.model, case.x[:1])
+    for dtype in (torch.float32, torch.bfloat16):
+        best = 0.0
+        for size in (1024, 2048, 4096):
+            a, b = (torch.randn(size, size, device=case.x.device).to(dtype) for _ in range(2))
+            times = []
+            for _ in range(5):
+                begun = time.perf_counter()
+                (a @ b).sum().item()
+                times.append(time.perf_counter() - begun)
+            best = max(best, 2 * size**3 / median(times))
+        rows = {
+            "folded": Engine(dtype),
+            "autocast" if dtype is torch.bfloat16 else "plain": Engine(dtype, folded=False),
+        }
+        for name, engine in rows.items():
+            reached = flops / step_seconds(case, engine)
+            print(
+                f"  {engine.precision} {name}: {reached / 1e9:.0f} of {best / 1e9:.0f} GFLOP/s, {reached / best:.2f}",
+                flush=True,
+            )
+
+
+def flops_of(model: Classifier, x: Tensor) -> float:
+    """Floating-point operations of one image's logits and input gradient (twice the multiply-adds)."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counter = FlopCounterMode(display=False)
+    with attacking(model, x.device) as target, counter:
+        target.chunk = None
+        target.gradient(x, torch.zeros(1, dtype=torch.long, device=x.device), losses.cross_entropy)
+    return float(counter.get_total_flops())
+
+
+# ---------------------------------------------------------------- models and images
+
+
+def batches(case: Case) -> Iterator[tuple[Tensor, Tensor]]:
+    return zip(case.x.split(case.batch), case.labels.split(case.batch), strict=True)
+
+
+def cases(given: argparse.Namespace, run: rt.Run) -> Iterator[Case]:
+    task, device = rt.load_task(given.data), run.torch_device()
+    test = task.test
+    if given.classes:
+        test = test.subset((test.labels < given.classes).nonzero().squeeze(1))
+    for name in given.models.split(","):
+        checkpoint = rt.load_source(name)
+        told = Path(name).name
+        if checkpoint.classifier.num_classes != len(task.class_names):
+            checkpoint, told = rt.LinearProbe(l2=L2)(checkpoint, task, run=run), f"{told} with a linear probe"
+        model = fewer_classes(checkpoint.classifier, given.classes) if given.classes else checkpoint.classifier
+        split = test.at_size(model.spec.input_size)
+        split = split.subset(stratified(split.labels, len(task.class_names), given.examples, seed=0, purpose="bench"))
+        x = to_pixels(split.images(), device)
+        model = model.to(device).eval().requires_grad_(True)
+        threat = rt.Threat.parse(given.threat)
+        yield Case(f"{told} ({model.spec.name})", model, x, split.labels.to(device), threat, given.batch)
+
+
+def fewer_classes(classifier: Classifier, count: int) -> Classifier:
+    """The first classes of a classifier."""
+    fewer = classifier.with_head(count)
+    with torch.no_grad():
+        fewer.head.weight.copy_(classifier.head.weight[:count])
+        fewer.head.bias.copy_(classifier.head.bias[:count])
+    return fewer
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """What the peers print and warn of is theirs."""
+    with (
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--models", default="bundled", help="sources or results, separated by commas")
+    parser.add_argument("--parts", default="peak,pgd,strong")
+    parser.add_argument("--examples", type=int, default=500)
+    parser.add_argument("--classes", type=int, help="the first so many classes only")
+    parser.add_argument("--threat", default="linf:8/255")
+    parser.add_argument("--batch", type=int, default=250)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=5)
+    given = parser.parse_args()
+    logging.disable(logging.WARNING)
+    run, parts = rt.Run(quiet=True), given.parts.split(",")
+    tools: dict[str, Callable[[Case], Any]] = {
+        "peak": lambda case: peak(case, run),
+        "pgd": lambda case: pgd(case, given.repeats, run),
+        "strong": lambda case: strong(case, given.seeds, run),
+    }
+    for case in cases(given, run):
+        for part in parts:
+            tools[part](case)
+
+
+if __name__ == "__main__":
+    main()

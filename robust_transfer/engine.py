@@ -1,0 +1,160 @@
+"""Fast read-only copies of networks for the steps of attacks; the network itself confirms what they find.
+
+In a copy, batch norm after a convolution is folded into it, weights are stored in the precision that steps run in, and
+nothing asks for a gradient but the image. Heads and losses stay in float32.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from statistics import median
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.fx.experimental.optimization import fuse
+from torch.nn.functional import cosine_similarity
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from robust_transfer.classifier import Classifier, eval_mode, without_weight_gradients
+from robust_transfer.losses import cross_entropy
+from robust_transfer.run import Run
+
+GAIN = 1.1  # bfloat16 must be so many times as fast, or it is not used
+AGREEMENT = 0.9  # median cosine between the gradients of both precisions, or bfloat16 is not used
+ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How the steps of attacks are computed: in ``dtype`` and, if ``folded``, on copies of the networks.
+
+    Copies are made once and kept as long as the engine, so weights must not change meanwhile; where they do (in
+    training) ``folded`` is false, and other precisions than float32 are reached by autocast.
+    """
+
+    dtype: torch.dtype = torch.float32
+    folded: bool = True
+    _bodies: dict[tuple[int, torch.dtype], tuple[nn.Module, nn.Module]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    @property
+    def precision(self) -> str:
+        """``float32`` or ``bfloat16``."""
+        return str(self.dtype).removeprefix("torch.")
+
+    def of(self, module: nn.Module) -> nn.Module:
+        """``module`` as steps see it: the same outputs, up to the precision, for the same images in [0, 1].
+
+        A :class:`Classifier`, or what is built on classifiers, is copied; anything else is taken as it is, under
+        autocast.
+        """
+        classifiers = [part for part in module.modules() if isinstance(part, Classifier)]
+        if classifiers and self.folded:
+            swapped: dict[int, Any] = {id(part.body): self._body(part) for part in classifiers}
+            return copy.deepcopy(module, swapped).eval().requires_grad_(False)
+        return module if self.dtype is torch.float32 else _Autocast(module, self.dtype)
+
+    def in_float32(self) -> Engine:
+        """The same in float32."""
+        return replace(self, dtype=torch.float32)
+
+    def _body(self, classifier: Classifier) -> nn.Module:
+        key = id(classifier.body), self.dtype
+        if key not in self._bodies:  # the body is kept beside its copy, so that its id stays its own
+            self._bodies[key] = (classifier.body, _Body(_fold(classifier), self.dtype))
+        return self._bodies[key][1]
+
+
+def choose(module: nn.Module, sample: Callable[[], tuple[Tensor, Tensor]], run: Run) -> Engine:
+    """The engine for ``module``; where there is a choice, images ``(n, C, H, W)`` and labels are asked for to try it out.
+
+    With ``run.precision`` ``auto``, bfloat16 is taken where the hardware has units for it, if a step is then at least
+    1.1 times as fast and the gradients still point the same way (median cosine at least 0.9).
+    """
+    if run.precision != "auto" or run.dtype() is torch.float32:
+        return Engine(run.dtype())
+    return better(Engine(), Engine(run.dtype()), module, *sample())
+
+
+def better(exact: Engine, fast: Engine, module: nn.Module, x: Tensor, labels: Tensor) -> Engine:
+    """``fast`` if it is faster on these images and does no harm, else ``exact``."""
+    with eval_mode(module), without_weight_gradients(module):
+        try:
+            seconds, gradients = zip(*(_timed(e.of(module), x, labels) for e in (exact, fast)), strict=True)
+            for _ in range(ROUNDS - 1):  # in turn: what else the machine does meets both
+                for times, engine in zip(seconds, (exact, fast), strict=True):
+                    times.extend(_timed(engine.of(module), x, labels)[0])
+        except (RuntimeError, TypeError):  # the network cannot compute in that precision
+            return exact
+    cosine = cosine_similarity(gradients[0].flatten(1), gradients[1].flatten(1), dim=1)
+    gains = median(seconds[0]) >= GAIN * median(seconds[1])
+    return fast if gains and bool(cosine.nan_to_num().median() >= AGREEMENT) else exact
+
+
+def _timed(module: nn.Module, x: Tensor, labels: Tensor) -> tuple[list[float], Tensor]:
+    """How long one step takes (the second time), and its gradient."""
+    for _ in range(2):
+        at = x.detach().clone().requires_grad_(True)
+        _wait(x.device)
+        begun = time.perf_counter()
+        (gradient,) = torch.autograd.grad(cross_entropy(module(at).float(), labels).sum(), at)
+        _wait(x.device)
+        seconds = time.perf_counter() - begun
+    return [seconds], gradient
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _fold(classifier: Classifier) -> nn.Module:
+    """A float32 copy of a classifier's body in evaluation mode, batch norm folded into convolutions where it can be."""
+    body = copy.deepcopy(classifier.body).eval().requires_grad_(False)
+    size = classifier.spec.input_size
+    x = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)).to(classifier.device)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wanted = body(x)
+        try:
+            folded: nn.Module = fuse(body)
+            found = folded(x)
+        except Exception:  # tracing knows not every network, and says so in many ways
+            return body
+    exact = bool((found - wanted).abs().max() <= 1e-3 * wanted.abs().max())
+    return folded.requires_grad_(False) if exact else body
+
+
+class _Body(nn.Module):
+    """A body that computes in ``dtype``. Batch norm keeps its own statistics in float32."""
+
+    def __init__(self, body: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.body: nn.Module = cast(Any, body).to(dtype=dtype, memory_format=torch.channels_last)
+        self.dtype = dtype
+        for part in self.body.modules():
+            if isinstance(part, _BatchNorm):
+                part.float()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Penultimate features of normalised images."""
+        return cast(Tensor, self.body(x.to(self.dtype)))
+
+
+class _Autocast(nn.Module):
+    """A module under autocast to ``dtype``."""
+
+    def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.module, self.dtype = module, dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the module returns."""
+        with torch.autocast(x.device.type, self.dtype):
+            return cast(Tensor, self.module(x))

@@ -1,0 +1,65 @@
+"""In which precision an evaluation's attacks run, and what that changes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import pandas as pd
+import torch
+from pyarrow import ArrowInvalid
+from torch import Tensor, nn
+
+from robust_transfer.attacks import Attack
+from robust_transfer.attacks.outcomes import EVALUATION, OUTCOMES, Outcomes, goes_on, on_device
+from robust_transfer.data import Split, to_pixels
+from robust_transfer.data.subsets import stratified
+from robust_transfer.engine import Engine, choose
+from robust_transfer.run import Run
+
+SAMPLE = 64
+
+
+def engine_for(module: nn.Module, split: Split, run: Run) -> Engine:
+    """What computes the attacks' steps: chosen on a sample of ``split``; where an evaluation goes on, as it began."""
+    begun = _begun(run.out) if run.out is not None and run.resume else None
+    if begun is not None and run.precision == "auto":
+        return Engine(torch.bfloat16 if begun == "bfloat16" else torch.float32)
+    device = run.torch_device()
+    with ExitStack() as stack:
+
+        def sample() -> tuple[Tensor, Tensor]:
+            stack.enter_context(on_device(module, device))
+            rows = stratified(split.labels, len(split.class_names), SAMPLE, seed=run.seed, purpose="precision")
+            some = split.subset(rows)
+            return to_pixels(some.images(), device), some.labels.to(device)
+
+        return choose(module, sample, run)
+
+
+def without_repetition(attacks: Sequence[Attack], engine: Engine) -> list[Attack]:
+    """``attacks`` without those that only run again in float32 what has run in float32 already."""
+    if engine.dtype is not torch.float32:
+        return list(attacks)
+    done = {str(attack) for attack in attacks if attack.precision == "auto"}
+    return [a for a in attacks if a.precision == "auto" or str(dataclasses.replace(a, precision="auto")) not in done]
+
+
+def disagreement(engine: Engine, found: Outcomes) -> dict[str, int] | None:
+    """How often float32 and the precision of the steps said different things; None where they are one."""
+    if engine.dtype is torch.float32:
+        return None
+    return {"unconfirmed_iterates": found.unconfirmed, "missed_examples": found.missed}
+
+
+def _begun(out: Path) -> str | None:
+    """The precision of the evaluation in ``out``, finished or not."""
+    try:
+        if goes_on(out):
+            return str(pd.read_parquet(out / "state" / OUTCOMES).attrs["identity"]["precision"])
+        return str(json.loads((out / EVALUATION).read_text(encoding="utf-8"))["precision"])
+    except (OSError, ArrowInvalid, ValueError, KeyError, TypeError):
+        return None  # there is none, or it is refused later on
