@@ -1,6 +1,6 @@
 """Attacks beside those of others: seconds, robust accuracy, ratios; the share of the machine's own peak.
 
-python benchmarks/attacks.py --data D --models bundled,runs/natural [--parts peak,pgd,strong] [--examples 500] [--classes 3]
+python benchmarks/attacks.py [--data D] [--models bundled,runs/natural] [--parts peak,pgd,strong] [--examples 500] [--classes 3]
 
 Every contender gets the same network (float32, evaluation mode), images, step size, number of steps and budget; all run in
 this process, in turn. A model whose classes are not those of D gets a linear probe on D first; ``--classes 3`` keeps the first
@@ -325,7 +325,7 @@ def quiet() -> Iterator[None]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True)
+    parser.add_argument("--data", default="builtin:digits")
     parser.add_argument("--models", default="bundled", help="sources or results, separated by commas")
     parser.add_argument("--parts", default="peak,pgd,strong")
     parser.add_argument("--examples", type=int, default=500)

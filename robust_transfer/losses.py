@@ -36,13 +36,13 @@ def log_odds(logits: Tensor, labels: Tensor) -> Tensor:
     return others.logsumexp(1) - own
 
 
-def _usual_scale(logits: Tensor) -> Tensor:
-    """What brings ``(B, K)`` logits to the :data:`TYPICAL` range, ``(B,)``; 1 where it is between SMALL and LARGE."""
+def _usual_scale(logits: Tensor, large: float = LARGE) -> Tensor:
+    """What brings ``(B, K)`` logits to the :data:`TYPICAL` range, ``(B,)``; 1 where it is between SMALL and ``large``."""
     top = logits.amax(1)
     spread = top - logits.amin(1)
     body = top - logits.median(1).values  # a class ruled out by -inf or -1000 does not make the range large
     small = torch.where(spread < SMALL, TYPICAL / spread.clamp_min(1e-30), 1.0)
-    return torch.where((body > LARGE) & body.isfinite(), TYPICAL / body, small)
+    return torch.where((body > large) & body.isfinite(), TYPICAL / body, small)
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
@@ -61,6 +61,26 @@ def dlr(logits: Tensor, labels: Tensor) -> Tensor:
         return margin(logits, labels)
     top = logits.topk(3, dim=1).values
     return margin(logits, labels) / (top[:, 0] - top[:, 2]).clamp_min(1e-12)
+
+
+def probability_margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """``max_{k != y} p_k - p_y`` of softmax probabilities (Xie et al. 2024, section 3).
+
+    Unlike the margin's, its gradient is not blind to the other classes. Logits that are further apart than is typical are
+    scaled down first, or softmax would saturate and the gradient vanish.
+    """
+    own, others = own_and_others(_probabilities(logits), labels)
+    return others.amax(1) - own
+
+
+def targeted_probability_margin(logits: Tensor, aim: Tensor) -> Tensor:
+    """``p_t - p_y`` for ``aim`` ``(B, 2)``, each row label y and target t (Gao et al. 2022: the minimum margin)."""
+    return targeted_margin(_probabilities(logits), aim)
+
+
+def _probabilities(logits: Tensor) -> Tensor:
+    logits = logits.float()
+    return (logits * _usual_scale(logits.detach(), large=TYPICAL)[:, None]).softmax(1)
 
 
 def targeted_margin(logits: Tensor, aim: Tensor) -> Tensor:
@@ -96,14 +116,18 @@ def own_and_others(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # What attacks climb, by the names of the command line.
-LOSSES: dict[str, Loss] = {"ce": log_odds, "margin": margin, "dlr": dlr}
+LOSSES: dict[str, Loss] = {"ce": log_odds, "margin": margin, "dlr": dlr, "probability": probability_margin}
 
 # The same towards one class: for ``aim`` ``(B, 2)``, each row label and target.
-TARGETED: dict[str, Loss] = {"dlr": targeted_dlr, "margin": targeted_margin}
+TARGETED: dict[str, Loss] = {
+    "dlr": targeted_dlr,
+    "margin": targeted_margin,
+    "probability": targeted_probability_margin,
+}
 
 
 def get_loss(name: str) -> Loss:
-    """What an attack with ``loss=name`` climbs (ce, margin, dlr); raises :class:`UnknownNameError`."""
+    """What an attack with ``loss=name`` climbs (see :data:`LOSSES`); raises :class:`UnknownNameError`."""
     if name not in LOSSES:
         raise UnknownNameError(unknown("loss", name, list(LOSSES)))
     return LOSSES[name]

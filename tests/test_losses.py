@@ -29,6 +29,13 @@ def test_values_by_hand() -> None:
     assert losses.dlr(LOGITS, LABELS).tolist() == [-0.5, 1.0]
     odds = [math.log(math.exp(1) + math.exp(0)) - 2, math.log(math.exp(2) + math.exp(1))]
     assert losses.log_odds(LOGITS, LABELS).tolist() == pytest.approx(odds)
+    one, other = 1 / total, math.exp(-1) / total
+    assert losses.probability_margin(LOGITS, LABELS).tolist() == pytest.approx(
+        [other - one, one - math.exp(-2) / total]
+    )
+    aim = torch.tensor([[0, 2], [2, 1]])
+    expected_t = [(math.exp(-2) - 1) / total, (math.exp(-1) - math.exp(-2)) / total]
+    assert losses.targeted_probability_margin(LOGITS, aim).tolist() == pytest.approx(expected_t)
     # KL((3/4, 1/4) || (1/2, 1/2))
     reference = torch.tensor([[math.log(3.0), 0.0]])
     expected = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
@@ -63,7 +70,16 @@ def test_a_sure_network_still_gives_the_attack_a_direction() -> None:
     assert found.tolist() == pytest.approx([-1.0, 1 / (1 + math.exp(-3)), 1 / (1 + math.exp(3))], abs=1e-6)
 
 
-@pytest.mark.parametrize(("name", "power"), [("margin", 10), ("margin", -10), ("dlr", 10), ("dlr", -10), ("ce", -10)])
+def test_a_sure_network_gives_the_probability_margin_a_direction_too() -> None:
+    found = gradient(losses.probability_margin, torch.tensor([[90.0, 3.0, 0.0]]), torch.tensor([0]))[0]
+    assert found[0] < -1e-6
+    assert found[1] > 1e-6
+
+
+@pytest.mark.parametrize(
+    ("name", "power"),
+    [("margin", 10), ("margin", -10), ("dlr", 10), ("dlr", -10), ("ce", -10), ("probability", -10)],
+)
 def test_the_scale_of_logits_does_not_turn_the_gradient(name: str, power: int) -> None:
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(20, 5, generator=generator) * 4

@@ -153,7 +153,7 @@ def _score(target: Target, on: Climb, logits: Tensor, worst: Worst) -> Tensor:
 class APGD(Attack):
     """``steps`` steps of Auto-PGD from a random start, ``restarts`` times, on the examples that still stand.
 
-    ``loss`` is ce, margin or dlr (with fewer than 3 classes, where it is undefined, dlr is the margin).
+    ``loss`` is ce, margin, probability or dlr (with fewer than 3 classes, where it is undefined, dlr is the margin).
     """
 
     steps: int = 100

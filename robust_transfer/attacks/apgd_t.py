@@ -25,7 +25,7 @@ class TargetedAPGD(Attack):
     """``steps`` steps of Auto-PGD towards each of the ``targets`` classes with the largest logits on the clean image.
 
     ``loss`` is dlr (the targeted difference of logits ratio; with fewer than 4 classes, where it is undefined, the
-    margin to the target) or margin. There are never more targets than other classes.
+    margin to the target), margin or probability (Gao et al. 2022). There are never more targets than other classes.
     """
 
     steps: int = 100

@@ -37,7 +37,7 @@ class PGD(Attack):
     """``steps`` steps of ``step * eps`` along the steepest direction, from a random start, ``restarts`` times.
 
     Every iterate is scored (the start and the last one too) and an example leaves the batch once it is broken, so more
-    steps or restarts never help the model. ``loss`` is ce, margin or dlr. ``step`` is in units of eps. Without
+    steps or restarts never help the model. ``loss`` is ce, margin, dlr or probability. ``step`` is in units of eps. Without
     ``random_start`` the first start is the clean image; restarts begin at random all the same.
     """
 
