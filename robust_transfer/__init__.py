@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from robust_transfer.data import Augmentation, Split, Task, load_task
     from robust_transfer.errors import RobustTransferError
     from robust_transfer.evaluation import Evaluation, evaluate, verify
-    from robust_transfer.pretraining import PGDAT, Fast, Natural
+    from robust_transfer.pretraining import PGDAT, Fast, Free, Natural, Trades
     from robust_transfer.run import Run
     from robust_transfer.sources import load_source
     from robust_transfer.strategies import FineTune, LinearProbe, LwF, interpolate, transfer
@@ -38,7 +38,7 @@ _WHERE = {
     "data": ("Augmentation", "Split", "Task", "load_task"),
     "errors": ("RobustTransferError",),
     "evaluation": ("Evaluation", "evaluate", "verify"),
-    "pretraining": ("PGDAT", "Fast", "Natural"),
+    "pretraining": ("PGDAT", "Fast", "Free", "Natural", "Trades"),
     "run": ("Run",),
     "sources": ("load_source",),
     "threat": ("Threat",),
@@ -58,6 +58,7 @@ __all__ = [
     "Comparison",
     "Evaluation",
     "Fast",
+    "Free",
     "FineTune",
     "LinearProbe",
     "LwF",
@@ -70,6 +71,7 @@ __all__ = [
     "Square",
     "Task",
     "Threat",
+    "Trades",
     "compare",
     "evaluate",
     "interpolate",

@@ -83,13 +83,14 @@ class Threat:
 
         Clipping to the box moves every pixel towards ``clean`` (which is in the box), so the ball still holds.
         """
-        delta = adversarial - clean
+        return (clean + self.shorten(adversarial - clean)).clamp(0, 1)
+
+    def shorten(self, delta: Tensor) -> Tensor:
+        """The nearest perturbation to ``delta`` in the ball, whatever the image."""
         if self.norm == "linf":
-            delta = delta.clamp(-self.eps, self.eps)
-        else:
-            norm = self.size(delta).clamp_min(1e-12)
-            delta = delta * _per_example((self.eps / norm).clamp(max=1.0), delta)
-        return (clean + delta).clamp(0, 1)
+            return delta.clamp(-self.eps, self.eps)
+        norm = self.size(delta).clamp_min(1e-12)
+        return delta * _per_example((self.eps / norm).clamp(max=1.0), delta)
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """The direction of unit norm that raises a linear function most: sign for linf, the unit gradient for l2.

@@ -18,6 +18,7 @@ from robust_transfer.classifier import Classifier
 from robust_transfer.data import Split
 from robust_transfer.errors import DataError
 from robust_transfer.pretraining import Natural
+from robust_transfer.pretraining.free import FreeObjective
 from robust_transfer.pretraining.objective import AdversarialObjective
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
@@ -40,18 +41,26 @@ def accuracy(split: Split) -> Any:
     return validate
 
 
-class Natural20(NaturalObjective):
-    """Natural training that meets a loss that is no number in one process only, at step 17."""
+class Meeting(Objective):
+    """Meets a loss that is no number in one process only, at step 17."""
 
     met = False
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        out = super().forward(batch)
+        out: dict[str, Tensor] = super().forward(batch)  # type: ignore[safe-super]
         if batch.step == 17 and not self.met:
             self.met = True
             if Processes(batch.images.device).rank == Processes(batch.images.device).world - 1:
                 out["loss"] = out["loss"] * torch.nan
         return out
+
+
+class Natural20(Meeting, NaturalObjective):
+    """Natural training."""
+
+
+class Free20(Meeting, FreeObjective):
+    """Free adversarial training."""
 
 
 class Faltering(Natural20):
@@ -84,6 +93,9 @@ def scene(name: str, out: Path) -> FitResult:
     if name == "fast":
         classifier.freeze(["body.conv1.weight"])
         objective = Guarded(classifier, Threat.parse("linf:8/255"), run, steps=1, step=1.25, guarded=task.val)
+    elif name == "free":
+        threat = Threat.parse("linf:8/255")
+        objective = Free20(classifier, threat, replays=3, step=1.0, slots=SETTINGS.batch_size)
     else:
         objective = (Faltering if name == "faltering" else Natural20)(classifier, 400)
     torch.manual_seed(0)
@@ -100,7 +112,7 @@ def work(out: Path) -> None:
     """What each of the two processes runs."""
     processes = Processes(torch.device("cpu"))
     (out / f"process-{processes.rank}").write_text(str(processes.world))
-    for name in ("natural", "faltering", "fast", "statistics"):
+    for name in ("natural", "faltering", "fast", "free", "statistics"):
         scene(name, out / name)
     task = make_digits(train=111, val=40)
     run = Run(precision="float32", quiet=True, out=out / "whole", device="cpu")
@@ -128,7 +140,7 @@ def test_there_were_two_processes(together: tuple[Path, str]) -> None:
     assert {p.name: p.read_text() for p in together[0].glob("process-*")} == {"process-0": "2", "process-1": "2"}
 
 
-@pytest.mark.parametrize("name", ["natural", "faltering", "fast"])
+@pytest.mark.parametrize("name", ["natural", "faltering", "fast", "free"])
 def test_two_processes_follow_one(together: tuple[Path, str], tmp_path: Path, name: str) -> None:
     alone = scene(name, tmp_path)
     found = load_file(together[0] / name / "result.safetensors")

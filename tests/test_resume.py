@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from robust_transfer.classifier import Classifier
 from robust_transfer.data import Task
 from robust_transfer.errors import CheckpointError
-from robust_transfer.pretraining import Fast, Natural
+from robust_transfer.pretraining import Fast, Free, Natural
+from robust_transfer.pretraining.free import FreeObjective
 from robust_transfer.pretraining.objective import AdversarialObjective
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
@@ -90,14 +91,21 @@ class Adversarial(Interrupted, AdversarialObjective):
     pass
 
 
+class Replayed(Interrupted, FreeObjective):
+    pass
+
+
 def scene(name: str, out: Path, *, at: int = -1, how: Callable[[], None] = stop, resume: bool = False) -> FitResult:
-    """20 steps: natural with dropout, selection and a divergence, or fast with an average of weights and a guard."""
+    """20 steps: natural with dropout, selection and a divergence, fast with an average of weights and a guard, or free."""
     task = make_digits(train=100)
     run = Run(precision="float32", quiet=True, out=out, resume=resume, device="cpu")
     classifier, settings = make_classifier(), TrainingSettings(**SHARED, select="clean")
-    objective: Unsteady | Adversarial
+    objective: Unsteady | Adversarial | Replayed
     if name == "natural":
         objective = Unsteady(Classifier(WithDropout(classifier.body), classifier.head, classifier.spec), 400)
+    elif name == "free":
+        objective = Replayed(classifier, Threat.parse("linf:8/255"), replays=3, step=1.0, slots=20)
+        settings = Free(**SHARED, replays=3)
     else:
         threat, guarded = Threat.parse("linf:8/255"), task.train.subset(torch.arange(16))
         objective = Adversarial(classifier, threat, run, steps=1, step=1.25, guarded=guarded)
@@ -112,7 +120,7 @@ def figures(classifier: Classifier) -> dict[str, float]:
     return {"clean_accuracy": 1e3 * float(classifier.head.weight.detach().abs().sum()) % 1}
 
 
-@pytest.mark.parametrize("name", ["natural", "fast"])
+@pytest.mark.parametrize("name", ["natural", "fast", "free"])
 def test_a_killed_run_goes_on_bit_for_bit(name: str, tmp_path: Path) -> None:
     at = random.SystemRandom().randrange(1, 20)
     command = [sys.executable, __file__, name, str(tmp_path / "killed"), str(at)]

@@ -6,6 +6,7 @@ from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 
+import torch
 from torch import Tensor
 
 from robust_transfer import randomness
@@ -24,12 +25,17 @@ def batch_order(seed: int, epoch: int, n: int) -> Tensor:
 
 
 class Batches:
-    """The batches of a training run. All have one size: what is left at an epoch's end waits for the next shuffle."""
+    """The batches of a training run. All have one size: what is left at an epoch's end waits for the next shuffle.
 
-    def __init__(self, split: Split, settings: TrainingSettings, seed: int, processes: Processes) -> None:
+    Each is seen in ``replays`` successive steps; there are as many steps as without, so the data is seen less often.
+    """
+
+    def __init__(
+        self, split: Split, settings: TrainingSettings, seed: int, processes: Processes, replays: int = 1
+    ) -> None:
         if not len(split):
             raise DataError("there are no training images: the train split is empty")
-        self.split, self.seed, self.processes = split, seed, processes
+        self.split, self.seed, self.processes, self.replays = split, seed, processes, replays
         self.size = min(settings.batch_size, len(split)) // processes.world * processes.world
         if not self.size:
             raise DataError(
@@ -42,24 +48,28 @@ class Batches:
 
     def after(self, step: int) -> Generator[Batch, None, None]:
         """This process's batches from ``step`` on. The iterator owns a thread: close it when it is not used up."""
-        device = self.processes.device
+        device, last = self.processes.device, (self.total - 1) // self.replays
+        slots = torch.arange(self.size, device=device)[self.processes.rank :: self.processes.world]
         with ThreadPoolExecutor(1) as pool:
             ahead: list[Future[tuple[Tensor, Tensor]]] = []
             try:
-                for now in range(step, self.total):
-                    while len(ahead) < AHEAD and now + len(ahead) < self.total:
-                        ahead.append(pool.submit(self._read, now + len(ahead)))
+                for number in range(step // self.replays, last + 1):
+                    while len(ahead) < AHEAD and number + len(ahead) <= last:
+                        ahead.append(pool.submit(self._read, number + len(ahead)))
                     images, indices = ahead.pop(0).result()
                     images, ids = images.to(device), self.split.ids[indices].to(device)
-                    images = self.augment(images, ids, seed=self.seed, epoch=now // self.per_epoch)
+                    images = self.augment(images, ids, seed=self.seed, epoch=number // self.per_epoch)
                     labels = self.split.labels[indices].to(device)
-                    yield Batch(to_pixels(images, device), labels, ids, indices.to(device), now)
+                    pixels, places = to_pixels(images, device), indices.to(device)
+                    first = number * self.replays
+                    for now in range(max(step, first), min(first + self.replays, self.total)):
+                        yield Batch(pixels, labels, ids, places, now, slots)
             finally:
                 for future in ahead:
                     future.cancel()
 
-    def _read(self, step: int) -> tuple[Tensor, Tensor]:
-        epoch, place = divmod(step, self.per_epoch)
+    def _read(self, number: int) -> tuple[Tensor, Tensor]:
+        epoch, place = divmod(number, self.per_epoch)
         order = _order(self.seed, epoch, len(self.split))
         indices = order[place * self.size : (place + 1) * self.size][self.processes.rank :: self.processes.world]
         return self.split.fetch(indices), indices

@@ -96,7 +96,7 @@ class _Loop:
     ) -> None:
         self.settings, self.run, self.validate, self.label = settings, run, validate, label
         self.processes = Processes(run.torch_device())
-        self.batches = Batches(split, settings, run.seed, self.processes)
+        self.batches = Batches(split, settings, run.seed, self.processes, objective.replays)
         self.total, self.per_epoch = self.batches.total, self.batches.per_epoch
         self.device = self.processes.device
 
@@ -156,6 +156,7 @@ class _Loop:
             return loss, trouble
         self.optimizer.zero_grad(set_to_none=True)
         out["loss"].backward()
+        self.objective.after_backward(self.processes.gather)
         self.optimizer.step()
         if self.averaged is not None:
             self.averaged.update(self.objective.classifier, step=self.progress.step)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,13 +15,17 @@ from robust_transfer.classifier import Classifier
 
 @dataclass(frozen=True)
 class Batch:
-    """One (local) minibatch: float images in [0, 1], labels, example ids, and their places in the training split."""
+    """One (local) minibatch: float images in [0, 1], labels, example ids, and their places in the training split.
+
+    ``slots``: their places in the whole minibatch, of which a process has a share (None: it has all of it).
+    """
 
     images: Tensor
     labels: Tensor
     ids: Tensor
     indices: Tensor
     step: int
+    slots: Tensor | None = None
 
 
 class Objective(nn.Module, ABC):
@@ -34,6 +39,7 @@ class Objective(nn.Module, ABC):
     passes_per_image: float = 3.0
     collapse_patience: int = 1  # successive one-class batches before training is called collapsed
     max_reactions: int = 0  # how often the guard may send training back
+    replays: int = 1  # successive steps on one minibatch, augmented once; training is not longer for it
     spent: float = 0.0  # passes that the guard has taken and that are not in the books yet: fit collects them
 
     def __init__(self, classifier: Classifier) -> None:
@@ -47,6 +53,12 @@ class Objective(nn.Module, ABC):
     def undecayed(self) -> list[nn.Parameter]:
         """The parameters that weight decay is to leave alone: those whose penalty is in the loss."""
         return []
+
+    def after_backward(self, gather: Callable[[Tensor], Tensor]) -> None:
+        """Use what the backward pass has found, before the optimiser's step.
+
+        ``gather`` puts the rows of all processes' shares of a minibatch ``(B, ...)`` together, in the minibatch's order.
+        """
 
     def guard(self) -> tuple[str | None, dict[str, float]]:
         """Look for silent failure every ``guard_every`` steps: ``(what went wrong or None, figures for the log)``.

@@ -53,6 +53,13 @@ class Processes:
         raised = torch.tensor(flags, device=self.device, dtype=torch.float32)
         return [bool(value) for value in cast(Tensor, self.accelerator.reduce(raised, "sum")).tolist()]
 
+    def gather(self, rows: Tensor) -> Tensor:
+        """The rows of a whole minibatch, of which each process has every ``world``-th, in order."""
+        if self.world == 1:
+            return rows
+        shares = cast(Tensor, self.accelerator.gather(rows.contiguous()))
+        return shares.view(self.world, -1, *rows.shape[1:]).transpose(0, 1).flatten(0, 1)
+
     def from_main(self, value: T) -> T:
         """The main process's ``value`` (anything that JSON can hold), in every process."""
         if self.world == 1:

@@ -1,0 +1,75 @@
+"""Free adversarial training (Shafahi et al. 2019): one backward pass gives the gradients of the weights and of the image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from robust_transfer.classifier import Classifier
+from robust_transfer.config import config
+from robust_transfer.data import Task
+from robust_transfer.errors import ConfigError
+from robust_transfer.pretraining.base import PRETRAINING, Pretraining
+from robust_transfer.pretraining.objective import PATIENCE
+from robust_transfer.run import Run
+from robust_transfer.threat import Threat
+from robust_transfer.training import Batch, Objective
+
+
+@PRETRAINING.register(
+    "free", summary="weights and perturbation from one backward pass, minibatches replayed", paper="Shafahi et al. 2019"
+)
+@config
+class Free(Pretraining):
+    """Each minibatch is replayed ``replays`` times (m), its perturbation growing by ``step * eps`` a time.
+
+    The perturbation belongs to the place in the minibatch and is carried over to the next one. ``epochs`` are those of
+    equal cost: the data is seen ``epochs / replays`` times, as the method divides them. The paper: m = 8 for CIFAR.
+    """
+
+    replays: int = 8
+    step: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.replays < 1 or self.step <= 0:
+            raise ConfigError("free needs at least one replay and a positive step")
+
+    def objective(self, classifier: Classifier, task: Task, threat: Threat, run: Run) -> Objective:
+        """See :class:`Pretraining`."""
+        slots = min(self.batch_size, len(task.train))
+        return FreeObjective(classifier, threat, replays=self.replays, step=self.step, slots=slots)
+
+
+class FreeObjective(Objective):
+    """Cross-entropy on ``x + delta``, ``delta`` ``(slots, 3, H, W)`` climbing it by each step's own gradient.
+
+    Classifier in training mode throughout: there is no other pass than the one that trains.
+    """
+
+    delta: Tensor
+    passes_per_image = 3.0  # the image's gradient is a by-product of the weights'
+
+    def __init__(self, classifier: Classifier, threat: Threat, *, replays: int, step: float, slots: int) -> None:
+        super().__init__(classifier)
+        self.threat, self.replays, self.step, self.collapse_patience = threat, replays, step, PATIENCE
+        size = classifier.spec.input_size
+        self.register_buffer("delta", torch.zeros(slots, 3, size, size))
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """See :class:`Objective`."""
+        own = self.delta[batch.slots] if batch.slots is not None else self.delta[: len(batch.images)]
+        self._own = own.detach().clone().requires_grad_(True)
+        logits = self.classifier((batch.images + self._own).clamp(0, 1))
+        return {"loss": F.cross_entropy(logits, batch.labels), "logits": logits}
+
+    def after_backward(self, gather: Callable[[Tensor], Tensor]) -> None:
+        """See :class:`Objective`: the perturbation takes its step."""
+        gradient = self._own.grad
+        assert gradient is not None
+        moved = self._own.detach() + self.step * self.threat.eps * self.threat.steepest(gradient)
+        rows = gather(self.threat.shorten(moved))  # every process holds all of it: so does the resume state
+        self.delta[: len(rows)] = rows

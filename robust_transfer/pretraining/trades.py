@@ -1,0 +1,87 @@
+"""TRADES (Zhang et al. 2019): accuracy on natural images, and answers that an attack does not change."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from robust_transfer import losses
+from robust_transfer.attacks.base import Target
+from robust_transfer.classifier import Classifier, without_weight_gradients
+from robust_transfer.config import config
+from robust_transfer.data import Task
+from robust_transfer.engine import Engine
+from robust_transfer.errors import ConfigError
+from robust_transfer.pretraining.base import PRETRAINING, Pretraining
+from robust_transfer.pretraining.objective import PATIENCE
+from robust_transfer.randomness import Address, normal
+from robust_transfer.run import Run
+from robust_transfer.threat import Threat
+from robust_transfer.training import Batch, Objective
+
+START = 1e-3  # standard deviation of the noise that crafting starts from: at the clean image the gradient is 0
+
+
+@PRETRAINING.register(
+    "trades", summary="cross-entropy plus the divergence that an attack finds", paper="Zhang et al. 2019, equation 5"
+)
+@config
+class Trades(Pretraining):
+    """``CE(f(x), y) + beta * KL(p(x) || p(x'))``, ``x'`` by ``steps`` steps of ``step * eps`` up that divergence."""
+
+    beta: float = 6.0
+    steps: int = 10
+    step: float = 0.25
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps < 1 or self.step <= 0 or self.beta < 0:
+            raise ConfigError("trades needs at least one step, of positive length, and a beta that is not negative")
+
+    def objective(self, classifier: Classifier, task: Task, threat: Threat, run: Run) -> Objective:
+        """See :class:`Pretraining`."""
+        return TradesObjective(classifier, threat, run, beta=self.beta, steps=self.steps, step=self.step)
+
+
+class TradesObjective(Objective):
+    """The mean over the batch of :class:`Trades`' loss; gradients flow through both arguments of the divergence.
+
+    Examples are crafted in evaluation mode. Clean and adversarial images then go through the network one after the
+    other, as in the released code: each has batch statistics of its own.
+    """
+
+    def __init__(
+        self, classifier: Classifier, threat: Threat, run: Run, *, beta: float, steps: int, step: float
+    ) -> None:
+        super().__init__(classifier)
+        self.threat, self.run, self.beta, self.steps, self.step = threat, run, beta, steps, step
+        self.collapse_patience = PATIENCE
+        self.passes_per_image = 6.0 + 1.0 + 2.0 * steps  # two training passes, the clean logits, the attack's steps
+
+    def craft(self, batch: Batch) -> Tensor:
+        """Adversarial images for a batch; classifier in evaluation mode and restored."""
+        classifier, threat, x = self.classifier, self.threat, batch.images
+        # the start is so near that bfloat16 cannot tell it from the image: the first step is float32's
+        exact, quick = (
+            Target(classifier, x.device, engine) for engine in (Engine(folded=False), Engine(self.run.dtype(), False))
+        )
+        address = Address(self.run.seed, "trades", step=batch.step)
+        current = threat.project(x + START * normal(address, batch.ids, tuple(x.shape[1:])), x)
+        with classifier.eval_mode(), without_weight_gradients(classifier):
+            clean = exact.logits(x)
+            for number in range(self.steps):
+                _, gradient = (quick if number else exact).gradient(current, clean, losses.kl)
+                current = threat.project(current + self.step * threat.eps * threat.steepest(gradient), x)
+        return current.detach()
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """See :class:`Objective`."""
+        crafted = self.craft(batch)
+        clean, attacked = self.classifier(batch.images), self.classifier(crafted)
+        cross_entropy, divergence = F.cross_entropy(clean, batch.labels), losses.kl(attacked, clean).mean()
+        return {
+            "loss": cross_entropy + self.beta * divergence,
+            "cross_entropy": cross_entropy,
+            "divergence": divergence,
+            "logits": clean,
+        }
