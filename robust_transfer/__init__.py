@@ -24,7 +24,16 @@ if TYPE_CHECKING:
     from robust_transfer.pretraining import PGDAT, Fast, Free, Natural, Trades
     from robust_transfer.run import Run
     from robust_transfer.sources import load_source
-    from robust_transfer.strategies import FineTune, LinearProbe, LwF, interpolate, transfer
+    from robust_transfer.strategies import (
+        Adversarial,
+        FineTune,
+        LastBlocks,
+        LinearProbe,
+        LwF,
+        MLPHead,
+        interpolate,
+        transfer,
+    )
     from robust_transfer.threat import Threat
 
 __version__ = "0.1.0"
@@ -42,7 +51,7 @@ _WHERE = {
     "run": ("Run",),
     "sources": ("load_source",),
     "threat": ("Threat",),
-    "strategies": ("FineTune", "LinearProbe", "LwF", "interpolate", "transfer"),
+    "strategies": ("Adversarial", "FineTune", "LastBlocks", "LinearProbe", "LwF", "MLPHead", "interpolate", "transfer"),
 }
 _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
 
@@ -51,6 +60,7 @@ __all__ = [
     "FGSM",
     "PGD",
     "PGDAT",
+    "Adversarial",
     "Augmentation",
     "Card",
     "Checkpoint",
@@ -60,8 +70,10 @@ __all__ = [
     "Fast",
     "Free",
     "FineTune",
+    "LastBlocks",
     "LinearProbe",
     "LwF",
+    "MLPHead",
     "Natural",
     "NetworkSpec",
     "Normalisation",

@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from robust_transfer import networks
 from robust_transfer.config import config
 from robust_transfer.errors import ConfigError, NetworkError
+from robust_transfer.heads import Head, HeadSpec, new_head, new_mlp
 
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
@@ -68,6 +69,7 @@ class NetworkSpec:
     input_size: int
     normalisation: Normalisation = Normalisation(mean=CIFAR_MEAN, std=CIFAR_STD)
     settings: dict[str, Any] = field(default_factory=dict)
+    head: HeadSpec = HeadSpec()
 
     def __post_init__(self) -> None:
         if len(self.normalisation.mean) not in (1, 3):  # images are RGB
@@ -82,14 +84,14 @@ class Classifier(nn.Module):
     """A network on images ``(B, 3, H, W)`` in [0, 1] with logits ``(B, K)`` in float32.
 
     ``features(x)`` are the penultimate features ``z(x)``, ``(B, d)`` (after the last activation and pooling);
-    ``head`` is the last linear layer. The head, like every loss, computes in float32 under mixed precision.
+    ``head`` is the last linear layer, or an MLP. The head, like every loss, computes in float32 under mixed precision.
     """
 
-    def __init__(self, body: nn.Module, head: nn.Linear, spec: NetworkSpec) -> None:
+    def __init__(self, body: nn.Module, head: Head, spec: NetworkSpec) -> None:
         super().__init__()
         self.normalise = Normalise(spec.normalisation)
         self.body: nn.Module = cast(Any, body).to(memory_format=torch.channels_last)  # not in every torch's types
-        self.head = head
+        self.head: Head = head
         self.spec = spec
         self.hold_batch_norm = False
         self._frozen: frozenset[str] = frozenset()
@@ -100,6 +102,8 @@ class Classifier(nn.Module):
         """A freshly initialised classifier. Networks with several heads or tuple outputs are refused."""
         body = networks.create(spec.name, num_classes=0, input_size=spec.input_size, **spec.settings)
         features = probe_features(body, spec)
+        if spec.head.hidden:
+            return cls(body, new_mlp(features, spec.num_classes, spec.head), spec)
         return cls(body, new_head(features, spec.num_classes), spec)
 
     # ---------------------------------------------------------------- forward
@@ -135,7 +139,7 @@ class Classifier(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.head.weight.device
+        return next(self.head.parameters()).device
 
     def blocks(self) -> list[tuple[str, ...]]:
         """State names (parameters *and* buffers) in order from input to output, grouped in blocks; the head is last.
@@ -164,14 +168,18 @@ class Classifier(nn.Module):
 
     def with_head(self, num_classes: int, *, seed: int = 0) -> Classifier:
         """A copy with a new linear head, drawn from ``seed``. Nothing is frozen in the copy."""
-        spec = NetworkSpec(**{**_fields(self.spec), "num_classes": num_classes})
-        return self._with(new_head(self.num_features, num_classes, seed=seed).to(self.device), spec)
+        return self.with_layers(new_head(self.num_features, num_classes, seed=seed), HeadSpec())
+
+    def with_layers(self, head: Head, how: HeadSpec) -> Classifier:
+        """A copy with ``head``, built as ``how`` says. Nothing is frozen in the copy."""
+        spec = NetworkSpec(**{**_fields(self.spec), "num_classes": head.out_features, "head": how})
+        return self._with(head.to(self.device), spec)
 
     def copy(self) -> Classifier:
         """An independent copy, weights included; nothing is frozen in it."""
         return self._with(copy.deepcopy(self.head), self.spec)
 
-    def _with(self, head: nn.Linear, spec: NetworkSpec) -> Classifier:
+    def _with(self, head: Head, spec: NetworkSpec) -> Classifier:
         other = Classifier(copy.deepcopy(self.body), head, spec).to(self.device)  # normalisation has buffers too
         return other.requires_grad_(True).train(self.training)
 
@@ -256,16 +264,6 @@ def without_weight_gradients(module: nn.Module) -> Iterator[None]:
     finally:
         for parameter in trained:
             parameter.requires_grad_(True)
-
-
-def new_head(num_features: int, num_classes: int, *, seed: int = 0) -> nn.Linear:
-    """A linear layer drawn from its own generator, so that it does not depend on what was drawn before."""
-    head = nn.Linear(num_features, num_classes)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        head.weight.normal_(std=num_features**-0.5, generator=generator)
-        head.bias.zero_()
-    return head
 
 
 def probe_features(body: nn.Module, spec: NetworkSpec) -> int:

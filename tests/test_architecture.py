@@ -19,6 +19,7 @@ ORDER = (
     "threat",
     "losses",
     "networks",
+    "heads",
     "classifier",
     "data",
     "checkpoint",

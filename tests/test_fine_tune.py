@@ -153,7 +153,7 @@ def test_holding_is_of_the_probes_penalty(source, task, monkeypatch):
         seen.append(objective)
         return fit(objective, *args, **more)
 
-    monkeypatch.setattr("robust_transfer.strategies.fine_tune.fit", watched)
+    monkeypatch.setattr("robust_transfer.strategies.trained.fit", watched)
     for hold in (True, False):
         transfer(source, task, FineTune(head="new", epochs=0.01, l2=0.3, hold_l2=hold), run=QUIET)
     held, free = seen
@@ -192,11 +192,11 @@ def test_a_held_head_passes_everything_on():
 def test_patience_grows_with_imbalance_and_small_batches(task):
     labels = task.train.labels
     rare = relabelled(task, (labels == 3).long(), ("rest", "three"))
-    balanced, small = FineTune()._patience(task), FineTune(batch_size=8)._patience(task)
+    balanced, small = FineTune().patience(task), FineTune(batch_size=8).patience(task)
     assert 4 <= balanced <= 6
     assert 60 <= small <= 80
     share = float((labels == 3).double().mean())
-    assert FineTune()._patience(rare) == pytest.approx(500 / share / 128, abs=1)
+    assert FineTune().patience(rare) == pytest.approx(500 / share / 128, abs=1)
 
 
 def test_small_batches_of_two_classes_are_no_collapse(source, task):

@@ -141,7 +141,7 @@ def test_a_killed_run_resumes_to_the_same_bits(teacher, source, task, tmp_path, 
 
 def test_another_val_split_is_another_run(source, task, tmp_path, monkeypatch):
     run = dataclasses.replace(QUIET, out=tmp_path / "run")
-    monkeypatch.setattr("robust_transfer.strategies.fine_tune.Adapted", None)  # stops it when all is trained
+    monkeypatch.setattr("robust_transfer.strategies.trained.Adapted", None)  # stops it when all is trained
     with pytest.raises(TypeError):
         transfer(source, task, FineTune(head="new", epochs=1), run=run)
     other = dataclasses.replace(task, val=task.val.subset(torch.arange(5)))

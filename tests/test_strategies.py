@@ -12,8 +12,17 @@ from robust_transfer.checkpoint import load_checkpoint
 from robust_transfer.data import Split, to_pixels
 from robust_transfer.errors import CheckpointError, ConfigError, DataError, DivergedError, OutputError, UnknownNameError
 from robust_transfer.strategies import STRATEGIES, FineTune, LinearProbe, LwF, interpolate, transfer
+from robust_transfer.strategies.trained import Trained
 
-TRAINED = [entry.name for entry in STRATEGIES if issubclass(entry.cls, FineTune)]
+TRAINED = [entry.name for entry in STRATEGIES if issubclass(entry.cls, Trained)]
+QUICK = {
+    "linear-probe": {},
+    "fine-tune": {"epochs": 1, "head": "new"},
+    "lwf": {"epochs": 1, "head": "new"},
+    "last-blocks": {"epochs": 1, "augment": False, "blocks": 2},
+    "mlp-head": {"epochs": 10, "width": 32, "batch_size": 16, "learning_rate": 0.05},
+    "adversarial": {"epochs": 1, "augment": False, "threat": "linf:8/255", "steps": 1},
+}
 
 
 @pytest.fixture(params=STRATEGIES.names())
@@ -22,8 +31,7 @@ def name(request):
 
 
 def quick(name, **more):
-    settings = {"epochs": 1, "head": "new"} if name in TRAINED else {}
-    return STRATEGIES.get(name).from_settings({**settings, **more})
+    return STRATEGIES.get(name).from_settings({**QUICK[name], **more})
 
 
 def test_default_construction_is_possible_and_documented(name):
@@ -93,8 +101,9 @@ def test_a_finished_run_is_returned_at_once_or_refused(name, task, tmp_path, mon
     monkeypatch.setattr(STRATEGIES.get(name), "adapt", None)  # it is not called again
     resumed = dataclasses.replace(run, resume=True)
     assert transfer(source, task, quick(name), run=resumed).hash == result.hash
-    with pytest.raises(CheckpointError, match=r"settings\.l2"):
-        transfer(source, task, quick(name, l2=0.5), run=resumed)
+    changed = "epochs" if name in TRAINED else "l2"
+    with pytest.raises(CheckpointError, match=rf"settings\.{changed}"):
+        transfer(source, task, quick(name, **{changed: 0.5}), run=resumed)
     with pytest.raises(CheckpointError, match="weights"):
         transfer(make_source(seed=5), task, quick(name), run=resumed)
     with pytest.raises(CheckpointError, match="seed"):
@@ -213,7 +222,10 @@ def test_the_contract(name, source, task, tmp_path):
     card = result.card
     assert card.criterion
     assert card.cost >= len(task.train)
-    assert card.adversarial_examples == 0  # nothing chosen by attack: not one adversarial example
+    if STRATEGIES.get(name).adversarial:
+        assert card.adversarial_examples == len(task.train) // 128 * 128
+    else:
+        assert card.adversarial_examples == 0  # nothing chosen by attack: not one adversarial example
     assert card.source is not None
     assert card.source["weights"] == source.hash
     assert card.threat == "linf:8/255"

@@ -1,10 +1,25 @@
 """Transfer strategies, one file each. Importing this package registers them."""
 
+from robust_transfer.strategies.adversarial import Adversarial
 from robust_transfer.strategies.base import STRATEGIES, Strategy, transfer
 from robust_transfer.strategies.features import features_of
 from robust_transfer.strategies.fine_tune import FineTune
 from robust_transfer.strategies.interpolation import interpolate
+from robust_transfer.strategies.last_blocks import LastBlocks
 from robust_transfer.strategies.linear_probe import LinearProbe
 from robust_transfer.strategies.lwf import LwF
+from robust_transfer.strategies.mlp_head import MLPHead
 
-__all__ = ["STRATEGIES", "FineTune", "LinearProbe", "LwF", "Strategy", "features_of", "interpolate", "transfer"]
+__all__ = [
+    "STRATEGIES",
+    "Adversarial",
+    "FineTune",
+    "LastBlocks",
+    "LinearProbe",
+    "LwF",
+    "MLPHead",
+    "Strategy",
+    "features_of",
+    "interpolate",
+    "transfer",
+]

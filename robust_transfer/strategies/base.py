@@ -50,6 +50,7 @@ class Strategy(ABC):
     """Base of the registered strategies. Subclasses are configurations and implement :meth:`adapt`."""
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
+    adversarial: ClassVar[bool] = False  # whether it trains on adversarial examples
 
     @abstractmethod
     def adapt(self, source: Checkpoint, task: Task, run: Run) -> Adapted:

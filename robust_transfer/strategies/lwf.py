@@ -20,6 +20,7 @@ from robust_transfer.run import Run
 from robust_transfer.strategies.base import STRATEGIES
 from robust_transfer.strategies.features import features_of
 from robust_transfer.strategies.fine_tune import FineTune
+from robust_transfer.strategies.trained import Start
 from robust_transfer.training import Batch, Objective
 
 Distance = Literal["l1", "l2", "squared-l2"]
@@ -92,11 +93,9 @@ class LwF(FineTune):
         if self.strength < 0:
             raise ConfigError(f"strength must not be negative, not {self.strength}")
 
-    def objective(
-        self, source: Checkpoint, classifier: Classifier, task: Task, run: Run, features: Tensor | None = None
-    ) -> tuple[Objective, float, dict[str, Any]]:
+    def loss(self, source: Checkpoint, start: Start, task: Task, run: Run) -> tuple[Objective, float, dict[str, Any]]:
         """See :class:`FineTune`."""
-        weight, notes, cost = self.strength, dict[str, Any](), 0.0
+        features, weight, notes, cost = start.features, self.strength, dict[str, Any](), 0.0
         if features is None and (self.teacher == "cached" or self.feature_weight == "auto"):
             features, cost = features_of(source.classifier, task.train, run), float(len(task.train))
         if features is not None:
@@ -109,12 +108,12 @@ class LwF(FineTune):
             weight = self.feature_weight
         live = self.teacher == "live"
         objective = LwFObjective(
-            classifier,
+            start.classifier,
             weight=weight,
             distance=self.distance,
             features=None if live else features,
             teacher=source.classifier.copy() if live else None,
-            patience=self._patience(task),
+            patience=self.patience(task),
         )
         return objective, cost, {"feature_weight": weight, **notes}
 

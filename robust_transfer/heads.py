@@ -1,0 +1,81 @@
+"""Heads: from penultimate features to logits, linear or with hidden layers."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from robust_transfer.config import config
+from robust_transfer.errors import ConfigError
+
+
+@config
+class HeadSpec:
+    """The layers between features and logits: ``hidden`` widths (none: a linear head), each followed by ReLU.
+
+    With ``batch_norm`` before it, and ``dropout`` (a probability) after it.
+    """
+
+    hidden: tuple[int, ...] = ()
+    batch_norm: bool = False
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if min(self.hidden, default=1) < 1:
+            raise ConfigError(f"a head's hidden layers need at least one unit each, not {min(self.hidden)}")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"dropout is a probability, at least 0 and below 1, not {self.dropout}")
+
+
+class MLP(nn.Module):
+    """A multilayer perceptron from ``(B, in_features)`` to ``(B, out_features)``.
+
+    Features are first standardised by ``mean`` and ``std`` ``(in_features,)``, which are not learned.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, in_features: int, out_features: int, spec: HeadSpec) -> None:
+        super().__init__()
+        self.in_features, self.out_features = in_features, out_features
+        self.register_buffer("mean", torch.zeros(in_features))
+        self.register_buffer("std", torch.ones(in_features))
+        layers, width = list[nn.Module](), in_features
+        for units in spec.hidden:
+            layers += [nn.Linear(width, units), *([nn.BatchNorm1d(units)] if spec.batch_norm else []), nn.ReLU()]
+            layers += [nn.Dropout(spec.dropout)] if spec.dropout else []
+            width = units
+        self.layers = nn.Sequential(*layers, nn.Linear(width, out_features))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits of features."""
+        return cast(Tensor, self.layers((features - self.mean) / self.std))
+
+
+Head = nn.Linear | MLP
+
+
+def new_head(num_features: int, num_classes: int, *, seed: int = 0) -> nn.Linear:
+    """A linear layer drawn from its own generator, so that it does not depend on what was drawn before."""
+    head = nn.Linear(num_features, num_classes)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        head.weight.normal_(std=num_features**-0.5, generator=generator)
+        head.bias.zero_()
+    return head
+
+
+def new_mlp(num_features: int, num_classes: int, spec: HeadSpec, *, seed: int = 0) -> MLP:
+    """A perceptron drawn from its own generator (He et al. 2015), its last layer as :func:`new_head` draws it."""
+    head = MLP(num_features, num_classes, spec)
+    generator = torch.Generator().manual_seed(seed)
+    linear = [layer for layer in head.layers if isinstance(layer, nn.Linear)]
+    with torch.no_grad():
+        for layer in linear:
+            gain = 1.0 if layer is linear[-1] else 2.0
+            layer.weight.normal_(std=(gain / layer.in_features) ** 0.5, generator=generator)
+            layer.bias.zero_()
+    return head

@@ -1,0 +1,95 @@
+"""Adversarial training on the target itself, from the source or from scratch: the rivals of the low-data experiments.
+
+Shafahi et al. 2020, section 4: with few images both lose to a new head on frozen robust features, and cost many times more.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import torch
+
+from robust_transfer.checkpoint import Checkpoint
+from robust_transfer.classifier import Classifier
+from robust_transfer.config import build, config
+from robust_transfer.data import Task
+from robust_transfer.errors import ConfigError
+from robust_transfer.pretraining import PRETRAINING, Pretraining
+from robust_transfer.run import Run
+from robust_transfer.strategies.base import STRATEGIES
+from robust_transfer.strategies.trained import BatchNorm, Start, Trained
+from robust_transfer.threat import Threat
+from robust_transfer.training import Objective, TrainingSettings
+from robust_transfer.training.settings import Schedule
+
+OWN = ("steps", "step", "beta", "replays")
+
+
+@STRATEGIES.register(
+    "adversarial",
+    summary="adversarial training on the target, from the source or from scratch",
+    paper="Shafahi et al. 2020, section 4 (rivals); Madry et al. 2018",
+)
+@config
+class Adversarial(Trained):
+    """``method`` is pgd-at, trades, free or fast; ``steps``, ``step``, ``beta`` and ``replays`` are its own where given.
+
+    ``init``: from the ``source``, with a new head, or from ``scratch``, with the source's architecture only. ``threat``
+    defaults to the source's.
+    """
+
+    method: Literal["pgd-at", "trades", "free", "fast"] = "pgd-at"
+    init: Literal["source", "scratch"] = "source"
+    threat: str | None = None
+    steps: int | None = None
+    step: float | None = None
+    beta: float | None = None
+    replays: int | None = None
+    epochs: float = 20.0
+    learning_rate: float = 0.02
+    weight_decay: float = 5e-4
+    schedule: Schedule = "cosine"
+    augment: bool = True
+    batch_norm: BatchNorm = "train"
+
+    adversarial: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.made()
+        if self.threat is not None:
+            Threat.parse(self.threat)
+
+    def made(self) -> Pretraining:
+        """The method, with this strategy's training settings."""
+        given = {name: getattr(self, name) for name in OWN if getattr(self, name) is not None}
+        shared = {name: getattr(self, name) for name in TrainingSettings.__dataclass_fields__}
+        return build(PRETRAINING.get(self.method), {**shared, **given}, f"method {self.method!r}")
+
+    def check(self, source: Checkpoint, task: Task) -> None:
+        """See :class:`Strategy`."""
+        super().check(source, task)
+        self._threat(source)
+
+    def start(self, source: Checkpoint, task: Task, run: Run) -> Start:
+        """See :class:`Trained`."""
+        classifier = source.classifier.with_head(task.num_classes, seed=run.seed)
+        if self.init == "source":
+            return Start(classifier, "from the source, with a new random head")
+        torch.manual_seed(run.seed)
+        return Start(Classifier.build(classifier.spec), "from scratch")
+
+    def objective(
+        self, source: Checkpoint, start: Start, task: Task, run: Run
+    ) -> tuple[Objective, float, dict[str, Any]]:
+        """See :class:`Trained`."""
+        threat = self._threat(source)
+        return self.made().objective(start.classifier, task, threat, run), 0.0, {"trained_for": str(threat)}
+
+    def _threat(self, source: Checkpoint) -> Threat:
+        wanted = self.threat or source.card.threat
+        if wanted is None:
+            raise ConfigError(
+                "adversarial training needs a threat, and the source's card has none: set threat=linf:8/255"
+            )
+        return Threat.parse(wanted)

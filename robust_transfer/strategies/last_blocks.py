@@ -1,0 +1,67 @@
+"""Retraining the last blocks, naturally: where robustness sits (Shafahi et al. 2020, section 3)."""
+
+from __future__ import annotations
+
+import torch
+
+from robust_transfer.checkpoint import Checkpoint
+from robust_transfer.classifier import Classifier
+from robust_transfer.config import config
+from robust_transfer.data import Task
+from robust_transfer.errors import ConfigError
+from robust_transfer.randomness import Address
+from robust_transfer.run import Run
+from robust_transfer.strategies.base import STRATEGIES
+from robust_transfer.strategies.trained import BatchNorm, Start, Trained
+from robust_transfer.training.settings import Schedule
+
+
+@STRATEGIES.register(
+    "last-blocks",
+    summary="the last k blocks drawn anew and trained on natural images",
+    paper="Shafahi et al. 2020, section 3",
+)
+@config
+class LastBlocks(Trained):
+    """The last ``blocks`` (k) of the network are re-initialised and trained; what comes before stays frozen.
+
+    k = 1 is the head alone, the largest k the whole network: natural training from scratch. Retrained blocks are in
+    training mode (``batch_norm=train``), frozen ones in evaluation mode throughout.
+    """
+
+    blocks: int = 1
+    epochs: float = 20.0
+    learning_rate: float = 0.05
+    weight_decay: float = 5e-4
+    schedule: Schedule = "cosine"
+    augment: bool = True
+    batch_norm: BatchNorm = "train"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.blocks < 1:
+            raise ConfigError(f"blocks must be at least 1 (the head alone), not {self.blocks}")
+
+    def check(self, source: Checkpoint, task: Task) -> None:
+        """See :class:`Strategy`."""
+        super().check(source, task)
+        if self.blocks > (most := len(source.classifier.blocks())):
+            raise ConfigError(f"the network has {most} blocks, the head among them: blocks={self.blocks} is too many")
+
+    def start(self, source: Checkpoint, task: Task, run: Run) -> Start:
+        """See :class:`Trained`."""
+        classifier = source.classifier.with_head(task.num_classes, seed=run.seed)
+        classifier.hold_batch_norm = False
+        # other weights than training from scratch with this seed begins with: the source may have begun with those
+        torch.manual_seed(Address(run.seed, "last-blocks").key() & (2**63 - 1))
+        fresh = Classifier.build(classifier.spec).state_dict()
+        blocks = classifier.blocks()
+        drawn = [name for block in blocks[-self.blocks :] for name in block if not name.startswith("head.")]
+        classifier.load_state_dict({**classifier.state_dict(), **{name: fresh[name] for name in drawn}}, strict=True)
+        kept = [name for block in blocks[: -self.blocks] for name in block]
+        classifier.freeze(kept)
+        return Start(
+            classifier,
+            f"the last {self.blocks} of {len(blocks)} blocks drawn anew",
+            metrics={"blocks": self.blocks, "of_blocks": len(blocks)},
+        )

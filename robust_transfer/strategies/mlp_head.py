@@ -1,0 +1,90 @@
+"""Deeper heads on frozen features (Shafahi et al. 2020, section 4): they fit the training set better, not validation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from robust_transfer.checkpoint import Checkpoint
+from robust_transfer.classifier import Classifier
+from robust_transfer.config import config
+from robust_transfer.data import Task
+from robust_transfer.errors import ConfigError
+from robust_transfer.heads import HeadSpec, new_mlp
+from robust_transfer.run import Run
+from robust_transfer.strategies.base import STRATEGIES
+from robust_transfer.strategies.features import features_of
+from robust_transfer.strategies.softmax import Standardisation
+from robust_transfer.strategies.trained import BatchNorm, Start, Trained
+from robust_transfer.training import Batch, Objective
+
+
+@STRATEGIES.register(
+    "mlp-head", summary="a head of several layers on frozen features", paper="Shafahi et al. 2020, section 4"
+)
+@config
+class MLPHead(Trained):
+    """``depth`` hidden layers of ``width`` units with ReLU, optionally with ``layer_batch_norm`` and ``dropout``.
+
+    Features are computed once, in evaluation mode, and standardised. Without hidden layers it would be a linear probe.
+    """
+
+    depth: int = 1
+    width: int = 512
+    layer_batch_norm: bool = False
+    dropout: float = 0.0
+    epochs: float = 30.0
+    learning_rate: float = 0.02
+    weight_decay: float = 5e-4
+    batch_norm: BatchNorm = "train"  # of the head: all else is frozen
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.augment:
+            raise ConfigError("mlp-head computes features once, so images cannot be augmented: use augment=false")
+        if self.depth < 1 or self.width < 1:
+            raise ConfigError("mlp-head needs at least one layer and one unit (for none, use linear-probe)")
+        self.spec()
+
+    def spec(self) -> HeadSpec:
+        """The head as the network's description has it."""
+        return HeadSpec(hidden=(self.width,) * self.depth, batch_norm=self.layer_batch_norm, dropout=self.dropout)
+
+    def start(self, source: Checkpoint, task: Task, run: Run) -> Start:
+        """See :class:`Trained`."""
+        features, how = features_of(source.classifier, task.train, run), self.spec()
+        head = new_mlp(features.shape[1], task.num_classes, how, seed=run.seed)
+        standardisation = Standardisation.of(features)
+        head.mean.copy_(standardisation.mean)
+        head.std.copy_(standardisation.std)
+        classifier = source.classifier.with_layers(head, how)
+        classifier.freeze()
+        return Start(
+            classifier, f"new head of {self.depth} hidden layers", cost=float(len(features)), features=features
+        )
+
+    def objective(
+        self, source: Checkpoint, start: Start, task: Task, run: Run
+    ) -> tuple[Objective, float, dict[str, Any]]:
+        """See :class:`Trained`."""
+        assert start.features is not None
+        return HeadObjective(start.classifier, start.features, self.patience(task)), 0.0, {}
+
+
+class HeadObjective(Objective):
+    """Cross-entropy of the head on ``features`` ``(n, d)`` that are known; the network below is not run."""
+
+    features: Tensor
+    passes_per_image = 0.0
+
+    def __init__(self, classifier: Classifier, features: Tensor, patience: int) -> None:
+        super().__init__(classifier)
+        self.collapse_patience = patience
+        self.register_buffer("features", features, persistent=False)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """See :class:`Objective`."""
+        logits = self.classifier.classify(self.features[batch.indices])
+        return {"loss": F.cross_entropy(logits, batch.labels), "logits": logits}

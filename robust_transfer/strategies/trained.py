@@ -1,0 +1,113 @@
+"""What strategies that train weights share: from a start, through ``fit``, to a result with its card."""
+
+from __future__ import annotations
+
+import math
+import time
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from robust_transfer.checkpoint import Checkpoint
+from robust_transfer.config import config
+from robust_transfer.data import Task
+from robust_transfer.errors import ConfigError
+from robust_transfer.run import Run
+from robust_transfer.strategies.base import STRATEGIES, Adapted, Strategy
+from robust_transfer.threat import Threat
+from robust_transfer.training import NaturalObjective, Objective, TrainingSettings, fit
+from robust_transfer.training.settings import Schedule
+from robust_transfer.validation import Validation
+
+BatchNorm = Literal["eval", "train"]
+TELLING = 500  # images of other classes than the commonest: to call none of them by its name is to have collapsed
+
+
+@dataclass
+class Start(Adapted):
+    """The network that training begins with, and what finding it took.
+
+    The last three where its head is a linear probe's: the penalty, the deviations of the features ``(d,)`` and the
+    source's features on the train split ``(n, d)``.
+    """
+
+    l2: float | None = None
+    deviations: Tensor | None = None
+    features: Tensor | None = None
+
+
+@config
+class Trained(TrainingSettings, Strategy):
+    """Base of the strategies that train weights by ``fit``. Subclasses say where to start and what to minimise.
+
+    ``batch_norm``: in evaluation mode (``eval``) or adapting (``train``).
+    Val is looked at without adversarial examples, unless ``select=robust`` asks for them.
+    """
+
+    epochs: float = 4.0
+    learning_rate: float = 2e-3
+    weight_decay: float = 2e-4
+    schedule: Schedule = "cosine"
+    augment: bool = False
+    batch_norm: BatchNorm = "eval"
+
+    @abstractmethod
+    def start(self, source: Checkpoint, task: Task, run: Run) -> Start:
+        """The network that training begins with; independent of ``source``."""
+
+    def objective(
+        self, source: Checkpoint, start: Start, task: Task, run: Run
+    ) -> tuple[Objective, float, dict[str, Any]]:
+        """What is minimised, the image passes that preparing it took, and notes for the card."""
+        return NaturalObjective(start.classifier, self.patience(task)), 0.0, {}
+
+    def check(self, source: Checkpoint, task: Task) -> None:
+        """See :class:`Strategy`."""
+        if self.select != "last" and not len(task.val):
+            raise ConfigError(f"select={self.select} needs a val split, and there is none: use select=last")
+        if self.select == "robust" and source.card.threat is None:
+            raise ConfigError("select=robust needs a source with a threat on its card: use select=clean or last")
+
+    def adapt(self, source: Checkpoint, task: Task, run: Run) -> Adapted:
+        """See :class:`Strategy`."""
+        start = self.start(source, task, run)
+        start.classifier.hold_batch_norm = self.batch_norm == "eval"
+        torch.manual_seed(run.seed)
+        objective, cost, notes = self.objective(source, start, task, run)
+        threat = Threat.parse(source.card.threat) if self.select == "robust" and source.card.threat else None
+        began = time.perf_counter()
+        fitted = fit(
+            objective,
+            task.train,
+            self,
+            run,
+            validate=Validation(task.val, threat, run) if len(task.val) else None,
+            label=STRATEGIES.name_of(type(self)),
+            cached={"source": source.hash, "strategy": type(self).__name__, "val": task.val.hash},
+        )
+        selected = (
+            "last epoch" if self.select == "last" else f"best val {self.select} accuracy (epoch {fitted.best_epoch})"
+        )
+        return Adapted(
+            classifier=fitted.classifier,
+            criterion=f"{selected}; {start.criterion}",
+            metrics={**{f"val_{k}": v for k, v in fitted.last.items()}, **start.metrics, **notes},
+            events=(*start.events, *fitted.events),
+            cost=start.cost + cost + fitted.passes + fitted.validation_passes,
+            adversarial_examples=start.adversarial_examples
+            + fitted.validation_examples
+            + (fitted.images if self.adversarial else 0),
+            seconds_before=max(0.0, fitted.seconds - (time.perf_counter() - began)),
+        )
+
+    def patience(self, task: Task) -> int:
+        """For how many successive batches a network that has not collapsed will hardly predict one class alone.
+
+        Small batches, and batches of unbalanced classes, are often one class to a network that is fine.
+        """
+        commonest = int(task.train.labels.bincount().amax())
+        others = len(task.train) - commonest
+        return max(4, math.ceil(TELLING * len(task.train) / max(others, 1) / min(self.batch_size, len(task.train))))
