@@ -63,6 +63,7 @@ class What(StrEnum):
     pretraining = "pretraining"
     strategies = "strategies"
     attacks = "attacks"
+    recipes = "recipes"
 
 
 def _show_version(wanted: bool) -> None:
@@ -84,7 +85,7 @@ def _common(
 
 @app.command("list")
 def list_(what: Annotated[What | None, typer.Argument(help="One kind of thing; all if left out.")] = None) -> None:
-    """What there is: sources, networks, data, pretraining methods, strategies, attacks."""
+    """What there is: sources, networks, data, pretraining methods, strategies, attacks, recipes."""
     from rich.console import Console
     from rich.table import Table
 
@@ -110,6 +111,10 @@ def _listing(kind: What) -> list[tuple[str, str]]:
         from robust_transfer.data import FORMATS
 
         return list(FORMATS.items())
+    if kind is What.recipes:
+        from robust_transfer.study import packaged
+
+        return list(packaged().items())
     from robust_transfer.attacks import ATTACKS
     from robust_transfer.pretraining import PRETRAINING
     from robust_transfer.strategies import STRATEGIES
@@ -324,6 +329,49 @@ def compare(
 
 
 @app.command()
+def study(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="See `list recipes`; or a YAML file.")],
+    out: Out,
+    scale: Annotated[str | None, typer.Option("--scale", help="smoke, laptop or paper. [default: laptop]")] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option("--data", metavar="NAME=D", help="Where a data set of the recipe is; repeatable."),
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="PLACE=VALUE", help="Change the recipe, as in grid.0.seed=[0]; repeatable."),
+    ] = None,
+    jobs: Annotated[int | None, typer.Option("--jobs", help="Processes on this machine.")] = None,
+    shard: Annotated[str | None, typer.Option("--shard", metavar="I/N", help="Make every N-th result only.")] = None,
+    ray: Annotated[
+        str | None, typer.Option("--ray", metavar="ADDRESS", help="A Ray cluster's address; `local` starts one here.")
+    ] = None,
+    dry: Annotated[
+        bool, typer.Option("--dry-run", help="Validate, say what would be made and how long it takes.")
+    ] = False,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    threads: Threads = None,
+    quiet: Quiet = False,
+) -> None:
+    """Run a grid of experiments; what is there is not made again."""
+    run = _run(0, device, precision, threads, None, False, False, quiet)
+    from robust_transfer.study import dry_run, load_recipe, run_study
+
+    chosen = load_recipe(recipe, scale=scale, data=_places(data), changes=changes or [])
+    if dry:
+        print(dry_run(chosen, out, run=run))
+        return
+    table = run_study(chosen, out, run=run, jobs=jobs, shard=shard, ray=ray)
+    _say(quiet, f"{len(table)} cells: {out / 'table.parquet'}, {out / 'report.md'}")
+    failed = int(table["failure"].notna().sum()) if len(table) else 0
+    if failed:
+        from robust_transfer.errors import DivergedError
+
+        raise DivergedError(f"in {failed} of {len(table)} cells training diverged: see {out / 'report.md'}")
+
+
+@app.command()
 def demo(
     data: Annotated[
         str, typer.Option("--data", help="Your own folder, in place of the built-in digits.")
@@ -398,6 +446,19 @@ def _task(
     from robust_transfer.data import load_task
 
     return load_task(data, shots=shots, seed=seed, val=val, image_column=image_column, label_column=label_column)
+
+
+def _places(pairs: list[str] | None) -> dict[str, str]:
+    """``["cifar10=path/to/it"]`` as a dictionary."""
+    from robust_transfer.errors import ConfigError
+
+    places = {}
+    for pair in pairs or []:
+        name, equals, place = pair.partition("=")
+        if not equals or not name or not place:
+            raise ConfigError(f"--data takes NAME=D here, as in cifar10=path/to/cifar10, not {pair!r}")
+        places[name] = place
+    return places
 
 
 def _seconds(text: str) -> float:

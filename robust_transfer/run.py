@@ -109,7 +109,8 @@ class Run:
         if out.exists() and not out.is_dir():
             raise OutputError(f"the output path {out} is a file: give a folder")
         try:
-            empty = not out.is_dir() or not any(out.iterdir())
+            there = list(out.iterdir()) if out.is_dir() else []
+            empty = all(_is_leftover(path) for path in there) if self.resume else not there
         except OSError as error:
             raise OutputError(_os_message(out, error)) from None
         if empty:
@@ -132,6 +133,13 @@ class Run:
             except OSError as error:
                 raise OutputError(_os_message(self.out, error)) from None
         return self.out
+
+
+def _is_leftover(path: Path) -> bool:
+    """Whether it is only what a kill in the middle of a run's first write has left behind."""
+    if path.is_dir():
+        return path.name == "state" and all(_is_leftover(entry) for entry in path.iterdir())
+    return TEMPORARY.fullmatch(path.name) is not None
 
 
 def _holds_results(folder: Path, deep: bool) -> bool:

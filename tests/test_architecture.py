@@ -34,8 +34,8 @@ ORDER = (
     "intervals",
     "evaluation",
     "comparison",
-    "study",
     "report",
+    "study",
     "demo",
 )
 OUTSIDE = {"__init__", "cli"}

@@ -287,3 +287,15 @@ def test_the_command_is_as_it_was_typed_but_for_the_path(monkeypatch: pytest.Mon
     assert command_line() == "robust-transfer transfer --data 'my images'"
     monkeypatch.setattr(sys, "argv", [""])
     assert command_line() == "python"
+
+
+def test_what_a_kill_in_the_first_write_leaves_is_no_folder_of_somebody_else(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / ".outcomes.parquet.0123456789ab").write_text("half")
+    (tmp_path / ".card.json.0123456789ab").write_text("half")
+    Run(out=tmp_path, resume=True).check_out()
+    with pytest.raises(OutputError, match="not empty"):
+        Run(out=tmp_path).check_out()
+    (tmp_path / "state" / "mine.txt").write_text("x")
+    with pytest.raises(OutputError, match="does not look like a run folder"):
+        Run(out=tmp_path, resume=True).check_out()

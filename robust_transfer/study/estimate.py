@@ -1,0 +1,119 @@
+"""How long what is missing of a study will take: image passes, counted from the settings, at a speed that is measured."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+
+from robust_transfer import losses
+from robust_transfer.attacks import Attack, parse_attack
+from robust_transfer.attacks.target import attacking
+from robust_transfer.classifier import Classifier, NetworkSpec
+from robust_transfer.engine import Engine
+from robust_transfer.pretraining import PRETRAINING, Pretraining
+from robust_transfer.run import Run
+from robust_transfer.strategies import Strategy
+from robust_transfer.strategies.adversarial import Adversarial
+from robust_transfer.strategies.mlp_head import MLPHead
+from robust_transfer.strategies.trained import Trained
+from robust_transfer.study.recipe import Cell
+from robust_transfer.study.work import Workshop, is_checkpoint, is_evaluation, is_settled, method_of
+
+STANDING = 0.4  # share of an attack's steps that are taken, as examples leave when they are broken: about
+SAMPLE = 64
+
+
+@dataclass
+class Estimate:
+    """What is missing: how many cells, sources and results, and about how many seconds one process takes for it all."""
+
+    cells: int
+    missing: int
+    sources: int
+    results: int
+    seconds: float
+
+    def __str__(self) -> str:
+        hours, minutes = divmod(round(self.seconds / 60), 60)
+        time_ = f"{hours} h {minutes} min" if hours else f"{max(1, minutes)} min"
+        return (
+            f"{self.cells} cells, {self.missing} of them missing: {self.sources} sources to train, {self.results} results "
+            f"to make, {self.missing} evaluations; about {time_} in one process on this machine"
+        )
+
+
+def estimate(workshop: Workshop, cells: Iterable[Cell]) -> Estimate:
+    """Look at what is there, and count what is not."""
+    found = Estimate(0, 0, 0, 0, 0.0)
+    counted, speeds = set[str](), dict[NetworkSpec | str, float]()
+    for cell in cells:
+        found.cells += 1
+        if workshop.done(cell):
+            continue
+        spec = workshop.recipe.sources[cell.source].pretrain
+        key, out = workshop.source_key(cell.source), workshop.store.folder("sources", workshop.source_key(cell.source))
+        if spec is not None and not is_checkpoint(out):
+            task = workshop.task(spec.task, None, spec.seed)
+            size = spec.input_size or task.train.size or 32
+            network = NetworkSpec(name=spec.network, num_classes=task.num_classes, input_size=size)
+            if key not in counted:
+                counted.add(key)
+                found.sources += 1
+                found.seconds += passes_of(method_of(spec), len(task.train)) / _speed(network, workshop.run, speeds)
+        else:
+            network = workshop.source(cell.source).card.network
+        speed = _speed(network, workshop.run, speeds)
+        target = workshop.task(cell.task, cell.shots, cell.seed)
+        if (key := workshop.result_key(cell)) not in counted and not is_settled(workshop.result_folder(cell)):
+            counted.add(key)
+            found.results += 1
+            found.seconds += passes_of(workshop.strategy(cell), len(target.train)) / speed
+        if (key := workshop.evaluation_key(cell)) not in counted and not is_evaluation(
+            workshop.evaluation_folder(cell)
+        ):
+            counted.add(key)
+            found.missing += 1
+            how = workshop.recipe.evaluations[cell.evaluation]
+            n = min(how.examples or len(target.test), len(target.test))
+            found.seconds += n * sum(_attack_passes(attack) for attack in parse_attack(how.attack)) / speed
+    return found
+
+
+def passes_of(how: Pretraining | Strategy, images: int) -> float:
+    """Forward-equivalent image passes of training by a method, or transferring by a strategy, on so many images."""
+    if isinstance(how, Adversarial):
+        how = how.made()
+    if isinstance(how, Pretraining):
+        name, steps = PRETRAINING.name_of(type(how)), int(getattr(how, "steps", 0))
+        each = {"natural": 3.0, "fast": 5.0, "free": 3.0, "trades": 7.0 + 2 * steps}.get(name, 3.0 + 2 * steps)
+        return how.epochs * images * each
+    if isinstance(how, Trained) and not isinstance(how, MLPHead):
+        return images + how.epochs * images * 3.0
+    return float(images)
+
+
+def _attack_passes(attack: Attack) -> float:
+    """Of one image, roughly."""
+    steps = int(getattr(attack, "steps", 1)) * int(getattr(attack, "restarts", 1)) * int(getattr(attack, "targets", 1))
+    return 3.0 + STANDING * (2.0 * steps + float(getattr(attack, "queries", 0)))
+
+
+def _speed(spec: NetworkSpec, run: Run, known: dict[NetworkSpec | str, float]) -> float:
+    """Image passes a second of an attack's step on a fresh network of this kind, median of three."""
+    name = f"{spec.name} {spec.input_size} {spec.settings}"
+    if name not in known:
+        device = run.torch_device()
+        network = Classifier.build(spec).to(device).eval()
+        x = torch.rand(SAMPLE, 3, spec.input_size, spec.input_size, device=device)
+        labels, times = torch.zeros(SAMPLE, dtype=torch.long, device=device), []
+        with attacking(network, device, Engine(run.dtype())) as target:
+            for _ in range(3):
+                begun = time.perf_counter()
+                target.gradient(x, labels, losses.cross_entropy)[1].sum().item()
+                times.append(time.perf_counter() - begun)
+        known[name] = 2 * SAMPLE / median(times)
+    return known[name]

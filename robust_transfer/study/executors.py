@@ -1,0 +1,129 @@
+"""Who computes a study's cells: this process, several here, one of several shards, or Ray. All make the same folders."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import multiprocessing
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+
+from robust_transfer.errors import ConfigError
+from robust_transfer.run import Run
+from robust_transfer.study.recipe import Cell, Recipe, cells
+from robust_transfer.study.store import Store
+from robust_transfer.study.work import Workshop
+
+Group = tuple[Cell, ...]
+Told = Callable[[int], object]  # called with the number of cells that have just been done
+
+
+def groups(recipe: Recipe) -> list[Group]:
+    """The cells, those that share a result together."""
+    found: dict[str, list[Cell]] = {}
+    for cell in cells(recipe):
+        found.setdefault(repr(dataclasses.replace(cell, evaluation="")), []).append(cell)
+    return [tuple(group) for group in found.values()]
+
+
+def here(workshop: Workshop, work: Sequence[Group], told: Told) -> None:
+    """In this process, one after the other."""
+    for group in work:
+        _make(workshop, group)
+        told(len(group))
+
+
+def shard(text: str, work: Sequence[Group]) -> list[Group]:
+    """The groups of shard ``i/n`` (i from 1): every n-th."""
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    number, of = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1 <= number <= of:
+        raise ConfigError(f"cannot read the shard {text!r}: write i/n with i from 1 to n, as in 1/4")
+    return list(work[number - 1 :: of])
+
+
+def threads_for(jobs: int, run: Run) -> Run:
+    """``run`` with the threads that each of ``jobs`` processes has, where they were not given."""
+    if jobs < 1:
+        raise ConfigError(f"jobs must be at least 1, not {jobs}")
+    return run if run.threads is not None else dataclasses.replace(run, threads=max(1, (os.cpu_count() or 1) // jobs))
+
+
+def processes(jobs: int, recipe: Recipe, store: Store, run: Run, work: Sequence[Group], told: Told) -> None:
+    """In ``jobs`` processes of this machine. Sources are trained first: everybody would wait for them."""
+    with multiprocessing.get_context("spawn").Pool(jobs, _open, (recipe, store, run)) as pool:
+        for _ in pool.imap_unordered(_source, _sources(work), chunksize=1):
+            pass
+        for count in pool.imap_unordered(_group, work, chunksize=1):
+            told(count)
+
+
+def ray(address: str, recipe: Recipe, store: Store, run: Run, work: Sequence[Group], told: Told) -> None:
+    """On a Ray cluster that shares the study's folder; ``local`` starts one here."""
+    try:
+        library: Any = importlib.import_module("ray")
+    except ImportError:
+        raise ConfigError("Ray is an extra: pip install 'robust-transfer[ray]'") from None
+    local = address == "local"
+    threads = run.threads or torch.get_num_threads()
+    try:
+        library.init(address=None if local else address, include_dashboard=False, log_to_driver=False)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"no Ray cluster answers at {address!r} ({error}): start one, or use --ray local") from None
+    try:
+        remote = library.remote(num_cpus=threads, max_retries=0)
+        trained = [remote(_source_alone).remote(recipe, store, run, name) for name in _sources(work)]
+        library.get(trained)
+        waiting = [remote(_group_alone).remote(recipe, store, run, group) for group in work]
+        while waiting:
+            [ready], waiting = library.wait(waiting, num_returns=1)
+            told(library.get(ready))
+    finally:
+        library.shutdown()
+
+
+# ---------------------------------------------------------------- in the processes
+
+_workshop: Workshop | None = None
+
+
+def _open(recipe: Recipe, store: Store, run: Run) -> Workshop:
+    global _workshop
+    if run.threads is not None:
+        torch.set_num_threads(run.threads)
+    if _workshop is None or (_workshop.recipe, _workshop.store) != (recipe, store):
+        _workshop = Workshop(recipe, store, run)
+    return _workshop
+
+
+def _source(name: str) -> None:
+    assert _workshop is not None
+    _workshop.source(name)
+
+
+def _group(group: Group) -> int:
+    assert _workshop is not None
+    return _make(_workshop, group)
+
+
+def _source_alone(recipe: Recipe, store: Store, run: Run, name: str) -> None:
+    _open(recipe, store, run).source(name)
+
+
+def _group_alone(recipe: Recipe, store: Store, run: Run, group: Group) -> int:
+    return _make(_open(recipe, store, run), group)
+
+
+def _make(workshop: Workshop, group: Group) -> int:
+    for cell in group:
+        if not workshop.done(cell):
+            workshop.make(cell)
+    return len(group)
+
+
+def _sources(work: Sequence[Group]) -> Iterator[str]:
+    yield from dict.fromkeys(cell.source for group in work for cell in group)

@@ -1,0 +1,134 @@
+"""What a study comes to, for people: plots as SVG, and a page in Markdown with the claims, the table and how it was made."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import pandas as pd
+from matplotlib.figure import Figure
+
+from robust_transfer.report.plots import COLOURS, MARKERS, svg
+from robust_transfer.run import command_line, environment, write_text
+from robust_transfer.study.claims import Finding, judge
+from robust_transfer.study.recipe import Level, PlotSpec, cells
+from robust_transfer.study.table import SETTINGS
+from robust_transfer.study.work import Workshop
+
+REPORT = "report.md"
+SHOWN = ["source", "task", "strategy", "shots", "seed", "evaluation"]
+
+
+def write_report(workshop: Workshop, table: pd.DataFrame) -> Path:
+    """Write the plots and ``report.md`` into the study's folder."""
+    recipe, out = workshop.recipe, workshop.store.root
+    pictures = []
+    for number, spec in enumerate(recipe.plots):
+        rows = picked(table, spec.where)
+        if not rows.empty and spec.x in rows:
+            name = f"{recipe.name}-{number + 1}.svg"
+            write_text(out / name, lines(rows, spec))
+            pictures.append(f"![{spec.title or recipe.title}]({name})")
+    every = cells(recipe)
+    findings = [(claim, judge(workshop, claim, every)) for claim in recipe.claims]
+    made = environment()
+    facts = [f"{name} {version}" for name, version in made["versions"].items()]
+    text = [
+        f"# {recipe.title}",
+        f"{recipe.paper}. Recipe `{recipe.name}`{f', scale {recipe.scale}' if recipe.scale else ''}.",
+        *([recipe.notes] if recipe.notes else []),
+        *([_claims(findings)] if findings else []),
+        *pictures,
+        "## Every cell",
+        f"{len(table)} of {len(every)} cells. Brackets are 95 % Wilson intervals.",
+        _rows(table),
+        "## How it was made",
+        f"    {command_line() or f'robust-transfer study {shlex.quote(recipe.name)}'}",
+        f"{', '.join(facts)}; {made['hardware']['gpu'] or made['hardware']['cpu']}, {made['hardware']['threads']} threads.",
+    ]
+    write_text(out / REPORT, "\n\n".join(text) + "\n")
+    return out / REPORT
+
+
+def picked(table: pd.DataFrame, where: dict[str, Any]) -> pd.DataFrame:
+    """The rows with figures that have these values in these columns."""
+    rows = table[table["failure"].isna()] if len(table) else table
+    for key, value in where.items():
+        column = rows[key] if key in rows else pd.Series(None, index=rows.index, dtype=object)
+        rows = rows[column.isna() if value is None else column == value]
+    return rows
+
+
+def lines(rows: pd.DataFrame, spec: PlotSpec) -> str:
+    """Accuracy over ``spec.x``, a panel a level: means over seeds as lines, seeds as points; SVG."""
+    with matplotlib.rc_context({"font.size": 10, "svg.fonttype": "none", "svg.hashsalt": "robust-transfer"}):
+        figure = Figure(figsize=(3.6 * len(spec.levels) + 1.6, 3.4), layout="constrained")
+        panels = figure.subplots(1, len(spec.levels), squeeze=False)[0]
+        for axes, level in zip(panels, spec.levels, strict=True):
+            _panel(axes, rows, spec, level)
+        panels[-1].legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        if spec.title:
+            figure.suptitle(spec.title)
+        return svg(figure)
+
+
+def _panel(axes: Any, rows: pd.DataFrame, spec: PlotSpec, level: Level) -> None:
+    numeric = pd.api.types.is_numeric_dtype(rows[spec.x])
+    places = {value: place for place, value in enumerate(dict.fromkeys(rows[spec.x]))}
+    axes.axhline(100 * rows["constant"].mean(), color="#888888", lw=1, ls="--")
+    for index, (name, some) in enumerate(rows.groupby(spec.by, sort=False, dropna=False)):
+        colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+        x = some[spec.x] if numeric else some[spec.x].map(places)
+        means = (100 * some[level]).groupby(x).mean()
+        axes.plot(means.index, means.to_numpy(), color=colour, lw=1.4, marker=marker, mfc="none", label=str(name))
+        axes.plot(x, 100 * some[level], ".", color=colour, ms=4, alpha=0.6)
+    if spec.log and numeric:
+        axes.set_xscale("symlog" if (rows[spec.x] <= 0).any() else "log")
+    if not numeric:
+        axes.set_xticks(list(places.values()), [str(value) for value in places], rotation=30, ha="right")
+    axes.set_xlabel(spec.x.removeprefix(SETTINGS))
+    threats = ", ".join(dict.fromkeys(rows["threat"]))
+    axes.set_ylabel("clean accuracy, %" if level == "clean" else f"robust accuracy, % ({threats})")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+
+
+def _claims(findings: Sequence[tuple[Any, Finding | None]]) -> str:
+    rows = ["## Claims", "", "| the paper says | measured | |", "|---|---|---|"]
+    for claim, finding in findings:
+        shown = f"{finding} | **{finding.verdict}**" if finding is not None else "not measured yet | open"
+        rows.append(f"| {claim.says} | {shown} |")
+    return "\n".join(rows)
+
+
+def _rows(table: pd.DataFrame) -> str:
+    swept = [name for name in table if str(name).startswith(SETTINGS)]
+    names = [str(name) for name in [*SHOWN[:3], *swept, *SHOWN[3:]] if table[name].notna().any()]
+    head = [*(str(name).removeprefix(SETTINGS) for name in names), "clean, %", "robust, %", "passes", "seconds"]
+    rows = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for row in table.to_dict("records"):
+        shown = [_shown(row[name]) for name in names]
+        if pd.isna(row["failure"]):
+            shown += [_share(row, level) for level in ("clean", "robust")]
+            shown += [f"{row['cost']:.2g}", f"{row['training_seconds']:.0f}"]
+        else:
+            shown += ["diverged", "", "", ""]
+        rows.append(f"| {' | '.join(shown)} |")
+    constant = dict.fromkeys(table["constant"].dropna()) if "constant" in table else {}
+    if constant:
+        rows.append(f"\nConstant classifier: {', '.join(f'{100 * share:.1f} %' for share in constant)}.")
+    return "\n".join(rows)
+
+
+def _share(row: dict[Any, Any], level: str) -> str:
+    value, low, high = (100 * row[name] for name in (level, f"{level}_low", f"{level}_high"))
+    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def _shown(value: Any) -> str:
+    if value is None or (isinstance(value, float) and pd.isna(value)):
+        return ""
+    return f"{value:g}" if isinstance(value, float) else str(value)

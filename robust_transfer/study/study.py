@@ -1,0 +1,90 @@
+"""A study: a recipe's cells made, whoever computes them, and the table, the plots and the page that come of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from robust_transfer.config import as_dict
+from robust_transfer.errors import ConfigError, OutputError
+from robust_transfer.run import Run, command_line, environment, write_json
+from robust_transfer.study import executors
+from robust_transfer.study.estimate import Estimate, estimate
+from robust_transfer.study.recipe import Recipe, cells
+from robust_transfer.study.report import write_report
+from robust_transfer.study.store import Store
+from robust_transfer.study.table import tabulate, write_table
+from robust_transfer.study.work import Workshop
+
+STUDY = "study.json"
+
+
+def run_study(
+    recipe: Recipe,
+    out: Path,
+    *,
+    run: Run | None = None,
+    jobs: int | None = None,
+    shard: str | None = None,
+    ray: str | None = None,
+) -> pd.DataFrame:
+    """Make what is missing of ``recipe`` in the folder ``out``, and write ``table.parquet`` and ``report.md`` there.
+
+    What is there is not made again: an interrupted study goes on where it stopped, another recipe in the same folder
+    shares what the two have in common. In this process, or in ``jobs`` processes, or only ``shard`` (``"1/4"``) of it,
+    or on a Ray cluster at ``ray`` (``"local"`` starts one). Returns the table: a row for each cell that is done.
+    Raises :class:`ConfigError` and :class:`OutputError` before anything is computed.
+    """
+    if sum(given is not None for given in (jobs, shard, ray)) > 1:
+        raise ConfigError("jobs, shard and ray are three ways to compute: give one of them")
+    store, run = _open(out), run or Run()
+    run = executors.threads_for(jobs or 1, dataclasses.replace(run, out=None, resume=False, overwrite=False))
+    work = executors.groups(recipe)
+    work = executors.shard(shard, work) if shard is not None else work
+    write_json(store.root / STUDY, {"recipe": as_dict(recipe), "command": command_line(), **environment()})
+    with _bar(run.quiet) as bar:
+        shown = bar.add_task(recipe.name, total=sum(len(group) for group in work))
+
+        def told(count: int) -> None:
+            bar.update(shown, advance=count)
+
+        if ray is not None:
+            executors.ray(ray, recipe, store, run, work, told)
+        elif jobs is not None and jobs > 1:
+            executors.processes(jobs, recipe, store, run, work, told)
+        else:
+            executors.here(Workshop(recipe, store, run), work, told)
+    return collect(recipe, out, run=run)
+
+
+def collect(recipe: Recipe, out: Path, *, run: Run | None = None) -> pd.DataFrame:
+    """The table of what is done so far; it and the report are written."""
+    workshop = Workshop(recipe, _open(out), run or Run())
+    table = tabulate(workshop, cells(recipe))
+    write_table(table, Path(out))
+    write_report(workshop, table)
+    return table
+
+
+def dry_run(recipe: Recipe, out: Path, *, run: Run | None = None) -> Estimate:
+    """What would be made, and about how long it would take; nothing is written."""
+    return estimate(Workshop(recipe, _open(out), run or Run()), cells(recipe))
+
+
+def _open(out: Path) -> Store:
+    out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"the output path {out} is a file: give a folder")
+    if out.is_dir() and any(out.iterdir()) and not (out / STUDY).exists():
+        raise OutputError(f"{out} is not empty and holds no study: give another folder")
+    return Store(out)
+
+
+def _bar(hidden: bool) -> Progress:
+    what = TextColumn("{task.description}")
+    columns = (what, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), disable=hidden)

@@ -1,0 +1,79 @@
+"""A study's results as one tidy table: a row a cell, a column a fact."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from robust_transfer.checkpoint import CARD, read_card
+from robust_transfer.evaluation import load_evaluation
+from robust_transfer.run import write_atomically
+from robust_transfer.study.recipe import Cell, columns
+from robust_transfer.study.work import Workshop, is_checkpoint
+
+TABLE = "table.parquet"
+TIMINGS = ("training_seconds", "evaluation_seconds")  # what differs between two runs of the same study
+SETTINGS = "set."
+
+
+def tabulate(workshop: Workshop, cells: Iterable[Cell]) -> pd.DataFrame:
+    """A row for each cell that is done.
+
+    Shares are in [0, 1] with Wilson's 95 % interval. ``cost`` is what the result took in forward-equivalent image
+    passes, tuning included, the source's training not: that is ``source_cost``. ``failure`` says why a cell has no
+    figures.
+    """
+    rows = [_row(workshop, cell) for cell in cells if workshop.done(cell)]
+    table = pd.DataFrame(rows)
+    names = [str(name) for name in table]
+    order = [name for name in names if not name.startswith(SETTINGS)]
+    return table[[*order[:6], *(name for name in names if name.startswith(SETTINGS)), *order[6:]]]
+
+
+def write_table(table: pd.DataFrame, folder: Path) -> Path:
+    """Write it to ``folder``, atomically."""
+    write_atomically(folder / TABLE, partial(table.to_parquet, index=False))
+    return folder / TABLE
+
+
+def _row(workshop: Workshop, cell: Cell) -> dict[str, Any]:
+    row: dict[str, Any] = {**columns(cell), "recipe": workshop.recipe.name, "scale": workshop.recipe.scale}
+    strategy = workshop.recipe.strategies[cell.strategy]
+    row |= {"method": strategy.strategy, "settings": json.dumps({**strategy.set, **cell.each}, sort_keys=True)}
+    result = workshop.result_folder(cell)
+    row |= {
+        "result": result.name,
+        "source_cost": workshop.source(cell.source).card.cost,
+        "failure": workshop.failure(cell),
+    }
+    if is_checkpoint(result):
+        card = read_card(result / CARD)
+        row |= {
+            "train_images": card.data["train"],
+            "val_images": card.data["val"],
+            "cost": card.cost,
+            "adversarial_examples": card.adversarial_examples,
+            "training_seconds": card.seconds,
+            "criterion": card.criterion,
+            "weights": card.weights_hash,
+        }
+    if row["failure"] is None:
+        found = load_evaluation(workshop.evaluation_folder(cell))
+        for level, share in (("clean", found.clean_accuracy), ("robust", found.robust_accuracy)):
+            row |= {level: share.value, f"{level}_low": share.low, f"{level}_high": share.high}
+        row |= {
+            "n": found.robust_accuracy.n,
+            "constant": found.constant_accuracy,
+            "threat": found.threat,
+            "attack": found.attack,
+            "precision": found.precision,
+            "evaluation_passes": found.passes,
+            "evaluation_seconds": found.seconds,
+            "flags": "; ".join(found.flags),
+        }
+    return row

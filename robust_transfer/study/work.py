@@ -1,0 +1,173 @@
+"""How a cell comes about: its source, its result and its evaluation, each made once for all cells that need it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from robust_transfer.attacks.outcomes import EVALUATION, goes_on
+from robust_transfer.checkpoint import CARD, WEIGHTS, Checkpoint, load_checkpoint
+from robust_transfer.config import as_dict, build
+from robust_transfer.data import Split, Task, load_task
+from robust_transfer.data.classes import only_classes
+from robust_transfer.errors import DivergedError
+from robust_transfer.evaluation import evaluate
+from robust_transfer.pretraining import PRETRAINING, Pretraining
+from robust_transfer.run import Run, write_json
+from robust_transfer.sources import load_source
+from robust_transfer.strategies import STRATEGIES, Strategy
+from robust_transfer.study.recipe import Cell, Pretrained, Recipe
+from robust_transfer.study.store import Store, address
+
+FAILED = "failed.json"
+
+
+@dataclass
+class Workshop:
+    """Makes the cells of a recipe in a store. ``run``: on what device, in which precision, with how many threads.
+
+    Tasks and sources are kept once they are loaded: many cells use them.
+    """
+
+    recipe: Recipe
+    store: Store
+    run: Run
+    _tasks: dict[tuple[str, int | None, int], Task] = field(default_factory=dict)
+    _sources: dict[str, Checkpoint] = field(default_factory=dict)
+
+    # ------------------------------------------------------------ what cells share
+
+    def task(self, name: str, shots: int | None, seed: int) -> Task:
+        """A task of the recipe."""
+        key = name, shots, seed
+        if key not in self._tasks:
+            spec = self.recipe.tasks[name]
+            whole = load_task(self.recipe.data.get(spec.data, spec.data), shots=shots, seed=seed, val=spec.val)
+            self._tasks[key] = whole if spec.classes is None else only_classes(whole, spec.classes)
+        return self._tasks[key]
+
+    def source(self, name: str) -> Checkpoint:
+        """A source of the recipe: loaded, or trained if it has not been yet."""
+        if name not in self._sources:
+            spec = self.recipe.sources[name]
+            if spec.use is not None:
+                self._sources[name] = load_source(spec.use)
+            else:
+                folder = self.store.once(
+                    "sources", self.source_key(name), is_checkpoint, lambda out: self._pretrain(name, out)
+                )
+                self._sources[name] = load_checkpoint(folder)
+        return self._sources[name]
+
+    def source_key(self, name: str) -> str:
+        """What a source is made of; for one that is loaded, its weights and what it was trained for."""
+        spec = self.recipe.sources[name]
+        if spec.pretrain is None:
+            loaded = self.source(name)
+            return address("source", loaded.hash, loaded.card.threat, loaded.card.class_names)
+        how = {**as_dict(spec.pretrain), "task": None, "set": as_dict(method_of(spec.pretrain))}
+        return address("source", how, _content(self.task(spec.pretrain.task, None, spec.pretrain.seed)))
+
+    def _pretrain(self, name: str, out: Path) -> None:
+        spec = self.recipe.sources[name].pretrain
+        assert spec is not None
+        task = self.task(spec.task, None, spec.seed)
+        run = self._into(out, spec.seed)
+        method_of(spec)(task, network=spec.network, threat=spec.threat, input_size=spec.input_size, run=run)
+
+    # ------------------------------------------------------------ a cell
+
+    def strategy(self, cell: Cell) -> Strategy:
+        """A cell's strategy with its settings."""
+        spec = self.recipe.strategies[cell.strategy]
+        return STRATEGIES.get(spec.strategy).from_settings({**spec.set, **cell.each})
+
+    def result_key(self, cell: Cell) -> str:
+        """What a cell's result is made of."""
+        what = self.recipe.strategies[cell.strategy].strategy, as_dict(self.strategy(cell)), cell.seed
+        task = self.task(cell.task, cell.shots, cell.seed)
+        return address("result", self.source_key(cell.source), *what, _content(task))
+
+    def evaluation_key(self, cell: Cell) -> str:
+        """What a cell's evaluation is made of."""
+        how, test = self.recipe.evaluations[cell.evaluation], self.task(cell.task, cell.shots, cell.seed).test
+        return address("evaluation", self.result_key(cell), as_dict(how), _hash(test))
+
+    def result_folder(self, cell: Cell) -> Path:
+        """Where a cell's result is, or will be."""
+        return self.store.folder("results", self.result_key(cell))
+
+    def evaluation_folder(self, cell: Cell) -> Path:
+        """Where a cell's evaluation is, or will be."""
+        return self.store.folder("evaluations", self.evaluation_key(cell))
+
+    def done(self, cell: Cell) -> bool:
+        """Whether a cell needs nothing more: it is evaluated, or its training diverged and would again."""
+        return is_evaluation(self.evaluation_folder(cell)) or self.failure(cell) is not None
+
+    def failure(self, cell: Cell) -> str | None:
+        """Why a cell has no result, where its training diverged."""
+        path = self.result_folder(cell) / FAILED
+        return str(json.loads(path.read_text(encoding="utf-8"))["reason"]) if path.exists() else None
+
+    def make(self, cell: Cell) -> None:
+        """All that a cell needs, as far as it is not there."""
+        result = self.store.once("results", self.result_key(cell), is_settled, lambda out: self._transfer(cell, out))
+        if self.failure(cell) is None:
+            self.store.once(
+                "evaluations", self.evaluation_key(cell), is_evaluation, lambda out: self._evaluate(cell, result, out)
+            )
+
+    def _transfer(self, cell: Cell, out: Path) -> None:
+        task, source = self.task(cell.task, cell.shots, cell.seed), self.source(cell.source)
+        try:
+            self.strategy(cell)(source, task, run=self._into(out, cell.seed))
+        except DivergedError as error:
+            write_json(out / FAILED, {"reason": str(error)})
+
+    def _evaluate(self, cell: Cell, result: Path, out: Path) -> None:
+        how = self.recipe.evaluations[cell.evaluation]
+        evaluate(
+            load_checkpoint(result),
+            self.task(cell.task, cell.shots, cell.seed).test,
+            threat=how.threat,
+            attack=how.attack,
+            examples=how.examples,
+            run=self._into(out, 0),  # of every seed's result the same images, with the same noise
+            source=self.source(cell.source),
+            beyond=0,
+            checked=how.checks,
+        )
+
+    def _into(self, out: Path, seed: int) -> Run:
+        return dataclasses.replace(self.run, out=out, seed=seed, resume=True, overwrite=False, quiet=True)
+
+
+def method_of(spec: Pretrained) -> Pretraining:
+    """A pretraining method with its settings."""
+    return build(PRETRAINING.get(spec.method), spec.set, f"method {spec.method!r}")
+
+
+def is_checkpoint(folder: Path) -> bool:
+    """Whether a run folder holds a finished network."""
+    return (folder / WEIGHTS).is_file() and (folder / CARD).is_file()
+
+
+def is_settled(folder: Path) -> bool:
+    """Whether a result is there, or is known not to come."""
+    return is_checkpoint(folder) or (folder / FAILED).is_file()
+
+
+def is_evaluation(folder: Path) -> bool:
+    """Whether a folder holds a finished evaluation."""
+    return (folder / EVALUATION).is_file() and not goes_on(folder)
+
+
+def _content(task: Task) -> list[str]:
+    return [_hash(task.train), _hash(task.val)]
+
+
+def _hash(split: Split) -> str:
+    return split.hash if len(split) else ""

@@ -1,0 +1,30 @@
+"""Every packaged recipe runs at its smoke scale, from one command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from robust_transfer.run import Run
+from robust_transfer.study import load_recipe, packaged, run_study
+from robust_transfer.study.recipe import cells
+
+
+@pytest.mark.parametrize("name", list(packaged()))
+def test_every_recipe_runs_at_smoke_scale(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # an epoch teaches nobody to tell digits apart; the check on collapse has its own test
+    for place in ("pretraining.base", "strategies.base"):
+        monkeypatch.setattr(f"robust_transfer.{place}.refuse_collapse", lambda *_: None)
+    recipe = load_recipe(name, scale="smoke")
+    table = run_study(recipe, tmp_path, run=Run(quiet=True, threads=1, precision="float32", device="cpu"))
+    assert len(table) == len(cells(recipe)) >= 2
+    assert table["failure"].isna().all(), table["failure"].dropna().tolist()
+    assert table["robust"].le(table["clean"]).all()
+    assert pd.read_parquet(tmp_path / "table.parquet").shape == table.shape
+    report = (tmp_path / "report.md").read_text()
+    assert recipe.title in report
+    assert "not measured" not in report
+    assert report.count("![") == len(recipe.plots)
+    assert len(list(tmp_path.glob("*.svg"))) == len(recipe.plots)

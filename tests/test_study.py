@@ -1,0 +1,231 @@
+"""Studies: made once, gone on with after a kill, the same whoever computes them; and what the table and claims say."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from test_recipes import TINY, written
+
+from robust_transfer.errors import ConfigError, DivergedError, OutputError
+from robust_transfer.evaluation import load_evaluation
+from robust_transfer.run import Run
+from robust_transfer.strategies import FineTune
+from robust_transfer.study import dry_run, load_recipe, run_study
+from robust_transfer.study import work as work_module
+from robust_transfer.study.claims import judge
+from robust_transfer.study.executors import groups, shard
+from robust_transfer.study.recipe import Claim, Recipe, cells
+from robust_transfer.study.store import Store, address
+from robust_transfer.study.table import TIMINGS
+from robust_transfer.study.work import Workshop
+
+RUN = Run(quiet=True, threads=1, precision="float32", device="cpu")
+WANTED = {
+    "grid": [{**TINY["grid"][0], "shots": [10], "evaluation": ["near", "far"]}],
+    "evaluations": {**TINY["evaluations"], "far": {"threat": "linf:0.2", "attack": "pgd-2", "examples": 40}},
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return written(tmp_path_factory.mktemp("recipe"), **WANTED)
+
+
+@pytest.fixture(scope="module")
+def recipe(path: Path) -> Recipe:
+    return load_recipe(path)
+
+
+@pytest.fixture(scope="module")
+def plain(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame]:
+    """The study in one process."""
+    out = tmp_path_factory.mktemp("plain")
+    return out, run_study(recipe, out, run=RUN)
+
+
+def facts(table: pd.DataFrame) -> pd.DataFrame:
+    return table.drop(columns=list(TIMINGS))
+
+
+def test_a_row_a_cell_with_the_figures_of_its_evaluation(plain: tuple[Path, pd.DataFrame], recipe: Recipe) -> None:
+    out, table = plain
+    assert len(table) == len(cells(recipe)) == 12
+    assert facts(pd.read_parquet(out / "table.parquet")).equals(facts(table))
+    workshop = Workshop(recipe, Store(out), RUN)
+    for row, cell in zip(table.to_dict("records"), cells(recipe), strict=True):
+        assert (row["strategy"], row["seed"], row["evaluation"]) == (cell.strategy, cell.seed, cell.evaluation)
+        assert row["shots"] == 10
+        if cell.each:
+            assert row["set.l2"] == cell.each["l2"]
+        found = load_evaluation(workshop.evaluation_folder(cell))
+        assert (row["clean"], row["robust"]) == (found.clean_accuracy.value, found.robust_accuracy.value)
+        assert (row["threat"], row["n"]) == (recipe.evaluations[cell.evaluation].threat, 40)
+        assert row["train_images"] + row["val_images"] == 30
+        assert row["cost"] >= row["train_images"]
+        assert row["source_cost"] > 1000
+        assert row["failure"] is None
+    assert len(list((out / "sources").iterdir())) == 1
+    assert len(list((out / "results").iterdir())) == 6
+    assert len(list((out / "evaluations").iterdir())) == 12
+    assert set(table["seed"]) == {0, 1}
+
+
+def test_what_is_there_is_not_made_again(
+    plain: tuple[Path, pd.DataFrame], recipe: Recipe, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, table = plain
+    monkeypatch.setattr(work_module.Workshop, "make", None)
+    assert run_study(recipe, out, run=RUN).equals(table)
+    assert dry_run(recipe, out, run=RUN).missing == 0
+    fewer = load_recipe(path, changes=["grid.0.seed=[1]"])
+    assert len(run_study(fewer, out, run=RUN)) == 6
+    run_study(recipe, out, run=RUN)
+    more = load_recipe(path, changes=["grid.0.seed=[0, 1, 2]"])
+    told = dry_run(more, out, run=RUN)
+    assert (told.cells, told.missing, told.results, told.sources) == (18, 6, 3, 0)
+    assert told.seconds > 0
+
+
+def test_another_setting_is_another_cell(recipe: Recipe, path: Path, plain: tuple[Path, pd.DataFrame]) -> None:
+    store = Store(plain[0])
+    first = Workshop(recipe, store, RUN)
+    for change in (
+        "strategies.tuned.set.epochs=2",
+        "tasks.few.classes=[0, 1, 3]",
+        "grid.0.shots=[11]",
+        "sources.robust.pretrain.set.epochs=2",
+        "sources.robust.pretrain.seed=1",
+        "grid.0.seed=[5, 6]",
+    ):
+        other = Workshop(load_recipe(path, changes=[change]), store, RUN)
+        pairs = zip(cells(first.recipe), cells(other.recipe), strict=True)
+        tuned = [(a, b) for a, b in pairs if a.strategy == "tuned"]
+        assert all(first.result_key(a) != other.result_key(b) for a, b in tuned), change
+    other = Workshop(load_recipe(path, changes=["evaluations.near.examples=20"]), store, RUN)
+    near = [cell for cell in cells(recipe) if cell.evaluation == "near"]
+    assert all(first.result_key(cell) == other.result_key(cell) for cell in near)
+    assert all(first.evaluation_key(cell) != other.evaluation_key(cell) for cell in near)
+
+
+@pytest.mark.parametrize("after", [0.2, 0.8])
+def test_a_killed_study_goes_on_to_the_same_table(
+    plain: tuple[Path, pd.DataFrame], recipe: Recipe, path: Path, tmp_path: Path, after: float
+) -> None:
+    """Killed when so large a share of its folders is there."""
+    out, wanted = tmp_path / "killed", int(after * 19)
+    command = [sys.executable, "-m", "robust_transfer.cli", "study", str(path), "--out", str(out)]
+    child = subprocess.Popen([*command, "--threads", "1", "--quiet", "--precision", "float32"], start_new_session=True)
+    deadline = time.monotonic() + 200
+    while len([p for kind in ("sources", "results", "evaluations") for p in out.glob(f"{kind}/*")]) < wanted:
+        assert child.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    assert not (out / "table.parquet").exists()
+    assert facts(run_study(recipe, out, run=RUN)).equals(facts(plain[1]))
+
+
+def test_two_processes_make_the_same_table(plain: tuple[Path, pd.DataFrame], recipe: Recipe, tmp_path: Path) -> None:
+    found = run_study(recipe, tmp_path / "jobs", run=RUN, jobs=2)
+    assert facts(found).equals(facts(plain[1]))
+
+
+def test_two_shards_make_the_same_table(plain: tuple[Path, pd.DataFrame], recipe: Recipe, tmp_path: Path) -> None:
+    first = run_study(recipe, tmp_path / "shards", run=RUN, shard="1/2")
+    assert 0 < len(first) < 12
+    second = run_study(recipe, tmp_path / "shards", run=RUN, shard="2/2")
+    assert facts(second).equals(facts(plain[1]))
+    work = groups(recipe)
+    assert sorted(map(repr, [*shard("1/2", work), *shard("2/2", work)])) == sorted(map(repr, work))
+    for text in ("0/2", "3/2", "1", "1/0"):
+        with pytest.raises(ConfigError, match="write i/n"):
+            shard(text, work)
+
+
+@pytest.mark.slow
+def test_ray_makes_the_same_table(plain: tuple[Path, pd.DataFrame], recipe: Recipe, tmp_path: Path) -> None:
+    found = run_study(recipe, tmp_path / "ray", run=RUN, ray="local")
+    assert facts(found).equals(facts(plain[1]))
+
+
+def test_training_that_diverges_is_told_and_stops_nothing(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverges(*_: object) -> None:
+        raise DivergedError("the loss exploded")
+
+    monkeypatch.setattr(FineTune, "adapt", diverges)
+    table = run_study(recipe, tmp_path, run=RUN)
+    failed = table["strategy"] == "tuned"
+    assert set(table["failure"][failed]) == {"the loss exploded"}
+    assert table["failure"][~failed].isna().all()
+    assert table["robust"][failed].isna().all()
+    assert "diverged" in (tmp_path / "report.md").read_text()
+    monkeypatch.setattr(work_module.Workshop, "make", None)  # it would diverge again
+    assert run_study(recipe, tmp_path, run=RUN).equals(table)
+
+
+def test_claims_are_judged_by_their_intervals(plain: tuple[Path, pd.DataFrame], recipe: Recipe) -> None:
+    out, table = plain
+    workshop, every = Workshop(recipe, Store(out), RUN), cells(recipe)
+    near, far = ({"strategy": "tuned", "evaluation": name} for name in ("near", "far"))
+    rows = table[table["strategy"] == "tuned"].set_index(["evaluation", "seed"])["robust"]
+    gaps = [rows["near", seed] - rows["far", seed] for seed in (0, 1)]
+
+    def judged(**bounds: float) -> str:
+        found = judge(workshop, Claim(says="x", of=near, less=far, **bounds), every)
+        assert found is not None
+        assert found.by_seed == pytest.approx(gaps)
+        assert found.figure.value == pytest.approx(sum(gaps) / 2)
+        return found.verdict
+
+    assert judged(at_least=0.0) == "holds"
+    assert judged(at_least=0.99) == "fails"
+    assert judged(at_most=-0.01) == "fails"
+    assert judged(at_least=sum(gaps) / 2) == "open"
+    mean = judge(workshop, Claim(says="x", of=near, at_most=1.0), every)
+    assert mean is not None
+    assert mean.verdict == "holds"
+    assert mean.figure.value == pytest.approx(rows["near"].mean())
+
+
+def test_a_claim_whose_cells_are_not_done_is_open(recipe: Recipe, tmp_path: Path) -> None:
+    workshop = Workshop(recipe, Store(tmp_path), RUN)
+    assert judge(workshop, Claim(says="x", of={"strategy": "tuned", "evaluation": "near"}), cells(recipe)) is None
+
+
+def test_a_claim_about_several_cells_a_seed_is_refused(plain: tuple[Path, pd.DataFrame], recipe: Recipe) -> None:
+    workshop = Workshop(recipe, Store(plain[0]), RUN)
+    with pytest.raises(ConfigError, match="picks several"):
+        judge(workshop, Claim(says="x", of={"strategy": "probe"}), cells(recipe))
+
+
+def test_folders_that_are_no_studies_are_left_alone(recipe: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("x")
+    with pytest.raises(OutputError, match="holds no study"):
+        run_study(recipe, tmp_path, run=RUN)
+    with pytest.raises(OutputError, match="is a file"):
+        run_study(recipe, tmp_path / "mine.txt", run=RUN)
+    with pytest.raises(ConfigError, match="give one of them"):
+        run_study(recipe, tmp_path / "new", run=RUN, jobs=2, shard="1/2")
+    assert not (tmp_path / "new").exists()
+
+
+def test_addresses_are_of_content() -> None:
+    assert address("a", {"x": 1, "y": 2}) == address("a", {"y": 2, "x": 1})
+    different = {address("a", {"x": 1}), address("b", {"x": 1}), address("a", {"x": 2}), address("a", {"x": "1"})}
+    assert len(different) == 4
