@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from robust_transfer.strategies import (
         Adversarial,
         FineTune,
+        Frontier,
         LastBlocks,
         LinearProbe,
         LwF,
@@ -51,7 +52,17 @@ _WHERE = {
     "run": ("Run",),
     "sources": ("load_source",),
     "threat": ("Threat",),
-    "strategies": ("Adversarial", "FineTune", "LastBlocks", "LinearProbe", "LwF", "MLPHead", "interpolate", "transfer"),
+    "strategies": (
+        "Adversarial",
+        "FineTune",
+        "Frontier",
+        "LastBlocks",
+        "LinearProbe",
+        "LwF",
+        "MLPHead",
+        "interpolate",
+        "transfer",
+    ),
 }
 _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
 
@@ -70,6 +81,7 @@ __all__ = [
     "Fast",
     "Free",
     "FineTune",
+    "Frontier",
     "LastBlocks",
     "LinearProbe",
     "LwF",

@@ -21,8 +21,10 @@ QUICK = {
     "lwf": {"epochs": 1, "head": "new"},
     "last-blocks": {"epochs": 1, "augment": False, "blocks": 2},
     "mlp-head": {"epochs": 10, "width": 32, "batch_size": 16, "learning_rate": 0.05},
+    "frontier": {"epochs": 1, "path": (1.0, 0.1), "heads": (0.1,), "strengths": (1.0,)},
     "adversarial": {"epochs": 1, "augment": False, "threat": "linf:8/255", "steps": 1},
 }
+CHOOSES_BY_ATTACK = {"frontier"}  # on val, without which they refuse
 
 
 @pytest.fixture(params=STRATEGIES.names())
@@ -79,7 +81,7 @@ def test_test_is_out_of_reach_at_any_size(name, task, monkeypatch):
 
     monkeypatch.setattr(STRATEGIES.get(name), "adapt", watched)
     other_size = dataclasses.replace(task, test=dataclasses.replace(task.test, size=16))
-    transfer(make_source(), other_size, quick(name), run=QUIET)
+    transfer(make_source(threat="linf:8/255"), other_size, quick(name), run=QUIET)
     assert len(seen) == 1
     assert len(seen[0]) == 0
     assert not isinstance(seen[0].reader, Unreadable)
@@ -96,24 +98,24 @@ def test_the_card_tells_where_the_source_came_from(name, task):
 
 
 def test_a_finished_run_is_returned_at_once_or_refused(name, task, tmp_path, monkeypatch):
-    source, run = make_source(), dataclasses.replace(QUIET, out=tmp_path / "run")
+    source, run = make_source(threat="linf:8/255"), dataclasses.replace(QUIET, out=tmp_path / "run")
     result = transfer(source, task, quick(name), run=run)
     monkeypatch.setattr(STRATEGIES.get(name), "adapt", None)  # it is not called again
     resumed = dataclasses.replace(run, resume=True)
     assert transfer(source, task, quick(name), run=resumed).hash == result.hash
-    changed = "epochs" if name in TRAINED else "l2"
+    changed = "l2" if name == "linear-probe" else "epochs"
     with pytest.raises(CheckpointError, match=rf"settings\.{changed}"):
         transfer(source, task, quick(name, **{changed: 0.5}), run=resumed)
     with pytest.raises(CheckpointError, match="weights"):
-        transfer(make_source(seed=5), task, quick(name), run=resumed)
+        transfer(make_source(seed=5, threat="linf:8/255"), task, quick(name), run=resumed)
     with pytest.raises(CheckpointError, match="seed"):
         transfer(source, task, quick(name), run=dataclasses.replace(resumed, seed=1))
 
 
 def test_saved_and_returned_are_the_same(name, task, tmp_path):
     run = dataclasses.replace(QUIET, out=tmp_path / "run")
-    saved = transfer(make_source(), task, quick(name), run=run)
-    kept = transfer(make_source(), task, quick(name), run=QUIET)
+    saved = transfer(make_source(threat="linf:8/255"), task, quick(name), run=run)
+    kept = transfer(make_source(threat="linf:8/255"), task, quick(name), run=QUIET)
     x = to_pixels(task.val.images())
     with torch.no_grad():
         logits = [c.classifier(x) for c in (saved, kept, load_checkpoint(run.out))]
@@ -127,7 +129,8 @@ def test_a_class_without_images_keeps_its_output(name, task):
     """Never predicted, and never so unlikely that log losses of it are not numbers."""
     some = (task.train.labels != 4).nonzero()[:, 0]
     gap = relabelled(task, task.train.labels, task.class_names, some)
-    result = transfer(make_source(), gap, quick(name), run=QUIET)
+    gap = dataclasses.replace(gap, val=gap.train) if name in CHOOSES_BY_ATTACK else gap
+    result = transfer(make_source(threat="linf:8/255"), gap, quick(name), run=QUIET)
     assert result.classifier.num_classes == 10
     with torch.no_grad():
         log_p = result.classifier(to_pixels(gap.train.images())).log_softmax(1)
@@ -139,7 +142,12 @@ def test_a_class_without_images_keeps_its_output(name, task):
 def test_nothing_to_learn_from_is_refused(name, task, labels):
     few = NONE if labels == "none" else (task.train.labels == 3).nonzero()[:, 0]
     with pytest.raises(DataError, match="empty" if labels == "none" else "class '3'"):
-        transfer(make_source(), relabelled(task, task.train.labels, task.class_names, few), quick(name), run=QUIET)
+        transfer(
+            make_source(threat="linf:8/255"),
+            relabelled(task, task.train.labels, task.class_names, few),
+            quick(name),
+            run=QUIET,
+        )
 
 
 def test_what_cannot_work_is_refused_before_a_folder_is_emptied(task, tmp_path):
@@ -165,7 +173,9 @@ def test_what_cannot_work_is_refused_before_a_folder_is_emptied(task, tmp_path):
 def test_divergence_leaves_only_the_log(name, task, tmp_path):
     run = dataclasses.replace(QUIET, out=tmp_path / "run")
     with pytest.raises(DivergedError) as error:
-        transfer(make_source(), task, quick(name, learning_rate=1e9, epochs=3, batch_size=32), run=run)
+        transfer(
+            make_source(threat="linf:8/255"), task, quick(name, learning_rate=1e9, epochs=3, batch_size=32), run=run
+        )
     assert error.value.exit_status == 3
     assert {path.name for path in run.out.rglob("*")} <= {"metrics.jsonl", "state"}
     assert not list(run.out.rglob("*.safetensors"))
@@ -224,6 +234,8 @@ def test_the_contract(name, source, task, tmp_path):
     assert card.cost >= len(task.train)
     if STRATEGIES.get(name).adversarial:
         assert card.adversarial_examples == len(task.train) // 128 * 128
+    elif name in CHOOSES_BY_ATTACK:
+        assert 0 < card.adversarial_examples <= 3 * len(task.val)
     else:
         assert card.adversarial_examples == 0  # nothing chosen by attack: not one adversarial example
     assert card.source is not None
@@ -260,6 +272,10 @@ def test_unknown_settings_name_the_nearest(name):
 
 def test_without_val(name, source, task):
     empty = dataclasses.replace(task, val=task.val.subset(torch.arange(0)))
+    if name in CHOOSES_BY_ATTACK:
+        with pytest.raises(ConfigError, match="val"):
+            transfer(source, empty, quick(name), run=QUIET)
+        return
     assert transfer(source, empty, quick(name), run=QUIET).classifier.num_classes == 10
 
 
@@ -268,9 +284,8 @@ def test_two_classes_of_two_images(name, source):
     chosen = torch.cat([(digits.train.labels == c).nonzero()[:2, 0] for c in (3, 7)])
     few = digits.train.subset(chosen)
     split = Split.in_memory(few.images(), (few.labels == 7).long(), ("three", "seven"))
-    tiny = dataclasses.replace(
-        digits, train=split, val=split.subset(torch.arange(0)), test=split.subset(torch.arange(0))
-    )
+    val = split if name in CHOOSES_BY_ATTACK else split.subset(torch.arange(0))
+    tiny = dataclasses.replace(digits, train=split, val=val, test=split.subset(torch.arange(0)))
     assert transfer(source, tiny, quick(name), run=QUIET).classifier.num_classes == 2
 
 

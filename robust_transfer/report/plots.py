@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib
@@ -47,6 +47,27 @@ def scatter(points: Sequence[Point], *, constant: float, threat: str) -> str:
         axes.set_xlabel("clean accuracy, %")
         axes.set_ylabel(f"robust accuracy, % ({threat})")
         axes.set_ylim(-3, 103)
+        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+        return svg(figure)
+
+
+def front(series: Mapping[str, Sequence[Point]], *, chosen: Point, constant: float, threat: str) -> str:
+    """Robust over clean accuracy, a line a series, the chosen point ringed; SVG."""
+    with matplotlib.rc_context({"font.size": 10, "svg.fonttype": "none", "svg.hashsalt": "robust-transfer"}):
+        figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+        axes = figure.subplots()
+        axes.axhline(100 * constant, color="#888888", lw=1, ls="--", label="constant classifier")
+        for index, (name, points) in enumerate(series.items()):
+            colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+            clean, robust = (100 * np.array([getattr(p, level) for p in points]) for level in ("clean", "robust"))
+            axes.plot(clean[:, 0], robust[:, 0], color=colour, lw=1.2, marker=marker, mfc="none", label=name)
+            axes.vlines(clean[:, 0], robust[:, 1], robust[:, 2], color=colour, lw=0.8, alpha=0.6)
+        x, y = 100 * chosen.clean[0], 100 * chosen.robust[0]
+        axes.plot(x, y, "o", ms=16, mfc="none", mec="#222222", mew=1.4, label=f"chosen: {chosen.name}")
+        axes.set_xlabel("clean accuracy, %")
+        axes.set_ylabel(f"robust accuracy, % ({threat})")
         axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)

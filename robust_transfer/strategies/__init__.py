@@ -4,6 +4,7 @@ from robust_transfer.strategies.adversarial import Adversarial
 from robust_transfer.strategies.base import STRATEGIES, Strategy, transfer
 from robust_transfer.strategies.features import features_of
 from robust_transfer.strategies.fine_tune import FineTune
+from robust_transfer.strategies.frontier import Frontier
 from robust_transfer.strategies.interpolation import interpolate
 from robust_transfer.strategies.last_blocks import LastBlocks
 from robust_transfer.strategies.linear_probe import LinearProbe
@@ -14,6 +15,7 @@ __all__ = [
     "STRATEGIES",
     "Adversarial",
     "FineTune",
+    "Frontier",
     "LastBlocks",
     "LinearProbe",
     "LwF",

@@ -73,7 +73,10 @@ class Trained(TrainingSettings, Strategy):
 
     def adapt(self, source: Checkpoint, task: Task, run: Run) -> Adapted:
         """See :class:`Strategy`."""
-        start = self.start(source, task, run)
+        return self.train_from(self.start(source, task, run), source, task, run)
+
+    def train_from(self, start: Start, source: Checkpoint, task: Task, run: Run) -> Adapted:
+        """Train from a given start; what that has cost is counted with it."""
         start.classifier.hold_batch_norm = self.batch_norm == "eval"
         torch.manual_seed(run.seed)
         objective, cost, notes = self.objective(source, start, task, run)

@@ -1,0 +1,200 @@
+"""How a practitioner chooses: the probe's L2 path and LwF's path over its strength in one go, and one point of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, Literal
+
+from robust_transfer.checkpoint import Checkpoint
+from robust_transfer.classifier import Classifier
+from robust_transfer.config import config
+from robust_transfer.data import Task
+from robust_transfer.errors import ConfigError, DivergedError
+from robust_transfer.intervals import wilson
+from robust_transfer.report.plots import Point, front
+from robust_transfer.run import Run, append_line, is_main_process, write_text
+from robust_transfer.strategies.base import STRATEGIES, Adapted, Strategy
+from robust_transfer.strategies.linear_probe import PATH, LinearProbe, Probe, attach
+from robust_transfer.strategies.lwf import Distance, LwF
+from robust_transfer.strategies.trained import Start
+from robust_transfer.threat import Threat
+from robust_transfer.training import TrainingSettings
+from robust_transfer.training.settings import Schedule
+from robust_transfer.validation import Validation
+
+PLOT = "frontier.svg"
+Kind = Literal["linear-probe", "lwf"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One point: accuracies on val, and the network."""
+
+    kind: Kind
+    l2: float
+    strength: float | None
+    clean: float
+    robust: float
+    classifier: Classifier
+
+    def __str__(self) -> str:
+        return f"{self.kind}, l2 = {self.l2:g}" + (
+            f", strength = {self.strength:g}" if self.strength is not None else ""
+        )
+
+    def record(self) -> dict[str, Any]:
+        """For the card and the log."""
+        figures = {"val_clean_accuracy": self.clean, "val_robust_accuracy": self.robust}
+        return {"kind": self.kind, "l2": self.l2, "strength": self.strength, **figures}
+
+
+@STRATEGIES.register(
+    "frontier",
+    summary="probe over its L2 and LwF over its strength, and the point that is asked for",
+    paper="Shafahi et al. 2020, sections 4 and 6",
+)
+@config
+class Frontier(TrainingSettings, Strategy):
+    """All of ``path`` (the probe's L2), and LwF from each of the ``heads`` (L2) at each of the ``strengths``, from the same
+    features; clean and PGD-10 accuracy of each on val.
+
+    The point: the most accurate of those that keep a share ``keep`` of the most robust probe's robust accuracy; or, where
+    ``clean`` is given, the most robust of those that are at least so accurate. ``frontier.svg`` shows them all.
+    The other settings are those of LwF's training.
+    """
+
+    epochs: float = 4.0
+    learning_rate: float = 2e-3
+    weight_decay: float = 2e-4
+    schedule: Schedule = "cosine"
+    augment: bool = False
+    keep: float = 0.9
+    clean: float | None = None
+    path: tuple[float, ...] = PATH
+    heads: tuple[float, ...] = (1.0, 0.1)
+    strengths: tuple[float, ...] = (0.3, 1.0, 3.0)
+    distance: Distance = "l2"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.keep <= 1 or (self.clean is not None and not 0 < self.clean < 1):
+            raise ConfigError("keep and clean are shares between 0 and 1")
+        LinearProbe(path=self.path)
+        for l2, strength in product(self.heads, self.strengths):
+            self.lwf(l2, strength)
+
+    def lwf(self, l2: float, strength: float) -> LwF:
+        """LwF with this strategy's training settings."""
+        shared = {name: getattr(self, name) for name in (*TrainingSettings.__dataclass_fields__, "distance")}
+        return LwF(l2=l2, strength=strength, head="new", **shared)
+
+    def check(self, source: Checkpoint, task: Task) -> None:
+        """See :class:`Strategy`."""
+        if not len(task.val):
+            raise ConfigError("frontier chooses on val, and there is none: give --val, or more shots")
+        if source.card.threat is None:
+            raise ConfigError("frontier needs a source with a threat on its card: there is no robustness to keep")
+
+    def adapt(self, source: Checkpoint, task: Task, run: Run) -> Adapted:
+        """See :class:`Strategy`."""
+        assert source.card.threat is not None  # see check
+        validation = Validation(task.val, Threat.parse(source.card.threat), run)
+        path = tuple(sorted({*self.path, *self.heads}, reverse=True))
+        probe = LinearProbe(path=path, choose="clean").solve(source, task, run)
+        found, cost, events = list[Candidate](), probe.cost, list(probe.notes())
+        log = run.out / "metrics.jsonl" if run.out is not None and is_main_process() else None
+        if log is not None:
+            write_text(log, "")
+
+        def add(kind: Kind, l2: float, strength: float | None, classifier: Classifier) -> None:
+            figures = validation(classifier.to(run.torch_device()))
+            candidate = Candidate(
+                kind, l2, strength, figures["clean_accuracy"], figures["robust_accuracy"], classifier.cpu()
+            )
+            found.append(candidate)
+            if log is not None:
+                append_line(log, json.dumps(candidate.record()))
+
+        heads = {solution.l2: attach(source.classifier, solution.head()) for solution in probe.solutions}
+        for l2, classifier in heads.items():
+            add("linear-probe", l2, None, classifier.freeze())
+        for l2, strength in product(self.heads, self.strengths):
+            name, start = f"l2-{l2:g}-strength-{strength:g}", _start(probe, heads[l2], l2)
+            try:
+                trained = self.lwf(l2, strength).train_from(start, source, task, _inside(run, name))
+            except DivergedError as error:
+                events.append(f"{name}: {error}")
+                continue
+            cost += trained.cost
+            events += [f"{name}: {event}" for event in trained.events]
+            add("lwf", l2, strength, trained.classifier)
+        chosen, criterion = self.choose(found)
+        if run.out is not None and is_main_process():
+            write_text(run.out / PLOT, _plot(found, chosen, task, source.card.threat, len(validation.val)))
+            shutil.rmtree(run.out / "front", ignore_errors=True)
+        return Adapted(
+            classifier=chosen.classifier,
+            criterion=criterion,
+            metrics={"chosen": chosen.record(), "front": [candidate.record() for candidate in found]},
+            events=tuple(events),
+            cost=cost + validation.passes,
+            adversarial_examples=validation.adversarial_examples,
+        )
+
+    def choose(self, found: list[Candidate]) -> tuple[Candidate, str]:
+        """The point that is asked for, and the criterion in words."""
+        if self.clean is not None:
+            enough = [c for c in found if c.clean >= self.clean]
+            if not enough:
+                best = max(found, key=lambda c: (c.clean, c.robust))
+                return best, f"no point has a clean accuracy of {self.clean:g} on val: the most accurate, {best}"
+            best = max(enough, key=lambda c: (c.robust, c.clean))
+            return (
+                best,
+                f"most robust on val (PGD-10) of those with a clean accuracy of at least {self.clean:g}: {best}",
+            )
+        most = max(c.robust for c in found if c.kind == "linear-probe")
+        enough = [c for c in found if c.robust >= self.keep * most]
+        best = max(enough, key=lambda c: (c.clean, c.robust))
+        return (
+            best,
+            f"most accurate on val of those with at least {self.keep:g} of the best probe's PGD-10 accuracy: {best}",
+        )
+
+
+def _start(probe: Probe, classifier: Classifier, l2: float) -> Start:
+    """A copy of the probe's network at ``l2``; that it cost nothing more is what sharing means."""
+    return Start(
+        classifier.copy(),
+        f"head warm-started: l2 given as {l2:g}",
+        l2=l2,
+        deviations=probe.standardisation.std.float(),
+        features=probe.features,
+    )
+
+
+def _inside(run: Run, name: str) -> Run:
+    """The run of one candidate, which goes on where it was."""
+    if run.out is None:
+        return run
+    return dataclasses.replace(run, out=run.out / "front" / name, overwrite=False)
+
+
+def _plot(found: list[Candidate], chosen: Candidate, task: Task, threat: str, n: int) -> str:
+    def point(candidate: Candidate) -> Point:
+        shares = [wilson(round(share * n), n) for share in (candidate.clean, candidate.robust)]
+        clean, robust = ((share.value, share.low, share.high) for share in shares)
+        return Point(str(candidate), clean, robust)
+
+    series: dict[str, list[Point]] = {}
+    for candidate in found:
+        name = candidate.kind if candidate.strength is None else f"lwf, l2 = {candidate.l2:g}"
+        series.setdefault(name, []).append(point(candidate))
+    counts = task.val.labels.bincount()
+    return front(
+        series, chosen=point(chosen), constant=float(counts.max() / counts.sum()), threat=f"{threat}, PGD-10, val"
+    )
