@@ -35,6 +35,7 @@ ORDER = (
     "checks",
     "evaluation",
     "comparison",
+    "analysis",
     "study",
     "demo",
 )

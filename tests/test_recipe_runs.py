@@ -9,7 +9,22 @@ import pytest
 
 from robust_transfer.run import Run
 from robust_transfer.study import load_recipe, packaged, run_study
-from robust_transfer.study.recipe import cells
+from robust_transfer.study.recipe import Recipe, cells
+
+
+def assert_filters(recipe: Recipe, out: Path) -> None:
+    """The distances of both sources after every block, and a page with both sources' pictures."""
+    layers = pd.read_parquet(out / "layers.parquet")
+    assert set(layers["source"]) == set(recipe.sources)
+    counts = layers.groupby("source")["layer"].nunique()
+    assert counts.nunique() == 1
+    assert counts.iloc[0] >= 4
+    assert (layers["distance"] > 0).all()
+    page = (out / "filters.html").read_text()
+    assert page.count("data:image/png") == 3 + 2 * 2 * 3  # the images, and two kinds of pictures of two sources
+    assert 'src="http' not in page
+    assert "<script" not in page
+    assert (out / "layers.svg").read_text().startswith("<svg")
 
 
 @pytest.mark.parametrize("name", list(packaged()))
@@ -19,7 +34,11 @@ def test_every_recipe_runs_at_smoke_scale(name: str, tmp_path: Path, monkeypatch
         monkeypatch.setattr(f"robust_transfer.{place}.refuse_collapse", lambda *_: None)
     recipe = load_recipe(name, scale="smoke")
     table = run_study(recipe, tmp_path, run=Run(quiet=True, threads=1, precision="float32", device="cpu"))
-    assert len(table) == len(cells(recipe)) >= 2
+    assert len(table) == len(cells(recipe))
+    if recipe.filters is not None:
+        assert_filters(recipe, tmp_path)
+        return
+    assert len(table) >= 2
     assert table["failure"].isna().all(), table["failure"].dropna().tolist()
     assert table["robust"].le(table["clean"]).all()
     assert pd.read_parquet(tmp_path / "table.parquet").shape == table.shape

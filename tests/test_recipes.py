@@ -130,8 +130,7 @@ def test_cells_are_picked_by_column() -> None:
 def test_every_packaged_recipe_is_valid_at_every_scale(name: str, scale: str) -> None:
     recipe = load_recipe(name, scale=scale, data={"cifar10": "a", "cifar100": "b"})
     assert recipe.name == name
-    assert recipe.claims
-    assert recipe.plots
+    assert recipe.filters or (recipe.claims and recipe.plots)
 
 
 def test_some_classes_of_a_task() -> None:

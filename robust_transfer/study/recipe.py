@@ -123,17 +123,39 @@ class PlotSpec:
 
 
 @config
+class Filters:
+    """The features of ``sources`` under attack and as pictures, on images of ``task``.
+
+    ``images`` are attacked (``attack_steps`` of PGD at ``threat``); ``pictures`` of them are rebuilt, and as many features
+    maximised, in ``steps`` steps.
+    """
+
+    sources: tuple[str, ...]
+    task: str
+    images: int = 200
+    pictures: int = 8
+    steps: int = 200
+    threat: str = "linf:8/255"
+    attack_steps: int = 20
+
+    def __post_init__(self) -> None:
+        if min(self.images, self.pictures, self.steps, self.attack_steps) < 1:
+            raise ConfigError("filters needs at least one image, picture and step")
+
+
+@config
 class Recipe:
-    """What is compared: sources, tasks, strategies and evaluations by name, and the grid over them."""
+    """What is compared: sources, tasks, strategies and evaluations by name, and the grid over them; or ``filters``."""
 
     name: str
     title: str
     paper: str
     sources: dict[str, SourceSpec]
     tasks: dict[str, TaskSpec]
-    strategies: dict[str, StrategySpec]
-    evaluations: dict[str, EvaluationSpec]
-    grid: tuple[Block, ...]
+    strategies: dict[str, StrategySpec] = field(default_factory=dict)
+    evaluations: dict[str, EvaluationSpec] = field(default_factory=dict)
+    grid: tuple[Block, ...] = ()
+    filters: Filters | None = None
     data: dict[str, str] = field(default_factory=dict)
     claims: tuple[Claim, ...] = ()
     plots: tuple[PlotSpec, ...] = ()
@@ -267,6 +289,8 @@ def _built(raw: Mapping[str, Any]) -> Recipe:
         made[key] = [
             _part(cls, _as_lists(part) if cls is Block else part, f"{key}.{i}") for i, part in enumerate(items)
         ]
+    if raw.get("filters") is not None:
+        made["filters"] = _part(Filters, raw["filters"], "filters")
     if missing := [f.name for f in fields(Recipe) if f.name not in made and _required(f)]:
         raise ConfigError(f"the recipe lacks {', '.join(missing)}")
     return build(Recipe, made, "the recipe")
@@ -300,8 +324,13 @@ def _as_lists(part: Any) -> Any:
 
 def _validate(recipe: Recipe) -> None:
     """Refuse what would only fail later."""
-    if not recipe.grid:
+    if not recipe.grid and recipe.filters is None:
         raise ConfigError("the recipe's grid is empty: there is nothing to run")
+    if recipe.filters is not None:
+        for name in recipe.filters.sources:
+            _known(name, recipe.sources, "filters.sources")
+        _known(recipe.filters.task, recipe.tasks, "filters.task")
+        Threat.parse(recipe.filters.threat)
     for name, source in recipe.sources.items():
         if source.pretrain is not None:
             _known(source.pretrain.task, recipe.tasks, f"sources.{name}.pretrain.task")

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from robust_transfer.report.plots import COLOURS, MARKERS, svg
 from robust_transfer.run import command_line, environment, write_text
 from robust_transfer.study.claims import Finding, judge
-from robust_transfer.study.recipe import Level, PlotSpec, cells
+from robust_transfer.study.recipe import Filters, Level, PlotSpec, cells
 from robust_transfer.study.table import SETTINGS
 from robust_transfer.study.work import Workshop
 
@@ -42,15 +42,28 @@ def write_report(workshop: Workshop, table: pd.DataFrame) -> Path:
         *([recipe.notes] if recipe.notes else []),
         *([_claims(findings)] if findings else []),
         *pictures,
-        "## Every cell",
-        f"{len(table)} of {len(every)} cells. Brackets are 95 % Wilson intervals.",
-        _rows(table),
+        *(_filters(recipe.filters) if recipe.filters is not None else []),
+        *(_every(table, len(every)) if every else []),
         "## How it was made",
         f"    {command_line() or f'robust-transfer study {shlex.quote(recipe.name)}'}",
         f"{', '.join(facts)}; {made['hardware']['gpu'] or made['hardware']['cpu']}, {made['hardware']['threads']} threads.",
     ]
     write_text(out / REPORT, "\n\n".join(text) + "\n")
     return out / REPORT
+
+
+def _filters(how: Filters) -> list[str]:
+    return [
+        "## Features under attack",
+        "![distances after every block](layers.svg)",
+        f"Relative l2 distance after each block, {how.images} images, PGD-{how.attack_steps} at {how.threat}: "
+        "`layers.parquet`. The pictures are in `filters.html`; they hold pixels of the data.",
+    ]
+
+
+def _every(table: pd.DataFrame, count: int) -> list[str]:
+    told = f"{len(table)} of {count} cells. Brackets are 95 % Wilson intervals."
+    return ["## Every cell", told, _rows(table) if len(table) else "None is done yet."]
 
 
 def picked(table: pd.DataFrame, where: dict[str, Any]) -> pd.DataFrame:

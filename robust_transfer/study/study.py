@@ -14,6 +14,7 @@ from robust_transfer.errors import ConfigError, OutputError
 from robust_transfer.run import Run, command_line, environment, write_json
 from robust_transfer.study import executors
 from robust_transfer.study.estimate import Estimate, estimate
+from robust_transfer.study.filters import look_at_filters
 from robust_transfer.study.recipe import Recipe, cells
 from robust_transfer.study.report import write_report
 from robust_transfer.study.store import Store
@@ -64,6 +65,8 @@ def run_study(
 def collect(recipe: Recipe, out: Path, *, run: Run | None = None) -> pd.DataFrame:
     """The table of what is done so far; it and the report are written."""
     workshop = Workshop(recipe, _open(out), run or Run())
+    if recipe.filters is not None:
+        look_at_filters(workshop, recipe.filters)
     table = tabulate(workshop, cells(recipe))
     write_table(table, Path(out))
     write_report(workshop, table)

@@ -30,6 +30,8 @@ def tabulate(workshop: Workshop, cells: Iterable[Cell]) -> pd.DataFrame:
     """
     rows = [_row(workshop, cell) for cell in cells if workshop.done(cell)]
     table = pd.DataFrame(rows)
+    if table.empty:
+        return table
     names = [str(name) for name in table]
     order = [name for name in names if not name.startswith(SETTINGS)]
     return table[[*order[:6], *(name for name in names if name.startswith(SETTINGS)), *order[6:]]]

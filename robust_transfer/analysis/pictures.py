@@ -1,0 +1,56 @@
+"""Images made from features: what drives one most, and what can be told of an image from all of them (section 5).
+
+Both walk in the box [0, 1] along normalised gradients from noise and add nothing else, no prior on images: what looks like
+something was in the features (Engstrom et al. 2019).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from robust_transfer.classifier import Classifier, eval_mode, without_weight_gradients
+from robust_transfer.randomness import Address, uniform
+
+LENGTH = 0.05  # of the first step, as a share of the diagonal of the box; it falls to 0 linearly
+
+
+def maximise(classifier: Classifier, units: Tensor, *, steps: int, seed: int = 0) -> Tensor:
+    """For each of ``units`` (int64 ``(U,)``, places in the penultimate features) an image that raises it, ``(U, 3, H, W)``."""
+    rows = torch.arange(len(units), device=units.device)
+    start = _noise(classifier, len(units), "maximise", seed)
+    return _walk(classifier, start, lambda z: z[rows, units.to(z.device)], steps)
+
+
+def reconstruct(classifier: Classifier, x: Tensor, *, steps: int, seed: int = 0) -> Tensor:
+    """For each image an image from noise whose penultimate features come near the image's own, ``(B, 3, H, W)``."""
+    with eval_mode(classifier), torch.no_grad():
+        wanted = classifier.features(x)
+    start = _noise(classifier, len(x), "reconstruct", seed)
+    return _walk(classifier, start, lambda z: -(z - wanted).square().sum(1), steps)
+
+
+def _noise(classifier: Classifier, count: int, purpose: str, seed: int) -> Tensor:
+    """Grey with some noise."""
+    size = classifier.spec.input_size
+    ids = torch.arange(count, device=classifier.device)
+    return 0.5 + 0.1 * (uniform(Address(seed, f"analysis/{purpose}"), ids, (3, size, size)) - 0.5)
+
+
+def _walk(classifier: Classifier, start: Tensor, aim: Callable[[Tensor], Tensor], steps: int) -> Tensor:
+    """Up the gradient of ``aim`` of the features, each image by itself; returns the best point seen of each."""
+    at, best = start, start.clone()
+    value = torch.full((len(start),), -torch.inf, device=start.device)
+    length = LENGTH * start[0].numel() ** 0.5
+    with eval_mode(classifier), without_weight_gradients(classifier), torch.enable_grad():
+        for step in range(steps + 1):
+            at = at.detach().requires_grad_(True)
+            now = aim(classifier.features(at))
+            (gradient,) = torch.autograd.grad(now.sum(), at)
+            better = now.detach() > value
+            best[better], value[better] = at.detach()[better], now.detach()[better]
+            size = gradient.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
+            at = (at.detach() + length * (1 - step / (steps + 1)) * gradient / size).clamp(0, 1)
+    return best

@@ -1,0 +1,140 @@
+"""The recipe of section 5: features under attack, layer by layer, and pictures made of them, sources side by side."""
+
+from __future__ import annotations
+
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from robust_transfer.analysis import feature_distances, maximise, reconstruct
+from robust_transfer.attacks import PGD
+from robust_transfer.attacks.outcomes import on_device
+from robust_transfer.checkpoint import Checkpoint
+from robust_transfer.config import as_dict
+from robust_transfer.data import Split, to_pixels
+from robust_transfer.data.subsets import stratified
+from robust_transfer.report.page import render
+from robust_transfer.report.plots import COLOURS, MARKERS, png, svg
+from robust_transfer.run import write_atomically, write_text
+from robust_transfer.study.recipe import Filters
+from robust_transfer.study.store import address
+from robust_transfer.study.work import Workshop
+from robust_transfer.threat import Threat
+
+LAYERS, PAGE, PLOT = "layers.parquet", "filters.html", "layers.svg"
+SIDE = 96  # of a picture on the page, in pixels, at least
+
+
+def look_at_filters(workshop: Workshop, how: Filters) -> Path:
+    """Make table, plot and page, once, and copy them to the study's folder; returns the page's path.
+
+    The page holds pixels of the data: it is for who ran the study, not for publishing.
+    """
+    task = workshop.task(how.task, None, 0)
+    key = address("filters", as_dict(how), [workshop.source_key(name) for name in how.sources], task.test.hash)
+    folder = workshop.store.once("filters", key, lambda out: (out / PAGE).is_file(), partial(_make, workshop, how))
+    for name in (LAYERS, PLOT, PAGE):
+        write_atomically(workshop.store.root / name, partial(shutil.copyfile, folder / name))
+    return workshop.store.root / PAGE
+
+
+def _make(workshop: Workshop, how: Filters, out: Path) -> None:
+    sources = {name: workshop.source(name) for name in how.sources}
+    test = workshop.task(how.task, None, 0).test
+    table = pd.concat(
+        [_distances(workshop, name, source, test, how) for name, source in sources.items()], ignore_index=True
+    )
+    write_atomically(out / LAYERS, partial(table.to_parquet, index=False))
+    plot = _plot(table)
+    write_text(out / PLOT, plot)
+    pictures = [_pictures(workshop, name, source, test, how) for name, source in sources.items()]
+    page = render("filters.html", title=workshop.recipe.title, how=as_dict(how), plot=plot, sources=pictures)
+    write_text(out / PAGE, page)
+
+
+def _distances(workshop: Workshop, name: str, source: Checkpoint, test: Split, how: Filters) -> pd.DataFrame:
+    """A row a layer: the mean distance under attack, and its 10 % and 90 % quantiles over images."""
+    device, split = workshop.run.torch_device(), test.at_size(source.input_size)
+    rows = stratified(split.labels, len(split.class_names), how.images, seed=0, purpose="filters")
+    some = split.subset(rows)
+    x, ids = to_pixels(some.images(), device), some.ids.to(device)
+    with on_device(source.classifier, device):
+        # an attack leaves images alone that are wrong when clean: here it is the network's own answers that it is to change
+        with torch.no_grad():
+            answers = torch.cat([source.classifier.eval()(part).argmax(1) for part in torch.split(x, 250)])
+        attacked = PGD(steps=how.attack_steps)(source.classifier, x, answers, ids, Threat.parse(how.threat)).adversarial
+        found = [
+            feature_distances(source.classifier, *pair)
+            for pair in zip(torch.split(x, 250), torch.split(attacked, 250), strict=True)
+        ]
+    layers = {layer: torch.cat([part[layer] for part in found]) for layer in found[0]}
+    return pd.DataFrame(
+        {
+            "source": name,
+            "layer": number,
+            "name": layer,
+            "distance": float(values.mean()),
+            "low": float(values.quantile(0.1)),
+            "high": float(values.quantile(0.9)),
+            "n": len(values),
+            "threat": how.threat,
+        }
+        for number, (layer, values) in enumerate(layers.items())
+    )
+
+
+def _pictures(workshop: Workshop, name: str, source: Checkpoint, test: Split, how: Filters) -> dict[str, Any]:
+    """For one source: images that drive some of its features, and images from the features of test images."""
+    device, split = workshop.run.torch_device(), test.at_size(source.input_size)
+    some = split.subset(
+        stratified(split.labels, len(split.class_names), how.pictures, seed=0, purpose="filters/pictures")
+    )
+    x = to_pixels(some.images(), device)
+    with on_device(source.classifier, device):
+        units = _liveliest(source, x, how.pictures)
+        driven = maximise(source.classifier, units, steps=how.steps)
+        rebuilt = reconstruct(source.classifier, x, steps=how.steps)
+    names = [split.class_names[int(label)] for label in some.labels]
+    return {
+        "name": name,
+        "units": [{"unit": int(unit), "image": _png(image)} for unit, image in zip(units, driven, strict=True)],
+        "rebuilt": [
+            {"label": label, "image": _png(before), "rebuilt": _png(after)}
+            for label, before, after in zip(names, x, rebuilt, strict=True)
+        ],
+    }
+
+
+def _liveliest(source: Checkpoint, x: Tensor, count: int) -> Tensor:
+    """The features that vary most over these images."""
+    with torch.no_grad():
+        spread = source.classifier.eval().features(x).std(0)
+    return spread.topk(min(count, len(spread))).indices
+
+
+def _png(image: Tensor) -> str:
+    return png(image, scale=max(1, SIDE // image.shape[-1]))
+
+
+def _plot(table: pd.DataFrame) -> str:
+    with matplotlib.rc_context({"font.size": 10, "svg.fonttype": "none", "svg.hashsalt": "robust-transfer"}):
+        figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+        axes = figure.subplots()
+        for index, (name, rows) in enumerate(table.groupby("source", sort=False)):
+            colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+            axes.plot(rows["layer"], rows["distance"], color=colour, marker=marker, mfc="none", label=str(name))
+            axes.fill_between(rows["layer"], rows["low"], rows["high"], color=colour, alpha=0.12, lw=0)
+        axes.set_yscale("log")
+        axes.set_xlabel("block (the last one: logits)")
+        axes.set_ylabel(f"|h(x') - h(x)| / |h(x)|, {table['threat'].iloc[0]}")
+        axes.legend(frameon=False)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+        return svg(figure)
