@@ -64,10 +64,21 @@ def test_an_image_that_maximises_a_mean_is_that_channel_in_full() -> None:
     assert found.shape == (2, 3, 4, 4)
     for image, channel in zip(found, (0, 2), strict=True):
         assert image[channel].min() > 0.99
-        others = [c for c in range(3) if c != channel]
-        assert (image[others] - 0.5).abs().max() <= 0.05 + 1e-6, "what no gradient moves stays noise"
     assert torch.equal(found, maximise(means(), torch.tensor([0, 2]), steps=60))
     assert not torch.equal(found, maximise(means(), torch.tensor([0, 2]), steps=60, seed=1))
+
+
+class Gate(nn.Module):
+    """Features that are 0, without a slope, on images that are not bright enough in their channel."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x.mean((2, 3)) - 0.55).relu()
+
+
+def test_a_feature_that_is_dead_near_grey_is_driven_all_the_same() -> None:
+    spec = NetworkSpec(name="wrn_16_1", num_classes=2, input_size=4)
+    found = maximise(Classifier(Gate(), nn.Linear(3, 2), spec).eval(), torch.tensor([1]), steps=60)
+    assert found[0, 1].min() > 0.99
 
 
 def test_an_image_rebuilt_from_means_has_the_same_means() -> None:

@@ -1,6 +1,6 @@
 """Images made from features: what drives one most, and what can be told of an image from all of them (section 5).
 
-Both walk in the box [0, 1] along normalised gradients from noise and add nothing else, no prior on images: what looks like
+Both walk in the box [0, 1] along normalised gradients from noise, coarse or fine, without any prior on images: what looks like
 something was in the features (Engstrom et al. 2019).
 """
 
@@ -10,18 +10,24 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from robust_transfer.classifier import Classifier, eval_mode, without_weight_gradients
 from robust_transfer.randomness import Address, uniform
 
+FIELDS, PATCHES = 128, 4  # how many smooth fields are tried as a start, and of how many patches along a side they are
 LENGTH = 0.05  # of the first step, as a share of the diagonal of the box; it falls to 0 linearly
 
 
 def maximise(classifier: Classifier, units: Tensor, *, steps: int, seed: int = 0) -> Tensor:
     """For each of ``units`` (int64 ``(U,)``, places in the penultimate features) an image that raises it, ``(U, 3, H, W)``."""
+    units = units.to(classifier.device)
     rows = torch.arange(len(units), device=units.device)
-    start = _noise(classifier, len(units), "maximise", seed)
-    return _walk(classifier, start, lambda z: z[rows, units.to(z.device)], steps)
+    # after a ReLU many features are 0 near grey, with no way up from there: begin where a unit is alive
+    fields = _fields(classifier, seed)
+    with eval_mode(classifier), torch.no_grad():
+        start = fields[classifier.features(fields)[:, units].argmax(0)]
+    return _walk(classifier, start, lambda z: z[rows, units], steps)
 
 
 def reconstruct(classifier: Classifier, x: Tensor, *, steps: int, seed: int = 0) -> Tensor:
@@ -37,6 +43,13 @@ def _noise(classifier: Classifier, count: int, purpose: str, seed: int) -> Tenso
     size = classifier.spec.input_size
     ids = torch.arange(count, device=classifier.device)
     return 0.5 + 0.1 * (uniform(Address(seed, f"analysis/{purpose}"), ids, (3, size, size)) - 0.5)
+
+
+def _fields(classifier: Classifier, seed: int) -> Tensor:
+    """Smooth fields of colour, from random patches."""
+    size, ids = classifier.spec.input_size, torch.arange(FIELDS, device=classifier.device)
+    coarse = uniform(Address(seed, "analysis/fields"), ids, (3, PATCHES, PATCHES))
+    return interpolate(coarse, size=(size, size), mode="bilinear", align_corners=False)
 
 
 def _walk(classifier: Classifier, start: Tensor, aim: Callable[[Tensor], Tensor], steps: int) -> Tensor:
