@@ -16,7 +16,7 @@ import torch
 import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from robust_transfer.classifier import Classifier, NetworkSpec, Normalisation
 from robust_transfer.config import as_dict, build, config, difference
@@ -204,10 +204,10 @@ def _restore(card: Card, tensors: dict[str, Tensor]) -> Classifier:
     return classifier.eval()
 
 
-def weights_hash(classifier: Classifier) -> str:
+def weights_hash(module: nn.Module) -> str:
     """SHA-256 over names, shapes and float32 values (16 hex digits)."""
     digest = hashlib.sha256()
-    for name, value in sorted(classifier.state_dict().items()):
+    for name, value in sorted(module.state_dict().items()):
         digest.update(f"{name}{tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -44,7 +44,8 @@ class Run:
     ``device``: ``auto`` (CUDA if there is one), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
     ``precision``: ``auto`` takes bfloat16 where the hardware has matrix units for it (CUDA of compute capability 8 and
     above, CPUs with AMX) and float32 elsewhere; verdicts are float32 in any case.
-    ``out``: the folder that results are written to, or None to keep them in memory.
+    ``out``: the folder that results are written to, or None to keep them in memory. ``cache``: a folder where features
+    and solved heads are kept for other runs that need the same, or None.
     """
 
     seed: int = 0
@@ -52,6 +53,7 @@ class Run:
     precision: Precision = "auto"
     threads: int | None = None
     out: Path | None = None
+    cache: Path | None = None
     resume: bool = False
     overwrite: bool = False
     quiet: bool = False

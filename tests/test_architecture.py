@@ -15,6 +15,7 @@ ORDER = (
     "registry",
     "config",
     "run",
+    "cache",
     "randomness",
     "threat",
     "losses",

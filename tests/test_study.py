@@ -14,16 +14,21 @@ import pytest
 import torch
 from test_recipes import TINY, written
 
+from robust_transfer.classifier import Classifier
+from robust_transfer.data import Split
 from robust_transfer.errors import ConfigError, DivergedError, OutputError
 from robust_transfer.evaluation import load_evaluation
 from robust_transfer.run import Run
 from robust_transfer.strategies import FineTune
+from robust_transfer.strategies import features as features_module
+from robust_transfer.strategies import linear_probe as probe_module
+from robust_transfer.strategies.softmax import Solution
 from robust_transfer.study import dry_run, load_recipe, run_study
 from robust_transfer.study import work as work_module
 from robust_transfer.study.claims import judge
 from robust_transfer.study.executors import groups, shard
 from robust_transfer.study.recipe import Claim, Recipe, cells
-from robust_transfer.study.store import Store, address
+from robust_transfer.study.store import Store
 from robust_transfer.study.table import TIMINGS
 from robust_transfer.study.work import Workshop
 
@@ -225,7 +230,22 @@ def test_folders_that_are_no_studies_are_left_alone(recipe: Recipe, tmp_path: Pa
     assert not (tmp_path / "new").exists()
 
 
-def test_addresses_are_of_content() -> None:
-    assert address("a", {"x": 1, "y": 2}) == address("a", {"y": 2, "x": 1})
-    different = {address("a", {"x": 1}), address("b", {"x": 1}), address("a", {"x": 2}), address("a", {"x": "1"})}
-    assert len(different) == 4
+def test_what_results_share_is_computed_once(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six results of two seeds: two probes and a warm-started head each, from the features of train and val."""
+    computed, solved = list[int](), list[tuple[float, ...]]()
+    features, solve = features_module._computed, probe_module.solve_path
+
+    def counted(classifier: Classifier, split: Split, run: Run) -> torch.Tensor:
+        computed.append(len(split))
+        return features(classifier, split, run)
+
+    def noted(given: torch.Tensor, labels: torch.Tensor, classes: int, path: tuple[float, ...]) -> list[Solution]:
+        solved.append(path)
+        return solve(given, labels, classes, path)
+
+    monkeypatch.setattr(features_module, "_computed", counted)
+    monkeypatch.setattr(probe_module, "solve_path", noted)
+    run_study(recipe, tmp_path, run=RUN)
+    assert sorted(computed) == [6, 6, 24, 24]
+    assert sorted(path[0] for path in solved if len(path) == 1) == [0.01, 0.01, 1.0, 1.0]
+    assert len(solved) == 6

@@ -5,7 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from robust_transfer.cache import remembered
+from robust_transfer.checkpoint import weights_hash
 from robust_transfer.classifier import Classifier
+from robust_transfer.config import digest
 from robust_transfer.data import Split, to_pixels
 from robust_transfer.errors import CheckpointError
 from robust_transfer.run import Run
@@ -16,8 +19,18 @@ PIXELS = 500 * 64 * 64  # of a batch
 def features_of(classifier: Classifier, split: Split, run: Run) -> Tensor:
     """``z(x)`` for every image of ``split``, in order: float32 ``(n, d)`` on the CPU, in evaluation mode.
 
-    The classifier is left as it is, on its own device. Raises :class:`CheckpointError` where its features are no numbers.
+    The classifier is left as it is, on its own device. With ``run.cache`` they are computed once for all runs.
+    Raises :class:`CheckpointError` where its features are no numbers.
     """
+    if not len(split):
+        return torch.empty(0, classifier.num_features)
+    spec = classifier.spec
+    parts = [spec.name, spec.settings, spec.input_size, spec.normalisation, weights_hash(classifier.body), run.dtype()]
+    key = digest(*parts, split.hash) if run.cache is not None else ""
+    return remembered(run.cache, "features", key, lambda: {"features": _computed(classifier, split, run)})["features"]
+
+
+def _computed(classifier: Classifier, split: Split, run: Run) -> Tensor:
     device = run.torch_device()
     model = classifier if classifier.device == device else classifier.copy().to(device)
     size = classifier.spec.input_size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -9,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from robust_transfer.cache import remembered
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
-from robust_transfer.config import config
+from robust_transfer.config import config, digest
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError, DivergedError
 from robust_transfer.run import Run
@@ -88,7 +90,7 @@ class LinearProbe(Strategy):
         path = self.path if self.l2 is None else (self.l2,)
         if self.l2 is None and not len(val):
             path = (*path, self.without_val) if self.without_val not in path else path
-        solutions = solve_path(train, task.train.labels, task.num_classes, path)
+        solutions = _solved(train, task, path, run)
         records = [_record(s, train, task.train.labels, val, task.val.labels) for s in solutions]
         probe = Probe(
             solutions, solutions[0], "", records, float(len(train) + len(val)), 0, train, Standardisation.of(train)
@@ -119,6 +121,28 @@ class LinearProbe(Strategy):
             record["val_robust_accuracy"] = validation(model)["robust_accuracy"]
         probe.cost += validation.passes
         probe.adversarial_examples = validation.adversarial_examples
+
+
+def _solved(features: Tensor, task: Task, path: tuple[float, ...], run: Run) -> list[Solution]:
+    """The path's solutions; with ``run.cache`` solved once for all runs."""
+
+    def solve() -> dict[str, Tensor]:
+        found = solve_path(features, task.train.labels, task.num_classes, path)
+        tensors = {f"{i}/weight": s.weight for i, s in enumerate(found)} | {
+            f"{i}/bias": s.bias for i, s in enumerate(found)
+        }
+        numbers = [(s.l2, s.loss, s.iterations, s.gradient) for s in found]
+        return {**tensors, "numbers": torch.tensor(numbers, dtype=torch.float64)}
+
+    key = ""
+    if run.cache is not None:
+        content = hashlib.sha256(features.numpy().tobytes()).hexdigest(), task.train.labels.tolist()
+        key = digest(*content, task.num_classes, path)
+    kept = remembered(run.cache, "paths", key, solve)
+    return [
+        Solution(l2, kept[f"{i}/weight"], kept[f"{i}/bias"], loss, int(iterations), gradient)
+        for i, (l2, loss, iterations, gradient) in enumerate(kept["numbers"].tolist())
+    ]
 
 
 @dataclass

@@ -17,14 +17,13 @@ from robust_transfer.analysis import feature_distances, maximise, reconstruct
 from robust_transfer.attacks import PGD
 from robust_transfer.attacks.outcomes import on_device
 from robust_transfer.checkpoint import Checkpoint
-from robust_transfer.config import as_dict
+from robust_transfer.config import as_dict, digest
 from robust_transfer.data import Split, to_pixels
 from robust_transfer.data.subsets import stratified
 from robust_transfer.report.page import render
 from robust_transfer.report.plots import COLOURS, MARKERS, png, svg
 from robust_transfer.run import write_atomically, write_text
 from robust_transfer.study.recipe import Filters
-from robust_transfer.study.store import address
 from robust_transfer.study.work import Workshop
 from robust_transfer.threat import Threat
 
@@ -38,7 +37,7 @@ def look_at_filters(workshop: Workshop, how: Filters) -> Path:
     The page holds pixels of the data: it is for who ran the study, not for publishing.
     """
     task = workshop.task(how.task, None, 0)
-    key = address("filters", as_dict(how), [workshop.source_key(name) for name in how.sources], task.test.hash)
+    key = digest("filters", as_dict(how), [workshop.source_key(name) for name in how.sources], task.test.hash)
     folder = workshop.store.once("filters", key, lambda out: (out / PAGE).is_file(), partial(_make, workshop, how))
     for name in (LAYERS, PLOT, PAGE):
         write_atomically(workshop.store.root / name, partial(shutil.copyfile, folder / name))

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
-
-from robust_transfer.config import as_dict
-
-
-def address(*parts: Any) -> str:
-    """16 hex digits for what ``parts`` say, as JSON: the same in any process, whatever the order of a mapping's keys."""
-    text = json.dumps([as_dict(part) for part in parts], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from robust_transfer.attacks.outcomes import EVALUATION, goes_on
 from robust_transfer.checkpoint import CARD, WEIGHTS, Checkpoint, load_checkpoint
-from robust_transfer.config import as_dict, build
+from robust_transfer.config import as_dict, build, digest
 from robust_transfer.data import Split, Task, load_task
 from robust_transfer.data.classes import only_classes
 from robust_transfer.errors import DivergedError
@@ -19,7 +19,7 @@ from robust_transfer.run import Run, write_json
 from robust_transfer.sources import load_source
 from robust_transfer.strategies import STRATEGIES, Strategy
 from robust_transfer.study.recipe import Cell, Pretrained, Recipe
-from robust_transfer.study.store import Store, address
+from robust_transfer.study.store import Store
 
 FAILED = "failed.json"
 
@@ -66,9 +66,9 @@ class Workshop:
         spec = self.recipe.sources[name]
         if spec.pretrain is None:
             loaded = self.source(name)
-            return address("source", loaded.hash, loaded.card.threat, loaded.card.class_names)
+            return digest("source", loaded.hash, loaded.card.threat, loaded.card.class_names)
         how = {**as_dict(spec.pretrain), "task": None, "set": as_dict(method_of(spec.pretrain))}
-        return address("source", how, _content(self.task(spec.pretrain.task, None, spec.pretrain.seed)))
+        return digest("source", how, _content(self.task(spec.pretrain.task, None, spec.pretrain.seed)))
 
     def _pretrain(self, name: str, out: Path) -> None:
         spec = self.recipe.sources[name].pretrain
@@ -88,12 +88,12 @@ class Workshop:
         """What a cell's result is made of."""
         what = self.recipe.strategies[cell.strategy].strategy, as_dict(self.strategy(cell)), cell.seed
         task = self.task(cell.task, cell.shots, cell.seed)
-        return address("result", self.source_key(cell.source), *what, _content(task))
+        return digest("result", self.source_key(cell.source), *what, _content(task))
 
     def evaluation_key(self, cell: Cell) -> str:
         """What a cell's evaluation is made of."""
         how, test = self.recipe.evaluations[cell.evaluation], self.task(cell.task, cell.shots, cell.seed).test
-        return address("evaluation", self.result_key(cell), as_dict(how), _hash(test))
+        return digest("evaluation", self.result_key(cell), as_dict(how), _hash(test))
 
     def result_folder(self, cell: Cell) -> Path:
         """Where a cell's result is, or will be."""
@@ -142,7 +142,8 @@ class Workshop:
         )
 
     def _into(self, out: Path, seed: int) -> Run:
-        return dataclasses.replace(self.run, out=out, seed=seed, resume=True, overwrite=False, quiet=True)
+        shared = self.store.root / "shared"
+        return dataclasses.replace(self.run, out=out, cache=shared, seed=seed, resume=True, overwrite=False, quiet=True)
 
 
 def method_of(spec: Pretrained) -> Pretraining:

@@ -1,0 +1,31 @@
+"""Tensors that several runs need and that one of them has computed: a file each, named by what went into it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from filelock import FileLock
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from robust_transfer.run import write_atomically
+
+
+def remembered(folder: Path | None, kind: str, key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """What ``make`` returns; taken from ``folder`` (None: nowhere) if it is there, else kept there for the next.
+
+    ``key`` must say all that the tensors depend on. Who comes while it is being made waits for it.
+    """
+    if folder is None:
+        return make()
+    path = folder / kind / f"{key}.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(str(path.with_suffix(".lock"))):
+        try:
+            return load_file(path)
+        except (FileNotFoundError, SafetensorError):  # not there, or cut off by somebody else's doing
+            tensors = {name: value.contiguous() for name, value in make().items()}
+            write_atomically(path, lambda temporary: save_file(tensors, str(temporary)))
+            return tensors
