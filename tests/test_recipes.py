@@ -11,7 +11,8 @@ import yaml
 from robust_transfer.data import load_task
 from robust_transfer.data.classes import only_classes
 from robust_transfer.errors import ConfigError, RobustTransferError
-from robust_transfer.study.recipe import SCALES, Cell, cells, columns, load_recipe, matches, packaged
+from robust_transfer.study.reading import SCALES, load_recipe, packaged
+from robust_transfer.study.recipe import Cell, cells, columns, matches
 
 NEAR = {"source": "robust", "task": "few", "strategy": "probe", "evaluation": "near"}
 TINY: dict[str, Any] = {

@@ -1,0 +1,70 @@
+"""Whether a recipe could run: every name, setting and combination, looked at before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from robust_transfer.attacks import parse_attack
+from robust_transfer.config import build
+from robust_transfer.errors import ConfigError
+from robust_transfer.networks import canonical
+from robust_transfer.pretraining import PRETRAINING
+from robust_transfer.registry import unknown
+from robust_transfer.strategies import STRATEGIES
+from robust_transfer.study.recipe import Recipe, cells, matches, swept
+from robust_transfer.threat import Threat
+
+
+def validate(recipe: Recipe) -> None:
+    """Refuse, by :class:`ConfigError` and by its place, what would only fail later."""
+    if not recipe.grid and recipe.filters is None:
+        raise ConfigError("the recipe's grid is empty: there is nothing to run")
+    if recipe.filters is not None:
+        for name in recipe.filters.sources:
+            _known(name, recipe.sources, "filters.sources")
+        _known(recipe.filters.task, recipe.tasks, "filters.task")
+        Threat.parse(recipe.filters.threat)
+    for name, source in recipe.sources.items():
+        if source.pretrain is not None:
+            _known(source.pretrain.task, recipe.tasks, f"sources.{name}.pretrain.task")
+            canonical(source.pretrain.network)
+            Threat.parse(source.pretrain.threat)
+            build(PRETRAINING.get(source.pretrain.method), source.pretrain.set, f"sources.{name}.pretrain.set")
+    for name, strategy in recipe.strategies.items():
+        for each in swept(strategy):
+            where = f"strategies.{name}"
+            try:
+                STRATEGIES.get(strategy.strategy).from_settings({**strategy.set, **each})
+            except ConfigError as error:
+                raise type(error)(f"{where}: {error}") from None
+    for name, evaluation in recipe.evaluations.items():
+        try:
+            Threat.parse(evaluation.threat)
+            parse_attack(evaluation.attack)
+        except ConfigError as error:
+            raise type(error)(f"evaluations.{name}: {error}") from None
+        if evaluation.examples is not None and evaluation.examples < 1:
+            raise ConfigError(f"evaluations.{name}: examples must be at least 1, not {evaluation.examples}")
+    for number, block in enumerate(recipe.grid):
+        parts: dict[str, Mapping[str, Any]] = {"source": recipe.sources, "task": recipe.tasks}
+        parts |= {"strategy": recipe.strategies, "evaluation": recipe.evaluations}
+        for key, known in parts.items():
+            for name in getattr(block, key):
+                _known(name, known, f"grid.{number}.{key}")
+        if any(shots is not None and shots < 1 for shots in block.shots) or any(seed < 0 for seed in block.seed):
+            raise ConfigError(f"grid.{number}: shots are at least 1, seeds at least 0")
+    for name, task in recipe.tasks.items():
+        _known(
+            task.data, {**recipe.data, "builtin:digits": ""} if ":" in task.data else recipe.data, f"tasks.{name}.data"
+        )
+    found = cells(recipe)
+    for number, claim in enumerate(recipe.claims):
+        for which in (claim.of, claim.less or {}):
+            if not any(matches(cell, which) for cell in found):
+                raise ConfigError(f"claims.{number}: no cell of the grid is {which}")
+
+
+def _known(name: str, known: Mapping[str, Any], where: str) -> None:
+    if name not in known:
+        raise ConfigError(f"{where}: {unknown('name', name, list(known)) if known else f'{name!r} is not given'}")
