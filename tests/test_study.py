@@ -167,6 +167,19 @@ def test_ray_makes_the_same_table(plain: tuple[Path, pd.DataFrame], recipe: Reci
     assert facts(found).equals(facts(plain[1]))
 
 
+def test_a_team_of_two_processes_trains_each_cell_together(path: Path, recipe: Recipe, tmp_path: Path) -> None:
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command = ["-m", "robust_transfer.cli", "study", str(path), "--out", str(tmp_path / "team"), "--threads", "1"]
+    child = subprocess.run([*launch, *command, "--quiet"], capture_output=True, text=True, timeout=400)
+    assert child.returncode == 0, child.stderr[-3000:]
+    table = pd.read_parquet(tmp_path / "team" / "table.parquet")
+    assert len(table) == len(cells(recipe))
+    assert table["failure"].isna().all()
+    for log in (tmp_path / "team").glob("*/*/metrics.jsonl"):
+        assert "2 processes" in log.read_text()
+    assert len(list((tmp_path / "team").glob("sources/*/metrics.jsonl"))) == 1
+
+
 def test_training_that_diverges_is_told_and_stops_nothing(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

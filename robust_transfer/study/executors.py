@@ -120,7 +120,7 @@ def _group_alone(recipe: Recipe, store: Store, run: Run, group: Group) -> int:
 
 def _make(workshop: Workshop, group: Group) -> int:
     for cell in group:
-        if not workshop.done(cell):
+        if not workshop.team.from_main(workshop.done(cell)):  # a team goes on together
             workshop.make(cell)
     return len(group)
 

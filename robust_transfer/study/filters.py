@@ -38,14 +38,17 @@ def look_at_filters(workshop: Workshop, how: Filters) -> Path:
     """
     task = workshop.task(how.task, None, 0)
     key = digest("filters", as_dict(how), [workshop.source_key(name) for name in how.sources], task.test.hash)
-    folder = workshop.store.once("filters", key, lambda out: (out / PAGE).is_file(), partial(_make, workshop, how))
-    for name in (LAYERS, PLOT, PAGE):
+    make = partial(_make, workshop, how)
+    folder = workshop.store.once("filters", key, lambda out: (out / PAGE).is_file(), make, workshop.team)
+    for name in (LAYERS, PLOT, PAGE) if workshop.team.main else ():
         write_atomically(workshop.store.root / name, partial(shutil.copyfile, folder / name))
     return workshop.store.root / PAGE
 
 
 def _make(workshop: Workshop, how: Filters, out: Path) -> None:
     sources = {name: workshop.source(name) for name in how.sources}
+    if not workshop.team.main:
+        return
     test = workshop.task(how.task, None, 0).test
     table = pd.concat(
         [_distances(workshop, name, source, test, how) for name, source in sources.items()], ignore_index=True

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
+
+from robust_transfer.training.processes import Processes
 
 
 @dataclass(frozen=True)
@@ -19,17 +22,21 @@ class Store:
         """Where a thing of this kind and address lives, whether it is there or not."""
         return self.root / kind / key
 
-    def once(self, kind: str, key: str, finished: Callable[[Path], bool], make: Callable[[Path], object]) -> Path:
+    def once(
+        self, kind: str, key: str, finished: Callable[[Path], bool], make: Callable[[Path], object], team: Processes
+    ) -> Path:
         """The folder of a thing, which is made if it is not finished; who comes meanwhile waits for it.
 
-        A lock is let go of when its process dies, so that nothing waits for the dead.
+        All processes of a ``team`` that trains together make it together; its main one holds the lock for all. A lock is
+        let go of when its process dies, so that nothing waits for the dead.
         """
         folder = self.folder(kind, key)
-        if finished(folder):
+        if team.from_main(finished(folder)):
             return folder
         lock = self.root / "locks" / f"{kind}-{key}.lock"
         lock.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(str(lock)):
-            if not finished(folder):
+        with FileLock(str(lock)) if team.main else nullcontext():
+            if not team.from_main(finished(folder)):
                 make(folder)
+            team.from_main(None)  # the others go on when it is written
         return folder

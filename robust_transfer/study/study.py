@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from robust_transfer.config import as_dict
 from robust_transfer.errors import ConfigError, OutputError
-from robust_transfer.run import Run, command_line, environment, write_json
+from robust_transfer.run import Run, command_line, environment, is_main_process, write_json
 from robust_transfer.study import executors
 from robust_transfer.study.estimate import Estimate, estimate
 from robust_transfer.study.filters import look_at_filters
@@ -37,7 +37,8 @@ def run_study(
 
     What is there is not made again: an interrupted study goes on where it stopped, another recipe in the same folder
     shares what the two have in common. In this process, or in ``jobs`` processes, or only ``shard`` (``"1/4"``) of it,
-    or on a Ray cluster at ``ray`` (``"local"`` starts one). Returns the table: a row for each cell that is done.
+    or on a Ray cluster at ``ray`` (``"local"`` starts one). Started by torchrun, each cell is trained by all its processes
+    together. Returns the table: a row for each cell that is done.
     Raises :class:`ConfigError` and :class:`OutputError` before anything is computed.
     """
     if sum(given is not None for given in (jobs, shard, ray)) > 1:
@@ -46,8 +47,9 @@ def run_study(
     run = executors.threads_for(jobs or 1, dataclasses.replace(run, out=None, resume=False, overwrite=False))
     work = executors.groups(recipe)
     work = executors.shard(shard, work) if shard is not None else work
-    write_json(store.root / STUDY, {"recipe": as_dict(recipe), "command": command_line(), **environment()})
-    with _bar(run.quiet) as bar:
+    if is_main_process():
+        write_json(store.root / STUDY, {"recipe": as_dict(recipe), "command": command_line(), **environment()})
+    with _bar(run.quiet or not is_main_process()) as bar:
         shown = bar.add_task(recipe.name, total=sum(len(group) for group in work))
 
         def told(count: int) -> None:
@@ -68,8 +70,9 @@ def collect(recipe: Recipe, out: Path, *, run: Run | None = None) -> pd.DataFram
     if recipe.filters is not None:
         look_at_filters(workshop, recipe.filters)
     table = tabulate(workshop, cells(recipe))
-    write_table(table, Path(out))
-    write_report(workshop, table)
+    if workshop.team.main:
+        write_table(table, Path(out))
+        write_report(workshop, table)
     return table
 
 

@@ -20,6 +20,7 @@ from robust_transfer.sources import load_source
 from robust_transfer.strategies import STRATEGIES, Strategy
 from robust_transfer.study.recipe import Cell, Pretrained, Recipe
 from robust_transfer.study.store import Store
+from robust_transfer.training.processes import Processes
 
 FAILED = "failed.json"
 
@@ -34,8 +35,12 @@ class Workshop:
     recipe: Recipe
     store: Store
     run: Run
+    team: Processes = field(init=False)
     _tasks: dict[tuple[str, int | None, int], Task] = field(default_factory=dict)
     _sources: dict[str, Checkpoint] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.team = Processes(self.run.torch_device())
 
     # ------------------------------------------------------------ what cells share
 
@@ -55,8 +60,9 @@ class Workshop:
             if spec.use is not None:
                 self._sources[name] = load_source(spec.use)
             else:
+                key = self.source_key(name)
                 folder = self.store.once(
-                    "sources", self.source_key(name), is_checkpoint, lambda out: self._pretrain(name, out)
+                    "sources", key, is_checkpoint, lambda out: self._pretrain(name, out), self.team
                 )
                 self._sources[name] = load_checkpoint(folder)
         return self._sources[name]
@@ -114,21 +120,24 @@ class Workshop:
 
     def make(self, cell: Cell) -> None:
         """All that a cell needs, as far as it is not there."""
-        result = self.store.once("results", self.result_key(cell), is_settled, lambda out: self._transfer(cell, out))
+        result = self.store.once(
+            "results", self.result_key(cell), is_settled, lambda out: self._transfer(cell, out), self.team
+        )
         if self.failure(cell) is None:
-            self.store.once(
-                "evaluations", self.evaluation_key(cell), is_evaluation, lambda out: self._evaluate(cell, result, out)
-            )
+            key = self.evaluation_key(cell)
+            self.store.once("evaluations", key, is_evaluation, lambda out: self._evaluate(cell, result, out), self.team)
 
     def _transfer(self, cell: Cell, out: Path) -> None:
         task, source = self.task(cell.task, cell.shots, cell.seed), self.source(cell.source)
         try:
             self.strategy(cell)(source, task, run=self._into(out, cell.seed))
-        except DivergedError as error:
+        except DivergedError as error:  # in all processes of the team
             write_json(out / FAILED, {"reason": str(error)})
 
     def _evaluate(self, cell: Cell, result: Path, out: Path) -> None:
-        how = self.recipe.evaluations[cell.evaluation]
+        how, source = self.recipe.evaluations[cell.evaluation], self.source(cell.source)
+        if not self.team.main:
+            return
         evaluate(
             load_checkpoint(result),
             self.task(cell.task, cell.shots, cell.seed).test,
@@ -136,7 +145,7 @@ class Workshop:
             attack=how.attack,
             examples=how.examples,
             run=self._into(out, 0),  # of every seed's result the same images, with the same noise
-            source=self.source(cell.source),
+            source=source,
             beyond=0,
             checked=how.checks,
         )
