@@ -186,6 +186,16 @@ def test_bfloat16_is_used_where_it_gains_and_does_no_harm(
     assert network.weight.requires_grad
 
 
+def test_a_module_that_does_not_fit_is_left_to_the_attack() -> None:
+    for out in (lambda x: (x, x), lambda x: x.flatten(1)[:, :3], lambda x: x):
+
+        class Odd(nn.Module):
+            def forward(self, x: Tensor, out=out) -> Tensor:  # type: ignore[no-untyped-def]
+                return out(x)  # type: ignore[no-any-return]
+
+        assert better(Engine(), Engine(torch.bfloat16), Odd(), *batch()).precision == "float32"
+
+
 def test_a_network_that_cannot_compute_in_bfloat16_is_not_made_to() -> None:
     class Strict(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

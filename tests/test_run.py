@@ -296,6 +296,9 @@ def test_what_a_kill_in_the_first_write_leaves_is_no_folder_of_somebody_else(tmp
     Run(out=tmp_path, resume=True).check_out()
     with pytest.raises(OutputError, match="not empty"):
         Run(out=tmp_path).check_out()
+    (tmp_path / "path.safetensors").write_text("a probe's first file")
+    Run(out=tmp_path, resume=True).check_out()
+    (tmp_path / "path.safetensors").unlink()
     (tmp_path / "state" / "mine.txt").write_text("x")
     with pytest.raises(OutputError, match="does not look like a run folder"):
         Run(out=tmp_path, resume=True).check_out()

@@ -18,6 +18,7 @@ from robust_transfer.classifier import Classifier
 from robust_transfer.data import Split
 from robust_transfer.errors import ConfigError, DivergedError, OutputError
 from robust_transfer.evaluation import load_evaluation
+from robust_transfer.pretraining import Fast
 from robust_transfer.run import Run
 from robust_transfer.strategies import FineTune
 from robust_transfer.strategies import features as features_module
@@ -195,6 +196,35 @@ def test_training_that_diverges_is_told_and_stops_nothing(
     assert "diverged" in (tmp_path / "report.md").read_text()
     monkeypatch.setattr(work_module.Workshop, "make", None)  # it would diverge again
     assert run_study(recipe, tmp_path, run=RUN).equals(table)
+
+
+def test_a_source_that_diverges_is_told_for_all_its_cells(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    def diverges(*_: object, **__: object) -> None:
+        tried.append(1)
+        raise DivergedError("the loss exploded")
+
+    monkeypatch.setattr(Fast, "__call__", diverges)
+    table = run_study(recipe, tmp_path, run=RUN)
+    assert set(table["failure"]) == {"the source 'robust': the loss exploded"}
+    assert len(tried) == 1, "it is not tried again"
+    assert len(table) == len(cells(recipe))
+
+
+def test_none_of_few_images_is_not_taken_for_none_of_all(plain: tuple[Path, pd.DataFrame], recipe: Recipe) -> None:
+    """Where no image stands, resampling finds none either; Wilson's interval knows better."""
+    workshop, every = Workshop(recipe, Store(plain[0]), RUN), cells(recipe)
+    rows = plain[1][(plain[1]["strategy"] == "tuned") & (plain[1]["evaluation"] == "far")]
+    found = judge(workshop, Claim(says="x", of={"strategy": "tuned", "evaluation": "far"}, at_most=0.01), every)
+    assert found is not None
+    assert found.figure.high >= rows["robust_high"].min() > 0.01
+    same = {"strategy": "tuned", "evaluation": "far"}
+    nothing = judge(workshop, Claim(says="x", of=same, less=same, at_least=0.0), every)
+    assert nothing is not None
+    assert nothing.verdict == "open", "two that are the same are not one above the other"
 
 
 def test_claims_are_judged_by_their_intervals(plain: tuple[Path, pd.DataFrame], recipe: Recipe) -> None:

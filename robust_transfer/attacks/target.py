@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from robust_transfer import losses
 from robust_transfer.classifier import Classifier, eval_mode, without_weight_gradients
-from robust_transfer.engine import Engine
+from robust_transfer.engine import Engine, exact_float32
 from robust_transfer.errors import NetworkError
 
 NOISE = 1e-4  # relative float32 noise of a margin; a break must exceed it (see `is_broken`)
@@ -184,23 +183,3 @@ def predicted(logits: Tensor) -> Tensor:
 
 def _numbers(logits: Tensor) -> Tensor:
     return ~(logits.isnan() | logits.isposinf()).any(1) & logits.isfinite().any(1)
-
-
-@contextmanager
-def exact_float32() -> Iterator[None]:
-    """float32 means float32 inside the block: no TensorFloat-32 and the like, whose noise exceeds :data:`NOISE`."""
-    cuda: Any = torch.backends.cuda
-    cudnn: Any = torch.backends.cudnn
-    cpu: Any = torch.backends.mkldnn
-    with ExitStack() as stack:
-        for holder in (cudnn, cuda.matmul):
-            # PyTorch has two interfaces; the older one is not readable once the newer one has been used
-            with suppress(RuntimeError):
-                if holder.allow_tf32:
-                    holder.allow_tf32 = False
-                    stack.callback(setattr, holder, "allow_tf32", True)
-        for operators in (cudnn.conv, cudnn.rnn, cuda.matmul, cpu.conv, cpu.matmul):
-            if operators.fp32_precision not in ("none", "ieee"):
-                stack.callback(setattr, operators, "fp32_precision", operators.fp32_precision)
-                operators.fp32_precision = "ieee"
-        yield

@@ -100,10 +100,11 @@ def evaluate(
     split = at_input_size(module, _subset(split, examples, run.seed))
     prepare_out(run)
     engine = engine_for(module, split, run)
+    asked = attack_name(chosen)
     chosen = without_repetition(chosen, engine)
     identity: dict[str, Any] = {
         "threat": str(threat),
-        "attack": attack_name(chosen),
+        "attack": asked,
         "split": split_name,
         "input_size": split.size,
         "precision": engine.precision,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
-
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
 from robust_transfer.data import Task
+from robust_transfer.data.subsets import stratified
 from robust_transfer.errors import ConfigError
 from robust_transfer.pretraining.base import PRETRAINING, Pretraining
 from robust_transfer.pretraining.objective import AdversarialObjective
@@ -35,5 +34,6 @@ class Fast(Pretraining):
     def objective(self, classifier: Classifier, task: Task, threat: Threat, run: Run) -> Objective:
         """See :class:`Pretraining`."""
         pool = task.val if len(task.val) >= self.guard_images else task.train
-        guarded = pool.subset(torch.arange(min(self.guard_images, len(pool))))
+        rows = stratified(pool.labels, len(pool.class_names), self.guard_images, seed=0, purpose="guard")
+        guarded = pool.subset(rows)
         return AdversarialObjective(classifier, threat, run, steps=1, step=self.step, guarded=guarded)

@@ -66,6 +66,10 @@ class Adversarial(Trained):
         shared = {name: getattr(self, name) for name in TrainingSettings.__dataclass_fields__}
         return build(PRETRAINING.get(self.method), {**shared, **given}, f"method {self.method!r}")
 
+    def threat_of(self, source: Checkpoint) -> str | None:
+        """The threat that it is trained for."""
+        return self.threat or source.card.threat
+
     def check(self, source: Checkpoint, task: Task) -> None:
         """See :class:`Strategy`."""
         super().check(source, task)
@@ -87,7 +91,7 @@ class Adversarial(Trained):
         return self.made().objective(start.classifier, task, threat, run), 0.0, {"trained_for": str(threat)}
 
     def _threat(self, source: Checkpoint) -> Threat:
-        wanted = self.threat or source.card.threat
+        wanted = self.threat_of(source)
         if wanted is None:
             raise ConfigError(
                 "adversarial training needs a threat, and the source's card has none: set threat=linf:8/255"

@@ -59,6 +59,10 @@ class Strategy(ABC):
     def check(self, source: Checkpoint, task: Task) -> None:  # noqa: B027 (most have nothing to add)
         """Refuse, by :class:`ConfigError`, what cannot work; called before any file is written or removed."""
 
+    def threat_of(self, source: Checkpoint) -> str | None:
+        """The threat that the result withstands, if it does: it inherits the source's."""
+        return source.card.threat
+
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Self:
         """Build from loose settings, as the command line has them; ``preset=NAME`` gives defaults that others override."""
@@ -110,7 +114,7 @@ class Strategy(ABC):
         return {
             "method": f"transfer:{STRATEGIES.name_of(type(self))}",
             "settings": as_dict(self),
-            "threat": source.card.threat,
+            "threat": self.threat_of(source),
             "data": {"name": task.name, "train": len(task.train), "val": len(task.val), "hash": task.train.hash},
             "source": lineage(source),
         }

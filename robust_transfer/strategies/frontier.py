@@ -105,7 +105,7 @@ class Frontier(TrainingSettings, Strategy):
         validation = Validation(task.val, Threat.parse(source.card.threat), run)
         path = tuple(sorted({*self.path, *self.heads}, reverse=True))
         probe = LinearProbe(path=path, choose="clean").solve(source, task, run)
-        found, cost, events = list[Candidate](), probe.cost, list(probe.notes())
+        found, cost, examples, events = list[Candidate](), probe.cost, 0, list(probe.notes())
         log = run.out / "metrics.jsonl" if run.out is not None and is_main_process() else None
         if log is not None:
             write_text(log, "")
@@ -129,7 +129,7 @@ class Frontier(TrainingSettings, Strategy):
             except DivergedError as error:
                 events.append(f"{name}: {error}")
                 continue
-            cost += trained.cost
+            cost, examples = cost + trained.cost, examples + trained.adversarial_examples
             events += [f"{name}: {event}" for event in trained.events]
             add("lwf", l2, strength, trained.classifier)
         chosen, criterion = self.choose(found)
@@ -142,7 +142,7 @@ class Frontier(TrainingSettings, Strategy):
             metrics={"chosen": chosen.record(), "front": [candidate.record() for candidate in found]},
             events=tuple(events),
             cost=cost + validation.passes,
-            adversarial_examples=validation.adversarial_examples,
+            adversarial_examples=examples + validation.adversarial_examples,
         )
 
     def choose(self, found: list[Candidate]) -> tuple[Candidate, str]:

@@ -68,7 +68,7 @@ class Trained(TrainingSettings, Strategy):
         """See :class:`Strategy`."""
         if self.select != "last" and not len(task.val):
             raise ConfigError(f"select={self.select} needs a val split, and there is none: use select=last")
-        if self.select == "robust" and source.card.threat is None:
+        if self.select == "robust" and self.threat_of(source) is None:
             raise ConfigError("select=robust needs a source with a threat on its card: use select=clean or last")
 
     def adapt(self, source: Checkpoint, task: Task, run: Run) -> Adapted:
@@ -80,7 +80,8 @@ class Trained(TrainingSettings, Strategy):
         start.classifier.hold_batch_norm = self.batch_norm == "eval"
         torch.manual_seed(run.seed)
         objective, cost, notes = self.objective(source, start, task, run)
-        threat = Threat.parse(source.card.threat) if self.select == "robust" and source.card.threat else None
+        own = self.threat_of(source)
+        threat = Threat.parse(own) if self.select == "robust" and own else None
         began = time.perf_counter()
         fitted = fit(
             objective,

@@ -12,7 +12,7 @@ import pandas as pd
 from robust_transfer.attacks.outcomes import CLEAN, STANDING
 from robust_transfer.errors import ConfigError
 from robust_transfer.evaluation import Evaluation, load_evaluation
-from robust_transfer.intervals import Difference, paired_bootstrap
+from robust_transfer.intervals import Difference, paired_bootstrap, wilson
 from robust_transfer.study.recipe import Cell, Claim, Level, matches
 from robust_transfer.study.work import Workshop
 
@@ -51,6 +51,9 @@ def judge(workshop: Workshop, claim: Claim, cells: Sequence[Cell]) -> Finding | 
     values = [row.to_numpy(float) for row in rows.values()]
     alike = len({tuple(row.index) for row in rows.values()}) == 1
     figure = paired_bootstrap(values, same_images=alike)
+    if less is None:  # resampling knows nothing of the other outcome where none was seen
+        mean = wilson(round(figure.value * len(values[0])), len(values[0]))
+        figure = Difference(figure.value, min(figure.low, mean.low), max(figure.high, mean.high))
     by_seed = tuple(float(np.mean(value)) for value in values)
     return Finding(claim, _verdict(claim, figure), figure, by_seed, len(values[0]))
 
@@ -58,6 +61,8 @@ def judge(workshop: Workshop, claim: Claim, cells: Sequence[Cell]) -> Finding | 
 def _verdict(claim: Claim, figure: Difference) -> Verdict:
     low = claim.at_least if claim.at_least is not None else -np.inf
     high = claim.at_most if claim.at_most is not None else np.inf
+    if figure.low == figure.high in (low, high):
+        return "open"  # not one image tells the two apart
     if figure.low >= low and figure.high <= high:
         return "holds"
     return "fails" if figure.high < low or figure.low > high else "open"

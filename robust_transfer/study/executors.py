@@ -8,6 +8,8 @@ import multiprocessing
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import torch
@@ -55,11 +57,15 @@ def threads_for(jobs: int, run: Run) -> Run:
 
 def processes(jobs: int, recipe: Recipe, store: Store, run: Run, work: Sequence[Group], told: Told) -> None:
     """In ``jobs`` processes of this machine. Sources are trained first: everybody would wait for them."""
-    with multiprocessing.get_context("spawn").Pool(jobs, _open, (recipe, store, run)) as pool:
-        for _ in pool.imap_unordered(_source, _sources(work), chunksize=1):
-            pass
-        for count in pool.imap_unordered(_group, work, chunksize=1):
-            told(count)
+    context = multiprocessing.get_context("spawn")
+    try:
+        with ProcessPoolExecutor(jobs, context, _open, (recipe, store, run)) as pool:
+            for _ in as_completed([pool.submit(_source, name) for name in _sources(work)]):
+                pass
+            for future in as_completed([pool.submit(_group, group) for group in work]):
+                told(future.result())
+    except BrokenProcessPool:
+        raise ConfigError("a process was killed, perhaps for want of memory: run it again, with fewer --jobs") from None
 
 
 def ray(address: str, recipe: Recipe, store: Store, run: Run, work: Sequence[Group], told: Told) -> None:
@@ -102,7 +108,7 @@ def _open(recipe: Recipe, store: Store, run: Run) -> Workshop:
 
 def _source(name: str) -> None:
     assert _workshop is not None
-    _workshop.source(name)
+    _workshop.pretrain(name)
 
 
 def _group(group: Group) -> int:
@@ -111,7 +117,7 @@ def _group(group: Group) -> int:
 
 
 def _source_alone(recipe: Recipe, store: Store, run: Run, name: str) -> None:
-    _open(recipe, store, run).source(name)
+    _open(recipe, store, run).pretrain(name)
 
 
 def _group_alone(recipe: Recipe, store: Store, run: Run, group: Group) -> int:

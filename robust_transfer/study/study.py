@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from robust_transfer.config import as_dict
 from robust_transfer.errors import ConfigError, OutputError
-from robust_transfer.run import Run, command_line, environment, is_main_process, write_json
+from robust_transfer.run import TEMPORARY, Run, command_line, environment, is_main_process, write_json
 from robust_transfer.study import executors
 from robust_transfer.study.estimate import Estimate, estimate
 from robust_transfer.study.filters import look_at_filters
@@ -20,6 +20,7 @@ from robust_transfer.study.report import write_report
 from robust_transfer.study.store import Store
 from robust_transfer.study.table import tabulate, write_table
 from robust_transfer.study.work import Workshop
+from robust_transfer.training.processes import alone
 
 STUDY = "study.json"
 
@@ -44,7 +45,11 @@ def run_study(
     if sum(given is not None for given in (jobs, shard, ray)) > 1:
         raise ConfigError("jobs, shard and ray are three ways to compute: give one of them")
     store, run = _open(out), run or Run()
-    run = executors.threads_for(jobs or 1, dataclasses.replace(run, out=None, resume=False, overwrite=False))
+    run = dataclasses.replace(run, out=None, resume=False, overwrite=False)
+    if jobs is not None:
+        run = executors.threads_for(jobs, run)
+    if (jobs is not None or ray is not None) and not alone():
+        raise ConfigError("torchrun's processes train each cell together: leave --jobs and --ray out")
     work = executors.groups(recipe)
     work = executors.shard(shard, work) if shard is not None else work
     if is_main_process():
@@ -85,7 +90,8 @@ def _open(out: Path) -> Store:
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise OutputError(f"the output path {out} is a file: give a folder")
-    if out.is_dir() and any(out.iterdir()) and not (out / STUDY).exists():
+    foreign = [path for path in out.iterdir() if not TEMPORARY.fullmatch(path.name)] if out.is_dir() else []
+    if foreign and not (out / STUDY).exists():
         raise OutputError(f"{out} is not empty and holds no study: give another folder")
     return Store(out)
 

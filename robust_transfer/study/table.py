@@ -33,6 +33,9 @@ def tabulate(workshop: Workshop, cells: Iterable[Cell]) -> pd.DataFrame:
     if table.empty:
         return table
     names = [str(name) for name in table]
+    for name in names:  # a column has one type: what `each` mixes is told as JSON
+        if name.startswith(SETTINGS) and table[name].dropna().map(type).nunique() > 1:
+            table[name] = table[name].map(lambda value: None if pd.isna(value) else json.dumps(value))
     order = [name for name in names if not name.startswith(SETTINGS)]
     return table[[*order[:6], *(name for name in names if name.startswith(SETTINGS)), *order[6:]]]
 
@@ -48,12 +51,9 @@ def _row(workshop: Workshop, cell: Cell) -> dict[str, Any]:
     strategy = workshop.recipe.strategies[cell.strategy]
     row |= {"method": strategy.strategy, "settings": json.dumps({**strategy.set, **cell.each}, sort_keys=True)}
     result = workshop.result_folder(cell)
-    row |= {
-        "result": result.name,
-        "source_cost": workshop.source(cell.source).card.cost,
-        "failure": workshop.failure(cell),
-    }
+    row |= {"result": result.name, "failure": workshop.failure(cell)}
     if is_checkpoint(result):
+        row["source_cost"] = workshop.source(cell.source).card.cost
         card = read_card(result / CARD)
         row |= {
             "train_images": card.data["train"],

@@ -12,7 +12,7 @@ from robust_transfer.networks import canonical
 from robust_transfer.pretraining import PRETRAINING
 from robust_transfer.registry import unknown
 from robust_transfer.strategies import STRATEGIES
-from robust_transfer.study.recipe import Recipe, cells, matches, swept
+from robust_transfer.study.recipe import Recipe, cells, columns, matches, swept
 from robust_transfer.threat import Threat
 
 
@@ -60,9 +60,20 @@ def validate(recipe: Recipe) -> None:
         )
     found = cells(recipe)
     for number, claim in enumerate(recipe.claims):
-        for which in (claim.of, claim.less or {}):
-            if not any(matches(cell, which) for cell in found):
+        seeds = []
+        for which in (claim.of, claim.less) if claim.less is not None else (claim.of,):
+            chosen = [cell.seed for cell in found if matches(cell, which)]
+            if not chosen:
                 raise ConfigError(f"claims.{number}: no cell of the grid is {which}")
+            if len(set(chosen)) < len(chosen):
+                raise ConfigError(f"claims.{number}: {which} picks several cells a seed: name more columns")
+            seeds.append(sorted(chosen))
+        if seeds[0] != seeds[-1]:
+            raise ConfigError(f"claims.{number} sets the seeds {seeds[0]} against {seeds[-1]}: give both the same")
+    known = {name: None for cell in found for name in columns(cell)}
+    for number, plot in enumerate(recipe.plots):
+        for name in (plot.x, plot.by, *plot.where):
+            _known(name, known, f"plots.{number}")
 
 
 def _known(name: str, known: Mapping[str, Any], where: str) -> None:

@@ -20,6 +20,7 @@ from robust_transfer.sources import load_source
 from robust_transfer.strategies import STRATEGIES, Strategy
 from robust_transfer.study.recipe import Cell, Pretrained, Recipe
 from robust_transfer.study.store import Store
+from robust_transfer.training import state
 from robust_transfer.training.processes import Processes
 
 FAILED = "failed.json"
@@ -60,10 +61,10 @@ class Workshop:
             if spec.use is not None:
                 self._sources[name] = load_source(spec.use)
             else:
-                key = self.source_key(name)
-                folder = self.store.once(
-                    "sources", key, is_checkpoint, lambda out: self._pretrain(name, out), self.team
-                )
+                self.pretrain(name)
+                folder = self.store.folder("sources", self.source_key(name))
+                if (reason := _failure(folder)) is not None:
+                    raise DivergedError(reason)
                 self._sources[name] = load_checkpoint(folder)
         return self._sources[name]
 
@@ -72,16 +73,27 @@ class Workshop:
         spec = self.recipe.sources[name]
         if spec.pretrain is None:
             loaded = self.source(name)
-            return digest("source", loaded.hash, loaded.card.threat, loaded.card.class_names)
+            return digest("source", loaded.hash, loaded.card.threat, loaded.card.class_names, loaded.card.network)
         how = {**as_dict(spec.pretrain), "task": None, "set": as_dict(method_of(spec.pretrain))}
-        return digest("source", how, _content(self.task(spec.pretrain.task, None, spec.pretrain.seed)))
+        return digest("source", how, *self._how(), _content(self.task(spec.pretrain.task, None, spec.pretrain.seed)))
+
+    def pretrain(self, name: str) -> None:
+        """Train a source, if it is one to be trained and has not been."""
+        if self.recipe.sources[name].pretrain is not None:
+            key = self.source_key(name)
+            self.store.once("sources", key, is_settled, lambda out: self._pretrain(name, out), self.team)
 
     def _pretrain(self, name: str, out: Path) -> None:
         spec = self.recipe.sources[name].pretrain
         assert spec is not None
         task = self.task(spec.task, None, spec.seed)
         run = self._into(out, spec.seed)
-        method_of(spec)(task, network=spec.network, threat=spec.threat, input_size=spec.input_size, run=run)
+        method, size = method_of(spec), spec.input_size
+        try:
+            method(task, network=spec.network, threat=spec.threat, input_size=size, run=run)
+        except DivergedError as error:
+            state.discard(out)
+            write_json(out / FAILED, {"reason": f"the source {name!r}: {error}"})
 
     # ------------------------------------------------------------ a cell
 
@@ -94,12 +106,16 @@ class Workshop:
         """What a cell's result is made of."""
         what = self.recipe.strategies[cell.strategy].strategy, as_dict(self.strategy(cell)), cell.seed
         task = self.task(cell.task, cell.shots, cell.seed)
-        return digest("result", self.source_key(cell.source), *what, _content(task))
+        return digest("result", self.source_key(cell.source), *what, *self._how(), _content(task))
+
+    def _how(self) -> tuple[str, int]:
+        """What training depends on beside its settings: precision, and how many processes share a minibatch."""
+        return str(self.run.dtype()), self.team.world
 
     def evaluation_key(self, cell: Cell) -> str:
         """What a cell's evaluation is made of."""
         how, test = self.recipe.evaluations[cell.evaluation], self.task(cell.task, cell.shots, cell.seed).test
-        return digest("evaluation", self.result_key(cell), as_dict(how), _hash(test))
+        return digest("evaluation", self.result_key(cell), as_dict(how), self.run.precision, _hash(test))
 
     def result_folder(self, cell: Cell) -> Path:
         """Where a cell's result is, or will be."""
@@ -114,12 +130,16 @@ class Workshop:
         return is_evaluation(self.evaluation_folder(cell)) or self.failure(cell) is not None
 
     def failure(self, cell: Cell) -> str | None:
-        """Why a cell has no result, where its training diverged."""
-        path = self.result_folder(cell) / FAILED
-        return str(json.loads(path.read_text(encoding="utf-8"))["reason"]) if path.exists() else None
+        """Why a cell has no result, where its training, or its source's, diverged."""
+        return _failure(self.store.folder("sources", self.source_key(cell.source))) or _failure(
+            self.result_folder(cell)
+        )
 
     def make(self, cell: Cell) -> None:
         """All that a cell needs, as far as it is not there."""
+        self.pretrain(cell.source)
+        if self.failure(cell) is not None:
+            return
         result = self.store.once(
             "results", self.result_key(cell), is_settled, lambda out: self._transfer(cell, out), self.team
         )
@@ -173,6 +193,11 @@ def is_settled(folder: Path) -> bool:
 def is_evaluation(folder: Path) -> bool:
     """Whether a folder holds a finished evaluation."""
     return (folder / EVALUATION).is_file() and not goes_on(folder)
+
+
+def _failure(folder: Path) -> str | None:
+    path = folder / FAILED
+    return str(json.loads(path.read_text(encoding="utf-8"))["reason"]) if path.exists() else None
 
 
 def _content(task: Task) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from typing import TypeVar, cast
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from robust_transfer.errors import ConfigError
 
 T = TypeVar("T")
+PATIENCE = timedelta(days=7)  # the others wait while the main process evaluates, or waits for another study
 
 
 class Processes:
@@ -25,11 +27,14 @@ class Processes:
         if not _several():
             return
         from accelerate import Accelerator
+        from accelerate.utils import InitProcessGroupKwargs
 
         try:
             self.accelerator = Accelerator(
-                cpu=device.type == "cpu", mixed_precision="no"
-            )  # Run.autocast is what decides
+                cpu=device.type == "cpu",
+                mixed_precision="no",  # Run.autocast is what decides
+                kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
+            )
         except ValueError as error:
             raise ConfigError(f"cannot train on {device} with several processes: {error}") from None
         self.world, self.rank = self.accelerator.num_processes, self.accelerator.process_index
@@ -67,6 +72,11 @@ class Processes:
         from accelerate.utils import broadcast_object_list
 
         return cast(T, broadcast_object_list([value], from_process=0)[0])
+
+
+def alone() -> bool:
+    """Whether this process trains by itself."""
+    return not _several()
 
 
 def _several() -> bool:
