@@ -506,7 +506,7 @@ def main() -> None:
         error.show()
         status = error.exit_code
     except (typer.Abort, KeyboardInterrupt):
-        status = _fail("interrupted; go on with --resume", INTERRUPTED)
+        status = _fail("interrupted; the same command goes on, with --resume where it has that option", INTERRUPTED)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise

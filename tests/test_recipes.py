@@ -87,6 +87,7 @@ def test_changes_are_put_in_their_place(tmp_path: Path) -> None:
         (["strategies.tuned.strategy=fine-tun"], "did you mean 'fine-tune'"),
         (["strategies.tuned.set.epoch=2"], r"strategies\.tuned: .*'epoch': did you mean 'epochs'"),
         (["strategies.probe.each.l2=[1.0, -1.0]"], r"strategies\.probe: .*positive"),
+        (["strategies.probe.each.l2=[]"], "would leave no cell"),
         (["sources.robust.pretrain.method=fats"], "did you mean 'fast'"),
         (["sources.robust.pretrain.network=wrn_61_1"], "wrn_61_1"),
         (["sources.robust.pretrain.task=digit"], "did you mean 'digits'"),
@@ -117,6 +118,10 @@ def test_what_is_no_recipe_is_refused(tmp_path: Path) -> None:
         load_recipe(tmp_path / "none.yaml")
     with pytest.raises(ConfigError, match="unknown recipe 'zzz'"):
         load_recipe("zzz")
+    for part in ("scales", "data"):
+        with pytest.raises(ConfigError, match=f"{part} must be a mapping"):
+            load_recipe(written(tmp_path, **{part: ["x"]}))
+    assert load_recipe(written(tmp_path, scales=None, data=None)).scale == ""
     for text, message in (("- 1", "not a recipe"), ("a: [", "not YAML"), ("name: x", "lacks title")):
         (tmp_path / "bad.yaml").write_text(text)
         with pytest.raises(ConfigError, match=message):

@@ -53,7 +53,10 @@ def load_recipe(
     strategy takes.
     """
     raw = _mapping(_text(name), str(name))
-    scales = raw.pop("scales", {})
+    scales = raw.pop("scales", None) or {}
+    for key, part in (("scales", scales), ("data", raw.get("data") or {})):
+        if not isinstance(part, dict):
+            raise ConfigError(f"the recipe's {key} must be a mapping of names")
     chosen = scale or ("laptop" if scales else None)
     if chosen is not None:
         if chosen not in scales:
@@ -62,7 +65,7 @@ def load_recipe(
         raw["scale"] = chosen
     for place, value in parse_settings_at(changes).items():
         _put(raw, place, value)
-    raw["data"] = {**raw.get("data", {}), **(data or {})}
+    raw["data"] = {**(raw.get("data") or {}), **(data or {})}
     recipe = _built(raw)
     validate(recipe)
     return recipe

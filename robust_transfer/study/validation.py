@@ -32,6 +32,8 @@ def validate(recipe: Recipe) -> None:
             Threat.parse(source.pretrain.threat)
             build(PRETRAINING.get(source.pretrain.method), source.pretrain.set, f"sources.{name}.pretrain.set")
     for name, strategy in recipe.strategies.items():
+        if empty := [key for key, values in strategy.each.items() if not values]:
+            raise ConfigError(f"strategies.{name}.each.{empty[0]} is empty: it would leave no cell")
         for each in swept(strategy):
             where = f"strategies.{name}"
             try:
