@@ -121,7 +121,7 @@ def _timed(module: nn.Module, x: Tensor, labels: Tensor) -> tuple[list[float], T
 
 @contextmanager
 def exact_float32() -> Iterator[None]:
-    """float32 means float32 inside the block: no TensorFloat-32 and the like, whose noise exceeds :data:`NOISE`."""
+    """float32 means float32 inside the block: no TensorFloat-32 and the like, whose noise exceeds a verdict's."""
     cuda: Any = torch.backends.cuda
     cudnn: Any = torch.backends.cudnn
     cpu: Any = torch.backends.mkldnn

@@ -14,7 +14,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from cifar10 import best_on_val
@@ -22,7 +21,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from robust_transfer.intervals import Difference, paired_bootstrap, wilson
-from robust_transfer.report.plots import COLOURS, svg
+from robust_transfer.report.plots import COLOURS, style, svg, tidy
 
 EIGHT, FOUR = "linf-8-255", "linf-4-255"
 LEVELS = {"clean": "clean", EIGHT: "PGD-20 8/255", FOUR: "PGD-20 4/255"}
@@ -211,7 +210,7 @@ def plot(study: Study, path: Path) -> None:
         "probe to fine-tuned, interpolated": (r"curve/interpolation/.*", ":"),
         "natural twin, three strategies": (r"natural/full/.*", ""),
     }
-    with matplotlib.rc_context({"font.size": 10, "svg.fonttype": "none", "svg.hashsalt": "robust-transfer"}):
+    with style():
         figure = Figure(figsize=(9, 4.2), layout="constrained")
         for axes, level in zip(figure.subplots(1, 2, sharey=True), (EIGHT, FOUR), strict=True):
             for (label, (pattern, line)), marker, colour in zip(series.items(), "os^vDdx", COLOURS, strict=False):
@@ -223,8 +222,7 @@ def plot(study: Study, path: Path) -> None:
                     axes.plot(*zip(*xy, strict=True), marker=marker, lw=1, ms=5, label=label, ls=line, color=colour)
             axes.axvline(100 * constant_share(study), color="#888888", lw=1, ls="--")
             axes.set_xlabel(f"PGD-20 accuracy at {level[5:].replace('-', '/')}, %")
-            axes.spines[["top", "right"]].set_visible(False)
-            axes.grid(alpha=0.25)
+            tidy(axes)
         figure.axes[0].set_ylabel("clean accuracy, %")
         figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
         path.write_text(svg(figure))

@@ -139,7 +139,7 @@ def attack_split(
     done = (read_state(state, identity or {}) if state is not None and run.resume else None) or Outcomes.of(split)
     engine = engine or Engine()
     size, began = batch_size or BATCH.get(device.type, 512), time.perf_counter()
-    with on_device(model, device), _bar(run.quiet) as bar:
+    with on_device(model, device), progress_bars(run.quiet) as bar:
         for number, attack in enumerate(attacks):
             pending = torch.from_numpy(done.pending(number))
             if not len(pending):
@@ -263,8 +263,8 @@ def on_device(model: nn.Module, device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
-def _bar(hidden: bool) -> Iterator[Progress]:
-    """A progress bar an attack, with the time left, on standard error."""
+def progress_bars(hidden: bool) -> Iterator[Progress]:
+    """Progress bars, each with a count and the time left, on standard error."""
     what = TextColumn("{task.description}")
     columns = (what, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=hidden) as bar:

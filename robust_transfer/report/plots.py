@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
@@ -26,9 +29,21 @@ class Point:
     robust: tuple[float, float, float]
 
 
+def style() -> AbstractContextManager[None]:
+    """How every plot is drawn: text as text, and the same bytes every time."""
+    settings: dict[Any, Any] = {"font.size": 10, "svg.fonttype": "none", "svg.hashsalt": "robust-transfer"}
+    return matplotlib.rc_context(settings)
+
+
+def tidy(axes: Axes) -> None:
+    """A light grid, and no frame at the top and on the right."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+
+
 def scatter(points: Sequence[Point], *, constant: float, threat: str) -> str:
     """Clean against robust accuracy with 95 % intervals, and the constant classifier as a line; SVG."""
-    with matplotlib.rc_context({"font.size": 10, "svg.fonttype": "none", "svg.hashsalt": "robust-transfer"}):
+    with style():
         figure = Figure(figsize=(6.4, 4.0), layout="constrained")
         axes = figure.subplots()
         axes.axhline(100 * constant, color="#888888", lw=1, ls="--")
@@ -48,14 +63,13 @@ def scatter(points: Sequence[Point], *, constant: float, threat: str) -> str:
         axes.set_ylabel(f"robust accuracy, % ({threat})")
         axes.set_ylim(-3, 103)
         axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.25)
+        tidy(axes)
         return svg(figure)
 
 
 def front(series: Mapping[str, Sequence[Point]], *, chosen: Point, constant: float, threat: str) -> str:
     """Robust over clean accuracy, a line a series, the chosen point ringed; SVG."""
-    with matplotlib.rc_context({"font.size": 10, "svg.fonttype": "none", "svg.hashsalt": "robust-transfer"}):
+    with style():
         figure = Figure(figsize=(6.4, 4.0), layout="constrained")
         axes = figure.subplots()
         axes.axhline(100 * constant, color="#888888", lw=1, ls="--", label="constant classifier")
@@ -69,8 +83,7 @@ def front(series: Mapping[str, Sequence[Point]], *, chosen: Point, constant: flo
         axes.set_xlabel("clean accuracy, %")
         axes.set_ylabel(f"robust accuracy, % ({threat})")
         axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.25)
+        tidy(axes)
         return svg(figure)
 
 

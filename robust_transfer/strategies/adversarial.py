@@ -19,7 +19,7 @@ from robust_transfer.run import Run
 from robust_transfer.strategies.base import STRATEGIES
 from robust_transfer.strategies.trained import BatchNorm, Start, Trained
 from robust_transfer.threat import Threat
-from robust_transfer.training import Objective, TrainingSettings
+from robust_transfer.training import Objective
 from robust_transfer.training.settings import Schedule
 
 OWN = ("steps", "step", "beta", "replays")
@@ -63,8 +63,7 @@ class Adversarial(Trained):
     def made(self) -> Pretraining:
         """The method, with this strategy's training settings."""
         given = {name: getattr(self, name) for name in OWN if getattr(self, name) is not None}
-        shared = {name: getattr(self, name) for name in TrainingSettings.__dataclass_fields__}
-        return build(PRETRAINING.get(self.method), {**shared, **given}, f"method {self.method!r}")
+        return build(PRETRAINING.get(self.method), {**self.training(), **given}, f"method {self.method!r}")
 
     def threat_of(self, source: Checkpoint) -> str | None:
         """The threat that it is trained for."""

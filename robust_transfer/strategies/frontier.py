@@ -89,8 +89,7 @@ class Frontier(TrainingSettings, Strategy):
 
     def lwf(self, l2: float, strength: float) -> LwF:
         """LwF with this strategy's training settings."""
-        shared = {name: getattr(self, name) for name in (*TrainingSettings.__dataclass_fields__, "distance")}
-        return LwF(l2=l2, strength=strength, head="new", **shared)
+        return LwF(l2=l2, strength=strength, head="new", distance=self.distance, **self.training())
 
     def check(self, source: Checkpoint, task: Task) -> None:
         """See :class:`Strategy`."""

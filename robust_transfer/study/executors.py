@@ -59,10 +59,10 @@ def processes(jobs: int, recipe: Recipe, store: Store, run: Run, work: Sequence[
     """In ``jobs`` processes of this machine. Sources are trained first: everybody would wait for them."""
     context = multiprocessing.get_context("spawn")
     try:
-        with ProcessPoolExecutor(jobs, context, _open, (recipe, store, run)) as pool:
-            for _ in as_completed([pool.submit(_source, name) for name in _sources(work)]):
+        with ProcessPoolExecutor(jobs, context) as pool:
+            for _ in as_completed([pool.submit(_source, recipe, store, run, name) for name in _sources(work)]):
                 pass
-            for future in as_completed([pool.submit(_group, group) for group in work]):
+            for future in as_completed([pool.submit(_group, recipe, store, run, group) for group in work]):
                 told(future.result())
     except BrokenProcessPool:
         raise ConfigError("a process was killed, perhaps for want of memory: run it again, with fewer --jobs") from None
@@ -82,9 +82,9 @@ def ray(address: str, recipe: Recipe, store: Store, run: Run, work: Sequence[Gro
         raise ConfigError(f"no Ray cluster answers at {address!r} ({error}): start one, or use --ray local") from None
     try:
         remote = library.remote(num_cpus=threads, max_retries=0)
-        trained = [remote(_source_alone).remote(recipe, store, run, name) for name in _sources(work)]
+        trained = [remote(_source).remote(recipe, store, run, name) for name in _sources(work)]
         library.get(trained)
-        waiting = [remote(_group_alone).remote(recipe, store, run, group) for group in work]
+        waiting = [remote(_group).remote(recipe, store, run, group) for group in work]
         while waiting:
             [ready], waiting = library.wait(waiting, num_returns=1)
             told(library.get(ready))
@@ -106,21 +106,11 @@ def _open(recipe: Recipe, store: Store, run: Run) -> Workshop:
     return _workshop
 
 
-def _source(name: str) -> None:
-    assert _workshop is not None
-    _workshop.pretrain(name)
-
-
-def _group(group: Group) -> int:
-    assert _workshop is not None
-    return _make(_workshop, group)
-
-
-def _source_alone(recipe: Recipe, store: Store, run: Run, name: str) -> None:
+def _source(recipe: Recipe, store: Store, run: Run, name: str) -> None:
     _open(recipe, store, run).pretrain(name)
 
 
-def _group_alone(recipe: Recipe, store: Store, run: Run, group: Group) -> int:
+def _group(recipe: Recipe, store: Store, run: Run, group: Group) -> int:
     return _make(_open(recipe, store, run), group)
 
 

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
@@ -21,7 +20,7 @@ from robust_transfer.config import as_dict, digest
 from robust_transfer.data import Split, to_pixels
 from robust_transfer.data.subsets import stratified
 from robust_transfer.report.page import render
-from robust_transfer.report.plots import COLOURS, MARKERS, png, svg
+from robust_transfer.report.plots import COLOURS, MARKERS, png, style, svg, tidy
 from robust_transfer.run import write_atomically, write_text
 from robust_transfer.study.recipe import Filters
 from robust_transfer.study.work import Workshop
@@ -126,7 +125,7 @@ def _png(image: Tensor) -> str:
 
 
 def _plot(table: pd.DataFrame) -> str:
-    with matplotlib.rc_context({"font.size": 10, "svg.fonttype": "none", "svg.hashsalt": "robust-transfer"}):
+    with style():
         figure = Figure(figsize=(6.4, 3.6), layout="constrained")
         axes = figure.subplots()
         for index, (name, rows) in enumerate(table.groupby("source", sort=False)):
@@ -137,6 +136,5 @@ def _plot(table: pd.DataFrame) -> str:
         axes.set_xlabel("block (the last one: logits)")
         axes.set_ylabel(f"|h(x') - h(x)| / |h(x)|, {table['threat'].iloc[0]}")
         axes.legend(frameon=False)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.25)
+        tidy(axes)
         return svg(figure)

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
-from robust_transfer.report.plots import COLOURS, MARKERS, svg
+from robust_transfer.report.plots import COLOURS, MARKERS, style, svg, tidy
 from robust_transfer.run import command_line, environment, write_text
 from robust_transfer.study.claims import Finding, judge
 from robust_transfer.study.recipe import Filters, Level, PlotSpec, cells
@@ -77,7 +76,7 @@ def picked(table: pd.DataFrame, where: dict[str, Any]) -> pd.DataFrame:
 
 def lines(rows: pd.DataFrame, spec: PlotSpec) -> str:
     """Accuracy over ``spec.x``, a panel a level: means over seeds as lines, seeds as points; SVG."""
-    with matplotlib.rc_context({"font.size": 10, "svg.fonttype": "none", "svg.hashsalt": "robust-transfer"}):
+    with style():
         figure = Figure(figsize=(3.6 * len(spec.levels) + 1.6, 3.4), layout="constrained")
         panels = figure.subplots(1, len(spec.levels), squeeze=False)[0]
         for axes, level in zip(panels, spec.levels, strict=True):
@@ -105,8 +104,7 @@ def _panel(axes: Any, rows: pd.DataFrame, spec: PlotSpec, level: Level) -> None:
     axes.set_xlabel(spec.x.removeprefix(SETTINGS))
     threats = ", ".join(dict.fromkeys(rows["threat"]))
     axes.set_ylabel("clean accuracy, %" if level == "clean" else f"robust accuracy, % ({threats})")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
+    tidy(axes)
 
 
 def _claims(findings: Sequence[tuple[Any, Finding | None]]) -> str:

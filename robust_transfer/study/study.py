@@ -6,9 +6,8 @@ import dataclasses
 from pathlib import Path
 
 import pandas as pd
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from robust_transfer.attacks.outcomes import progress_bars
 from robust_transfer.config import as_dict
 from robust_transfer.errors import ConfigError, OutputError
 from robust_transfer.run import TEMPORARY, Run, command_line, environment, is_main_process, write_json
@@ -54,7 +53,7 @@ def run_study(
     work = executors.shard(shard, work) if shard is not None else work
     if is_main_process():
         write_json(store.root / STUDY, {"recipe": as_dict(recipe), "command": command_line(), **environment()})
-    with _bar(run.quiet or not is_main_process()) as bar:
+    with progress_bars(run.quiet or not is_main_process()) as bar:
         shown = bar.add_task(recipe.name, total=sum(len(group) for group in work))
 
         def told(count: int) -> None:
@@ -94,9 +93,3 @@ def _open(out: Path) -> Store:
     if foreign and not (out / STUDY).exists():
         raise OutputError(f"{out} is not empty and holds no study: give another folder")
     return Store(out)
-
-
-def _bar(hidden: bool) -> Progress:
-    what = TextColumn("{task.description}")
-    columns = (what, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), disable=hidden)

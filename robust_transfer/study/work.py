@@ -39,6 +39,7 @@ class Workshop:
     team: Processes = field(init=False)
     _tasks: dict[tuple[str, int | None, int], Task] = field(default_factory=dict)
     _sources: dict[str, Checkpoint] = field(default_factory=dict)
+    _source_keys: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.team = Processes(self.run.torch_device())
@@ -70,6 +71,11 @@ class Workshop:
 
     def source_key(self, name: str) -> str:
         """What a source is made of; for one that is loaded, its weights and what it was trained for."""
+        if name not in self._source_keys:  # weights are hashed once
+            self._source_keys[name] = self._source_key(name)
+        return self._source_keys[name]
+
+    def _source_key(self, name: str) -> str:
         spec = self.recipe.sources[name]
         if spec.pretrain is None:
             loaded = self.source(name)

@@ -63,6 +63,10 @@ class TrainingSettings:
         if self.ema is not None and not 0 < self.ema < 1:
             raise ConfigError(f"ema is a decay between 0 and 1, not {self.ema}")
 
+    def training(self) -> dict[str, Any]:
+        """These settings, without those that a subclass adds: for another configuration that trains in the same way."""
+        return {name: getattr(self, name) for name in TrainingSettings.__dataclass_fields__}
+
     def rate(self, step: int, total: int) -> float:
         """The learning rate of step ``step`` of ``total``."""
         return self.learning_rate * SCHEDULES[self.schedule](step / total)
