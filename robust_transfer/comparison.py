@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from robust_transfer.attacks.outcomes import CLEAN, EVALUATION, STANDING
+from robust_transfer.attacks.outcomes import EVALUATION
 from robust_transfer.config import as_dict
 from robust_transfer.errors import DataError
 from robust_transfer.evaluation import Evaluation, load_evaluation
+from robust_transfer.evaluation.record import Accuracy
 from robust_transfer.intervals import Difference, paired_bootstrap
 
 Folders = str | Path | Sequence[str | Path]
 SAME = ("threat", "attack", "split", "input_size", "data_hash")  # what paired evaluations must agree in
-LEVELS = ("clean", "robust")
+LEVELS: tuple[Accuracy, ...] = ("clean", "robust")
 
 
 @dataclass(frozen=True)
@@ -124,11 +125,7 @@ def _pair(a: Evaluation, b: Evaluation) -> pd.DataFrame:
             "A and B were evaluated on different examples: evaluate both with the same data, --examples and --seed"
         )
     _check_same(a, [b], "A and B", SAME)
-    right = {}
-    for name, table in (("a", one), ("b", two)):
-        right[f"clean_{name}"] = table["broken_by"] != CLEAN
-        right[f"robust_{name}"] = table["broken_by"] == STANDING
-    return pd.DataFrame(right)
+    return pd.DataFrame({f"{level}_{name}": e.right(level) for name, e in (("a", a), ("b", b)) for level in LEVELS})
 
 
 def _paired(pairs: Sequence[pd.DataFrame], level: str, same_images: bool, seed: int) -> Paired:

@@ -281,7 +281,8 @@ def published(folder: Path | None, source: rt.Checkpoint, twin: rt.Checkpoint | 
     if folder is None:
         return {}
     study = json.loads((folder / "cifar10.json").read_text())
-    if study["source"] != source.hash or (twin and study["twin"] not in (None, twin.hash)):
+    other_twin = twin is not None and study["twin"] != twin.hash
+    if study["source"] != source.hash or (other_twin and any(name.startswith("natural/") for name in study["cells"])):
         raise SystemExit(f"{folder / 'cifar10.json'} is of another source or twin")
     return dict(study["cells"])
 

@@ -22,6 +22,15 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def float32() -> Iterator[None]:
+    """What ``auto`` takes is the same on every CPU: tests compare exact numbers. Those of bfloat16 ask for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+        patch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+        yield
+
+
 @pytest.fixture(scope="session")
 def digits_task() -> Task:
     """320 training, 80 val and 80 test digits, 8x8 pixels."""

@@ -67,14 +67,31 @@ def test_devices_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch)
 
 def test_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.ones(2, 2)
-    for has_amx in (True, False):
-        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda has_amx=has_amx: has_amx)
+    for has_amx, has_products, faster in [(1, 0, 0), (0, 1, 1), (0, 1, 0), (0, 0, 1)]:
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda has=has_amx: bool(has))
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda has=has_products: bool(has))
+        monkeypatch.setattr(run_module, "_faster_products", lambda faster=faster: bool(faster))
         auto = Run(device="cpu")
-        assert auto.dtype() is (torch.bfloat16 if has_amx else torch.float32)
+        assert auto.dtype() is (torch.bfloat16 if has_amx or (has_products and faster) else torch.float32)
         with auto.autocast():
             assert (x @ x).dtype is auto.dtype()
     with Run(device="cpu", precision="bfloat16").autocast():
         assert (x @ x).dtype is torch.bfloat16
+
+
+@pytest.mark.parametrize("bfloat16", [0.5, 1.0, 2.0])
+def test_products_are_timed(monkeypatch: pytest.MonkeyPatch, bfloat16: float) -> None:
+    now = 0.0
+    product = torch.Tensor.__matmul__
+
+    def slow(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        nonlocal now
+        now += bfloat16 if a.dtype is torch.bfloat16 else 1.0
+        return product(a[:2], b[:, :2])
+
+    monkeypatch.setattr(run_module.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(torch.Tensor, "__matmul__", slow)
+    assert run_module._faster_products.__wrapped__() is (bfloat16 < 0.6)
 
 
 def test_threads_are_set() -> None:

@@ -21,6 +21,7 @@ from robust_transfer.errors import DataError
 MEMORY_LIMIT = 2 * 2**30  # bytes of decoded uint8 images that a split may keep in memory
 RESIZE = f"{CONVERSION}, the whole image resized to a square with PIL bicubic (antialiased)"
 _DIGEST_BYTES = 2**24  # images are hashed in pieces of about this size
+_DIGEST_SIZE = 64  # pixels a side, where images have sizes of their own
 
 
 class Reader(ABC):
@@ -146,8 +147,8 @@ class Split:
 
     @cached_property
     def hash(self) -> str:
-        """A hash of images, labels and class names (16 hex digits)."""
-        images = self.reader.digest(self.positions, self._size())
+        """A hash of images (at 64 pixels where they have different sizes), labels and class names (16 hex digits)."""
+        images = self.reader.digest(self.positions, self.size or _DIGEST_SIZE)
         labels = hashlib.sha256(self.labels.numpy().tobytes()).hexdigest()
         names = hashlib.sha256("\n".join(self.class_names).encode()).hexdigest()
         return hashlib.sha256(f"{images}{labels}{names}".encode()).hexdigest()[:16]

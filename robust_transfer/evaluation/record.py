@@ -5,18 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 from pyarrow import ArrowInvalid
 
-from robust_transfer.attacks.outcomes import (
-    COLUMNS,
-    EVALUATION,
-    OUTCOMES,
-    STANDING,
-    write_outcomes,
-)
+from robust_transfer.attacks.outcomes import CLEAN, COLUMNS, EVALUATION, OUTCOMES, STANDING, write_outcomes
 from robust_transfer.config import as_dict
 from robust_transfer.errors import DataError
 from robust_transfer.evaluation.budgets import Level
@@ -25,6 +19,7 @@ from robust_transfer.intervals import Proportion
 
 SCHEMA = 1
 SMALLEST = "smallest_eps"
+Accuracy = Literal["clean", "robust"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +67,11 @@ class Evaluation:
     command: str
     outcomes: pd.DataFrame
     disagreement: dict[str, int] | None = None
+
+    def right(self, level: Accuracy) -> pd.Series[bool]:
+        """Whether each example, by its id and in the order of ids, is right when clean, or stands (``robust``)."""
+        broken_by = self.outcomes.set_index("index")["broken_by"].sort_index()
+        return broken_by != CLEAN if level == "clean" else broken_by == STANDING
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the outcomes, as plain JSON types: the contents of ``evaluation.json``."""

@@ -21,7 +21,7 @@ from robust_transfer.strategies.base import STRATEGIES
 from robust_transfer.strategies.features import features_of
 from robust_transfer.strategies.fine_tune import FineTune
 from robust_transfer.strategies.trained import Start
-from robust_transfer.training import Batch, Objective
+from robust_transfer.training import Batch, Known, Objective
 
 Distance = Literal["l1", "l2", "squared-l2"]
 ROUNDING = 1e-6  # how far, relative to the features, two computations of them in float32 may lie apart
@@ -124,8 +124,6 @@ class LwFObjective(Objective):
     ``passes_per_image`` is 3 with features and 4 with a teacher, which sees every image once more.
     """
 
-    features: Tensor | None
-
     def __init__(
         self,
         classifier: Classifier,
@@ -138,7 +136,7 @@ class LwFObjective(Objective):
     ) -> None:
         super().__init__(classifier)
         self.weight, self.distance, self.collapse_patience = weight, distance, patience
-        self.register_buffer("features", features, persistent=False)
+        self.known = Known(features) if features is not None else None
         self.teacher = teacher.requires_grad_(False) if teacher is not None else None
         self.passes_per_image = 3.0 if teacher is None else 4.0
 
@@ -157,7 +155,7 @@ class LwFObjective(Objective):
 
     def _source_features(self, batch: Batch) -> Tensor:
         if self.teacher is None:
-            assert self.features is not None
-            return self.features[batch.indices]
+            assert self.known is not None
+            return self.known(batch)
         with self.teacher.eval_mode(), torch.no_grad():
             return self.teacher.features(batch.images)

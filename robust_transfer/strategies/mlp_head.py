@@ -18,7 +18,7 @@ from robust_transfer.strategies.base import STRATEGIES
 from robust_transfer.strategies.features import features_of
 from robust_transfer.strategies.softmax import Standardisation
 from robust_transfer.strategies.trained import BatchNorm, Start, Trained
-from robust_transfer.training import Batch, Objective
+from robust_transfer.training import Batch, Known, Objective
 
 
 @STRATEGIES.register(
@@ -76,15 +76,15 @@ class MLPHead(Trained):
 class HeadObjective(Objective):
     """Cross-entropy of the head on ``features`` ``(n, d)`` that are known; the network below is not run."""
 
-    features: Tensor
     passes_per_image = 0.0
+    needs_images = False
 
     def __init__(self, classifier: Classifier, features: Tensor, patience: int) -> None:
         super().__init__(classifier)
         self.collapse_patience = patience
-        self.register_buffer("features", features, persistent=False)
+        self.known = Known(features)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """See :class:`Objective`."""
-        logits = self.classifier.classify(self.features[batch.indices])
+        logits = self.classifier.classify(self.known(batch))
         return {"loss": F.cross_entropy(logits, batch.labels), "logits": logits}

@@ -9,9 +9,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from robust_transfer.attacks.outcomes import CLEAN, STANDING
 from robust_transfer.errors import ConfigError
-from robust_transfer.evaluation import Evaluation, load_evaluation
+from robust_transfer.evaluation import load_evaluation
 from robust_transfer.intervals import Difference, paired_bootstrap, wilson
 from robust_transfer.study.recipe import Cell, Claim, Level, matches
 from robust_transfer.study.work import Workshop
@@ -79,14 +78,8 @@ def _right(
     for cell in chosen:
         if not workshop.done(cell) or workshop.failure(cell) is not None:
             return None
-        found[cell.seed] = _outcomes(load_evaluation(workshop.evaluation_folder(cell)), level)
+        found[cell.seed] = load_evaluation(workshop.evaluation_folder(cell)).right(level).astype(float)
     return found
-
-
-def _outcomes(evaluation: Evaluation, level: Level) -> pd.Series[float]:
-    table = evaluation.outcomes.set_index("index").sort_index()
-    right = table["broken_by"] != CLEAN if level == "clean" else table["broken_by"] == STANDING
-    return right.astype(float)
 
 
 def _less(of: pd.Series[float], less: pd.Series[float]) -> pd.Series[float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
 
@@ -18,9 +17,11 @@ from robust_transfer.pretraining import PRETRAINING, Pretraining
 from robust_transfer.run import Run
 from robust_transfer.strategies import Strategy
 from robust_transfer.strategies.adversarial import Adversarial
+from robust_transfer.strategies.frontier import Frontier
 from robust_transfer.strategies.mlp_head import MLPHead
 from robust_transfer.strategies.trained import Trained
-from robust_transfer.study.recipe import Cell
+from robust_transfer.study.filters import filters_are_made
+from robust_transfer.study.recipe import Cell, Filters, cells
 from robust_transfer.study.work import Workshop, is_checkpoint, is_evaluation, is_settled, method_of
 
 STANDING = 0.4  # share of an attack's steps that are taken, as examples leave when they are broken: about
@@ -46,41 +47,68 @@ class Estimate:
         )
 
 
-def estimate(workshop: Workshop, cells: Iterable[Cell]) -> Estimate:
-    """Look at what is there, and count what is not."""
-    found = Estimate(0, 0, 0, 0, 0.0)
-    counted, speeds = set[str](), dict[NetworkSpec | str, float]()
-    for cell in cells:
+def estimate(workshop: Workshop) -> Estimate:
+    """Look at what is there of a study, and count what is not."""
+    books = _Books(workshop)
+    for cell in cells(workshop.recipe):
+        books.add(cell)
+    if workshop.recipe.filters is not None:
+        books.look(workshop.recipe.filters)
+    return books.found
+
+
+class _Books:
+    """What has been counted so far; nothing is counted twice."""
+
+    def __init__(self, workshop: Workshop) -> None:
+        self.workshop, self.found = workshop, Estimate(0, 0, 0, 0, 0.0)
+        self.counted, self.speeds = set[str](), dict[str, float]()
+
+    def add(self, cell: Cell) -> None:
+        """A cell, and what has to be made for it."""
+        workshop, found = self.workshop, self.found
         found.cells += 1
         if workshop.done(cell):
-            continue
-        spec = workshop.recipe.sources[cell.source].pretrain
-        key, out = workshop.source_key(cell.source), workshop.store.folder("sources", workshop.source_key(cell.source))
-        if spec is not None and not is_checkpoint(out):
-            task = workshop.task(spec.task, None, spec.seed)
-            size = spec.input_size or task.train.size or 32
-            network = NetworkSpec(name=spec.network, num_classes=task.num_classes, input_size=size)
-            if key not in counted:
-                counted.add(key)
-                found.sources += 1
-                found.seconds += passes_of(method_of(spec), len(task.train)) / _speed(network, workshop.run, speeds)
-        else:
-            network = workshop.source(cell.source).card.network
-        speed = _speed(network, workshop.run, speeds)
+            return
+        speed = self.source(cell.source)
         target = workshop.task(cell.task, cell.shots, cell.seed)
-        if (key := workshop.result_key(cell)) not in counted and not is_settled(workshop.result_folder(cell)):
-            counted.add(key)
+        if self._new(workshop.result_key(cell)) and not is_settled(workshop.result_folder(cell)):
             found.results += 1
             found.seconds += passes_of(workshop.strategy(cell), len(target.train)) / speed
-        if (key := workshop.evaluation_key(cell)) not in counted and not is_evaluation(
-            workshop.evaluation_folder(cell)
-        ):
-            counted.add(key)
+        if self._new(workshop.evaluation_key(cell)) and not is_evaluation(workshop.evaluation_folder(cell)):
             found.missing += 1
             how = workshop.recipe.evaluations[cell.evaluation]
             n = min(how.examples or len(target.test), len(target.test))
             found.seconds += n * sum(_attack_passes(attack) for attack in parse_attack(how.attack)) / speed
-    return found
+
+    def look(self, how: Filters) -> None:
+        """The features of sources, attacked on some images, maximised and rebuilt on others."""
+        if filters_are_made(self.workshop, how):
+            return
+        each = how.images * (3.0 + 2.0 * how.attack_steps) + 4.0 * how.pictures * how.steps
+        self.found.seconds += sum(each / self.source(name) for name in how.sources)
+
+    def source(self, name: str) -> float:
+        """Image passes a second of a source's network; if it is to be trained, that is counted."""
+        workshop, spec = self.workshop, self.workshop.recipe.sources[name].pretrain
+        key = workshop.source_key(name)
+        if spec is None or is_checkpoint(workshop.store.folder("sources", key)):
+            return _speed(workshop.source(name).card.network, workshop.run, self.speeds)
+        task = workshop.task(spec.task, None, spec.seed)
+        size = spec.input_size or task.train.size or 32
+        network = NetworkSpec(name=spec.network, num_classes=task.num_classes, input_size=size)
+        speed = _speed(network, workshop.run, self.speeds)
+        if self._new(key):
+            self.found.sources += 1
+            self.found.seconds += passes_of(method_of(spec), len(task.train)) / speed
+        return speed
+
+    def _new(self, key: str) -> bool:
+        """Whether it is seen for the first time."""
+        if key in self.counted:
+            return False
+        self.counted.add(key)
+        return True
 
 
 def passes_of(how: Pretraining | Strategy, images: int) -> float:
@@ -93,6 +121,8 @@ def passes_of(how: Pretraining | Strategy, images: int) -> float:
         return how.epochs * images * each
     if isinstance(how, Trained) and not isinstance(how, MLPHead):
         return images + how.epochs * images * 3.0
+    if isinstance(how, Frontier):
+        return images + len(how.heads) * len(how.strengths) * how.epochs * images * 3.0
     return float(images)
 
 
@@ -102,7 +132,7 @@ def _attack_passes(attack: Attack) -> float:
     return 3.0 + STANDING * (2.0 * steps + float(getattr(attack, "queries", 0)))
 
 
-def _speed(spec: NetworkSpec, run: Run, known: dict[NetworkSpec | str, float]) -> float:
+def _speed(spec: NetworkSpec, run: Run, known: dict[str, float]) -> float:
     """Image passes a second of an attack's step on a fresh network of this kind, median of three."""
     name = f"{spec.name} {spec.input_size} {spec.settings}"
     if name not in known:

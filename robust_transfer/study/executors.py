@@ -81,7 +81,8 @@ def ray(address: str, recipe: Recipe, store: Store, run: Run, work: Sequence[Gro
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise ConfigError(f"no Ray cluster answers at {address!r} ({error}): start one, or use --ray local") from None
     try:
-        remote = library.remote(num_cpus=threads, max_retries=0)
+        gpus = 1 if run.device != "cpu" and library.cluster_resources().get("GPU") else 0
+        remote = library.remote(num_cpus=threads, num_gpus=gpus, max_retries=0)
         trained = [remote(_source).remote(recipe, store, run, name) for name in _sources(work)]
         library.get(trained)
         waiting = [remote(_group).remote(recipe, store, run, group) for group in work]

@@ -35,13 +35,25 @@ def look_at_filters(workshop: Workshop, how: Filters) -> Path:
 
     The page holds pixels of the data: it is for who ran the study, not for publishing.
     """
-    task = workshop.task(how.task, None, 0)
-    key = digest("filters", as_dict(how), [workshop.source_key(name) for name in how.sources], task.test.hash)
     make = partial(_make, workshop, how)
-    folder = workshop.store.once("filters", key, lambda out: (out / PAGE).is_file(), make, workshop.team)
+    folder = workshop.store.once("filters", _key(workshop, how), _is_made, make, workshop.team)
     for name in (LAYERS, PLOT, PAGE) if workshop.team.main else ():
         write_atomically(workshop.store.root / name, partial(shutil.copyfile, folder / name))
     return workshop.store.root / PAGE
+
+
+def filters_are_made(workshop: Workshop, how: Filters) -> bool:
+    """Whether the page is there."""
+    return _is_made(workshop.store.folder("filters", _key(workshop, how)))
+
+
+def _key(workshop: Workshop, how: Filters) -> str:
+    test = workshop.task(how.task, None, 0).test
+    return digest("filters", as_dict(how), [workshop.source_key(name) for name in how.sources], test.hash)
+
+
+def _is_made(out: Path) -> bool:
+    return (out / PAGE).is_file()
 
 
 def _make(workshop: Workshop, how: Filters, out: Path) -> None:

@@ -82,7 +82,7 @@ def collect(recipe: Recipe, out: Path, *, run: Run | None = None) -> pd.DataFram
 
 def dry_run(recipe: Recipe, out: Path, *, run: Run | None = None) -> Estimate:
     """What would be made, and about how long it would take; nothing is written."""
-    return estimate(Workshop(recipe, _open(out), run or Run()), cells(recipe))
+    return estimate(Workshop(recipe, _open(out), run or Run()))
 
 
 def _open(out: Path) -> Store:

@@ -2,7 +2,7 @@
 
 from robust_transfer.training.batches import batch_order
 from robust_transfer.training.loop import FitResult, fit
-from robust_transfer.training.objective import Batch, NaturalObjective, Objective
+from robust_transfer.training.objective import Batch, Known, NaturalObjective, Objective
 from robust_transfer.training.settings import TrainingSettings
 
-__all__ = ["Batch", "FitResult", "NaturalObjective", "Objective", "TrainingSettings", "batch_order", "fit"]
+__all__ = ["Batch", "FitResult", "Known", "NaturalObjective", "Objective", "TrainingSettings", "batch_order", "fit"]

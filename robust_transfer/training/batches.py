@@ -28,10 +28,17 @@ class Batches:
     """The batches of a training run. All have one size: what is left at an epoch's end waits for the next shuffle.
 
     Each is seen in ``replays`` successive steps; there are as many steps as without, so the data is seen less often.
+    Without ``read`` no image is read: what is known of it by its place is enough.
     """
 
     def __init__(
-        self, split: Split, settings: TrainingSettings, seed: int, processes: Processes, replays: int = 1
+        self,
+        split: Split,
+        settings: TrainingSettings,
+        seed: int,
+        processes: Processes,
+        replays: int = 1,
+        read: bool = True,
     ) -> None:
         if not len(split):
             raise DataError("there are no training images: the train split is empty")
@@ -44,7 +51,9 @@ class Batches:
             )
         self.per_epoch = len(split) // self.size
         self.total = max(1, round(settings.epochs * self.per_epoch))
-        self.augment = Augmentation(pad=settings.pad, flip=settings.flip) if settings.augment else Augmentation.none()
+        self.read = read
+        augmented = settings.augment and read
+        self.augment = Augmentation(pad=settings.pad, flip=settings.flip) if augmented else Augmentation.none()
 
     def after(self, step: int) -> Generator[Batch, None, None]:
         """This process's batches from ``step`` on. The iterator owns a thread: close it when it is not used up."""
@@ -60,7 +69,7 @@ class Batches:
                     images, ids = images.to(device), self.split.ids[indices].to(device)
                     images = self.augment(images, ids, seed=self.seed, epoch=number // self.per_epoch)
                     labels = self.split.labels[indices].to(device)
-                    pixels, places = to_pixels(images, device), indices.to(device)
+                    pixels, places = to_pixels(images, device) if self.read else images, indices.to(device)
                     first = number * self.replays
                     for now in range(max(step, first), min(first + self.replays, self.total)):
                         yield Batch(pixels, labels, ids, places, now, slots)
@@ -72,7 +81,7 @@ class Batches:
         epoch, place = divmod(number, self.per_epoch)
         order = _order(self.seed, epoch, len(self.split))
         indices = order[place * self.size : (place + 1) * self.size][self.processes.rank :: self.processes.world]
-        return self.split.fetch(indices), indices
+        return self.split.fetch(indices) if self.read else torch.empty(len(indices), 0), indices
 
 
 @lru_cache(maxsize=2)

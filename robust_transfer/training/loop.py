@@ -96,7 +96,7 @@ class _Loop:
     ) -> None:
         self.settings, self.run, self.validate, self.label = settings, run, validate, label
         self.processes = Processes(run.torch_device())
-        self.batches = Batches(split, settings, run.seed, self.processes, objective.replays)
+        self.batches = Batches(split, settings, run.seed, self.processes, objective.replays, objective.needs_images)
         self.total, self.per_epoch = self.batches.total, self.batches.per_epoch
         self.device = self.processes.device
 

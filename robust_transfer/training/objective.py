@@ -17,6 +17,7 @@ from robust_transfer.classifier import Classifier
 class Batch:
     """One (local) minibatch: float images in [0, 1], labels, example ids, and their places in the training split.
 
+    ``images`` is ``(B, 0)`` for an objective that does not look at them.
     ``slots``: their places in the whole minibatch, of which a process has a share (None: it has all of it).
     """
 
@@ -26,6 +27,21 @@ class Batch:
     indices: Tensor
     step: int
     slots: Tensor | None = None
+
+
+class Known:
+    """Rows that were computed once, looked up by a batch's places.
+
+    Not a buffer: processes would send all of them to each other at every step.
+    """
+
+    def __init__(self, rows: Tensor) -> None:
+        self.rows = rows
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """The rows of a batch, on its device."""
+        self.rows = self.rows.to(batch.indices.device)
+        return self.rows[batch.indices]
 
 
 class Objective(nn.Module, ABC):
@@ -39,6 +55,7 @@ class Objective(nn.Module, ABC):
     passes_per_image: float = 3.0
     collapse_patience: int = 1  # successive one-class batches before training is called collapsed
     max_reactions: int = 0  # how often the guard may send training back
+    needs_images: bool = True  # where not, none are read
     replays: int = 1  # successive steps on one minibatch, augmented once; training is not longer for it
     spent: float = 0.0  # passes that the guard has taken and that are not in the books yet: fit collects them
 

@@ -1,0 +1,5 @@
+"""``python -m robust_transfer.cli``."""
+
+from robust_transfer.cli import main
+
+main()

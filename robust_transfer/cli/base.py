@@ -1,0 +1,65 @@
+"""The command line as such: its name, its version, how it ends."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="robust-transfer",
+    help="Adversarially robust transfer learning: robust features in, an accurate and robust classifier out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+INTERRUPTED = 130
+# Wrong options and the like. Some versions of typer carry a click of their own, so that click's name is not this class.
+USAGE: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from robust_transfer import __version__
+
+        print(f"robust-transfer {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point. Exit status: 0; 2 for what the user can mend; 3 where training diverged; 1 for our own bug."""
+    from robust_transfer.errors import RobustTransferError
+
+    try:
+        status = app(standalone_mode=False)
+        if status == INTERRUPTED:  # typer's own word for Ctrl-C
+            raise KeyboardInterrupt
+    except RobustTransferError as error:
+        status = _fail(str(error), error.exit_status)
+    except USAGE as error:
+        error.show()
+        status = error.exit_code
+    except (typer.Abort, KeyboardInterrupt):
+        status = _fail("interrupted; the same command goes on, with --resume where it has that option", INTERRUPTED)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        status = _fail("the disk is full: free some space, then go on with --resume", 2)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(message: str, status: int) -> int:
+    print(f"robust-transfer: {message}", file=sys.stderr)
+    return status

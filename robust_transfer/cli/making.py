@@ -1,0 +1,109 @@
+"""``pretrain`` and ``transfer``: what makes networks."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from robust_transfer.cli.base import app
+from robust_transfer.cli.options import (
+    BatchSize,
+    Data,
+    Device,
+    Epochs,
+    ImageColumn,
+    LabelColumn,
+    Out,
+    Overwrite,
+    Precision,
+    Quiet,
+    Resume,
+    Seed,
+    Setting,
+    Threads,
+    Val,
+    make_run,
+    read_settings,
+    read_task,
+    say,
+)
+
+
+@app.command()
+def pretrain(
+    data: Data,
+    out: Out,
+    network: Annotated[str, typer.Option("--network", help="A network's name; see `list networks`.")] = "wrn-16-2",
+    method: Annotated[str, typer.Option("--method", help="See `list pretraining`.")] = "fast",
+    threat: Annotated[str, typer.Option("--threat", help="norm:budget to train for.")] = "linf:8/255",
+    settings: Setting = None,
+    input_size: Annotated[
+        int | None, typer.Option("--input-size", help="Side of the images. [default: their own]")
+    ] = None,
+    image_column: ImageColumn = None,
+    label_column: LabelColumn = None,
+    val: Val = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    threads: Threads = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a network from scratch, adversarially or naturally, as a source to transfer from."""
+    run = make_run(seed, device, precision, threads, out, resume, overwrite, quiet)
+    from robust_transfer.config import build
+    from robust_transfer.pretraining import PRETRAINING
+    from robust_transfer.threat import Threat as ThreatModel
+
+    chosen = build(
+        PRETRAINING.get(method), read_settings(settings, epochs, batch_size), f"pretraining method {method!r}"
+    )
+    budget = ThreatModel.parse(threat)
+    run.check_out()
+    task = read_task(data, image_column, label_column, seed=seed, val=val)
+    checkpoint = chosen(task, network=network, threat=budget, input_size=input_size, run=run)
+    say(quiet, f"saved {out}: {_figures(checkpoint.card.metrics)}")
+
+
+@app.command()
+def transfer(
+    source: Annotated[str, typer.Option("--source", help="bundled, or a run folder.")],
+    data: Data,
+    strategy: Annotated[str, typer.Option("--strategy", help="See `list strategies`.")],
+    out: Out,
+    settings: Setting = None,
+    shots: Annotated[int | None, typer.Option("--shots", help="Images per class, train and val together.")] = None,
+    image_column: ImageColumn = None,
+    label_column: LabelColumn = None,
+    val: Val = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    threads: Threads = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Hand a source's features on to your own images."""
+    run = make_run(seed, device, precision, threads, out, resume, overwrite, quiet)
+    from robust_transfer.sources import load_source
+    from robust_transfer.strategies import STRATEGIES
+
+    chosen = STRATEGIES.get(strategy).from_settings(read_settings(settings, epochs, batch_size))
+    run.check_out()
+    checkpoint = load_source(source)
+    task = read_task(data, image_column, label_column, shots=shots, seed=seed, val=val)
+    result = chosen(checkpoint, task, run=run)
+    say(quiet, f"saved {out}: {result.card.criterion}. Next: robust-transfer evaluate {out} --data {data}")
+
+
+def _figures(metrics: dict[str, Any]) -> str:
+    figures = [f"{k} {v:.3f}" for k, v in metrics.items() if isinstance(v, float)]
+    return ", ".join(figures) or "no figures (there is no val split)"

@@ -1,0 +1,99 @@
+"""Options that commands share, and what is made of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from robust_transfer.data import Split, Task
+    from robust_transfer.run import Run
+
+Data = Annotated[
+    str, typer.Option("--data", help="A folder of parquet files or images, builtin:digits, or hf:OWNER/NAME.")
+]
+Setting = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the method; repeatable.")
+]
+Out = Annotated[Path, typer.Option("--out", help="The run folder to write.")]
+MaybeOut = Annotated[
+    Path | None, typer.Option("--out", help="A folder to write evaluation.json and outcomes.parquet to.")
+]
+Threat = Annotated[
+    str | None, typer.Option("--threat", help="norm:budget, such as linf:8/255 or l2:0.5. [default: the card's]")
+]
+ImageColumn = Annotated[str | None, typer.Option("--image-column", help="The column that holds the images.")]
+LabelColumn = Annotated[str | None, typer.Option("--label-column", help="The column that holds the labels.")]
+Val = Annotated[float | None, typer.Option("--val", help="Share of train that is cut off as val, 0 to 0.5.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+Precision = Annotated[str, typer.Option("--precision", help="auto, float32 or bfloat16.")]
+BatchSize = Annotated[int | None, typer.Option("--batch-size", help="Images per step.")]
+Threads = Annotated[int | None, typer.Option("--threads", help="CPU threads. [default: all]")]
+Epochs = Annotated[float | None, typer.Option("--epochs", help="Passes over the training images.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in --out.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Empty --out first.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars, no text but results.")]
+
+
+def make_run(
+    seed: int,
+    device: str,
+    precision: str,
+    threads: int | None,
+    out: Path | None,
+    resume: bool,
+    overwrite: bool,
+    quiet: bool,
+) -> Run:
+    """How it is computed; raises :class:`ConfigError`."""
+    from robust_transfer.config import build
+    from robust_transfer.run import Run
+
+    settings = {"seed": seed, "device": device, "precision": precision, "threads": threads, "out": out}
+    return build(Run, {**settings, "resume": resume, "overwrite": overwrite, "quiet": quiet}, "the command line")
+
+
+def read_settings(pairs: list[str] | None, epochs: float | None, batch_size: int | None) -> dict[str, Any]:
+    """``--set`` and the settings that have an option of their own."""
+    from robust_transfer.config import parse_settings
+
+    settings = parse_settings(pairs or [])
+    for key, value in (("epochs", epochs), ("batch_size", batch_size)):
+        if value is not None:
+            settings[key] = value
+    return settings
+
+
+def read_task(
+    data: str,
+    image_column: str | None,
+    label_column: str | None,
+    *,
+    shots: int | None = None,
+    seed: int = 0,
+    val: float | None = None,
+) -> Task:
+    """The data, as the options say."""
+    from robust_transfer.data import load_task
+
+    return load_task(data, shots=shots, seed=seed, val=val, image_column=image_column, label_column=label_column)
+
+
+def pick_split(task: Task, name: str) -> Split:
+    """One of a task's splits by its name."""
+    from robust_transfer.errors import ConfigError
+    from robust_transfer.registry import unknown
+
+    splits = {"train": task.train, "val": task.val, "test": task.test}
+    if name not in splits:
+        raise ConfigError(unknown("split", name, list(splits)))
+    return splits[name]
+
+
+def say(quiet: bool, text: str) -> None:
+    """Print, unless it is to be quiet."""
+    if not quiet:
+        print(text)
