@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import json
 import logging
 import time
 import warnings
@@ -31,10 +32,12 @@ import robust_transfer as rt
 from robust_transfer import losses
 from robust_transfer.attacks import PGD, parse_attack
 from robust_transfer.attacks.target import attacking, usual_chunk
+from robust_transfer.checkpoint import weights_hash
 from robust_transfer.classifier import Classifier
 from robust_transfer.data import to_pixels
 from robust_transfer.data.subsets import stratified
 from robust_transfer.engine import Engine, choose
+from robust_transfer.run import environment
 
 STEPS = 20
 L2 = 0.1  # of the probes
@@ -187,7 +190,7 @@ def step_seconds(case: Case, engine: Engine) -> float:
 # ---------------------------------------------------------------- strong against AutoAttack itself
 
 
-def strong(case: Case, seeds: int, run: rt.Run) -> None:
+def strong(case: Case, seeds: int, run: rt.Run, suite: str, record: Path | None) -> None:
     """Our suite against the reference implementation, whose seed-to-seed spread is the yardstick."""
     header(
         f"strong against AutoAttack at {case.threat}, {case.name}, {case.model.num_classes} classes",
@@ -196,23 +199,35 @@ def strong(case: Case, seeds: int, run: rt.Run) -> None:
         pyautoattack=metadata.version("pyautoattack"),
     )
     engine = choose(case.model, lambda: (case.x[:64], case.labels[:64]), run)
-    shares, times = [], []
+    theirs = [timed(case, "pyautoattack", seed, engine, record) for seed in range(seeds)]
+    for seed, each in enumerate(theirs):
+        print(f"  AutoAttack, seed {seed}  {each['seconds']:8.1f} s   robust {100 * each['robust']:.2f} %", flush=True)
+    typical, shares = median(each["seconds"] for each in theirs), [each["robust"] for each in theirs]
     for seed in range(seeds):
-        begun = time.perf_counter()
-        found, _ = cascade(case, "pyautoattack", seed, engine)
-        times.append(time.perf_counter() - begun)
-        shares.append(found)
-        print(f"  AutoAttack, seed {seed}  {times[-1]:8.1f} s   robust {100 * found:.2f} %", flush=True)
-    for seed in range(seeds):
-        begun = time.perf_counter()
-        found, told = cascade(case, "strong", seed, engine)
-        seconds = time.perf_counter() - begun
+        ours = timed(case, suite, seed, engine, None)
         print(
-            f"  strong, seed {seed}      {seconds:8.1f} s   robust {100 * found:.2f} %   {median(times) / seconds:.1f} x "
-            f"as fast; {told}",
+            f"  strong, seed {seed}      {ours['seconds']:8.1f} s   robust {100 * ours['robust']:.2f} %   "
+            f"{typical / ours['seconds']:.1f} x as fast; {ours['told']}",
             flush=True,
         )
     print(f"  AutoAttack's spread: {100 * min(shares):.2f} to {100 * max(shares):.2f} %", flush=True)
+
+
+def timed(case: Case, suite: str, seed: int, engine: Engine, record: Path | None) -> dict[str, Any]:
+    """Seconds and verdict of a suite; from ``record`` where it has them, else they are added to it."""
+    key = {"case": case.name, "weights": weights_hash(case.model), "threat": str(case.threat), "suite": suite}
+    key |= {"n": len(case.x), "seed": seed, "torch": torch.__version__, "hardware": environment()["hardware"]}
+    known = record.read_text().splitlines() if record is not None and record.exists() else []
+    for line in map(json.loads, known):
+        if line["key"] == key:
+            return dict(line["found"])
+    begun = time.perf_counter()
+    robust, told = cascade(case, suite, seed, engine)
+    found = {"seconds": time.perf_counter() - begun, "robust": robust, "told": told}
+    if record is not None:
+        with record.open("a") as file:
+            file.write(json.dumps({"key": key, "found": found}) + "\n")
+    return found
 
 
 def cascade(case: Case, suite: str, seed: int, engine: Engine) -> tuple[float, str]:
@@ -334,13 +349,17 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=250)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--suite", default="strong", help="what is set against AutoAttack")
+    parser.add_argument(
+        "--record", type=Path, help="keep AutoAttack's figures here: they take hours, and need no repeating"
+    )
     given = parser.parse_args()
     logging.disable(logging.WARNING)
     run, parts = rt.Run(quiet=True), given.parts.split(",")
     tools: dict[str, Callable[[Case], Any]] = {
         "peak": lambda case: peak(case, run),
         "pgd": lambda case: pgd(case, given.repeats, run),
-        "strong": lambda case: strong(case, given.seeds, run),
+        "strong": lambda case: strong(case, given.seeds, run, given.suite, given.record),
     }
     for case in cases(given, run):
         for part in parts:
