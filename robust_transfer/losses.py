@@ -22,17 +22,18 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits.float(), labels, reduction="none")
 
 
-def log_odds(logits: Tensor, labels: Tensor) -> Tensor:
+def log_odds(logits: Tensor, labels: Tensor, scale: Tensor | None = None) -> Tensor:
     """The log odds of any other class, ``logsumexp_{k != y} logit_k - logit_y``: cross-entropy as attacks climb it.
 
     Cross-entropy is ``log(1 + exp(.))`` of it, so the two have gradients of the same direction; but that of
     cross-entropy vanishes in float32 once a network is sure of itself, and so would an attack ("gradient masking",
     Carlini & Wagner 2017, section 6.1). Logits that lie closer together or further apart than a trained
     classifier's are first scaled to a typical range, so that a network whose logits are multiplied by a constant is
-    attacked as before.
+    attacked as before; ``scale`` ``(B,)`` settles by how much (see :func:`settle`).
     """
     logits = logits.float()
-    own, others = own_and_others(logits * _usual_scale(logits.detach())[:, None], labels)
+    scale = _usual_scale(logits.detach()) if scale is None else scale
+    own, others = own_and_others(logits * scale[:, None], labels)
     return others.logsumexp(1) - own
 
 
@@ -63,24 +64,25 @@ def dlr(logits: Tensor, labels: Tensor) -> Tensor:
     return margin(logits, labels) / (top[:, 0] - top[:, 2]).clamp_min(1e-12)
 
 
-def probability_margin(logits: Tensor, labels: Tensor) -> Tensor:
+def probability_margin(logits: Tensor, labels: Tensor, scale: Tensor | None = None) -> Tensor:
     """``max_{k != y} p_k - p_y`` of softmax probabilities (Xie et al. 2024, section 3).
 
     Unlike the margin's, its gradient is not blind to the other classes. Logits that are further apart than is typical are
     scaled down first, or softmax would saturate and the gradient vanish.
     """
-    own, others = own_and_others(_probabilities(logits), labels)
+    own, others = own_and_others(_probabilities(logits, scale), labels)
     return others.amax(1) - own
 
 
-def targeted_probability_margin(logits: Tensor, aim: Tensor) -> Tensor:
+def targeted_probability_margin(logits: Tensor, aim: Tensor, scale: Tensor | None = None) -> Tensor:
     """``p_t - p_y`` for ``aim`` ``(B, 2)``, each row label y and target t (Gao et al. 2022: the minimum margin)."""
-    return targeted_margin(_probabilities(logits), aim)
+    return targeted_margin(_probabilities(logits, scale), aim)
 
 
-def _probabilities(logits: Tensor) -> Tensor:
+def _probabilities(logits: Tensor, scale: Tensor | None) -> Tensor:
     logits = logits.float()
-    return (logits * _usual_scale(logits.detach(), large=TYPICAL)[:, None]).softmax(1)
+    scale = _usual_scale(logits.detach(), large=TYPICAL) if scale is None else scale
+    return (logits * scale[:, None]).softmax(1)
 
 
 def targeted_margin(logits: Tensor, aim: Tensor) -> Tensor:
@@ -124,6 +126,32 @@ TARGETED: dict[str, Loss] = {
     "margin": targeted_margin,
     "probability": targeted_probability_margin,
 }
+
+
+# Those that scale logits, and from which range on.
+SCALING: dict[Callable[..., Tensor], float] = {
+    log_odds: LARGE,
+    probability_margin: TYPICAL,
+    targeted_probability_margin: TYPICAL,
+}
+
+
+def settle(loss: Callable[..., Tensor], clean: Callable[[], Tensor], aim: Tensor) -> tuple[Loss, Tensor]:
+    """``(loss, aim)`` whose values can be compared between the iterates of an example.
+
+    A loss that scales logits does so anew for whatever it is given: that is well for a direction, but its value would
+    jump where an iterate's logits come into the usual range. So the clean image's logits settle it: ``clean()``
+    ``(B, K)``. ``aim`` is what the loss takes in place of labels; it comes back with the scale as its last column.
+    """
+    if loss not in SCALING:
+        return loss, aim
+    scale, alone = _usual_scale(clean().detach().float(), SCALING[loss]), aim.dim() == 1
+
+    def settled(logits: Tensor, columns: Tensor) -> Tensor:
+        own = columns[:, :-1].long()
+        return loss(logits, own.squeeze(1) if alone else own, columns[:, -1])
+
+    return settled, torch.cat([aim.view(len(aim), -1).float(), scale[:, None]], 1)
 
 
 def get_loss(name: str) -> Loss:

@@ -106,6 +106,27 @@ def test_a_class_far_below_the_others_changes_nothing() -> None:
         assert torch.allclose(found[:, :4], expected)
 
 
+@pytest.mark.parametrize("name", ["ce", "probability"])
+@pytest.mark.parametrize("edge", [losses.SMALL, losses.TYPICAL, losses.LARGE])
+def test_a_settled_loss_does_not_jump_where_logits_leave_the_usual_range(name: str, edge: float) -> None:
+    logits, labels = torch.tensor([[1.0, 0.6, 0.0, 0.3]]), torch.tensor([0])
+    inside, outside = logits * edge * 1.001, logits * edge * 0.999
+    loss, aim = losses.settle(losses.get_loss(name), lambda: outside, labels)
+    assert loss(inside, aim).item() == pytest.approx(loss(outside, aim).item(), rel=0.02)
+    assert loss(outside, aim).item() == pytest.approx(losses.get_loss(name)(outside, labels).item())
+
+
+def test_what_does_not_scale_is_settled_already() -> None:
+    labels = torch.tensor([1, 0])
+    assert losses.settle(losses.margin, lambda: pytest.fail("not asked for"), labels) == (losses.margin, labels)
+
+
+def test_a_settled_targeted_loss_keeps_label_and_target() -> None:
+    logits, aim = torch.tensor([[1.0, 0.5, 0.0, 0.2]]) * 3, torch.tensor([[0, 3]])
+    loss, columns = losses.settle(losses.TARGETED["probability"], lambda: logits, aim)
+    assert loss(logits, columns).item() == pytest.approx(losses.targeted_probability_margin(logits, aim).item())
+
+
 @pytest.mark.parametrize("name", list(losses.LOSSES))
 def test_ruled_out_classes_and_equal_logits_are_no_obstacle(name: str) -> None:
     inf = torch.inf

@@ -98,7 +98,7 @@ def test_what_is_climbed_is_cross_entropy_and_the_features_drift(
         logits = model.classify(z + moved)
         wrong = logits.softmax(1).gather(1, labels[:5, None]).squeeze(1)
         expected = ((1 - wrong) / wrong).log() + 2.0 * (z + moved - z0).norm(dim=1) / z0.norm(dim=1)
-        aim = torch.cat([labels[:5, None].float(), z0], 1)
+        aim = torch.cat([z0, labels[:5, None].float(), torch.ones(5, 1)], 1)
         torch.testing.assert_close(loss(torch.cat([logits, z + moved], 1), aim), expected, rtol=1e-3, atol=1e-3)
         assert guide.logits(x[:5]).shape == (5, 10 + z.shape[1])
 

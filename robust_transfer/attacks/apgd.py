@@ -170,11 +170,11 @@ class APGD(Attack):
     def run(self, target: Target, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
         """See :class:`Attack`. Returns, per example, a breaking iterate or else the one with the largest margin."""
         worst, rows = Worst(x), torch.arange(len(x), device=x.device)
-        loss = losses.get_loss(self.loss)
+        loss, aim = losses.settle(losses.get_loss(self.loss), lambda: target.guess(x), labels)
         for restart in range(self.restarts):
             purpose = f"apgd/{self.loss}"
             start = threat.random_start(x[rows], ids[rows], seed=seed, purpose=purpose, restart=restart)
-            on = Climb.begin(rows, x[rows], labels[rows], labels[rows], start, threat.eps)
+            on = Climb.begin(rows, x[rows], labels[rows], aim[rows], start, threat.eps)
             rows = climb(target, on, loss, threat, self.steps, worst)
             if not len(rows):
                 break

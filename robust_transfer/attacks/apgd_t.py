@@ -44,13 +44,15 @@ class TargetedAPGD(Attack):
     def run(self, target: Target, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
         """See :class:`Attack`. Returns, per example, a breaking iterate or else the one with the largest margin."""
         worst, rows = Worst(x), torch.arange(len(x), device=x.device)
-        loss, (_, others) = losses.TARGETED[self.loss], losses.own_and_others(target.logits(x), labels)
+        clean = target.logits(x)
+        _, others = losses.own_and_others(clean, labels)
         nearest = others.topk(min(self.targets, others.shape[1] - 1), dim=1).indices
         for restart in range(self.restarts):
             for rank in range(nearest.shape[1]):
                 purpose = f"apgd-t/{self.loss}/{rank}"
                 start = threat.random_start(x[rows], ids[rows], seed=seed, purpose=purpose, restart=restart)
                 aim = torch.stack([labels[rows], nearest[rows, rank]], 1)
+                loss, aim = losses.settle(losses.TARGETED[self.loss], lambda rows=rows: clean[rows], aim)
                 on = Climb.begin(rows, x[rows], labels[rows], aim, start, threat.eps)
                 rows = climb(target, on, loss, threat, self.steps, worst)
                 if not len(rows):

@@ -67,15 +67,17 @@ class FeatureLoss(Attack):
         with target.beside(Features(known.source.to(x.device))) as source:
             clean = source.logits(x)
 
+        odds, labelled = losses.settle(losses.log_odds, lambda: target.guess(x), labels)
+
         def loss(out: Tensor, aim: Tensor) -> Tensor:
-            own, z0 = aim[:, 0].long(), aim[:, 1:]
+            z0, own = aim[:, : clean.shape[1]], aim[:, clean.shape[1] :]
             logits, z = out[:, : model.num_classes], out[:, model.num_classes :]
             lengths: Tensor = z0.norm(dim=1).clamp_min(1e-12)
-            return losses.log_odds(logits, own) + self.weight * away(z, z0).add(1e-12).sqrt() / lengths
+            return odds(logits, own) + self.weight * away(z, z0).add(1e-12).sqrt() / lengths
 
         worst, rows = Worst(x), torch.arange(len(x), device=x.device)
         start = threat.random_start(x, ids, seed=seed, purpose="feature-loss")
-        aim = torch.cat([labels[:, None].to(clean.dtype), clean], 1)
+        aim = torch.cat([clean, labelled], 1)
         on = Climb.begin(rows, x, labels, aim, start, threat.eps)
         with target.beside(LogitsAndFeatures(model)) as guide:
             climb(target, on, loss, threat, self.steps, worst, guide=guide, every=5)
