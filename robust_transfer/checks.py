@@ -1,25 +1,30 @@
 """Red flags: reasons not to believe a robust accuracy (Carlini et al. 2019; Croce et al. 2022).
 
-Each check looks at a small sample of images that the model gets right. A flag is no proof that a model is weak, it says
-that the attack may have failed for another reason than robustness. docs/trust.md has what to do about each.
+Some are seen in the outcomes, the others on a small sample of images that the model gets right. A flag is no proof that a
+model is weak, it says that the attack may have failed for another reason than robustness. docs/trust.md has what to do
+about each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from robust_transfer import losses
-from robust_transfer.attacks import APGD, PGD, Square, Target
+from robust_transfer.attacks import APGD, FGSM, PGD, Attack, Square, Target
+from robust_transfer.attacks.outcomes import CLEAN, STANDING
 from robust_transfer.attacks.target import attacking, predicted
 from robust_transfer.engine import Engine
 from robust_transfer.threat import Threat
 
 SHARE = 0.05  # of the sample: fewer examples than that raise no flag, nor do fewer than FEWEST
 FEWEST = 3
+TELLING = 10  # images a class, of which a network that has learnt something predicts at least half of the classes
+TEN, MOST_STEPS = 10, 400
 HALF_GREY = Threat(norm="linf", eps=0.5)  # every image can be made grey: nothing can withstand that
 
 
@@ -35,15 +40,23 @@ class Sample:
     threat: Threat
     engine: Engine
     seed: int
+    attacks: Sequence[Attack]
+    broken: Tensor
 
     @property
     def enough(self) -> int:
         """How many examples are too many to be chance."""
         return max(FEWEST, round(SHARE * len(self.x)))
 
-    def attacked(self, attack: APGD | PGD | Square, threat: Threat | None = None) -> Tensor:
-        """Which examples an attack breaks, ``(n,)``."""
-        result = attack(self.target.model, self.x, self.labels, self.ids, threat or self.threat, seed=self.seed)
+    def of(self, mask: Tensor) -> Sample:
+        """Some of the images."""
+        some = {name: getattr(self, name)[mask] for name in ("x", "labels", "ids", "logits", "broken")}
+        return replace(self, **some)
+
+    def attacked(self, attack: Attack, threat: Threat | None = None, engine: Engine | None = None) -> Tensor:
+        """Which examples an attack breaks, ``(n,)``; by default with the model's own gradients in float32."""
+        some = (self.target.model, self.x, self.labels, self.ids, threat or self.threat)
+        result = attack(*some, seed=self.seed, engine=engine)
         self.target.passes += result.passes
         return result.broken
 
@@ -60,15 +73,24 @@ def red_flags(
     *,
     seed: int = 0,
     engine: Engine | None = None,
+    attacks: Sequence[Attack] = (PGD(steps=20),),
+    broken: Tensor | None = None,
 ) -> tuple[list[str], int]:
-    """``(flags, image passes)`` for a sample of images, as for :meth:`Attack.__call__`; 50 to 100 of them will do."""
+    """``(flags, image passes)`` for a sample of images, as for :meth:`Attack.__call__`; 50 to 100 of them will do.
+
+    ``attacks`` are those whose verdict is in question, ``broken`` ``(B,)`` what they have broken (left out: the first of
+    them is run to see).
+    """
     engine = engine or Engine()
     with attacking(model, x.device) as target:
         right = predicted(target.logits(x)) == labels
         x, labels, ids = x[right], labels[right], ids[right]
         if not len(x):
             return [], target.passes
-        sample = Sample(target, x, labels, ids, target.logits(x), threat, engine, seed)
+        fate = broken[right] if broken is not None else torch.zeros_like(labels, dtype=torch.bool)
+        sample = Sample(target, x, labels, ids, target.logits(x), threat, engine, seed, attacks, fate)
+        if broken is None and attacks:
+            sample = replace(sample, broken=sample.attacked(attacks[0], engine=engine))
         return list(_raised(sample)), target.passes
 
 
@@ -94,6 +116,7 @@ def random_outputs(sample: Sample) -> str | None:
 def depends_on_the_batch(sample: Sample) -> str | None:
     """An image alone gets another answer than among others."""
     few = sample.x[:16]
+    sample.target.passes += 2 * len(few)
     with torch.no_grad():
         together, alone = sample.target.model(few), torch.cat([sample.target.model(one[None]) for one in few])
     if bool((together - alone).abs().max() <= 1e-3 * together.abs().max().clamp_min(1e-12)):
@@ -122,15 +145,15 @@ def saturated(sample: Sample) -> str | None:
 
 def precision_changes_predictions(sample: Sample) -> str | None:
     """The precision of the attack's steps is another network's."""
-    if sample.engine.dtype is torch.float32:
-        return None
+    sample.target.passes += len(sample.x)
     with torch.no_grad():
         changed = int((sample.engine.of(sample.target.model)(sample.x).argmax(1) != sample.labels).sum())
     if changed < sample.enough:
         return None
-    return (
-        f"in {sample.engine.precision} {changed} of {len(sample.x)} predictions change: attack with --precision float32"
-    )
+    what = f"{changed} of {len(sample.x)} predictions change"
+    if sample.engine.dtype is torch.float32:
+        return f"{what} in the fast copy of the network: attack the plain module"
+    return f"{what} in {sample.engine.precision}: attack with --precision float32"
 
 
 # ---------------------------------------------------------------- what the gradient says
@@ -190,12 +213,60 @@ def withstands_everything(sample: Sample) -> str | None:
 
 
 def more_effort_finds_more(sample: Sample) -> str | None:
-    """Ten times the steps, from ten starts, break much that the plain attack does not."""
-    plain, more = sample.attacked(PGD(steps=20)), sample.attacked(PGD(steps=40, restarts=5))
-    found = int((more & ~plain).sum())
-    if found < max(sample.enough, round(0.1 * len(plain))):
+    """Ten times the steps, or the same from ten starts, break much that stood."""
+    if (attack := _climber(sample.attacks)) is None:
         return None
-    return f"ten times the effort breaks {found} of {len(plain)} images more: the attack has not converged, use strong"
+    left = sample.of(~sample.broken)
+    for harder in _harder(attack):
+        if len(left.x):
+            left = left.of(~left.attacked(harder, engine=sample.engine))
+    found = int((~sample.broken).sum()) - len(left.x)
+    if found < max(sample.enough, round(0.1 * len(sample.x))):
+        return None
+    return (
+        f"ten times the effort breaks {found} of {len(sample.x)} images more: the attack has not converged, try harder"
+    )
+
+
+def _climber(attacks: Sequence[Attack]) -> Attack | None:
+    """The first that climbs a gradient; FGSM is PGD of one step."""
+    for attack in attacks:
+        if isinstance(attack, FGSM):
+            return PGD(steps=1, loss=attack.loss)
+        if isinstance(attack, (PGD, APGD)):
+            return attack
+    return None
+
+
+def _harder(attack: Attack) -> Iterator[Attack]:
+    """Ten times the steps; ten times the starts, of a tenth of them each."""
+    assert isinstance(attack, (PGD, APGD))
+    effort = min(TEN * attack.steps * attack.restarts, MOST_STEPS)
+    yield replace(attack, steps=max(effort // attack.restarts, attack.steps))
+    yield replace(attack, restarts=max(2, effort // attack.steps))
+
+
+# ---------------------------------------------------------------- what the outcomes show
+
+
+def outcome_flags(table: pd.DataFrame) -> list[str]:
+    """What is wrong with an evaluation's outcomes as a whole."""
+    n, flags = len(table), []
+    predicted_, there = table["clean_prediction"].nunique(), table["label"].nunique()
+    if predicted_ == 1 and there > 1:
+        flags.append("all predictions are one class")
+    elif n >= TELLING * there and 2 * predicted_ < there:
+        flags.append(f"only {predicted_} of {there} classes are ever predicted")
+    standing = int((table["broken_by"] == STANDING).sum())
+    if standing <= int(table["label"].value_counts().iloc[0]):
+        flags.append("constant classifier is more robust")
+    names = list(table["broken_by"].unique())
+    black = [name for name in names if name.startswith("square")]
+    if len(black) < len([name for name in names if name not in (STANDING, CLEAN)]):  # gradients have been used, too
+        found = int(table["broken_by"].isin(black).sum())
+        if found >= max(FEWEST, SHARE * (standing + found)):
+            flags.append(f"random search broke {found} of the {standing + found} images that gradients had left")
+    return flags
 
 
 CHECKS: tuple[Check, ...] = (

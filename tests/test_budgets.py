@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from attack_helpers import Batch, Function
@@ -46,6 +47,49 @@ def test_the_curve_is_the_exact_one(split: Split) -> None:
         assert level.robust_accuracy == wilson(standing, len(split))
     assert found.curve[0].robust_accuracy == found.clean_accuracy
     assert "linf:40/255" in str(found)
+
+
+@pytest.mark.parametrize("own", ["10/255", "20/255", "60/255"])
+def test_the_curve_goes_through_the_headline(split: Split, own: str) -> None:
+    budgets = ["5/255", "10/255", "20/255", "40/255", "60/255"]
+    found = evaluate(brightness(), split, threat=f"linf:{own}", attack="fgsm", curve=budgets, checked=0, run=QUIET)
+    plain = evaluate(brightness(), split, threat=f"linf:{own}", attack="fgsm", checked=0, run=QUIET)
+    assert found.curve is not None
+    assert {level.threat: level.robust_accuracy for level in found.curve}[f"linf:{own}"] == found.robust_accuracy
+    assert found.passes > plain.passes
+
+
+def test_what_a_finished_evaluation_lacks_is_added(
+    split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = dataclasses.replace(QUIET, out=tmp_path / "run")
+    more = dataclasses.replace(run, resume=True)
+    asked = {"threat": "linf:20/255", "attack": "fgsm", "checked": 0}
+    whole = evaluate(
+        brightness(), split, **asked, run=QUIET, per_class=True, curve=["5/255", "40/255"], smallest_eps=True
+    )
+    evaluate(brightness(), split, **asked, run=run)
+    found = evaluate(
+        brightness(), split, **asked, run=more, per_class=True, curve=["5/255", "40/255"], smallest_eps=True
+    )
+    assert (found.by_class, found.curve) == (whole.by_class, whole.curve)
+    assert found.passes == whole.passes
+    pd.testing.assert_frame_equal(load_evaluation(tmp_path / "run").outcomes, whole.outcomes)
+    with pytest.raises(ConfigError, match="kept no adversarial images"):
+        evaluate(brightness(), split, **asked, run=more, keep_deltas=True)
+    monkeypatch.setattr("robust_transfer.evaluation.measure.attack_split", None)
+    assert evaluate(brightness(), split, **asked, run=more).to_dict() == found.to_dict()
+
+
+def test_what_does_not_fit_in_the_time_is_said_and_made_later(split: Split, tmp_path: Path) -> None:
+    run = dataclasses.replace(QUIET, out=tmp_path / "run")
+    asked = {"threat": "linf:20/255", "attack": "fgsm", "checked": 0, "curve": ["5/255"] * 10**5}
+    late = evaluate(brightness(), split, **asked, run=run, budget=5.0)
+    assert late.untested == ["the curve: for want of time"]
+    assert late.robust_accuracy.n == len(split)
+    done = evaluate(brightness(), split, **asked, run=dataclasses.replace(run, resume=True))
+    assert done.untested == []
+    assert done.curve is not None
 
 
 def test_a_curve_never_rises(network: nn.Module, batch: Batch) -> None:

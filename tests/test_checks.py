@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 import torch
 from attack_helpers import L2, LINF, Batch, Function, Scaled, first, trained
 from torch import Tensor, nn
 
-from robust_transfer.checks import CHECKS, red_flags
+from robust_transfer.attacks import APGD, FGSM, PGD, Attack
+from robust_transfer.checks import CHECKS, outcome_flags, red_flags
 from robust_transfer.engine import Engine
 from robust_transfer.threat import Threat
 
@@ -101,6 +103,46 @@ def test_steps_in_another_precision_that_say_something_else_are_flagged(network:
     assert any("predictions change" in flag for flag in found)
     found, _ = red_flags(network, *first(batch, 40), SMALL, engine=Engine(torch.bfloat16))
     assert found == []
+
+
+def test_a_fast_copy_that_says_something_else_is_flagged(network: nn.Module, batch: Batch) -> None:
+    class Wrong(Engine):
+        def of(self, module: nn.Module) -> nn.Module:
+            return Function(lambda x: -module(x))
+
+    found, _ = red_flags(network, *first(batch, 40), SMALL, engine=Wrong())
+    assert any("fast copy" in flag for flag in found)
+
+
+@pytest.mark.parametrize("attack", [FGSM(), PGD(steps=1, step=0.2), APGD(steps=2)], ids=str)
+def test_an_attack_that_has_not_converged_is_flagged(attack: Attack, network: nn.Module, batch: Batch) -> None:
+    some = first(batch, 100)
+    for broken in (None, attack(network, *some, LINF).broken):
+        found, _ = red_flags(network, *some, LINF, attacks=[attack], broken=broken)
+        assert any("ten times the effort" in flag for flag in found)
+    found, _ = red_flags(network, *some, LINF, attacks=[PGD(steps=50)])
+    assert found == []
+
+
+def outcomes(labels: list[int], predicted: list[int], broken_by: list[str]) -> pd.DataFrame:
+    return pd.DataFrame({"label": labels, "clean_prediction": predicted, "broken_by": broken_by})
+
+
+def test_collapse_to_few_classes_is_flagged() -> None:
+    labels, stands = list(range(10)) * 12, [""] * 120
+    assert outcome_flags(outcomes(labels, labels, stands)) == []
+    two = [label % 2 for label in labels]
+    assert outcome_flags(outcomes(labels, two, stands)) == ["only 2 of 10 classes are ever predicted"]
+    assert outcome_flags(outcomes(labels, [0] * 120, stands)) == ["all predictions are one class"]
+    assert outcome_flags(outcomes(labels[:10], two[:10], stands[:10])) == []  # too few images to say
+
+
+def test_random_search_that_finds_what_gradients_left_is_flagged() -> None:
+    labels = list(range(10)) * 10
+    for found, flagged in ((3, False), (8, True)):
+        fate = ["apgd-50"] * 20 + ["square-300"] * found + [""] * (80 - found)
+        assert bool(outcome_flags(outcomes(labels, labels, fate))) == flagged
+    assert outcome_flags(outcomes(labels, labels, ["square-300"] * 20 + [""] * 80)) == []  # nothing else was tried
 
 
 def test_a_model_that_is_never_right_is_nothing_to_check(network: nn.Module, batch: Batch) -> None:

@@ -15,6 +15,7 @@ from helpers import QUIET
 from torch import Tensor, nn
 
 from robust_transfer.attacks import FGSM, PGD, Attack, AttackResult, outcomes
+from robust_transfer.attacks.deadline import Deadline
 from robust_transfer.attacks.outcomes import CLEAN, STANDING, UNTESTED, attack_split
 from robust_transfer.data import Split, to_pixels
 from robust_transfer.errors import ConfigError
@@ -85,30 +86,42 @@ def test_the_outcomes_are_the_worst_of_each_attack(network: nn.Module, split: Sp
 
 
 class Clock:
-    """A clock that a batch moves on by a second."""
+    """A clock that an image in a batch moves on by a hundredth of a second."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now, real = 0.0, outcomes.attack_block
 
         def block(*args: Any, **more: Any) -> Any:
-            self.now += 1.0
+            self.now += 0.01 * len(args[2])
             return real(*args, **more)
 
         monkeypatch.setattr(outcomes, "attack_block", block)
-        monkeypatch.setattr("robust_transfer.attacks.outcomes.time.perf_counter", lambda: self.now)
+        monkeypatch.setattr("time.perf_counter", lambda: self.now)
 
 
 def test_a_budget_stops_in_time_on_a_fair_sample(
     network: nn.Module, split: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Clock(monkeypatch)
-    found = attack_split(ATTACKS, network, split, LINF, RUN, batch_size=40, budget=2.5)
-    assert len(found.reached) == 120
-    assert len(found.table) == 120
+    found = attack_split(ATTACKS, network, split, LINF, RUN, batch_size=40, deadline=Deadline(1.2))
+    assert 110 < len(found.reached) <= 120  # an image takes a hundredth of a second
+    assert len(found.table) == len(found.reached)
     assert not (np.diff(np.flatnonzero(found.rows["broken_by"] != UNTESTED)) == 1).all()  # drawn at random
     left = found.unreached(ATTACKS)
-    assert left[str(ATTACKS[0])] == len(split) - 120
-    assert left[str(ATTACKS[1])] == len(split) - 120 + int((found.rows["broken_by"] == STANDING).sum())
+    reached = len(found.reached)
+    assert left[str(ATTACKS[0])] == len(split) - reached
+    assert left[str(ATTACKS[1])] == len(split) - reached + int((found.rows["broken_by"] == STANDING).sum())
+    assert found.used == 1
+
+
+def test_the_blocks_of_a_slow_attack_end_in_time() -> None:
+    deadline = Deadline(10.0)
+    assert deadline.fits(500) == 16
+    assert deadline.fits(500, 16, 0.001) == 64
+    assert 30 <= deadline.fits(500, 16, 0.3) <= 33
+    assert deadline.fits(500, 16, 20.0) == 0
+    assert Deadline(None).fits(500, 16, 20.0) == 500
+    assert Deadline(0.0).fits(500) == 0
 
 
 def test_the_estimate_tightens_and_ends_at_the_whole(
@@ -118,17 +131,19 @@ def test_the_estimate_tightens_and_ends_at_the_whole(
     whole = evaluate(network, split, threat=LINF, attack=attack, run=RUN, checked=0)
     Clock(monkeypatch)
     run = Run(out=tmp_path / "run", seed=2, quiet=True, resume=True)
-    sizes, found = [], whole
-    for _ in range(12):
-        found = evaluate(network, split, threat=LINF, attack=attack, run=run, checked=0, batch_size=60, budget=0.5)
+    sizes, found, first = [], whole, None
+    for _ in range(16):
+        found = evaluate(network, split, threat=LINF, attack=attack, run=run, checked=0, batch_size=60, budget=0.6)
         sizes.append(found.robust_accuracy.n)
         assert load_evaluation(tmp_path / "run").to_dict() == found.to_dict()
+        first = first or found
         if not found.untested:
             break
         assert "for want of time" in str(found)
-    assert sizes[0] == 60
+    assert 55 < sizes[0] <= 60
     assert sizes == sorted(sizes)
     assert len(sizes) > 5
+    assert list(first.by_attack) == ["fgsm"]
     assert found.untested == []
     pd.testing.assert_frame_equal(found.outcomes, whole.outcomes)
     assert found.passes == whole.passes
@@ -144,7 +159,7 @@ def test_without_a_budget_an_evaluation_that_was_stopped_is_finished(
     run = Run(out=tmp_path / "run", seed=2, quiet=True)
     with monkeypatch.context() as patch:
         Clock(patch)
-        stopped = evaluate(network, split, threat=LINF, attack="fgsm", run=run, checked=0, batch_size=60, budget=1.5)
+        stopped = evaluate(network, split, threat=LINF, attack="fgsm", run=run, checked=0, batch_size=60, budget=1.2)
     assert stopped.robust_accuracy.n == 120
     run = dataclasses.replace(run, resume=True)
     assert evaluate(network, split, threat=LINF, attack="fgsm", run=run, checked=0).robust_accuracy.n == len(split)

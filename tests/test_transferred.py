@@ -58,10 +58,34 @@ def test_an_evaluation_of_a_transferred_model_says_it_all(
 def test_without_the_source_it_says_what_is_untested(probe: Checkpoint, digits: Task) -> None:
     few = digits.test.subset(torch.arange(5))
     found = evaluate(probe, few, threat=THREAT, attack="strong", checked=0, run=QUIET)
-    assert found.transferred is None
-    assert found.untested == ["source-features-20: the source is not at hand (give --source)"]
+    beside = found.transferred
+    assert beside is not None
+    assert (beside.source_features, beside.feature_loss, beside.source_feature_drift) == (None, None, None)
+    assert beside.feature_drift > 0
+    assert "unseen threat" in str(found)
+    assert "through source" not in str(found)
+    assert len(found.untested) == 2
+    assert all("the source is not at hand (give --source)" in what for what in found.untested)
     assert "source-features" not in found.attack
     assert "untested" in str(found)
+
+
+def test_a_source_itself_has_no_source_to_be_attacked_by(source: Checkpoint, digits: Task) -> None:
+    few = digits.test.subset(torch.arange(5))
+    found = evaluate(source, few, threat=THREAT, attack="apgd-2+strong", checked=0, run=QUIET)
+    assert found.transferred is None
+    assert found.untested == []
+
+
+@pytest.mark.parametrize(("trained", "norm"), [("linf:8/255", "l2"), ("l2:0.5", "linf")])
+@pytest.mark.parametrize("evaluated", ["linf:4/255", "l2:0.25"])
+def test_the_unseen_threat_is_what_the_source_was_not_trained_for(
+    source: Checkpoint, probe: Checkpoint, digits: Task, trained: str, norm: str, evaluated: str
+) -> None:
+    source = Checkpoint(source.classifier, dataclasses.replace(source.card, threat=trained))
+    known = knowledge_of(source, digits.test, seed=0)
+    found = examine(probe, source, digits.test, Threat.parse(evaluated), QUIET, engine=Engine(), knowledge=known, n=10)
+    assert Threat.parse(found.unseen_threat).norm == norm
 
 
 def test_with_the_source_a_suite_attacks_through_it(source: Checkpoint, probe: Checkpoint, digits: Task) -> None:

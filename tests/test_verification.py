@@ -64,6 +64,35 @@ def retold(folder: Path, count: int, before: str, after: str, sign: int) -> None
     (folder / "evaluation.json").write_text(json.dumps(summary))
 
 
+def test_images_that_somebody_picked_are_no_claim(
+    claim: Path, tmp_path: Path, network: nn.Module, split: Split
+) -> None:
+    """The broken ones left out, and everything made to fit."""
+    folder = changed(claim, tmp_path)
+    table = pd.read_parquet(folder / "outcomes.parquet")
+    kept = table[(table["broken_by"] == "").to_numpy() | (table.index % 2 == 0)].reset_index(drop=True)
+    kept.to_parquet(folder / "outcomes.parquet", index=False)
+    summary = json.loads((folder / "evaluation.json").read_text())
+    places = {number: row for row, number in enumerate(split.ids.tolist())}
+    summary["data_hash"] = split.subset(torch.tensor([places[i] for i in kept["index"]])).hash
+    for name, right in (("clean_accuracy", kept["broken_by"] != "clean"), ("robust_accuracy", kept["broken_by"] == "")):
+        summary[name] = {**summary[name], "value": float(right.mean()), "n": len(kept)}
+    (folder / "evaluation.json").write_text(json.dumps(summary))
+    found = verify(folder, network, split, run=QUIET)
+    assert [problem for problem in found.problems if "somebody picked them" in problem]
+    assert f"{len(kept)} of {len(split)} images" in str(found)
+
+
+def test_a_delta_that_is_no_number_is_refused(claim: Path, tmp_path: Path, network: nn.Module, split: Split) -> None:
+    folder = changed(claim, tmp_path)
+    deltas = pd.read_parquet(folder / DELTAS)
+    deltas["scale"] = deltas["scale"].where(deltas.index != 0, 0.0)
+    deltas.at[0, "delta"] = np.full((3, 8, 8), np.nan, np.float32).tobytes()
+    deltas.to_parquet(folder / DELTAS, index=False)
+    with pytest.raises(DataError, match="is no number"):
+        verify(folder, network, split, run=QUIET)
+
+
 def test_a_true_claim_stands(claim: Path, network: nn.Module, split: Split) -> None:
     claimed = json.loads((claim / "evaluation.json").read_text())
     found = verify(claim, network, split, run=QUIET)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -52,7 +53,7 @@ class TargetedAPGD(Attack):
                 purpose = f"apgd-t/{self.loss}/{rank}"
                 start = threat.random_start(x[rows], ids[rows], seed=seed, purpose=purpose, restart=restart)
                 aim = torch.stack([labels[rows], nearest[rows, rank]], 1)
-                loss, aim = losses.settle(losses.TARGETED[self.loss], lambda rows=rows: clean[rows], aim)
+                loss, aim = losses.settle(losses.TARGETED[self.loss], partial(torch.index_select, clean, 0, rows), aim)
                 on = Climb.begin(rows, x[rows], labels[rows], aim, start, threat.eps)
                 rows = climb(target, on, loss, threat, self.steps, worst)
                 if not len(rows):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 
 from robust_transfer.attacks.base import Attack, AttackResult, Knowledge
+from robust_transfer.attacks.deadline import Deadline
 from robust_transfer.attacks.deltas import DELTAS, pack
 from robust_transfer.checkpoint import CARD
 from robust_transfer.config import difference
@@ -41,7 +43,8 @@ COLUMNS = {
     "margin": "float32",
 }
 COUNTS = ("passes", "unconfirmed", "missed", "seconds", "parts")
-BATCH = {"cpu": 512, "cuda": 1024}
+FEWEST, MOST = 128, 4096
+PIXELS = {"cpu": 2**21, "cuda": 2**22}  # of the images that are attacked at a time, in one channel
 
 
 @dataclass
@@ -78,6 +81,13 @@ class Outcomes:
     def reached(self) -> NDArray[np.int64]:
         """The rows that have faced an attack at all."""
         return np.flatnonzero(self.rows["faced"] > 0)
+
+    @property
+    def used(self) -> int:
+        """How many of the attacks have been run at all, on something or on nothing that was left."""
+        faced = self.rows["faced"]
+        waiting = (self.rows["broken_by"] == STANDING) | (self.rows["broken_by"] == UNTESTED)
+        return int(faced.max(initial=0)) if waiting.any() else sys.maxsize
 
     def unreached(self, attacks: Sequence[Attack]) -> dict[str, int]:
         """How many examples each attack has still to attack, where the evaluation was stopped."""
@@ -125,35 +135,37 @@ def attack_split(
     knowledge: Knowledge | None = None,
     keep_deltas: bool = False,
     identity: dict[str, Any] | None = None,
-    budget: float | None = None,
+    deadline: Deadline | None = None,
 ) -> Outcomes:
     """Attack every image of ``split`` by someone with this ``knowledge``: each attack on all that the earlier ones left.
 
     ``engine`` computes the steps (by default in float32).
     With ``run.out`` what is known is written there after each batch; with ``run.resume`` it is read back, if its
     ``identity`` is the same (:class:`OutputError` if not); with ``keep_deltas`` the adversarial images, too, as part files.
-    After ``budget`` seconds (and at least one batch) it stops where it is; batches are then drawn at random, so that what
-    is known by then is a fair sample. The model is on ``run``'s device meanwhile.
+    At the ``deadline`` (and after at least one batch) it stops where it is; batches are then drawn at random, so that what
+    is known by then is a fair sample, and are small enough to end in time. The model is on ``run``'s device meanwhile.
     """
     device, state = run.torch_device(), run.out / "state" if run.out is not None else None
     done = (read_state(state, identity or {}) if state is not None and run.resume else None) or Outcomes.of(split)
     engine = engine or Engine()
-    size, began = batch_size or BATCH.get(device.type, 512), time.perf_counter()
+    size, deadline = batch_size or usual_batch(device, split.size), deadline or Deadline()
     with on_device(model, device), progress_bars(run.quiet) as bar:
         for number, attack in enumerate(attacks):
             pending = torch.from_numpy(done.pending(number))
             if not len(pending):
                 continue
-            if budget is not None:
+            if deadline.seconds is not None:
                 address = Address(run.seed, "evaluation/budget", step=number)
                 pending = pending[permutation(address, len(pending))]
             shown = bar.add_task(str(attack), total=len(pending))
-            batches = split.subset(pending).batches(size)
-            for rows, (images, labels, ids) in zip(torch.split(pending, size), batches, strict=True):
-                begun = time.perf_counter()
-                if budget is not None and begun - began > budget and done.passes:
+            at, rows, seconds = 0, pending[:0], 0.0
+            while at < len(pending):
+                count = deadline.fits(size, len(rows), seconds / max(len(rows), 1)) or (0 if done.passes else 1)
+                if not count:
                     return done
-                x, y, i = to_pixels(images, device), labels.to(device), ids.to(device)
+                begun, rows = time.perf_counter(), pending[at : at + count]
+                some = split.subset(rows)
+                x, y, i = to_pixels(some.images(), device), some.labels.to(device), some.ids.to(device)
                 result = attack_block(attack, model, x, y, i, threat, seed=run.seed, engine=engine, knowledge=knowledge)
                 worse = torch.from_numpy(done.note(rows.numpy(), str(attack), number, result)).to(device)
                 if state is not None and keep_deltas:
@@ -161,11 +173,17 @@ def attack_split(
                     path = state / f"deltas-{done.parts:09d}.parquet"
                     write_atomically(path, partial(part.to_parquet, index=False, compression="zstd"))
                     done.parts += 1
-                done.seconds += time.perf_counter() - begun
+                seconds = time.perf_counter() - begun
+                at, done.seconds = at + len(rows), done.seconds + seconds
                 if state is not None:
                     _write_state(state, done, identity)
                 bar.update(shown, advance=len(rows))
     return done
+
+
+def usual_batch(device: torch.device, size: int | None) -> int:
+    """How many images are attacked at a time: many, since those that are broken leave, as far as memory goes."""
+    return max(FEWEST, min(MOST, PIXELS.get(device.type, 2**21) // (size or 224) ** 2))
 
 
 def attack_block(attack: Attack, *arguments: Any, **settings: Any) -> AttackResult:

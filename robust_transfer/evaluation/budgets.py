@@ -5,6 +5,7 @@ A break at one budget is a break at every larger one, so both only ever attack w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -32,9 +33,9 @@ class Level:
     robust_accuracy: Proportion
 
 
-@dataclass(frozen=True)
+@dataclass
 class Budgets:
-    """The attackers whose reach is measured, and on what."""
+    """The attackers whose reach is measured, and on what; ``passes`` is what that has taken so far."""
 
     attacks: Sequence[Attack]
     model: nn.Module
@@ -44,6 +45,7 @@ class Budgets:
     engine: Engine
     batch_size: int | None = None
     knowledge: Knowledge | None = None
+    passes: int = 0
 
     def broken_by(self, rows: NDArray[np.int_], eps: float) -> NDArray[np.str_]:
         """What breaks the examples at ``rows`` of the split within ``eps``, as in the outcomes."""
@@ -57,19 +59,35 @@ class Budgets:
             batch_size=self.batch_size,
             knowledge=self.knowledge,
         )
+        self.passes += found.passes
         return found.table["broken_by"].to_numpy(str)
 
-    def curve(self, budgets: Sequence[str | float]) -> list[Level]:
-        """Robust accuracy at each budget, the smallest first; a budget of 0 is the clean accuracy."""
+    def curve(self, budgets: Sequence[str | float], outcomes: pd.DataFrame) -> list[Level]:
+        """Robust accuracy at each budget, the smallest first; a budget of 0 is the clean accuracy.
+
+        ``outcomes`` are those at the threat's own eps, row by row those of the split: what stands there stands at
+        smaller budgets, what is broken there is broken at larger ones.
+        """
         sizes = sorted({float(parse_budget(budget)) for budget in budgets})
         if not sizes:
             raise ConfigError("a curve needs at least one budget, such as 2/255,4/255,8/255")
-        levels, standing = [], np.arange(len(self.split))
+        fate, levels = outcomes["broken_by"].to_numpy(str), []
+        beneath, above = np.flatnonzero((fate != STANDING) & (fate != CLEAN)), np.flatnonzero(fate == STANDING)
+        own = len(above)
         for eps in sizes:
-            standing = standing[self.broken_by(standing, eps) == STANDING] if len(standing) else standing
-            level = replace(self.threat, eps=eps)
-            levels.append(Level(str(level), wilson(len(standing), len(self.split))))
+            if math.isclose(eps, self.threat.eps):
+                standing = own
+            elif eps < self.threat.eps:
+                beneath = self._left(beneath, eps)
+                standing = own + len(beneath)
+            else:
+                above = self._left(above, eps)
+                standing = len(above)
+            levels.append(Level(str(replace(self.threat, eps=eps)), wilson(standing, len(self.split))))
         return levels
+
+    def _left(self, rows: NDArray[np.int_], eps: float) -> NDArray[np.int_]:
+        return rows[self.broken_by(rows, eps) == STANDING] if len(rows) else rows
 
     def smallest(self, outcomes: pd.DataFrame, rounds: int = 6) -> NDArray[np.float64]:
         """For each example the smallest eps found to break it, up to ``2 ** -rounds`` of the threat's.

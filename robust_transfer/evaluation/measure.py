@@ -6,35 +6,33 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import nn
 
 from robust_transfer.attacks import Attack, attack_name, parse_attack
+from robust_transfer.attacks.deadline import Deadline
 from robust_transfer.attacks.deltas import DELTAS, join
 from robust_transfer.attacks.knowledge import knowledge_of
 from robust_transfer.attacks.naming import left_out
 from robust_transfer.attacks.outcomes import (
     CLEAN,
     EVALUATION,
+    Outcomes,
     attack_split,
     discard_state,
     goes_on,
-    on_device,
     prepare_out,
     refuse_another,
 )
 from robust_transfer.checkpoint import Checkpoint
-from robust_transfer.checks import red_flags
-from robust_transfer.data import Split, to_pixels
+from robust_transfer.checks import outcome_flags
+from robust_transfer.data import Split
 from robust_transfer.data.subsets import stratified
-from robust_transfer.engine import Engine
 from robust_transfer.errors import ConfigError
-from robust_transfer.evaluation.budgets import Budgets, by_class
+from robust_transfer.evaluation.extras import LATE, Asked, Extras
 from robust_transfer.evaluation.precision import disagreement, engine_for, without_repetition
-from robust_transfer.evaluation.record import SCHEMA, SMALLEST, Evaluation, load_evaluation
+from robust_transfer.evaluation.record import SCHEMA, Evaluation, load_evaluation
 from robust_transfer.evaluation.subject import at_input_size, compare_classes, find_source, module_hash
-from robust_transfer.evaluation.transferred import examine
 from robust_transfer.intervals import wilson
 from robust_transfer.run import Run, command_line, environment, write_atomically
 from robust_transfer.threat import Threat
@@ -74,8 +72,9 @@ def evaluate(
     ``keep_deltas`` also writes the adversarial images, compactly, for :func:`verify`.
     ``per_class``, ``curve`` (other budgets, such as ``["2/255", "4/255"]``) and ``smallest_eps`` (per example, by
     bisection) ask for more; the last two attack again, what smaller budgets have left.
-    ``budget`` (seconds) stops the attacks in time: the figures are then over the examples that were reached, a random
-    sample, ``untested`` says what was not, and the same call with ``run.resume`` goes on.
+    ``budget`` (seconds) stops in time: the figures are then over the examples that were reached, a random sample,
+    ``untested`` says what was not, and the same call with ``run.resume`` goes on. A finished evaluation with
+    ``run.resume`` is added to: what is asked for and is not there is measured.
     Raises :class:`ConfigError`, :class:`DataError` and :class:`OutputError` for what does not fit.
     """
     run = run or Run()
@@ -92,14 +91,15 @@ def evaluate(
     source, untested = find_source(model, source), list[str]()
     if source is None:
         without = left_out(attack, chosen)
-        untested = [f"{some}: the source is not at hand (give --source)" for some in without]
+        if not (isinstance(model, Checkpoint) and model.card.source is None):  # there it is that there is none
+            untested = [f"{some}: the source is not at hand (give --source)" for some in without]
         chosen = [some for some in chosen if some not in without]
     whole, knowledge = split, None
     if source is not None and (beyond > 0 or any(some.needs_source for some in chosen)):
         knowledge = knowledge_of(source, split, seed=run.seed)
-    split = at_input_size(module, _subset(split, examples, run.seed))
+    split = at_input_size(module, subset(split, examples, run.seed))
     prepare_out(run)
-    engine = engine_for(module, split, run)
+    engine, deadline = engine_for(module, split, run), Deadline(budget)
     asked = attack_name(chosen)
     chosen = without_repetition(chosen, engine)
     identity: dict[str, Any] = {
@@ -113,54 +113,46 @@ def evaluate(
         "model_hash": module_hash(module),
         "source_hash": source.hash if source is not None and knowledge is not None else None,
     }
-    if run.out is not None and run.resume and (run.out / EVALUATION).exists() and not goes_on(run.out):
-        finished = load_evaluation(run.out)
-        refuse_another(run.out, {name: getattr(finished, name) for name in identity}, identity)
-        return finished
-    found = attack_split(
-        chosen,
-        module,
-        split,
-        threat,
-        run,
-        engine=engine,
-        batch_size=batch_size,
-        knowledge=knowledge,
-        keep_deltas=keep_deltas,
-        identity=identity,
-        budget=budget,
-    )
-    unreached = [f"{attack}: {n} images, for want of time" for attack, n in found.unreached(chosen).items()]
-    split, table = split.subset(torch.from_numpy(found.reached)), found.table
-    if checked > 0:
-        raised, passes = _check(module, split, threat, run, engine, checked)
-        flags, found.passes = [*flags, *raised], found.passes + passes
-    transferred = None
-    if isinstance(model, Checkpoint) and source is not None and knowledge is not None and beyond > 0:
-        transferred = examine(model, source, whole, threat, run, engine=engine, knowledge=knowledge, n=beyond)
-    reach = Budgets(chosen, module, split, threat, run, engine, batch_size, knowledge)
-    levels = reach.curve(curve) if curve is not None else None
-    if smallest_eps:
-        table[SMALLEST] = reach.smallest(table)
-    made = environment()
-    evaluation = Evaluation(
-        schema=SCHEMA,
-        **_figures(table, [str(a) for a in chosen], flags),
-        by_class=by_class(table, split.class_names) if per_class else None,
-        curve=levels,
-        transferred=transferred,
-        untested=[*untested, *unreached],
-        **{**identity, "data_hash": split.hash},
-        seconds=round(found.seconds, 3),
-        passes=found.passes,
-        versions=made["versions"],
-        hardware=made["hardware"],
-        command=command_line(),
-        outcomes=table,
-        disagreement=disagreement(engine, found),
-    )
-    if run.out is not None:
-        if keep_deltas:
+    begun = finished = _finished(run, identity, keep_deltas)
+    unreached: list[str] = []
+    if begun is None:
+        found = attack_split(
+            chosen,
+            module,
+            split,
+            threat,
+            run,
+            engine=engine,
+            batch_size=batch_size,
+            knowledge=knowledge,
+            keep_deltas=keep_deltas,
+            identity={**identity, "keep_deltas": keep_deltas},
+            deadline=deadline,
+        )
+        unreached = [f"{attack}: {n} images, {LATE}" for attack, n in found.unreached(chosen).items()]
+        split = split.subset(torch.from_numpy(found.reached))
+        made = environment()
+        begun = Evaluation(
+            schema=SCHEMA,
+            **_figures(found, [str(a) for a in chosen], flags),
+            by_class=None,
+            curve=None,
+            transferred=None,
+            untested=[*untested, *unreached],
+            **{**identity, "data_hash": split.hash},
+            seconds=round(found.seconds, 3),
+            passes=found.passes,
+            versions=made["versions"],
+            hardware=made["hardware"],
+            command=command_line(),
+            outcomes=found.table,
+            disagreement=disagreement(engine, found),
+        )
+    extras = Extras(model, source, chosen, whole, split, threat, run, engine, batch_size, knowledge)
+    wanted = Asked(checked, beyond, per_class, curve, smallest_eps)
+    evaluation = extras.add(begun, wanted, Deadline(0.0) if unreached else deadline)
+    if run.out is not None and evaluation is not finished:
+        if keep_deltas and finished is None:
             write_atomically(run.out / DELTAS, partial(join, run.out / "state"))
         evaluation.save(run.out)
         if not unreached:
@@ -168,38 +160,39 @@ def evaluate(
     return evaluation
 
 
-def _figures(table: pd.DataFrame, names: list[str], flags: list[str]) -> dict[str, Any]:
+def _finished(run: Run, identity: dict[str, Any], keep_deltas: bool) -> Evaluation | None:
+    """What is in the output folder, where nothing is left to attack; refuses another evaluation's."""
+    if run.out is None or not run.resume or not (run.out / EVALUATION).exists() or goes_on(run.out):
+        return None
+    finished = load_evaluation(run.out)
+    refuse_another(run.out, {name: getattr(finished, name) for name in identity}, identity)
+    if keep_deltas and not (run.out / DELTAS).exists():
+        raise ConfigError(
+            f"the evaluation in {run.out} has kept no adversarial images: evaluate again, with --overwrite"
+        )
+    return finished
+
+
+def _figures(found: Outcomes, names: list[str], flags: list[str]) -> dict[str, Any]:
     """What the outcomes add up to; ``flags`` are those known before."""
+    table = found.table
     n, constant = len(table), int(table["label"].value_counts().iloc[0])
     left = standing = int((table["broken_by"] != CLEAN).sum())
     by_attack = {}
-    for name in names:
+    for name in names[: found.used]:
         standing -= int((table["broken_by"] == name).sum())
         by_attack[name] = standing / n
-    if table["clean_prediction"].nunique() == 1 and table["label"].nunique() > 1:
-        flags = [*flags, "all predictions are one class"]
-    if standing <= constant:
-        flags = [*flags, "constant classifier is more robust"]
     return {
         "clean_accuracy": wilson(left, n),
         "robust_accuracy": wilson(standing, n),
         "constant_accuracy": constant / n,
         "by_attack": by_attack,
-        "flags": flags,
+        "flags": [*flags, *outcome_flags(table)],
     }
 
 
-def _check(module: nn.Module, split: Split, threat: Threat, run: Run, engine: Engine, n: int) -> tuple[list[str], int]:
-    """Red flags on a stratified sample of ``n`` images, and the image passes that looking for them took."""
-    device = run.torch_device()
-    sample = split.subset(stratified(split.labels, len(split.class_names), n, seed=run.seed, purpose="checks"))
-    x, labels, ids = to_pixels(sample.images(), device), sample.labels.to(device), sample.ids.to(device)
-    with on_device(module, device):
-        return red_flags(module, x, labels, ids, threat, seed=run.seed, engine=engine)
-
-
-def _subset(split: Split, examples: int | None, seed: int) -> Split:
-    """``examples`` images in proportion to the classes, in the split's order; all if there are fewer."""
+def subset(split: Split, examples: int | None, seed: int) -> Split:
+    """What ``examples`` takes: so many images in proportion to the classes, in the split's order; all if there are fewer."""
     if examples is None:
         return split
     if examples < 1:

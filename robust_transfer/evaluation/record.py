@@ -35,7 +35,8 @@ class Evaluation:
     ``by_class`` and ``curve`` (robust accuracy at other budgets) are there where they were asked for, and so is a column
     ``smallest_eps``: the smallest budget that breaks an example, 0 where it is wrong when clean, infinity where it stands.
     ``transferred``: what threatens a model with a known source in particular; None for others.
-    ``untested`` says what the suite would have tried and could not. ``flags`` are reasons to doubt the figures.
+    ``untested`` says what the suite would have tried and could not. ``flags`` are reasons to doubt the figures; on
+    ``checked`` images they were looked for.
     ``passes`` counts forward-equivalent image passes. ``precision`` is that of the attacks' steps, verdicts are float32;
     ``disagreement``: how many iterates broke the model in that precision only (``unconfirmed_iterates``), and how many
     examples in float32 only (``missed_examples``); None where the steps are float32, too.
@@ -67,6 +68,7 @@ class Evaluation:
     command: str
     outcomes: pd.DataFrame
     disagreement: dict[str, int] | None = None
+    checked: int = 0
 
     def right(self, level: Accuracy) -> pd.Series[bool]:
         """Whether each example, by its id and in the order of ids, is right when clean, or stands (``robust``)."""
@@ -102,7 +104,7 @@ class Evaluation:
 
     def _precision(self) -> list[str]:
         if self.disagreement is None:
-            return []
+            return [f"precision        {self.precision}"]
         unconfirmed, missed = self.disagreement["unconfirmed_iterates"], self.disagreement["missed_examples"]
         return [
             f"precision        {self.precision} steps, float32 verdicts: {unconfirmed} iterates broke it in "

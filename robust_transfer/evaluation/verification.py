@@ -16,6 +16,8 @@ from robust_transfer.attacks.target import Target, attacking, is_broken, predict
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.data import Split, to_pixels
 from robust_transfer.errors import DataError
+from robust_transfer.evaluation.extras import LATE
+from robust_transfer.evaluation.measure import subset
 from robust_transfer.evaluation.record import Evaluation, load_evaluation
 from robust_transfer.evaluation.subject import at_input_size, module_hash
 from robust_transfer.intervals import Proportion, wilson
@@ -27,13 +29,15 @@ ALONE = 64  # so many of the broken images are also scored one at a time
 
 @dataclass(frozen=True)
 class Verification:
-    """What scoring again found, over ``n`` images: the accuracies, and ``problems``, none of which there should be.
+    """What scoring again found, over ``n`` images of the split's ``of``: the accuracies, and ``problems``, none of which
+    there should be.
 
     ``confirmed`` of the images that were counted as broken by an attack have an image inside ball and box that a float32
     forward pass misclassifies; ``alone`` of them were scored one at a time as well.
     """
 
     n: int
+    of: int
     clean_accuracy: Proportion
     robust_accuracy: Proportion
     confirmed: int
@@ -42,7 +46,7 @@ class Verification:
 
     def __str__(self) -> str:
         lines = [
-            f"clean accuracy   {self.clean_accuracy}  ({self.n} images, scored again)",
+            f"clean accuracy   {self.clean_accuracy}  ({self.n} of {self.of} images, scored again)",
             f"robust accuracy  {self.robust_accuracy}  (what no kept image breaks)",
             f"breaks           {self.confirmed} confirmed, {self.alone} of them also alone",
             *(f"problem          {problem}" for problem in self.problems),
@@ -58,7 +62,7 @@ def verify(folder: Path, model: Checkpoint | nn.Module, split: Split, *, run: Ru
     """
     run, evaluation = run or Run(), load_evaluation(folder)
     module = model.classifier if isinstance(model, Checkpoint) else model
-    split = _evaluated(evaluation, at_input_size(module, split))
+    whole, split = split, _evaluated(evaluation, at_input_size(module, split))
     if module_hash(module) != evaluation.model_hash:
         raise DataError(f"the evaluation in {folder} is of another model: give that one")
     deltas, threat = _deltas(Path(folder)), Threat.parse(evaluation.threat)
@@ -69,12 +73,14 @@ def verify(folder: Path, model: Checkpoint | nn.Module, split: Split, *, run: Ru
             x, y = to_pixels(images, device), labels.to(device)
             found.score(target, x, y, table.loc[ids.tolist()].reset_index(), deltas, threat)
     n = len(split)
-    problems = found.problems()
+    problems = found.problems() + _chosen(evaluation, whole)
     if found.clean != round(evaluation.clean_accuracy.value * n):
         problems.append(f"clean accuracy was claimed as {evaluation.clean_accuracy}")
     if found.standing != round(evaluation.robust_accuracy.value * n):
         problems.append(f"robust accuracy was claimed as {evaluation.robust_accuracy}")
-    return Verification(n, wilson(found.clean, n), wilson(found.standing, n), found.confirmed, found.alone, problems)
+    return Verification(
+        n, len(whole), wilson(found.clean, n), wilson(found.standing, n), found.confirmed, found.alone, problems
+    )
 
 
 class _Found:
@@ -123,6 +129,15 @@ class _Found:
             "have no kept image": self.missing,
         }
         return [f"{len(which)} images {what} (the first: {which[0]})" for what, which in said.items() if which]
+
+
+def _chosen(evaluation: Evaluation, whole: Split) -> list[str]:
+    """Images that nobody could have picked: all of them, a seeded sample, or those that a budget of time let in."""
+    n, claimed = len(evaluation.outcomes), set(evaluation.outcomes["index"].tolist())
+    drawn = subset(whole, n, evaluation.seed)
+    if claimed == set(drawn.ids.tolist()) or any(LATE in what for what in evaluation.untested):
+        return []
+    return [f"the {n} images are not those that --examples {n} --seed {evaluation.seed} draws: somebody picked them"]
 
 
 def _evaluated(evaluation: Evaluation, split: Split) -> Split:

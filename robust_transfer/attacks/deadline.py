@@ -1,0 +1,35 @@
+"""A budget of time: how much of it is left, and how many images fit in."""
+
+from __future__ import annotations
+
+import math
+import time
+
+FIRST, GROWTH = 16, 4  # images in the first block of an attack, and how much larger than the last the next may be
+
+
+class Deadline:
+    """``seconds`` from now on; None is for ever."""
+
+    def __init__(self, seconds: float | None = None) -> None:
+        self.seconds, self.began = seconds, time.perf_counter()
+
+    @property
+    def left(self) -> float:
+        """Seconds."""
+        return math.inf if self.seconds is None else self.seconds - (time.perf_counter() - self.began)
+
+    def fits(self, most: int, before: int = 0, pace: float = 0.0) -> int:
+        """How many images the next block may have, at most ``most``.
+
+        ``before``: how many the last one had, at ``pace`` seconds an image. The first of an attack is small: nobody knows
+        yet how long it will take.
+        """
+        if self.seconds is None:
+            return most
+        if self.left <= 0:
+            return 0
+        if not before:
+            return min(FIRST, most)
+        within = int(self.left / pace) if pace > 0 else most
+        return min(most, GROWTH * before, within)
