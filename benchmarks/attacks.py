@@ -278,6 +278,24 @@ def peak(case: Case, run: rt.Run) -> None:
                 f"  {engine.precision} {name}: {reached / 1e9:.0f} of {best / 1e9:.0f} GFLOP/s, {reached / best:.2f}",
                 flush=True,
             )
+            if name == "folded":
+                print(f"    where its time goes: {operations(case, engine)}", flush=True)
+
+
+def operations(case: Case, engine: Engine, shown: int = 8) -> str:
+    """The operators that a step's time is spent in, the longest first."""
+    n = usual_chunk(case.x.device) or 512
+    x, labels = (t.repeat(-(-n // len(t)), *[1] * (t.dim() - 1))[:n] for t in (case.x, case.labels))
+    with attacking(case.model, x.device, engine) as target:
+        target.gradient(x, labels, losses.cross_entropy)
+        with torch.profiler.profile() as seen:
+            for _ in range(5):
+                target.gradient(x, labels, losses.cross_entropy)
+    cuda = x.device.type == "cuda"
+    times = {e.key: e.self_device_time_total if cuda else e.self_cpu_time_total for e in seen.key_averages()}
+    total = sum(times.values())
+    most = sorted(times.items(), key=lambda item: -item[1])[:shown]
+    return ", ".join(f"{name.removeprefix('aten::')} {100 * time_ / total:.0f} %" for name, time_ in most)
 
 
 def flops_of(model: Classifier, x: Tensor) -> float:

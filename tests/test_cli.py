@@ -130,6 +130,41 @@ def test_the_road(invoke, source, tmp_path):
     assert "robust" in out
 
 
+def test_everything_about_an_evaluation_and_its_verification(invoke, source, tmp_path):
+    run, out = tmp_path / "probe", tmp_path / "evaluated"
+    shots = ("--shots", "20")
+    invoke("transfer", "--source", source, *DIGITS, "--strategy", "linear-probe", *shots, "--out", run, "--quiet")
+    words = ("evaluate", run, *DIGITS, "--source", source, "--attack", "fgsm+pgd-3", "--examples", "60", "--beyond", "8",
+             "--checks", "8", "--out", out, "--keep-deltas", "--quiet", "--json")  # fmt: skip
+    status, text, err = invoke(*words, "--budget", "1h")
+    assert status == 0, err
+    found = json.loads(text)
+    assert found["untested"] == []
+    assert found["transferred"]["n"] == found["transferred"]["source_features"]["n"] == 8
+    assert found["checked"] == 8
+    assert found["by_class"] is found["curve"] is None
+
+    more = ("--resume", "--per-class", "--curve", "4/255,16/255,32/255", "--smallest-eps")
+    status, text, err = invoke(*words, *more)
+    assert status == 0, err
+    added = json.loads(text)
+    assert len(added["by_class"]) == 10
+    assert [level["threat"] for level in added["curve"]] == ["linf:4/255", "linf:16/255", "linf:32/255"]
+    assert added["curve"][1]["robust_accuracy"] == found["robust_accuracy"]
+    assert "smallest_eps" in pd.read_parquet(out / "outcomes.parquet")
+
+    status, text, err = invoke("verify", out, *DIGITS, run)
+    assert status == 0, err
+    assert "60 of 599 images" in text
+    assert "the claim stands" in text
+    table = pd.read_parquet(out / "outcomes.parquet")
+    table.loc[table.index[table["broken_by"] == ""][0], "broken_by"] = "fgsm"
+    table.to_parquet(out / "outcomes.parquet", index=False)
+    status, _, err = invoke("verify", out, *DIGITS, run)
+    assert status == 2
+    one_sentence(err)
+
+
 def test_help_and_errors_in_settings_import_no_torch():
     code = (
         "import sys; sys.argv = ['robust-transfer', '--help']\n"

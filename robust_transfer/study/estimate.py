@@ -13,6 +13,7 @@ from robust_transfer.attacks import Attack, parse_attack
 from robust_transfer.attacks.target import attacking
 from robust_transfer.classifier import Classifier, NetworkSpec
 from robust_transfer.engine import Engine
+from robust_transfer.evaluation.extras import CHECKING, EXAMINING
 from robust_transfer.pretraining import PRETRAINING, Pretraining
 from robust_transfer.run import Run
 from robust_transfer.strategies import Strategy
@@ -79,7 +80,8 @@ class _Books:
             found.missing += 1
             how = workshop.recipe.evaluations[cell.evaluation]
             n = min(how.examples or len(target.test), len(target.test))
-            found.seconds += n * sum(_attack_passes(attack) for attack in parse_attack(how.attack)) / speed
+            passes = n * sum(_attack_passes(attack) for attack in parse_attack(how.attack))
+            found.seconds += (passes + EXAMINING * how.beyond + CHECKING * how.checks) / speed
 
     def look(self, how: Filters) -> None:
         """The features of sources, attacked on some images, maximised and rebuilt on others."""

@@ -60,12 +60,14 @@ class StrategySpec:
 class EvaluationSpec:
     """How results are attacked. ``examples``: a stratified subset of test, the same for every cell.
 
-    On ``checks`` images (0: none) reasons to doubt the figures are looked for.
+    On ``beyond`` images (0: none) what threatens transferred models in particular is tried; on ``checks`` images (0: none)
+    reasons to doubt the figures are looked for.
     """
 
     threat: str = "linf:8/255"
     attack: str = "pgd-20"
     examples: int | None = None
+    beyond: int = 25
     checks: int = 0
 
 

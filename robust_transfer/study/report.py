@@ -18,6 +18,12 @@ from robust_transfer.study.table import SETTINGS
 from robust_transfer.study.work import Workshop
 
 REPORT = "report.md"
+BESIDE = {
+    "through_source": "through source, %",
+    "feature_loss": "feature loss, %",
+    "unseen": "unseen, %",
+    "feature_drift": "drift",
+}
 SHOWN = ["source", "task", "strategy", "shots", "seed", "evaluation"]
 
 
@@ -118,20 +124,35 @@ def _claims(findings: Sequence[tuple[Any, Finding | None]]) -> str:
 def _rows(table: pd.DataFrame) -> str:
     swept = [name for name in table if str(name).startswith(SETTINGS)]
     names = [str(name) for name in [*SHOWN[:3], *swept, *SHOWN[3:]] if table[name].notna().any()]
-    head = [*(str(name).removeprefix(SETTINGS) for name in names), "clean, %", "robust, %", "passes", "seconds"]
+    beside = [name for name in BESIDE if name in table and table[name].notna().any()]
+    head = [*(str(name).removeprefix(SETTINGS) for name in names), "clean, %", "robust, %"]
+    head += [*(BESIDE[name] for name in beside), "passes", "seconds"]
     rows = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for row in table.to_dict("records"):
         shown = [_shown(row[name]) for name in names]
         if pd.isna(row["failure"]):
             shown += [_share(row, level) for level in ("clean", "robust")]
+            shown += [_beside(row, name) for name in beside]
             shown += [f"{row['cost']:.2g}", f"{row['training_seconds']:.0f}"]
         else:
-            shown += ["diverged", "", "", ""]
+            shown += ["diverged", *[""] * (len(beside) + 3)]
         rows.append(f"| {' | '.join(shown)} |")
     constant = dict.fromkeys(table["constant"].dropna()) if "constant" in table else {}
     if constant:
         rows.append(f"\nConstant classifier: {', '.join(f'{100 * share:.1f} %' for share in constant)}.")
+    if beside:
+        images, threats = (dict.fromkeys(table[name].dropna()) for name in ("beyond", "unseen_threat"))
+        rows.append(
+            f"\nOn {', '.join(f'{count:g}' for count in images)} images each: attacked through the source, adaptively, at "
+            f"{', '.join(threats)}, and how far an attacker without labels moves the features, in their lengths."
+        )
     return "\n".join(rows)
+
+
+def _beside(row: dict[Any, Any], name: str) -> str:
+    if pd.isna(row[name]):
+        return ""
+    return f"{row[name]:.2f}" if name == "feature_drift" else f"{100 * row[name]:.0f}"
 
 
 def _share(row: dict[Any, Any], level: str) -> str:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from robust_transfer.checkpoint import CARD, read_card
 from robust_transfer.evaluation import load_evaluation
+from robust_transfer.intervals import Proportion
 from robust_transfer.run import write_atomically
 from robust_transfer.study.recipe import Cell, columns
 from robust_transfer.study.work import Workshop, is_checkpoint
@@ -26,7 +27,8 @@ def tabulate(workshop: Workshop, cells: Iterable[Cell]) -> pd.DataFrame:
 
     Shares are in [0, 1] with Wilson's 95 % interval. ``cost`` is what the result took in forward-equivalent image
     passes, tuning included, the source's training not: that is ``source_cost``. ``failure`` says why a cell has no
-    figures.
+    figures. ``through_source``, ``feature_loss``, ``unseen`` (at ``unseen_threat``) and the feature drifts are those of
+    :class:`~robust_transfer.evaluation.Transferred`, on ``beyond`` images.
     """
     rows = [_row(workshop, cell) for cell in cells if workshop.done(cell)]
     table = pd.DataFrame(rows)
@@ -78,4 +80,18 @@ def _row(workshop: Workshop, cell: Cell) -> dict[str, Any]:
             "evaluation_seconds": found.seconds,
             "flags": "; ".join(found.flags),
         }
+        if (beside := found.transferred) is not None:
+            row |= {
+                "beyond": beside.n,
+                "through_source": _value(beside.source_features),
+                "feature_loss": _value(beside.feature_loss),
+                "unseen": beside.unseen.value,
+                "unseen_threat": beside.unseen_threat,
+                "feature_drift": beside.feature_drift,
+                "source_feature_drift": beside.source_feature_drift,
+            }
     return row
+
+
+def _value(share: Proportion | None) -> float | None:
+    return share.value if share is not None else None

@@ -172,7 +172,7 @@ class Workshop:
             examples=how.examples,
             run=self._into(out, 0),  # of every seed's result the same images, with the same noise
             source=source,
-            beyond=0,
+            beyond=how.beyond,
             checked=how.checks,
         )
 
