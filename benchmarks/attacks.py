@@ -25,7 +25,7 @@ from statistics import median
 from typing import Any
 
 import torch
-from common import header
+from common import classifier, header
 from torch import Tensor, nn
 
 import robust_transfer as rt
@@ -299,14 +299,12 @@ def operations(case: Case, engine: Engine, shown: int = 8) -> str:
 
 
 def flops_of(model: Classifier, x: Tensor) -> float:
-    """Floating-point operations of one image's logits and input gradient (twice the multiply-adds)."""
+    """Floating-point operations of one image's logits and input gradient: the latter takes as many as the former."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    counter = FlopCounterMode(display=False)
-    with attacking(model, x.device) as target, counter:
-        target.chunk = None
-        target.gradient(x, torch.zeros(1, dtype=torch.long, device=x.device), losses.cross_entropy)
-    return float(counter.get_total_flops())
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(x)
+    return 2.0 * counter.get_total_flops()
 
 
 # ---------------------------------------------------------------- models and images
@@ -335,6 +333,15 @@ def cases(given: argparse.Namespace, run: rt.Run) -> Iterator[Case]:
         yield Case(f"{told} ({model.spec.name})", model, x, split.labels.to(device), threat, given.batch)
 
 
+def untrained(names: str, threat: rt.Threat, batch: int, run: rt.Run) -> Iterator[Case]:
+    """Networks as they are drawn, on noise: enough to tell how fast a step is."""
+    device = run.torch_device()
+    for name in filter(None, names.split(",")):
+        model = classifier(name, 10).to(device).eval()
+        x, labels = torch.rand(64, 3, 32, 32, device=device), torch.zeros(64, dtype=torch.long, device=device)
+        yield Case(name, model, x, labels, threat, batch)
+
+
 def fewer_classes(classifier: Classifier, count: int) -> Classifier:
     """The first classes of a classifier."""
     fewer = classifier.with_head(count)
@@ -360,6 +367,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="builtin:digits")
     parser.add_argument("--models", default="bundled", help="sources or results, separated by commas")
+    parser.add_argument("--networks", default="", help="untrained networks whose share of the peak is told, too")
     parser.add_argument("--parts", default="peak,pgd,strong")
     parser.add_argument("--examples", type=int, default=500)
     parser.add_argument("--classes", type=int, help="the first so many classes only")
@@ -379,7 +387,9 @@ def main() -> None:
         "pgd": lambda case: pgd(case, given.repeats, run),
         "strong": lambda case: strong(case, given.seeds, run, given.suite, given.record),
     }
-    for case in cases(given, run):
+    for case in untrained(given.networks, rt.Threat.parse(given.threat), given.batch, run):
+        peak(case, run)
+    for case in cases(given, run) if given.models else ():
         for part in parts:
             tools[part](case)
 

@@ -99,7 +99,7 @@ class Checkpoint:
         write_json(folder / CARD, as_dict(card))
         recipe = {"method": card.method, "settings": as_dict(card.settings), "seed": card.seed}
         write_text(folder / "config.yaml", yaml.safe_dump(recipe, sort_keys=False))
-        write_text(folder / "README.md", _readme(card))
+        write_text(folder / "README.md", readme(card))
         return load_checkpoint(folder)
 
 
@@ -217,8 +217,16 @@ def _write(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
-def _readme(card: Card) -> str:
-    rows = "\n".join(f"| {k} | {v} |" for k, v in card.metrics.items() if not isinstance(v, (dict, list)))
+def _figure(value: Any) -> str | None:
+    """A figure as a table shows it; None for what is no figure."""
+    if isinstance(value, dict) and {"value", "low", "high", "n"} <= value.keys():
+        return f"{value['value']:.4f} [{value['low']:.4f}, {value['high']:.4f}], n = {value['n']}"
+    return None if isinstance(value, (dict, list)) else str(value)
+
+
+def readme(card: Card) -> str:
+    """What a run folder says to people, in Markdown: what it is, its figures, how to load it."""
+    rows = "\n".join(f"| {k} | {shown} |" for k, v in card.metrics.items() if (shown := _figure(v)) is not None)
     table = f"\n| figure | value |\n|---|---|\n{rows}\n" if rows else ""
     return (
         f"---\nlibrary_name: robust-transfer\ntags: [adversarial-robustness, image-classification]\n---\n"

@@ -54,7 +54,7 @@ class Normalise(nn.Module):
         """Pixels ``(B, C, H, W)`` in [0, 1] to network inputs of the same shape."""
         if self.how.per_image:
             flat = x.flatten(1)
-            floor = flat.shape[1] ** -0.5
+            floor = flat.shape[1] ** -0.5 / 255  # it is 1 / sqrt(n) for pixels from 0 to 255
             mean, std = flat.mean(1), flat.std(1, correction=0).clamp_min(floor)
             return (x - mean.view(-1, 1, 1, 1)) / std.view(-1, 1, 1, 1)
         return (x - self.mean) / self.std

@@ -105,7 +105,7 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
 def _scalar(text: str) -> Any:
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):  # the latter for a date that there is not
         return text
     if isinstance(value, datetime.date) or (isinstance(value, (int, float)) and ":" in text):
         return text  # YAML 1.1 makes a date of 2020-01-02 and 5400 of 1:30:00

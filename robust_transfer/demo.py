@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from robust_transfer.attacks import PGD
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.config import as_dict
 from robust_transfer.data import Split, Task, to_pixels
-from robust_transfer.errors import DataError
+from robust_transfer.errors import ConfigError, DataError
 from robust_transfer.evaluation import Evaluation, evaluate
 from robust_transfer.report import png, render, scatter
 from robust_transfer.report.plots import Point
@@ -46,17 +47,22 @@ class Row:
         return {"name": self.name, "clean": clean, "robust": robust, "seconds": self.seconds}
 
 
-def run_demo(source: Checkpoint, task: Task, *, data: str, examples: int, run: Run) -> Path:
+def run_demo(
+    source: Checkpoint, task: Task, *, data: str, examples: int, run: Run, source_name: str = "bundled"
+) -> Path:
     """Transfer ``source`` to ``task`` by each strategy, attack the results, and write ``index.html`` under ``run.out``.
 
     ``examples`` test images (a stratified subset) are attacked by PGD-20 at the source's threat. Returns the page's path.
     """
     if run.out is None:
         raise DataError("the demo writes a page: give it an output folder")
-    out = run.prepare_out() or run.out
+    if examples < 1:
+        raise ConfigError(f"examples must be at least 1, not {examples}")
+    run.check_out()
     started = time.perf_counter()
     threat = Threat.parse(source.card.threat or "linf:8/255")
     task = task.at_size(source.input_size)
+    out = run.prepare_out() or run.out
     console = Console(stderr=True, quiet=run.quiet)
     inner = replace(run, out=None, overwrite=False)
     rows = []
@@ -70,7 +76,8 @@ def run_demo(source: Checkpoint, task: Task, *, data: str, examples: int, run: R
             result, task.test, threat=threat, attack=ATTACK, examples=examples, run=inner, beyond=0, checked=0
         )
         rows.append(Row(name, result, measured, seconds))
-    page = _page(rows, source, task, data, threat, run, time.perf_counter() - started)
+    named = {"source": source_name, "data": data}
+    page = _page(rows, source, task, named, threat, run, time.perf_counter() - started)
     write_json(
         out / "table.json", {"rows": [r.figures() for r in rows], "evaluations": [r.evaluation.to_dict() for r in rows]}
     )
@@ -104,7 +111,9 @@ def sentences(rows: list[dict[str, Any]], constant: float, n: int) -> list[str]:
     return said
 
 
-def _page(rows: list[Row], source: Checkpoint, task: Task, data: str, threat: Threat, run: Run, seconds: float) -> str:
+def _page(
+    rows: list[Row], source: Checkpoint, task: Task, named: dict[str, str], threat: Threat, run: Run, seconds: float
+) -> str:
     first = rows[0].evaluation
     n, constant = first.clean_accuracy.n, first.constant_accuracy
     figures = [row.figures() for row in rows]
@@ -117,8 +126,9 @@ def _page(rows: list[Row], source: Checkpoint, task: Task, data: str, threat: Th
         f"{k} {v}" for k, v in made["versions"].items() if k in ("python", "torch", "timm", "robust-transfer")
     )
     notes = " ".join(f"{note[0].upper()}{note[1:].rstrip('.')}." for note in task.notes)
-    own = data != "builtin:digits"
-    target = data if own else "path/to/your/images"
+    own = named["data"] != "builtin:digits"
+    target = shlex.quote(named["data"]) if own else "path/to/your/images"
+    origin = shlex.quote(named["source"])
     return render(
         "demo.html",
         task={"name": task.name, "train": len(task.train), "val": len(task.val), "notes": notes},
@@ -146,10 +156,10 @@ def _page(rows: list[Row], source: Checkpoint, task: Task, data: str, threat: Th
         next_text="The strategy is one word, its settings are --set key=value, and the evaluation is separate."
         if own
         else "The same page for your own images (a folder with train/<class>/*.png and test/<class>/*.png, or parquet files):",
-        next_command=f"robust-transfer transfer --source bundled --data {target} --strategy lwf --out runs/lwf\n"
+        next_command=f"robust-transfer transfer --source {origin} --data {target} --strategy lwf --out runs/lwf\n"
         f"robust-transfer evaluate runs/lwf --data {target}"
         if own
-        else f"robust-transfer demo --data {target} --out demo-mine",
+        else f"robust-transfer demo --source {origin} --data {target} --out demo-mine",
         versions=versions,
         hardware=f"{made['hardware']['cpu']}, {made['hardware']['threads']} threads",
         total_seconds=round(seconds),

@@ -28,18 +28,22 @@ from robust_transfer.run import Run
 GAIN = 1.1  # bfloat16 must be so many times as fast, or it is not used
 AGREEMENT = 0.9  # median cosine between the gradients of both precisions, or bfloat16 is not used
 ROUNDS = 5
+LONG = 60.0  # seconds of attacking, from which on compiling, which takes some ten, can pay
+LEAST = 1e-5  # seconds that an image pass takes at the very least: what is short by far is not timed
 
 
 @dataclass(frozen=True)
 class Engine:
     """How the steps of attacks are computed: in ``dtype`` and, if ``folded``, on copies of the networks.
 
+    ``compiled``: the copies' gradients by ``torch.compile``, which takes seconds for every new size of a batch.
     Copies are made once and kept as long as the engine, so weights must not change meanwhile; where they do (in
     training) ``folded`` is false, and other precisions than float32 are reached by autocast.
     """
 
     dtype: torch.dtype = torch.float32
     folded: bool = True
+    compiled: bool = False
     _bodies: dict[tuple[int, torch.dtype], tuple[nn.Module, nn.Module]] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -62,25 +66,44 @@ class Engine:
         return module if self.dtype is torch.float32 else _Autocast(module, self.dtype)
 
     def in_float32(self) -> Engine:
-        """The same in float32."""
-        return replace(self, dtype=torch.float32)
+        """The same in float32, not compiled."""
+        return replace(self, dtype=torch.float32, compiled=False, _bodies={})
 
     def _body(self, classifier: Classifier) -> nn.Module:
         key = id(classifier.body), self.dtype
         if key not in self._bodies:  # the body is kept beside its copy, so that its id stays its own
-            self._bodies[key] = (classifier.body, _Body(_fold(classifier), self.dtype))
+            self._bodies[key] = (classifier.body, _Body(_fold(classifier), self.dtype, self.compiled))
         return self._bodies[key][1]
 
 
-def choose(module: nn.Module, sample: Callable[[], tuple[Tensor, Tensor]], run: Run) -> Engine:
+def choose(module: nn.Module, sample: Callable[[], tuple[Tensor, Tensor]], run: Run, *, passes: float = 0.0) -> Engine:
     """The engine for ``module``; where there is a choice, images ``(n, C, H, W)`` and labels are asked for to try it out.
 
-    With ``run.precision`` ``auto``, bfloat16 is taken where the hardware has units for it, if a step is then at least
-    1.1 times as fast and the gradients still point the same way (median cosine at least 0.9).
+    With ``run.precision`` ``auto``, bfloat16 is taken where the hardware gains by it, if a step is then at least
+    1.1 times as fast and the gradients still point the same way (median cosine at least 0.9). On the CPU, where batches
+    have one size, ``torch.compile`` is tried in the same way if so many image ``passes`` will take minutes.
     """
-    if run.precision != "auto" or run.dtype() is torch.float32:
-        return Engine(run.dtype())
-    return better(Engine(), Engine(run.dtype()), module, *sample())
+    engine = Engine(run.dtype())
+    long = passes * LEAST > LONG and run.torch_device().type == "cpu" and _is_ours(module)
+    if not long and (run.precision != "auto" or engine.dtype is torch.float32):
+        return engine
+    x, labels = sample()
+    if run.precision == "auto" and engine.dtype is not torch.float32:
+        engine = better(Engine(), engine, module, x, labels)
+    if long and passes / 2 / len(x) * seconds_of(engine, module, x, labels) > LONG:
+        engine = better(engine, replace(engine, compiled=True, _bodies={}), module, x, labels)
+    return engine
+
+
+def seconds_of(engine: Engine, module: nn.Module, x: Tensor, labels: Tensor) -> float:
+    """Seconds that a step on these images takes; 0 where it cannot be made."""
+    with eval_mode(module), without_weight_gradients(module), exact_float32(), suppress(RuntimeError, TypeError):
+        return _timed(engine.of(module), x, labels)[0][0] if _fits(module, x, labels) else 0.0
+    return 0.0
+
+
+def _is_ours(module: nn.Module) -> bool:
+    return any(isinstance(part, Classifier) for part in module.modules())
 
 
 def better(exact: Engine, fast: Engine, module: nn.Module, x: Tensor, labels: Tensor) -> Engine:
@@ -93,7 +116,7 @@ def better(exact: Engine, fast: Engine, module: nn.Module, x: Tensor, labels: Te
             for _ in range(ROUNDS - 1):  # in turn: what else the machine does meets both
                 for times, engine in zip(seconds, (exact, fast), strict=True):
                     times.extend(_timed(engine.of(module), x, labels)[0])
-        except (RuntimeError, TypeError):  # the network cannot compute in that precision
+        except (RuntimeError, TypeError):  # the network cannot compute in that precision, or cannot be compiled
             return exact
     cosine = cosine_similarity(gradients[0].flatten(1), gradients[1].flatten(1), dim=1)
     gains = median(seconds[0]) >= GAIN * median(seconds[1])
@@ -164,17 +187,23 @@ def _fold(classifier: Classifier) -> nn.Module:
 class _Body(nn.Module):
     """A body that computes in ``dtype``. Batch norm keeps its own statistics in float32."""
 
-    def __init__(self, body: nn.Module, dtype: torch.dtype) -> None:
+    def __init__(self, body: nn.Module, dtype: torch.dtype, compiled: bool = False) -> None:
         super().__init__()
         self.body: nn.Module = cast(Any, body).to(dtype=dtype, memory_format=torch.channels_last)
         self.dtype = dtype
         for part in self.body.modules():
             if isinstance(part, _BatchNorm):
                 part.float()
+        self.compiled: Callable[[Tensor], Any] | None = torch.compile(self.body, dynamic=False) if compiled else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Penultimate features of normalised images."""
-        return cast(Tensor, self.body(x.to(self.dtype)))
+        # passes without a gradient are few: not worth a graph of their own
+        if self.compiled is None or not torch.is_grad_enabled():
+            return cast(Tensor, self.body(x.to(self.dtype)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # the compiler's, about its own ways
+            return cast(Tensor, self.compiled(x.to(self.dtype)))
 
 
 class _Autocast(nn.Module):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from robust_transfer.errors import DataError
+from robust_transfer.errors import ConfigError, DataError
 
 Z = 1.959963984540054  # the 97.5 % quantile of the standard normal distribution
 RESAMPLES = 10_000
@@ -71,6 +71,8 @@ def paired_bootstrap(
     (Owen 2007, "The pigeonhole bootstrap"); else each drawn seed gets its own. With fewer than about five seeds the
     interval is too short for what another seed might give: the seeds are shown one by one as well.
     """
+    if seed < 0:
+        raise ConfigError(f"seed must be at least 0, not {seed}")
     rows = [np.asarray(d, dtype=np.float64) for d in differences]
     if not rows or any(row.ndim != 1 or not len(row) for row in rows):
         raise DataError("there is nothing to compare: each seed needs at least one image")

@@ -112,9 +112,9 @@ class Run:
         out = self.out
         if out is None or not is_main_process():  # the others would find what the main process has begun to write
             return
-        if out.exists() and not out.is_dir():
-            raise OutputError(f"the output path {out} is a file: give a folder")
         try:
+            if out.exists() and not out.is_dir():
+                raise OutputError(f"the output path {out} is a file: give a folder")
             there = list(out.iterdir()) if out.is_dir() else []
             empty = all(_is_leftover(path) for path in there) if self.resume else not there
         except OSError as error:
@@ -206,6 +206,14 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
             temporary.unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:
         raise OutputError(_os_message(path, error)) from None
+
+
+def expanded(path: str | Path) -> Path:
+    """``~`` and ``~user`` as the home folders that they stand for, where there are such."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # there is no such user
+        return Path(path)
 
 
 def append_line(path: Path, text: str) -> None:

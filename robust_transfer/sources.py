@@ -8,6 +8,7 @@ from pathlib import Path
 from robust_transfer.checkpoint import CARD, WEIGHTS, Checkpoint, load_checkpoint, read_card
 from robust_transfer.errors import CheckpointError, ConfigError, UnknownNameError
 from robust_transfer.registry import unknown
+from robust_transfer.run import expanded
 
 BUNDLED = "bundled"
 RESERVED = ("timm", "torchvision", "hf", "robustbench")
@@ -26,7 +27,7 @@ def load_source(name: str | Path) -> Checkpoint:
         if not (_FOLDER / CARD).is_file():
             raise CheckpointError("this installation has no bundled source: give a run folder")
         return load_checkpoint(_FOLDER)
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.is_dir():
         return load_checkpoint(path)
     if path.exists():
@@ -62,4 +63,11 @@ def _run_folders(missing: Path) -> list[str]:
         siblings = sorted(missing.parent.iterdir())
     except OSError:
         return []
-    return [os.fspath(p) for p in siblings if (p / CARD).is_file() and (p / WEIGHTS).is_file()]
+    return [os.fspath(p) for p in siblings if _is_run_folder(p)]
+
+
+def _is_run_folder(path: Path) -> bool:
+    try:
+        return (path / CARD).is_file() and (path / WEIGHTS).is_file()
+    except OSError:  # a neighbour that may not be entered
+        return False

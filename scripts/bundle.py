@@ -13,8 +13,9 @@ from pathlib import Path
 import torch
 
 import robust_transfer as rt
+from robust_transfer.checkpoint import readme
 from robust_transfer.config import as_dict
-from robust_transfer.run import write_json
+from robust_transfer.run import write_json, write_text
 from robust_transfer.sources import load_source
 
 BUNDLED = Path(rt.__file__).parent / "weights" / "bundled"
@@ -37,6 +38,7 @@ def main() -> None:
     figures = {f"test_{name}": as_dict(getattr(found, name)) for name in names} | {"test_attack": found.attack}
     card = dataclasses.replace(stored.card, metrics={**stored.card.metrics, **figures})
     write_json(BUNDLED / "card.json", as_dict(card))
+    write_text(BUNDLED / "README.md", readme(card))
     log = [json.loads(line) for line in (given.run_folder / "metrics.jsonl").read_text().splitlines()]
     (BUNDLED / "metrics.jsonl").write_text(
         "".join(json.dumps(r) + "\n" for r in log if "seconds" not in r or r["step"] % 100 == 0)

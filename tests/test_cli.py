@@ -190,6 +190,25 @@ def test_list_names_what_is_registered(invoke, what):
     assert expected[what] in out
 
 
+def test_a_demo_that_cannot_be_made_leaves_the_old_page(invoke, source, tmp_path):
+    out = tmp_path / "demo"
+    out.mkdir()
+    for name in ("index.html", "table.json"):
+        (out / name).write_text("{}")
+    status, _, err = invoke("demo", "--source", source, "--examples", "0", "--out", out, "--overwrite")
+    assert status == 2
+    assert "examples must be at least 1" in one_sentence(err)
+    assert (out / "index.html").read_text() == "{}"
+
+
+@pytest.mark.parametrize("words", [("--data", "x" * 300), ("--data", "builtin:digits", "--source", "y" * 300)])
+def test_names_that_are_too_long_are_told_in_a_sentence(invoke, source, tmp_path, words):
+    given = ("--source", source, *words) if "--source" not in words else words
+    status, _, err = invoke("transfer", *given, "--strategy", "linear-probe", "--out", tmp_path / "o")
+    assert status == 2
+    assert "name too long" in err.lower()
+
+
 def test_demo_makes_a_page_from_what_it_measured(invoke, source, tmp_path):
     out = tmp_path / "demo"
     status, _, _ = invoke("demo", "--source", source, "--shots", "20", "--examples", "60", "--out", out, "--quiet")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -23,6 +25,29 @@ def message(data: str | Path, **arguments: Any) -> str:
     assert "\n" not in text
     assert len(text) < 400
     return text
+
+
+def test_a_home_that_does_not_exist() -> None:
+    assert "'~nosuchuser/x' does not exist" in message("~nosuchuser/x")
+
+
+def test_a_class_name_that_is_not_utf8(tmp_path: Path) -> None:
+    write_classes(tmp_path / "train", {"cat": 3, "dog": 3})
+    (tmp_path / "train" / "cat").rename(tmp_path / "train" / os.fsdecode(b"caf\xe9"))
+    assert "is not UTF-8: rename it" in message(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "metadata", [None, {"huggingface": '{"info": {"features": {"image": {"_type": "Hologram"}}}}'}]
+)
+def test_columns_that_datasets_does_not_know(tmp_path: Path, metadata: dict[str, str] | None) -> None:
+    path = write_parquet(tmp_path / "train.parquet", [0, 1] * 3, names=NAMES)
+    table = pq.read_table(path)
+    if metadata is None:
+        maps = pa.array([[("a", 1)]] * 6, pa.map_(pa.string(), pa.int64()))
+        table = table.append_column("more", maps)
+    pq.write_table(table.replace_schema_metadata(metadata), path)
+    assert "`datasets` cannot read" in message(tmp_path)
 
 
 def test_a_path_that_does_not_exist(tmp_path: Path) -> None:
@@ -150,6 +175,11 @@ def test_too_few_images_for_the_shots(tmp_path: Path) -> None:
         ),
         ([0, 1, -1, 1], NAMES, "row 2 (from 0) of the train split has the label -1: a negative label marks"),
         ([0, 1, -7, 1], None, "row 2 (from 0) of the train split has the label -7: a negative label marks"),
+        (
+            np.array([0, 1, 2**64 - 1], np.uint64),
+            None,
+            "the train split has the label 18446744073709551615: class numbers",
+        ),
         ([0, None, 1, 1], None, "row 1 (from 0) of the train split has no label: give it one, or remove the row"),
         (["cat", "dog", None], None, "row 2 (from 0) of the train split has no label: give it one, or remove the row"),
         ([0.5, 1.0], None, "the labels of the train split are of type double: each image needs one label"),

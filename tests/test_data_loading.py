@@ -198,7 +198,7 @@ class TestImageFolder:
     def test_every_format_and_nested_folders(self, tmp_path: Path) -> None:
         grey = np.full((4, 4, 3), 77, np.uint8)
         formats = {"a.PNG": "PNG", "b.jpg": "JPEG", "c.jpeg": "JPEG", "d.bmp": "BMP", "e.gif": "GIF", "f.webp": "WEBP"}
-        formats |= {"g.tif": "TIFF", "in/side/h.tiff": "TIFF"}
+        formats |= {"g.tif": "TIFF", "in/side/h.tiff": "TIFF", "i.ppm": "PPM", "j.jp2": "JPEG2000"}
         for name, fmt in formats.items():
             for folder in ("cat", "dog"):
                 path = tmp_path / "train" / folder / name
@@ -206,7 +206,7 @@ class TestImageFolder:
                 path.write_bytes(encoded(grey, fmt))
         write_classes(tmp_path / "test", {"cat": 1, "dog": 1}, size=4)
         images = load_task(tmp_path, val=0).train.images()
-        assert images.shape == (16, 3, 4, 4)
+        assert images.shape == (20, 3, 4, 4)
         assert int((images.int() - 77).abs().max()) <= 1
 
     def test_a_class_may_be_called_train(self, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from robust_transfer.attacks.feature_loss import LogitsAndFeatures
 from robust_transfer.attacks.source_features import Features
 from robust_transfer.classifier import Classifier, NetworkSpec
 from robust_transfer.engine import Engine, better, choose
+from robust_transfer.losses import cross_entropy
 from robust_transfer.run import Run
 
 NETWORKS: dict[str, int | None] = {  # how many batch norms cannot be folded; None: whatever the tracing finds
@@ -148,6 +149,32 @@ def test_with_them_it_is_tried_out(monkeypatch: pytest.MonkeyPatch) -> None:
     network = used()
     assert choose(network, batch, Run()).precision == "bfloat16"
     assert asked[0][:3] == (Engine(), Engine(torch.bfloat16), network)
+
+
+def test_compiled_gradients_are_the_same_and_passes_without_one_are_not_compiled() -> None:
+    network, (x, labels) = used(), batch()
+    plain, compiled = (Engine(compiled=which).of(network) for which in (False, True))
+    gradients = []
+    for module in (plain, compiled):
+        at = x.clone().requires_grad_(True)
+        gradients.append(torch.autograd.grad(cross_entropy(module(at), labels).sum(), at)[0])
+    assert torch.allclose(*gradients, rtol=1e-2, atol=1e-4 * float(gradients[0].abs().max()))
+    with torch.no_grad():
+        assert torch.equal(plain(x), compiled(x))
+    assert not Engine(compiled=True).in_float32().compiled
+
+
+@pytest.mark.parametrize(("passes", "seconds", "asked"), [(1e9, 1.0, True), (1e9, 1e-9, False), (1e3, 1.0, False)])
+def test_what_takes_minutes_is_tried_compiled(
+    monkeypatch: pytest.MonkeyPatch, passes: float, seconds: float, asked: bool
+) -> None:
+    tried = []
+    monkeypatch.setattr(engine, "seconds_of", lambda *_: seconds)
+    monkeypatch.setattr(engine, "better", lambda *given: tried.append(given) or given[1])
+    chosen = choose(used(), batch, Run(device="cpu", precision="float32"), passes=passes)
+    assert chosen.compiled == asked == bool(tried)
+    other = choose(nn.Sequential(nn.Flatten(), nn.Linear(768, 5)), batch, Run(device="cpu"), passes=passes)
+    assert not other.compiled
 
 
 class Clock:

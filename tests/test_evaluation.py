@@ -25,7 +25,7 @@ from robust_transfer.run import Run
 
 KEYS = """schema clean_accuracy robust_accuracy constant_accuracy by_attack by_class curve transferred untested threat
 attack split input_size precision seed flags seconds passes data_hash model_hash source_hash versions hardware command
-disagreement checked"""
+disagreement checked compiled"""
 COLUMNS = ["index", "label", "clean_prediction", "adversarial_prediction", "broken_by", "margin"]
 QUIET = Run(quiet=True, device="cpu", precision="float32")
 EPS = 20 / 255
@@ -369,6 +369,25 @@ def test_a_models_own_folder_keeps_the_model(tmp_path: Path) -> None:
     after = {p.name: p.read_bytes() for p in out.iterdir()}
     assert before.items() <= after.items()
     assert set(after) - set(before) == {"evaluation.json", "outcomes.parquet"}
+
+
+def test_another_models_folder_is_not_written_to(tmp_path: Path) -> None:
+    mine, data = checkpoint().save(tmp_path / "mine"), noise(20)
+    other = Checkpoint(Classifier.build(mine.classifier.spec), mine.card).save(tmp_path / "other")
+    before = {p.name: p.read_bytes() for p in (tmp_path / "mine").iterdir()}
+    for model in (other, mine.classifier):
+        with pytest.raises(OutputError, match="is not empty"):
+            evaluate(model, data, checked=0, run=run_to(tmp_path / "mine"), attack="fgsm")
+    assert {p.name: p.read_bytes() for p in (tmp_path / "mine").iterdir()} == before
+
+
+@pytest.mark.parametrize("wrong", [{"curve": ["8"]}, {"curve": ["x"]}, {"checked": -1}, {"beyond": -1}])
+def test_what_is_asked_beside_it_is_looked_at_before_anything_is_touched(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    model, out = checkpoint(), tmp_path / "run"
+    evaluate(model, noise(20), checked=0, run=run_to(out), attack="fgsm")
+    with pytest.raises((ConfigError, ThreatError)):
+        evaluate(model, noise(20), run=run_to(out, overwrite=True), attack="fgsm", **wrong)
+    assert load_evaluation(out).attack == "fgsm"
 
 
 def test_the_model_goes_back_where_it_was(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,6 +44,11 @@ def test_gradients_are_the_analytic_ones(distance, far):
     torch.testing.assert_close(z.grad, expected, rtol=1e-5, atol=1e-8)
 
 
+def test_a_strength_that_would_do_nothing_is_refused() -> None:
+    with pytest.raises(ConfigError, match="strength has no effect"):
+        LwF.from_settings({"preset": "paper", "strength": 3.0})
+
+
 @pytest.mark.parametrize("distance", DISTANCES)
 def test_every_step_is_a_plain_loops(distance, source, task):
     """Loss by loss and gradient by gradient, from the warm-started head, where the distance has its kink."""

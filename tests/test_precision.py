@@ -59,7 +59,7 @@ def test_breaks_that_only_float32_sees_are_counted_and_are_some(grey: Split) -> 
 def test_in_float32_there_is_nothing_to_disagree(grey: Split, tmp_path: Path) -> None:
     found = evaluate(TwoFaced(1.0, -0.5), grey, run=run("float32", tmp_path), **QUICK)  # type: ignore[arg-type]
     assert found.disagreement is None
-    assert "precision        float32\n" in str(found)
+    assert "precision        float32 steps, float32 verdicts\n" in str(found)
     assert load_evaluation(tmp_path).disagreement is None
 
 

@@ -128,6 +128,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_touched(tiny: Task, tmp
             "the network has 5 classes, the data 10",
             {"network": NetworkSpec(**{**vars(spec), "num_classes": 5})},
         ),
+        (NetworkError, "convnext_atto", {"network": "convnext_atto"}),
     ):
         with pytest.raises(error, match=message):
             Natural(**TINY)(tiny, **{**NETWORK, **call}, run=run)
@@ -196,7 +197,7 @@ def batch_of(task: Task, n: int = 16, step: int = 3) -> Batch:
     return Batch(to_pixels(task.train.fetch(some)), task.train.labels[some], task.train.ids[some], some, step)
 
 
-@pytest.mark.parametrize(("steps", "step"), [(1, 1.25), (3, 0.25)])
+@pytest.mark.parametrize(("steps", "step"), [(1, 1.25), (3, 0.25), (7, 0.25), (3, 1.0)])
 def test_crafted_images_are_signed_steps_from_an_addressed_start(tiny: Task, steps: int, step: float) -> None:
     """Spelt out: x + clip(start + step * eps * sign(gradient)), as often as there are steps."""
     classifier, batch = make_classifier().train(), batch_of(tiny)
@@ -205,13 +206,12 @@ def test_crafted_images_are_signed_steps_from_an_addressed_start(tiny: Task, ste
     found = objective.craft(batch)
 
     plain, x = classifier.copy().eval(), batch.images
-    length = step if steps == 1 else min(step, 1.5 / steps)
     current = THREAT.random_start(x, batch.ids, seed=0, purpose="train", step=batch.step)
     for _ in range(steps):
         current = current.detach().requires_grad_(True)
         nn.functional.cross_entropy(plain(current), batch.labels, reduction="sum").backward()
         assert current.grad is not None
-        delta = (current + length * THREAT.eps * current.grad.sign() - x).clamp(-THREAT.eps, THREAT.eps)
+        delta = (current + step * THREAT.eps * current.grad.sign() - x).clamp(-THREAT.eps, THREAT.eps)
         current = (x + delta).clamp(0, 1)
     torch.testing.assert_close(found, current.detach(), rtol=0, atol=1e-6)
 
@@ -222,6 +222,18 @@ def test_crafted_images_are_signed_steps_from_an_addressed_start(tiny: Task, ste
     assert all(p.requires_grad and p.grad is None for p in classifier.parameters())
     assert torch.equal(objective.craft(batch), found), "addressed, so the same again"
     assert not torch.equal(objective.craft(batch_of(tiny, step=4)), found), "and other noise at another step"
+
+
+def test_steps_that_the_guard_added_are_shorter(tiny: Task) -> None:
+    """Two steps of 1.25 eps would end at a corner whatever the first one did: they are of 0.75 eps."""
+    batch, made = batch_of(tiny), []
+    for guarded, step in ((tiny.train, 1.25), (None, 0.75)):
+        classifier = make_classifier().train()
+        objective = AdversarialObjective(classifier, THREAT, RUN, steps=1 if guarded else 2, step=step, guarded=guarded)
+        if guarded:
+            objective.react()
+        made.append(objective.craft(batch))
+    assert torch.equal(*made)
 
 
 def test_the_loss_is_that_of_the_crafted_images_in_training_mode(tiny: Task) -> None:

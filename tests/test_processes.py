@@ -103,7 +103,7 @@ def scene(name: str, out: Path) -> FitResult:
     if Processes(torch.device("cpu")).main:
         tensors = {k: v.contiguous() for k, v in result.classifier.state_dict().items()}
         save_file(
-            tensors, out / "result.safetensors", {"result": json.dumps([result.events, result.images, result.last])}
+            tensors, out / "result.safetensors", {"result": json.dumps([result.events, result.images, result.figures])}
         )
     return result
 

@@ -7,7 +7,9 @@ import pickle
 from pathlib import Path
 
 import pytest
+import torch
 from helpers import make_classifier, same_state
+from safetensors.torch import load_file
 
 from robust_transfer import sources
 from robust_transfer.checkpoint import Card, Checkpoint
@@ -56,10 +58,18 @@ def test_an_installation_without_a_bundled_source(tmp_path: Path, monkeypatch: p
 
 def test_the_bundled_source_is_package_data() -> None:
     assert Path("weights", "bundled") == sources._FOLDER.relative_to(Path(sources.__file__).parent)
-    if (sources._FOLDER / "card.json").exists():
-        source = load_source("bundled")
-        assert source.card.threat is not None
-        assert list_sources()["bundled"].startswith(source.card.network.name)
+    source = load_source("bundled")
+    weights = sources._FOLDER / "model.safetensors"
+    assert weights.stat().st_size <= 6e6
+    assert {tensor.dtype for tensor in load_file(weights).values() if tensor.is_floating_point()} == {torch.float16}
+    assert sum(p.numel() for p in source.classifier.parameters()) <= 3e6
+    card = source.card
+    assert (card.threat, len(card.class_names)) == ("linf:8/255", 100)
+    for name, least in (("test_clean_accuracy", 0.48), ("test_robust_accuracy", 0.22)):
+        assert card.metrics[name]["n"] == 10_000
+        assert card.metrics[name]["value"] >= least
+        assert f"{card.metrics[name]['value']:.4f}" in (sources._FOLDER / "README.md").read_text()
+    assert list_sources()["bundled"].startswith(card.network.name)
 
 
 def test_a_folder_called_bundled_has_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,6 +89,22 @@ def test_kinds_that_cannot_be_read_name_those_that_can(name: str) -> None:
         f"sources of the kind {kind!r} cannot be read: "
         "a source is 'bundled', or a run folder with model.safetensors and card.json"
     )
+
+
+def test_a_neighbour_that_may_not_be_entered_is_passed_over(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Path.is_file
+
+    def is_file(path: Path) -> bool:
+        if path.parent.name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    (run_folder.parent / "closed").mkdir()
+    monkeypatch.setattr(Path, "is_file", is_file)
+    with pytest.raises(UnknownNameError, match=r"did you mean '.*/lwf-one'\?"):
+        load_source(run_folder.parent / "lfw-one")
+    with pytest.raises(UnknownNameError, match="unknown source '~nosuchuser/x'"):
+        load_source("~nosuchuser/x")
 
 
 def test_a_misspelt_name_lists_the_nearest(run_folder: Path) -> None:

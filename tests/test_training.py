@@ -211,7 +211,10 @@ def test_selection_keeps_the_best_epoch_not_the_last(
     assert result.best_epoch == best
     chosen = script.seen[(best or 3) - 1]
     assert all(torch.equal(v, chosen[k]) for k, v in result.classifier.state_dict().items())
-    assert result.last["clean_accuracy"] == 0.9
+    shown = (best or 3) - 1  # the figures of the weights that are kept
+    assert result.figures["clean_accuracy"] == [0.1, 0.9, 0.9][shown]
+    if best is not None:
+        assert result.figures["robust_accuracy"] == [0.5, 0.4][shown]
 
 
 def test_a_score_that_is_no_number_is_never_the_best(digits_task: Task) -> None:
@@ -423,6 +426,15 @@ def test_overfitting_goes_back_and_takes_one_more_step(digits_task: Task, tmp_pa
     guarded = [r["guard_pgd_accuracy"] for r in log_of(tmp_path) if "guard_pgd_accuracy" in r]
     assert guarded == [0.45, 0.1, 0.45, 0.45]
     assert result.passes == 50 * (6 * 5 + 6 * 7) + 4 * 20, "steps cost 3 + 2 an attack step, and the guard what it says"
+
+
+def test_no_state_is_kept_that_the_guard_has_not_looked_at(digits_task: Task) -> None:
+    """An epoch is 6 steps: what went wrong by its end must not be what step 8 goes back to."""
+    script = settings(epochs=1.5, guard_every=4, schedule="constant", learning_rate=0.01)
+    result = fit(Guarded([GOOD, BAD, GOOD, GOOD, GOOD]), digits_task.train, script, RUN)
+    [event] = result.events
+    assert event.startswith("step 6: catastrophic overfitting")
+    assert "went back to step 4" in event
 
 
 def test_each_reaction_goes_further_although_the_state_is_the_same(digits_task: Task) -> None:

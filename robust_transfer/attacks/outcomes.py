@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from robust_transfer.attacks.base import Attack, AttackResult, Knowledge
 from robust_transfer.attacks.deadline import Deadline
 from robust_transfer.attacks.deltas import DELTAS, pack
-from robust_transfer.checkpoint import CARD
+from robust_transfer.checkpoint import CARD, read_card
 from robust_transfer.config import difference
 from robust_transfer.data import Split, to_pixels
 from robust_transfer.engine import Engine
@@ -234,9 +234,11 @@ def _dtype(name: str) -> Any:
     return object if COLUMNS.get(name) == "str" else COLUMNS.get(name, "int64")
 
 
-def prepare_out(run: Run) -> None:
-    """Check the output folder and, with ``overwrite``, empty it; a model's own folder loses only its evaluation."""
-    if run.out is None or not (run.out / CARD).exists():
+def prepare_out(run: Run, weights: str | None) -> None:
+    """Check the output folder and, with ``overwrite``, empty it; the folder of the model itself, whose stored ``weights``
+    have this hash, loses only its evaluation.
+    """
+    if run.out is None or not (run.out / CARD).exists() or read_card(run.out / CARD).weights_hash != weights:
         run.prepare_out()
         return
     if (run.out / EVALUATION).exists() and not (run.overwrite or run.resume):

@@ -17,6 +17,7 @@ app = typer.Typer(
 )
 
 INTERRUPTED = 130
+MENDABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)  # what is wrong with a path, not with us
 # Wrong options and the like. Some versions of typer carry a click of their own, so that click's name is not this class.
 USAGE: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 
@@ -54,9 +55,12 @@ def main() -> None:
     except (typer.Abort, KeyboardInterrupt):
         status = _fail("interrupted; the same command goes on, with --resume where it has that option", INTERRUPTED)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno == errno.ENOSPC:
+            status = _fail("the disk is full: free some space, then go on with --resume", 2)
+        elif error.errno in MENDABLE:
+            status = _fail(f"{error.filename or 'a file'}: {error.strerror}", 2)
+        else:
             raise
-        status = _fail("the disk is full: free some space, then go on with --resume", 2)
     sys.exit(status if isinstance(status, int) else 0)
 
 

@@ -100,7 +100,7 @@ def demo(
     if shots is None and data == "builtin:digits":
         shots = 50
     task = read_task(data, image_column, label_column, shots=shots, seed=seed, val=val)
-    page = run_demo(checkpoint, task, data=data, examples=examples, run=run)
+    page = run_demo(checkpoint, task, data=data, examples=examples, run=run, source_name=source)
     say(quiet, f"the page: {page}")
 
 

@@ -11,7 +11,8 @@ from robust_transfer.data.encoded import FileImages
 from robust_transfer.data.source import ROLES, WRITTEN, RawSplit, Role, Source
 from robust_transfer.errors import DataError
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+EXTENSIONS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}  # of the formats that are decoded
+EXTENSIONS |= {".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k"}
 
 
 def read_image_folder(root: Path) -> Source:
@@ -60,6 +61,11 @@ def _read_split(folder: Path) -> RawSplit:
             raise DataError(f"the class folder {class_folder} holds no images: add some, or remove the folder")
         paths += found
         labels += [len(names)] * len(found)
+        try:
+            class_folder.name.encode()
+        except UnicodeEncodeError:
+            shown = os.fsencode(class_folder.name).decode("utf-8", "replace")
+            raise DataError(f"the name of the class folder {shown!r} is not UTF-8: rename it") from None
         names.append(class_folder.name)
     return RawSplit(FileImages(paths), torch.tensor(labels), tuple(names))
 

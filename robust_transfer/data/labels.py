@@ -37,13 +37,18 @@ def checked(column: Any, split: str) -> Any:
         raise DataError(f"{_row(row, split)} has no label: give it one, or remove the row")
     if not whole:
         return column
+    try:
+        column = column.cast(pa.int64())
+    except pa.ArrowInvalid:
+        largest = pc.max(column).as_py()
+        raise DataError(f"the {split} split has the label {largest}: class numbers count from 0") from None
     row = _first(pc.less(column, 0))
     if row is not None:
         raise DataError(
             f"{_row(row, split)} has the label {column[row].as_py()}: a negative label marks an image "
             "of unknown class; remove such rows, or give them their labels"
         )
-    return column.cast(pa.int64())
+    return column
 
 
 def named_indices(column: Any, split: str, names: Sequence[str]) -> Tensor:

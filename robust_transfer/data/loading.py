@@ -18,6 +18,7 @@ from robust_transfer.data.split import Split, Task
 from robust_transfer.data.subsets import cut, shuffled_classes, take_shots
 from robust_transfer.errors import ConfigError, DataError
 from robust_transfer.registry import nearest
+from robust_transfer.run import expanded
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +112,7 @@ def _open(data: str | Path, image: str | None, label: str | None) -> Source:
     if colon and kind == "builtin":
         _refuse_columns(str(data), image, label)
         return read_builtin(name)
-    root = Path(data).expanduser()
+    root = expanded(data)
     if not root.exists():
         raise DataError(_not_there(str(data), root))
     if root.is_file() and root.suffix != ".parquet":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +46,13 @@ def find_parquet(root: Path) -> dict[Role, list[Path]]:
 
 def read_parquet(root: Path, files: dict[Role, list[Path]], image: str | None, label: str | None) -> Source:
     """The data set in ``files`` (see :func:`find_parquet`); ``image`` and ``label`` name the columns, or None."""
-    from datasets import Features
-
     folder = root.parent if root.is_file() else root
     tables: dict[Role, Columns] = {}
     for role, paths in sorted(files.items(), key=lambda item: item[0] != "train"):
         opened = [_open(path) for path in paths]
+        features = _features(paths[0], opened[0].schema_arrow)
         try:  # train comes first and settles the columns of the others
-            image, label = choose_columns(Features.from_arrow_schema(opened[0].schema_arrow), image, label)
+            image, label = choose_columns(features, image, label)
         except DataError as error:
             raise DataError(f"{paths[0]}: {error}") from None
         tables[role] = _read_split(paths, opened, role, image, label)
@@ -62,8 +62,6 @@ def read_parquet(root: Path, files: dict[Role, list[Path]], image: str | None, l
 
 
 def _read_split(paths: list[Path], opened: list[Any], role: Role, image: str, label: str) -> Columns:
-    from datasets import Features
-
     for path, file in zip(paths, opened, strict=True):
         if missing := {image, label} - set(file.schema_arrow.names):
             raise DataError(
@@ -74,8 +72,19 @@ def _read_split(paths: list[Path], opened: list[Any], role: Role, image: str, la
     else:
         table = _concatenated(paths, opened, [image, label])
     return Columns(
-        table.column(image), table.column(label), class_names(Features.from_arrow_schema(opened[0].schema_arrow)[label])
+        table.column(image), table.column(label), class_names(_features(paths[0], opened[0].schema_arrow)[label])
     )
+
+
+def _features(path: Path, schema: Any) -> Any:
+    """The columns as `datasets` describes them. It refuses types that it does not know, in many ways."""
+    from datasets import Features
+
+    try:
+        return Features.from_arrow_schema(schema)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        told = textwrap.shorten(str(error) or type(error).__name__, 150, placeholder=" ...")
+        raise DataError(f"{path} has columns or metadata that `datasets` cannot read ({told})") from None
 
 
 def _open(path: Path) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -35,7 +36,7 @@ from robust_transfer.evaluation.record import SCHEMA, Evaluation, load_evaluatio
 from robust_transfer.evaluation.subject import at_input_size, compare_classes, find_source, module_hash
 from robust_transfer.intervals import wilson
 from robust_transfer.run import Run, command_line, environment, write_atomically
-from robust_transfer.threat import Threat
+from robust_transfer.threat import Threat, parse_budget
 
 DEFAULT_THREAT = "linf:8/255"
 
@@ -84,6 +85,12 @@ def evaluate(
         raise ConfigError(f"a budget is a positive number of seconds, not {budget}")
     if batch_size is not None and batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1, not {batch_size}")
+    if min(beyond, checked) < 0:
+        raise ConfigError("beyond and checked are numbers of images: 0 for none")
+    for level in curve or ():
+        dataclasses.replace(threat, eps=float(parse_budget(level)))
+    if curve is not None and not len(curve):
+        raise ConfigError("a curve needs at least one budget, such as 2/255,4/255,8/255")
     if keep_deltas and run.out is None:
         raise ConfigError("keep_deltas writes the adversarial images: give an output folder, too")
     flags = compare_classes(model, split)
@@ -98,8 +105,8 @@ def evaluate(
     if source is not None and (beyond > 0 or any(some.needs_source for some in chosen)):
         knowledge = knowledge_of(source, split, seed=run.seed)
     split = at_input_size(module, subset(split, examples, run.seed))
-    prepare_out(run)
-    engine, deadline = engine_for(module, split, run), Deadline(budget)
+    prepare_out(run, model.card.weights_hash if isinstance(model, Checkpoint) else None)
+    engine, deadline = engine_for(module, split, run, chosen), Deadline(budget)
     asked = attack_name(chosen)
     chosen = without_repetition(chosen, engine)
     identity: dict[str, Any] = {
@@ -108,6 +115,7 @@ def evaluate(
         "split": split_name,
         "input_size": split.size,
         "precision": engine.precision,
+        "compiled": engine.compiled,
         "seed": run.seed,
         "data_hash": split.hash,
         "model_hash": module_hash(module),

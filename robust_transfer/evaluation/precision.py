@@ -14,7 +14,9 @@ from pyarrow import ArrowInvalid
 from torch import Tensor, nn
 
 from robust_transfer.attacks import Attack
+from robust_transfer.attacks.effort import effort
 from robust_transfer.attacks.outcomes import EVALUATION, OUTCOMES, Outcomes, goes_on, on_device
+from robust_transfer.attacks.target import usual_chunk
 from robust_transfer.data import Split, to_pixels
 from robust_transfer.data.subsets import stratified
 from robust_transfer.engine import Engine, choose
@@ -23,21 +25,23 @@ from robust_transfer.run import Run
 SAMPLE = 64
 
 
-def engine_for(module: nn.Module, split: Split, run: Run) -> Engine:
+def engine_for(module: nn.Module, split: Split, run: Run, attacks: Sequence[Attack]) -> Engine:
     """What computes the attacks' steps: chosen on a sample of ``split``; where an evaluation goes on, as it began."""
     begun = _begun(run.out) if run.out is not None and run.resume else None
     if begun is not None and run.precision == "auto":
-        return Engine(torch.bfloat16 if begun == "bfloat16" else torch.float32)
+        precision, compiled = begun
+        return Engine(torch.bfloat16 if precision == "bfloat16" else torch.float32, compiled=compiled)
     device = run.torch_device()
+    size = usual_chunk(device) or SAMPLE  # compiled for this one
     with ExitStack() as stack:
 
         def sample() -> tuple[Tensor, Tensor]:
             stack.enter_context(on_device(module, device))
-            rows = stratified(split.labels, len(split.class_names), SAMPLE, seed=run.seed, purpose="precision")
-            some = split.subset(rows)
+            rows = stratified(split.labels, len(split.class_names), size, seed=run.seed, purpose="precision")
+            some = split.subset(rows.repeat(-(-size // len(rows)))[:size])
             return to_pixels(some.images(), device), some.labels.to(device)
 
-        return choose(module, sample, run)
+        return choose(module, sample, run, passes=len(split) * effort(attacks))
 
 
 def without_repetition(attacks: Sequence[Attack], engine: Engine) -> list[Attack]:
@@ -55,11 +59,13 @@ def disagreement(engine: Engine, found: Outcomes) -> dict[str, int] | None:
     return {"unconfirmed_iterates": found.unconfirmed, "missed_examples": found.missed}
 
 
-def _begun(out: Path) -> str | None:
-    """The precision of the evaluation in ``out``, finished or not."""
+def _begun(out: Path) -> tuple[str, bool] | None:
+    """The precision of the evaluation in ``out``, finished or not, and whether its steps are compiled."""
     try:
         if goes_on(out):
-            return str(pd.read_parquet(out / "state" / OUTCOMES).attrs["identity"]["precision"])
-        return str(json.loads((out / EVALUATION).read_text(encoding="utf-8"))["precision"])
+            how = pd.read_parquet(out / "state" / OUTCOMES).attrs["identity"]
+        else:
+            how = json.loads((out / EVALUATION).read_text(encoding="utf-8"))
+        return str(how["precision"]), bool(how.get("compiled", False))
     except (OSError, ArrowInvalid, ValueError, KeyError, TypeError):
         return None  # there is none, or it is refused later on

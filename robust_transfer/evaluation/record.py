@@ -39,7 +39,8 @@ class Evaluation:
     ``checked`` images they were looked for.
     ``passes`` counts forward-equivalent image passes. ``precision`` is that of the attacks' steps, verdicts are float32;
     ``disagreement``: how many iterates broke the model in that precision only (``unconfirmed_iterates``), and how many
-    examples in float32 only (``missed_examples``); None where the steps are float32, too.
+    examples in float32 only (``missed_examples``); None where the steps are float32, too. ``compiled``: the steps were, by
+    ``torch.compile``.
     """
 
     schema: int
@@ -69,6 +70,7 @@ class Evaluation:
     outcomes: pd.DataFrame
     disagreement: dict[str, int] | None = None
     checked: int = 0
+    compiled: bool = False
 
     def right(self, level: Accuracy) -> pd.Series[bool]:
         """Whether each example, by its id and in the order of ids, is right when clean, or stands (``robust``)."""
@@ -103,13 +105,12 @@ class Evaluation:
         return "\n".join(lines)
 
     def _precision(self) -> list[str]:
+        steps = f"precision        {self.precision} steps{', compiled' if self.compiled else ''}, float32 verdicts"
         if self.disagreement is None:
-            return [f"precision        {self.precision}"]
+            return [steps]
         unconfirmed, missed = self.disagreement["unconfirmed_iterates"], self.disagreement["missed_examples"]
-        return [
-            f"precision        {self.precision} steps, float32 verdicts: {unconfirmed} iterates broke it in "
-            f"{self.precision} only, {missed} examples in float32 only"
-        ]
+        only = f"{unconfirmed} iterates broke it in {self.precision} only, {missed} examples in float32 only"
+        return [f"{steps}: {only}"]
 
 
 def load_evaluation(folder: Path) -> Evaluation:
@@ -124,10 +125,10 @@ def load_evaluation(folder: Path) -> Evaluation:
         table = pd.read_parquet(folder / OUTCOMES)
         table = table[[*COLUMNS, *(name for name in table if name == SMALLEST)]].astype(COLUMNS)
         evaluation = Evaluation(**_typed(summary), outcomes=table)
-    except (OSError, ArrowInvalid, ValueError, KeyError, TypeError) as error:
+        claimed = evaluation.robust_accuracy.n, round(evaluation.robust_accuracy.value * len(table))
+    except (OSError, ArrowInvalid, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"the evaluation in {folder} cannot be read ({type(error).__name__}): evaluate again") from None
-    standing = int((table["broken_by"] == STANDING).sum())
-    if len(table) != evaluation.robust_accuracy.n or standing != round(evaluation.robust_accuracy.value * len(table)):
+    if claimed != (len(table), int((table["broken_by"] == STANDING).sum())):
         raise DataError(f"{EVALUATION} and {OUTCOMES} in {folder} are of different evaluations: evaluate again")
     return evaluation
 

@@ -94,7 +94,7 @@ def _default_cfg() -> dict[str, Any]:
 
 
 __all__ = ["Unit", "WideResNet"]
-for _depth, _width in ((16, 1), (16, 2), (16, 3), (16, 4), (16, 8), (16, 10), (28, 10), (34, 10)):
+for _depth, _width in (*((16, width) for width in range(1, 11)), (28, 10), (34, 10)):
     register(
         f"wrn_{_depth}_{_width}",
         f"wide residual network, depth {_depth}, width {_width}",

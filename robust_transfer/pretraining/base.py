@@ -12,7 +12,7 @@ from robust_transfer.checkpoint import Card, Checkpoint, finished
 from robust_transfer.classifier import CIFAR_MEAN, CIFAR_STD, Classifier, NetworkSpec, Normalisation
 from robust_transfer.config import as_dict, config
 from robust_transfer.data import Task
-from robust_transfer.errors import ConfigError
+from robust_transfer.errors import ConfigError, DivergedError
 from robust_transfer.registry import Registry
 from robust_transfer.run import Run, command_line, environment, is_main_process
 from robust_transfer.threat import Threat
@@ -58,19 +58,24 @@ class Pretraining(TrainingSettings, ABC):
         asked = {**self._identity(spec, task, threat), "seed": run.seed, "data": task.train.hash}
         if (done := finished(run, asked)) is not None:
             return done
-        out = run.prepare_out()
         torch.manual_seed(run.seed)
-        objective = self.objective(Classifier.build(spec), task, threat, run)
-        fitted = fit(
-            objective,
-            task.train,
-            self,
-            run,
-            validate=self._validation(task, threat, run),
-            label=f"{PRETRAINING.name_of(type(self))} {spec.name}",
-            cached={"threat": str(threat)},
-        )
-        refuse_collapse(fitted.classifier, task.train, run)
+        objective = self.objective(Classifier.build(spec), task, threat, run)  # which may refuse
+        out = run.prepare_out()
+        try:
+            fitted = fit(
+                objective,
+                task.train,
+                self,
+                run,
+                validate=self._validation(task, threat, run),
+                label=f"{PRETRAINING.name_of(type(self))} {spec.name}",
+                cached={"threat": str(threat)},
+            )
+            refuse_collapse(fitted.classifier, task.train, run)
+        except DivergedError:
+            if out is not None and is_main_process():
+                state.discard(out)  # going on from it would diverge again
+            raise
         checkpoint = Checkpoint(fitted.classifier, self._card(fitted, spec, task, threat, run))
         if out is None or not is_main_process():
             return checkpoint
@@ -116,7 +121,7 @@ class Pretraining(TrainingSettings, ABC):
             **self._identity(spec, task, threat),
             class_names=task.class_names,
             criterion="last epoch" if self.select == "last" else best,
-            metrics={f"val_{k}": v for k, v in fitted.last.items()},
+            metrics={f"val_{k}": v for k, v in fitted.figures.items()},
             events=fitted.events,
             cost=fitted.passes + fitted.validation_passes,
             adversarial_examples=(fitted.images if self.adversarial else 0) + fitted.validation_examples,

@@ -24,7 +24,7 @@ class AdversarialObjective(Objective):
 
     Examples are crafted in evaluation mode, so that an attack neither sees nor moves batch statistics, and trained on
     in training mode. With one step this is fast adversarial training (Wong et al. 2020); then ``guarded`` images (if
-    given) are watched for catastrophic overfitting and the answer to it is one more, shorter, step.
+    given) are watched for catastrophic overfitting and the answer to it is one more step, of at most 1.5 eps in all.
     """
 
     steps: Tensor
@@ -48,7 +48,9 @@ class AdversarialObjective(Objective):
         classifier, threat = self.classifier, self.threat
         target = Target(classifier, batch.images.device, Engine(self.run.dtype(), folded=False))
         current = threat.random_start(batch.images, batch.ids, seed=self.run.seed, purpose="train", step=batch.step)
-        step = self.step if int(self.steps) == 1 else min(self.step, 1.5 / int(self.steps))
+        step = self.step
+        if self.guarded is not None and int(self.steps) > 1:  # steps that were added by the guard are shorter
+            step = min(step, 1.5 / int(self.steps))
         with classifier.eval_mode(), without_weight_gradients(classifier):
             for _ in range(int(self.steps)):
                 _, gradient = target.gradient(current, batch.labels, losses.cross_entropy)

@@ -90,6 +90,8 @@ class LwF(FineTune):
             raise ConfigError("a cached teacher has seen the plain images only: use teacher=live with augment=true")
         if self.feature_weight != "auto" and self.feature_weight < 0:
             raise ConfigError(f"feature_weight must not be negative, not {self.feature_weight}")
+        if self.feature_weight != "auto" and self.strength != 1.0:
+            raise ConfigError("strength has no effect where feature_weight is a number: give one of them")
         if self.strength < 0:
             raise ConfigError(f"strength must not be negative, not {self.strength}")
 

@@ -98,7 +98,7 @@ class Trained(TrainingSettings, Strategy):
         return Adapted(
             classifier=fitted.classifier,
             criterion=f"{selected}; {start.criterion}",
-            metrics={**{f"val_{k}": v for k, v in fitted.last.items()}, **start.metrics, **notes},
+            metrics={**{f"val_{k}": v for k, v in fitted.figures.items()}, **start.metrics, **notes},
             events=(*start.events, *fitted.events),
             cost=start.cost + cost + fitted.passes + fitted.validation_passes,
             adversarial_examples=start.adversarial_examples

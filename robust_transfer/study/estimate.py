@@ -9,7 +9,8 @@ from statistics import median
 import torch
 
 from robust_transfer import losses
-from robust_transfer.attacks import Attack, parse_attack
+from robust_transfer.attacks import parse_attack
+from robust_transfer.attacks.effort import effort
 from robust_transfer.attacks.target import attacking
 from robust_transfer.classifier import Classifier, NetworkSpec
 from robust_transfer.engine import Engine
@@ -25,7 +26,6 @@ from robust_transfer.study.filters import filters_are_made
 from robust_transfer.study.recipe import Cell, Filters, cells
 from robust_transfer.study.work import Workshop, is_checkpoint, is_evaluation, is_settled, method_of
 
-STANDING = 0.4  # share of an attack's steps that are taken, as examples leave when they are broken: about
 SAMPLE = 64
 
 
@@ -80,7 +80,7 @@ class _Books:
             found.missing += 1
             how = workshop.recipe.evaluations[cell.evaluation]
             n = min(how.examples or len(target.test), len(target.test))
-            passes = n * sum(_attack_passes(attack) for attack in parse_attack(how.attack))
+            passes = n * effort(parse_attack(how.attack))
             found.seconds += (passes + EXAMINING * how.beyond + CHECKING * how.checks) / speed
 
     def look(self, how: Filters) -> None:
@@ -126,12 +126,6 @@ def passes_of(how: Pretraining | Strategy, images: int) -> float:
     if isinstance(how, Frontier):
         return images + len(how.heads) * len(how.strengths) * how.epochs * images * 3.0
     return float(images)
-
-
-def _attack_passes(attack: Attack) -> float:
-    """Of one image, roughly."""
-    steps = int(getattr(attack, "steps", 1)) * int(getattr(attack, "restarts", 1)) * int(getattr(attack, "targets", 1))
-    return 3.0 + STANDING * (2.0 * steps + float(getattr(attack, "queries", 0)))
 
 
 def _speed(spec: NetworkSpec, run: Run, known: dict[str, float]) -> float:

@@ -41,7 +41,7 @@ class FitResult:
     """
 
     classifier: Classifier
-    last: dict[str, float]
+    figures: dict[str, float]
     best_epoch: int | None
     events: tuple[str, ...]
     images: int
@@ -221,9 +221,7 @@ class _Loop:
         finite = state.finite(self.objective, self.optimizer, self.averaged)
         if self.processes.any([not finite])[0]:
             return Trouble("weights are not numbers")
-        if not self._guard_is_due:
-            return None
-        what, figures = self.objective.guard()
+        what, figures = self.objective.guard()  # at epoch ends, too: no state is kept that it has not looked at
         self.progress.passes += self.objective.spent
         self.objective.spent = 0.0
         if figures:
@@ -287,7 +285,7 @@ class _Loop:
             )
         score = figures[f"{select}_accuracy"]
         if math.isfinite(score) and (progress.best is None or score > progress.best):
-            progress.best, progress.best_epoch = score, math.ceil(epoch)
+            progress.best, progress.best_epoch, progress.best_figures = score, math.ceil(epoch), figures
             self.best = {k: v.detach().clone() for k, v in self._candidate().state_dict().items()}
 
     def _result(self) -> FitResult:
@@ -296,7 +294,7 @@ class _Loop:
             classifier.load_state_dict(self.best, strict=True)
         return FitResult(
             classifier=classifier.copy().cpu().eval(),
-            last=progress.last,
+            figures=progress.best_figures if self.best is not None else progress.last,
             best_epoch=progress.best_epoch,
             events=tuple(progress.events),
             images=progress.images,

@@ -38,6 +38,7 @@ class Progress:
     first_loss: float | None = None
     best: float | None = None
     best_epoch: int | None = None
+    best_figures: dict[str, float] = field(default_factory=dict)
     events: list[str] = field(default_factory=list)
     one_class: int = 0
     several: bool = False
