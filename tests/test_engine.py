@@ -8,6 +8,7 @@ import time
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cosine_similarity
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from robust_transfer import engine, run
@@ -158,7 +159,11 @@ def test_compiled_gradients_are_the_same_and_passes_without_one_are_not_compiled
     for module in (plain, compiled):
         at = x.clone().requires_grad_(True)
         gradients.append(torch.autograd.grad(cross_entropy(module(at), labels).sum(), at)[0])
-    assert torch.allclose(*gradients, rtol=1e-2, atol=1e-4 * float(gradients[0].abs().max()))
+    alike = cosine_similarity(
+        *(gradient.flatten(1) for gradient in gradients), dim=1
+    )  # a ReLU may fall to its other side
+    assert alike.median() > 0.9999
+    assert alike.min() > 0.99
     with torch.no_grad():
         assert torch.equal(plain(x), compiled(x))
     assert not Engine(compiled=True).in_float32().compiled
