@@ -131,7 +131,7 @@ def test_a_killed_run_goes_on_bit_for_bit(name: str, tmp_path: Path) -> None:
     whole = scene(name, tmp_path / "whole")
     assert same_state(resumed.classifier, whole.classifier), f"killed at step {at}"
     assert log_of(tmp_path / "killed") == log_of(tmp_path / "whole"), f"killed at step {at}"
-    for field in ("last", "best_epoch", "events", "images", "passes"):
+    for field in ("figures", "best_epoch", "events", "images", "passes"):
         assert getattr(resumed, field) == getattr(whole, field), f"{field}, killed at step {at}"
     first, second = (load_file(tmp_path / folder / STATE) for folder in ("killed", "whole"))
     assert first.keys() == second.keys()
