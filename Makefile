@@ -21,7 +21,7 @@ check: $(STAMP)
 	$(BIN)/mypy
 
 fast: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile
 
 # What takes longer than the fast suite allows.
 slow: $(STAMP)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -18,6 +20,7 @@ from robust_transfer.classifier import Classifier
 from robust_transfer.data import Split
 from robust_transfer.errors import ConfigError, DivergedError, OutputError
 from robust_transfer.evaluation import load_evaluation
+from robust_transfer.intervals import Difference
 from robust_transfer.pretraining import Fast
 from robust_transfer.run import Run
 from robust_transfer.strategies import FineTune
@@ -26,9 +29,10 @@ from robust_transfer.strategies import linear_probe as probe_module
 from robust_transfer.strategies.softmax import Solution
 from robust_transfer.study import dry_run, load_recipe, run_study
 from robust_transfer.study import work as work_module
-from robust_transfer.study.claims import judge
+from robust_transfer.study.claims import _verdict, diverged, judge
 from robust_transfer.study.executors import groups, shard
 from robust_transfer.study.recipe import Claim, Recipe, cells
+from robust_transfer.study.report import _claims
 from robust_transfer.study.store import Store
 from robust_transfer.study.table import TIMINGS
 from robust_transfer.study.work import Workshop
@@ -210,6 +214,10 @@ def test_a_source_that_diverges_is_told_for_all_its_cells(
     monkeypatch.setattr(Fast, "__call__", diverges)
     table = run_study(recipe, tmp_path, run=RUN)
     assert set(table["failure"]) == {"the source 'robust': the loss exploded"}
+    claim, every = Claim(says="x", of={"strategy": "tuned"}), cells(recipe)
+    assert diverged(Workshop(recipe, Store(tmp_path), RUN), claim, every) == (table["strategy"] == "tuned").sum()
+    assert "training diverged in 2 of its cells" in _claims([(claim, None, 2)])
+    assert "not measured yet" in _claims([(claim, None, 0)])
     assert len(tried) == 1, "it is not tried again"
     assert len(table) == len(cells(recipe))
 
@@ -249,6 +257,27 @@ def test_claims_are_judged_by_their_intervals(plain: tuple[Path, pd.DataFrame], 
     assert mean is not None
     assert mean.verdict == "holds"
     assert mean.figure.value == pytest.approx(rows["near"].mean())
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"), [(0.0, 0.02, "open"), (0.001, 0.02, "holds"), (-0.02, 0.0, "open")]
+)
+def test_a_difference_whose_interval_touches_0_is_open(low: float, high: float, verdict: str) -> None:
+    claim = Claim(says="x", of={"a": 1}, less={"a": 2}, at_least=0.0)
+    assert _verdict(claim, Difference((low + high) / 2, low, high)) == verdict
+    level = Claim(says="x", of={"a": 1}, at_most=0.0)  # a level, not a difference: 0 is 0
+    assert _verdict(level, Difference(0.0, 0.0, 0.0)) in ("open", "holds")
+
+
+def test_a_study_goes_on_in_the_precision_it_began_in(
+    plain: tuple[Path, pd.DataFrame], recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert json.loads((plain[0] / "study.json").read_text())["precision"] == "float32"
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    auto = dataclasses.replace(RUN, precision="auto")
+    assert auto.dtype() is torch.bfloat16
+    assert dry_run(recipe, plain[0], run=auto).missing == 0
+    assert dry_run(recipe, plain[0] / "other", run=auto).missing > 0
 
 
 def test_a_claim_whose_cells_are_not_done_is_open(recipe: Recipe, tmp_path: Path) -> None:

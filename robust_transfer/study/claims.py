@@ -20,7 +20,9 @@ Verdict = Literal["holds", "fails", "open"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What a claim came to. ``by_seed``: the figure of each seed; ``open``: the interval lies on both sides."""
+    """What a claim came to. ``by_seed``: the figure of each seed; ``open``: the interval lies on both sides, or touches 0
+    where it is whether there is a difference at all.
+    """
 
     claim: Claim
     verdict: Verdict
@@ -34,6 +36,14 @@ class Finding:
         unit = "points" if self.claim.less is not None else "%"
         seeds = f"; by seed {', '.join(f'{100 * d:{sign}.1f}' for d in self.by_seed)}" if len(self.by_seed) > 1 else ""
         return f"{shown[0]} {unit} [{shown[1]}, {shown[2]}], n = {self.n}{seeds}"
+
+
+def diverged(workshop: Workshop, claim: Claim, cells: Sequence[Cell]) -> int:
+    """How many of the cells that a claim needs have no figures, because training diverged."""
+    needed = [
+        cell for cell in cells if any(matches(cell, which) for which in (claim.of, claim.less) if which is not None)
+    ]
+    return sum(workshop.failure(cell) is not None for cell in needed)
 
 
 def judge(workshop: Workshop, claim: Claim, cells: Sequence[Cell]) -> Finding | None:
@@ -62,6 +72,8 @@ def _verdict(claim: Claim, figure: Difference) -> Verdict:
     high = claim.at_most if claim.at_most is not None else np.inf
     if figure.low == figure.high in (low, high):
         return "open"  # not one image tells the two apart
+    if 0 in (low, high) and claim.less is not None and 0 in (figure.low, figure.high):
+        return "open"
     if figure.low >= low and figure.high <= high:
         return "holds"
     return "fails" if figure.high < low or figure.low > high else "open"

@@ -12,10 +12,12 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from robust_transfer import losses
 from robust_transfer.analysis import feature_distances, maximise, reconstruct
-from robust_transfer.attacks import PGD
 from robust_transfer.attacks.outcomes import on_device
+from robust_transfer.attacks.target import attacking, predicted
 from robust_transfer.checkpoint import Checkpoint
+from robust_transfer.classifier import Classifier
 from robust_transfer.config import as_dict, digest
 from robust_transfer.data import Split, to_pixels
 from robust_transfer.data.subsets import stratified
@@ -79,10 +81,7 @@ def _distances(workshop: Workshop, name: str, source: Checkpoint, test: Split, h
     some = split.subset(rows)
     x, ids = to_pixels(some.images(), device), some.ids.to(device)
     with on_device(source.classifier, device):
-        # an attack leaves images alone that are wrong when clean: here it is the network's own answers that it is to change
-        with torch.no_grad():
-            answers = torch.cat([source.classifier.eval()(part).argmax(1) for part in torch.split(x, 250)])
-        attacked = PGD(steps=how.attack_steps)(source.classifier, x, answers, ids, Threat.parse(how.threat)).adversarial
+        attacked = _all_steps(source.classifier, x, ids, Threat.parse(how.threat), how.attack_steps)
         found = [
             feature_distances(source.classifier, *pair)
             for pair in zip(torch.split(x, 250), torch.split(attacked, 250), strict=True)
@@ -101,6 +100,17 @@ def _distances(workshop: Workshop, name: str, source: Checkpoint, test: Split, h
         }
         for number, (layer, values) in enumerate(layers.items())
     )
+
+
+def _all_steps(classifier: Classifier, x: Tensor, ids: Tensor, threat: Threat, steps: int) -> Tensor:
+    """PGD against the network's own answers, that does not stop at a break: all networks are moved by as many steps."""
+    with attacking(classifier, x.device) as target:
+        answers = predicted(target.logits(x))
+        current = threat.random_start(x, ids, seed=0, purpose="filters/attack")
+        for _ in range(steps):
+            _, gradient = target.gradient(current, answers, losses.log_odds)
+            current = threat.project(current + threat.eps / 4 * threat.steepest(gradient), x)
+    return current
 
 
 def _pictures(workshop: Workshop, name: str, source: Checkpoint, test: Split, how: Filters) -> dict[str, Any]:

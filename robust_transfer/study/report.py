@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from robust_transfer.report.plots import COLOURS, MARKERS, style, svg, tidy
 from robust_transfer.run import command_line, environment, write_text
-from robust_transfer.study.claims import Finding, judge
+from robust_transfer.study.claims import Finding, diverged, judge
 from robust_transfer.study.recipe import Filters, Level, PlotSpec, cells
 from robust_transfer.study.table import SETTINGS
 from robust_transfer.study.work import Workshop
@@ -38,7 +38,7 @@ def write_report(workshop: Workshop, table: pd.DataFrame) -> Path:
             write_text(out / name, lines(rows, spec))
             pictures.append(f"![{spec.title or recipe.title}]({name})")
     every = cells(recipe)
-    findings = [(claim, judge(workshop, claim, every)) for claim in recipe.claims]
+    findings = [(claim, judge(workshop, claim, every), diverged(workshop, claim, every)) for claim in recipe.claims]
     made = environment()
     facts = [f"{name} {version}" for name, version in made["versions"].items()]
     text = [
@@ -113,10 +113,11 @@ def _panel(axes: Any, rows: pd.DataFrame, spec: PlotSpec, level: Level) -> None:
     tidy(axes)
 
 
-def _claims(findings: Sequence[tuple[Any, Finding | None]]) -> str:
+def _claims(findings: Sequence[tuple[Any, Finding | None, int]]) -> str:
     rows = ["## Claims", "", "| the paper says | measured | |", "|---|---|---|"]
-    for claim, finding in findings:
-        shown = f"{finding} | **{finding.verdict}**" if finding is not None else "not measured yet | open"
+    for claim, finding, lost in findings:
+        why = f"training diverged in {lost} of its cells" if lost else "not measured yet"
+        shown = f"{finding} | **{finding.verdict}**" if finding is not None else f"{why} | open"
         rows.append(f"| {claim.says} | {shown} |")
     return "\n".join(rows)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pandas as pd
 
 from robust_transfer.attacks.outcomes import progress_bars
-from robust_transfer.config import as_dict
+from robust_transfer.config import as_dict, build
 from robust_transfer.errors import ConfigError, OutputError
 from robust_transfer.run import TEMPORARY, Run, command_line, environment, is_main_process, write_json
 from robust_transfer.study import executors
@@ -43,16 +44,17 @@ def run_study(
     """
     if sum(given is not None for given in (jobs, shard, ray)) > 1:
         raise ConfigError("jobs, shard and ray are three ways to compute: give one of them")
-    store, run = _open(out), run or Run()
+    store, run = _open(out), _settled(run or Run(), out)
     run = dataclasses.replace(run, out=None, resume=False, overwrite=False)
     if jobs is not None:
         run = executors.threads_for(jobs, run)
     if (jobs is not None or ray is not None) and not alone():
         raise ConfigError("torchrun's processes train each cell together: leave --jobs and --ray out")
-    work = executors.groups(recipe)
+    work, workshop = executors.groups(recipe), Workshop(recipe, store, run)
     work = executors.shard(shard, work) if shard is not None else work
     if is_main_process():
-        write_json(store.root / STUDY, {"recipe": as_dict(recipe), "command": command_line(), **environment()})
+        how = {"recipe": as_dict(recipe), "command": command_line(), "precision": run.precision, **environment()}
+        write_json(store.root / STUDY, how)
     with progress_bars(run.quiet or not is_main_process()) as bar:
         shown = bar.add_task(recipe.name, total=sum(len(group) for group in work))
 
@@ -64,25 +66,36 @@ def run_study(
         elif jobs is not None and jobs > 1:
             executors.processes(jobs, recipe, store, run, work, told)
         else:
-            executors.here(Workshop(recipe, store, run), work, told)
-    return collect(recipe, out, run=run)
+            executors.here(workshop, work, told)
+    return collect(workshop)
 
 
-def collect(recipe: Recipe, out: Path, *, run: Run | None = None) -> pd.DataFrame:
+def collect(workshop: Workshop) -> pd.DataFrame:
     """The table of what is done so far; it and the report are written."""
-    workshop = Workshop(recipe, _open(out), run or Run())
+    recipe = workshop.recipe
     if recipe.filters is not None:
         look_at_filters(workshop, recipe.filters)
     table = tabulate(workshop, cells(recipe))
     if workshop.team.main:
-        write_table(table, Path(out))
+        write_table(table, workshop.store.root)
         write_report(workshop, table)
     return table
 
 
 def dry_run(recipe: Recipe, out: Path, *, run: Run | None = None) -> Estimate:
     """What would be made, and about how long it would take; nothing is written."""
-    return estimate(Workshop(recipe, _open(out), run or Run()))
+    return estimate(Workshop(recipe, _open(out), _settled(run or Run(), out)))
+
+
+def _settled(run: Run, out: Path) -> Run:
+    """``run`` in the study's precision: all of its processes, and those of later starts, compute in one."""
+    if run.precision != "auto":
+        return run
+    try:
+        begun = str(json.loads((Path(out) / STUDY).read_text(encoding="utf-8"))["precision"])
+    except (OSError, ValueError, KeyError, TypeError):
+        begun = str(run.dtype()).removeprefix("torch.")
+    return build(Run, {**vars(run), "precision": begun}, "the study's precision")
 
 
 def _open(out: Path) -> Store:

@@ -65,6 +65,8 @@ def _row(workshop: Workshop, cell: Cell) -> dict[str, Any]:
             "training_seconds": card.seconds,
             "criterion": card.criterion,
             "weights": card.weights_hash,
+            "version": card.environment.get("versions", {}).get("robust-transfer"),
+            "commit": card.environment.get("commit"),
         }
     if row["failure"] is None:
         found = load_evaluation(workshop.evaluation_folder(cell))
