@@ -58,7 +58,9 @@ class Study:
         cell: dict[str, Any] = {"card": {key: card[key] for key in CARD}, "evaluation": {}}
         for threat in (EIGHT, FOUR):
             outcomes = pd.read_parquet(folder / threat / "outcomes.parquet").sort_values("index")
-            cell["evaluation"][threat] = json.loads((folder / threat / "evaluation.json").read_text())
+            found = json.loads((folder / threat / "evaluation.json").read_text())
+            del found["command"]  # it has paths of the machine; docs/results.md has the commands
+            cell["evaluation"][threat] = found
             self.right[f"{name}/clean"] = (outcomes["clean_prediction"] == outcomes["label"]).to_numpy()
             self.right[f"{name}/{threat}"] = (outcomes["broken_by"] == "").to_numpy()
         if (folder / "val.json").exists():
