@@ -20,6 +20,7 @@ from robust_transfer.data.subsets import stratified
 from robust_transfer.engine import Engine
 from robust_transfer.evaluation.budgets import Budgets, by_class
 from robust_transfer.evaluation.record import SMALLEST, Evaluation
+from robust_transfer.evaluation.subject import module_of
 from robust_transfer.evaluation.transferred import examine
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
@@ -92,7 +93,7 @@ class Extras:
 
     @property
     def _module(self) -> nn.Module:
-        return self.model.classifier if isinstance(self.model, Checkpoint) else self.model
+        return module_of(self.model)
 
     def _check(self, found: Evaluation, n: int) -> Evaluation:
         """Red flags on a stratified sample of ``n`` of the images."""

@@ -33,7 +33,7 @@ from robust_transfer.errors import ConfigError
 from robust_transfer.evaluation.extras import LATE, Asked, Extras
 from robust_transfer.evaluation.precision import disagreement, engine_for, without_repetition
 from robust_transfer.evaluation.record import SCHEMA, Evaluation, load_evaluation
-from robust_transfer.evaluation.subject import at_input_size, compare_classes, find_source, module_hash
+from robust_transfer.evaluation.subject import at_input_size, compare_classes, find_source, module_hash, module_of
 from robust_transfer.intervals import wilson
 from robust_transfer.run import Run, command_line, environment, write_atomically
 from robust_transfer.threat import Threat, parse_budget
@@ -94,7 +94,7 @@ def evaluate(
     if keep_deltas and run.out is None:
         raise ConfigError("keep_deltas writes the adversarial images: give an output folder, too")
     flags = compare_classes(model, split)
-    module = model.classifier if isinstance(model, Checkpoint) else model
+    module = module_of(model)
     source, untested = find_source(model, source), list[str]()
     if source is None:
         without = left_out(attack, chosen)

@@ -14,6 +14,11 @@ from robust_transfer.data import Split
 from robust_transfer.errors import ConfigError, DataError
 
 
+def module_of(model: Checkpoint | nn.Module) -> nn.Module:
+    """The module that is attacked."""
+    return model.classifier if isinstance(model, Checkpoint) else model
+
+
 def at_input_size(module: nn.Module, split: Split) -> Split:
     """``split`` at the size that ``module`` reads; for a plain module at its own, if its images have one."""
     if isinstance(module, Classifier):
@@ -39,7 +44,7 @@ def compare_classes(model: Checkpoint | nn.Module, split: Split) -> list[str]:
     """Refuse an empty split and a model of other classes; returns a flag where the classes have other names."""
     if not len(split):
         raise DataError("the split is empty: there is nothing to evaluate on")
-    module = model.classifier if isinstance(model, Checkpoint) else model
+    module = module_of(model)
     if isinstance(module, Classifier) and module.num_classes != len(split.class_names):
         raise DataError(
             f"the model tells {module.num_classes} classes apart and the data has {len(split.class_names)}: "
@@ -53,7 +58,7 @@ def compare_classes(model: Checkpoint | nn.Module, split: Split) -> list[str]:
 def find_source(model: Checkpoint | nn.Module, given: Checkpoint | None) -> Checkpoint | None:
     """What an attacker is taken to have of the network that ``model`` came from."""
     found = given or (public_source(model) if isinstance(model, Checkpoint) else None)
-    module = model.classifier if isinstance(model, Checkpoint) else model
+    module = module_of(model)
     if given is not None and isinstance(module, Classifier) and given.input_size != module.spec.input_size:
         raise ConfigError(
             f"the source reads images of {given.input_size} pixels and the model of {module.spec.input_size}: "

@@ -19,7 +19,7 @@ from robust_transfer.errors import DataError
 from robust_transfer.evaluation.extras import LATE
 from robust_transfer.evaluation.measure import subset
 from robust_transfer.evaluation.record import Evaluation, load_evaluation
-from robust_transfer.evaluation.subject import at_input_size, module_hash
+from robust_transfer.evaluation.subject import at_input_size, module_hash, module_of
 from robust_transfer.intervals import Proportion, wilson
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
@@ -61,7 +61,7 @@ def verify(folder: Path, model: Checkpoint | nn.Module, split: Split, *, run: Ru
     Raises :class:`DataError` where model or images are others than those evaluated, or no deltas were kept.
     """
     run, evaluation = run or Run(), load_evaluation(folder)
-    module = model.classifier if isinstance(model, Checkpoint) else model
+    module = module_of(model)
     whole, split = split, _evaluated(evaluation, at_input_size(module, split))
     if module_hash(module) != evaluation.model_hash:
         raise DataError(f"the evaluation in {folder} is of another model: give that one")
