@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from robust_transfer.classifier import Classifier, NetworkSpec, Normalisation
 from robust_transfer.config import as_dict, build, config, difference
 from robust_transfer.errors import CheckpointError, ConfigError, NetworkError
-from robust_transfer.run import Run, write_atomically, write_json, write_text
+from robust_transfer.run import Run, all_or_none, write_atomically, write_json, write_text
 
 WEIGHTS, CARD = "model.safetensors", "card.json"
 SCHEMA = 1
@@ -95,11 +95,12 @@ class Checkpoint:
             weights_hash=hashlib.sha256(data).hexdigest(),
             weights_dtype=str(dtype).removeprefix("torch."),
         )
-        write_atomically(folder / WEIGHTS, lambda path: _write(path, data))
-        write_json(folder / CARD, as_dict(card))
         recipe = {"method": card.method, "settings": as_dict(card.settings), "seed": card.seed}
-        write_text(folder / "config.yaml", yaml.safe_dump(recipe, sort_keys=False))
-        write_text(folder / "README.md", readme(card))
+        with all_or_none(*(folder / name for name in (WEIGHTS, CARD, "config.yaml", "README.md"))):
+            write_atomically(folder / WEIGHTS, lambda path: _write(path, data))
+            write_json(folder / CARD, as_dict(card))
+            write_text(folder / "config.yaml", yaml.safe_dump(recipe, sort_keys=False))
+            write_text(folder / "README.md", readme(card))
         return load_checkpoint(folder)
 
 

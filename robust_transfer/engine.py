@@ -17,7 +17,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.fx.experimental.optimization import fuse
 from torch.nn.functional import cosine_similarity
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -167,6 +166,14 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def fuse(body: nn.Module) -> nn.Module:
+    """A copy of a module with batch norm folded into the convolutions before it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # older versions warn, on import, of ways of their own
+        from torch.fx.experimental import optimization
+    return optimization.fuse(body)
+
+
 def _fold(classifier: Classifier) -> nn.Module:
     """A float32 copy of a classifier's body in evaluation mode, batch norm folded into convolutions where it can be."""
     body = copy.deepcopy(classifier.body).eval().requires_grad_(False)
@@ -176,7 +183,7 @@ def _fold(classifier: Classifier) -> nn.Module:
         warnings.simplefilter("ignore")
         wanted = body(x)
         try:
-            folded: nn.Module = fuse(body)
+            folded = fuse(body)
             found = folded(x)
         except Exception:  # tracing knows not every network, and says so in many ways
             return body

@@ -208,6 +208,18 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         raise OutputError(_os_message(path, error)) from None
 
 
+@contextmanager
+def all_or_none(*paths: Path) -> Iterator[None]:
+    """Files that belong together: where one cannot be written, those that were not there before are removed again."""
+    new = [path for path in paths if not path.exists()]
+    try:
+        yield
+    except OutputError:
+        for path in new:
+            path.unlink(missing_ok=True)
+        raise
+
+
 def expanded(path: str | Path) -> Path:
     """``~`` and ``~user`` as the home folders that they stand for, where there are such."""
     try:

@@ -16,6 +16,12 @@ from robust_transfer.data import Task
 
 
 @pytest.fixture(autouse=True)
+def seeded() -> None:
+    """A test draws the same numbers every time, and alone what it draws among others."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
     """Whatever a test, or what it calls, sets."""
     yield

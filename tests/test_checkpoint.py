@@ -280,20 +280,24 @@ def test_a_file_that_cannot_be_read(folder: Path, monkeypatch: pytest.MonkeyPatc
 # ---------------------------------------------------------------- writing
 
 
+def full_after(files: int) -> Callable[..., None]:
+    """``os.replace`` on a disk that has room for so many files."""
+    left, replace = iter(range(files)), os.replace
+
+    def full(*arguments: Any, **keywords: Any) -> None:
+        if next(left, None) is None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(*arguments, **keywords)
+
+    return full
+
+
 @pytest.mark.parametrize("failing", range(4))
 def test_a_full_disk_leaves_whole_files_only(folder: Path, monkeypatch: pytest.MonkeyPatch, failing: int) -> None:
     """Whichever of the four files does not fit: it stays as it was, and nothing temporary is left."""
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
-    calls, replace = [0], os.replace
-
-    def full(*arguments: Any, **keywords: Any) -> None:
-        calls[0] += 1
-        if calls[0] > failing:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        replace(*arguments, **keywords)
-
     with monkeypatch.context() as patched:
-        patched.setattr(os, "replace", full)
+        patched.setattr(os, "replace", full_after(failing))
         with pytest.raises(OutputError, match="the disk is full"):
             make(1).save(folder)
     assert {p.name for p in folder.iterdir()} == FILES
@@ -304,6 +308,16 @@ def test_a_full_disk_leaves_whole_files_only(folder: Path, monkeypatch: pytest.M
     if failing == 1:  # new weights beside the old card must not pass for either
         with pytest.raises(CheckpointError, match="the hash differs"):
             load_checkpoint(folder)
+
+
+@pytest.mark.parametrize("failing", range(4))
+def test_a_full_disk_leaves_an_empty_folder_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    monkeypatch.setattr(os, "replace", full_after(failing))
+    with pytest.raises(OutputError, match="the disk is full"):
+        make(1).save(tmp_path / "run")
+    assert list((tmp_path / "run").iterdir()) == []
 
 
 def test_a_finished_run_is_taken_as_it_is_or_refused(folder: Path) -> None:

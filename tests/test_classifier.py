@@ -59,7 +59,7 @@ def test_per_image_standardisation() -> None:
     deviation = np.maximum(pixels.std(1, ddof=0), 192**-0.5 / 255)
     expected = (pixels - pixels.mean(1, keepdims=True)) / deviation[:, None]
     found = Normalise(Normalisation(per_image=True))(x)
-    np.testing.assert_allclose(found.numpy().reshape(4, -1), expected, rtol=1e-9)
+    np.testing.assert_allclose(found.numpy().reshape(4, -1), expected, rtol=1e-9, atol=1e-10)
     assert float(found[0].std(correction=0)) == pytest.approx(1)
     assert float(found[1].std(correction=0)) < 0.1
 

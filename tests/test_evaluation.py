@@ -373,6 +373,7 @@ def test_a_models_own_folder_keeps_the_model(tmp_path: Path) -> None:
 
 def test_another_models_folder_is_not_written_to(tmp_path: Path) -> None:
     mine, data = checkpoint().save(tmp_path / "mine"), noise(20)
+    torch.manual_seed(1)
     other = Checkpoint(Classifier.build(mine.classifier.spec), mine.card).save(tmp_path / "other")
     before = {p.name: p.read_bytes() for p in (tmp_path / "mine").iterdir()}
     for model in (other, mine.classifier):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -167,6 +170,23 @@ def test_what_cannot_work_is_refused_before_a_folder_is_emptied(task, tmp_path):
     assert (run.out / "metrics.jsonl").exists()
     with pytest.raises(ConfigError, match="l2"):
         FineTune(l2=0.0)
+
+
+def test_a_disk_too_full_for_the_weights_keeps_no_part_of_a_result(name, task, tmp_path, monkeypatch):
+    source, run = make_source(threat="linf:8/255"), dataclasses.replace(QUIET, out=tmp_path / "run")
+    replace = os.replace
+
+    def full(old, new):
+        if Path(new) == run.out / "model.safetensors":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(old, new)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", full)
+        with pytest.raises(OutputError, match=r"the disk is full, so .*model\.safetensors was not written"):
+            quick(name)(source, task, run=run)
+    assert {path.name for path in run.out.iterdir()} <= {"metrics.jsonl", "state", "frontier.svg"}
+    assert quick(name)(source, task, run=dataclasses.replace(run, resume=True)).card.weights_hash
 
 
 @pytest.mark.parametrize("name", TRAINED)

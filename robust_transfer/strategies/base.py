@@ -19,7 +19,7 @@ from robust_transfer.config import as_dict, build, config
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError, DataError, DivergedError
 from robust_transfer.registry import Registry, unknown
-from robust_transfer.run import Run, command_line, environment, is_main_process, write_atomically
+from robust_transfer.run import Run, all_or_none, command_line, environment, is_main_process, write_atomically
 from robust_transfer.training import state
 from robust_transfer.validation import refuse_collapse
 
@@ -103,9 +103,10 @@ class Strategy(ABC):
         checkpoint = Checkpoint(adapted.classifier.cpu().eval(), card)
         if out is None or not is_main_process():
             return checkpoint
-        if adapted.path:
-            write_atomically(out / PATH_FILE, lambda path: _save(adapted.path, path))
-        saved = checkpoint.save(out)
+        with all_or_none(out / PATH_FILE):
+            if adapted.path:
+                write_atomically(out / PATH_FILE, lambda path: _save(adapted.path, path))
+            saved = checkpoint.save(out)
         state.discard(out)
         return saved
 
