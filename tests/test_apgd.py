@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -129,6 +131,40 @@ def test_a_class_that_only_a_targeted_attack_finds() -> None:
     assert TargetedAPGD(steps=20, targets=2)(model, *some, threat).broken.all()
 
 
+def test_a_trial_finds_the_class_that_is_worth_the_other_steps() -> None:
+    """Of eight classes the farthest gives way first: with one finalist it is the one that all steps are taken towards."""
+    generator = torch.Generator().manual_seed(0)
+    direction = torch.randn(8, 48, generator=generator)
+    speed = torch.tensor([0.0, 0.01, 0.01, 0.01, 0.01, 0.01, 0.01, 0.3])
+
+    def model(x: Tensor) -> Tensor:
+        return (x.flatten(1) - 0.5) @ (speed[:, None] * direction.sign()).T - 0.1 * torch.arange(8.0)
+
+    some, reach = constant(6), 0.3 * 48  # towards the last class; it is 0.7 away
+    for share, breaks in ((0.97, False), (1.03, True)):
+        threat = Threat(norm="linf", eps=share * 0.7 / reach)
+        attack = TargetedAPGD(steps=30, trial=3, finalists=1)
+        assert attack(Function(model), *some, threat).broken.tolist() == [breaks] * 6
+
+
+def test_a_trial_with_as_many_finalists_as_targets_is_none(network: nn.Module, batch: Batch) -> None:
+    some, whole = first(batch, 40), TargetedAPGD(steps=6, targets=3)
+    plain = whole(network, *some, LINF)
+    for trial, finalists in ((2, 3), (6, 1)):
+        tried = dataclasses.replace(whole, trial=trial, finalists=finalists)(network, *some, LINF)
+        assert torch.equal(tried.adversarial, plain.adversarial)
+        assert tried.passes == plain.passes
+
+
+def test_what_a_trial_costs() -> None:
+    """3 targets tried for 4 steps and scored, 1 of them gone on with for 16 and scored; the clean pass and its verdict."""
+    unbreakable = Function(lambda x: 9.0 - torch.arange(4.0) + 0 * x.flatten(1)[:, :1])
+    attack = TargetedAPGD(steps=20, trial=4, finalists=1)
+    found = attack(unbreakable, *constant(5), LINF)
+    assert not found.broken.any()
+    assert found.passes == 5 * (1 + 1 + 3 * (2 * 4 + 1) + (2 * 16 + 1) + 1)
+
+
 @pytest.mark.parametrize("classes", [2, 3, 4, 12])
 @pytest.mark.parametrize("attack", [APGD(steps=8, loss="dlr"), TargetedAPGD(steps=8)], ids=str)
 def test_any_number_of_classes_from_two_up(attack: Attack, classes: int) -> None:
@@ -180,3 +216,9 @@ def test_auto_pgd_is_at_least_as_strong_as_pgd(network: nn.Module, batch: Batch,
 def test_settings_out_of_range_are_refused(cls: type[Attack], wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         cls(**wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"trial": 0}, {"trial": 101}, {"finalists": 0}, {"targets": 0}])
+def test_trials_out_of_range_are_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match="apgd-t"):
+        TargetedAPGD(**wrong)

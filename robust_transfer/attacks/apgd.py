@@ -123,13 +123,15 @@ def climb(
     worst: Worst,
     guide: Target | None = None,
     every: int = 1,
+    part: slice = slice(None),
 ) -> Tensor:
     """``steps`` steps of Auto-PGD; offers every iterate to ``worst`` and returns the rows of the examples that stand.
 
     With a ``guide`` it is the guide's loss that is climbed, and every ``every``-th iterate that is scored by ``target``.
+    Only a ``part`` of the steps is taken, where one is named: ``on`` can then go on with the next.
     """
     intervals = checkpoints(steps)
-    for step in range(steps):
+    for step in range(steps)[part]:
         output, gradient = (guide or target).gradient(on.at, on.aim, loss)
         if guide is None or step % every == 0:
             standing = _score(target, on, output if guide is None else target.logits(on.at), worst)

@@ -1,0 +1,148 @@
+"""The command line end to end, on real digits."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from cli_helpers import DIGITS, one_sentence
+
+KEYS = {
+    "schema", "clean_accuracy", "robust_accuracy", "constant_accuracy", "by_attack", "threat", "attack", "split", "input_size",
+    "precision", "seed", "flags", "seconds", "data_hash", "model_hash", "versions", "command",
+}  # fmt: skip
+
+
+# -------------------------------------------------------------------- the road
+
+
+def test_the_road(invoke, source, tmp_path):
+    run = tmp_path / "probe"
+    status, out, _ = invoke(
+        "transfer", "--source", source, *DIGITS, "--strategy", "linear-probe", "--shots", "20", "--out", run, "--quiet"
+    )
+    assert (status, out) == (0, "")
+    assert {"model.safetensors", "card.json", "config.yaml", "README.md", "path.safetensors"} <= set(os.listdir(run))
+
+    evaluated = tmp_path / "evaluated"
+    words = ("evaluate", run, *DIGITS, "--attack", "pgd-5", "--examples", "100", "--json", "--quiet")
+    status, out, _ = invoke(*words, "--out", evaluated)
+    found = json.loads(out)
+    assert status == 0
+    assert set(found) >= KEYS
+    assert found == json.loads((evaluated / "evaluation.json").read_text())
+    for key in ("clean_accuracy", "robust_accuracy"):
+        assert found[key]["n"] == 100
+        assert found[key]["low"] <= found[key]["value"] <= found[key]["high"]
+    assert found["robust_accuracy"]["value"] <= found["clean_accuracy"]["value"]
+    assert found["clean_accuracy"]["value"] > 0.5
+    assert found["threat"] == "linf:16/255"  # inherited from the source's card
+    outcomes = pd.read_parquet(evaluated / "outcomes.parquet")
+    assert len(outcomes) == 100
+    assert (outcomes["broken_by"] == "").mean() == found["robust_accuracy"]["value"]
+
+    status, out, _ = invoke(*words, "--threat", "linf:0")
+    zero = json.loads(out)
+    assert zero["robust_accuracy"]["value"] == zero["clean_accuracy"]["value"] == found["clean_accuracy"]["value"]
+
+    status, out, _ = invoke("compare", evaluated, evaluated, "--json")
+    assert status == 0
+    assert "robust" in out
+
+
+def test_everything_about_an_evaluation_and_its_verification(invoke, source, tmp_path):
+    run, out = tmp_path / "probe", tmp_path / "evaluated"
+    shots = ("--shots", "20")
+    invoke("transfer", "--source", source, *DIGITS, "--strategy", "linear-probe", *shots, "--out", run, "--quiet")
+    words = ("evaluate", run, *DIGITS, "--source", source, "--attack", "fgsm+pgd-3", "--examples", "60", "--beyond", "8",
+             "--checks", "8", "--out", out, "--keep-deltas", "--quiet", "--json")  # fmt: skip
+    status, text, err = invoke(*words, "--budget", "1h")
+    assert status == 0, err
+    found = json.loads(text)
+    assert found["untested"] == []
+    assert found["transferred"]["n"] == found["transferred"]["source_features"]["n"] == 8
+    assert found["checked"] == 8
+    assert found["by_class"] is found["curve"] is None
+
+    more = ("--resume", "--per-class", "--curve", "4/255,16/255,32/255", "--smallest-eps")
+    status, text, err = invoke(*words, *more)
+    assert status == 0, err
+    added = json.loads(text)
+    assert len(added["by_class"]) == 10
+    assert [level["threat"] for level in added["curve"]] == ["linf:4/255", "linf:16/255", "linf:32/255"]
+    assert added["curve"][1]["robust_accuracy"] == found["robust_accuracy"]
+    assert "smallest_eps" in pd.read_parquet(out / "outcomes.parquet")
+
+    status, text, err = invoke("verify", out, *DIGITS, run)
+    assert status == 0, err
+    assert "60 of 599 images" in text
+    assert "the claim stands" in text
+    table = pd.read_parquet(out / "outcomes.parquet")
+    table.loc[table.index[table["broken_by"] == ""][0], "broken_by"] = "fgsm"
+    table.to_parquet(out / "outcomes.parquet", index=False)
+    status, _, err = invoke("verify", out, *DIGITS, run)
+    assert status == 2
+    one_sentence(err)
+
+
+def test_help_and_errors_in_settings_import_no_torch():
+    code = (
+        "import sys; sys.argv = ['robust-transfer', '--help']\n"
+        "from robust_transfer import cli\n"
+        "try: cli.main()\n"
+        "except SystemExit as e: assert not e.code, e.code\n"
+        "assert 'torch' not in sys.modules, 'torch was imported'"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for command in ("list", "pretrain", "transfer", "evaluate", "compare", "demo"):
+        assert command in done.stdout
+
+
+@pytest.mark.parametrize("what", ["sources", "networks", "data", "pretraining", "strategies", "attacks"])
+def test_list_names_what_is_registered(invoke, what):
+    expected = {
+        "sources": "bundled", "networks": "wrn_28_10", "data": "builtin:digits", "pretraining": "pgd-at",
+        "strategies": "linear-probe", "attacks": "pgd",
+    }  # fmt: skip
+    status, out, _ = invoke("list", what)
+    assert status == 0
+    assert expected[what] in out
+
+
+def test_a_demo_that_cannot_be_made_leaves_the_old_page(invoke, source, tmp_path):
+    out = tmp_path / "demo"
+    out.mkdir()
+    for name in ("index.html", "table.json"):
+        (out / name).write_text("{}")
+    status, _, err = invoke("demo", "--source", source, "--examples", "0", "--out", out, "--overwrite")
+    assert status == 2
+    assert "examples must be at least 1" in one_sentence(err)
+    assert (out / "index.html").read_text() == "{}"
+
+
+@pytest.mark.parametrize("words", [("--data", "x" * 300), ("--data", "builtin:digits", "--source", "y" * 300)])
+def test_names_that_are_too_long_are_told_in_a_sentence(invoke, source, tmp_path, words):
+    given = ("--source", source, *words) if "--source" not in words else words
+    status, _, err = invoke("transfer", *given, "--strategy", "linear-probe", "--out", tmp_path / "o")
+    assert status == 2
+    assert "name too long" in err.lower()
+
+
+def test_demo_makes_a_page_from_what_it_measured(invoke, source, tmp_path):
+    out = tmp_path / "demo"
+    status, _, _ = invoke("demo", "--source", source, "--shots", "20", "--examples", "60", "--out", out, "--quiet")
+    assert status == 0
+    page, table = (out / "index.html").read_text(), json.loads((out / "table.json").read_text())
+    assert [row["name"] for row in table["rows"]] == ["linear-probe", "fine-tune", "lwf"]
+    for row in table["rows"]:
+        assert f"{100 * row['robust']['value']:.1f}" in page
+    assert "constant classifier" in page
+    assert "<svg" in page
+    assert page.count("data:image/png;base64") == 5 * (1 + 2 * 3)
+    assert not re.search(r"(src|href)=.http|url\(.?http|<script|@import", page)  # self-contained

@@ -1,0 +1,12 @@
+"""What tests of the command line share."""
+
+from __future__ import annotations
+
+DIGITS = ("--data", "builtin:digits")
+
+
+def one_sentence(err: str) -> str:
+    """The error text: a line or two to read, and no traceback."""
+    assert "Traceback" not in err
+    assert 10 < len(err.strip()) < 400, err
+    return err
