@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import shlex
+import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import torch
 from rich.console import Console
 
-from robust_transfer.attacks import PGD
+from robust_transfer.attacks.deltas import DELTAS, unpack
+from robust_transfer.attacks.outcomes import CLEAN, STANDING
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.config import as_dict
 from robust_transfer.data import Split, Task, to_pixels
@@ -37,8 +41,8 @@ class Row:
     """One strategy's line of the table."""
 
     name: str
-    checkpoint: Checkpoint
     evaluation: Evaluation
+    deltas: pd.DataFrame
     seconds: float
 
     def figures(self) -> dict[str, Any]:
@@ -64,18 +68,22 @@ def run_demo(
     task = task.at_size(source.input_size)
     out = run.prepare_out() or run.out
     console = Console(stderr=True, quiet=run.quiet)
-    inner = replace(run, out=None, overwrite=False)
     rows = []
-    for name, strategy in STRATEGIES.items():
-        console.print(f"{name}: training on {len(task.train)} natural images ...")
-        begun = time.perf_counter()
-        result = strategy(source, task, run=inner)
-        seconds = time.perf_counter() - begun
-        console.print(f"{name}: attacking {min(examples, len(task.test))} test images ...")
-        measured = evaluate(
-            result, task.test, threat=threat, attack=ATTACK, examples=examples, run=inner, beyond=0, checked=0
-        )
-        rows.append(Row(name, result, measured, seconds))
+    with tempfile.TemporaryDirectory() as folder:
+        inner = replace(run, out=None, overwrite=False, cache=Path(folder) / "shared")
+        for name, strategy in STRATEGIES.items():
+            console.print(f"{name}: training on {len(task.train)} natural images ...")
+            begun = time.perf_counter()
+            result = strategy(source, task, run=inner)
+            seconds = time.perf_counter() - begun
+            console.print(f"{name}: attacking {min(examples, len(task.test))} test images ...")
+            kept = replace(inner, out=Path(folder) / name)
+            measured = evaluate(
+                result, task.test, threat=threat, attack=ATTACK, examples=examples, run=kept, beyond=0, checked=0,
+                keep_deltas=True,
+            )  # fmt: skip
+            deltas = pd.read_parquet(Path(folder) / name / DELTAS)
+            rows.append(Row(name, measured, deltas, seconds))
     named = {"source": source_name, "data": data}
     page = _page(rows, source, task, named, threat, run, time.perf_counter() - started)
     write_json(
@@ -151,7 +159,7 @@ def _page(
         ),
         plot=scatter(points, constant=constant, threat=str(threat)),
         names=[row.name for row in rows],
-        gallery=_gallery(rows, task.test, threat, run),
+        gallery=_gallery(rows, task.test, threat),
         magnify=10,
         next_text="The strategy is one word, its settings are --set key=value, and the evaluation is separate."
         if own
@@ -170,23 +178,29 @@ def _most_frequent(task: Task, evaluation: Evaluation) -> str:
     return task.class_names[int(evaluation.outcomes["label"].mode()[0])]
 
 
-def _gallery(rows: list[Row], test: Split, threat: Threat, run: Run) -> list[dict[str, Any]]:
-    """One test image of each of the first classes, attacked on every strategy's network."""
-    chosen = [int((test.labels == c).nonzero()[0]) for c in sorted(set(test.labels.tolist()))[:PICTURES]]
-    indices = torch.tensor(chosen)
-    device = run.torch_device()
-    x, labels = to_pixels(test.fetch(indices), device), test.labels[indices].to(device)
+def _gallery(rows: list[Row], test: Split, threat: Threat) -> list[dict[str, Any]]:
+    """An attacked image of each of the first classes, broken where one is, and what became of it on every network."""
+    first = rows[0].evaluation.outcomes
+    fates = [row.evaluation.outcomes.set_index("index")["broken_by"].reindex(first["index"]) for row in rows]
+    telling = np.any([~fate.isin([STANDING, CLEAN]).to_numpy() for fate in fates], axis=0)
+    ordered = first.assign(telling=telling).sort_values("telling", ascending=False, kind="stable")
+    chosen = ordered.groupby("label")["index"].first().iloc[:PICTURES].tolist()
+    place = {number: row for row, number in enumerate(test.ids.tolist())}
+    images = test.subset(torch.tensor([place[number] for number in chosen]))
+    x = to_pixels(images.images())
     scale = max(1, 64 // x.shape[-1])
     lines: list[dict[str, Any]] = [
         {"clean": png(image, scale=scale), "label": test.class_names[int(label)], "cells": []}
-        for image, label in zip(x, labels, strict=True)
+        for image, label in zip(x, images.labels, strict=True)
     ]
     for row in rows:
-        classifier = row.checkpoint.classifier.to(device)
-        result = PGD(steps=20)(classifier, x, labels, test.ids[indices].to(device), threat, seed=run.seed)
-        for line, before, after, guess, broken in zip(
-            lines, x, result.adversarial, result.prediction, result.broken, strict=True
-        ):
-            verdict = {"attacked": png(after, scale=scale), "delta": png(0.5 + 10 * (after - before), scale=scale)}
-            line["cells"].append({**verdict, "verdict": test.class_names[int(guess)], "stands": not bool(broken)})
+        outcomes, kept = row.evaluation.outcomes.set_index("index"), row.deltas.set_index("index")
+        for line, number, before in zip(lines, chosen, x, strict=True):
+            after = before  # of what is wrong when clean no attack is needed
+            if number in kept.index:
+                [after] = unpack(kept.loc[[number]].reset_index(), before[None], threat)
+            fate = outcomes.loc[number]
+            stands, guess = fate["broken_by"] == STANDING, fate["adversarial_prediction"]
+            cell = {"attacked": png(after, scale=scale), "delta": png(0.5 + 10 * (after - before), scale=scale)}
+            line["cells"].append({**cell, "verdict": test.class_names[int(guess)], "stands": stands})
     return lines
