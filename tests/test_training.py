@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import math
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from torch import Tensor
 from training_helpers import PLAIN, RUN, Scripted, natural, settings
 
 from robust_transfer.data import Task
+from robust_transfer.data.split import MemoryReader, Reader
 from robust_transfer.errors import ConfigError, DataError, OutputError
 from robust_transfer.run import Run
 from robust_transfer.training import Batch, NaturalObjective, TrainingSettings, batch_order, fit
@@ -95,6 +98,28 @@ def test_epochs_may_be_fractions_and_batches_larger_than_the_data(
 ) -> None:
     result = fit(natural(), digits_task.train, settings(epochs=epochs, batch_size=batch_size), RUN)
     assert result.images == steps * min(batch_size, 320)
+
+
+class OnDemand(Reader):
+    """Images that are read when they are asked for; it notes in which threads."""
+
+    native_size = 8
+
+    def __init__(self, images: Tensor) -> None:
+        self.inner, self.threads = MemoryReader(images), set[str]()
+
+    def read(self, positions: Tensor, size: int) -> Tensor:
+        self.threads.add(threading.current_thread().name)
+        return self.inner.read(positions, size)
+
+
+def test_images_that_are_read_ahead_are_those_that_are_in_memory(digits_task: Task) -> None:
+    reader, plain = OnDemand(digits_task.train.images()), settings(epochs=1.5)
+    streamed = dataclasses.replace(digits_task.train, reader=reader, positions=torch.arange(len(digits_task.train)))
+    assert streamed.streamed
+    found = [fit(natural(), split, plain, RUN).classifier for split in (streamed, digits_task.train)]
+    assert same_state(*found)
+    assert reader.threads - {threading.main_thread().name}, "the main thread trains meanwhile"
 
 
 def test_augmentation_is_addressed_by_seed_and_epoch(digits_task: Task) -> None:

@@ -1,9 +1,10 @@
-"""Which images a training step sees: addressed by seed and step, read ahead, augmented on the device."""
+"""Which images a training step sees: addressed by seed and step, augmented on the device."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from functools import lru_cache
 
 import torch
@@ -56,23 +57,34 @@ class Batches:
         self.augment = Augmentation(pad=settings.pad, flip=settings.flip) if augmented else Augmentation.none()
 
     def after(self, step: int) -> Generator[Batch, None, None]:
-        """This process's batches from ``step`` on. The iterator owns a thread: close it when it is not used up."""
+        """This process's batches from ``step`` on. The iterator may own a thread: close it when it is not used up."""
         device, last = self.processes.device, (self.total - 1) // self.replays
         slots = torch.arange(self.size, device=device)[self.processes.rank :: self.processes.world]
+        numbers = range(step // self.replays, last + 1)
+        with closing(self._ahead(numbers) if self.read and self.split.streamed else self._at_once(numbers)) as found:
+            for number, (images, indices) in zip(numbers, found, strict=True):
+                images, ids = images.to(device), self.split.ids[indices].to(device)
+                images = self.augment(images, ids, seed=self.seed, epoch=number // self.per_epoch)
+                labels = self.split.labels[indices].to(device)
+                pixels, places = to_pixels(images, device) if self.read else images, indices.to(device)
+                first = number * self.replays
+                for now in range(max(step, first), min(first + self.replays, self.total)):
+                    yield Batch(pixels, labels, ids, places, now, slots)
+
+    def _at_once(self, numbers: range) -> Generator[tuple[Tensor, Tensor], None, None]:
+        """Images in memory: looking them up takes less time than a thread beside the others takes from them."""
+        for number in numbers:
+            yield self._read(number)
+
+    def _ahead(self, numbers: range) -> Generator[tuple[Tensor, Tensor], None, None]:
+        """Images that are decoded first, while the batches before are trained on."""
         with ThreadPoolExecutor(1) as pool:
             ahead: list[Future[tuple[Tensor, Tensor]]] = []
             try:
-                for number in range(step // self.replays, last + 1):
-                    while len(ahead) < AHEAD and number + len(ahead) <= last:
+                for number in numbers:
+                    while len(ahead) < AHEAD and number + len(ahead) < numbers.stop:
                         ahead.append(pool.submit(self._read, number + len(ahead)))
-                    images, indices = ahead.pop(0).result()
-                    images, ids = images.to(device), self.split.ids[indices].to(device)
-                    images = self.augment(images, ids, seed=self.seed, epoch=number // self.per_epoch)
-                    labels = self.split.labels[indices].to(device)
-                    pixels, places = to_pixels(images, device) if self.read else images, indices.to(device)
-                    first = number * self.replays
-                    for now in range(max(step, first), min(first + self.replays, self.total)):
-                        yield Batch(pixels, labels, ids, places, now, slots)
+                    yield ahead.pop(0).result()
             finally:
                 for future in ahead:
                     future.cancel()
