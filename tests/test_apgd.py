@@ -132,19 +132,19 @@ def test_a_class_that_only_a_targeted_attack_finds() -> None:
 
 
 def test_a_trial_finds_the_class_that_is_worth_the_other_steps() -> None:
-    """Of eight classes the farthest gives way first: with one finalist it is the one that all steps are taken towards."""
-    generator = torch.Generator().manual_seed(0)
-    direction = torch.randn(8, 48, generator=generator)
-    speed = torch.tensor([0.0, 0.01, 0.01, 0.01, 0.01, 0.01, 0.01, 0.3])
+    """Of eight classes the farthest gives way, but link by link: a trial is too short for it, and sees that it moves."""
 
-    def model(x: Tensor) -> Tensor:
-        return (x.flatten(1) - 0.5) @ (speed[:, None] * direction.sign()).T - 0.1 * torch.arange(8.0)
+    def chain(x: Tensor) -> Tensor:
+        moved = (x - 0.5).flatten(1)[:, :24]
+        open_ = torch.cat([torch.ones(len(x), 1), (moved[:, :-1] > 0.02).float()], 1)  # each link opens the next
+        far = -0.7 + 0.35 * ((moved + 0.05) * open_).sum(1)
+        near = -0.6 - 0.01 * torch.arange(6.0) + 0.01 * x.flatten(1)[:, 24:25]
+        return torch.cat([0 * near[:, :1], near, far[:, None]], 1)
 
-    some, reach = constant(6), 0.3 * 48  # towards the last class; it is 0.7 away
-    for share, breaks in ((0.97, False), (1.03, True)):
-        threat = Threat(norm="linf", eps=share * 0.7 / reach)
-        attack = TargetedAPGD(steps=30, trial=3, finalists=1)
-        assert attack(Function(model), *some, threat).broken.tolist() == [breaks] * 6
+    some, threat, attack = constant(6), Threat(norm="linf", eps=0.05), TargetedAPGD(steps=40, trial=1, finalists=1)
+    assert attack(Function(chain), *some, threat).prediction.tolist() == [7] * 6
+    for too_little in ({"steps": 1, "trial": None}, {"targets": 6}):
+        assert not dataclasses.replace(attack, **too_little)(Function(chain), *some, threat).broken.any()
 
 
 def test_a_trial_with_as_many_finalists_as_targets_is_none(network: nn.Module, batch: Batch) -> None:
