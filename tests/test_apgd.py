@@ -141,7 +141,7 @@ def test_a_trial_finds_the_class_that_is_worth_the_other_steps() -> None:
         near = -0.6 - 0.01 * torch.arange(6.0) + 0.01 * x.flatten(1)[:, 24:25]
         return torch.cat([0 * near[:, :1], near, far[:, None]], 1)
 
-    some, threat, attack = constant(6), Threat(norm="linf", eps=0.05), TargetedAPGD(steps=40, trial=1, finalists=1)
+    some, threat, attack = constant(6), Threat(norm="linf", eps=0.05), TargetedAPGD(steps=40, trial=2, finalists=1)
     assert attack(Function(chain), *some, threat).prediction.tolist() == [7] * 6
     for too_little in ({"steps": 1, "trial": None}, {"targets": 6}):
         assert not dataclasses.replace(attack, **too_little)(Function(chain), *some, threat).broken.any()
