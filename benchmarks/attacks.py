@@ -1,6 +1,7 @@
 """Attacks beside those of others: seconds, robust accuracy, ratios; the share of the machine's own peak.
 
-python benchmarks/attacks.py [--data D] [--models bundled,runs/natural] [--parts peak,pgd,strong] [--examples 500] [--classes 3]
+python benchmarks/attacks.py [--data D] [--models bundled,runs/natural] [--parts peak,pgd,suites,strong] [--examples 500]
+    [--classes 3] [--record autoattack.jsonl]
 
 Every contender gets the same network (float32, evaluation mode), images, step size, number of steps and budget; all run in
 this process, in turn. A model whose classes are not those of D gets a linear probe on D first; ``--classes 3`` keeps the first
@@ -209,11 +210,11 @@ def strong(case: Case, seeds: int, run: rt.Run, suite: str, record: Path | None)
     typical, shares = median(seconds for seconds, _ in theirs), [robust for _, robust in theirs]
     for seed in range(seeds):
         begun = time.perf_counter()
-        robust, told = cascade(case, suite, seed, engine)
+        ours = cascade(case, suite, seed, engine)
         seconds = time.perf_counter() - begun
         print(
-            f"  strong, seed {seed}      {seconds:8.1f} s   robust {100 * robust:.2f} %   "
-            f"{typical / seconds:.1f} x as fast; {told}",
+            f"  strong, seed {seed}      {seconds:8.1f} s   robust {100 * ours.robust:.2f} %   "
+            f"{typical / seconds:.1f} x as fast; {ours.told}",
             flush=True,
         )
     print(f"  AutoAttack's spread: {100 * min(shares):.2f} to {100 * max(shares):.2f} %", flush=True)
@@ -233,8 +234,8 @@ def reference(case: Case, seed: int, engine: Engine, record: Path | None) -> tup
         found = next((line["found"] for line in known if line["key"] == own), None)
         if found is None:
             begun = time.perf_counter()
-            robust, _ = cascade(block, "pyautoattack", seed, engine)
-            found = {"seconds": time.perf_counter() - begun, "robust": robust}
+            theirs = cascade(block, "pyautoattack", seed, engine)
+            found = {"seconds": time.perf_counter() - begun, "robust": theirs.robust, "passes": theirs.passes}
             if record is not None:
                 with record.open("a") as file:
                     file.write(json.dumps({"key": own, "found": found}) + "\n")
@@ -244,25 +245,43 @@ def reference(case: Case, seed: int, engine: Engine, record: Path | None) -> tup
     return seconds, robust
 
 
-def cascade(case: Case, suite: str, seed: int, engine: Engine) -> tuple[float, str]:
-    """Robust accuracy after a suite, each attack on what the earlier ones left, and what stood after each."""
-    rows, told = torch.arange(len(case.x), device=case.x.device), []
+@dataclass(frozen=True)
+class Verdict:
+    """Robust accuracy after a suite, forward-equivalent image passes, and what stood after each of its attacks."""
+
+    robust: float
+    passes: int
+    told: str
+
+
+def cascade(case: Case, suite: str, seed: int, engine: Engine) -> Verdict:
+    """A suite, each attack on what the earlier ones left; without what needs a source or repeats float32."""
+    rows, told, passes = torch.arange(len(case.x), device=case.x.device), [], 0
     for attack in parse_attack(suite):
         if attack.needs_source or (attack.precision == "float32" and engine.dtype is torch.float32) or not len(rows):
             continue
-        begun, passes = time.perf_counter(), 0
-        standing = []
-        for some in rows.split(case.batch if attack.batch_free else len(case.x)):
-            with quiet():
-                result = attack(
-                    case.model, case.x[some], case.labels[some], some, case.threat, seed=seed, engine=engine
-                )
-            standing.append(some[~result.broken])
-            passes += result.passes
-        rows = torch.cat(standing)
-        seconds = time.perf_counter() - begun
-        told.append(f"{attack} {100 * len(rows) / len(case.x):.2f} ({seconds:.0f} s, {passes} passes)")
-    return len(rows) / len(case.x), ", ".join(told)
+        begun = time.perf_counter()
+        with quiet():
+            result = attack(case.model, case.x[rows], case.labels[rows], rows, case.threat, seed=seed, engine=engine)
+        rows, passes = rows[~result.broken], passes + result.passes
+        share, seconds = 100 * len(rows) / len(case.x), time.perf_counter() - begun
+        told.append(f"{attack} {share:.2f} ({seconds:.0f} s, {result.passes} passes)")
+    return Verdict(len(rows) / len(case.x), passes, ", ".join(told))
+
+
+def suites(case: Case, run: rt.Run) -> None:
+    """What each suite costs and is worth, on the same images."""
+    title = f"suites at {case.threat}, {case.name}, {case.model.num_classes} classes"
+    header(title, examples=len(case.x))
+    engine = choose(case.model, lambda: (case.x[:64], case.labels[:64]), run)
+    for suite in ("pgd-20", "quick", "strong"):
+        begun = time.perf_counter()
+        found = cascade(case, suite, 0, engine)
+        print(
+            f"  {suite:<8}{time.perf_counter() - begun:8.1f} s   robust {100 * found.robust:.2f} %   "
+            f"{found.passes / len(case.x):.0f} passes an image; {found.told}",
+            flush=True,
+        )
 
 
 # ---------------------------------------------------------------- the machine's own peak
@@ -382,7 +401,7 @@ def main() -> None:
     parser.add_argument("--data", default="builtin:digits")
     parser.add_argument("--models", default="bundled", help="sources or results, separated by commas")
     parser.add_argument("--networks", default="", help="untrained networks whose share of the peak is told, too")
-    parser.add_argument("--parts", default="peak,pgd,strong")
+    parser.add_argument("--parts", default="peak,pgd,suites,strong")
     parser.add_argument("--examples", type=int, default=500)
     parser.add_argument("--classes", type=int, help="the first so many classes only")
     parser.add_argument("--threat", default="linf:8/255")
@@ -399,6 +418,7 @@ def main() -> None:
     tools: dict[str, Callable[[Case], Any]] = {
         "peak": lambda case: peak(case, run),
         "pgd": lambda case: pgd(case, given.repeats, run),
+        "suites": lambda case: suites(case, run),
         "strong": lambda case: strong(case, given.seeds, run, given.suite, given.record),
     }
     for case in untrained(given.networks, rt.Threat.parse(given.threat), given.batch, run):

@@ -13,7 +13,7 @@ from attack_helpers import L2, LINF, SLACK, Batch, Function, Linear, constant, f
 from helpers import make_classifier
 from torch import Tensor, nn
 
-from robust_transfer.attacks import ATTACKS, FGSM, PGD, Attack, Knowledge, parse_attack
+from robust_transfer.attacks import APGD, ATTACKS, FGSM, PGD, Attack, Knowledge, Target, TargetedAPGD, parse_attack
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import build
 from robust_transfer.errors import ConfigError, NetworkError
@@ -262,3 +262,28 @@ def test_fgsm_refuses_settings_out_of_range() -> None:
         FGSM(step=0)
     with pytest.raises(ConfigError, match="unknown loss"):
         FGSM(loss="nonsense")
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        FGSM(),
+        PGD(steps=3, restarts=2),
+        APGD(steps=4, restarts=2),
+        TargetedAPGD(steps=5, restarts=2, targets=3),
+        TargetedAPGD(steps=9, trial=2, finalists=2, targets=3),
+        TargetedAPGD(steps=9, trial=2, finalists=3, targets=3),
+    ],
+    ids=str,
+)
+def test_the_most_steps_are_those_of_what_nothing_breaks(monkeypatch: pytest.MonkeyPatch, attack: Attack) -> None:
+    taken, gradient = [0], Target.gradient
+
+    def counted(self: Target, x: Tensor, *rest: Any) -> Any:
+        taken[0] += len(x)
+        return gradient(self, x, *rest)
+
+    monkeypatch.setattr(Target, "gradient", counted)
+    unbreakable = Function(lambda x: 9.0 - torch.arange(4.0) + 0 * x.flatten(1)[:, :1])
+    assert not attack(unbreakable, *constant(5), LINF).broken.any()
+    assert taken[0] == 5 * attack.most_steps

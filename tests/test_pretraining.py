@@ -152,8 +152,8 @@ def test_images_are_brought_to_the_networks_size(tiny: Task) -> None:
 
 
 def test_the_papers_network_standardises_per_image(tiny: Task) -> None:
-    assert Natural()._spec("WRN-32-10-Shafahi", tiny, None).normalisation.per_image
-    assert not Natural()._spec("wrn_28_10", tiny, None).normalisation.per_image
+    assert Natural().network_spec("WRN-32-10-Shafahi", tiny, None).normalisation.per_image
+    assert not Natural().network_spec("wrn_28_10", tiny, None).normalisation.per_image
 
 
 def test_without_val_nothing_is_measured(tmp_path: Path) -> None:

@@ -321,3 +321,36 @@ def test_what_results_share_is_computed_once(recipe: Recipe, tmp_path: Path, mon
     assert sorted(computed) == [6, 6, 24, 24]
     assert sorted(path[0] for path in solved if len(path) == 1) == [0.01, 0.01, 1.0, 1.0]
     assert len(solved) == 6
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            ["sources.robust.pretrain.method=natural", "strategies.tuned.set.select=robust"],
+            "tuned from robust on few: select=robust needs a source with a threat",
+        ),
+        (
+            ["strategies.tuned={strategy: last-blocks, set: {blocks: 99}}"],
+            "tuned from robust on few: the network has 8 blocks, .* blocks=99 is too many",
+        ),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_trained(
+    path: Path, tmp_path: Path, changes: list[str], message: str
+) -> None:
+    recipe, out = load_recipe(path, changes=changes), tmp_path / "new"
+    for run in (run_study, dry_run):
+        with pytest.raises(ConfigError, match=message):
+            run(recipe, out, run=RUN)
+    assert not out.exists()
+
+
+def test_the_estimate_is_told_before_anything_is_made(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("robust_transfer.study.executors.here", lambda *_: None)
+    run_study(recipe, tmp_path / "new", run=dataclasses.replace(RUN, quiet=False))
+    assert "12 cells, 12 of them missing: 1 source to train, 6 results to make" in " ".join(
+        capsys.readouterr().err.split()
+    )

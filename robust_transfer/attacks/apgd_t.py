@@ -48,6 +48,12 @@ class TargetedAPGD(Attack):
         if self.loss not in losses.TARGETED:
             raise ConfigError(unknown("targeted loss", self.loss, list(losses.TARGETED)))
 
+    @property
+    def most_steps(self) -> int:
+        """See :class:`Attack`; fewer where there are fewer classes."""
+        trial = self.steps if self.trial is None or self.finalists >= self.targets else self.trial
+        return self.restarts * (trial * self.targets + (self.steps - trial) * self.finalists)
+
     def run(self, target: Target, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
         """See :class:`Attack`. Returns, per example, a breaking iterate or else the one with the largest margin."""
         worst, standing = Worst(x), torch.ones(len(x), dtype=torch.bool, device=x.device)

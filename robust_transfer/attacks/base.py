@@ -81,6 +81,11 @@ class Attack(ABC):
     def run(self, target: Target, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
         """Adversarial images for ``x`` ``(B, C, H, W)``, all of them correctly classified when clean, ``B >= 1``."""
 
+    @property
+    def most_steps(self) -> int:
+        """Gradient steps that are taken for an example which nothing breaks."""
+        return int(getattr(self, "steps", 1)) * int(getattr(self, "restarts", 1))
+
     def __str__(self) -> str:
         """The attack as the command line spells it, ``pgd-20:loss=margin``: its count, then what is not the default."""
         name, settings = ATTACKS.name_of(type(self)), []

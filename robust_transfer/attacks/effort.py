@@ -15,5 +15,4 @@ def effort(attacks: Sequence[Attack]) -> float:
 
 
 def _effort(attack: Attack) -> float:
-    steps = int(getattr(attack, "steps", 1)) * int(getattr(attack, "restarts", 1)) * int(getattr(attack, "targets", 1))
-    return 3.0 + STANDING * (2.0 * steps + float(getattr(attack, "queries", 0)))
+    return 3.0 + STANDING * (2.0 * attack.most_steps + float(getattr(attack, "queries", 0)))

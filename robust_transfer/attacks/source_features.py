@@ -83,6 +83,11 @@ class SourceFeatures(Attack):
         if self.steps < 1 or self.images < 0:
             raise ConfigError("source-features needs at least 1 step and no negative number of images")
 
+    @property
+    def most_steps(self) -> int:
+        """See :class:`Attack`."""
+        return self.steps * (self.images + 1)
+
     def run(self, target: Target, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
         """See :class:`Attack`. Returns, per example, a breaking iterate or else the one with the largest margin."""
         known = target.knowledge

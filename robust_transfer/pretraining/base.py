@@ -51,7 +51,7 @@ class Pretraining(TrainingSettings, ABC):
         """
         run, threat = run or Run(), Threat.parse(threat)
         run.check_out()
-        spec = self._spec(network, task, input_size)
+        spec = self.network_spec(network, task, input_size)
         task = task.at_size(spec.input_size)
         if self.select != "last" and not len(task.val):
             raise ConfigError(f"select={self.select} needs a val split, and there is none: use select=last")
@@ -88,7 +88,8 @@ class Pretraining(TrainingSettings, ABC):
         robust = self.adversarial or self.select == "robust"
         return Validation(task.val, threat if robust else None, run) if len(task.val) else None
 
-    def _spec(self, network: str | NetworkSpec, task: Task, size: int | None) -> NetworkSpec:
+    def network_spec(self, network: str | NetworkSpec, task: Task, size: int | None) -> NetworkSpec:
+        """The network that :meth:`__call__` builds for ``task``; refuses what does not fit."""
         if isinstance(network, NetworkSpec):
             if network.num_classes != task.num_classes:
                 raise ConfigError(f"the network has {network.num_classes} classes, the data {task.num_classes}")

@@ -42,9 +42,11 @@ class Estimate:
     def __str__(self) -> str:
         hours, minutes = divmod(round(self.seconds / 60), 60)
         time_ = f"{hours} h {minutes} min" if hours else f"{max(1, minutes)} min"
+        counted = {"source": self.sources, "result": self.results, "evaluation": self.missing}
+        sources, results, evaluations = (f"{n} {what}{'s' * (n != 1)}" for what, n in counted.items())
         return (
-            f"{self.cells} cells, {self.missing} of them missing: {self.sources} sources to train, {self.results} results "
-            f"to make, {self.missing} evaluations; about {time_} in one process on this machine"
+            f"{self.cells} cells, {self.missing} of them missing: {sources} to train, {results} to make, {evaluations}; "
+            f"about {time_} in one process on this machine"
         )
 
 

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pandas as pd
+from rich.console import Console
 
 from robust_transfer.attacks.outcomes import progress_bars
 from robust_transfer.config import as_dict, build
@@ -52,6 +53,10 @@ def run_study(
         raise ConfigError("torchrun's processes train each cell together: leave --jobs and --ray out")
     work, workshop = executors.groups(recipe), Workshop(recipe, store, run)
     work = executors.shard(shard, work) if shard is not None else work
+    missing = [cell for group in work for cell in group if not workshop.done(cell)]
+    workshop.refuse_impossible(missing)
+    if missing and not run.quiet and is_main_process():
+        Console(stderr=True).print(str(estimate(workshop)))
     if is_main_process():
         how = {"recipe": as_dict(recipe), "command": command_line(), "precision": run.precision, **environment()}
         write_json(store.root / STUDY, how)
@@ -84,7 +89,9 @@ def collect(workshop: Workshop) -> pd.DataFrame:
 
 def dry_run(recipe: Recipe, out: Path, *, run: Run | None = None) -> Estimate:
     """What would be made, and about how long it would take; nothing is written."""
-    return estimate(Workshop(recipe, _open(out), _settled(run or Run(), out)))
+    workshop = Workshop(recipe, _open(out), _settled(run or Run(), out))
+    workshop.refuse_impossible(cells(recipe))
+    return estimate(workshop)
 
 
 def _settled(run: Run, out: Path) -> Run:

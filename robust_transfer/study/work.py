@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from robust_transfer.attacks.outcomes import EVALUATION, goes_on
-from robust_transfer.checkpoint import CARD, WEIGHTS, Checkpoint, load_checkpoint
+from robust_transfer.checkpoint import CARD, WEIGHTS, Card, Checkpoint, load_checkpoint
+from robust_transfer.classifier import Classifier
 from robust_transfer.config import as_dict, build, digest
 from robust_transfer.data import Split, Task, load_task
 from robust_transfer.data.classes import only_classes
-from robust_transfer.errors import DivergedError
+from robust_transfer.errors import ConfigError, DivergedError
 from robust_transfer.evaluation import evaluate
 from robust_transfer.pretraining import PRETRAINING, Pretraining
 from robust_transfer.run import Run, write_json
@@ -20,6 +22,7 @@ from robust_transfer.sources import load_source
 from robust_transfer.strategies import STRATEGIES, Strategy
 from robust_transfer.study.recipe import Cell, Pretrained, Recipe
 from robust_transfer.study.store import Store
+from robust_transfer.threat import Threat
 from robust_transfer.training import state
 from robust_transfer.training.processes import Processes
 
@@ -82,6 +85,32 @@ class Workshop:
             return digest("source", loaded.hash, loaded.card.threat, loaded.card.class_names, loaded.card.network)
         how = {**as_dict(spec.pretrain), "task": None, "set": as_dict(method_of(spec.pretrain))}
         return digest("source", how, *self._how(), _content(self.task(spec.pretrain.task, None, spec.pretrain.seed)))
+
+    def refuse_impossible(self, cells: Iterable[Cell]) -> None:
+        """Refuse, by :class:`ConfigError`, a strategy that cannot work on its source and task; nothing is trained to see."""
+        looked = set[str]()
+        for cell in cells:
+            named = repr(dataclasses.replace(cell, seed=0, evaluation=""))  # neither makes a difference
+            if named in looked:
+                continue
+            looked.add(named)
+            try:
+                self.strategy(cell).check(self._sketch(cell.source), self.task(cell.task, cell.shots, cell.seed))
+            except ConfigError as error:
+                where = f"{cell.strategy} from {cell.source} on {cell.task}"
+                raise type(error)(f"{where}: {error}") from None
+
+    def _sketch(self, name: str) -> Checkpoint:
+        """A source; one that is not trained yet as it will be, but for its weights."""
+        how = self.recipe.sources[name].pretrain
+        if how is None or is_checkpoint(self.store.folder("sources", self.source_key(name))):
+            return self.source(name)
+        method, task = method_of(how), self.task(how.task, None, how.seed)
+        spec = method.network_spec(how.network, task, how.input_size)
+        threat = str(Threat.parse(how.threat)) if method.adversarial else None
+        return Checkpoint(
+            Classifier.build(spec), Card(network=spec, class_names=task.class_names, method="", threat=threat)
+        )
 
     def pretrain(self, name: str) -> None:
         """Train a source, if it is one to be trained and has not been."""
