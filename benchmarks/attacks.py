@@ -12,14 +12,10 @@ pip install -e '.[bench]' && pip install --no-deps torchattacks
 from __future__ import annotations
 
 import argparse
-import contextlib
-import hashlib
-import io
 import json
 import logging
 import time
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import metadata, util
 from pathlib import Path
@@ -27,8 +23,10 @@ from statistics import median
 from typing import Any
 
 import torch
-from common import classifier, header
-from torch import Tensor, nn
+from cases import Case, cases, quiet, untrained
+from common import header
+from peers import PACKAGES, PEERS, STEPS, plain
+from torch import Tensor
 
 import robust_transfer as rt
 from robust_transfer import losses
@@ -36,101 +34,10 @@ from robust_transfer.attacks import PGD, parse_attack
 from robust_transfer.attacks.target import attacking, usual_chunk
 from robust_transfer.checkpoint import weights_hash
 from robust_transfer.classifier import Classifier
-from robust_transfer.data import to_pixels
-from robust_transfer.data.subsets import stratified
 from robust_transfer.engine import Engine, choose
 from robust_transfer.run import environment
 
-STEPS = 20
-L2 = 0.1  # of the probes
-
-
-@dataclass(frozen=True)
-class Case:
-    """A network and the images that it is attacked on."""
-
-    name: str
-    model: Classifier
-    x: Tensor
-    labels: Tensor
-    threat: rt.Threat
-    batch: int
-
-    @property
-    def ids(self) -> Tensor:
-        return torch.arange(len(self.x), device=self.x.device)
-
-    @property
-    def digest(self) -> str:
-        """What its images are, in 16 hex digits."""
-        return hashlib.sha256(self.x.cpu().numpy().tobytes()).hexdigest()[:16]
-
-    def robust(self, adversarial: Tensor) -> float:
-        """The share that is classified right, clean and attacked, by a float32 forward pass."""
-        with torch.no_grad():
-            answers = [[self.model(x).argmax(1) for x in images.split(250)] for images in (self.x, adversarial)]
-        clean, attacked = (torch.cat(each) == self.labels for each in answers)
-        return float((clean & attacked).float().mean())
-
-
-# ---------------------------------------------------------------- PGD-20: contenders return adversarial images
-
-
-def plain(case: Case) -> Tensor:
-    """The textbook loop: every image, every step, weights and all."""
-    images = []
-    for x, labels in batches(case):
-        delta = torch.empty_like(x).uniform_(-case.threat.eps, case.threat.eps)
-        for _ in range(STEPS):
-            delta = delta.detach().requires_grad_(True)
-            loss = torch.nn.functional.cross_entropy(case.model((x + delta).clamp(0, 1)), labels)
-            loss.backward()
-            delta = (delta + case.threat.eps / 4 * delta.grad.sign()).clamp(-case.threat.eps, case.threat.eps)
-        images.append((x + delta.detach()).clamp(0, 1))
-    case.model.zero_grad()
-    return torch.cat(images)
-
-
-def torchattacks(case: Case) -> Tensor:
-    import torchattacks
-
-    eps = case.threat.eps
-    attack = torchattacks.PGD(case.model, eps=eps, alpha=eps / 4, steps=STEPS, random_start=True)
-    return torch.cat([attack(x, labels) for x, labels in batches(case)])
-
-
-def foolbox(case: Case) -> Tensor:
-    import foolbox
-
-    model = foolbox.PyTorchModel(case.model, bounds=(0, 1), device=case.x.device)
-    attack = foolbox.attacks.LinfPGD(rel_stepsize=0.25, steps=STEPS, random_start=True)
-    return torch.cat([attack(model, x, labels, epsilons=case.threat.eps)[1] for x, labels in batches(case)])
-
-
-def art(case: Case) -> Tensor:
-    from art.attacks.evasion import ProjectedGradientDescentPyTorch
-    from art.estimators.classification import PyTorchClassifier
-
-    size = tuple(case.x.shape[1:])
-    kind = "gpu" if case.x.device.type == "cuda" else "cpu"
-    estimator = PyTorchClassifier(
-        case.model, nn.CrossEntropyLoss(), size, case.model.num_classes, clip_values=(0.0, 1.0), device_type=kind
-    )
-    attack = ProjectedGradientDescentPyTorch(
-        estimator,
-        eps=case.threat.eps,
-        eps_step=case.threat.eps / 4,
-        max_iter=STEPS,
-        num_random_init=1,
-        batch_size=case.batch,
-        verbose=False,
-    )
-    found = attack.generate(case.x.cpu().numpy(), case.labels.cpu().numpy())
-    return torch.from_numpy(found).to(case.x.device)
-
-
-PEERS: dict[str, Callable[[Case], Tensor]] = {"torchattacks": torchattacks, "foolbox": foolbox, "art": art}
-PACKAGES = {"art": "adversarial-robustness-toolbox"}
+# ---------------------------------------------------------------- PGD-20
 
 
 def pgd(case: Case, repeats: int, run: rt.Run) -> None:
@@ -338,62 +245,6 @@ def flops_of(model: Classifier, x: Tensor) -> float:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(x)
     return 2.0 * counter.get_total_flops()
-
-
-# ---------------------------------------------------------------- models and images
-
-
-def batches(case: Case) -> Iterator[tuple[Tensor, Tensor]]:
-    return zip(case.x.split(case.batch), case.labels.split(case.batch), strict=True)
-
-
-def cases(given: argparse.Namespace, run: rt.Run) -> Iterator[Case]:
-    task, device = rt.load_task(given.data), run.torch_device()
-    test = task.test
-    if given.classes:
-        test = test.subset((test.labels < given.classes).nonzero().squeeze(1))
-    for name in given.models.split(","):
-        checkpoint = rt.load_source(name)
-        told = Path(name).name
-        if checkpoint.classifier.num_classes != len(task.class_names):
-            checkpoint, told = rt.LinearProbe(l2=L2)(checkpoint, task, run=run), f"{told} with a linear probe"
-        model = fewer_classes(checkpoint.classifier, given.classes) if given.classes else checkpoint.classifier
-        split = test.at_size(model.spec.input_size)
-        split = split.subset(stratified(split.labels, len(task.class_names), given.examples, seed=0, purpose="bench"))
-        x = to_pixels(split.images(), device)
-        model = model.to(device).eval().requires_grad_(True)
-        threat = rt.Threat.parse(given.threat)
-        yield Case(f"{told} ({model.spec.name})", model, x, split.labels.to(device), threat, given.batch)
-
-
-def untrained(names: str, threat: rt.Threat, batch: int, run: rt.Run) -> Iterator[Case]:
-    """Networks as they are drawn, on noise: enough to tell how fast a step is."""
-    device = run.torch_device()
-    for name in filter(None, names.split(",")):
-        model = classifier(name, 10).to(device).eval()
-        x, labels = torch.rand(64, 3, 32, 32, device=device), torch.zeros(64, dtype=torch.long, device=device)
-        yield Case(name, model, x, labels, threat, batch)
-
-
-def fewer_classes(classifier: Classifier, count: int) -> Classifier:
-    """The first classes of a classifier."""
-    fewer = classifier.with_head(count)
-    with torch.no_grad():
-        fewer.head.weight.copy_(classifier.head.weight[:count])
-        fewer.head.bias.copy_(classifier.head.bias[:count])
-    return fewer
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """What the peers print and warn of is theirs."""
-    with (
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(io.StringIO()),
-        warnings.catch_warnings(),
-    ):
-        warnings.simplefilter("ignore")
-        yield
 
 
 def main() -> None:
