@@ -130,7 +130,7 @@ def test_another_setting_is_another_cell(recipe: Recipe, path: Path, plain: tupl
     assert all(first.evaluation_key(cell) != other.evaluation_key(cell) for cell in near)
 
 
-@pytest.mark.parametrize("after", [0.2, 0.8])
+@pytest.mark.parametrize("after", [pytest.param(0.2, marks=pytest.mark.slow), 0.8])
 def test_a_killed_study_goes_on_to_the_same_table(
     plain: tuple[Path, pd.DataFrame], recipe: Recipe, path: Path, tmp_path: Path, after: float
 ) -> None:
@@ -172,6 +172,7 @@ def test_ray_makes_the_same_table(plain: tuple[Path, pd.DataFrame], recipe: Reci
     assert facts(found).equals(facts(plain[1]))
 
 
+@pytest.mark.slow
 def test_a_team_of_two_processes_trains_each_cell_together(path: Path, recipe: Recipe, tmp_path: Path) -> None:
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     command = ["-m", "robust_transfer.cli", "study", str(path), "--out", str(tmp_path / "team"), "--threads", "1"]
