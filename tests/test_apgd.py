@@ -8,10 +8,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from attack_helpers import L2, LINF, Batch, Function, Scaled, constant, first, separated
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from robust_transfer.attacks import APGD, PGD, Attack, Target, TargetedAPGD
+from robust_transfer.attacks import APGD, PGD, Attack, Target, TargetedAPGD, apgd_t
 from robust_transfer.attacks.apgd import checkpoints
+from robust_transfer.attacks.base import Worst, highest
 from robust_transfer.errors import ConfigError
 from robust_transfer.losses import margin
 from robust_transfer.threat import Threat
@@ -156,13 +159,46 @@ def test_a_trial_with_as_many_finalists_as_targets_is_none(network: nn.Module, b
         assert tried.passes == plain.passes
 
 
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.sampled_from([-torch.inf, 0.0, 1.0, 2.0])), max_size=15), st.integers(1, 4)
+)
+def test_the_highest_of_each_row(pairs: list[tuple[int, float]], count: int) -> None:
+    rows, values = torch.tensor([r for r, _ in pairs], dtype=torch.long), torch.tensor([v for _, v in pairs])
+    ranked = sorted(range(len(pairs)), key=lambda i: (-pairs[i][1], i))
+    best = [i for row in range(5) for i in [i for i in ranked if pairs[i][0] == row][:count]]
+    assert highest(rows, values, count).nonzero().squeeze(1).tolist() == sorted(best)
+
+
+def test_of_several_images_of_an_example_the_worst_is_kept() -> None:
+    worst, images = Worst(torch.zeros(3, 1, 1, 1)), torch.arange(1.0, 6).view(5, 1, 1, 1)
+    score = torch.tensor([-2.0, -1.0, torch.inf, torch.inf, -3.0])
+    worst.offer(torch.tensor([0, 0, 1, 1, 0]), images, score.isposinf(), score)
+    assert worst.images.flatten().tolist() == [2, 3, 0]
+    worst.offer(torch.tensor([0, 1]), images[3:], torch.tensor([False, False]), torch.tensor([-1.5, 9.0]))
+    assert worst.images.flatten().tolist() == [2, 3, 0]
+
+
+def test_a_break_ends_all_climbs_of_its_example() -> None:
+    """The nearest class gives way to the first step, the others never: a second step is taken towards none."""
+
+    def model(x: Tensor) -> Tensor:
+        moved = (x - 0.5).flatten(1).mean(1)
+        return torch.stack([0 * moved, 100 * moved - 2.5, -9 - moved, -9 - 2 * moved], 1)
+
+    attack, threat = TargetedAPGD(steps=20, loss="margin", trial=4, finalists=1), Threat(norm="linf", eps=0.05)
+    found = attack(Function(model), *constant(5), threat)
+    assert found.prediction.tolist() == [1] * 5
+    assert found.passes == 5 * (1 + 1 + 3 * (2 + 2) + 1)
+
+
 def test_what_a_trial_costs() -> None:
-    """3 targets tried for 4 steps and scored, 1 of them gone on with for 16 and scored; the clean pass and its verdict."""
+    """3 targets tried for 4 steps, 1 of them gone on with for 16 and scored; the clean passes and the verdict."""
     unbreakable = Function(lambda x: 9.0 - torch.arange(4.0) + 0 * x.flatten(1)[:, :1])
     attack = TargetedAPGD(steps=20, trial=4, finalists=1)
     found = attack(unbreakable, *constant(5), LINF)
     assert not found.broken.any()
-    assert found.passes == 5 * (1 + 1 + 3 * (2 * 4 + 1) + (2 * 16 + 1) + 1)
+    assert found.passes == 5 * (1 + 1 + 3 * (2 * 4) + (2 * 16 + 1) + 1)
 
 
 @pytest.mark.parametrize("classes", [2, 3, 4, 12])
@@ -222,3 +258,15 @@ def test_settings_out_of_range_are_refused(cls: type[Attack], wrong: dict[str, o
 def test_trials_out_of_range_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match="apgd-t"):
         TargetedAPGD(**wrong)
+
+
+def test_how_many_are_tried_at_a_time_changes_nothing(
+    network: nn.Module, batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attack, some = TargetedAPGD(steps=6, targets=3, trial=2, finalists=1), first(batch, 60)
+    together = attack(network, *some, LINF)
+    for name, value in (("CLIMBING", 1), ("FEWEST", 7)):
+        monkeypatch.setattr(apgd_t, name, value)
+    apart = attack(network, *some, LINF)
+    assert torch.equal(together.adversarial, apart.adversarial)
+    assert together.passes == apart.passes

@@ -13,6 +13,7 @@ from attack_helpers import L2, LINF, SLACK, Batch, Function, Linear, constant, f
 from helpers import make_classifier
 from torch import Tensor, nn
 
+from robust_transfer import losses
 from robust_transfer.attacks import APGD, ATTACKS, FGSM, PGD, Attack, Knowledge, Target, TargetedAPGD, parse_attack
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import build
@@ -287,3 +288,18 @@ def test_the_most_steps_are_those_of_what_nothing_breaks(monkeypatch: pytest.Mon
     unbreakable = Function(lambda x: 9.0 - torch.arange(4.0) + 0 * x.flatten(1)[:, :1])
     assert not attack(unbreakable, *constant(5), LINF).broken.any()
     assert taken[0] == 5 * attack.most_steps
+
+
+def test_a_pass_takes_no_more_images_than_it_may(network: nn.Module, batch: Batch) -> None:
+    x, labels, _ = first(batch, 8)
+    seen: list[int] = []
+    hook = network.register_forward_pre_hook(lambda _, arguments: seen.append(len(arguments[0])))
+    target = Target(network, x.device, most=3)
+    logits = target.logits(x)
+    again, gradient = target.gradient(x, labels, losses.cross_entropy)
+    hook.remove()
+    assert seen == [3, 3, 2] * 2
+    assert target.passes == 8 + 16
+    torch.testing.assert_close(logits, network(x))
+    torch.testing.assert_close(again, logits)
+    assert gradient.shape == x.shape

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from robust_transfer import losses
-from robust_transfer.attacks.base import ATTACKS, Attack, Worst
+from robust_transfer.attacks.base import ATTACKS, Attack, Worst, highest
 from robust_transfer.attacks.target import Target
 from robust_transfer.config import config
 from robust_transfer.errors import ConfigError
@@ -22,10 +22,10 @@ FIRST, LESS, LEAST = 0.22, 0.03, 0.06
 
 @dataclass
 class Climb:
-    """The examples that still stand, and how far each has come; one row an example in every tensor.
+    """The climbs of examples that still stand, and how far each has come; one row a climb in every tensor.
 
-    ``aim`` is what the loss takes in place of labels. ``size`` is the step in pixels, ``rises`` how many steps since the
-    last checkpoint raised the loss.
+    ``rows`` says whose a climb is, ``aim`` is what the loss takes in place of labels. ``size`` is the step in pixels,
+    ``rises`` how many steps since the last checkpoint raised the loss.
     """
 
     rows: Tensor
@@ -123,15 +123,19 @@ def climb(
     worst: Worst,
     guide: Target | None = None,
     every: int = 1,
-    part: slice = slice(None),
+    trial: int | None = None,
+    finalists: int = 1,
 ) -> Tensor:
     """``steps`` steps of Auto-PGD; offers every iterate to ``worst`` and returns the rows of the examples that stand.
 
     With a ``guide`` it is the guide's loss that is climbed, and every ``every``-th iterate that is scored by ``target``.
-    Only a ``part`` of the steps is taken, where one is named: ``on`` can then go on with the next.
+    An example may have several rows, each with its own aim: all of them end where one breaks it, and after ``trial``
+    steps only the ``finalists`` that have come highest go on.
     """
     intervals = checkpoints(steps)
-    for step in range(steps)[part]:
+    for step in range(steps):
+        if step == trial:
+            on.keep(highest(on.rows, on.best_value, finalists))
         output, gradient = (guide or target).gradient(on.at, on.aim, loss)
         if guide is None or step % every == 0:
             standing = _score(target, on, output if guide is None else target.logits(on.at), worst)
@@ -146,8 +150,9 @@ def climb(
 def _score(target: Target, on: Climb, logits: Tensor, worst: Worst) -> Tensor:
     broken, score = target.judge(on.at, on.labels, logits)
     worst.offer(on.rows, on.at, broken, score)
-    on.keep(~broken)
-    return ~broken
+    standing = ~torch.isin(on.rows, on.rows[broken])
+    on.keep(standing)
+    return standing
 
 
 @ATTACKS.register("apgd", summary="Auto-PGD: PGD without a step size to choose", paper="Croce & Hein 2020, section 3")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import ClassVar
 
 import torch
@@ -16,6 +15,9 @@ from robust_transfer.config import config
 from robust_transfer.errors import ConfigError
 from robust_transfer.registry import unknown
 from robust_transfer.threat import Threat
+
+# Examples that are tried at a time: so many pixels of climbs, in one channel, and at least so many examples.
+CLIMBING, FEWEST = 2**22, 128
 
 
 @ATTACKS.register(
@@ -60,31 +62,30 @@ class TargetedAPGD(Attack):
         clean = target.logits(x)
         _, others = losses.own_and_others(clean, labels)
         nearest = others.topk(min(self.targets, others.shape[1] - 1), dim=1).indices
-        trial = self.trial if self.trial is not None and self.finalists < nearest.shape[1] else self.steps
+        loss = losses.TARGETED[self.loss]
 
-        def go_on(on: Climb, loss: losses.Loss, part: slice) -> None:
-            standing[on.rows] = False
-            standing[climb(target, on, loss, threat, self.steps, worst, part=part)] = True
-
-        for restart in range(self.restarts):
-            tried, reached = list[tuple[Climb, losses.Loss]](), torch.full(nearest.shape, -torch.inf, device=x.device)
-            for rank in range(nearest.shape[1]):
-                rows = standing.nonzero().squeeze(1)
-                if not len(rows):
-                    return worst.images
+        def begin(rows: Tensor, ranks: list[int], restart: int) -> tuple[Climb, losses.Loss]:
+            """A climb from each of ``rows`` towards each of its classes of these ``ranks``."""
+            starts, aims = [], []
+            for rank in ranks:
                 purpose = f"apgd-t/{self.loss}/{rank}"
-                start = threat.random_start(x[rows], ids[rows], seed=seed, purpose=purpose, restart=restart)
-                aim = torch.stack([labels[rows], nearest[rows, rank]], 1)
-                loss, aim = losses.settle(losses.TARGETED[self.loss], partial(torch.index_select, clean, 0, rows), aim)
-                on = Climb.begin(rows, x[rows], labels[rows], aim, start, threat.eps)
-                go_on(on, loss, slice(trial))
-                if trial < self.steps:
-                    reached[on.rows, rank] = on.best_value
-                    tried.append((on, loss))
-            best = reached.topk(min(self.finalists, reached.shape[1]), dim=1).indices
-            chosen = torch.zeros_like(reached, dtype=torch.bool).scatter_(1, best, True)
-            for rank, (on, loss) in enumerate(tried):
-                on.keep(standing[on.rows] & chosen[on.rows, rank])
-                if len(on.rows):
-                    go_on(on, loss, slice(trial, None))
+                starts += [threat.random_start(x[rows], ids[rows], seed=seed, purpose=purpose, restart=restart)]
+                aims += [torch.stack([labels[rows], nearest[rows, rank]], 1)]
+            rows = rows.repeat(len(ranks))
+            settled, aim = losses.settle(loss, lambda: clean[rows], torch.cat(aims))
+            return Climb.begin(rows, x[rows], labels[rows], aim, torch.cat(starts), threat.eps), settled
+
+        ranks = list(range(nearest.shape[1]))
+        trial = self.trial if self.finalists < len(ranks) and self.trial != self.steps else None
+        at_once = max(FEWEST, CLIMBING // x[0, 0].numel() // len(ranks))
+        for restart in range(self.restarts):
+            # a trial climbs towards all classes at once, in full batches; without one, few may need the later classes
+            for together in [ranks] if trial else [[rank] for rank in ranks]:
+                for rows in torch.split(standing.nonzero().squeeze(1), at_once):
+                    if not len(rows):
+                        return worst.images
+                    on, settled = begin(rows, together, restart)
+                    standing[rows] = False
+                    left = climb(target, on, settled, threat, self.steps, worst, trial=trial, finalists=self.finalists)
+                    standing[left] = True
         return worst.images

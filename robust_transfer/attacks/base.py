@@ -55,10 +55,21 @@ class Worst:
         self.score = torch.full((len(x),), -torch.inf, device=x.device)
 
     def offer(self, rows: Tensor, images: Tensor, broken: Tensor, score: Tensor) -> None:
-        """Offer one image for each example in ``rows``, with what :meth:`Target.judge` said of it."""
+        """Offer images of the examples in ``rows``, with what :meth:`Target.judge` said of them."""
         better = broken | (score > self.score[rows])
-        self.images[rows[better]] = images[better]
-        self.score[rows[better]] = score[better]
+        rows, images, score = rows[better], images[better], score[better]
+        chosen = highest(rows, score)
+        self.images[rows[chosen]] = images[chosen]
+        self.score[rows[chosen]] = score[chosen]
+
+
+def highest(rows: Tensor, values: Tensor, count: int = 1) -> Tensor:
+    """Which of ``values`` are the ``count`` highest of their row ``(B,)``: the earlier ones where they are level."""
+    order = values.argsort(descending=True, stable=True)
+    order = order[rows[order].argsort(stable=True)]  # by row, each with its highest first
+    places = torch.arange(len(order), device=order.device)
+    begins = torch.searchsorted(rows[order], rows[order])  # where the row's first is
+    return torch.zeros_like(order, dtype=torch.bool).index_fill_(0, order[places - begins < count], True)
 
 
 @config
@@ -122,7 +133,7 @@ class Attack(ABC):
             return AttackResult(x, nothing.bool(), nothing, nothing.long(), nothing.long(), 0)
         if engine is not None and self.precision == "float32":
             engine = engine.in_float32()
-        with torch.inference_mode(False), attacking(model, x.device, engine, knowledge) as target:
+        with torch.inference_mode(False), attacking(model, x.device, engine, knowledge, most=len(x)) as target:
             # inside, a caller's inference tensors would refuse to carry gradients
             x, labels, ids = (t.clone() if t.is_inference() else t for t in (x, labels, ids))
             return self._attack(target, x, labels, ids, threat, seed)

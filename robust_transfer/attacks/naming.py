@@ -16,7 +16,7 @@ from robust_transfer.registry import unknown
 
 # A few steps tell which class gives way first; all others are taken towards that one (docs/trust.md has what it is worth).
 TARGETED = "apgd-t-50:trial=5,finalists=1"
-OTHERWISE = "apgd-t-30:targets=4,loss=probability,trial=4,finalists=1"
+OTHERWISE = "apgd-t-100:targets=4,loss=probability,trial=5,finalists=1"
 SUITES: dict[str, str] = {
     "quick": "pgd-10+pgd-10:loss=margin",  # two losses: each finds breaks that the other misses
     "strong": f"apgd-30+{TARGETED}+{OTHERWISE}+square-50+source-features+{TARGETED},precision=float32",

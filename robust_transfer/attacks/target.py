@@ -46,7 +46,8 @@ class Target:
     """The model under attack and how it is queried; counts what the attack costs.
 
     ``passes`` counts forward-equivalent image passes: 1 for a forward pass of an image, 2 with its input gradient.
-    With ``chunk`` every pass takes exactly so many images; a short last one is filled up (that is not counted).
+    With ``chunk`` every pass takes exactly so many images; a short last one is filled up (that is not counted). Without
+    it a pass takes all that there are, up to ``most``.
     ``knowledge``: what else the attacker has. ``unconfirmed`` counts iterates that broke the model in the engine's
     precision and not in float32.
     """
@@ -57,6 +58,7 @@ class Target:
     passes: int = 0
     unconfirmed: int = 0
     chunk: int | None = None
+    most: int | None = None
     knowledge: Knowledge | None = None
 
     def __post_init__(self) -> None:
@@ -131,7 +133,7 @@ class Target:
 
     def _chunks(self, rows: Tensor) -> tuple[Tensor, ...]:
         if self.chunk is None:
-            return (rows,)
+            return torch.split(rows, self.most or max(len(rows), 1))
         missing = -len(rows) % self.chunk
         full = torch.cat([rows, rows[:1].repeat(missing, *[1] * (rows.dim() - 1))])
         return tuple(full[start : start + self.chunk] for start in range(0, len(full), self.chunk))
@@ -151,15 +153,17 @@ def attacking(
     device: torch.device,
     engine: Engine | None = None,
     knowledge: Knowledge | None = None,
+    most: int | None = None,
 ) -> Iterator[Target]:
     """``model`` as a target, while it is in evaluation mode, its weights take no gradients and float32 is float32.
 
-    Without an ``engine`` the model itself computes the steps. Afterwards every submodule's mode and every weight's
+    Without an ``engine`` the model itself computes the steps. Passes take ``most`` images, where the device asks for no
+    number of its own. Afterwards every submodule's mode and every weight's
     ``requires_grad`` are what they were.
     """
     with eval_mode(model), without_weight_gradients(model), exact_float32():
         engine = engine or Engine(folded=False)
-        yield Target(model, device, engine, chunk=usual_chunk(device), knowledge=knowledge)
+        yield Target(model, device, engine, chunk=usual_chunk(device), most=most, knowledge=knowledge)
 
 
 def is_broken(logits: Tensor, labels: Tensor, noise: float = NOISE) -> Tensor:
