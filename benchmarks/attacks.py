@@ -1,7 +1,7 @@
 """Attacks beside those of others: seconds, robust accuracy, ratios; the share of the machine's own peak.
 
-python benchmarks/attacks.py [--data D] [--models bundled,runs/natural] [--parts peak,pgd,suites,strong] [--examples 500]
-    [--classes 3] [--record autoattack.jsonl]
+python benchmarks/attacks.py [--data D] [--models bundled,runs/natural] [--parts peak,pgd,suites,strong] [--examples 1000]
+    [--classes 3] [--first 250] [--record autoattack.jsonl]
 
 Every contender gets the same network (float32, evaluation mode), images, step size, number of steps and budget; all run in
 this process, in turn. A model whose classes are not those of D gets a linear probe on D first; ``--classes 3`` keeps the first
@@ -25,15 +25,13 @@ from typing import Any
 import torch
 from cases import Case, cases, quiet, untrained
 from common import header
+from peak import peak, step_seconds
 from peers import PACKAGES, PEERS, STEPS, plain
 from torch import Tensor
 
 import robust_transfer as rt
-from robust_transfer import losses
 from robust_transfer.attacks import PGD, parse_attack
-from robust_transfer.attacks.target import attacking, usual_chunk
 from robust_transfer.checkpoint import weights_hash
-from robust_transfer.classifier import Classifier
 from robust_transfer.engine import Engine, choose
 from robust_transfer.run import environment
 
@@ -88,19 +86,6 @@ def pgd(case: Case, repeats: int, run: rt.Run) -> None:
     )
 
 
-def step_seconds(case: Case, engine: Engine) -> float:
-    """Seconds an image of one gradient in full batches, median of seven."""
-    n = (usual_chunk(case.x.device) or 512) * 4
-    x, labels = (t.repeat(-(-n // len(t)), *[1] * (t.dim() - 1))[:n] for t in (case.x, case.labels))
-    times = []
-    with attacking(case.model, x.device, engine) as target:
-        for _ in range(7):
-            begun = time.perf_counter()
-            target.gradient(x, labels, losses.cross_entropy)[1].sum().item()
-            times.append(time.perf_counter() - begun)
-    return median(times) / n
-
-
 # ---------------------------------------------------------------- strong against AutoAttack itself
 
 
@@ -116,9 +101,9 @@ def strong(case: Case, seeds: int, run: rt.Run, suite: str, record: Path | None)
     theirs = [reference(case, seed, engine, record) for seed in range(seeds)]
     typical, shares = median(seconds for seconds, _ in theirs), [robust for _, robust in theirs]
     for seed in range(seeds):
-        begun = time.perf_counter()
+        begun = _clock(case)
         ours = cascade(case, suite, seed, engine)
-        seconds = time.perf_counter() - begun
+        seconds = _clock(case) - begun
         print(
             f"  strong, seed {seed}      {seconds:8.1f} s   robust {100 * ours.robust:.2f} %   "
             f"{typical / seconds:.1f} x as fast; {ours.told}",
@@ -140,9 +125,9 @@ def reference(case: Case, seed: int, engine: Engine, record: Path | None) -> tup
         own = {**key, "from": start, "n": len(block.x), "images": block.digest}
         found = next((line["found"] for line in known if line["key"] == own), None)
         if found is None:
-            begun = time.perf_counter()
+            begun = _clock(case)
             theirs = cascade(block, "pyautoattack", seed, engine)
-            found = {"seconds": time.perf_counter() - begun, "robust": theirs.robust, "passes": theirs.passes}
+            found = {"seconds": _clock(case) - begun, "robust": theirs.robust, "passes": theirs.passes}
             if record is not None:
                 with record.open("a") as file:
                     file.write(json.dumps({"key": own, "found": found}) + "\n")
@@ -167,13 +152,18 @@ def cascade(case: Case, suite: str, seed: int, engine: Engine) -> Verdict:
     for attack in parse_attack(suite):
         if attack.needs_source or (attack.precision == "float32" and engine.dtype is torch.float32) or not len(rows):
             continue
-        begun = time.perf_counter()
+        begun = _clock(case)
         with quiet():
             result = attack(case.model, case.x[rows], case.labels[rows], rows, case.threat, seed=seed, engine=engine)
         rows, passes = rows[~result.broken], passes + result.passes
-        share, seconds = 100 * len(rows) / len(case.x), time.perf_counter() - begun
+        share, seconds = 100 * len(rows) / len(case.x), _clock(case) - begun
         told.append(f"{attack} {share:.2f} ({seconds:.0f} s, {result.passes} passes)")
     return Verdict(len(rows) / len(case.x), passes, ", ".join(told))
+
+
+def _clock(case: Case) -> float:
+    """Seconds; on the CPU those of this process alone, since what takes hours seldom has a machine to itself."""
+    return time.process_time() if case.x.device.type == "cpu" else time.perf_counter()
 
 
 def suites(case: Case, run: rt.Run) -> None:
@@ -182,69 +172,13 @@ def suites(case: Case, run: rt.Run) -> None:
     header(title, examples=len(case.x))
     engine = choose(case.model, lambda: (case.x[:64], case.labels[:64]), run)
     for suite in ("pgd-20", "quick", "strong"):
-        begun = time.perf_counter()
+        begun = _clock(case)
         found = cascade(case, suite, 0, engine)
         print(
-            f"  {suite:<8}{time.perf_counter() - begun:8.1f} s   robust {100 * found.robust:.2f} %   "
+            f"  {suite:<8}{_clock(case) - begun:8.1f} s   robust {100 * found.robust:.2f} %   "
             f"{found.passes / len(case.x):.0f} passes an image; {found.told}",
             flush=True,
         )
-
-
-# ---------------------------------------------------------------- the machine's own peak
-
-
-def peak(case: Case, run: rt.Run) -> None:
-    """FLOP/s of an attack step as a share of a matrix product's, for each precision."""
-    header("share of the matrix-product peak", network=case.model.spec.name)
-    flops = flops_of(case.model, case.x[:1])
-    for dtype in (torch.float32, torch.bfloat16):
-        best = 0.0
-        for size in (1024, 2048, 4096):
-            a, b = (torch.randn(size, size, device=case.x.device).to(dtype) for _ in range(2))
-            times = []
-            for _ in range(5):
-                begun = time.perf_counter()
-                (a @ b).sum().item()
-                times.append(time.perf_counter() - begun)
-            best = max(best, 2 * size**3 / median(times))
-        rows = {
-            "folded": Engine(dtype),
-            "autocast" if dtype is torch.bfloat16 else "plain": Engine(dtype, folded=False),
-        }
-        for name, engine in rows.items():
-            reached = flops / step_seconds(case, engine)
-            print(
-                f"  {engine.precision} {name}: {reached / 1e9:.0f} of {best / 1e9:.0f} GFLOP/s, {reached / best:.2f}",
-                flush=True,
-            )
-            if name == "folded":
-                print(f"    where its time goes: {operations(case, engine)}", flush=True)
-
-
-def operations(case: Case, engine: Engine, shown: int = 8) -> str:
-    """The operators that a step's time is spent in, the longest first."""
-    n = usual_chunk(case.x.device) or 512
-    x, labels = (t.repeat(-(-n // len(t)), *[1] * (t.dim() - 1))[:n] for t in (case.x, case.labels))
-    with attacking(case.model, x.device, engine) as target:
-        target.gradient(x, labels, losses.cross_entropy)
-        with torch.profiler.profile() as seen:
-            for _ in range(5):
-                target.gradient(x, labels, losses.cross_entropy)
-    cuda = x.device.type == "cuda"
-    times = {e.key: e.self_device_time_total if cuda else e.self_cpu_time_total for e in seen.key_averages()}
-    total = sum(times.values())
-    most = sorted(times.items(), key=lambda item: -item[1])[:shown]
-    return ", ".join(f"{name.removeprefix('aten::')} {100 * time_ / total:.0f} %" for name, time_ in most)
-
-
-def flops_of(model: Classifier, x: Tensor) -> float:
-    """Floating-point operations of one image's logits and input gradient: the latter takes as many as the former."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(x)
-    return 2.0 * counter.get_total_flops()
 
 
 def main() -> None:
@@ -253,7 +187,8 @@ def main() -> None:
     parser.add_argument("--models", default="bundled", help="sources or results, separated by commas")
     parser.add_argument("--networks", default="", help="untrained networks whose share of the peak is told, too")
     parser.add_argument("--parts", default="peak,pgd,suites,strong")
-    parser.add_argument("--examples", type=int, default=500)
+    parser.add_argument("--examples", type=int, default=1000)
+    parser.add_argument("--first", type=int, help="only the first so many of the examples: a long comparison in parts")
     parser.add_argument("--classes", type=int, help="the first so many classes only")
     parser.add_argument("--threat", default="linf:8/255")
     parser.add_argument("--batch", type=int, default=250)
@@ -267,13 +202,13 @@ def main() -> None:
     logging.disable(logging.WARNING)
     run, parts = rt.Run(quiet=True), given.parts.split(",")
     tools: dict[str, Callable[[Case], Any]] = {
-        "peak": lambda case: peak(case, run),
+        "peak": peak,
         "pgd": lambda case: pgd(case, given.repeats, run),
         "suites": lambda case: suites(case, run),
         "strong": lambda case: strong(case, given.seeds, run, given.suite, given.record),
     }
     for case in untrained(given.networks, rt.Threat.parse(given.threat), given.batch, run):
-        peak(case, run)
+        peak(case)
     for case in cases(given, run) if given.models else ():
         for part in parts:
             tools[part](case)

@@ -68,6 +68,7 @@ def cases(given: argparse.Namespace, run: rt.Run) -> Iterator[Case]:
         model = fewer_classes(checkpoint.classifier, given.classes) if given.classes else checkpoint.classifier
         split = test.at_size(model.spec.input_size)
         split = split.subset(stratified(split.labels, len(task.class_names), given.examples, seed=0, purpose="bench"))
+        split = split.subset(torch.arange(min(given.first or len(split), len(split))))
         x = to_pixels(split.images(), device)
         model = model.to(device).eval().requires_grad_(True)
         threat = rt.Threat.parse(given.threat)

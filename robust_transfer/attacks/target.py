@@ -16,7 +16,7 @@ from robust_transfer.errors import NetworkError
 
 NOISE = 1e-4  # relative float32 noise of a margin; a break must exceed it (see `is_broken`)
 # Images in one pass on the CPU: so many a thread, up to USUAL in all, but at least FEWEST a thread.
-PER_THREAD, USUAL, FEWEST = 32, 128, 8
+PER_THREAD, USUAL, FEWEST = 16, 128, 8
 
 
 def usual_chunk(device: torch.device) -> int | None:
