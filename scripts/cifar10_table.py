@@ -20,6 +20,7 @@ from cifar10 import best_on_val
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from robust_transfer.fronts import Right, above_front, place
 from robust_transfer.intervals import Difference, paired_bootstrap, wilson
 from robust_transfer.report.plots import COLOURS, style, svg, tidy
 
@@ -73,6 +74,10 @@ class Study:
     def stack(self, names: list[str], level: str) -> NDArray[np.float64]:
         """Whether each image was right, ``(cells, n)``."""
         return np.stack([self.right[f"{name}/{level}"] for name in names]).astype(np.float64)
+
+    def rights(self, names: list[str], level: str) -> list[Right]:
+        """The cells' images, clean and at ``level``."""
+        return [Right(self.right[f"{name}/clean"], self.right[f"{name}/{level}"]) for name in names]
 
     def save(self, out: Path, found: dict[str, Any]) -> None:
         out.mkdir(parents=True, exist_ok=True)
@@ -129,33 +134,8 @@ def constant_share(study: Study) -> float:
 
 
 def gap(study: Study, curve: list[str], points: list[str], level: str) -> Difference:
-    """Clean accuracy of ``points`` (one a seed) above the piecewise linear ``curve`` at equal accuracy at ``level``.
-
-    The curve is its best front: of a point that is beaten in both, the better one's accuracy is taken. Beyond its most
-    robust point it is continued level. Nested paired bootstrap: seeds, then images, the curve
-    drawn anew on each resample of images. 95 % percentile interval. :func:`place` says where on the curve that is.
-    """
-    names = [*curve, *points]
-    clean, robust, m = study.stack(names, "clean").T, study.stack(names, level).T, len(curve)
-    n = len(clean)
-
-    def above(weights: NDArray[np.float64], seeds: NDArray[np.int_]) -> float:
-        x, y = weights @ robust, weights @ clean
-        order = np.argsort(x[:m])
-        front = np.maximum.accumulate(y[:m][order][::-1])[::-1]  # a point that another beats in both is no loss
-        return float(np.mean([y[m + s] - np.interp(x[m + s], x[:m][order], front) for s in seeds]))
-
-    rng, seeds = np.random.default_rng(0), np.arange(len(points))
-    even = np.full(n, 1 / n)
-    drawn = [above(rng.multinomial(n, even) / n, rng.choice(seeds, len(seeds))) for _ in range(RESAMPLES)]
-    low, high = np.quantile(drawn, (0.025, 0.975))
-    return Difference(above(even, seeds), float(low), float(high))
-
-
-def place(study: Study, curve: list[str], points: list[str], level: str) -> str:
-    """``on`` the stretch of accuracies at ``level`` that the curve covers, or ``left`` or ``right`` of it."""
-    x, ends = study.stack(points, level).mean(), study.stack(curve, level).mean(1)
-    return "left" if x < ends.min() else "right" if x > ends.max() else "on"
+    """Clean accuracy of ``points`` (one a seed) above the ``curve`` at equal accuracy at ``level``."""
+    return above_front(study.rights(points, level), [study.rights(curve, level)])
 
 
 ABOVE = {
@@ -201,7 +181,7 @@ def claims(study: Study) -> tuple[list[str], dict[str, Any]]:
         }
         for level in (EIGHT, FOUR):
             what = f"LwF ({best.removeprefix('curve/lwf/')}, chosen on val; {len(points)} seeds)"
-            where = place(study, curve, points, level)
+            where = place(study.rights(points, level), [study.rights(curve, level)])
             if where in ABOVE:
                 say(
                     f"lwf-{level}",
@@ -210,7 +190,7 @@ def claims(study: Study) -> tuple[list[str], dict[str, Any]]:
                 )
         for name in held:
             shown = name.removeprefix("curve/")
-            if (where := place(study, curve, [name], EIGHT)) not in ABOVE:
+            if (where := place(study.rights([name], EIGHT), [study.rights(curve, EIGHT)])) not in ABOVE:
                 lines.append(
                     f"- {shown}, one seed: less robust at 8/255 than every probe, so there is none to compare it with"
                 )

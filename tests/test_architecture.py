@@ -31,6 +31,7 @@ ORDER = (
     "validation",
     "pretraining",
     "intervals",
+    "fronts",
     "report",
     "strategies",
     "checks",

@@ -101,6 +101,8 @@ def test_changes_are_put_in_their_place(tmp_path: Path) -> None:
         (["claims=[{says: x, of: {source: natural}}]"], r"claims\.0: no cell"),
         (["claims=[{says: x, of: {strategy: probe}}]"], r"claims\.0: .*several cells a seed"),
         (["claims=[{says: x, of: {strategy: tuned}, less: {strategy: tuned, seed: 0}}]"], "give both the same"),
+        (["claims=[{says: x, of: {strategy: tuned}, above: {strategy: nothing}}]"], r"claims\.0: no cell"),
+        (["claims=[{says: x, of: {strategy: tuned}, above: {strategy: probe}, level: cost}]"], "against one thing"),
         (["plots=[{x: set.l3}]"], r"plots\.0: .*did you mean 'set.l2'"),
         (["plots=[{x: set.l2, by: sorce}]"], "did you mean 'source'"),
         (["claims=[{of: {source: robust}}]"], r"claims\.0 lacks says"),

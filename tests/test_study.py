@@ -20,6 +20,7 @@ from robust_transfer.classifier import Classifier
 from robust_transfer.data import Split
 from robust_transfer.errors import ConfigError, DivergedError, OutputError
 from robust_transfer.evaluation import load_evaluation
+from robust_transfer.fronts import Right, above_front, place
 from robust_transfer.intervals import Difference
 from robust_transfer.pretraining import Fast
 from robust_transfer.run import Run
@@ -31,7 +32,7 @@ from robust_transfer.study import dry_run, load_recipe, run_study
 from robust_transfer.study import work as work_module
 from robust_transfer.study.claims import _verdict, diverged, judge
 from robust_transfer.study.executors import groups, shard
-from robust_transfer.study.recipe import Claim, Recipe, cells
+from robust_transfer.study.recipe import Claim, Recipe, cells, matches
 from robust_transfer.study.report import _claims
 from robust_transfer.study.store import Store
 from robust_transfer.study.table import TIMINGS
@@ -268,6 +269,43 @@ def test_a_difference_whose_interval_touches_0_is_open(low: float, high: float, 
     assert _verdict(claim, Difference((low + high) / 2, low, high)) == verdict
     level = Claim(says="x", of={"a": 1}, at_most=0.0)  # a level, not a difference: 0 is 0
     assert _verdict(level, Difference(0.0, 0.0, 0.0)) in ("open", "holds")
+
+
+def test_a_claim_about_cost_is_a_ratio_by_seed(plain: tuple[Path, pd.DataFrame], recipe: Recipe) -> None:
+    workshop, every = Workshop(recipe, Store(plain[0]), RUN), cells(recipe)
+    which = {"evaluation": "near"}
+    cost = plain[1][plain[1]["evaluation"] == "near"].set_index(["strategy", "set.l2", "seed"])["cost"]
+    tuned, probe = ({**which, "strategy": "tuned"}, {**which, "strategy": "probe", "set.l2": 0.01})
+    found = judge(workshop, Claim(says="x", of=tuned, less=probe, level="cost", at_least=1.0), every)
+    assert found is not None
+    ratios = [cost["tuned"].xs(seed, level="seed").item() / cost["probe", 0.01, seed] for seed in (0, 1)]
+    assert found.by_seed == pytest.approx(ratios)
+    assert (found.figure.low, found.figure.high) == pytest.approx((min(ratios), max(ratios)))
+    assert found.verdict == ("holds" if min(ratios) >= 1 else "open")
+    assert "times" in str(found)
+    alone = judge(workshop, Claim(says="x", of=tuned, level="cost", at_most=1.0), every)
+    assert alone is not None
+    assert alone.figure.value == pytest.approx(cost["tuned"].mean())
+    assert alone.verdict == "fails"
+
+
+def test_a_claim_about_a_front_is_about_all_of_its_cells(plain: tuple[Path, pd.DataFrame], recipe: Recipe) -> None:
+    workshop, every = Workshop(recipe, Store(plain[0]), RUN), cells(recipe)
+    near = {"evaluation": "near"}
+
+    def rights(**which: object) -> list[Right]:
+        found = [load_evaluation(workshop.evaluation_folder(c)) for c in every if matches(c, {**near, **which})]
+        return [Right(e.right("clean").to_numpy(float), e.right("robust").to_numpy(float)) for e in found]
+
+    claim = Claim(says="x", of={**near, "strategy": "tuned"}, above={**near, "strategy": "probe"}, at_least=-1.0)
+    found = judge(workshop, claim, every)
+    assert found is not None
+    points, fronts = rights(strategy="tuned"), [rights(strategy="probe", seed=seed) for seed in (0, 1)]
+    assert [len(front) for front in fronts] == [2, 2]
+    assert found.figure == above_front(points, fronts)
+    assert found.by_seed == pytest.approx([above_front([p], [f]).value for p, f in zip(points, fronts, strict=True)])
+    assert found.verdict == ("open" if place(points, fronts) == "left" else "holds")
+    assert diverged(workshop, claim, every) == 0
 
 
 def test_a_study_goes_on_in_the_precision_it_began_in(

@@ -1,4 +1,4 @@
-"""Whether a recipe's claims hold in its table: shares and paired differences with 95 % intervals, seeds one by one."""
+"""Whether a recipe's claims hold in its table: figures with 95 % intervals on the same images, seeds one by one."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from robust_transfer.checkpoint import CARD, read_card
+from robust_transfer.comparison import LEVELS
 from robust_transfer.errors import ConfigError
 from robust_transfer.evaluation import load_evaluation
+from robust_transfer.evaluation.record import Accuracy
+from robust_transfer.fronts import Right, above_front, place
 from robust_transfer.intervals import Difference, paired_bootstrap, wilson
-from robust_transfer.study.recipe import Cell, Claim, Level, matches
+from robust_transfer.study.recipe import Cell, Claim, matches
 from robust_transfer.study.work import Workshop
 
 Verdict = Literal["holds", "fails", "open"]
@@ -21,7 +25,7 @@ Verdict = Literal["holds", "fails", "open"]
 @dataclass(frozen=True)
 class Finding:
     """What a claim came to. ``by_seed``: the figure of each seed; ``open``: the interval lies on both sides, or touches 0
-    where it is whether there is a difference at all.
+    where it is whether there is a difference at all. ``n`` images; ``note`` says what the figure alone does not.
     """
 
     claim: Claim
@@ -29,42 +33,109 @@ class Finding:
     figure: Difference
     by_seed: tuple[float, ...]
     n: int
+    note: str = ""
 
     def __str__(self) -> str:
-        sign = "+" if self.claim.less is not None else ""
-        shown = [f"{100 * value:{sign}.1f}" for value in (self.figure.value, self.figure.low, self.figure.high)]
-        unit = "points" if self.claim.less is not None else "%"
-        seeds = f"; by seed {', '.join(f'{100 * d:{sign}.1f}' for d in self.by_seed)}" if len(self.by_seed) > 1 else ""
-        return f"{shown[0]} {unit} [{shown[1]}, {shown[2]}], n = {self.n}{seeds}"
+        value, low, high, *seeds = (
+            self._shown(figure) for figure in (self.figure.value, self.figure.low, self.figure.high, *self.by_seed)
+        )
+        unit = "points" if self._signed else "%"
+        if self.claim.level == "cost":
+            unit = "times" if self.claim.less is not None else "image passes"
+        of = f", n = {self.n}" if self.n else ""
+        told = f"{value} {unit} [{low}, {high}]{of}" + (f"; by seed {', '.join(seeds)}" if len(seeds) > 1 else "")
+        return f"{told}; {self.note}" if self.note else told
+
+    @property
+    def _signed(self) -> bool:
+        return self.claim.less is not None or self.claim.above is not None
+
+    def _shown(self, figure: float) -> str:
+        if self.claim.level == "cost":
+            return f"{figure:.2g}"
+        return f"{100 * figure:+.1f}" if self._signed else f"{100 * figure:.1f}"
 
 
 def diverged(workshop: Workshop, claim: Claim, cells: Sequence[Cell]) -> int:
     """How many of the cells that a claim needs have no figures, because training diverged."""
-    needed = [
-        cell for cell in cells if any(matches(cell, which) for which in (claim.of, claim.less) if which is not None)
-    ]
+    sides = [which for which in (claim.of, claim.less, claim.above) if which is not None]
+    needed = [cell for cell in cells if any(matches(cell, which) for which in sides)]
     return sum(workshop.failure(cell) is not None for cell in needed)
 
 
 def judge(workshop: Workshop, claim: Claim, cells: Sequence[Cell]) -> Finding | None:
     """What ``claim`` comes to; None where cells that it needs are not done, or have no figures."""
-    of = _right(workshop, claim.of, claim.level, cells)
-    less = _right(workshop, claim.less, claim.level, cells) if claim.less is not None else None
-    if of is None or (claim.less is not None and less is None):
-        return None
-    rows = of
-    if less is not None:
-        if of.keys() != less.keys():
-            raise ConfigError(f"the claim {claim.says!r} sets {sorted(of)} against {sorted(less)}: pick the same seeds")
-        rows = {seed: _less(of[seed], less[seed]) for seed in of}
+    of = picked(claim.of, cells)
+    beside = [cell for cell in cells if claim.above is not None and matches(cell, claim.above)]
+    less = picked(claim.less, cells) if claim.less is not None else {}
+    for cell in (*of.values(), *less.values(), *beside):
+        if not workshop.done(cell) or workshop.failure(cell) is not None:
+            return None
+    if claim.less is not None and of.keys() != less.keys():
+        raise ConfigError(f"the claim {claim.says!r} sets {sorted(of)} against {sorted(less)}: pick the same seeds")
+    if claim.level == "cost":
+        return _of_cost(workshop, claim, of, less)
+    return _above(workshop, claim, of, beside) if claim.above is not None else _of_images(workshop, claim, of, less)
+
+
+def picked(which: Mapping[str, Any], cells: Sequence[Cell]) -> dict[int, Cell]:
+    """The cell of each seed; :class:`ConfigError` where there are several of one."""
+    chosen = [cell for cell in cells if matches(cell, which)]
+    if len({cell.seed for cell in chosen}) < len(chosen):
+        raise ConfigError(f"a claim is about one cell a seed, and {dict(which)} picks several: name more columns")
+    return {cell.seed: cell for cell in chosen}
+
+
+def _of_images(workshop: Workshop, claim: Claim, of: Mapping[int, Cell], less: Mapping[int, Cell]) -> Finding:
+    """A share, or a paired difference."""
+    level: Accuracy = "clean" if claim.level == "clean" else "robust"
+    rows = {seed: _right(workshop, cell, level) for seed, cell in of.items()}
+    for seed, cell in less.items():
+        rows[seed] = _less(rows[seed], _right(workshop, cell, level))
     values = [row.to_numpy(float) for row in rows.values()]
     alike = len({tuple(row.index) for row in rows.values()}) == 1
     figure = paired_bootstrap(values, same_images=alike)
-    if less is None:  # resampling knows nothing of the other outcome where none was seen
+    if not less:  # resampling knows nothing of the other outcome where none was seen
         mean = wilson(round(figure.value * len(values[0])), len(values[0]))
         figure = Difference(figure.value, min(figure.low, mean.low), max(figure.high, mean.high))
     by_seed = tuple(float(np.mean(value)) for value in values)
     return Finding(claim, _verdict(claim, figure), figure, by_seed, len(values[0]))
+
+
+def _above(workshop: Workshop, claim: Claim, of: Mapping[int, Cell], beside: Sequence[Cell]) -> Finding:
+    """Points above a front: each seed's own where it has one, else the one that there is."""
+    images = _right(workshop, next(iter(of.values())), "clean").index
+
+    def rights(cell: Cell) -> Right:
+        clean, robust = (_right(workshop, cell, level) for level in LEVELS)
+        if not images.equals(clean.index):
+            raise ConfigError(f"the claim {claim.says!r} is about cells that were evaluated on different images")
+        return Right(clean.to_numpy(), robust.to_numpy())
+
+    own = [[cell for cell in beside if cell.seed == seed] for seed in of]
+    points = [rights(cell) for cell in of.values()]
+    fronts = [[rights(cell) for cell in cells] for cells in (own if all(own) else [beside])]
+    figure, where = above_front(points, fronts), place(points, fronts)
+    alone = [above_front([point], [fronts[i % len(fronts)]], resamples=1).value for i, point in enumerate(points)]
+    note = {"on": "", "left": "less robust than all of the front", "right": "more robust than all of the front"}[where]
+    verdict = "open" if where == "left" else _verdict(claim, figure)
+    return Finding(claim, verdict, figure, tuple(alone), len(images), note)
+
+
+def _of_cost(workshop: Workshop, claim: Claim, of: Mapping[int, Cell], less: Mapping[int, Cell]) -> Finding:
+    """Image passes, or how many times as many; the interval is the seeds' range."""
+    costs = [_cost(workshop, cell) / (_cost(workshop, less[seed]) if less else 1) for seed, cell in of.items()]
+    figure = Difference(float(np.mean(costs)), min(costs), max(costs))
+    return Finding(claim, _verdict(claim, figure), figure, tuple(costs), 0, "in brackets the range")
+
+
+def _cost(workshop: Workshop, cell: Cell) -> float:
+    return read_card(workshop.result_folder(cell) / CARD).cost
+
+
+def _right(workshop: Workshop, cell: Cell, level: Accuracy) -> pd.Series[float]:
+    """Whether each image (by its id) is right."""
+    return load_evaluation(workshop.evaluation_folder(cell)).right(level).astype(float)
 
 
 def _verdict(claim: Claim, figure: Difference) -> Verdict:
@@ -77,21 +148,6 @@ def _verdict(claim: Claim, figure: Difference) -> Verdict:
     if figure.low >= low and figure.high <= high:
         return "holds"
     return "fails" if figure.high < low or figure.low > high else "open"
-
-
-def _right(
-    workshop: Workshop, which: Mapping[str, Any] | None, level: Level, cells: Sequence[Cell]
-) -> dict[int, pd.Series[float]] | None:
-    """For each seed, whether each image (by its id) is right; None where that is not known of all of them."""
-    chosen = [cell for cell in cells if matches(cell, which or {})]
-    if len({cell.seed for cell in chosen}) < len(chosen):
-        raise ConfigError(f"a claim is about one cell a seed, and {dict(which or {})} picks several: name more columns")
-    found = {}
-    for cell in chosen:
-        if not workshop.done(cell) or workshop.failure(cell) is not None:
-            return None
-        found[cell.seed] = load_evaluation(workshop.evaluation_folder(cell)).right(level).astype(float)
-    return found
 
 
 def _less(of: pd.Series[float], less: pd.Series[float]) -> pd.Series[float]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from robust_transfer.config import config
 from robust_transfer.errors import ConfigError
 
-Level = Literal["clean", "robust"]
+Level = Literal["clean", "robust", "cost"]
 
 
 @config
@@ -85,18 +85,24 @@ class Block:
 
 @config
 class Claim:
-    """A sentence of the paper and how it shows in the table: ``level`` of cells ``of``, less that of cells ``less``.
+    """A sentence of the paper and how it shows in the table, in cells that are picked by column, one a seed.
 
-    Cells are picked by column. Without ``less`` it is their mean. It holds where the 95 % interval lies in
-    ``[at_least, at_most]``, it fails where it lies outside.
+    ``level`` of the cells ``of``: its mean; or less that of the cells ``less``; or, with ``above``, the clean accuracy
+    above the whole front that those cells span, at equal robust accuracy. For the level ``cost`` it is image passes, and
+    with ``less`` their ratio. It holds where the 95 % interval lies in ``[at_least, at_most]``, it fails where it lies outside.
     """
 
     says: str
     of: dict[str, Any]
     less: dict[str, Any] | None = None
+    above: dict[str, Any] | None = None
     level: Level = "robust"
     at_least: float | None = None
     at_most: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.above is not None and (self.less is not None or self.level == "cost"):
+            raise ConfigError("a claim sets its cells against one thing: `less`, or the front `above` which they lie")
 
 
 @config

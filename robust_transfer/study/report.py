@@ -81,7 +81,7 @@ def picked(table: pd.DataFrame, where: dict[str, Any]) -> pd.DataFrame:
 
 
 def lines(rows: pd.DataFrame, spec: PlotSpec) -> str:
-    """Accuracy over ``spec.x``, a panel a level: means over seeds as lines, seeds as points; SVG."""
+    """Accuracy (or cost) over ``spec.x``, a panel a level: means over seeds as lines, seeds as points; SVG."""
     with style():
         figure = Figure(figsize=(3.6 * len(spec.levels) + 1.6, 3.4), layout="constrained")
         panels = figure.subplots(1, len(spec.levels), squeeze=False)[0]
@@ -96,20 +96,24 @@ def lines(rows: pd.DataFrame, spec: PlotSpec) -> str:
 def _panel(axes: Any, rows: pd.DataFrame, spec: PlotSpec, level: Level) -> None:
     numeric = pd.api.types.is_numeric_dtype(rows[spec.x])
     places = {value: place for place, value in enumerate(dict.fromkeys(rows[spec.x]))}
-    axes.axhline(100 * rows["constant"].mean(), color="#888888", lw=1, ls="--")
+    unit = 1 if level == "cost" else 100
+    if level != "cost":
+        axes.axhline(unit * rows["constant"].mean(), color="#888888", lw=1, ls="--")
     for index, (name, some) in enumerate(rows.groupby(spec.by, sort=False, dropna=False)):
         colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
         x = some[spec.x] if numeric else some[spec.x].map(places)
-        means = (100 * some[level]).groupby(x).mean()
+        means = (unit * some[level]).groupby(x).mean()
         axes.plot(means.index, means.to_numpy(), color=colour, lw=1.4, marker=marker, mfc="none", label=str(name))
-        axes.plot(x, 100 * some[level], ".", color=colour, ms=4, alpha=0.6)
+        axes.plot(x, unit * some[level], ".", color=colour, ms=4, alpha=0.6)
     if spec.log and numeric:
         axes.set_xscale("symlog" if (rows[spec.x] <= 0).any() else "log")
     if not numeric:
         axes.set_xticks(list(places.values()), [str(value) for value in places], rotation=30, ha="right")
     axes.set_xlabel(spec.x.removeprefix(SETTINGS))
-    threats = ", ".join(dict.fromkeys(rows["threat"]))
-    axes.set_ylabel("clean accuracy, %" if level == "clean" else f"robust accuracy, % ({threats})")
+    if level == "cost":
+        axes.set_yscale("log")
+    told = {"clean": "clean accuracy, %", "cost": "cost, forward-equivalent image passes"}
+    axes.set_ylabel(told.get(level) or f"robust accuracy, % ({', '.join(dict.fromkeys(rows['threat']))})")
     tidy(axes)
 
 

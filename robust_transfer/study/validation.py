@@ -72,6 +72,8 @@ def validate(recipe: Recipe) -> None:
             if len(set(chosen)) < len(chosen):
                 raise ConfigError(f"claims.{number}: {which} picks several cells a seed: name more columns")
             seeds.append(sorted(chosen))
+        if claim.above is not None and not any(matches(cell, claim.above) for cell in found):
+            raise ConfigError(f"claims.{number}: no cell of the grid is {claim.above}")
         if seeds[0] != seeds[-1]:
             raise ConfigError(f"claims.{number} sets the seeds {seeds[0]} against {seeds[-1]}: give both the same")
     known = {name: None for cell in found for name in columns(cell)}
