@@ -107,7 +107,7 @@ class Claim:
 
 @config
 class PlotSpec:
-    """Lines over ``x`` (a column), one for each value of ``by``; ``where`` picks rows by column."""
+    """Lines over ``x`` (a column, or an accuracy), one for each value of ``by``; ``where`` picks rows by column."""
 
     x: str
     by: str = "strategy"

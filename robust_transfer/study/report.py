@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from robust_transfer.comparison import LEVELS
 from robust_transfer.report.plots import COLOURS, MARKERS, style, svg, tidy
 from robust_transfer.run import command_line, environment, write_text
 from robust_transfer.study.claims import Finding, diverged, judge
@@ -94,27 +95,56 @@ def lines(rows: pd.DataFrame, spec: PlotSpec) -> str:
 
 
 def _panel(axes: Any, rows: pd.DataFrame, spec: PlotSpec, level: Level) -> None:
-    numeric = pd.api.types.is_numeric_dtype(rows[spec.x])
-    places = {value: place for place, value in enumerate(dict.fromkeys(rows[spec.x]))}
-    unit = 1 if level == "cost" else 100
+    x, unit = _places(rows, spec.x), 1 if level == "cost" else 100
     if level != "cost":
         axes.axhline(unit * rows["constant"].mean(), color="#888888", lw=1, ls="--")
+    # over an accuracy, which no two seeds share, a point of a line is what has the same settings
+    alike = _settings(rows) if spec.x in LEVELS else x
     for index, (name, some) in enumerate(rows.groupby(spec.by, sort=False, dropna=False)):
         colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
-        x = some[spec.x] if numeric else some[spec.x].map(places)
-        means = (unit * some[level]).groupby(x).mean()
-        axes.plot(means.index, means.to_numpy(), color=colour, lw=1.4, marker=marker, mfc="none", label=str(name))
-        axes.plot(x, unit * some[level], ".", color=colour, ms=4, alpha=0.6)
+        points = pd.DataFrame({"x": x[some.index], "y": unit * some[level]})
+        means = points.groupby(alike[some.index]).mean().sort_values("x")
+        axes.plot(means["x"], means["y"], color=colour, lw=1.4, marker=marker, mfc="none", label=str(name))
+        axes.plot(points["x"], points["y"], ".", color=colour, ms=4, alpha=0.6)
+    numeric = pd.api.types.is_numeric_dtype(rows[spec.x])
     if spec.log and numeric:
-        axes.set_xscale("symlog" if (rows[spec.x] <= 0).any() else "log")
+        values = sorted(set(x))
+        scale = (
+            {"value": "symlog", "linthresh": min((v for v in values if v > 0), default=1.0)}
+            if values[0] <= 0
+            else {"value": "log"}
+        )
+        axes.set_xscale(**scale)
+        axes.set_xticks(values, [f"{value:g}" for value in values])
+        axes.minorticks_off()
     if not numeric:
-        axes.set_xticks(list(places.values()), [str(value) for value in places], rotation=30, ha="right")
-    axes.set_xlabel(spec.x.removeprefix(SETTINGS))
+        values = list(dict.fromkeys(rows[spec.x]))
+        axes.set_xticks(range(len(values)), [str(value) for value in values], rotation=30, ha="right")
+    threats = ", ".join(dict.fromkeys(rows["threat"]))
+    told = {
+        "clean": "clean accuracy, %",
+        "robust": f"robust accuracy, % ({threats})",
+        "cost": "cost, forward-equivalent image passes",
+    }
+    axes.set_xlabel(told.get(spec.x) or spec.x.removeprefix(SETTINGS))
+    axes.set_ylabel(told[level])
     if level == "cost":
         axes.set_yscale("log")
-    told = {"clean": "clean accuracy, %", "cost": "cost, forward-equivalent image passes"}
-    axes.set_ylabel(told.get(level) or f"robust accuracy, % ({', '.join(dict.fromkeys(rows['threat']))})")
     tidy(axes)
+
+
+def _places(rows: pd.DataFrame, name: str) -> pd.Series[float]:
+    """Where the rows are along ``name``: its number, an accuracy in %, or else the place among its values."""
+    if pd.api.types.is_numeric_dtype(rows[name]):
+        return rows[name] * (100 if name in LEVELS else 1)
+    places = {value: place for place, value in enumerate(dict.fromkeys(rows[name]))}
+    return rows[name].map(places)
+
+
+def _settings(rows: pd.DataFrame) -> pd.Series[int]:
+    """A number for each cell of the grid, seeds left aside."""
+    names = [name for name in rows if name in SHOWN or str(name).startswith(SETTINGS)]
+    return rows.groupby([name for name in names if name != "seed"], dropna=False, sort=False).ngroup()
 
 
 def _claims(findings: Sequence[tuple[Any, Finding | None, int]]) -> str:

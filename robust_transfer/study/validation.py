@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from robust_transfer.attacks import parse_attack
+from robust_transfer.comparison import LEVELS
 from robust_transfer.config import build
 from robust_transfer.errors import ConfigError
 from robust_transfer.networks import canonical
@@ -78,8 +79,9 @@ def validate(recipe: Recipe) -> None:
             raise ConfigError(f"claims.{number} sets the seeds {seeds[0]} against {seeds[-1]}: give both the same")
     known = {name: None for cell in found for name in columns(cell)}
     for number, plot in enumerate(recipe.plots):
-        for name in (plot.x, plot.by, *plot.where):
+        for name in (plot.by, *plot.where):
             _known(name, known, f"plots.{number}")
+        _known(plot.x, {**known, **dict.fromkeys(LEVELS)}, f"plots.{number}")
 
 
 def _known(name: str, known: Mapping[str, Any], where: str) -> None:
