@@ -47,6 +47,14 @@ def step_seconds(case: Case, engine: Engine) -> float:
         return _median(lambda: target.gradient(x, labels, losses.cross_entropy)[1].sum().item()) / n
 
 
+def forward_seconds(case: Case, engine: Engine) -> float:
+    """Seconds an image of a float32 pass of the network itself, without a gradient."""
+    n = (usual_chunk(case.x.device) or 512) * 4
+    x, _ = _filled(case, n)
+    with attacking(case.model, x.device, engine) as target:
+        return _median(lambda: target.logits(x).sum().item()) / n
+
+
 def product(size: int, dtype: torch.dtype, device: torch.device) -> float:
     """FLOP/s of a square matrix product."""
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))

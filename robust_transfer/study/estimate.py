@@ -99,8 +99,7 @@ class _Books:
         if spec is None or is_checkpoint(workshop.store.folder("sources", key)):
             return _speed(workshop.source(name).card.network, workshop.run, self.speeds)
         task = workshop.task(spec.task, None, spec.seed)
-        size = spec.input_size or task.train.size or 32
-        network = NetworkSpec(name=spec.network, num_classes=task.num_classes, input_size=size)
+        network = method_of(spec).network_spec(spec.network, task, spec.input_size)
         speed = _speed(network, workshop.run, self.speeds)
         if self._new(key):
             self.found.sources += 1
