@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pandas as pd
@@ -61,6 +62,15 @@ def test_figures_of_a_model_that_is_understood(split: Split) -> None:
     exact = 40 * (EPS - (VALUES - 127.5).abs() / 255)
     exact[:2] = 40 * (127.5 - VALUES[:2]) / 255
     assert table["margin"].tolist() == pytest.approx(exact.tolist(), abs=1e-4)
+
+
+def test_the_report_has_its_classes_in_columns(split: Split) -> None:
+    found = evaluate(Brightness(), split, threat="linf:20/255", attack="fgsm", run=QUIET)
+    shares = {"clean_accuracy": wilson(3, 4), "robust_accuracy": wilson(1, 4)}
+    told = str(dataclasses.replace(found, by_class={"ox": shares, "a_long_name_of_a_class": shares})).splitlines()
+    classes = [line for line in told if line.startswith("class ")]
+    assert len({line.index(" 75.0 %") for line in classes}) == 1
+    assert [line.split()[1] for line in classes] == ["ox", "a_long_name_of_a_class"]
 
 
 def test_by_attack_is_cumulative_and_later_attacks_get_what_is_left(split: Split) -> None:

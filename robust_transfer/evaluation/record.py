@@ -86,6 +86,7 @@ class Evaluation:
         write_outcomes(Path(folder), self.to_dict(), self.outcomes)
 
     def __str__(self) -> str:
+        width = max((len(name) for name in self.by_class or {}), default=0)
         after = [f"{100 * share:.1f} % after {name}" for name, share in self.by_attack.items()]
         lines = [
             f"clean accuracy   {self.clean_accuracy}  ({self.clean_accuracy.n} images, {self.split})",
@@ -94,7 +95,7 @@ class Evaluation:
             f"constant         {100 * self.constant_accuracy:.1f} %  (always saying the most frequent class)",
             *(f"at {level.threat:<14}{level.robust_accuracy}" for level in self.curve or []),
             *(
-                f"class {name:<11}{shares['clean_accuracy']} clean, {shares['robust_accuracy']} robust"
+                f"class {name:<{max(width, 10)}} {shares['clean_accuracy']} clean, {shares['robust_accuracy']} robust"
                 for name, shares in (self.by_class or {}).items()
             ),
             *(self.transferred.lines() if self.transferred is not None else []),
