@@ -17,7 +17,7 @@ from robust_transfer.registry import unknown
 from robust_transfer.threat import Threat
 
 # Examples that are tried at a time: so many pixels of climbs, in one channel, and at least so many examples.
-CLIMBING, FEWEST = 2**22, 128
+CLIMBING, FEWEST = 2**22, 32
 
 
 @ATTACKS.register(
