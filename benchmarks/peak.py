@@ -18,15 +18,19 @@ from robust_transfer import losses
 from robust_transfer.attacks.target import attacking, usual_chunk
 from robust_transfer.classifier import Classifier
 from robust_transfer.engine import Engine
+from robust_transfer.run import Run
 
 ROUNDS = 7
 
 
 def peak(case: Case) -> None:
-    """The share that steps reach, for each precision and way to compute them, and what the folded one lacks."""
+    """The share that steps reach, for each way to compute them, and what the folded one lacks.
+
+    In float32, and in bfloat16 where the hardware has units for it.
+    """
     header("share of the matrix-product peak", network=case.model.spec.name, rounds=ROUNDS)
     flops = flops_of(case.model, case.x[:1])
-    for dtype in (torch.float32, torch.bfloat16):
+    for dtype in dict.fromkeys((torch.float32, Run().dtype())):
         best = max(product(size, dtype, case.x.device) for size in (1024, 2048, 4096))
         plain = "autocast" if dtype is torch.bfloat16 else "plain"
         ways = {plain: Engine(dtype, folded=False), "folded": Engine(dtype), "compiled": Engine(dtype, compiled=True)}
