@@ -65,9 +65,9 @@ def diverged(workshop: Workshop, claim: Claim, cells: Sequence[Cell]) -> int:
 
 def judge(workshop: Workshop, claim: Claim, cells: Sequence[Cell]) -> Finding | None:
     """What ``claim`` comes to; None where cells that it needs are not done, or have no figures."""
-    of = picked(claim.of, cells)
+    of = _one_a_seed(claim.of, cells)
     beside = [cell for cell in cells if claim.above is not None and matches(cell, claim.above)]
-    less = picked(claim.less, cells) if claim.less is not None else {}
+    less = _one_a_seed(claim.less, cells) if claim.less is not None else {}
     for cell in (*of.values(), *less.values(), *beside):
         if not workshop.done(cell) or workshop.failure(cell) is not None:
             return None
@@ -78,7 +78,7 @@ def judge(workshop: Workshop, claim: Claim, cells: Sequence[Cell]) -> Finding | 
     return _above(workshop, claim, of, beside) if claim.above is not None else _of_images(workshop, claim, of, less)
 
 
-def picked(which: Mapping[str, Any], cells: Sequence[Cell]) -> dict[int, Cell]:
+def _one_a_seed(which: Mapping[str, Any], cells: Sequence[Cell]) -> dict[int, Cell]:
     """The cell of each seed; :class:`ConfigError` where there are several of one."""
     chosen = [cell for cell in cells if matches(cell, which)]
     if len({cell.seed for cell in chosen}) < len(chosen):
