@@ -38,6 +38,12 @@ from robust_transfer.checkpoint import weights_hash
 from robust_transfer.engine import Engine, choose
 from robust_transfer.run import environment
 
+
+def engine_for(case: Case, run: rt.Run) -> Engine:
+    """What computes our steps."""
+    return choose(case.model, lambda: (case.x[:64], case.labels[:64]), run)
+
+
 # ---------------------------------------------------------------- PGD-20
 
 
@@ -52,7 +58,7 @@ def pgd(case: Case, repeats: int, run: rt.Run) -> None:
     facts = {PACKAGES.get(name, name): metadata.version(PACKAGES.get(name, name)) for name in present}
     title = f"PGD-{STEPS} at {case.threat}, {case.name}, {case.model.num_classes} classes"
     header(title, examples=len(case.x), batch=case.batch, repeats=repeats, **facts)
-    engine = choose(case.model, lambda: (case.x[:64], case.labels[:64]), run)
+    engine = engine_for(case, run)
     passes = 0
 
     def ours() -> Tensor:
@@ -125,7 +131,7 @@ def strong(case: Case, seeds: int, run: rt.Run, suite: str, record: Path | None)
         seeds=seeds,
         pyautoattack=metadata.version("pyautoattack"),
     )
-    engine = choose(case.model, lambda: (case.x[:64], case.labels[:64]), run)
+    engine = engine_for(case, run)
     theirs = [reference(case, seed, engine, record) for seed in range(seeds)]
     typical, shares = median(seconds for seconds, _ in theirs), [robust for _, robust in theirs]
     for seed in range(seeds):
@@ -198,7 +204,7 @@ def suites(case: Case, run: rt.Run) -> None:
     """What each suite costs and is worth, on the same images."""
     title = f"suites at {case.threat}, {case.name}, {case.model.num_classes} classes"
     header(title, examples=len(case.x))
-    engine = choose(case.model, lambda: (case.x[:64], case.labels[:64]), run)
+    engine = engine_for(case, run)
     for suite in ("pgd-20", "quick", "strong"):
         begun = _clock(case)
         found = cascade(case, suite, 0, engine)

@@ -109,12 +109,10 @@ def _panel(axes: Any, rows: pd.DataFrame, spec: PlotSpec, level: Level) -> None:
     numeric = pd.api.types.is_numeric_dtype(rows[spec.x])
     if spec.log and numeric:
         values = sorted(set(x))
-        scale = (
-            {"value": "symlog", "linthresh": min((v for v in values if v > 0), default=1.0)}
-            if values[0] <= 0
-            else {"value": "log"}
-        )
-        axes.set_xscale(**scale)
+        if values[0] > 0:
+            axes.set_xscale("log")
+        else:
+            axes.set_xscale("symlog", linthresh=min((value for value in values if value > 0), default=1.0))
         axes.set_xticks(values, [f"{value:g}" for value in values])
         axes.minorticks_off()
     if not numeric:
