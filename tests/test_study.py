@@ -92,6 +92,11 @@ def test_a_row_a_cell_with_the_figures_of_its_evaluation(plain: tuple[Path, pd.D
     assert len(list((out / "results").iterdir())) == 6
     assert len(list((out / "evaluations").iterdir())) == 12
     assert set(table["seed"]) == {0, 1}
+    [start] = [json.loads(line) for line in (out / "starts.jsonl").read_text().splitlines()]
+    assert start["cells"] == 12
+    work = table[list(TIMINGS)].sum().sum()
+    assert start["seconds"] >= work
+    assert f"Wall-clock: {start['seconds'] / 60:.1f} minutes (12 cells)." in (out / "report.md").read_text()
 
 
 def test_what_is_there_is_not_made_again(
@@ -100,6 +105,7 @@ def test_what_is_there_is_not_made_again(
     out, table = plain
     monkeypatch.setattr(work_module.Workshop, "make", None)
     assert run_study(recipe, out, run=RUN).equals(table)
+    assert len((out / "starts.jsonl").read_text().splitlines()) == 1
     assert dry_run(recipe, out, run=RUN).missing == 0
     fewer = load_recipe(path, changes=["grid.0.seed=[1]"])
     assert len(run_study(fewer, out, run=RUN)) == 6

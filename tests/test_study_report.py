@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from robust_transfer.study import report
 from robust_transfer.study.recipe import PlotSpec
 from robust_transfer.study.report import _panel, lines, picked
 
@@ -67,3 +68,12 @@ def test_a_plot_has_a_panel_a_level_and_only_the_rows_it_asks_for(table: pd.Data
     assert len(rows) == 6
     assert lines(rows, spec).count("<g id=\"axes_") == 3  # fmt: skip
     assert picked(table, {"shots": None}).equals(table)
+
+
+def test_rows_without_a_value_stand_where_the_recipe_says(table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[pd.DataFrame] = []
+    monkeypatch.setattr(report, "_panel", lambda axes, rows, *_: (seen.append(rows), axes.plot([0], label="drawn")))
+    table["set.l2"] = table["set.l2"].replace(0.1, np.nan)
+    lines(table, PlotSpec(x="set.l2", otherwise=5.0))
+    assert sorted(set(seen[0]["set.l2"])) == [0.0, 1.0, 5.0]
+    assert table["set.l2"].isna().sum() == 4

@@ -107,13 +107,17 @@ class Claim:
 
 @config
 class PlotSpec:
-    """Lines over ``x`` (a column, or an accuracy), one for each value of ``by``; ``where`` picks rows by column."""
+    """Lines over ``x`` (a column, or an accuracy), one for each value of ``by``; ``where`` picks rows by column.
+
+    Rows that have no ``x`` stand at ``otherwise``, where it is given.
+    """
 
     x: str
     by: str = "strategy"
     levels: tuple[Level, ...] = ("clean", "robust")
     where: dict[str, Any] = field(default_factory=dict)
     log: bool = False
+    otherwise: float | None = None
     title: str = ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from robust_transfer.study.table import SETTINGS
 from robust_transfer.study.work import Workshop
 
 REPORT = "report.md"
+STARTS = "starts.jsonl"  # a line for each start of the study that came to its end: command, seconds, cells
 BESIDE = {
     "through_source": "through source, %",
     "feature_loss": "feature loss, %",
@@ -52,10 +54,18 @@ def write_report(workshop: Workshop, table: pd.DataFrame) -> Path:
         *(_every(table, len(every)) if every else []),
         "## How it was made",
         f"    {command_line() or f'robust-transfer study {shlex.quote(recipe.name)}'}",
+        *_starts(out / STARTS),
         f"{', '.join(facts)}; {made['hardware']['gpu'] or made['hardware']['cpu']}, {made['hardware']['threads']} threads.",
     ]
     write_text(out / REPORT, "\n\n".join(text) + "\n")
     return out / REPORT
+
+
+def _starts(path: Path) -> list[str]:
+    """Wall-clock, as far as starts came to their end."""
+    starts = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    told = [f"{start['seconds'] / 60:.1f} minutes ({start['cells']} cells)" for start in starts]
+    return [f"Wall-clock: {', '.join(told)}."] if told else []
 
 
 def _filters(how: Filters) -> list[str]:
@@ -83,6 +93,8 @@ def picked(table: pd.DataFrame, where: dict[str, Any]) -> pd.DataFrame:
 
 def lines(rows: pd.DataFrame, spec: PlotSpec) -> str:
     """Accuracy (or cost) over ``spec.x``, a panel a level: means over seeds as lines, seeds as points; SVG."""
+    if spec.otherwise is not None:
+        rows = rows.assign(**{spec.x: rows[spec.x].fillna(spec.otherwise)})
     with style():
         figure = Figure(figsize=(3.6 * len(spec.levels) + 1.6, 3.4), layout="constrained")
         panels = figure.subplots(1, len(spec.levels), squeeze=False)[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -12,12 +13,12 @@ from rich.console import Console
 from robust_transfer.attacks.outcomes import progress_bars
 from robust_transfer.config import as_dict, build
 from robust_transfer.errors import ConfigError, OutputError
-from robust_transfer.run import TEMPORARY, Run, command_line, environment, is_main_process, write_json
+from robust_transfer.run import TEMPORARY, Run, append_line, command_line, environment, is_main_process, write_json
 from robust_transfer.study import executors
 from robust_transfer.study.estimate import Estimate, estimate
-from robust_transfer.study.filters import look_at_filters
+from robust_transfer.study.filters import filters_are_made, look_at_filters
 from robust_transfer.study.recipe import Recipe, cells
-from robust_transfer.study.report import write_report
+from robust_transfer.study.report import STARTS, write_report
 from robust_transfer.study.store import Store
 from robust_transfer.study.table import tabulate, write_table
 from robust_transfer.study.work import Workshop
@@ -45,7 +46,7 @@ def run_study(
     """
     if sum(given is not None for given in (jobs, shard, ray)) > 1:
         raise ConfigError("jobs, shard and ray are three ways to compute: give one of them")
-    store, run = _open(out), _settled(run or Run(), out)
+    begun, store, run = time.perf_counter(), _open(out), _settled(run or Run(), out)
     run = dataclasses.replace(run, out=None, resume=False, overwrite=False)
     if jobs is not None:
         run = executors.threads_for(jobs, run)
@@ -72,15 +73,18 @@ def run_study(
             executors.processes(jobs, recipe, store, run, work, told)
         else:
             executors.here(workshop, work, told)
+    pictured = recipe.filters is not None and not filters_are_made(workshop, recipe.filters)
+    if recipe.filters is not None:
+        look_at_filters(workshop, recipe.filters)
+    if (missing or pictured) and is_main_process():
+        start = {"command": command_line(), "seconds": round(time.perf_counter() - begun, 1), "cells": len(missing)}
+        append_line(store.root / STARTS, json.dumps(start))
     return collect(workshop)
 
 
 def collect(workshop: Workshop) -> pd.DataFrame:
     """The table of what is done so far; it and the report are written."""
-    recipe = workshop.recipe
-    if recipe.filters is not None:
-        look_at_filters(workshop, recipe.filters)
-    table = tabulate(workshop, cells(recipe))
+    table = tabulate(workshop, cells(workshop.recipe))
     if workshop.team.main:
         write_table(table, workshop.store.root)
         write_report(workshop, table)
