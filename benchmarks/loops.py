@@ -1,7 +1,7 @@
 """Training methods as one writes them by hand, from their papers: what ours are set beside. Nothing but PyTorch.
 
-All take a classifier on [0, 1], uint8 images ``(n, 3, H, W)`` and labels, and train it in float32 by SGD (momentum 0.9, Nesterov,
-weight decay 5e-4, cosine to zero, random crop and flip). ``eps`` is that of an linf ball.
+All take a classifier on [0, 1], uint8 images ``(n, 3, H, W)`` and labels, and train it in float32 by SGD (momentum 0.9,
+Nesterov, weight decay 5e-4, cosine to zero, random crop and flip). ``eps`` is that of an linf ball.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ class Plan:
     seed: int = 0
 
 
-def natural(model: nn.Module, images: Tensor, labels: Tensor, plan: Plan, frozen: list[nn.Module] | None = None) -> None:
+def natural(
+    model: nn.Module, images: Tensor, labels: Tensor, plan: Plan, frozen: list[nn.Module] | None = None
+) -> None:
     """Cross-entropy. ``frozen`` modules stay in evaluation mode and take no gradients."""
     for module in frozen or []:
         module.requires_grad_(False)
@@ -41,7 +43,9 @@ def natural(model: nn.Module, images: Tensor, labels: Tensor, plan: Plan, frozen
     _train(model, images, labels, plan, loss)
 
 
-def pgd_at(model: nn.Module, images: Tensor, labels: Tensor, plan: Plan, *, eps: float, steps: int, step: float) -> None:
+def pgd_at(
+    model: nn.Module, images: Tensor, labels: Tensor, plan: Plan, *, eps: float, steps: int, step: float
+) -> None:
     """Madry et al. 2018: cross-entropy on what PGD makes from a random start, crafted in evaluation mode."""
 
     def loss(x: Tensor, y: Tensor) -> Tensor:
@@ -105,9 +109,7 @@ def _train(
         optimizer.step()
 
 
-def _climb(
-    x: Tensor, current: Tensor, eps: float, steps: int, step: float, loss: Callable[[Tensor], Tensor]
-) -> Tensor:
+def _climb(x: Tensor, current: Tensor, eps: float, steps: int, step: float, loss: Callable[[Tensor], Tensor]) -> Tensor:
     for _ in range(steps):
         current = current.detach().requires_grad_(True)
         (gradient,) = torch.autograd.grad(loss(current), current)

@@ -113,7 +113,9 @@ def _fresh(spec: rt.NetworkSpec, seed: int) -> Classifier:
     return Classifier.build(spec)
 
 
-def _trained(loop: Callable[..., None], model: nn.Module, task: rt.Task, plan: Plan, seed: int, **how: object) -> nn.Module:
+def _trained(
+    loop: Callable[..., None], model: nn.Module, task: rt.Task, plan: Plan, seed: int, **how: object
+) -> nn.Module:
     model = model.to(memory_format=torch.channels_last).requires_grad_(True)
     images: Tensor = task.train.images()
     loop(model, images, task.train.labels, Plan(plan.epochs, plan.rate, plan.batch, seed), **how)
