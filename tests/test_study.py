@@ -31,8 +31,8 @@ from robust_transfer.strategies.softmax import Solution
 from robust_transfer.study import dry_run, load_recipe, run_study
 from robust_transfer.study import work as work_module
 from robust_transfer.study.claims import _verdict, diverged, judge
-from robust_transfer.study.executors import groups, shard
-from robust_transfer.study.recipe import Claim, Recipe, cells, matches
+from robust_transfer.study.executors import anywhere, groups, shard
+from robust_transfer.study.recipe import Claim, Recipe, SourceSpec, cells, matches
 from robust_transfer.study.report import _claims
 from robust_transfer.study.store import Store
 from robust_transfer.study.table import TIMINGS
@@ -171,6 +171,21 @@ def test_two_shards_make_the_same_table(plain: tuple[Path, pd.DataFrame], recipe
     for text in ("0/2", "3/2", "1", "1/0"):
         with pytest.raises(ConfigError, match="write i/n"):
             shard(text, work)
+
+
+def test_processes_that_start_in_other_folders_find_what_the_recipe_names(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("photos", "source", "bundled"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    given = {"own": SourceSpec(use="source"), "ours": SourceSpec(use="bundled"), "far": SourceSpec(use="hf:A/B")}
+    data = {"here": "photos", "digits": "builtin:digits"}
+    sent = anywhere(dataclasses.replace(recipe, sources={**recipe.sources, **given}, data=data))
+    monkeypatch.chdir("/")
+    assert sent.data == {"here": str(tmp_path / "photos"), "digits": "builtin:digits"}
+    used = {name: sent.sources[name].use for name in (*given, "robust")}
+    assert used == {"robust": None, "own": str(tmp_path / "source"), "ours": "bundled", "far": "hf:A/B"}
 
 
 @pytest.mark.slow

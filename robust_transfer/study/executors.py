@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from robust_transfer.errors import ConfigError
-from robust_transfer.run import Run
+from robust_transfer.run import Run, expanded
+from robust_transfer.sources import BUNDLED
 from robust_transfer.study.recipe import Cell, Recipe, cells
 from robust_transfer.study.store import Store
 from robust_transfer.study.work import Workshop
@@ -69,12 +70,13 @@ def processes(jobs: int, recipe: Recipe, store: Store, run: Run, work: Sequence[
 
 
 def ray(address: str, recipe: Recipe, store: Store, run: Run, work: Sequence[Group], told: Told) -> None:
-    """On a Ray cluster that shares the study's folder; ``local`` starts one here."""
+    """On a Ray cluster that shares the study's folder and its data; ``local`` starts one here."""
     try:
         library: Any = importlib.import_module("ray")
     except ImportError:
         raise ConfigError("Ray is an extra: pip install 'robust-transfer[ray]'") from None
     local = address == "local"
+    recipe, store = anywhere(recipe), Store(store.root.resolve())
     threads = run.threads or torch.get_num_threads()
     try:
         library.init(address=None if local else address, include_dashboard=False, log_to_driver=False)
@@ -91,6 +93,21 @@ def ray(address: str, recipe: Recipe, store: Store, run: Run, work: Sequence[Gro
             told(library.get(ready))
     finally:
         library.shutdown()
+
+
+def anywhere(recipe: Recipe) -> Recipe:
+    """The recipe with absolute paths, for processes that start in other folders."""
+
+    def absolute(place: str) -> str:
+        path = expanded(place)
+        return str(path.resolve()) if place != BUNDLED and path.exists() else place
+
+    sources = {
+        name: spec if spec.use is None else dataclasses.replace(spec, use=absolute(spec.use))
+        for name, spec in recipe.sources.items()
+    }
+    data = {name: absolute(place) for name, place in recipe.data.items()}
+    return dataclasses.replace(recipe, sources=sources, data=data)
 
 
 # ---------------------------------------------------------------- in the processes
