@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from common import header
 from loops import Plan, free, natural, pgd_at, trades
-from torch import Tensor, nn
+from torch import nn
 
 import robust_transfer as rt
 from robust_transfer.classifier import Classifier
@@ -114,11 +114,11 @@ def _fresh(spec: rt.NetworkSpec, seed: int) -> Classifier:
 
 
 def _trained(
-    loop: Callable[..., None], model: nn.Module, task: rt.Task, plan: Plan, seed: int, **how: object
+    loop: Callable[..., None], model: Classifier, task: rt.Task, plan: Plan, seed: int, **how: object
 ) -> nn.Module:
     model = model.to(memory_format=torch.channels_last).requires_grad_(True)
-    images: Tensor = task.train.images()
-    loop(model, images, task.train.labels, Plan(plan.epochs, plan.rate, plan.batch, seed), **how)
+    train = task.at_size(model.spec.input_size).train
+    loop(model, train.images(), train.labels, Plan(plan.epochs, plan.rate, plan.batch, seed), **how)
     return model.eval()
 
 
