@@ -16,6 +16,8 @@ from robust_transfer.errors import DivergedError
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
 
+STEPS, LIMIT = 10, 1000  # of PGD, and val images that it is run on
+
 
 class Validation:
     """Clean and PGD accuracy on val: ``{"clean_accuracy", "robust_accuracy"}``; clean only where ``threat`` is None.
@@ -23,7 +25,7 @@ class Validation:
     ``passes`` and ``adversarial_examples`` count what that has taken so far.
     """
 
-    def __init__(self, val: Split, threat: Threat | None, run: Run, steps: int = 10, limit: int = 1000) -> None:
+    def __init__(self, val: Split, threat: Threat | None, run: Run, steps: int = STEPS, limit: int = LIMIT) -> None:
         self.val = val.subset(stratified(val.labels, len(val.class_names), limit, seed=0, purpose="validation"))
         self.run, self.attack = run, PGD(steps=steps)
         self.robust = threat is not None
