@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
@@ -57,14 +57,21 @@ def threads_for(jobs: int, run: Run) -> Run:
 
 
 def processes(jobs: int, recipe: Recipe, store: Store, run: Run, work: Sequence[Group], told: Told) -> None:
-    """In ``jobs`` processes of this machine. Sources are trained first: everybody would wait for them."""
+    """In ``jobs`` processes of this machine. A cell is begun when its source is there: nobody waits for one."""
     context = multiprocessing.get_context("spawn")
     try:
         with ProcessPoolExecutor(jobs, context) as pool:
-            for _ in as_completed([pool.submit(_source, recipe, store, run, name) for name in _sources(work)]):
-                pass
-            for future in as_completed([pool.submit(_group, recipe, store, run, group) for group in work]):
-                told(future.result())
+            trained = {pool.submit(_source, recipe, store, run, name): name for name in _sources(work)}
+            pending: set[Future[Any]] = set(trained)
+            while pending:
+                done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                for future in done:
+                    made = future.result()
+                    if future not in trained:
+                        told(made)
+                        continue
+                    ready = [group for group in work if group[0].source == trained[future]]
+                    pending |= {pool.submit(_group, recipe, store, run, group) for group in ready}
     except BrokenProcessPool:
         raise ConfigError("a process was killed, perhaps for want of memory: run it again, with fewer --jobs") from None
 
@@ -85,9 +92,8 @@ def ray(address: str, recipe: Recipe, store: Store, run: Run, work: Sequence[Gro
     try:
         gpus = 1 if run.device != "cpu" and library.cluster_resources().get("GPU") else 0
         remote = library.remote(num_cpus=threads, num_gpus=gpus, max_retries=0)
-        trained = [remote(_source).remote(recipe, store, run, name) for name in _sources(work)]
-        library.get(trained)
-        waiting = [remote(_group).remote(recipe, store, run, group) for group in work]
+        trained = {name: remote(_source).remote(recipe, store, run, name) for name in _sources(work)}
+        waiting = [remote(_group).remote(recipe, store, run, group, trained[group[0].source]) for group in work]
         while waiting:
             [ready], waiting = library.wait(waiting, num_returns=1)
             told(library.get(ready))
@@ -128,7 +134,8 @@ def _source(recipe: Recipe, store: Store, run: Run, name: str) -> None:
     _open(recipe, store, run).pretrain(name)
 
 
-def _group(recipe: Recipe, store: Store, run: Run, group: Group) -> int:
+def _group(recipe: Recipe, store: Store, run: Run, group: Group, _: None = None) -> int:
+    # Ray starts it when its last argument, what training the source returned, is there
     return _make(_open(recipe, store, run), group)
 
 

@@ -44,6 +44,7 @@ def write_report(workshop: Workshop, table: pd.DataFrame) -> Path:
     findings = [(claim, judge(workshop, claim, every), diverged(workshop, claim, every)) for claim in recipe.claims]
     made = environment()
     facts = [f"{name} {version}" for name, version in made["versions"].items()]
+    hardware, threads = made["hardware"], made["hardware"]["threads"]
     text = [
         f"# {recipe.title}",
         f"{recipe.paper}. Recipe `{recipe.name}`{f', scale {recipe.scale}' if recipe.scale else ''}.",
@@ -55,7 +56,7 @@ def write_report(workshop: Workshop, table: pd.DataFrame) -> Path:
         "## How it was made",
         f"    {command_line() or f'robust-transfer study {shlex.quote(recipe.name)}'}",
         *_starts(out / STARTS),
-        f"{', '.join(facts)}; {made['hardware']['gpu'] or made['hardware']['cpu']}, {made['hardware']['threads']} threads.",
+        f"{', '.join(facts)}; {hardware['gpu'] or hardware['cpu']}, {threads} thread{'s' * (threads != 1)} a process.",
     ]
     write_text(out / REPORT, "\n\n".join(text) + "\n")
     return out / REPORT
