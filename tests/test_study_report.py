@@ -77,3 +77,11 @@ def test_rows_without_a_value_stand_where_the_recipe_says(table: pd.DataFrame, m
     lines(table, PlotSpec(x="set.l2", otherwise=5.0))
     assert sorted(set(seen[0]["set.l2"])) == [0.0, 1.0, 5.0]
     assert table["set.l2"].isna().sum() == 4
+
+
+def test_tasks_that_differ_in_their_constant_have_one_each(table: pd.DataFrame) -> None:
+    found, _ = drawn(table, PlotSpec(x="strategy"))
+    assert found["constant"][:, 1].tolist() == [10, 10]
+    table.loc[table["strategy"] == "lwf", "constant"] = 0.01
+    found, _ = drawn(table, PlotSpec(x="strategy"))
+    assert found["constant"].tolist() == [[0, 10], [1, 1]]

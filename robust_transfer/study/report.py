@@ -110,7 +110,7 @@ def lines(rows: pd.DataFrame, spec: PlotSpec) -> str:
 def _panel(axes: Any, rows: pd.DataFrame, spec: PlotSpec, level: Level) -> None:
     x, unit = _places(rows, spec.x), 1 if level == "cost" else 100
     if level != "cost":
-        axes.axhline(unit * rows["constant"].mean(), color="#888888", lw=1, ls="--")
+        _constant(axes, x, unit * rows["constant"])
     # over an accuracy, which no two seeds share, a point of a line is what has the same settings
     alike = _settings(rows) if spec.x in LEVELS else x
     for index, (name, some) in enumerate(rows.groupby(spec.by, sort=False, dropna=False)):
@@ -142,6 +142,16 @@ def _panel(axes: Any, rows: pd.DataFrame, spec: PlotSpec, level: Level) -> None:
     if level == "cost":
         axes.set_yscale("log")
     tidy(axes)
+
+
+def _constant(axes: Any, x: pd.Series[float], shares: pd.Series[float]) -> None:
+    """The constant classifier: a line; or, where tasks differ in it, a dash at every place."""
+    look: dict[str, Any] = {"color": "#888888", "label": "constant"}
+    if shares.nunique() == 1:
+        axes.axhline(shares.iloc[0], lw=1, ls="--", **look)
+        return
+    places = pd.DataFrame({"x": x, "y": shares}).drop_duplicates()
+    axes.plot(places["x"], places["y"], ls="none", marker="_", ms=14, **look)
 
 
 def _places(rows: pd.DataFrame, name: str) -> pd.Series[float]:
