@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -18,7 +19,8 @@ from robust_transfer.strategies.base import STRATEGIES
 from robust_transfer.strategies.features import features_of
 from robust_transfer.strategies.softmax import Standardisation
 from robust_transfer.strategies.trained import BatchNorm, Start, Trained
-from robust_transfer.training import Batch, Known, Objective
+from robust_transfer.threat import Threat
+from robust_transfer.training import Batch, Known, Objective, Validate
 
 
 @STRATEGIES.register(
@@ -72,6 +74,12 @@ class MLPHead(Trained):
         assert start.features is not None
         return HeadObjective(start.classifier, start.features, self.patience(task)), 0.0, {}
 
+    def validation(self, classifier: Classifier, task: Task, threat: Threat | None, run: Run) -> Validate:
+        """See :class:`Trained`: clean images need no network, either."""
+        if threat is not None:
+            return super().validation(classifier, task, threat, run)
+        return HeadValidation(features_of(classifier, task.val, run), task.val.labels)
+
 
 class HeadObjective(Objective):
     """Cross-entropy of the head on ``features`` ``(n, d)`` that are known; the network below is not run."""
@@ -88,3 +96,19 @@ class HeadObjective(Objective):
         """See :class:`Objective`."""
         logits = self.classifier.classify(self.known(batch))
         return {"loss": F.cross_entropy(logits, batch.labels), "logits": logits}
+
+
+class HeadValidation:
+    """Clean accuracy of a head on ``features`` ``(n, d)`` of val that are known."""
+
+    adversarial_examples = 0
+
+    def __init__(self, features: Tensor, labels: Tensor) -> None:
+        self.features, self.labels, self.passes = features, labels, 0
+
+    def __call__(self, classifier: Classifier) -> dict[str, float]:
+        """Its share of right answers; the features' own passes are counted with the first."""
+        self.passes = len(self.features)
+        with classifier.eval_mode(), torch.no_grad():
+            predicted = classifier.classify(self.features.to(classifier.device)).argmax(1).cpu()
+        return {"clean_accuracy": float((predicted == self.labels).float().mean())}

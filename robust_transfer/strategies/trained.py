@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from robust_transfer.checkpoint import Checkpoint
+from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError
 from robust_transfer.run import Run
 from robust_transfer.strategies.base import STRATEGIES, Adapted, Strategy
 from robust_transfer.threat import Threat
-from robust_transfer.training import NaturalObjective, Objective, TrainingSettings, fit
+from robust_transfer.training import NaturalObjective, Objective, TrainingSettings, Validate, fit
 from robust_transfer.training.settings import Schedule
 from robust_transfer.validation import Validation
 
@@ -88,7 +89,7 @@ class Trained(TrainingSettings, Strategy):
             task.train,
             self,
             run,
-            validate=Validation(task.val, threat, run) if len(task.val) else None,
+            validate=self.validation(start.classifier, task, threat, run) if len(task.val) else None,
             label=STRATEGIES.name_of(type(self)),
             cached={"source": source.hash, "strategy": type(self).__name__, "val": task.val.hash},
         )
@@ -106,6 +107,10 @@ class Trained(TrainingSettings, Strategy):
             + (fitted.images if self.adversarial else 0),
             seconds_before=max(0.0, fitted.seconds - (time.perf_counter() - began)),
         )
+
+    def validation(self, classifier: Classifier, task: Task, threat: Threat | None, run: Run) -> Validate:
+        """What looks at val after every epoch: clean accuracy, and robust accuracy where there is a ``threat``."""
+        return Validation(task.val, threat, run)
 
     def patience(self, task: Task) -> int:
         """For how many successive batches a network that has not collapsed will hardly predict one class alone.

@@ -1,8 +1,18 @@
 """Training: settings, objectives, resume state, and ``fit``, the one loop."""
 
 from robust_transfer.training.batches import batch_order
-from robust_transfer.training.loop import FitResult, fit
+from robust_transfer.training.loop import FitResult, Validate, fit
 from robust_transfer.training.objective import Batch, Known, NaturalObjective, Objective
 from robust_transfer.training.settings import TrainingSettings
 
-__all__ = ["Batch", "FitResult", "Known", "NaturalObjective", "Objective", "TrainingSettings", "batch_order", "fit"]
+__all__ = [
+    "Batch",
+    "FitResult",
+    "Known",
+    "NaturalObjective",
+    "Objective",
+    "TrainingSettings",
+    "Validate",
+    "batch_order",
+    "fit",
+]
