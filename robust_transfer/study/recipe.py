@@ -109,7 +109,7 @@ class Claim:
 class PlotSpec:
     """Lines over ``x`` (a column, or an accuracy), one for each value of ``by``; ``where`` picks rows by column.
 
-    Rows that have no ``x`` stand at ``otherwise``, where it is given.
+    Rows that have no ``x`` stand at ``otherwise``; where that is not given, nowhere.
     """
 
     x: str

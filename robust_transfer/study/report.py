@@ -96,6 +96,7 @@ def lines(rows: pd.DataFrame, spec: PlotSpec) -> str:
     """Accuracy (or cost) over ``spec.x``, a panel a level: means over seeds as lines, seeds as points; SVG."""
     if spec.otherwise is not None:
         rows = rows.assign(**{spec.x: rows[spec.x].fillna(spec.otherwise)})
+    rows = rows[rows[spec.x].notna()]
     with style():
         figure = Figure(figsize=(3.6 * len(spec.levels) + 1.6, 3.4), layout="constrained")
         panels = figure.subplots(1, len(spec.levels), squeeze=False)[0]
