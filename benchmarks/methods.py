@@ -90,12 +90,12 @@ def last_blocks(plan: Plan, blocks: int) -> Pair:
 
 METHODS: dict[str, Callable[[], Pair]] = {
     "free": lambda: pretrained(
-        "free", "wrn_16_1", Plan(24, 0.1), {"replays": 4}, lambda *a: free(*a, eps=EPS, replays=4)
+        "free", "wrn_16_1", Plan(16, 0.1), {"replays": 4}, lambda *a: free(*a, eps=EPS, replays=4)
     ),
     "trades": lambda: pretrained(
         "trades",
         "wrn_16_1",
-        Plan(6, 0.1),
+        Plan(4, 0.1),
         {"beta": 6.0, "steps": 3, "step": 0.5},
         lambda *a: trades(*a, eps=EPS, steps=3, step=EPS / 2, beta=6.0),
     ),
