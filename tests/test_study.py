@@ -111,7 +111,10 @@ def test_what_is_there_is_not_made_again(
     assert dry_run(recipe, out, run=RUN).missing == 0
     fewer = load_recipe(path, changes=["grid.0.seed=[1]"])
     assert len(run_study(fewer, out, run=RUN)) == 6
+    (out / "starts.jsonl").write_text('{"command": "made by this", "seconds": 90.0, "cells": 12}\n')
     run_study(recipe, out, run=RUN)
+    report = (out / "report.md").read_text()
+    assert "    made by this\n\nWall-clock: 1.5 minutes (12 cells).\n" in report, "not what wrote the report again"
     more = load_recipe(path, changes=["grid.0.seed=[0, 1, 2]"])
     told = dry_run(more, out, run=RUN)
     assert (told.cells, told.missing, told.results, told.sources) == (18, 6, 3, 0)

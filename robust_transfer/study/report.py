@@ -54,19 +54,22 @@ def write_report(workshop: Workshop, table: pd.DataFrame) -> Path:
         *(_filters(recipe.filters) if recipe.filters is not None else []),
         *(_every(table, len(every)) if every else []),
         "## How it was made",
-        f"    {command_line() or f'robust-transfer study {shlex.quote(recipe.name)}'}",
-        *_starts(out / STARTS),
+        *_starts(out / STARTS, recipe.name),
         f"{', '.join(facts)}; {hardware['gpu'] or hardware['cpu']}, {threads} thread{'s' * (threads != 1)} a process.",
     ]
     write_text(out / REPORT, "\n\n".join(text) + "\n")
     return out / REPORT
 
 
-def _starts(path: Path) -> list[str]:
-    """Wall-clock, as far as starts came to their end."""
+def _starts(path: Path, recipe: str) -> list[str]:
+    """The commands that made the cells, and their wall-clock, as far as they came to their end."""
     starts = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    commands = dict.fromkeys(start["command"] for start in starts) or [command_line()]
     told = [f"{start['seconds'] / 60:.1f} minutes ({start['cells']} cells)" for start in starts]
-    return [f"Wall-clock: {', '.join(told)}."] if told else []
+    return [
+        "\n".join(f"    {command or f'robust-transfer study {shlex.quote(recipe)}'}" for command in commands),
+        *([f"Wall-clock: {', '.join(told)}."] if told else []),
+    ]
 
 
 def _filters(how: Filters) -> list[str]:
