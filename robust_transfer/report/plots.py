@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 COLOURS = ("#0b6e99", "#c8553d", "#4f7942", "#7d5ba6", "#b8860b", "#555555")
-MARKERS = "os^DvP"
+MARKERS = "os^DvPX"  # one more than colours: 42 pairs before the first comes again
 
 
 @dataclass(frozen=True)
