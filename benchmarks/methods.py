@@ -62,8 +62,7 @@ def adversarial(plan: Plan, steps: int) -> Pair:
         return how(rt.load_source("bundled"), task, run=_run(seed)).classifier
 
     def by_hand(task: rt.Task, seed: int) -> nn.Module:
-        model = rt.load_source("bundled").classifier
-        model.head = nn.Linear(model.head.in_features, task.num_classes)
+        model = rt.load_source("bundled").classifier.with_head(task.num_classes, seed=seed)
         return _trained(pgd_at, model, task, plan, seed, eps=EPS, steps=steps, step=step * EPS)
 
     return Pair(f"bundled source, {plan.epochs} epochs of PGD-{steps} adversarial training", ours, by_hand)
