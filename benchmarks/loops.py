@@ -31,13 +31,10 @@ def natural(
     for module in frozen or []:
         module.requires_grad_(False)
 
-    def ready() -> None:
+    def loss(x: Tensor, y: Tensor) -> Tensor:
         model.train()
         for module in frozen or []:
             module.eval()
-
-    def loss(x: Tensor, y: Tensor) -> Tensor:
-        ready()
         return F.cross_entropy(model(x), y)
 
     _train(model, images, labels, plan, loss)

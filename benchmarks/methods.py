@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from common import header
@@ -117,7 +117,7 @@ def _trained(
 ) -> nn.Module:
     model = model.to(memory_format=torch.channels_last).requires_grad_(True)
     train = task.at_size(model.spec.input_size).train
-    loop(model, train.images(), train.labels, Plan(plan.epochs, plan.rate, plan.batch, seed), **how)
+    loop(model, train.images(), train.labels, replace(plan, seed=seed), **how)
     return model.eval()
 
 

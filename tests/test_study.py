@@ -16,23 +16,21 @@ import pytest
 import torch
 from test_recipes import TINY, written
 
-from robust_transfer.checkpoint import Card, Checkpoint
 from robust_transfer.classifier import Classifier
-from robust_transfer.data import Split, load_task
+from robust_transfer.data import Split
 from robust_transfer.errors import ConfigError, DivergedError, OutputError
 from robust_transfer.evaluation import load_evaluation
 from robust_transfer.fronts import Right, above_front, place
 from robust_transfer.intervals import Difference
-from robust_transfer.pretraining import Fast, Free, Natural, Pretraining
+from robust_transfer.pretraining import Fast
 from robust_transfer.run import Run
-from robust_transfer.strategies import Adversarial, FineTune, LwF, Strategy
+from robust_transfer.strategies import FineTune
 from robust_transfer.strategies import features as features_module
 from robust_transfer.strategies import linear_probe as probe_module
 from robust_transfer.strategies.softmax import Solution
 from robust_transfer.study import dry_run, load_recipe, run_study
 from robust_transfer.study import work as work_module
 from robust_transfer.study.claims import _verdict, diverged, judge
-from robust_transfer.study.estimate import passes_of
 from robust_transfer.study.executors import anywhere, groups, shard
 from robust_transfer.study.recipe import Claim, Recipe, SourceSpec, cells, matches
 from robust_transfer.study.report import _claims
@@ -419,31 +417,3 @@ def test_the_estimate_is_told_before_anything_is_made(
     assert "12 cells, 12 of them missing: 1 source to train, 6 results to make" in " ".join(
         capsys.readouterr().err.split()
     )
-
-
-@pytest.mark.parametrize(
-    "how",
-    [
-        Fast(epochs=2, augment=False),
-        Free(epochs=8, replays=4, augment=False),
-        Adversarial(method="free", replays=2, init="scratch", epochs=6, select="robust", augment=False),
-        LwF(epochs=2, batch_size=32),
-    ],
-    ids=lambda how: type(how).__name__,
-)
-def test_the_estimate_of_a_cell_is_about_what_its_card_says(
-    how: Pretraining | Strategy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for module in ("pretraining.base", "strategies.base"):
-        monkeypatch.setattr(f"robust_transfer.{module}.refuse_collapse", lambda *_: None)
-    task = load_task("builtin:digits", shots=30, seed=0)
-    if isinstance(how, Pretraining):
-        card = how(task, network="wrn_16_1", threat="linf:0.1", run=RUN).card
-    else:
-        torch.manual_seed(0)
-        spec = Natural().network_spec("wrn_16_1", task, None)
-        source = Checkpoint(
-            Classifier.build(spec), Card(network=spec, class_names=task.class_names, method="x", threat="linf:0.1")
-        )
-        card = how(source, task, run=RUN).card
-    assert 0.7 < passes_of(how, task) / card.cost < 1.6
