@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -17,7 +18,7 @@ import torch
 from images import encoded, picture, write_classes, write_parquet
 from PIL import Image
 
-from robust_transfer.data import Split, Task, load_task, split
+from robust_transfer.data import Dataset, Split, Task, load_task, split
 from robust_transfer.errors import ConfigError
 
 NAMES = ["cat", "dog", "eel"]
@@ -296,6 +297,27 @@ class TestMissingSplits:
     def test_arguments_out_of_range(self, folder: Path, arguments: dict[str, int]) -> None:
         with pytest.raises(ConfigError, match=f"^{next(iter(arguments))} "):
             load_task(folder, **arguments)  # type: ignore[arg-type]
+
+
+class TestSeveralTasksOfOneDataset:
+    """They are those that are loaded one by one, but the data is read, and its test images are decoded, once."""
+
+    SETTINGS = ({}, {"shots": 5, "seed": 1}, {"shots": 5, "seed": 2}, {"val": 0.5, "seed": 3})
+
+    @pytest.mark.parametrize("with_test", [True, False])
+    def test_they_are_the_same_and_read_once(self, parquet: Path, with_test: bool) -> None:
+        if not with_test:
+            (parquet / "test-00000-of-00001.parquet").unlink()
+        alone = [load_task(parquet, **settings) for settings in self.SETTINGS]
+        dataset = Dataset(parquet)
+        together = [dataset.task(**self.SETTINGS[0])]
+        shutil.rmtree(parquet)
+        together += [dataset.task(**settings) for settings in self.SETTINGS[1:]]
+        for one, other in zip(together, alone, strict=True):
+            assert_same(one, other)
+            assert one.notes == other.notes
+            assert one.test is together[0].test
+            assert not set(one.train.ids.tolist()) & set(one.val.ids.tolist())
 
 
 class TestStreaming:

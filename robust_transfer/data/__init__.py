@@ -1,7 +1,7 @@
 """Data: splits of uint8 images, tasks, loading, shots, augmentation."""
 
 from robust_transfer.data.augment import Augmentation
-from robust_transfer.data.loading import FORMATS, load_task
+from robust_transfer.data.loading import FORMATS, Dataset, load_task
 from robust_transfer.data.split import Split, Task, to_pixels
 
-__all__ = ["FORMATS", "Augmentation", "Split", "Task", "load_task", "to_pixels"]
+__all__ = ["FORMATS", "Augmentation", "Dataset", "Split", "Task", "load_task", "to_pixels"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -57,43 +59,79 @@ def load_task(
     in the stored split. Images are RGB uint8, decoded now where all have one square size and fit into memory.
     Raises ConfigError for arguments out of range, DataError for data that cannot be found or used.
     """
-    _check_arguments(shots, seed, val)
-    source = _open(data, image_column, label_column)
-    _check_classes(source)
-    splits, notes = dict(source.splits), list(source.notes)
-    names = splits["train"].class_names
-    pool = torch.arange(len(splits["train"].labels))
+    return Dataset(data, image_column=image_column, label_column=label_column).task(shots=shots, seed=seed, val=val)
 
-    test_from: Role = "test" if "test" in splits else "val" if "val" in splits else "train"
-    tested = torch.arange(len(splits[test_from].labels))
-    if test_from == "val":
-        notes.append("there is no test split: the validation split is used as test, and val is cut from train")
-    elif test_from == "train":
-        members = shuffled_classes(splits["train"].labels, len(names), seed=_TEST_SEED, purpose="data/test")
-        size = round(source.test_fraction * len(pool))
-        pool, tested = cut(members, names, size, "testing: add images or a test split")
-        notes.append(f"there is no test split: {len(tested)} images of train are set aside as test, whatever the seed")
 
-    own_val = "val" in splits and test_from != "val"
-    chosen_val = torch.arange(len(splits["val"].labels)) if own_val else pool[:0]
-    val_from: Role = "val"
-    if shots is not None or val is not None or not own_val:
-        if own_val:
-            notes.append("the data's own validation split is not used, as val or shots was asked for")
-        val_from = "train"
-        pool, chosen_val = _cut_val(splits["train"].labels, pool, names, shots, seed, val)
+class Dataset:
+    """A data set to make several tasks of: read once, its test images (the same in every task) decoded once.
 
-    train = _split(splits["train"], pool)
-    task = Task(
-        name=source.name,
-        train=train,
-        val=_split(splits[val_from], chosen_val, like=train),
-        test=_split(splits[test_from], tested),
-        notes=tuple(notes),
-    )
-    for note in notes:
-        log.info("%s: %s", source.name, note)
-    return task
+    For the arguments and the errors see :func:`load_task`; nothing is read before the first task is asked for.
+    """
+
+    def __init__(self, data: str | Path, *, image_column: str | None = None, label_column: str | None = None) -> None:
+        self._where = data, image_column, label_column
+
+    def task(self, *, shots: int | None = None, seed: int = 0, val: float | None = None) -> Task:
+        """The task of these shots, seed and val."""
+        _check_arguments(shots, seed, val)
+        source, held_out = self._source, self._held_out
+        notes = [*source.notes, *held_out.notes]
+        stored = source.splits["train"]
+
+        own_val = "val" in source.splits and held_out.role != "val"
+        pool = held_out.pool
+        chosen_val = torch.arange(len(source.splits["val"].labels)) if own_val else pool[:0]
+        val_from: Role = "val"
+        if shots is not None or val is not None or not own_val:
+            if own_val:
+                notes.append("the data's own validation split is not used, as val or shots was asked for")
+            val_from = "train"
+            pool, chosen_val = _cut_val(stored.labels, pool, stored.class_names, shots, seed, val)
+
+        train = _split(stored, pool)
+        task = Task(
+            name=source.name,
+            train=train,
+            val=_split(source.splits[val_from], chosen_val, like=train),
+            test=held_out.test,
+            notes=tuple(notes),
+        )
+        for note in notes:
+            log.info("%s: %s", source.name, note)
+        return task
+
+    @cached_property
+    def _source(self) -> Source:
+        source = _open(*self._where)
+        _check_classes(source)
+        return source
+
+    @cached_property
+    def _held_out(self) -> _HeldOut:
+        source, stored = self._source, self._source.splits["train"]
+        pool, notes = torch.arange(len(stored.labels)), list[str]()
+        role: Role = "test" if "test" in source.splits else "val" if "val" in source.splits else "train"
+        tested = torch.arange(len(source.splits[role].labels))
+        if role == "val":
+            notes.append("there is no test split: the validation split is used as test, and val is cut from train")
+        elif role == "train":
+            names = stored.class_names
+            members = shuffled_classes(stored.labels, len(names), seed=_TEST_SEED, purpose="data/test")
+            size = round(source.test_fraction * len(pool))
+            pool, tested = cut(members, names, size, "testing: add images or a test split")
+            notes.append(
+                f"there is no test split: {len(tested)} images of train are set aside as test, whatever the seed"
+            )
+        return _HeldOut(role, _split(source.splits[role], tested), pool, tuple(notes))
+
+
+class _HeldOut(NamedTuple):
+    """The test images, the stored split that they come from, and what of train is left (indices)."""
+
+    role: Role
+    test: Split
+    pool: Tensor
+    notes: tuple[str, ...]
 
 
 def _check_arguments(shots: int | None, seed: int, val: float | None) -> None:

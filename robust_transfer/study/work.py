@@ -12,7 +12,7 @@ from robust_transfer.attacks.outcomes import EVALUATION, goes_on
 from robust_transfer.checkpoint import CARD, WEIGHTS, Card, Checkpoint, load_checkpoint
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import as_dict, build, digest
-from robust_transfer.data import Split, Task, load_task
+from robust_transfer.data import Dataset, Split, Task
 from robust_transfer.data.classes import only_classes
 from robust_transfer.errors import ConfigError, DivergedError
 from robust_transfer.evaluation import evaluate
@@ -33,13 +33,14 @@ FAILED = "failed.json"
 class Workshop:
     """Makes the cells of a recipe in a store. ``run``: on what device, in which precision, with how many threads.
 
-    Tasks and sources are kept once they are loaded: many cells use them.
+    Data sets, tasks and sources are kept once they are loaded: many cells use them.
     """
 
     recipe: Recipe
     store: Store
     run: Run
     team: Processes = field(init=False)
+    _datasets: dict[str, Dataset] = field(default_factory=dict)
     _tasks: dict[tuple[str, int | None, int], Task] = field(default_factory=dict)
     _sources: dict[str, Checkpoint] = field(default_factory=dict)
     _source_keys: dict[str, str] = field(default_factory=dict)
@@ -54,7 +55,8 @@ class Workshop:
         key = name, shots, seed
         if key not in self._tasks:
             spec = self.recipe.tasks[name]
-            whole = load_task(self.recipe.data.get(spec.data, spec.data), shots=shots, seed=seed, val=spec.val)
+            dataset = self._datasets.setdefault(spec.data, Dataset(self.recipe.data.get(spec.data, spec.data)))
+            whole = dataset.task(shots=shots, seed=seed, val=spec.val)
             self._tasks[key] = whole if spec.classes is None else only_classes(whole, spec.classes)
         return self._tasks[key]
 
