@@ -36,7 +36,7 @@ class Validation:
     def __call__(self, classifier: Classifier) -> dict[str, float]:
         """Figures of ``classifier``, each over all val images."""
         right = standing = 0
-        engine = Engine(self.run.dtype())  # of the weights as they are now
+        engine = Engine(self.run.dtype(), folded=self.robust)  # one pass is not worth a copy
         for images, labels, ids in self.val.batches(250):
             x = to_pixels(images, classifier.device)
             labels, ids = labels.to(x.device), ids.to(x.device)
