@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from robust_transfer import networks
 from robust_transfer.config import config
 from robust_transfer.errors import ConfigError, NetworkError
-from robust_transfer.heads import Head, HeadSpec, new_head, new_mlp
+from robust_transfer.heads import Head, HeadSpec, another_draw, first_draw, new_head, new_mlp
 
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
@@ -103,8 +103,8 @@ class Classifier(nn.Module):
         body = networks.create(spec.name, num_classes=0, input_size=spec.input_size, **spec.settings)
         features = probe_features(body, spec)
         if spec.head.hidden:
-            return cls(body, new_mlp(features, spec.num_classes, spec.head), spec)
-        return cls(body, new_head(features, spec.num_classes), spec)
+            return cls(body, new_mlp(features, spec.num_classes, spec.head, first_draw()), spec)
+        return cls(body, new_head(features, spec.num_classes, first_draw()), spec)
 
     # ---------------------------------------------------------------- forward
 
@@ -168,7 +168,7 @@ class Classifier(nn.Module):
 
     def with_head(self, num_classes: int, *, seed: int = 0) -> Classifier:
         """A copy with a new linear head, drawn from ``seed``. Nothing is frozen in the copy."""
-        return self.with_layers(new_head(self.num_features, num_classes, seed=seed), HeadSpec())
+        return self.with_layers(new_head(self.num_features, num_classes, another_draw(seed)), HeadSpec())
 
     def with_layers(self, head: Head, how: HeadSpec) -> Classifier:
         """A copy with ``head``, built as ``how`` says. Nothing is frozen in the copy."""

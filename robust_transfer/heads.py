@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from robust_transfer.config import config
 from robust_transfer.errors import ConfigError
+from robust_transfer.randomness import Address
 
 
 @config
@@ -58,20 +59,31 @@ class MLP(nn.Module):
 Head = nn.Linear | MLP
 
 
-def new_head(num_features: int, num_classes: int, *, seed: int = 0) -> nn.Linear:
-    """A linear layer drawn from its own generator, so that it does not depend on what was drawn before."""
+def first_draw() -> torch.Generator:
+    """What the head of a network that is built is drawn from: a stream of its own, whatever was drawn before."""
+    return torch.Generator().manual_seed(0)
+
+
+def another_draw(seed: int) -> torch.Generator:
+    """What a new head on a network that is there is drawn from: never what that network's own head was drawn from.
+
+    Features keep the directions of the head that they were trained with: drawn once more, it would know the classes.
+    """
+    return Address(seed, "new head").generator()
+
+
+def new_head(num_features: int, num_classes: int, generator: torch.Generator) -> nn.Linear:
+    """A linear layer."""
     head = nn.Linear(num_features, num_classes)
-    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         head.weight.normal_(std=num_features**-0.5, generator=generator)
         head.bias.zero_()
     return head
 
 
-def new_mlp(num_features: int, num_classes: int, spec: HeadSpec, *, seed: int = 0) -> MLP:
-    """A perceptron drawn from its own generator (He et al. 2015), its last layer as :func:`new_head` draws it."""
+def new_mlp(num_features: int, num_classes: int, spec: HeadSpec, generator: torch.Generator) -> MLP:
+    """A perceptron (He et al. 2015), its last layer as :func:`new_head` draws it."""
     head = MLP(num_features, num_classes, spec)
-    generator = torch.Generator().manual_seed(seed)
     linear = [layer for layer in head.layers if isinstance(layer, nn.Linear)]
     with torch.no_grad():
         for layer in linear:

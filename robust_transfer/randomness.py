@@ -50,6 +50,10 @@ class Address:
         text = f"{self.seed}|{self.purpose}|{self.restart}|{self.step}".encode()
         return _signed(int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little"))
 
+    def generator(self) -> torch.Generator:
+        """A generator on the CPU with a stream of its own, for what has no example ids."""
+        return torch.Generator().manual_seed(self.key() & (2**63 - 1))
+
 
 def _bits(address: Address, ids: Tensor, count: int) -> Tensor:
     rows = _mix(_mix(ids.to(torch.int64) * _signed(_GOLDEN) + address.key()) ^ address.key())
@@ -79,5 +83,4 @@ def integers(address: Address, ids: Tensor, high: int, count: int = 1) -> Tensor
 
 def permutation(address: Address, n: int) -> Tensor:
     """A permutation of ``range(n)`` on the CPU, int64."""
-    generator = torch.Generator().manual_seed(address.key() & (2**63 - 1))
-    return torch.randperm(n, generator=generator)
+    return torch.randperm(n, generator=address.generator())

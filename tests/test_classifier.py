@@ -19,11 +19,11 @@ from robust_transfer.classifier import (
     Normalisation,
     Normalise,
     eval_mode,
-    new_head,
     without_weight_gradients,
 )
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError, NetworkError
+from robust_transfer.heads import another_draw, new_head
 from robust_transfer.run import Run
 from robust_transfer.training import NaturalObjective, TrainingSettings, fit
 
@@ -127,12 +127,22 @@ def test_features_do_not_depend_on_the_memory_format(name: str) -> None:
 
 def test_heads_are_drawn_from_their_own_seed() -> None:
     torch.manual_seed(5)
-    first = new_head(400, 100, seed=3)
+    first = new_head(400, 100, another_draw(3))
     torch.rand(7)
-    assert torch.equal(first.weight, new_head(400, 100, seed=3).weight)
-    assert not torch.equal(first.weight, new_head(400, 100, seed=4).weight)
+    assert torch.equal(first.weight, new_head(400, 100, another_draw(3)).weight)
+    assert not torch.equal(first.weight, new_head(400, 100, another_draw(4)).weight)
     assert float(first.weight.detach().std()) == pytest.approx(400**-0.5, rel=0.02)
     assert float(first.bias.detach().abs().max()) == 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_new_head_is_not_the_one_that_a_network_began_with(seed: int) -> None:
+    # features keep the directions of the head that they were trained with: drawn again, it would know the classes
+    torch.manual_seed(seed)
+    began = Classifier.build(make_classifier().spec)
+    new = began.with_head(began.head.out_features, seed=seed)
+    both = torch.stack([began.head.weight.flatten(), new.head.weight.flatten()]).detach()
+    assert abs(float(torch.corrcoef(both)[0, 1])) < 4 * both.shape[1] ** -0.5
 
 
 # ---------------------------------------------------------------- structure
@@ -230,7 +240,7 @@ def test_copies_share_nothing(training: bool) -> None:
     assert same_state(exact, classifier)
     assert other.num_classes == other.spec.num_classes == 5
     assert classifier.spec.num_classes == 10
-    assert torch.equal(other.head.weight, new_head(64, 5, seed=1).weight)
+    assert torch.equal(other.head.weight, new_head(64, 5, another_draw(1)).weight)
     for copied in (exact, other):
         assert all(p.requires_grad for p in copied.parameters()), "nothing is frozen in a copy"
         assert {m.training for m in copied.modules()} == {training}

@@ -98,3 +98,11 @@ def test_the_network_sees_every_image_once_however_many_epochs(task: Task) -> No
         x = to_pixels(task.val.images(), heads[1].classifier.device)
         right = heads[1].classifier.eval()(x).argmax(1) == task.val.labels
     assert heads[1].card.metrics["val_clean_accuracy"] == pytest.approx(float(right.float().mean()))
+
+
+def test_its_first_layer_is_not_the_head_that_the_source_began_with(task: Task) -> None:
+    source = make_source(threat="linf:8/255")
+    began = source.classifier.head.weight  # never trained
+    layers = MLPHead(depth=1, width=len(began)).start(source, task, QUIET).classifier.head.layers  # type: ignore[union-attr]
+    both = torch.stack([began.flatten(), layers[0].weight.flatten()]).detach()
+    assert abs(float(torch.corrcoef(both)[0, 1])) < 4 * both.shape[1] ** -0.5

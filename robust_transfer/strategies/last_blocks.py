@@ -53,7 +53,7 @@ class LastBlocks(Trained):
         classifier = source.classifier.with_head(task.num_classes, seed=run.seed)
         classifier.hold_batch_norm = False
         # other weights than training from scratch with this seed begins with: the source may have begun with those
-        torch.manual_seed(Address(run.seed, "last-blocks").key() & (2**63 - 1))
+        torch.manual_seed(Address(run.seed, "last-blocks").generator().initial_seed())
         fresh = Classifier.build(classifier.spec).state_dict()
         blocks = classifier.blocks()
         drawn = [name for block in blocks[-self.blocks :] for name in block if not name.startswith("head.")]

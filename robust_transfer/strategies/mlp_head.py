@@ -13,7 +13,7 @@ from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError
-from robust_transfer.heads import HeadSpec, new_mlp
+from robust_transfer.heads import HeadSpec, another_draw, new_mlp
 from robust_transfer.run import Run
 from robust_transfer.strategies.base import STRATEGIES
 from robust_transfer.strategies.features import features_of
@@ -57,7 +57,7 @@ class MLPHead(Trained):
     def start(self, source: Checkpoint, task: Task, run: Run) -> Start:
         """See :class:`Trained`."""
         features, how = features_of(source.classifier, task.train, run), self.spec()
-        head = new_mlp(features.shape[1], task.num_classes, how, seed=run.seed)
+        head = new_mlp(features.shape[1], task.num_classes, how, another_draw(run.seed))
         standardisation = Standardisation.of(features)
         head.mean.copy_(standardisation.mean)
         head.std.copy_(standardisation.std)
