@@ -76,11 +76,11 @@ def last_blocks(plan: Plan, blocks: int) -> Pair:
         return how(rt.load_source("bundled"), task, run=_run(seed)).classifier
 
     def by_hand(task: rt.Task, seed: int) -> nn.Module:
-        model = rt.load_source("bundled").classifier
+        model = rt.load_source("bundled").classifier.with_head(task.num_classes, seed=seed)
         fresh = _fresh(model.spec, seed + 100)
         for number in range(len(model.body.units) - (blocks - 1), len(model.body.units)):
             model.body.units[number] = fresh.body.units[number]
-        model.body.last, model.head = fresh.body.last, fresh.head
+        model.body.last = fresh.body.last
         frozen = [model.body.conv1, *model.body.units[: 1 - blocks]]
         return _trained(natural, model, task, plan, seed, frozen=frozen)
 
