@@ -36,7 +36,7 @@ from robust_transfer.attacks import PGD, parse_attack
 from robust_transfer.attacks.target import Target
 from robust_transfer.checkpoint import weights_hash
 from robust_transfer.engine import Engine, choose
-from robust_transfer.run import environment
+from robust_transfer.environment import environment
 
 
 def engine_for(case: Case, run: rt.Run) -> Engine:

@@ -14,7 +14,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from robust_transfer.classifier import Classifier, NetworkSpec
 from robust_transfer.data import Split
-from robust_transfer.run import Run, environment
+from robust_transfer.environment import environment
+from robust_transfer.run import Run
 
 
 def header(title: str, **facts: object) -> None:

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from robust_transfer.run import write_atomically
+from robust_transfer.files import write_atomically
 
 
 def remembered(folder: Path | None, kind: str, key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from robust_transfer.classifier import Classifier, NetworkSpec, Normalisation
 from robust_transfer.config import as_dict, build, config, difference
 from robust_transfer.errors import CheckpointError, ConfigError, NetworkError
-from robust_transfer.run import Run, all_or_none, write_atomically, write_json, write_text
+from robust_transfer.files import all_or_none, write_atomically, write_json, write_text
+from robust_transfer.run import Run
 
 WEIGHTS, CARD = "model.safetensors", "card.json"
 SCHEMA = 1

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from robust_transfer.checkpoint import CARD, WEIGHTS, Checkpoint, load_checkpoint, read_card
 from robust_transfer.errors import CheckpointError, ConfigError, UnknownNameError
+from robust_transfer.files import expanded
 from robust_transfer.registry import unknown
-from robust_transfer.run import expanded
 
 BUNDLED = "bundled"
 RESERVED = ("timm", "torchvision", "hf", "robustbench")

@@ -15,7 +15,7 @@ import torch
 import robust_transfer as rt
 from robust_transfer.checkpoint import readme
 from robust_transfer.config import as_dict
-from robust_transfer.run import write_json, write_text
+from robust_transfer.files import write_json, write_text
 from robust_transfer.sources import load_source
 
 BUNDLED = Path(rt.__file__).parent / "weights" / "bundled"

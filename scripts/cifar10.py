@@ -29,7 +29,7 @@ import robust_transfer as rt
 from robust_transfer.checkpoint import load_checkpoint
 from robust_transfer.config import as_dict
 from robust_transfer.data import Task
-from robust_transfer.run import write_json
+from robust_transfer.files import write_json
 from robust_transfer.strategies.base import PATH_FILE, STRATEGIES, Strategy
 from robust_transfer.strategies.linear_probe import attach
 from robust_transfer.validation import Validation

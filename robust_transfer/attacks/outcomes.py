@@ -28,8 +28,9 @@ from robust_transfer.config import difference
 from robust_transfer.data import Split, to_pixels
 from robust_transfer.engine import Engine
 from robust_transfer.errors import OutputError
+from robust_transfer.files import write_atomically, write_json
 from robust_transfer.randomness import Address, permutation
-from robust_transfer.run import Run, write_atomically, write_json
+from robust_transfer.run import Run
 from robust_transfer.threat import Threat
 
 EVALUATION, OUTCOMES = "evaluation.json", "outcomes.parquet"

@@ -19,8 +19,8 @@ from robust_transfer.data.source import WRITTEN, RawSplit, Role, Source, listed
 from robust_transfer.data.split import Split, Task
 from robust_transfer.data.subsets import cut, shuffled_classes, take_shots
 from robust_transfer.errors import ConfigError, DataError
+from robust_transfer.files import expanded
 from robust_transfer.registry import nearest
-from robust_transfer.run import expanded
 
 log = logging.getLogger(__name__)
 

@@ -29,13 +29,15 @@ from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.checks import outcome_flags
 from robust_transfer.data import Split
 from robust_transfer.data.subsets import stratified
+from robust_transfer.environment import command_line, environment
 from robust_transfer.errors import ConfigError
 from robust_transfer.evaluation.extras import LATE, Asked, Extras
 from robust_transfer.evaluation.precision import disagreement, engine_for, without_repetition
 from robust_transfer.evaluation.record import SCHEMA, Evaluation, load_evaluation
 from robust_transfer.evaluation.subject import at_input_size, compare_classes, find_source, module_hash, module_of
+from robust_transfer.files import write_atomically
 from robust_transfer.intervals import wilson
-from robust_transfer.run import Run, command_line, environment, write_atomically
+from robust_transfer.run import Run
 from robust_transfer.threat import Threat, parse_budget
 
 DEFAULT_THREAT = "linf:8/255"

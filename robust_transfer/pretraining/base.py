@@ -12,9 +12,11 @@ from robust_transfer.checkpoint import Card, Checkpoint, finished
 from robust_transfer.classifier import CIFAR_MEAN, CIFAR_STD, Classifier, NetworkSpec, Normalisation
 from robust_transfer.config import as_dict, config
 from robust_transfer.data import Task
+from robust_transfer.environment import command_line, environment
 from robust_transfer.errors import ConfigError, DivergedError
+from robust_transfer.launch import is_main_process
 from robust_transfer.registry import Registry
-from robust_transfer.run import Run, command_line, environment, is_main_process
+from robust_transfer.run import Run
 from robust_transfer.threat import Threat
 from robust_transfer.training import FitResult, Objective, TrainingSettings, fit, state
 from robust_transfer.training.settings import Schedule

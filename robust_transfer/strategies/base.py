@@ -17,9 +17,12 @@ from robust_transfer.checkpoint import Card, Checkpoint, finished
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import as_dict, build, config
 from robust_transfer.data import Task
+from robust_transfer.environment import command_line, environment
 from robust_transfer.errors import ConfigError, DataError, DivergedError
+from robust_transfer.files import all_or_none, write_atomically
+from robust_transfer.launch import is_main_process
 from robust_transfer.registry import Registry, unknown
-from robust_transfer.run import Run, all_or_none, command_line, environment, is_main_process, write_atomically
+from robust_transfer.run import Run
 from robust_transfer.training import state
 from robust_transfer.validation import refuse_collapse
 

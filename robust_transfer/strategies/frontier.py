@@ -14,9 +14,11 @@ from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError, DivergedError
+from robust_transfer.files import append_line, write_text
 from robust_transfer.intervals import wilson
+from robust_transfer.launch import is_main_process
 from robust_transfer.report.plots import Point, front
-from robust_transfer.run import Run, append_line, is_main_process, write_text
+from robust_transfer.run import Run
 from robust_transfer.strategies.base import STRATEGIES, Adapted, Strategy
 from robust_transfer.strategies.linear_probe import PATH, LinearProbe, Probe, attach
 from robust_transfer.strategies.lwf import Distance, LwF

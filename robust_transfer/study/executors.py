@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from robust_transfer.errors import ConfigError
-from robust_transfer.run import Run, expanded
+from robust_transfer.files import expanded
+from robust_transfer.run import Run
 from robust_transfer.sources import BUNDLED
 from robust_transfer.study.recipe import Cell, Recipe, cells
 from robust_transfer.study.store import Store

@@ -16,8 +16,9 @@ from robust_transfer.data import Dataset, Split, Task
 from robust_transfer.data.classes import only_classes
 from robust_transfer.errors import ConfigError, DivergedError
 from robust_transfer.evaluation import evaluate
+from robust_transfer.files import write_json
 from robust_transfer.pretraining import PRETRAINING, Pretraining
-from robust_transfer.run import Run, write_json
+from robust_transfer.run import Run
 from robust_transfer.sources import load_source
 from robust_transfer.strategies import STRATEGIES, Strategy
 from robust_transfer.study.recipe import Cell, Pretrained, Recipe

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from robust_transfer.checkpoint import not_the_same
 from robust_transfer.config import difference
 from robust_transfer.errors import CheckpointError
-from robust_transfer.run import TEMPORARY, write_atomically
+from robust_transfer.files import TEMPORARY, write_atomically
 
 FILE = "state/state.safetensors"
 

@@ -1,0 +1,102 @@
+"""Files written whole or not at all, and paths as people type them."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import json
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from robust_transfer.errors import OutputError
+
+# What a kill in the middle of a write leaves behind: our temporary file, or safetensors' own.
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}|\.tmp\w{6}")
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Call ``write(temporary)`` and move the result to ``path``: a reader sees the old file or the new one, whole.
+
+    Raises :class:`OutputError` where that fails; then the old file is untouched and nothing is left beside it.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write(temporary)
+            temporary.chmod(0o666 & ~_umask())  # safetensors creates files that only their owner may read
+            with temporary.open("r+b") as file:
+                os.fsync(file.fileno())  # some file systems say only here that the disk is full
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except (OSError, SafetensorError) as error:
+        raise OutputError(os_message(path, error)) from None
+
+
+@contextmanager
+def all_or_none(*paths: Path) -> Iterator[None]:
+    """Files that belong together: where one cannot be written, those that were not there before are removed again."""
+    new = [path for path in paths if not path.exists()]
+    try:
+        yield
+    except OutputError:
+        for path in new:
+            path.unlink(missing_ok=True)
+        raise
+
+
+def expanded(path: str | Path) -> Path:
+    """``~`` and ``~user`` as the home folders that they stand for, where there are such."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # there is no such user
+        return Path(path)
+
+
+def append_line(path: Path, text: str) -> None:
+    """Append a line to a log; creates the file and its folder. Raises :class:`OutputError`."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text + "\n")
+    except OSError as error:
+        raise OutputError(os_message(path, error)) from None
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented JSON, atomically. NaN is refused: it is not JSON."""
+    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+    write_text(path, text)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    write_atomically(path, lambda temporary: _write(temporary, text))
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+@functools.cache
+def _umask() -> int:
+    """Permissions that new files of this process lack. Asked once: reading it sets it for a moment."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def os_message(path: Path, error: Exception) -> str:
+    """Sentence for a file that could not be written."""
+    # safetensors reports "... I/O error: No space left on device (os error 28)" by an exception of its own
+    if getattr(error, "errno", None) == errno.ENOSPC or f"(os error {errno.ENOSPC})" in str(error):
+        return f"the disk is full, so {path} was not written (what was there before is untouched): free some space"
+    return f"cannot write {path}: {getattr(error, 'strerror', None) or error}; choose another --out"
