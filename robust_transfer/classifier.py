@@ -17,6 +17,7 @@ from robust_transfer import networks
 from robust_transfer.config import config
 from robust_transfer.errors import ConfigError, NetworkError
 from robust_transfer.heads import Head, HeadSpec, another_draw, first_draw, new_head, new_mlp
+from robust_transfer.modes import eval_mode
 
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
@@ -239,31 +240,6 @@ class Classifier(nn.Module):
         """Evaluation mode inside the block; afterwards every submodule is in the mode it was in."""
         with eval_mode(self):
             yield
-
-
-@contextmanager
-def eval_mode(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode for any module, restoring each submodule's own mode afterwards."""
-    modes = [(m, m.training) for m in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for m, training in modes:
-            m.training = training
-
-
-@contextmanager
-def without_weight_gradients(module: nn.Module) -> Iterator[None]:
-    """No parameter requires a gradient inside the block (compiled networks would compute them); restored afterwards."""
-    trained = [p for p in module.parameters() if p.requires_grad]
-    for parameter in trained:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in trained:
-            parameter.requires_grad_(True)
 
 
 def probe_features(body: nn.Module, spec: NetworkSpec) -> int:

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from robust_transfer.attacks.outcomes import EVALUATION
 from robust_transfer.config import as_dict
 from robust_transfer.errors import DataError
 from robust_transfer.evaluation import Evaluation, load_evaluation
-from robust_transfer.evaluation.record import Accuracy
-from robust_transfer.intervals import Difference, paired_bootstrap
+from robust_transfer.evaluation.outcomes import EVALUATION
+from robust_transfer.evaluation.result import Accuracy
+from robust_transfer.statistics.intervals import Difference, paired_bootstrap
 
 Folders = str | Path | Sequence[str | Path]
 SAME = ("threat", "attack", "split", "input_size", "data_hash")  # what paired evaluations must agree in

@@ -14,17 +14,17 @@ import pandas as pd
 import torch
 from rich.console import Console
 
-from robust_transfer.attacks.deltas import DELTAS, unpack
-from robust_transfer.attacks.outcomes import CLEAN, STANDING
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.config import as_dict
 from robust_transfer.data import Split, Task, to_pixels
+from robust_transfer.drawing import png, render, scatter
+from robust_transfer.drawing.plots import Point
 from robust_transfer.environment import environment
 from robust_transfer.errors import ConfigError, DataError
 from robust_transfer.evaluation import Evaluation, evaluate
+from robust_transfer.evaluation.deltas import DELTAS, unpack
+from robust_transfer.evaluation.outcomes import CLEAN, STANDING
 from robust_transfer.files import write_json, write_text
-from robust_transfer.report import png, render, scatter
-from robust_transfer.report.plots import Point
 from robust_transfer.run import Run
 from robust_transfer.strategies import FineTune, LinearProbe, LwF, Strategy
 from robust_transfer.threat import Threat

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from robust_transfer.classifier import Classifier, eval_mode, without_weight_gradients
+from robust_transfer.classifier import Classifier
 from robust_transfer.losses import cross_entropy
+from robust_transfer.modes import eval_mode, without_weight_gradients
 from robust_transfer.run import Run
 
 GAIN = 1.1  # bfloat16 must be so many times as fast, or it is not used

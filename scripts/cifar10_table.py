@@ -20,9 +20,9 @@ from cifar10 import best_on_val
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from robust_transfer.fronts import Right, above_front, place
-from robust_transfer.intervals import Difference, paired_bootstrap, wilson
-from robust_transfer.report.plots import COLOURS, style, svg, tidy
+from robust_transfer.drawing.plots import COLOURS, style, svg, tidy
+from robust_transfer.statistics.frontier_gain import Right, above_front, place
+from robust_transfer.statistics.intervals import Difference, paired_bootstrap, wilson
 
 EIGHT, FOUR = "linf-8-255", "linf-4-255"
 LEVELS = {"clean": "clean", EIGHT: "PGD-20 8/255", FOUR: "PGD-20 4/255"}

@@ -16,8 +16,8 @@ from torch import nn
 from robust_transfer.data import Split
 from robust_transfer.errors import ConfigError, ThreatError
 from robust_transfer.evaluation import evaluate, load_evaluation
-from robust_transfer.evaluation.budgets import by_class
-from robust_transfer.intervals import wilson
+from robust_transfer.evaluation.curve import by_class
+from robust_transfer.statistics.intervals import wilson
 
 VALUES = torch.arange(40, 216, 5)
 DISTANCE = ((VALUES - 127.5).abs() / 255).numpy()  # to the boundary: what it takes to break a grey image
@@ -77,7 +77,7 @@ def test_what_a_finished_evaluation_lacks_is_added(
     pd.testing.assert_frame_equal(load_evaluation(tmp_path / "run").outcomes, whole.outcomes)
     with pytest.raises(ConfigError, match="kept no adversarial images"):
         evaluate(brightness(), split, **asked, run=more, keep_deltas=True)
-    monkeypatch.setattr("robust_transfer.evaluation.measure.attack_split", None)
+    monkeypatch.setattr("robust_transfer.evaluation.evaluator.attack_split", None)
     assert evaluate(brightness(), split, **asked, run=more).to_dict() == found.to_dict()
 
 

@@ -9,8 +9,8 @@ from attack_helpers import L2, LINF, Batch, Function, Scaled, first, trained
 from torch import Tensor, nn
 
 from robust_transfer.attacks import APGD, FGSM, PGD, Attack
-from robust_transfer.checks import CHECKS, outcome_flags, red_flags
 from robust_transfer.engine import Engine
+from robust_transfer.evaluation.red_flags import CHECKS, outcome_flags, red_flags
 from robust_transfer.threat import Threat
 
 SMALL = Threat(norm="linf", eps=0.1)

@@ -13,17 +13,11 @@ from helpers import make_classifier, same_state
 from timm.models import register_model
 from torch import Tensor, nn
 
-from robust_transfer.classifier import (
-    Classifier,
-    NetworkSpec,
-    Normalisation,
-    Normalise,
-    eval_mode,
-    without_weight_gradients,
-)
+from robust_transfer.classifier import Classifier, NetworkSpec, Normalisation, Normalise
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError, NetworkError
 from robust_transfer.heads import another_draw, new_head
+from robust_transfer.modes import eval_mode, without_weight_gradients
 from robust_transfer.run import Run
 from robust_transfer.training import NaturalObjective, TrainingSettings, fit
 

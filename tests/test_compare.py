@@ -13,7 +13,7 @@ import pytest
 from robust_transfer.comparison import compare
 from robust_transfer.errors import DataError
 from robust_transfer.evaluation import Evaluation
-from robust_transfer.intervals import paired_bootstrap, wilson
+from robust_transfer.statistics.intervals import paired_bootstrap, wilson
 
 
 def evaluation(broken_by: list[str], ids: list[int] | None = None, **changes: Any) -> Evaluation:

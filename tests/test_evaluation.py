@@ -28,8 +28,8 @@ from robust_transfer.attacks import FGSM
 from robust_transfer.data import Split
 from robust_transfer.errors import ConfigError, DataError, ThreatError
 from robust_transfer.evaluation import evaluate
-from robust_transfer.intervals import wilson
 from robust_transfer.run import Run
+from robust_transfer.statistics.intervals import wilson
 
 
 @pytest.fixture

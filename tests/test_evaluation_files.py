@@ -20,12 +20,12 @@ from evaluation_helpers import (
 )
 
 from robust_transfer.attacks import PGD, Attack
-from robust_transfer.attacks import outcomes as outcomes_module
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
 from robust_transfer.data import Split
 from robust_transfer.errors import ConfigError, DataError, OutputError, ThreatError
 from robust_transfer.evaluation import Evaluation, evaluate, load_evaluation
+from robust_transfer.evaluation import outcomes as outcomes_module
 from robust_transfer.run import Run
 
 KEYS = """schema clean_accuracy robust_accuracy constant_accuracy by_attack by_class curve transferred untested threat

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robust_transfer.errors import DataError
-from robust_transfer.fronts import Right, above_front, place
+from robust_transfer.statistics.frontier_gain import Right, above_front, place
 
 N = 200
 

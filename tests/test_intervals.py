@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robust_transfer.errors import DataError
-from robust_transfer.intervals import Z, paired_bootstrap, wilson
+from robust_transfer.statistics.intervals import Z, paired_bootstrap, wilson
 
 
 # Newcombe 1998, Statistics in Medicine 17:857, table I, method 3; and 5/10 worked by hand

@@ -14,12 +14,13 @@ from attack_helpers import LINF, Batch
 from helpers import QUIET
 from torch import Tensor, nn
 
-from robust_transfer.attacks import FGSM, PGD, Attack, AttackResult, outcomes
-from robust_transfer.attacks.deadline import Deadline
-from robust_transfer.attacks.outcomes import CLEAN, STANDING, UNTESTED, attack_split
+from robust_transfer.attacks import FGSM, PGD, Attack, AttackResult
 from robust_transfer.data import Split, to_pixels
 from robust_transfer.errors import ConfigError
-from robust_transfer.evaluation import evaluate, load_evaluation
+from robust_transfer.evaluation import evaluate, load_evaluation, outcomes
+from robust_transfer.evaluation.deadline import Deadline
+from robust_transfer.evaluation.loop import attack_split
+from robust_transfer.evaluation.outcomes import CLEAN, STANDING, UNTESTED
 from robust_transfer.run import Run
 
 ATTACKS: list[Attack] = [FGSM(), PGD(steps=5), PGD(steps=10, loss="margin")]

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robust_transfer.attacks import outcomes, parse_attack
+from robust_transfer.attacks import parse_attack
 from robust_transfer.data import Split
 from robust_transfer.engine import Engine
 from robust_transfer.errors import OutputError
-from robust_transfer.evaluation import Evaluation, evaluate, load_evaluation, precision
+from robust_transfer.evaluation import Evaluation, evaluate, load_evaluation, outcomes, precision
 from robust_transfer.run import Run
 
 N = 12

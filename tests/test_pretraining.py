@@ -19,12 +19,12 @@ from robust_transfer.classifier import CIFAR_MEAN, NetworkSpec
 from robust_transfer.config import as_dict, build
 from robust_transfer.data import Split, Task, to_pixels
 from robust_transfer.errors import ConfigError, DivergedError, NetworkError, OutputError, UnknownNameError
+from robust_transfer.monitor import Validation, refuse_collapse
 from robust_transfer.pretraining import PGDAT, PRETRAINING, Fast, Natural, Pretraining
 from robust_transfer.pretraining.objective import AdversarialObjective
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
 from robust_transfer.training import Batch, Objective
-from robust_transfer.validation import Validation, refuse_collapse
 
 RUN = Run(precision="float32", quiet=True, device="cpu")
 TINY: dict[str, Any] = {"epochs": 1, "batch_size": 20, "augment": False}
@@ -183,7 +183,7 @@ def test_training_that_diverges_saves_nothing(tiny: Task, tmp_path: Path, monkey
 def test_training_that_ends_in_a_collapse_saves_nothing(
     tiny: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("robust_transfer.validation.predict", lambda classifier, images, run: torch.zeros(len(images)))
+    monkeypatch.setattr("robust_transfer.monitor.predict", lambda classifier, images, run: torch.zeros(len(images)))
     with pytest.raises(DivergedError, match="every image predicted as one class: nothing was saved"):
         Natural(**TINY)(tiny, **NETWORK, run=Run(out=tmp_path, quiet=True))
     assert not (tmp_path / "model.safetensors").exists()

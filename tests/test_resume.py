@@ -308,7 +308,7 @@ def test_another_threat_is_another_run(digits_task: Task, tmp_path: Path, monkey
 
     with monkeypatch.context() as patched:
         patched.setattr("robust_transfer.training.loop.SAVE_SECONDS", -1.0)  # save at every look of the guard
-        patched.setattr("robust_transfer.validation.Validation.__call__", interrupt)
+        patched.setattr("robust_transfer.monitor.Validation.__call__", interrupt)
         with pytest.raises(Stopped):
             train("linf:4/255")
     with pytest.raises(CheckpointError, match="threat was 'linf:4/255' and is now 'linf:8/255'"):

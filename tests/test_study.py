@@ -20,10 +20,10 @@ from robust_transfer.classifier import Classifier
 from robust_transfer.data import Split
 from robust_transfer.errors import ConfigError, DivergedError, OutputError
 from robust_transfer.evaluation import load_evaluation
-from robust_transfer.fronts import Right, above_front, place
-from robust_transfer.intervals import Difference
 from robust_transfer.pretraining import Fast
 from robust_transfer.run import Run
+from robust_transfer.statistics.frontier_gain import Right, above_front, place
+from robust_transfer.statistics.intervals import Difference
 from robust_transfer.strategies import FineTune
 from robust_transfer.strategies import features as features_module
 from robust_transfer.strategies import linear_probe as probe_module

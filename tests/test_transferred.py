@@ -10,14 +10,14 @@ import pytest
 import torch
 from helpers import QUIET, make_classifier, make_digits, make_source
 
-from robust_transfer.attacks.knowledge import IMAGES, knowledge_of, public_source
 from robust_transfer.attacks.source_features import feature_drift
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.data import Task, to_pixels
 from robust_transfer.engine import Engine
 from robust_transfer.errors import ConfigError
 from robust_transfer.evaluation import evaluate, load_evaluation
-from robust_transfer.evaluation.transferred import examine, unseen_threat
+from robust_transfer.evaluation.knowledge import IMAGES, knowledge_of, public_source
+from robust_transfer.evaluation.transfer_attacks import examine, unseen_threat
 from robust_transfer.sources import load_source
 from robust_transfer.strategies import LinearProbe, interpolate, transfer
 from robust_transfer.threat import Threat

@@ -16,11 +16,11 @@ from attack_helpers import L2, LINF, Batch, first
 from helpers import QUIET, make_classifier
 from torch import nn
 
-from robust_transfer.attacks import PGD, outcomes
-from robust_transfer.attacks.deltas import DELTAS, pack, unpack
+from robust_transfer.attacks import PGD
 from robust_transfer.data import Split
 from robust_transfer.errors import ConfigError, DataError
-from robust_transfer.evaluation import evaluate
+from robust_transfer.evaluation import evaluate, outcomes
+from robust_transfer.evaluation.deltas import DELTAS, pack, unpack
 from robust_transfer.evaluation.verification import ALONE, verify
 from robust_transfer.threat import Threat
 

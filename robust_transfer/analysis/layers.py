@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from robust_transfer.classifier import Classifier, eval_mode
+from robust_transfer.classifier import Classifier
+from robust_transfer.modes import eval_mode
 
 
 def feature_distances(classifier: Classifier, x: Tensor, attacked: Tensor) -> dict[str, Tensor]:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from robust_transfer.classifier import Classifier, eval_mode, without_weight_gradients
+from robust_transfer.classifier import Classifier
+from robust_transfer.modes import eval_mode, without_weight_gradients
 from robust_transfer.randomness import Address, uniform
 
 FIELDS, PATCHES = 128, 4  # how many smooth fields are tried as a start, and of how many patches along a side they are

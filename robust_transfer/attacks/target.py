@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from robust_transfer import losses
-from robust_transfer.classifier import Classifier, eval_mode, without_weight_gradients
+from robust_transfer.classifier import Classifier
 from robust_transfer.engine import Engine, exact_float32
 from robust_transfer.errors import NetworkError
+from robust_transfer.modes import eval_mode, without_weight_gradients
 
 NOISE = 1e-4  # relative float32 noise of a margin; a break must exceed it (see `is_broken`)
 # Images in one pass on the CPU: so many a thread, up to USUAL in all, but at least FEWEST a thread.

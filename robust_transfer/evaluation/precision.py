@@ -14,12 +14,14 @@ from pyarrow import ArrowInvalid
 from torch import Tensor, nn
 
 from robust_transfer.attacks import Attack
-from robust_transfer.attacks.effort import effort
-from robust_transfer.attacks.outcomes import EVALUATION, OUTCOMES, Outcomes, goes_on, on_device
 from robust_transfer.attacks.target import usual_chunk
 from robust_transfer.data import Split, to_pixels
 from robust_transfer.data.subsets import stratified
 from robust_transfer.engine import Engine, choose
+from robust_transfer.evaluation.effort import effort
+from robust_transfer.evaluation.outcomes import EVALUATION, OUTCOMES, Outcomes
+from robust_transfer.evaluation.resume import goes_on
+from robust_transfer.modes import on_device
 from robust_transfer.run import Run
 
 SAMPLE = 64

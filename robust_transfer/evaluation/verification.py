@@ -10,18 +10,19 @@ import torch
 from pyarrow import ArrowInvalid
 from torch import Tensor, nn
 
-from robust_transfer.attacks.deltas import DELTAS, unpack
-from robust_transfer.attacks.outcomes import CLEAN, STANDING, on_device
 from robust_transfer.attacks.target import Target, attacking, is_broken, predicted
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.data import Split, to_pixels
 from robust_transfer.errors import DataError
-from robust_transfer.evaluation.extras import LATE
-from robust_transfer.evaluation.measure import subset
-from robust_transfer.evaluation.record import Evaluation, load_evaluation
-from robust_transfer.evaluation.subject import at_input_size, module_hash, module_of
-from robust_transfer.intervals import Proportion, wilson
+from robust_transfer.evaluation.deltas import DELTAS, unpack
+from robust_transfer.evaluation.evaluator import subset
+from robust_transfer.evaluation.measurements import LATE
+from robust_transfer.evaluation.outcomes import CLEAN, STANDING
+from robust_transfer.evaluation.resolve import at_input_size, module_hash, module_of
+from robust_transfer.evaluation.result import Evaluation, load_evaluation
+from robust_transfer.modes import on_device
 from robust_transfer.run import Run
+from robust_transfer.statistics.intervals import Proportion, wilson
 from robust_transfer.threat import Threat
 
 ALONE = 64  # so many of the broken images are also scored one at a time

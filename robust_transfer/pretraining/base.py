@@ -15,12 +15,12 @@ from robust_transfer.data import Task
 from robust_transfer.environment import command_line, environment
 from robust_transfer.errors import ConfigError, DivergedError
 from robust_transfer.launch import is_main_process
+from robust_transfer.monitor import Validation, refuse_collapse
 from robust_transfer.registry import Registry
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
 from robust_transfer.training import FitResult, Objective, TrainingSettings, fit, state
 from robust_transfer.training.settings import Schedule
-from robust_transfer.validation import Validation, refuse_collapse
 
 
 @config

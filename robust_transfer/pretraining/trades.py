@@ -7,11 +7,12 @@ from torch import Tensor
 
 from robust_transfer import losses
 from robust_transfer.attacks.base import Target
-from robust_transfer.classifier import Classifier, without_weight_gradients
+from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
 from robust_transfer.data import Task
 from robust_transfer.engine import Engine
 from robust_transfer.errors import ConfigError
+from robust_transfer.modes import without_weight_gradients
 from robust_transfer.pretraining.base import PRETRAINING, Pretraining
 from robust_transfer.pretraining.objective import PATIENCE
 from robust_transfer.randomness import Address, normal

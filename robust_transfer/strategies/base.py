@@ -21,10 +21,10 @@ from robust_transfer.environment import command_line, environment
 from robust_transfer.errors import ConfigError, DataError, DivergedError
 from robust_transfer.files import all_or_none, write_atomically
 from robust_transfer.launch import is_main_process
+from robust_transfer.monitor import refuse_collapse
 from robust_transfer.registry import Registry, unknown
 from robust_transfer.run import Run
 from robust_transfer.training import state
-from robust_transfer.validation import refuse_collapse
 
 PATH_FILE = "path.safetensors"
 HeadRule = Literal["auto", "new", "keep"]

@@ -13,12 +13,13 @@ from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
 from robust_transfer.data import Task
+from robust_transfer.drawing.plots import Point, front
 from robust_transfer.errors import ConfigError, DivergedError
 from robust_transfer.files import append_line, write_text
-from robust_transfer.intervals import wilson
 from robust_transfer.launch import is_main_process
-from robust_transfer.report.plots import Point, front
+from robust_transfer.monitor import Validation
 from robust_transfer.run import Run
+from robust_transfer.statistics.intervals import wilson
 from robust_transfer.strategies.base import STRATEGIES, Adapted, Strategy
 from robust_transfer.strategies.linear_probe import PATH, LinearProbe, Probe, attach
 from robust_transfer.strategies.lwf import Distance, LwF
@@ -26,7 +27,6 @@ from robust_transfer.strategies.trained import Start
 from robust_transfer.threat import Threat
 from robust_transfer.training import TrainingSettings
 from robust_transfer.training.settings import Schedule
-from robust_transfer.validation import Validation
 
 PLOT = "frontier.svg"
 Kind = Literal["linear-probe", "lwf"]

@@ -16,12 +16,12 @@ from robust_transfer.classifier import Classifier
 from robust_transfer.config import config, digest
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError, DivergedError
+from robust_transfer.monitor import Validation
 from robust_transfer.run import Run
 from robust_transfer.strategies.base import STRATEGIES, Adapted, Strategy
 from robust_transfer.strategies.features import features_of
 from robust_transfer.strategies.softmax import Solution, Standardisation, solve_path
 from robust_transfer.threat import Threat
-from robust_transfer.validation import Validation
 
 PATH = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 1e-4, 1e-5)
 Choose = Literal["log-loss", "clean", "robust"]

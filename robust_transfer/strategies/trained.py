@@ -16,12 +16,12 @@ from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError
+from robust_transfer.monitor import Validation
 from robust_transfer.run import Run
 from robust_transfer.strategies.base import STRATEGIES, Adapted, Strategy
 from robust_transfer.threat import Threat
 from robust_transfer.training import NaturalObjective, Objective, TrainingSettings, Validate, fit
 from robust_transfer.training.settings import Schedule
-from robust_transfer.validation import Validation
 
 BatchNorm = Literal["eval", "train"]
 TELLING = 500  # images of other classes than the commonest: to call none of them by its name is to have collapsed

@@ -13,9 +13,9 @@ from robust_transfer.checkpoint import CARD, read_card
 from robust_transfer.comparison import LEVELS
 from robust_transfer.errors import ConfigError
 from robust_transfer.evaluation import load_evaluation
-from robust_transfer.evaluation.record import Accuracy
-from robust_transfer.fronts import Right, above_front, place
-from robust_transfer.intervals import Difference, paired_bootstrap, wilson
+from robust_transfer.evaluation.result import Accuracy
+from robust_transfer.statistics.frontier_gain import Right, above_front, place
+from robust_transfer.statistics.intervals import Difference, paired_bootstrap, wilson
 from robust_transfer.study.recipe import Cell, Claim, matches
 from robust_transfer.study.work import Workshop
 

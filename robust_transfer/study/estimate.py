@@ -10,12 +10,13 @@ import torch
 
 from robust_transfer import losses
 from robust_transfer.attacks import parse_attack
-from robust_transfer.attacks.effort import effort
 from robust_transfer.attacks.target import attacking
 from robust_transfer.classifier import Classifier, NetworkSpec
 from robust_transfer.data import Task
 from robust_transfer.engine import Engine
-from robust_transfer.evaluation.extras import CHECKING, EXAMINING
+from robust_transfer.evaluation.effort import effort
+from robust_transfer.evaluation.measurements import CHECKING, EXAMINING
+from robust_transfer.monitor import LIMIT, STEPS
 from robust_transfer.pretraining import PRETRAINING, Pretraining
 from robust_transfer.run import Run
 from robust_transfer.strategies import Strategy
@@ -27,7 +28,6 @@ from robust_transfer.study.filters import filters_are_made
 from robust_transfer.study.recipe import Cell, Filters, cells
 from robust_transfer.study.work import Workshop, is_checkpoint, is_evaluation, is_settled, method_of
 from robust_transfer.training import TrainingSettings
-from robust_transfer.validation import LIMIT, STEPS
 
 SAMPLE = 64
 

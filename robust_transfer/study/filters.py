@@ -14,16 +14,16 @@ from torch import Tensor
 
 from robust_transfer import losses
 from robust_transfer.analysis import feature_distances, maximise, reconstruct
-from robust_transfer.attacks.outcomes import on_device
 from robust_transfer.attacks.target import attacking, predicted
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import as_dict, digest
 from robust_transfer.data import Split, to_pixels
 from robust_transfer.data.subsets import stratified
+from robust_transfer.drawing.page import render
+from robust_transfer.drawing.plots import COLOURS, MARKERS, png, style, svg, tidy
 from robust_transfer.files import write_atomically, write_text
-from robust_transfer.report.page import render
-from robust_transfer.report.plots import COLOURS, MARKERS, png, style, svg, tidy
+from robust_transfer.modes import on_device
 from robust_transfer.study.recipe import Filters
 from robust_transfer.study.work import Workshop
 from robust_transfer.threat import Threat

@@ -12,9 +12,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from robust_transfer.comparison import LEVELS
+from robust_transfer.drawing.plots import COLOURS, MARKERS, style, svg, tidy
 from robust_transfer.environment import command_line, environment
 from robust_transfer.files import write_text
-from robust_transfer.report.plots import COLOURS, MARKERS, style, svg, tidy
 from robust_transfer.study.claims import Finding, diverged, judge
 from robust_transfer.study.recipe import Filters, Level, PlotSpec, cells
 from robust_transfer.study.table import SETTINGS

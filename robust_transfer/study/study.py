@@ -10,12 +10,12 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
-from robust_transfer.attacks.outcomes import progress_bars
 from robust_transfer.config import as_dict, build
 from robust_transfer.environment import command_line, environment
 from robust_transfer.errors import ConfigError, OutputError
 from robust_transfer.files import TEMPORARY, append_line, write_json
 from robust_transfer.launch import is_main_process
+from robust_transfer.progress import progress_bars
 from robust_transfer.run import Run
 from robust_transfer.study import executors
 from robust_transfer.study.estimate import Estimate, estimate

@@ -13,7 +13,7 @@ import pandas as pd
 from robust_transfer.checkpoint import CARD, read_card
 from robust_transfer.evaluation import load_evaluation
 from robust_transfer.files import write_atomically
-from robust_transfer.intervals import Proportion
+from robust_transfer.statistics.intervals import Proportion
 from robust_transfer.study.recipe import Cell, columns
 from robust_transfer.study.work import Workshop, is_checkpoint
 

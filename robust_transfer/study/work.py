@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from robust_transfer.attacks.outcomes import EVALUATION, goes_on
 from robust_transfer.checkpoint import CARD, WEIGHTS, Card, Checkpoint, load_checkpoint
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import as_dict, build, digest
@@ -16,6 +15,8 @@ from robust_transfer.data import Dataset, Split, Task
 from robust_transfer.data.classes import only_classes
 from robust_transfer.errors import ConfigError, DivergedError
 from robust_transfer.evaluation import evaluate
+from robust_transfer.evaluation.outcomes import EVALUATION
+from robust_transfer.evaluation.resume import goes_on
 from robust_transfer.files import write_json
 from robust_transfer.pretraining import PRETRAINING, Pretraining
 from robust_transfer.run import Run

@@ -1,16 +1,12 @@
-"""What a training run shows and writes down: ``metrics.jsonl``, and a progress bar on standard error."""
+"""Log of a training run: ``metrics.jsonl``."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from robust_transfer.files import append_line
 
@@ -52,21 +48,3 @@ def _step(line: bytes) -> float:
         return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
         return math.inf  # the line that a kill cut short
-
-
-class Bar:
-    """A progress bar with time left; entering it gives ``advance(step, loss)``."""
-
-    def __init__(self, label: str, total: int, step: int, hidden: bool) -> None:
-        loss = TextColumn("loss {task.fields[loss]}")
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), loss)
-        clocks = (TimeElapsedColumn(), TimeRemainingColumn())
-        self.bar = Progress(*columns, *clocks, console=Console(stderr=True), disable=hidden)
-        self.task = self.bar.add_task(label, total=total, completed=step, loss="")
-
-    def __enter__(self) -> Callable[[int, float], None]:
-        self.bar.start()
-        return lambda step, loss: self.bar.update(self.task, completed=step, loss=f"{loss:.3f}")
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()

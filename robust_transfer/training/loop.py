@@ -17,10 +17,11 @@ from robust_transfer.classifier import Classifier
 from robust_transfer.config import as_dict
 from robust_transfer.data import Split
 from robust_transfer.errors import CheckpointError, ConfigError, DivergedError
+from robust_transfer.progress import Bar
 from robust_transfer.run import Run
 from robust_transfer.training import state
 from robust_transfer.training.batches import Batches
-from robust_transfer.training.log import Bar, Log
+from robust_transfer.training.log import Log
 from robust_transfer.training.objective import Batch, Objective, is_finite, one_class
 from robust_transfer.training.processes import Processes
 from robust_transfer.training.settings import TrainingSettings

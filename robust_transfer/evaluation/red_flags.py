@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from robust_transfer import losses
 from robust_transfer.attacks import APGD, FGSM, PGD, Attack, Square, Target
-from robust_transfer.attacks.outcomes import CLEAN, STANDING
 from robust_transfer.attacks.target import attacking, predicted
 from robust_transfer.engine import Engine
+from robust_transfer.evaluation.outcomes import CLEAN, STANDING
 from robust_transfer.threat import Threat
 
 SHARE = 0.05  # of the sample: fewer examples than that raise no flag, nor do fewer than FEWEST

@@ -11,33 +11,26 @@ import torch
 from torch import nn
 
 from robust_transfer.attacks import Attack, attack_name, parse_attack
-from robust_transfer.attacks.deadline import Deadline
-from robust_transfer.attacks.deltas import DELTAS, join
-from robust_transfer.attacks.knowledge import knowledge_of
 from robust_transfer.attacks.naming import left_out
-from robust_transfer.attacks.outcomes import (
-    CLEAN,
-    EVALUATION,
-    Outcomes,
-    attack_split,
-    discard_state,
-    goes_on,
-    prepare_out,
-    refuse_another,
-)
 from robust_transfer.checkpoint import Checkpoint
-from robust_transfer.checks import outcome_flags
 from robust_transfer.data import Split
 from robust_transfer.data.subsets import stratified
 from robust_transfer.environment import command_line, environment
 from robust_transfer.errors import ConfigError
-from robust_transfer.evaluation.extras import LATE, Asked, Extras
+from robust_transfer.evaluation.deadline import Deadline
+from robust_transfer.evaluation.deltas import DELTAS, join
+from robust_transfer.evaluation.knowledge import knowledge_of
+from robust_transfer.evaluation.loop import attack_split
+from robust_transfer.evaluation.measurements import LATE, Asked, Extras
+from robust_transfer.evaluation.outcomes import CLEAN, EVALUATION, Outcomes
 from robust_transfer.evaluation.precision import disagreement, engine_for, without_repetition
-from robust_transfer.evaluation.record import SCHEMA, Evaluation, load_evaluation
-from robust_transfer.evaluation.subject import at_input_size, compare_classes, find_source, module_hash, module_of
+from robust_transfer.evaluation.red_flags import outcome_flags
+from robust_transfer.evaluation.resolve import at_input_size, compare_classes, find_source, module_hash, module_of
+from robust_transfer.evaluation.result import SCHEMA, Evaluation, load_evaluation
+from robust_transfer.evaluation.resume import discard_state, goes_on, prepare_out, refuse_another
 from robust_transfer.files import write_atomically
-from robust_transfer.intervals import wilson
 from robust_transfer.run import Run
+from robust_transfer.statistics.intervals import wilson
 from robust_transfer.threat import Threat, parse_budget
 
 DEFAULT_THREAT = "linf:8/255"
@@ -71,7 +64,7 @@ def evaluate(
     was cut short goes on where it was; the outcomes do not depend on where that is.
     ``source``: what ``model`` was transferred from, for the attacks that use it; the bundled one is found by itself.
     On ``beyond`` images (0: none) of ``split`` such a model is then examined for what threatens it in particular.
-    On ``checked`` images (0: none) reasons to doubt the figures are looked for (:mod:`robust_transfer.checks`).
+    On ``checked`` images (0: none) reasons to doubt the figures are looked for (:mod:`robust_transfer.evaluation.red_flags`).
     ``keep_deltas`` also writes the adversarial images, compactly, for :func:`verify`.
     ``per_class``, ``curve`` (other budgets, such as ``["2/255", "4/255"]``) and ``smallest_eps`` (per example, by
     bisection) ask for more; the last two attack again, what smaller budgets have left.

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import torch
 
 from robust_transfer.attacks import APGD, Attack, FeatureLoss, Knowledge, SourceFeatures
-from robust_transfer.attacks.outcomes import on_device
 from robust_transfer.attacks.source_features import feature_drift
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.data import Split, to_pixels
 from robust_transfer.data.subsets import stratified
 from robust_transfer.engine import Engine
-from robust_transfer.intervals import Proportion, wilson
+from robust_transfer.modes import on_device
 from robust_transfer.run import Run
+from robust_transfer.statistics.intervals import Proportion, wilson
 from robust_transfer.threat import Threat
 
 BATCH = 200

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from robust_transfer.attacks import Attack, Knowledge
-from robust_transfer.attacks.outcomes import CLEAN, STANDING, attack_split
 from robust_transfer.data import Split
 from robust_transfer.engine import Engine
 from robust_transfer.errors import ConfigError
-from robust_transfer.intervals import Proportion, wilson
+from robust_transfer.evaluation.loop import attack_split
+from robust_transfer.evaluation.outcomes import CLEAN, STANDING
 from robust_transfer.run import Run
+from robust_transfer.statistics.intervals import Proportion, wilson
 from robust_transfer.threat import Threat, parse_budget
 
 

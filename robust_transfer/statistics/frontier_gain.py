@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robust_transfer.errors import DataError
-from robust_transfer.intervals import Difference
+from robust_transfer.statistics.intervals import Difference
 
 RESAMPLES = 2000
 

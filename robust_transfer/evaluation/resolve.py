@@ -7,11 +7,11 @@ import hashlib
 import torch
 from torch import Tensor, nn
 
-from robust_transfer.attacks.knowledge import public_source
 from robust_transfer.checkpoint import Checkpoint, weights_hash
 from robust_transfer.classifier import Classifier
 from robust_transfer.data import Split
 from robust_transfer.errors import ConfigError, DataError
+from robust_transfer.evaluation.knowledge import public_source
 
 
 def module_of(model: Checkpoint | nn.Module) -> nn.Module:

@@ -10,12 +10,12 @@ from typing import Any, Literal
 import pandas as pd
 from pyarrow import ArrowInvalid
 
-from robust_transfer.attacks.outcomes import CLEAN, COLUMNS, EVALUATION, OUTCOMES, STANDING, write_outcomes
 from robust_transfer.config import as_dict
 from robust_transfer.errors import DataError
-from robust_transfer.evaluation.budgets import Level
-from robust_transfer.evaluation.transferred import Transferred
-from robust_transfer.intervals import Proportion
+from robust_transfer.evaluation.curve import Level
+from robust_transfer.evaluation.outcomes import CLEAN, COLUMNS, EVALUATION, OUTCOMES, STANDING, write_outcomes
+from robust_transfer.evaluation.transfer_attacks import Transferred
+from robust_transfer.statistics.intervals import Proportion
 
 SCHEMA = 1
 SMALLEST = "smallest_eps"

@@ -11,17 +11,18 @@ import torch
 from torch import nn
 
 from robust_transfer.attacks import Attack, Knowledge
-from robust_transfer.attacks.deadline import Deadline
-from robust_transfer.attacks.outcomes import CLEAN, STANDING, on_device
 from robust_transfer.checkpoint import Checkpoint
-from robust_transfer.checks import red_flags
 from robust_transfer.data import Split, to_pixels
 from robust_transfer.data.subsets import stratified
 from robust_transfer.engine import Engine
-from robust_transfer.evaluation.budgets import Budgets, by_class
-from robust_transfer.evaluation.record import SMALLEST, Evaluation
-from robust_transfer.evaluation.subject import module_of
-from robust_transfer.evaluation.transferred import examine
+from robust_transfer.evaluation.curve import Budgets, by_class
+from robust_transfer.evaluation.deadline import Deadline
+from robust_transfer.evaluation.outcomes import CLEAN, STANDING
+from robust_transfer.evaluation.red_flags import red_flags
+from robust_transfer.evaluation.resolve import module_of
+from robust_transfer.evaluation.result import SMALLEST, Evaluation
+from robust_transfer.evaluation.transfer_attacks import examine
+from robust_transfer.modes import on_device
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
 

@@ -1,0 +1,115 @@
+"""Outcomes: what each attack did to each example of a split, as a table."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from robust_transfer.attacks.base import Attack, AttackResult
+from robust_transfer.data import Split
+from robust_transfer.files import write_atomically, write_json
+
+EVALUATION, OUTCOMES = "evaluation.json", "outcomes.parquet"
+STANDING, CLEAN, UNTESTED = "", "clean", "?"  # values of broken_by beside the attacks' names
+COLUMNS = {
+    "index": "int64",
+    "label": "int64",
+    "clean_prediction": "int64",
+    "adversarial_prediction": "int64",
+    "broken_by": "str",
+    "margin": "float32",
+}
+
+
+@dataclass
+class Outcomes:
+    """What is known of every example of a split (see :data:`COLUMNS`), and what finding it out has cost.
+
+    ``rows`` has an array a column, and ``faced``: how many of the attacks an example has been through. ``passes`` are
+    forward-equivalent image passes; ``unconfirmed`` and ``missed`` as in :class:`AttackResult`. ``parts`` counts the
+    blocks of adversarial images that were written.
+    """
+
+    rows: dict[str, NDArray[Any]]
+    passes: int = 0
+    unconfirmed: int = 0
+    missed: int = 0
+    seconds: float = 0.0
+    parts: int = 0
+
+    @classmethod
+    def of(cls, split: Split) -> Outcomes:
+        """Nothing is known yet."""
+        n = len(split)
+        blank = {"clean_prediction": -1, "adversarial_prediction": -1, "broken_by": UNTESTED, "margin": np.nan}
+        known = {"index": split.ids.numpy().copy(), "label": split.labels.numpy().copy()}
+        rows = {**known, **{name: np.full(n, value, dtype_of(name)) for name, value in blank.items()}}
+        return cls({**rows, "faced": np.zeros(n, np.int64)})
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A row for each example that has faced an attack at all."""
+        return pd.DataFrame({name: self.rows[name][self.reached] for name in COLUMNS}).astype(COLUMNS)
+
+    @property
+    def reached(self) -> NDArray[np.int64]:
+        """The rows that have faced an attack at all."""
+        return np.flatnonzero(self.rows["faced"] > 0)
+
+    @property
+    def used(self) -> int:
+        """How many of the attacks have been run at all, on something or on nothing that was left."""
+        faced = self.rows["faced"]
+        waiting = (self.rows["broken_by"] == STANDING) | (self.rows["broken_by"] == UNTESTED)
+        return int(faced.max(initial=0)) if waiting.any() else sys.maxsize
+
+    def unreached(self, attacks: Sequence[Attack]) -> dict[str, int]:
+        """How many examples each attack has still to attack, where the evaluation was stopped."""
+        standing = (self.rows["broken_by"] == STANDING) | (self.rows["broken_by"] == UNTESTED)
+        left = {str(a): int((standing & (self.rows["faced"] <= number)).sum()) for number, a in enumerate(attacks)}
+        return {name: count for name, count in left.items() if count}
+
+    def pending(self, number: int) -> NDArray[np.int64]:
+        """The rows that attack ``number`` has still to attack: what the earlier ones left."""
+        waiting = self.rows["faced"] == number
+        return np.flatnonzero(waiting & (self.rows["broken_by"] == STANDING) if number else waiting)
+
+    def note(self, rows: NDArray[np.int64], name: str, number: int, result: AttackResult) -> NDArray[np.bool_]:
+        """What attack ``number``, called ``name``, did to ``rows``; returns where its images are the worst so far."""
+        broken, margin = result.broken.cpu().numpy(), result.margin.cpu().numpy()
+        labels = self.rows["label"][rows]
+        if number == 0:
+            clean = result.clean_prediction.cpu().numpy()
+            self.rows["clean_prediction"][rows] = clean
+            worse = np.ones(len(rows), bool)
+            fate = np.where(clean != labels, CLEAN, np.where(broken, name, STANDING))
+        else:
+            worse = broken | (margin > self.rows["margin"][rows])
+            fate = np.where(broken, name, STANDING)
+        self.rows["broken_by"][rows] = fate
+        self.rows["margin"][rows[worse]] = margin[worse]
+        prediction = np.where(broken, result.prediction.cpu().numpy(), labels)
+        self.rows["adversarial_prediction"][rows] = prediction
+        self.rows["faced"][rows] = number + 1
+        self.passes += result.passes
+        self.unconfirmed += result.unconfirmed
+        self.missed += result.missed
+        return worse
+
+
+def write_outcomes(folder: Path, summary: dict[str, Any], table: pd.DataFrame) -> None:
+    """Write a table and then the JSON that vouches for it, each atomically; raises :class:`OutputError`."""
+    write_atomically(folder / OUTCOMES, lambda path: table.to_parquet(path, index=False))
+    write_json(folder / EVALUATION, summary)
+
+
+def dtype_of(name: str) -> Any:
+    """NumPy type of a column."""
+    return object if COLUMNS.get(name) == "str" else COLUMNS.get(name, "int64")

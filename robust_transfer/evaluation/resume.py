@@ -1,0 +1,77 @@
+"""State of an unfinished evaluation in its output folder: written after each batch, read back by --resume."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pyarrow import ArrowInvalid
+
+from robust_transfer.checkpoint import CARD, read_card
+from robust_transfer.config import difference
+from robust_transfer.errors import OutputError
+from robust_transfer.evaluation.deltas import DELTAS
+from robust_transfer.evaluation.outcomes import COLUMNS, EVALUATION, OUTCOMES, Outcomes, dtype_of
+from robust_transfer.files import write_atomically
+from robust_transfer.run import Run
+
+COUNTS = ("passes", "unconfirmed", "missed", "seconds", "parts")
+
+
+def write_state(state: Path, done: Outcomes, identity: dict[str, Any] | None) -> None:
+    """One file, so that what was found and what it cost are never of two moments."""
+    table = pd.DataFrame(done.rows)
+    table.attrs = {"identity": identity, **{name: getattr(done, name) for name in COUNTS}}
+    write_atomically(state / OUTCOMES, lambda path: table.to_parquet(path, index=False))
+
+
+def read_state(state: Path, identity: dict[str, Any]) -> Outcomes | None:
+    """What an evaluation that was cut short has written, None where there is nothing; refuses another evaluation's."""
+    if not (state / OUTCOMES).exists():
+        return None
+    try:
+        table = pd.read_parquet(state / OUTCOMES)
+        rows = {name: table[name].to_numpy(dtype_of(name), copy=True) for name in (*COLUMNS, "faced")}
+        saved, counts = dict(table.attrs["identity"]), {name: table.attrs[name] for name in COUNTS}
+    except (OSError, ArrowInvalid, ValueError, KeyError, TypeError) as error:
+        raise OutputError(f"{state} is damaged ({type(error).__name__}): begin again with --overwrite") from None
+    refuse_another(state.parent, saved, identity)
+    return Outcomes(rows, **counts)
+
+
+def prepare_out(run: Run, weights: str | None) -> None:
+    """Check the output folder and, with ``overwrite``, empty it; the folder of the model itself, whose stored ``weights``
+    have this hash, loses only its evaluation.
+    """
+    if run.out is None or not (run.out / CARD).exists() or read_card(run.out / CARD).weights_hash != weights:
+        run.prepare_out()
+        return
+    if (run.out / EVALUATION).exists() and not (run.overwrite or run.resume):
+        raise OutputError(f"{run.out} already holds an evaluation: give another --out, or --overwrite, or --resume")
+    if run.overwrite:
+        for name in (EVALUATION, DELTAS):
+            (run.out / name).unlink(missing_ok=True)
+        discard_state(run.out)
+
+
+def refuse_another(out: Path, saved: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Raise :class:`OutputError` where ``out`` belongs to another evaluation than the wanted one."""
+    if (found := difference(saved, wanted)) is not None:
+        name, was, now = found
+        raise OutputError(
+            f"the evaluation in {out} has {name} {was!r}, this one {now!r}: give another --out, or --overwrite"
+        )
+
+
+def goes_on(out: Path) -> bool:
+    """Whether what is in ``out`` was stopped by its budget and has not been finished since."""
+    return (out / "state" / OUTCOMES).exists()
+
+
+def discard_state(out: Path) -> None:
+    """Remove what an unfinished evaluation has written; other files stay."""
+    for path in (out / "state" / OUTCOMES, *(out / "state").glob("deltas-*.parquet")):
+        path.unlink(missing_ok=True)
+    if (out / "state").is_dir() and not any((out / "state").iterdir()):
+        (out / "state").rmdir()

@@ -1,0 +1,45 @@
+"""Context managers that put a module into a state and restore it: evaluation mode, no weight gradients, a device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+
+@contextmanager
+def eval_mode(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode for any module, restoring each submodule's own mode afterwards."""
+    modes = [(m, m.training) for m in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for m, training in modes:
+            m.training = training
+
+
+@contextmanager
+def without_weight_gradients(module: nn.Module) -> Iterator[None]:
+    """No parameter requires a gradient inside the block (compiled networks would compute them); restored afterwards."""
+    trained = [p for p in module.parameters() if p.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+
+@contextmanager
+def on_device(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """``model`` on ``device`` inside the block, and back where it was afterwards."""
+    before = next((t.device for t in (*model.parameters(), *model.buffers())), device)
+    model.to(device)
+    try:
+        yield
+    finally:
+        model.to(before)
