@@ -21,7 +21,7 @@ def test_the_environment_names_versions_but_no_host_and_no_path() -> None:
     text = json.dumps(record)
     assert socket.gethostname() not in text
     assert str(Path.home()) not in text
-    assert str(Path(__file__).parent.parent) not in text
+    assert str(Path(__file__).parents[1]) not in text
 
 
 def test_the_command_is_as_it_was_typed_but_for_the_path(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """The command line: parses, calls the public API, prints. Nothing heavy is imported until a command runs."""
 
-from robust_transfer.cli import listing, making, measuring, studies
+from robust_transfer.cli import compare, demo, evaluate, listing, pretrain, study, transfer, verify
 from robust_transfer.cli.base import app, main
 
-__all__ = ["app", "listing", "main", "making", "measuring", "studies"]
+__all__ = ["app", "compare", "demo", "evaluate", "listing", "main", "pretrain", "study", "transfer", "verify"]

@@ -71,7 +71,7 @@ def attack_split(
                 begun, rows = time.perf_counter(), pending[at : at + count]
                 some = split.subset(rows)
                 x, y, i = to_pixels(some.images(), device), some.labels.to(device), some.ids.to(device)
-                result = attack_block(attack, model, x, y, i, threat, seed=run.seed, engine=engine, knowledge=knowledge)
+                result = attack(model, x, y, i, threat, seed=run.seed, engine=engine, knowledge=knowledge)
                 worse = torch.from_numpy(done.note(rows.numpy(), str(attack), number, result)).to(device)
                 if state is not None and keep_deltas:
                     part = pack(model, x[worse], y[worse], i[worse], _of(result, worse), threat)
@@ -89,11 +89,6 @@ def attack_split(
 def usual_batch(device: torch.device, size: int | None) -> int:
     """How many images are attacked at a time: many, since those that are broken leave, as far as memory goes."""
     return max(FEWEST, min(MOST, PIXELS.get(device.type, 2**21) // (size or 224) ** 2))
-
-
-def attack_block(attack: Attack, *arguments: Any, **settings: Any) -> AttackResult:
-    """One attack on one batch."""
-    return attack(*arguments, **settings)
 
 
 def _of(result: AttackResult, mask: Tensor) -> AttackResult:

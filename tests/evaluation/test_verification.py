@@ -16,10 +16,10 @@ from attack_helpers import L2, LINF, Batch, first
 from helpers import QUIET, make_classifier
 from torch import nn
 
-from robust_transfer.attacks import PGD
+from robust_transfer.attacks import PGD, Attack
 from robust_transfer.data import Split
 from robust_transfer.errors import ConfigError, DataError
-from robust_transfer.evaluation import evaluate, outcomes
+from robust_transfer.evaluation import evaluate
 from robust_transfer.evaluation.deltas import DELTAS, pack, unpack
 from robust_transfer.evaluation.verification import ALONE, verify
 from robust_transfer.threat import Threat
@@ -168,7 +168,7 @@ def test_deltas_of_an_evaluation_that_was_killed_are_all_there(
     words = {"threat": "linf:0.15", "attack": "pgd-3", "keep_deltas": True, "checked": 0, "batch_size": 100}
     whole, cut = (dataclasses.replace(QUIET, out=tmp_path / name) for name in ("whole", "cut"))
     evaluate(network, split, run=whole, **words)
-    real, calls = outcomes.attack_block, []
+    real, calls = Attack.__call__, []
 
     def killed(*args: Any, **more: Any) -> Any:
         calls.append(1)
@@ -177,7 +177,7 @@ def test_deltas_of_an_evaluation_that_was_killed_are_all_there(
         return real(*args, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(outcomes, "attack_block", killed)
+        patch.setattr(Attack, "__call__", killed)
         with pytest.raises(KeyboardInterrupt):
             evaluate(network, split, run=cut, **words)
     assert len(list((cut.out / "state").glob("deltas-*.parquet"))) == 2

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robust_transfer.attacks import parse_attack
+from robust_transfer.attacks import Attack, parse_attack
 from robust_transfer.data import Split
 from robust_transfer.engine import Engine
 from robust_transfer.errors import OutputError
-from robust_transfer.evaluation import Evaluation, evaluate, load_evaluation, outcomes, precision
+from robust_transfer.evaluation import Evaluation, evaluate, load_evaluation, precision
 from robust_transfer.run import Run
 
 N = 12
@@ -80,7 +80,7 @@ def test_what_goes_on_goes_on_in_its_precision(
     if finished:
         begin("bfloat16")
     else:
-        real, calls = outcomes.attack_block, []
+        real, calls = Attack.__call__, []
 
         def dies(*given: object, **settings: object) -> object:
             calls.append(1)
@@ -89,7 +89,7 @@ def test_what_goes_on_goes_on_in_its_precision(
             return real(*given, **settings)  # type: ignore[arg-type]
 
         with monkeypatch.context() as patched:
-            patched.setattr(outcomes, "attack_block", dies)
+            patched.setattr(Attack, "__call__", dies)
             with pytest.raises(KeyboardInterrupt):
                 begin("bfloat16")
     with pytest.raises(OutputError, match="precision 'bfloat16'"):

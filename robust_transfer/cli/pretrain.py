@@ -1,4 +1,4 @@
-"""``pretrain`` and ``transfer``: what makes networks."""
+"""``pretrain``: a network from scratch, as a source."""
 
 from __future__ import annotations
 
@@ -68,40 +68,6 @@ def pretrain(
     task = read_task(data, image_column, label_column, seed=seed, val=val)
     checkpoint = chosen(task, network=network, threat=budget, input_size=input_size, run=run)
     say(quiet, f"saved {out}: {_figures(checkpoint.card.metrics)}")
-
-
-@app.command()
-def transfer(
-    source: Annotated[str, typer.Option("--source", help="bundled, or a run folder.")],
-    data: Data,
-    strategy: Annotated[str, typer.Option("--strategy", help="See `list strategies`.")],
-    out: Out,
-    settings: Setting = None,
-    shots: Annotated[int | None, typer.Option("--shots", help="Images per class, train and val together.")] = None,
-    image_column: ImageColumn = None,
-    label_column: LabelColumn = None,
-    val: Val = None,
-    epochs: Epochs = None,
-    batch_size: BatchSize = None,
-    seed: Seed = 0,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    threads: Threads = None,
-    resume: Resume = False,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-) -> None:
-    """Hand a source's features on to your own images."""
-    run = make_run(seed, device, precision, threads, out, resume, overwrite, quiet)
-    from robust_transfer.sources import load_source
-    from robust_transfer.strategies import STRATEGIES
-
-    chosen = STRATEGIES.get(strategy).from_settings(read_settings(settings, epochs, batch_size))
-    run.check_out()
-    checkpoint = load_source(source)
-    task = read_task(data, image_column, label_column, shots=shots, seed=seed, val=val)
-    result = chosen(checkpoint, task, run=run)
-    say(quiet, f"saved {out}: {result.card.criterion}. Next: robust-transfer evaluate {out} --data {data}")
 
 
 def _figures(metrics: dict[str, Any]) -> str:

@@ -1,9 +1,8 @@
-"""``evaluate``, ``verify`` and ``compare``: what figures are worth."""
+"""``evaluate``: clean and robust accuracy of a model."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -112,54 +111,6 @@ def evaluate(
         curve=curve.split(",") if curve else None,
         smallest_eps=smallest_eps,
     )
-    print(json.dumps(result.to_dict(), indent=2) if as_json else result)
-
-
-@app.command()
-def verify(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="An evaluation that was made with --keep-deltas.")],
-    data: Data,
-    source: Annotated[
-        str | None, typer.Argument(metavar="[S]", help="The model that was evaluated. [default: the one in DIR]")
-    ] = None,
-    split: Annotated[str, typer.Option("--split", help="test, val or train.")] = "test",
-    shots: Annotated[
-        int | None, typer.Option("--shots", help="The shots the model was given (val and train splits).")
-    ] = None,
-    image_column: ImageColumn = None,
-    label_column: LabelColumn = None,
-    val: Val = None,
-    seed: Seed = 0,
-    device: Device = "auto",
-    threads: Threads = None,
-) -> None:
-    """Score a claim again from the adversarial images that were kept, without running an attack."""
-    run = make_run(seed, device, "float32", threads, None, False, False, True)
-    from robust_transfer.errors import DataError
-    from robust_transfer.evaluation import verify as check
-    from robust_transfer.sources import load_source
-
-    checkpoint = load_source(source or str(folder))
-    images = pick_split(read_task(data, image_column, label_column, shots=shots, seed=seed, val=val), split)
-    result = check(folder, checkpoint, images, run=run)
-    print(result)
-    if result.problems:
-        raise DataError(f"the claim in {folder} does not stand: {result.problems[0]}")
-
-
-@app.command()
-def compare(
-    a: Annotated[
-        Path, typer.Argument(metavar="DIR_A", help="An evaluated run folder, or a folder of them, one a seed.")
-    ],
-    b: Annotated[Path, typer.Argument(metavar="DIR_B")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    seed: Seed = 0,
-) -> None:
-    """Paired differences between two evaluations on the same examples, with 95 % intervals."""
-    from robust_transfer.comparison import compare as measure
-
-    result = measure(a, b, seed=seed)
     print(json.dumps(result.to_dict(), indent=2) if as_json else result)
 
 

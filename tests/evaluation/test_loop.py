@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from robust_transfer.attacks import FGSM, PGD, Attack, AttackResult
 from robust_transfer.data import Split, to_pixels
 from robust_transfer.errors import ConfigError
-from robust_transfer.evaluation import evaluate, load_evaluation, outcomes
+from robust_transfer.evaluation import evaluate, load_evaluation
 from robust_transfer.evaluation.deadline import Deadline
 from robust_transfer.evaluation.loop import attack_split
 from robust_transfer.evaluation.outcomes import CLEAN, STANDING, UNTESTED
@@ -42,13 +42,13 @@ def alone(network: nn.Module, split: Split) -> list[AttackResult]:
 
 def watched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[int]]]:
     """Which attack is given which examples, a line a batch."""
-    seen, real = [], outcomes.attack_block
+    seen, real = [], Attack.__call__
 
     def block(attack: Attack, model: nn.Module, x: Tensor, labels: Tensor, ids: Tensor, *rest: Any, **more: Any) -> Any:
         seen.append((str(attack), ids.tolist()))
         return real(attack, model, x, labels, ids, *rest, **more)
 
-    monkeypatch.setattr(outcomes, "attack_block", block)
+    monkeypatch.setattr(Attack, "__call__", block)
     return seen
 
 
@@ -90,13 +90,13 @@ class Clock:
     """A clock that an image in a batch moves on by a hundredth of a second."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now, real = 0.0, outcomes.attack_block
+        self.now, real = 0.0, Attack.__call__
 
         def block(*args: Any, **more: Any) -> Any:
             self.now += 0.01 * len(args[2])
             return real(*args, **more)
 
-        monkeypatch.setattr(outcomes, "attack_block", block)
+        monkeypatch.setattr(Attack, "__call__", block)
         monkeypatch.setattr("time.perf_counter", lambda: self.now)
 
 

@@ -25,7 +25,6 @@ from robust_transfer.classifier import Classifier
 from robust_transfer.data import Split
 from robust_transfer.errors import ConfigError, DataError, OutputError, ThreatError
 from robust_transfer.evaluation import Evaluation, evaluate, load_evaluation
-from robust_transfer.evaluation import outcomes as outcomes_module
 from robust_transfer.run import Run
 
 KEYS = """schema clean_accuracy robust_accuracy constant_accuracy by_attack by_class curve transferred untested threat
@@ -65,7 +64,7 @@ def test_what_is_written_is_read_back(split: Split, tmp_path: Path) -> None:
 
 def cut_short(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     """Kill the evaluation in the batch after so many."""
-    real, calls = outcomes_module.attack_block, []
+    real, calls = Attack.__call__, []
 
     def killed(*args: Any, **kwargs: Any) -> Any:
         calls.append(1)
@@ -73,7 +72,7 @@ def cut_short(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
             raise KeyboardInterrupt
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(outcomes_module, "attack_block", killed)
+    monkeypatch.setattr(Attack, "__call__", killed)
 
 
 def test_an_evaluation_that_was_killed_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,8 +89,8 @@ def test_an_evaluation_that_was_killed_goes_on(tmp_path: Path, monkeypatch: pyte
         evaluate(model, data, checked=0, run=run_to(out, resume=True, seed=3), attack="pgd-2")
     seen: list[int] = []
     with monkeypatch.context() as patch:
-        real = outcomes_module.attack_block
-        patch.setattr(outcomes_module, "attack_block", lambda *a, **k: seen.extend(a[4].tolist()) or real(*a, **k))
+        real = Attack.__call__
+        patch.setattr(Attack, "__call__", lambda *a, **k: seen.extend(a[4].tolist()) or real(*a, **k))
         resumed = evaluate(model, data, checked=0, run=run_to(out, resume=True), attack="pgd-2", batch_size=20)
     assert seen == list(range(16, 50))
     pd.testing.assert_frame_equal(resumed.outcomes, whole.outcomes)

@@ -1,0 +1,30 @@
+"""``compare``: paired differences between two evaluations."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from robust_transfer.cli.base import app
+from robust_transfer.cli.options import (
+    Seed,
+)
+
+
+@app.command()
+def compare(
+    a: Annotated[
+        Path, typer.Argument(metavar="DIR_A", help="An evaluated run folder, or a folder of them, one a seed.")
+    ],
+    b: Annotated[Path, typer.Argument(metavar="DIR_B")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    seed: Seed = 0,
+) -> None:
+    """Paired differences between two evaluations on the same examples, with 95 % intervals."""
+    from robust_transfer.comparison import compare as measure
+
+    result = measure(a, b, seed=seed)
+    print(json.dumps(result.to_dict(), indent=2) if as_json else result)

@@ -1,0 +1,54 @@
+"""``verify``: a claim scored again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from robust_transfer.cli.base import app
+from robust_transfer.cli.options import (
+    Data,
+    Device,
+    ImageColumn,
+    LabelColumn,
+    Seed,
+    Threads,
+    Val,
+    make_run,
+    pick_split,
+    read_task,
+)
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="An evaluation that was made with --keep-deltas.")],
+    data: Data,
+    source: Annotated[
+        str | None, typer.Argument(metavar="[S]", help="The model that was evaluated. [default: the one in DIR]")
+    ] = None,
+    split: Annotated[str, typer.Option("--split", help="test, val or train.")] = "test",
+    shots: Annotated[
+        int | None, typer.Option("--shots", help="The shots the model was given (val and train splits).")
+    ] = None,
+    image_column: ImageColumn = None,
+    label_column: LabelColumn = None,
+    val: Val = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Score a claim again from the adversarial images that were kept, without running an attack."""
+    run = make_run(seed, device, "float32", threads, None, False, False, True)
+    from robust_transfer.errors import DataError
+    from robust_transfer.evaluation import verify as check
+    from robust_transfer.sources import load_source
+
+    checkpoint = load_source(source or str(folder))
+    images = pick_split(read_task(data, image_column, label_column, shots=shots, seed=seed, val=val), split)
+    result = check(folder, checkpoint, images, run=run)
+    print(result)
+    if result.problems:
+        raise DataError(f"the claim in {folder} does not stand: {result.problems[0]}")
