@@ -7,9 +7,21 @@ import sys
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+
+ROAD = ("list", "pretrain", "transfer", "evaluate", "verify", "compare", "study", "demo")  # as --help shows them
+
+
+class _Group(TyperGroup):
+    """Commands in the order of the road; what is not on it comes last."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=lambda name: ROAD.index(name) if name in ROAD else len(ROAD))
+
 
 app = typer.Typer(
     name="robust-transfer",
+    cls=_Group,
     help="Adversarially robust transfer learning: robust features in, an accurate and robust classifier out.",
     no_args_is_help=True,
     add_completion=False,

@@ -243,7 +243,7 @@ def test_divergence_ends_with_status_3_and_saves_nothing(invoke, source, tmp_pat
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("5m", 300), ("1.5h", 5400), ("20", 20)])
 def test_budgets_of_time(text, seconds):
-    assert cli.measuring._seconds(text) == seconds
+    assert cli.evaluate._seconds(text) == seconds
 
 
 def test_a_budget_that_is_none_is_refused(invoke, source):
