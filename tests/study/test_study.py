@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from test_recipes import TINY, written
+from study_helpers import TINY, written
 
 from robust_transfer.classifier import Classifier
 from robust_transfer.data import Split

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from children import with_helpers
 from helpers import log_of, make_classifier, make_digits
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -131,7 +132,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     out = tmp_path_factory.mktemp("together")
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(PROCESSES)]
     command = [sys.executable, *launch, __file__, str(out)]
-    child = subprocess.run(command, capture_output=True, text=True, timeout=400)
+    child = subprocess.run(command, capture_output=True, text=True, timeout=400, env=with_helpers())
     assert child.returncode == 0, child.stderr[-3000:]
     return out, child.stdout
 

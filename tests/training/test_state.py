@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from children import with_helpers
 from helpers import log_of, make_classifier, make_digits, same_state
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -124,7 +125,7 @@ def figures(classifier: Classifier) -> dict[str, float]:
 def test_a_killed_run_goes_on_bit_for_bit(name: str, tmp_path: Path) -> None:
     at = random.SystemRandom().randrange(1, 20)
     command = [sys.executable, __file__, name, str(tmp_path / "killed"), str(at)]
-    child = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    child = subprocess.run(command, capture_output=True, text=True, timeout=300, env=with_helpers())
     assert child.returncode == -signal.SIGKILL, child.stderr
 
     resumed = scene(name, tmp_path / "killed", resume=True)
