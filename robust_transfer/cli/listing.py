@@ -49,7 +49,7 @@ def _listing(kind: What) -> list[tuple[str, str]]:
     if kind is What.data:
         from robust_transfer.data import FORMATS
 
-        return list(FORMATS.items())
+        return [(entry.name, entry.summary) for entry in FORMATS]
     if kind is What.recipes:
         from robust_transfer.study import packaged
 

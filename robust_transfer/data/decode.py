@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+import functools
 import struct
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
 CONVERSION = "RGB uint8 (EXIF orientation applied, transparency over white, 16 bits scaled to 8)"
 
 # The formats that are read, in the order they are tried: PIL knows others, and one (EPS) runs an interpreter.
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000")
+FORMATS = (
+    "PNG",
+    "JPEG",
+    "WEBP",
+    "BMP",
+    "GIF",
+    "TIFF",
+    "PPM",
+    "JPEG2000",
+    *(["AVIF"] if features.check("avif") else []),
+)
 
-_SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+_SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
+_WHITE = 255
+
+
+@functools.cache
+def extensions() -> frozenset[str]:
+    """Extensions of the files of these formats, in lower case: ``.png``, ``.jpg``, ``.jfif`` ..."""
+    return frozenset(extension for extension, name in Image.registered_extensions().items() if name in FORMATS)
 
 
 def open_image(file: Path | BinaryIO) -> Image.Image:
@@ -34,11 +52,15 @@ def to_rgb(image: Image.Image) -> Image.Image:
         ImageOps.exif_transpose(image, in_place=True)
     if image.mode == "RGB" and not image.has_transparency_data:
         return image
-    if image.mode in _SIXTEEN_BITS:
-        return _eight_bits(image).convert("RGB")
-    if image.mode == "F":
-        raise ValueError("floating-point pixels have no agreed range, so save it with 8 or 16 bits")
+    if image.mode in _SIXTEEN_BITS or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        return _eight_bits(image).convert("RGB")  # older versions of PIL read 16 bits of these formats as 32
+    if image.mode in ("F", "I"):
+        kind = "floating-point" if image.mode == "F" else "32-bit integer"
+        raise ValueError(f"{kind} pixels have no agreed range, so save it with 8 or 16 bits")
     if image.has_transparency_data:
+        key = image.info.get("transparency")
+        if image.mode == "RGB" and isinstance(key, tuple) and max(key) > 255:  # of a picture that had 16 bits a channel
+            image.info["transparency"] = tuple(value >> 8 for value in key)
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, image)
@@ -46,6 +68,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """65535 becomes 255: PIL itself would clip, and turn most of a 16-bit picture white."""
+    """65535 becomes 255: PIL itself would clip, and turn most of a 16-bit picture white. The transparent value is white."""
     values = np.asarray(image).astype(np.int64).clip(0, 65535)
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    pixels = ((values + 128) // 257).astype(np.uint8)
+    if isinstance(key := image.info.get("transparency"), int):
+        pixels[values == key] = _WHITE
+    return Image.fromarray(pixels)

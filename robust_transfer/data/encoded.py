@@ -95,8 +95,8 @@ class ColumnImages(Images):
     def _load(self, path: str) -> bytes:
         import fsspec  # type: ignore[import-untyped]
 
-        if self.folder is not None and "://" not in path:
-            path = str(self.folder / path)  # an absolute path stays what it is
+        if "://" not in path:  # a path as it is: the library would take brackets and stars for patterns
+            return (self.folder / path if self.folder is not None else Path(path)).read_bytes()
         with fsspec.open(path, "rb") as file:
             content: bytes = file.read()
         return content

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -10,26 +11,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from robust_transfer.data.builtin import BUILTIN, read_builtin
+from robust_transfer.data.class_names import match_names, refuse_repeated
 from robust_transfer.data.encoded import EncodedReader
-from robust_transfer.data.folder import read_image_folder
-from robust_transfer.data.hub import read_hub
-from robust_transfer.data.parquet import find_parquet, read_parquet
-from robust_transfer.data.source import WRITTEN, RawSplit, Role, Source, listed
+from robust_transfer.data.formats import ColumnNames, Role, StoredDataset, StoredSplit, open_dataset
+from robust_transfer.data.formats.base import WRITTEN, listed
 from robust_transfer.data.split import Split, Task
 from robust_transfer.data.subsets import cut, shuffled_classes, take_shots
 from robust_transfer.errors import ConfigError, DataError
-from robust_transfer.files import expanded
-from robust_transfer.registry import nearest
 
 log = logging.getLogger(__name__)
 
-FORMATS = {
-    "builtin:digits": "scikit-learn's 1,797 handwritten digits, 8x8; needs nothing from anywhere",
-    "a folder of parquet files": "train*.parquet, test*.parquet, as HF datasets writes them",
-    "an image folder": "train/<class>/*.png, test/<class>/*.png, or just <class>/*.png",
-    "hf:OWNER/NAME": "a data set on the Hub; hf:OWNER/NAME:CONFIG for one of several",
-}
 VAL_FRACTION = 0.1
 VAL_LIMIT = 2000  # images, where the fraction is not given
 _TEST_SEED = 0  # a test split that moved with the seed would test one run on what another was trained on
@@ -69,7 +60,7 @@ class Dataset:
     """
 
     def __init__(self, data: str | Path, *, image_column: str | None = None, label_column: str | None = None) -> None:
-        self._where = data, image_column, label_column
+        self._where, self._columns = data, ColumnNames(image_column, label_column)
 
     def task(self, *, shots: int | None = None, seed: int = 0, val: float | None = None) -> Task:
         """The task of these shots, seed and val."""
@@ -101,10 +92,8 @@ class Dataset:
         return task
 
     @cached_property
-    def _source(self) -> Source:
-        source = _open(*self._where)
-        _check_classes(source)
-        return source
+    def _source(self) -> StoredDataset:
+        return _in_one_order(open_dataset(self._where, self._columns))
 
     @cached_property
     def _held_out(self) -> _HeldOut:
@@ -143,62 +132,27 @@ def _check_arguments(shots: int | None, seed: int, val: float | None) -> None:
         raise ConfigError(f"seed must be at least 0, not {seed}")
 
 
-def _open(data: str | Path, image: str | None, label: str | None) -> Source:
-    kind, colon, name = str(data).partition(":")
-    if colon and kind == "hf":
-        return read_hub(name, image, label)
-    if colon and kind == "builtin":
-        _refuse_columns(str(data), image, label)
-        return read_builtin(name)
-    root = expanded(data)
-    if not root.exists():
-        raise DataError(_not_there(str(data), root))
-    if root.is_file() and root.suffix != ".parquet":
-        raise DataError(f"{root} is a single file: give a folder of parquet files or of images, or a parquet file")
-    files = find_parquet(root)
-    if files:
-        return read_parquet(root, files, image, label)
-    _refuse_columns(f"the image folder {root}", image, label)
-    return read_image_folder(root)
-
-
-def _refuse_columns(what: str, image: str | None, label: str | None) -> None:
-    if image is not None or label is not None:
-        raise DataError(f"{what} has no columns: leave image_column and label_column out")
-
-
-def _not_there(data: str, root: Path) -> str:
-    try:
-        siblings = sorted(f.name for f in root.parent.iterdir() if not f.name.startswith("."))
-    except OSError:
-        siblings = []
-    close = [str(root.parent / name) for name in nearest(root.name, siblings)]
-    close += nearest(data, [f"builtin:{name}" for name in BUILTIN])
-    if close:
-        return f"{data!r} does not exist: did you mean {' or '.join(repr(c) for c in close)}?"
-    return f"{data!r} does not exist: give a folder of parquet files or images, builtin:NAME or hf:OWNER/NAME"
-
-
-def _check_classes(source: Source) -> None:
+def _in_one_order(source: StoredDataset) -> StoredDataset:
+    """The data set with the classes of all splits in train's order; refuses what cannot be learned from."""
     if "train" not in source.splits:
         present = ", ".join(WRITTEN[role] for role in source.splits)
         raise DataError(f"{source.name} has no train split to learn from, only {present}: add one")
     names = source.splits["train"].class_names
     if len(names) < 2:
         raise DataError(f"{source.name} has one class only, {listed(names)}: a task needs at least 2")
+    refuse_repeated(names, source.name)
     counts = torch.bincount(source.splits["train"].labels, minlength=len(names))
     for name, count in zip(names, counts.tolist(), strict=True):
         if not count:
             raise DataError(f"the class {name!r} has no images in the train split: add some, or remove the class")
+    splits, notes = dict(source.splits), list(source.notes)
     for role, split in source.splits.items():
-        others = split.class_names
-        if others == names:
+        if split.class_names == names:
             continue
-        missing, extra = set(names) - set(others), set(others) - set(names)
-        parts = [f"only in train {listed(sorted(missing))}"] if missing else []
-        parts += [f"only in {WRITTEN[role]} {listed(sorted(extra))}"] if extra else []
-        differ = "; ".join(parts) or "the same names in another order"
-        raise DataError(f"train and {WRITTEN[role]} have different classes ({differ}): give all splits the same")
+        order = match_names(names, split.class_names, f"train and {WRITTEN[role]}")
+        splits[role] = replace(split, labels=torch.tensor(order)[split.labels], class_names=names)
+        notes.append(f"{WRITTEN[role]} lists the classes in another order than train: matched by name")
+    return replace(source, splits=splits, notes=tuple(notes))
 
 
 def _cut_val(
@@ -218,7 +172,7 @@ def _cut_val(
     return pool[train], pool[chosen]
 
 
-def _split(raw: RawSplit, chosen: Tensor, like: Split | None = None) -> Split:
+def _split(raw: StoredSplit, chosen: Tensor, like: Split | None = None) -> Split:
     """The images at ``chosen``, decoded now where possible. Where there are none: at the size of ``like``."""
     if not len(chosen) and like is not None and like.size is not None:
         return Split.in_memory(torch.zeros(0, 3, like.size, like.size, dtype=torch.uint8), chosen, raw.class_names)

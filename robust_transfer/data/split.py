@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -85,6 +86,22 @@ def resize(image: Image.Image, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]
     return np.asarray(image).transpose(2, 0, 1)
 
 
+def _whole_numbers(values: Any, n: int, what: str) -> Tensor:
+    """``values`` as int64 ``(n,)``; :class:`DataError` for another number of them, another shape, or fractions."""
+    try:
+        numbers = torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError):
+        raise DataError(f"{what} must be {n} whole numbers, not {type(values).__name__}") from None
+    if numbers.dim() != 1:
+        hint = ": give the class numbers, not one-hot rows" if numbers.dim() == 2 and numbers.shape[1] > 1 else ""
+        raise DataError(f"{what} must have the shape ({n},), not {tuple(numbers.shape)}{hint}")
+    if len(numbers) != n:
+        raise DataError(f"there are {n} images and {len(numbers)} {what}: give one each")
+    if n and (numbers.is_floating_point() or numbers.is_complex() or numbers.dtype is torch.bool):
+        raise DataError(f"{what} must be whole numbers (such as int64), not {numbers.dtype}")
+    return numbers.long()
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
     """Some labelled images of a data set.
@@ -102,13 +119,32 @@ class Split:
 
     @classmethod
     def in_memory(
-        cls, images: Tensor, labels: Tensor, class_names: tuple[str, ...], ids: Tensor | None = None
+        cls,
+        images: Tensor | NDArray[np.uint8],
+        labels: Tensor | NDArray[Any] | Sequence[int],
+        class_names: Sequence[str],
+        ids: Tensor | Sequence[int] | None = None,
     ) -> Split:
-        """A split of decoded images, uint8 ``(n, 3, H, H)``."""
-        positions = torch.arange(len(images))
-        reader = MemoryReader(images)
-        ids = positions if ids is None else ids.long()
-        return cls(reader, positions, labels.long(), ids, class_names, reader.native_size)
+        """A split of decoded images, uint8 ``(n, 3, H, H)``; ``labels`` are n whole numbers in ``[0, len(class_names))``.
+
+        ``ids`` are n different whole numbers (0 to n - 1 if left out). Raises :class:`DataError` for what does not fit.
+        """
+        reader = MemoryReader(torch.as_tensor(images))
+        n = len(reader.images)
+        checked = _whole_numbers(labels, n, "labels")
+        names = tuple(class_names)
+        if isinstance(class_names, str) or any(not isinstance(name, str) for name in names):
+            raise DataError(f"class_names are the names of the classes in label order, not {class_names!r}")
+        if len(set(names)) < len(names):
+            raise DataError("class_names has a name twice, so classes cannot be told apart by name")
+        if n and not 0 <= int(checked.min()) <= int(checked.max()) < len(names):
+            wrong = int(checked.min() if checked.min() < 0 else checked.max())
+            raise DataError(f"labels count the {len(names)} classes from 0 to {len(names) - 1}, and one is {wrong}")
+        positions = torch.arange(n)
+        numbers = positions if ids is None else _whole_numbers(ids, n, "ids")
+        if len(set(numbers.tolist())) < n:
+            raise DataError("ids must be different: they address each image's noise and name it in outcomes")
+        return cls(reader, positions, checked, numbers, names, reader.native_size)
 
     def __len__(self) -> int:
         return len(self.labels)

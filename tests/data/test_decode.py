@@ -86,7 +86,21 @@ def test_sixteen_bits_are_scaled_not_clipped(fmt: str) -> None:
 def test_sixteen_bits_in_other_containers() -> None:
     values = np.array([[0, 257, 65535]])
     assert decoded(Image.fromarray(values.astype(">u2")), "TIFF").tolist() == grey(0, 1, 255)
-    assert decoded(Image.fromarray(values.astype(np.int32)), "TIFF").tolist() == grey(0, 1, 255)
+
+
+@pytest.mark.parametrize("largest", [255, 65535, 2**31 - 1])
+def test_32_bit_integers_have_no_agreed_range(largest: int) -> None:
+    values = np.array([[0, 40, largest]], np.int32)
+    with pytest.raises(ValueError, match="32-bit integer pixels have no agreed range"):
+        decoded(Image.fromarray(values), "TIFF")
+
+
+def test_the_transparent_value_of_a_16_bit_picture_is_white() -> None:
+    values = np.array([[0, 257, 514, 65535]], np.uint16)
+    file = io.BytesIO()
+    Image.fromarray(values).save(file, "PNG", transparency=257)
+    with open_image(io.BytesIO(file.getvalue())) as image:
+        assert np.asarray(to_rgb(image)).tolist() == [[[v] * 3 for v in (0, 255, 2, 255)]]
 
 
 def test_exif_orientation_is_applied() -> None:

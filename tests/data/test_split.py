@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -199,3 +201,53 @@ def test_too_few_images_are_told_by_class() -> None:
         take_shots(members, names, 1, 0.2)
     with pytest.raises(DataError, match=r"the class '0' has only one image in train, .*: give val=0"):
         cut([torch.tensor([4]), torch.tensor([1, 2])], names, 1, "val: give val=0, or add images")
+
+
+IMAGES = torch.zeros(6, 3, 8, 8, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (torch.arange(5) % 3, "there are 6 images and 5 labels"),
+        (torch.arange(9) % 3, "there are 6 images and 9 labels"),
+        (torch.eye(3)[torch.arange(6) % 3], "not one-hot rows"),
+        ((torch.arange(6) % 3)[:, None], r"must have the shape \(6,\), not \(6, 1\)"),
+        (torch.arange(6) % 3 - 1, "and one is -1"),
+        (torch.arange(6), "and one is 5"),
+        (torch.arange(6) / 2, "whole numbers .* not torch.float32"),
+        (torch.ones(6, dtype=torch.bool), "not torch.bool"),
+        (["a"] * 6, "6 whole numbers, not list"),
+        (None, "6 whole numbers, not NoneType"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(labels: Any, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        Split.in_memory(IMAGES, labels, ("a", "b", "c"))
+
+
+def test_lists_and_arrays_of_whole_numbers_are_labels() -> None:
+    for labels in ([0, 1, 2, 0, 1, 2], np.array([0, 1, 2, 0, 1, 2], np.uint8), torch.tensor([0, 1, 2, 0, 1, 2]).int()):
+        split = Split.in_memory(IMAGES.numpy(), labels, ["a", "b", "c"])
+        assert split.labels.tolist() == [0, 1, 2, 0, 1, 2]
+        assert split.labels.dtype is torch.int64
+        assert split.class_names == ("a", "b", "c")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"class_names": ("a", "a", "b")}, "a name twice"),
+        ({"class_names": "abc"}, "names of the classes in label order"),
+        ({"class_names": (0, 1, 2)}, "names of the classes in label order"),
+        ({"ids": torch.zeros(6, dtype=torch.int64)}, "ids must be different"),
+        ({"ids": torch.arange(5)}, "there are 6 images and 5 ids"),
+        ({"images": IMAGES.float()}, "must be uint8"),
+        ({"images": IMAGES[:, :1]}, "must be uint8"),
+        ({"images": IMAGES[..., :7]}, "must be uint8"),
+    ],
+)
+def test_other_arguments_that_do_not_fit_are_refused(arguments: dict[str, Any], said: str) -> None:
+    fitting: dict[str, Any] = {"images": IMAGES, "labels": torch.arange(6) % 3, "class_names": ("a", "b", "c")}
+    with pytest.raises(DataError, match=said):
+        Split.in_memory(**{**fitting, **arguments})

@@ -6,20 +6,33 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import ClassVar
 
-from robust_transfer.data.columns import choose_columns
-from robust_transfer.data.source import Role, Source, listed, role_of
-from robust_transfer.data.tables import Columns, class_names, raw_splits
+from robust_transfer.data.formats.base import FORMATS, ColumnNames, Format, Role, StoredDataset, listed
+from robust_transfer.data.formats.columns import choose_columns
+from robust_transfer.data.formats.split_names import role_of
+from robust_transfer.data.formats.tables import Table, class_names, stored_splits
 from robust_transfer.errors import DataError
 
 _NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?::(?P<config>[^:/]+))?")
 
 
-def read_hub(name: str, image: str | None, label: str | None) -> Source:
-    """The data set ``hf:name``, downloaded into the HF cache; ``image`` and ``label`` name the columns, or None.
+@FORMATS.register("hf:OWNER/NAME", summary="a data set on the Hub; hf:OWNER/NAME:CONFIG for one of several", paper="")
+class Hub(Format):
+    """Data sets on the Hugging Face Hub, downloaded into the HF cache."""
 
-    Raises DataError where the Hub cannot be reached, the data set does not exist or a configuration must be chosen.
-    """
+    prefix: ClassVar[str | None] = "hf"
+
+    def read(self, where: str, columns: ColumnNames) -> StoredDataset:
+        """Data set ``hf:where``.
+
+        Raises DataError where the Hub cannot be reached, the data set does not exist or a configuration must be chosen.
+        """
+        return read_hub(where, columns)
+
+
+def read_hub(name: str, columns: ColumnNames) -> StoredDataset:
+    """See :meth:`Hub.read`."""
     matched = _NAME.fullmatch(name)
     if matched is None:
         raise DataError(f"'hf:{name}' does not name a data set: write hf:OWNER/NAME or hf:OWNER/NAME:CONFIG")
@@ -30,21 +43,26 @@ def read_hub(name: str, image: str | None, label: str | None) -> Source:
             found = datasets.load_dataset(matched["repo"], matched["config"])
     except Exception as error:  # the library's, the Hub client's and the network's exceptions share no base
         raise DataError(_explain(name, error)) from None
-    tables: dict[Role, Columns] = {}
+    image, label = columns.image, columns.label
+    tables: dict[Role, Table] = {}
+    left: list[str] = []
     for split, dataset in sorted(found.items(), key=lambda item: role_of(item[0]) != "train"):
         role = role_of(split)
         if role is None or role in tables:
+            left.append(split)
             continue
         try:  # train comes first and settles the columns of the others
             image, label = choose_columns(dataset.features, image, label)
         except DataError as error:
             raise DataError(f"hf:{name}, {split} split: {error}") from None
-        columns = dataset.data.column(image), dataset.data.column(label)
-        tables[role] = Columns(*columns, class_names(dataset.features[label]))
+        stored = dataset.data.column(image), dataset.data.column(label)
+        tables[role] = Table(*stored, class_names(dataset.features[label]))
     if "train" not in tables:
         raise DataError(f"hf:{name} has no train split, only {listed(found)}: choose another")
-    splits, notes = raw_splits(tables)
-    return Source(f"hf:{name}", splits, tuple(notes))
+    splits, notes = stored_splits(tables)
+    if left:
+        notes.append(f"the splits {listed(left)} of hf:{name} are left out")
+    return StoredDataset(f"hf:{name}", splits, tuple(notes))
 
 
 def _explain(name: str, error: Exception) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from robust_transfer.data.source import listed
+from robust_transfer.data.formats.base import listed
 from robust_transfer.errors import DataError
 from robust_transfer.registry import nearest
 

@@ -1,0 +1,102 @@
+"""Files of real disks: every image under a folder once, and a count of all that is left out."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from robust_transfer.data.decode import extensions
+from robust_transfer.errors import DataError
+
+# Folders that systems and programs leave beside pictures: thumbnails, resource forks, previews.
+SYSTEM_FOLDERS = {
+    "__macosx",
+    "@eadir",
+    "thumbs",
+    "thumbnails",
+    "$recycle.bin",
+    "lost+found",
+    "system volume information",
+}
+SYSTEM_FILES = {"thumbs.db", "desktop.ini", "ehthumbs.db", "picasa.ini"}
+
+
+@dataclass
+class Disk:
+    """Listing of folders that remembers what it left out, by kind: ``left["files with the extension .txt"]``."""
+
+    left: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+    _seen: set[tuple[str, str]] = field(default_factory=set)
+    _found: dict[Path, list[Path]] = field(default_factory=dict)
+
+    def folders(self, folder: Path) -> list[Path]:
+        """Folders in ``folder`` that may hold images, by name; hidden ones and systems' own are left out."""
+        found = []
+        for path in self._entries(folder):
+            if not path.is_dir():
+                continue
+            if path.name.startswith(".") or path.name.casefold() in SYSTEM_FOLDERS:
+                self._leave("hidden folders, and thumbnails of systems and programs", path)
+            else:
+                found.append(path)
+        return found
+
+    def images(self, folder: Path) -> list[Path]:
+        """Image files in ``folder`` and in the folders under it, by path; a folder that links lead back to is read once."""
+        if folder not in self._found:
+            self._found[folder] = sorted(self._images(folder, set()))
+        return list(self._found[folder])
+
+    def own_images(self, folder: Path) -> list[Path]:
+        """Image files in ``folder`` itself."""
+        return [path for path in self._entries(folder) if self._is_image(path)]
+
+    def notes(self) -> list[str]:
+        """Sentences on what was left out."""
+        return [
+            f"left out: {count} {kind} (such as {self.examples[kind]!r})" for kind, count in sorted(self.left.items())
+        ]
+
+    def _images(self, folder: Path, seen: set[str]) -> Iterator[Path]:
+        real = os.path.realpath(folder)
+        if real in seen:
+            self._leave("links to folders that are read already", folder)
+            return
+        seen.add(real)
+        yield from self.own_images(folder)
+        for inner in self.folders(folder):
+            yield from self._images(inner, seen)
+
+    def _is_image(self, path: Path) -> bool:
+        if path.is_dir():
+            return False
+        if not path.exists():
+            self._leave("links that lead nowhere", path)
+        elif path.name.startswith("."):
+            self._leave("hidden files, and resource forks", path)
+        elif path.name.casefold() in SYSTEM_FILES:
+            self._leave("files of systems and programs", path)
+        elif not path.is_file():
+            self._leave("devices, pipes and sockets", path)
+        elif path.suffix.casefold() in extensions():
+            return True
+        else:
+            suffix = path.suffix.casefold()
+            self._leave(f"files with the extension {suffix}" if suffix else "files without an extension", path)
+        return False
+
+    def _leave(self, kind: str, path: Path) -> None:
+        if (kind, str(path)) not in self._seen:
+            self._seen.add((kind, str(path)))
+            self.left[kind] += 1
+            self.examples.setdefault(kind, path.name)
+
+    def _entries(self, folder: Path) -> list[Path]:
+        try:
+            return sorted(folder / name for name in os.listdir(folder))
+        except OSError as error:
+            raise DataError(f"cannot read the folder {folder}: {error.strerror or error}") from None

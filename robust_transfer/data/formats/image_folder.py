@@ -1,0 +1,190 @@
+"""Image folders: ``train/<class>/*``, ``test/<class>/*``, perhaps ``val/<class>/*``; or just ``<class>/*``.
+
+Folders are recognised by their names and by nothing else (:mod:`robust_transfer.data.formats.split_names`); what is
+neither is refused with :data:`LAYOUTS`, and every guess is noted.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from robust_transfer.data.encoded import FileImages
+from robust_transfer.data.formats.base import (
+    FORMATS,
+    WRITTEN,
+    ColumnNames,
+    Format,
+    Role,
+    StoredDataset,
+    StoredSplit,
+    listed,
+)
+from robust_transfer.data.formats.disk import Disk
+from robust_transfer.data.formats.split_names import DOMAINS, folded, role_of
+from robust_transfer.errors import DataError
+
+LAYOUTS = (
+    "<class>/*, train/<class>/* and test/<class>/*, <class>/train/* and <class>/test/*, "
+    "or either with a known domain's folder (photo, sketch, amazon ...) above the classes"
+)
+
+
+@FORMATS.register("an image folder", summary="train/<class>/*.png, test/<class>/*.png, or just <class>/*.png", paper="")
+class ImageFolder(Format):
+    """Folders of image files, a folder a class; see :data:`LAYOUTS`."""
+
+    def recognises(self, path: Path) -> bool:
+        """True for any folder: what is in none of the layouts is refused by :meth:`read`."""
+        return path.is_dir()
+
+    def read(self, where: str, columns: ColumnNames) -> StoredDataset:
+        """Data set under ``where``."""
+        root = Path(where)
+        columns.refuse(f"the image folder {root}")
+        reading = _Reading()
+        reading.folder(root, None)
+        splits = {role: _stored(root, role, classes) for role, classes in reading.found.items()}
+        return StoredDataset(root.resolve().name, splits, (*reading.notes, *reading.disk.notes()))
+
+
+@dataclass
+class _Reading:
+    """Class folders found so far, by split and class name, and notes on the guesses."""
+
+    disk: Disk = field(default_factory=Disk)
+    found: dict[Role, dict[str, list[Path]]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def folder(self, folder: Path, role: Role | None, domain: str | None = None, depth: int = 0) -> None:
+        """Read ``folder``, of the split ``role`` (None: not settled yet)."""
+        inside = self.disk.folders(folder)
+        own = self.disk.own_images(folder)
+        if not inside or depth > 4:
+            self._refuse_flat(folder, role, own)
+        splits = [inner for inner in inside if role_of(inner.name) is not None]
+        if role is None and splits and self._holds_splits(inside, splits):
+            self._splits(folder, inside, splits, domain, depth)
+        elif (inner := self._wrapper(folder, inside, own, role)) is not None:
+            self.notes.append(f"{folder.name} holds the one folder {inner.name!r}: its contents are read")
+            self.folder(inner, role, domain, depth + 1)
+        elif self._are_domains(inside):
+            names = [inner.name for inner in inside]
+            self.notes.append(f"the folders {listed(names)} in {folder.name} are taken for domains, and merged")
+            for inner in inside:
+                self.folder(inner, role, inner.name, depth + 1)
+        elif role is None and self._splits_in_classes(inside):
+            self.notes.append(f"the classes in {folder.name} hold splits each: merged by split")
+            for inner in inside:
+                for part in self.disk.folders(inner):
+                    split = role_of(part.name)
+                    assert split is not None
+                    self._add(split, inner.name, self.disk.images(part), part)
+        else:
+            self._classes(folder, inside, own, role or "train")
+
+    def _holds_splits(self, inside: Sequence[Path], splits: Sequence[Path]) -> bool:
+        """True for splits, not for classes of which one is called "train": that holds images, and no class folders."""
+        return len(splits) == len(inside) or any(self.disk.folders(split) for split in splits)
+
+    def _splits(
+        self, folder: Path, inside: Sequence[Path], splits: Sequence[Path], domain: str | None, depth: int
+    ) -> None:
+        others = [inner.name for inner in inside if inner not in splits and self.disk.images(inner)]
+        if others:
+            raise DataError(
+                f"{folder} holds the splits {listed(s.name for s in splits)} and also {listed(others)}, which no known "
+                "split is called: rename it train, val or test, or move it away"
+            )
+        roles: dict[Role, Path] = {}
+        for split in splits:
+            role = role_of(split.name)
+            assert role is not None
+            if role in roles:
+                raise DataError(
+                    f"{roles[role]} and {split} are both {WRITTEN[role]} splits: rename or remove one of them"
+                )
+            roles[role] = split
+            self.folder(split, role, domain, depth + 1)
+
+    def _wrapper(self, folder: Path, inside: Sequence[Path], own: Sequence[Path], role: Role | None) -> Path | None:
+        """The one folder in ``folder`` where it is no class: named like ``folder`` or its split, or a data set of its own."""
+        if len(inside) != 1 or own:
+            return None
+        [inner] = inside
+        if role is not None:
+            same = folded(inner.name) == folded(folder.name) or role_of(inner.name) == role
+            return inner if same and self.disk.folders(inner) else None
+        deeper = self.disk.folders(inner)
+        return inner if any(self.disk.images(part) for part in deeper) and not self.disk.own_images(inner) else None
+
+    def _are_domains(self, inside: Sequence[Path]) -> bool:
+        return len(inside) > 1 and all(
+            folded(inner.name) in DOMAINS and self.disk.folders(inner) and not self.disk.own_images(inner)
+            for inner in inside
+        )
+
+    def _splits_in_classes(self, inside: Sequence[Path]) -> bool:
+        parts = [self.disk.folders(inner) for inner in inside]
+        return all(inner and all(role_of(part.name) is not None for part in inner) for inner in parts) and not any(
+            self.disk.own_images(inner) for inner in inside
+        )
+
+    def _classes(self, folder: Path, inside: Sequence[Path], own: Sequence[Path], role: Role) -> None:
+        parts = {inner: {part.name for part in self.disk.folders(inner)} for inner in inside}
+        if self._two_levels(list(parts.values())):
+            names = listed(sorted(next(iter(parts.values()))), most=3)
+            raise DataError(
+                f"in {folder} every folder holds the folders {names}: either level could be the classes; "
+                f"leave one. Understood are {LAYOUTS}"
+            )
+        if own:
+            self.notes.append(
+                f"left out: {len(own)} images that are in no class folder, in {folder.name} (such as {own[0].name!r})"
+            )
+        nested = [inner for inner, names in parts.items() if names]
+        if nested:
+            self.notes.append(
+                f"images in folders under a class, such as {nested[0].name}/{min(parts[nested[0]])}, are taken for the class's"
+            )
+        found = {inner: self.disk.images(inner) for inner in inside}
+        if not any(found.values()):
+            self._refuse_flat(folder, None, [])
+        for inner, images in found.items():
+            self._add(role, inner.name, images, inner)
+
+    @staticmethod
+    def _two_levels(inner: Sequence[set[str]]) -> bool:
+        """True if several folders hold folders of the very same names, at least two: classes and domains look alike."""
+        return len(inner) > 1 and len(inner[0]) > 1 and all(names == inner[0] for names in inner)
+
+    def _add(self, role: Role, name: str, images: list[Path], folder: Path) -> None:
+        if not images:
+            raise DataError(f"the class folder {folder} holds no images: add some, or remove the folder")
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            shown = os.fsencode(name).decode("utf-8", "replace")
+            raise DataError(f"the name of the class folder {shown!r} is not UTF-8: rename it") from None
+        self.found.setdefault(role, {}).setdefault(name, []).extend(images)
+
+    def _refuse_flat(self, folder: Path, role: Role | None, own: Sequence[Path]) -> None:
+        if role is not None:
+            raise DataError(f"the split in {folder} has no class folders: put its images in {folder.name}/<class>/")
+        if own:
+            raise DataError(f"the images in {folder} are in no class folders: put each class's in a folder of its own")
+        raise DataError(
+            f"no parquet files and no class folders of images found in {folder}: is it the right folder? "
+            f"Understood are {LAYOUTS}"
+        )
+
+
+def _stored(root: Path, role: Role, classes: dict[str, list[Path]]) -> StoredSplit:
+    names = sorted(classes)
+    paths = [path for name in names for path in sorted(classes[name])]
+    labels = [label for label, name in enumerate(names) for _ in classes[name]]
+    return StoredSplit(FileImages(paths), torch.tensor(labels), tuple(names))

@@ -1,0 +1,84 @@
+"""Names of splits: the stated list by which folders and files are recognised. Nothing else is taken for a split."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from robust_transfer.data.formats.base import Role
+
+# Each word, alone or with one of the endings ("train_images", "training-set"), or after "seg" (Intel's seg_train), or
+# followed by a year (COCO's train2017). Upper case and "-", "." or " " in place of "_" make no difference.
+WORDS: dict[Role, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
+ENDINGS = ("set", "images", "image", "imgs", "img", "data", "split")
+
+SPLIT_NAMES: dict[str, Role] = {
+    name: role
+    for role, words in WORDS.items()
+    for word in words
+    for name in (word, f"seg_{word}", *(f"{word}{glue}{end}" for end in ENDINGS for glue in ("_", "")))
+}
+_YEAR = re.compile(r"(train|val|test)_?(?:19|20)\d\d")
+# Names of the domains of public sets (PACS, Office-Home, Office-31, DomainNet, VLCS): folders above the classes.
+DOMAINS = {
+    "art_painting", "cartoon", "photo", "sketch", "art", "clipart", "product", "real_world", "amazon", "dslr", "webcam",
+    "caltech", "caltech101", "labelme", "sun09", "voc2007", "infograph", "painting", "quickdraw", "real",
+}  # fmt: skip
+
+
+def folded(name: str) -> str:
+    """A name in the spelling of :data:`SPLIT_NAMES`."""
+    return re.sub(r"[-. _]+", "_", name.strip()).casefold()
+
+
+def role_of(name: str) -> Role | None:
+    """The split that a whole name stands for, or None: "train_images" is train, "train_mini" is none."""
+    name = folded(name)
+    if matched := _YEAR.fullmatch(name):
+        name = matched[1]
+    return SPLIT_NAMES.get(name)
+
+
+def speaks_of_a_split(name: str) -> bool:
+    """True if one of a name's words is a split's ("test_corrupted", "pre-train"), though the whole is none."""
+    return any(word in SPLIT_NAMES for word in re.split(r"[^a-z]+", name.casefold()))
+
+
+@dataclass(frozen=True)
+class FileName:
+    """A data file's name in its parts: ``pets-train-00001-of-00003`` is ("pets", "train", 1, 3).
+
+    ``index`` and ``total`` are None where the name counts nothing; ``total`` is None where it counts without an end.
+    """
+
+    prefix: str
+    role: Role
+    index: int | None = None
+    total: int | None = None
+
+
+_SHARD = re.compile(r"(?P<rest>.+?)[-_.]?(?P<index>\d+)(?:[-_]of[-_](?P<total>\d+)(?:-[0-9a-f]{8,})?)?")
+
+
+def file_name(stem: str) -> FileName | None:
+    """Parts of a file's name (without its extension), or None where it names no split.
+
+    The split's name is the whole, or its end after "-", "_" or "."; a number may follow, alone or "-of-" another.
+    """
+    whole = _named(stem, None, None)
+    if whole is not None or (matched := _SHARD.fullmatch(stem)) is None:
+        return whole
+    total = int(matched["total"]) if matched["total"] else None
+    return _named(matched["rest"], int(matched["index"]), total)
+
+
+def _named(stem: str, index: int | None, total: int | None) -> FileName | None:
+    for cut in [0, *(m.end() for m in re.finditer(r"[-_.]", stem))]:  # the longest name first
+        role = role_of(stem[cut:])
+        if role is not None:
+            return FileName(stem[: max(cut - 1, 0)], role, index, total)
+    return None

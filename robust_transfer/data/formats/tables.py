@@ -1,0 +1,102 @@
+"""Tables with an image and a label column, from parquet files or from the Hub, to stored splits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from torch import Tensor
+
+from robust_transfer.data.class_names import match_names
+from robust_transfer.data.encoded import ColumnImages
+from robust_transfer.data.formats.base import WRITTEN, Role, StoredSplit
+from robust_transfer.data.formats.labels import all_hidden, class_values, named_indices, value_indices
+from robust_transfer.errors import DataError
+
+
+@dataclass(frozen=True)
+class Table:
+    """pyarrow columns of one split, and the names of its classes where its ClassLabel feature holds them."""
+
+    images: Any
+    labels: Any
+    class_names: tuple[str, ...] | None
+
+
+def class_names(feature: Any) -> tuple[str, ...] | None:
+    """Names that a ClassLabel feature of HF datasets holds; None for other features."""
+    from datasets import ClassLabel
+
+    return tuple(feature.names) if isinstance(feature, ClassLabel) and feature.names else None
+
+
+def in_one_order(
+    labels: Sequence[Any], names: Sequence[tuple[str, ...] | None], files: Sequence[str]
+) -> tuple[list[Any], list[str]]:
+    """The label columns of one split's files, all counted by the first file's class names; and notes on what was mapped.
+
+    Raises :class:`DataError` where some files name their classes and others count without names, or the names differ.
+    """
+    first = names[0]
+    columns, notes = list(labels), list[str]()
+    for number, (column, own) in enumerate(zip(labels, names, strict=True)):
+        if own == first:
+            continue
+        if first is None or own is None:
+            named, bare = (files[number], files[0]) if first is None else (files[0], files[number])
+            raise DataError(
+                f"{named} names its classes and {bare} does not, so their labels may mean different classes: "
+                "write both with the same ClassLabel"
+            )
+        order = match_names(first, own, f"{files[0]} and {files[number]}")
+        if pa.types.is_integer(column.type) and (pc.max(column).as_py() or 0) < len(
+            own
+        ):  # else it is told later, by its row
+            mapped = pc.take(pa.array(order, pa.int64()), pc.if_else(pc.less(column, 0), None, column))
+            columns[number] = pc.coalesce(mapped, column.cast(pa.int64()))
+        notes.append(f"{files[number]} lists the classes in another order than {files[0]}: matched by name")
+    return columns, notes
+
+
+def stored_splits(
+    tables: Mapping[Role, Table], folder: Path | None = None
+) -> tuple[dict[Role, StoredSplit], list[str]]:
+    """Checked splits, and notes on what was left out. ``folder``: what relative image paths are relative to.
+
+    Without stored names the classes are the distinct labels of train, in order, called what they are.
+    """
+    tables, notes = dict(tables), []
+    if "test" in tables and len(tables) > 1 and all_hidden(tables["test"].labels):
+        del tables["test"]
+        notes.append("the labels of the test split are hidden (-1): it is not used")
+    if "train" not in tables:
+        present = ", ".join(WRITTEN[role] for role in tables)
+        raise DataError(f"there is no train split to learn from, only {present}: add one")
+    for role, table in tables.items():
+        if not len(table.labels):
+            raise DataError(f"the {WRITTEN[role]} split is empty: add images to it, or remove it")
+    known = tables["train"].class_names
+    values = None if known else class_values(tables["train"].labels, "train")
+
+    def labels_of(role: Role, table: Table) -> tuple[Tensor, tuple[str, ...]]:
+        if table.class_names is not None:
+            return named_indices(table.labels, WRITTEN[role], table.class_names), table.class_names
+        if values is None:
+            names = known or ()
+            if pa.types.is_integer(table.labels.type):
+                notes.append(
+                    f"the labels of the {WRITTEN[role]} split are numbers without names: "
+                    "taken to count the classes that train names, in train's order"
+                )
+            return named_indices(table.labels, WRITTEN[role], names), names
+        return value_indices(table.labels, WRITTEN[role], values), tuple(str(value) for value in values)
+
+    splits: dict[Role, StoredSplit] = {}
+    for role, table in tables.items():
+        labels, names = labels_of(role, table)
+        splits[role] = StoredSplit(ColumnImages(table.images, WRITTEN[role], folder), labels, names)
+    return splits, notes

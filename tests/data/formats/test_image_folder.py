@@ -1,0 +1,152 @@
+"""Image folders as public data sets and real disks have them; the right counts are known from how they were made."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from images import encoded, picture, write_classes
+
+from robust_transfer.data import Task, load_task
+from robust_transfer.errors import DataError
+
+PETS = {"cat": 4, "dog": 4}
+
+
+def sizes(task: Task) -> tuple[int, int]:
+    return len(task.train) + len(task.val), len(task.test)
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("train", "test"),
+        ("seg_train", "seg_test"),
+        ("training_set", "test_set"),
+        ("train_images", "test_images"),
+        ("Train", "TEST"),
+        ("train2017", "val2017"),
+        ("seg_train/seg_train", "seg_test/seg_test"),
+        ("photos/train", "photos/test"),
+    ],
+)
+def test_splits_by_the_names_of_public_sets(tmp_path: Path, train: str, test: str) -> None:
+    write_classes(tmp_path / train, PETS)
+    write_classes(tmp_path / test, {"cat": 3, "dog": 3})
+    task = load_task(tmp_path)
+    assert task.class_names == ("cat", "dog")
+    assert sizes(task) == (8, 6)
+
+
+@pytest.mark.parametrize("other", ["eval", "holdout", "train_mini", "extra"])
+def test_a_folder_of_images_beside_the_splits_is_never_passed_over(tmp_path: Path, other: str) -> None:
+    write_classes(tmp_path / "train", PETS)
+    write_classes(tmp_path / other, PETS)
+    with pytest.raises(DataError, match=f"'train' and also '{other}', which no known split is called"):
+        load_task(tmp_path)
+
+
+def test_splits_within_classes_are_merged_and_said(tmp_path: Path) -> None:
+    for name in PETS:
+        write_classes(tmp_path / name, {"train": 5, "test": 2})
+    task = load_task(tmp_path, val=0)
+    assert task.class_names == ("cat", "dog")
+    assert sizes(task) == (10, 4)
+    assert any("hold splits each" in note for note in task.notes)
+
+
+@pytest.mark.parametrize("above", ["", "train/"])
+def test_domains_of_public_sets_are_merged_and_said(tmp_path: Path, above: str) -> None:
+    for domain in ("art_painting", "sketch", "photo"):
+        write_classes(tmp_path / f"{above}{domain}", PETS)
+    task = load_task(tmp_path, val=0)
+    assert task.class_names == ("cat", "dog")
+    assert sum(sizes(task)) == 3 * 8
+    assert any("domains" in note for note in task.notes)
+
+
+def test_two_levels_that_look_alike_are_refused(tmp_path: Path) -> None:
+    for hospital in ("north", "south"):
+        write_classes(tmp_path / hospital, {"benign": 3, "malignant": 3})
+    with pytest.raises(DataError, match="either level could be the classes"):
+        load_task(tmp_path)
+
+
+def test_folders_under_a_class_are_the_classs_and_said(tmp_path: Path) -> None:
+    write_classes(tmp_path / "train" / "cat", {"siamese": 3, "persian": 2})
+    write_classes(tmp_path / "train" / "dog", {"poodle": 4})
+    write_classes(tmp_path / "test", PETS)
+    task = load_task(tmp_path, val=0)
+    assert torch.bincount(task.train.labels).tolist() == [5, 4]
+    assert any("folders under a class, such as cat/persian" in note for note in task.notes)
+
+
+def test_links_are_followed_once(tmp_path: Path) -> None:
+    write_classes(tmp_path / "train", PETS)
+    write_classes(tmp_path / "test", PETS)
+    write_classes(tmp_path / "elsewhere", {"more": 3})
+    os.symlink(".", tmp_path / "train" / "cat" / "again")
+    os.symlink("../..", tmp_path / "train" / "cat" / "up")
+    os.symlink(tmp_path / "elsewhere" / "more", tmp_path / "train" / "dog" / "one")
+    os.symlink(tmp_path / "elsewhere" / "more", tmp_path / "train" / "dog" / "two")
+    (tmp_path / "train" / "cat" / "up").unlink()
+    (tmp_path / "elsewhere").rename(tmp_path.parent / f"{tmp_path.name}-elsewhere")
+    for name in ("one", "two"):
+        (tmp_path / "train" / "dog" / name).unlink()
+        os.symlink(tmp_path.parent / f"{tmp_path.name}-elsewhere" / "more", tmp_path / "train" / "dog" / name)
+    task = load_task(tmp_path, val=0)
+    assert torch.bincount(task.train.labels).tolist() == [4, 7]
+    assert any("left out: 2 links to folders that are read already" in note for note in task.notes)
+
+
+def test_what_is_left_out_is_counted_by_kind(tmp_path: Path) -> None:
+    write_classes(tmp_path / "train", PETS)
+    write_classes(tmp_path / "test", PETS)
+    cat = tmp_path / "train" / "cat"
+    (cat / "notes.txt").write_text("x")
+    (cat / "a.HEIC").write_bytes(b"x")
+    (cat / "b.heic").write_bytes(b"x")
+    (cat / "._000.png").write_bytes(b"resource fork")
+    (cat / "raw").write_bytes(b"x")
+    (cat / "Thumbs.db").write_bytes(b"x")
+    os.symlink("/nowhere/annex", cat / "lost.png")
+    write_classes(cat / "@eaDir", {"000.png": 2})
+    write_classes(cat / ".thumbnails", {"large": 2})
+    task = load_task(tmp_path, val=0)
+    assert torch.bincount(task.train.labels).tolist() == [4, 4]
+    expected = {
+        "1 files with the extension .txt": "notes.txt",
+        "2 files with the extension .heic": "a.HEIC",
+        "1 hidden files, and resource forks": "._000.png",
+        "1 files without an extension": "raw",
+        "1 files of systems and programs": "Thumbs.db",
+        "1 links that lead nowhere": "lost.png",
+        "2 hidden folders, and thumbnails of systems and programs": ".thumbnails",
+    }
+    assert set(task.notes) == {f"left out: {what} (such as {example!r})" for what, example in expected.items()}
+
+
+def test_images_in_no_class_folder_are_counted(tmp_path: Path) -> None:
+    write_classes(tmp_path / "train", PETS)
+    write_classes(tmp_path / "test", PETS)
+    for i in range(2):
+        (tmp_path / "train" / f"stray{i}.png").write_bytes(encoded(picture(9, i)))
+    assert any("2 images that are in no class folder" in note for note in load_task(tmp_path).notes)
+
+
+@pytest.mark.parametrize("extension", [".jfif", ".jpe", ".JPG", ".apng", ".tif", ".webp"])
+def test_every_extension_of_a_format_that_is_decoded(tmp_path: Path, extension: str) -> None:
+    fmt = {".apng": "PNG", ".tif": "TIFF", ".webp": "WEBP"}.get(extension, "JPEG")
+    write_classes(tmp_path / "train", PETS)
+    write_classes(tmp_path / "test", PETS)
+    (tmp_path / "train" / "dog" / f"x{extension}").write_bytes(encoded(picture(1, 9), fmt))
+    assert len(load_task(tmp_path, val=0).train) == 9
+
+
+@pytest.mark.parametrize("name", ["a [1]", "b*", "c?", "d {x}", "e~", "f #1"])
+def test_any_name_of_a_folder(tmp_path: Path, name: str) -> None:
+    write_classes(tmp_path / name / "train", PETS)
+    write_classes(tmp_path / name / "test", PETS)
+    assert sizes(load_task(tmp_path / name)) == (8, 8)

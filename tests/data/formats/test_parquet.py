@@ -1,0 +1,117 @@
+"""Parquet files: shards and splits whose classes are listed otherwise, and names that are no split's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from images import encoded, picture, write_parquet
+
+from robust_transfer.data import load_task
+from robust_transfer.errors import DataError
+
+NAMES = ["ant", "bee", "cat"]
+
+
+def written(path: Path, truth: list[int], order: list[str] | None, start: int) -> Path:
+    """Row i is ``picture(class, start + i)``; its label is the class's place in ``order`` (None: its number in NAMES)."""
+    labels = [order.index(NAMES[c]) if order else c for c in truth]
+    return write_parquet(
+        path, labels, names=order, contents=[encoded(picture(c, start + i)) for i, c in enumerate(truth)]
+    )
+
+
+def assert_true_labels(folder: Path, truths: dict[str, list[int]]) -> tuple[str, ...]:
+    """Each image's class, found again by its pixels; returns the notes."""
+    task = load_task(folder, val=0)
+    for part in (task.train, task.test):
+        for image, label in zip(part.images(), part.labels.tolist(), strict=True):
+            pixels = image.permute(1, 2, 0).numpy()
+            [true] = {c for c in range(3) for i in range(60) if np.array_equal(pixels, picture(c, i))}
+            assert task.class_names[label] == NAMES[true]
+    assert [len(task.train), len(task.test)] == [len(truths["train"]), len(truths["test"])]
+    return task.notes
+
+
+@pytest.mark.parametrize("second", [["bee", "ant", "cat"], ["cat", "ant", "bee"], NAMES])
+@pytest.mark.parametrize("test", [["cat", "bee", "ant"], NAMES])
+def test_shards_and_splits_are_matched_by_name(tmp_path: Path, second: list[str], test: list[str]) -> None:
+    one, two, three = [0, 1, 2, 0, 1, 2], [0, 0, 1, 1, 2, 2], [2, 1, 0]
+    written(tmp_path / "train-00000-of-00002.parquet", one, NAMES, 0)
+    written(tmp_path / "train-00001-of-00002.parquet", two, second, 20)
+    written(tmp_path / "test-00000-of-00001.parquet", three, test, 40)
+    notes = assert_true_labels(tmp_path, {"train": one + two, "test": three})
+    assert sum("matched by name" in note for note in notes) == (second != NAMES) + (test != NAMES)
+
+
+@pytest.mark.parametrize(
+    ("order", "said"),
+    [
+        (["ant", "bee", "cow"], "only in the first 'cat'; only in the second 'cow'"),
+        (["ant", "bee"], "only in the first 'cat'"),
+        (["ant", "bee", "Cat"], "'cat' and 'Cat' differ only in case"),
+    ],
+)
+def test_shards_of_other_names_are_refused(tmp_path: Path, order: list[str], said: str) -> None:
+    written(tmp_path / "train-00000-of-00002.parquet", [0, 1, 2], NAMES, 0)
+    write_parquet(tmp_path / "train-00001-of-00002.parquet", [0, 1], names=order)
+    with pytest.raises(DataError, match=said):
+        load_task(tmp_path)
+
+
+def test_a_shard_without_names_beside_one_with_names_is_refused(tmp_path: Path) -> None:
+    written(tmp_path / "train-00000-of-00002.parquet", [0, 1, 2], NAMES, 0)
+    written(tmp_path / "train-00001-of-00002.parquet", [0, 1, 2], None, 10)
+    with pytest.raises(DataError, match=r"names its classes and train-00001-of-00002\.parquet does not"):
+        load_task(tmp_path)
+
+
+def test_a_split_of_bare_numbers_beside_names_is_said(tmp_path: Path) -> None:
+    written(tmp_path / "train.parquet", [0, 1, 2] * 2, NAMES, 0)
+    written(tmp_path / "test.parquet", [2, 1], None, 40)
+    notes = assert_true_labels(tmp_path, {"train": [0, 1, 2] * 2, "test": [2, 1]})
+    assert any("numbers without names" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        "train_mini-00000-of-00001",
+        "test_corrupted",
+        "pre-train-00000-of-00001",
+        "train-00000-of-00001 (1)",
+        "unsupervised",
+    ],
+)
+def test_files_that_are_no_splits_are_left_out_and_said(tmp_path: Path, extra: str) -> None:
+    for name, n in (("train-00000-of-00001", 12), ("test-00000-of-00001", 6), (extra, 9)):
+        write_parquet(tmp_path / f"{name}.parquet", [i % 3 for i in range(n)], names=NAMES)
+    task = load_task(tmp_path, val=0)
+    assert (len(task.train), len(task.test)) == (12, 6)
+    assert task.notes == (f"1 parquet file left out, as the name is not a split's: '{extra}.parquet'",)
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (["train-00000-of-00002", "train-00000-of-00002-a09b74b3ef9c3b56"], "are both the same part of train"),
+        (["train-00000-of-00002", "train-00000-of-00003"], "count to different totals"),
+        (["train", "train-00000-of-00002"], "may hold the same images"),
+        (["cats_train", "dogs_train"], "files of several data sets, 'cats', 'dogs'"),
+        (["train_mini", "extra"], "cannot tell which split 'train_mini.parquet' belongs to"),
+    ],
+)
+def test_files_that_leave_doubt_are_refused(tmp_path: Path, files: list[str], said: str) -> None:
+    for name in files:
+        write_parquet(tmp_path / f"{name}.parquet", [0, 1, 2] * 2, names=NAMES)
+    with pytest.raises(DataError, match=said):
+        load_task(tmp_path)
+
+
+def test_files_that_name_no_split_are_train_and_said(tmp_path: Path) -> None:
+    for name in ("0000", "0001"):
+        write_parquet(tmp_path / f"{name}.parquet", [0, 1, 2] * 3, names=NAMES)
+    task = load_task(tmp_path, val=0)
+    assert len(task.train) + len(task.test) == 18
+    assert "all 2 files, whose names are no splits', are taken as train: '0000.parquet', '0001.parquet'" in task.notes
