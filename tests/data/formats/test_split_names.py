@@ -48,7 +48,7 @@ def test_names_of_files(stem: str, found: FileName | None) -> None:
 
 def test_the_page_states_the_whole_list() -> None:
     page = (Path(__file__).parents[3] / "docs" / "data.md").read_text()
-    stated = {word for word in re.findall(r"`([a-z0-9_]+)`", page)}
+    stated = set(re.findall(r"`([a-z0-9_]+)`", page))
     assert set(ENDINGS) | DOMAINS | {word for words in WORDS.values() for word in words} <= stated
     for role, words in WORDS.items():
         assert f"- {role}: {', '.join(f'`{word}`' for word in words)}\n" in page
