@@ -138,7 +138,7 @@ def test_a_delta_that_is_too_large_or_missing_is_found(
     folder = changed(claim, tmp_path)
     deltas = pd.read_parquet(folder / DELTAS)
     larger = deltas.copy()
-    larger.loc[3, "scale"] = larger.loc[3, "scale"] * 1.5
+    larger["scale"] = larger["scale"].where(larger.index != 3, larger["scale"] * 1.5)
     larger.to_parquet(folder / DELTAS, index=False)
     with pytest.raises(DataError, match=f"the delta of image {larger.loc[3, 'index']} is larger than"):
         verify(folder, network, split, run=QUIET)
