@@ -29,7 +29,7 @@ QUICK: dict[str, Any] = {"epochs": 1, "augment": False, "batch_size": 64}
         ("free", {"replays": 4}, FreeObjective),
     ],
 )
-def test_the_methods_objective_is_what_is_trained(task: Task, method: str, own: dict[str, Any], kind: type) -> None:
+def test_the_methods_objective_is_what_is_trained(task: Task, method: Any, own: dict[str, Any], kind: type) -> None:
     source = make_source(threat="linf:8/255")
     strategy = Adversarial(method=method, **own, **QUICK)
     start = strategy.start(source, task, QUIET)

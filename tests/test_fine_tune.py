@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import QUIET, everything, make_source, relabelled, without_val
+from helpers import QUIET, everything, folder_of, make_source, relabelled, without_val
 from safetensors.torch import load_file
 
 from robust_transfer.checkpoint import Checkpoint
@@ -49,7 +49,7 @@ def test_of_equal_penalties_the_strongest_is_chosen(source: Checkpoint, task: Ta
 def test_close_penalties_do_not_overwrite_each_other(source: Checkpoint, task: Task, tmp_path: Path) -> None:
     run = dataclasses.replace(QUIET, out=tmp_path / "run")
     transfer(source, task, LinearProbe(path=(0.1234567, 0.1234568)), run=run)
-    assert len(load_file(run.out / "path.safetensors")) == 4
+    assert len(load_file(folder_of(run) / "path.safetensors")) == 4
 
 
 def test_a_probe_without_val_uses_what_it_says(source: Checkpoint, task: Task) -> None:
@@ -78,7 +78,7 @@ def test_damaged_sources_are_refused(task: Task) -> None:
 
 def test_costs_are_counted_once(source: Checkpoint, task: Task) -> None:
     n, val, epochs = len(task.train), len(task.val), 2
-    settings = {"head": "new", "epochs": epochs, "l2": 0.1}
+    settings: dict[str, Any] = {"head": "new", "epochs": epochs, "l2": 0.1}
     looked = epochs * val  # a clean pass over val after each epoch
     cost = {
         "probe": transfer(source, task, LinearProbe(l2=0.1), run=QUIET).card.cost,
@@ -138,7 +138,7 @@ def test_a_held_head_stays_at_the_probes_optimum(
     for _ in range(2):
         model = attach(source.classifier, probe.chosen.head()).freeze()
         held = HeldHead(NaturalObjective(model, 10**6), 0.5, probe.standardisation.std.float())
-        found = fit(held, task.train, settings, QUIET).classifier.head.weight
+        found = fit(held, task.train, settings, QUIET).classifier.get_parameter("head.weight")
         drift.append(float(((found - optimum).norm() / optimum.norm()).detach()))
         monkeypatch.setattr(HeldHead, "undecayed", lambda self: [])
     assert drift[0] < 1e-3 < 1e-2 < drift[1]
@@ -149,7 +149,7 @@ def test_the_loss_that_is_shown_is_what_is_minimised(source: Checkpoint, task: T
     natural = NaturalObjective(source.classifier.copy(), 10**6)
     held = HeldHead(natural, 0.5, torch.ones(source.classifier.num_features))
     out, plain = held(everything(task)), natural(everything(task))
-    expected = plain["loss"] + 0.25 * source.classifier.head.weight.square().sum()
+    expected = plain["loss"] + 0.25 * source.classifier.get_parameter("head.weight").square().sum()
     torch.testing.assert_close(out["loss"].detach(), expected.detach())
 
 
@@ -242,10 +242,10 @@ def test_the_whole_path_is_kept_and_the_choice_is_by_val(source: Checkpoint, tas
     records = result.card.metrics["path"]
     assert [r["l2"] for r in records] == [1.0, 0.01, 1e-4]
     assert result.card.metrics["l2"] == min(records, key=lambda r: r["val_loss"])["l2"]
-    tensors = load_file(run.out / "path.safetensors")
+    tensors = load_file(folder_of(run) / "path.safetensors")
     assert set(tensors) == {f"{l2}/{part}" for l2 in ("1", "0.01", "0.0001") for part in ("weight", "bias")}
     chosen = f"{result.card.metrics['l2']:g}/weight"
-    assert torch.equal(tensors[chosen], result.classifier.head.weight)
+    assert torch.equal(tensors[chosen], result.classifier.get_parameter("head.weight"))
     norms = [float(tensors[f"{l2}/weight"].norm()) for l2 in ("1", "0.01", "0.0001")]
     assert norms == sorted(norms)  # a weaker penalty, a larger head
 
@@ -263,11 +263,15 @@ def test_choosing_by_attack_is_counted(source: Checkpoint, task: Task) -> None:
 
 def test_the_head_rule(source: Checkpoint, task: Task) -> None:
     kept = transfer(source, task, FineTune(epochs=0.01, learning_rate=1e-9), run=QUIET)  # same class names: kept
-    assert torch.allclose(kept.classifier.head.weight, source.classifier.head.weight, atol=1e-6)
+    assert torch.allclose(
+        kept.classifier.get_parameter("head.weight"), source.classifier.get_parameter("head.weight"), atol=1e-6
+    )
     renamed = dataclasses.replace(task.train, class_names=tuple("abcdefghij"))
     other = dataclasses.replace(task, train=renamed, val=task.val.subset(torch.arange(0)))
     new = transfer(source, other, FineTune(epochs=0.01, learning_rate=1e-9), run=QUIET)
-    assert not torch.allclose(new.classifier.head.weight, source.classifier.head.weight, atol=1e-2)
+    assert not torch.allclose(
+        new.classifier.get_parameter("head.weight"), source.classifier.get_parameter("head.weight"), atol=1e-2
+    )
     five = Split.in_memory(task.train.images(), task.train.labels % 5, tuple("abcde"))
     with pytest.raises(ConfigError, match="head=new"):
         transfer(source, dataclasses.replace(other, train=five, val=five), FineTune(head="keep"), run=QUIET)
@@ -295,7 +299,7 @@ def test_a_held_penalty_makes_the_probe_stationary(source: Checkpoint, task: Tas
     for objective in (natural, held):
         objective.zero_grad()
         objective(batch)["loss"].backward()
-        pulls.append(float(objective.classifier.head.weight.grad.abs().max()))
+        pulls.append(float(objective.classifier.get_parameter("head.weight").grad.abs().max()))
     assert pulls[1] < 1e-4 < 1e-3 < pulls[0]
 
 

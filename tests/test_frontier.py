@@ -13,7 +13,7 @@ from helpers import QUIET, make_source, without_val
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError, DivergedError
-from robust_transfer.strategies import Frontier, LinearProbe, LwF, transfer
+from robust_transfer.strategies import Frontier, LinearProbe, LwF, Strategy, transfer
 from robust_transfer.strategies import linear_probe as probe_module
 from robust_transfer.strategies.frontier import Candidate
 
@@ -37,8 +37,9 @@ def test_every_point_is_what_its_strategy_makes(source: Checkpoint, task: Task) 
     ]
     chosen = result.card.metrics["chosen"]
     assert chosen["val_clean_accuracy"] == max(p["val_clean_accuracy"] for p in front)
-    alone = LinearProbe(l2=chosen["l2"]) if chosen["kind"] == "linear-probe" else None
-    alone = alone or LwF(l2=0.1, strength=chosen["strength"], epochs=1, head="new")
+    alone: Strategy = LwF(l2=0.1, strength=chosen.get("strength", 0.0), epochs=1, head="new")
+    if chosen["kind"] == "linear-probe":
+        alone = LinearProbe(l2=chosen["l2"])
     wanted = transfer(source, task, alone, run=QUIET).classifier
     for name, value in result.classifier.state_dict().items():  # a path's solves start from each other
         torch.testing.assert_close(value, wanted.state_dict()[name], rtol=0.02, atol=0.01)

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import QUIET, everything, make_source, same_state
+from helpers import QUIET, everything, folder_of, make_source, same_state
 
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.data import Task, to_pixels
 from robust_transfer.errors import CheckpointError, ConfigError
 from robust_transfer.strategies import FineTune, LinearProbe, LwF, features_of, transfer
 from robust_transfer.strategies.linear_probe import attach
-from robust_transfer.strategies.lwf import LwFObjective, feature_distance
+from robust_transfer.strategies.lwf import Distance, LwFObjective, feature_distance
 from robust_transfer.training import Batch, TrainingSettings, batch_order, fit
 
 DISTANCES = ("l1", "l2", "squared-l2")
 
 
 @pytest.mark.parametrize("distance", ["l1", "l2"])
-def test_rounding_does_not_pull(distance: str) -> None:
+def test_rounding_does_not_pull(distance: Distance) -> None:
     """Features computed in another batch differ in the last bit; in that direction an l2 norm would pull with force 1."""
     z0 = torch.randn(6, 50, generator=torch.Generator().manual_seed(0))
     z = (z0 * (1 + 1e-7 * torch.randn(6, 50, generator=torch.Generator().manual_seed(1)))).requires_grad_(True)
@@ -34,7 +34,7 @@ def test_rounding_does_not_pull(distance: str) -> None:
 
 @pytest.mark.parametrize("distance", DISTANCES)
 @pytest.mark.parametrize("far", [1e-4, 1.0])
-def test_gradients_are_the_analytic_ones(distance: str, far: float) -> None:
+def test_gradients_are_the_analytic_ones(distance: Distance, far: float) -> None:
     z0 = torch.randn(6, 50, generator=torch.Generator().manual_seed(0))
     z = (z0 + far * torch.randn(6, 50, generator=torch.Generator().manual_seed(1)).sign()).requires_grad_(True)
     feature_distance(z, z0, distance).sum().backward()
@@ -53,7 +53,7 @@ def test_a_strength_that_would_do_nothing_is_refused() -> None:
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
-def test_every_step_is_a_plain_loops(distance: str, source: Checkpoint, task: Task) -> None:
+def test_every_step_is_a_plain_loops(distance: Distance, source: Checkpoint, task: Task) -> None:
     """Loss by loss and gradient by gradient, from the warm-started head, where the distance has its kink."""
     cached = features_of(source.classifier, task.train, QUIET)
     head = LinearProbe(l2=0.1).solve(source, task, QUIET).chosen.head()
@@ -82,8 +82,14 @@ def test_every_step_is_a_plain_loops(distance: str, source: Checkpoint, task: Ta
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
-def test_cached_and_live_teachers_train_alike_bit_for_bit(distance: str, source: Checkpoint, task: Task) -> None:
-    settings = {"epochs": 2, "head": "new", "batch_size": 32, "distance": distance, "feature_weight": 0.05}
+def test_cached_and_live_teachers_train_alike_bit_for_bit(distance: Distance, source: Checkpoint, task: Task) -> None:
+    settings: dict[str, Any] = {
+        "epochs": 2,
+        "head": "new",
+        "batch_size": 32,
+        "distance": distance,
+        "feature_weight": 0.05,
+    }
     cached = transfer(source, task, LwF(**settings), run=QUIET)
     live = transfer(source, task, LwF(**settings, teacher="live"), run=QUIET)
     assert same_state(cached.classifier, live.classifier)
@@ -95,7 +101,7 @@ def test_a_live_teacher_sees_the_augmented_images(source: Checkpoint, task: Task
     batch = everything(task)
     flipped = dataclasses.replace(batch, images=batch.images.flip(3))
     teacher, cached = source.classifier.copy(), features_of(source.classifier, task.train, QUIET)
-    made = {"weight": 1.0, "distance": "l2"}
+    made: dict[str, Any] = {"weight": 1.0, "distance": "l2"}
     live = LwFObjective(source.classifier.copy(), teacher=teacher, **made).eval()
     assert float(live(flipped)["drift"].detach()) == 0.0
     stale = LwFObjective(source.classifier.copy(), features=cached, **made).eval()
@@ -124,7 +130,7 @@ def test_a_source_without_features_has_no_auto_weight(task: Task) -> None:
 
 @pytest.mark.parametrize("teacher", ["cached", "live"])
 def test_a_killed_run_resumes_to_the_same_bits(
-    teacher: str, source: Checkpoint, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    teacher: Literal["cached", "live"], source: Checkpoint, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     strategy = LwF(epochs=3, head="new", batch_size=32, teacher=teacher, feature_weight=0.05, select="clean")
     whole = transfer(source, task, strategy, run=QUIET)
@@ -139,7 +145,7 @@ def test_a_killed_run_resumes_to_the_same_bits(
     monkeypatch.setattr(LwFObjective, "forward", killed)
     with pytest.raises(KeyboardInterrupt):
         transfer(source, task, strategy, run=run)
-    assert not (run.out / "model.safetensors").exists()
+    assert not (folder_of(run) / "model.safetensors").exists()
     monkeypatch.setattr(LwFObjective, "forward", lambda self, batch: calls.append(batch.step) or forward(self, batch))
     calls.clear()
     resumed = transfer(source, task, strategy, run=dataclasses.replace(run, resume=True))
@@ -169,7 +175,7 @@ def test_distances_by_hand() -> None:
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
-def test_the_gradient_where_training_starts_is_zero_and_finite(distance: str) -> None:
+def test_the_gradient_where_training_starts_is_zero_and_finite(distance: Distance) -> None:
     z0 = torch.randn(5, 7)
     z = z0.clone().requires_grad_(True)
     feature_distance(z, z0, distance).sum().backward()
@@ -177,14 +183,20 @@ def test_the_gradient_where_training_starts_is_zero_and_finite(distance: str) ->
 
 
 def test_without_weight_it_is_fine_tuning_bit_for_bit(source: Checkpoint, task: Task) -> None:
-    settings = {"epochs": 1, "head": "new", "batch_size": 32}
+    settings: dict[str, Any] = {"epochs": 1, "head": "new", "batch_size": 32}
     tuned = transfer(source, task, FineTune(**settings), run=QUIET)
     lwf = transfer(source, task, LwF(**settings, feature_weight=0.0), run=QUIET)
     assert same_state(tuned.classifier, lwf.classifier)
 
 
 def test_a_larger_weight_holds_the_features_nearer(source: Checkpoint, task: Task) -> None:
-    settings = {"epochs": 4, "head": "new", "batch_size": 32, "learning_rate": 3e-3, "distance": "squared-l2"}
+    settings: dict[str, Any] = {
+        "epochs": 4,
+        "head": "new",
+        "batch_size": 32,
+        "learning_rate": 3e-3,
+        "distance": "squared-l2",
+    }
     before = features_of(source.classifier, task.train, QUIET)
     drift = []
     for strength in (0.0, 1.0, 10.0):

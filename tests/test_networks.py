@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import warnings
+from typing import Any
 
 import pytest
 import timm
@@ -17,7 +18,7 @@ from robust_transfer.errors import NetworkError
 from robust_transfer.networks.wide_resnet import Unit, WideResNet
 
 
-def on_meta(name: str, num_classes: int = 10) -> nn.Module:
+def on_meta(name: str, num_classes: int = 10) -> Any:
     """A network without memory: enough to count and to look at."""
     with torch.device("meta"):
         return networks.create(name, num_classes=num_classes, input_size=32)
@@ -149,7 +150,7 @@ def test_unknown_names() -> None:
     ],
 )
 def test_settings_that_do_not_exist_or_load_files_are_refused(
-    name: str, settings: dict[str, object], message: str
+    name: str, settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(NetworkError, match=message):
         networks.create(name, num_classes=10, input_size=32, **settings)
@@ -181,7 +182,7 @@ def test_a_name_of_timms_is_not_taken_silently() -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             timm.models.register_model(original)
-        del networks.names.OURS["resnet18"], networks.resnet.resnet18
+        del networks.names.OURS["resnet18"], vars(networks.resnet)["resnet18"]
         networks.resnet.__all__.remove("resnet18")
 
 

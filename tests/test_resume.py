@@ -60,7 +60,8 @@ class Interrupted:
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         if batch.step == self.at:
             self.how()
-        return super().forward(batch)  # type: ignore[misc]
+        terms: dict[str, Tensor] = super().forward(batch)  # type: ignore[misc]
+        return terms
 
 
 class WithDropout(nn.Module):
@@ -71,7 +72,8 @@ class WithDropout(nn.Module):
         self.drop, self.body = nn.Dropout(0.2), body
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.body(self.drop(x))
+        logits: Tensor = self.body(self.drop(x))
+        return logits
 
 
 class Unsteady(Interrupted, NaturalObjective):
@@ -110,14 +112,14 @@ def scene(name: str, out: Path, *, at: int = -1, how: Callable[[], None] = stop,
         threat, guarded = Threat.parse("linf:8/255"), task.train.subset(torch.arange(16))
         objective = Adversarial(classifier, threat, run, steps=1, step=1.25, guarded=guarded)
         settings = Fast(**SHARED, ema=0.8)
-    objective.at, objective.how = at, how  # type: ignore[assignment]
+    objective.at, objective.how = at, how
     torch.manual_seed(0)
     return fit(objective, task.train, settings, run, validate=figures)
 
 
 def figures(classifier: Classifier) -> dict[str, float]:
     """A stand-in for accuracy: anything that goes up and down with the weights."""
-    return {"clean_accuracy": 1e3 * float(classifier.head.weight.detach().abs().sum()) % 1}
+    return {"clean_accuracy": 1e3 * float(classifier.get_parameter("head.weight").detach().abs().sum()) % 1}
 
 
 @pytest.mark.parametrize("name", ["natural", "fast", "free"])

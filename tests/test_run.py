@@ -7,12 +7,14 @@ import json
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from robust_transfer import run as run_module
@@ -89,7 +91,7 @@ def test_products_are_timed(monkeypatch: pytest.MonkeyPatch, bfloat16: float) ->
         now += bfloat16 if a.dtype is torch.bfloat16 else 1.0
         return product(a[:2], b[:, :2])
 
-    monkeypatch.setattr(run_module.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
     monkeypatch.setattr(torch.Tensor, "__matmul__", slow)
     assert run_module._faster_products.__wrapped__() is (bfloat16 < 0.6)
 
@@ -245,15 +247,19 @@ def test_a_full_disk_at_the_last_moment(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_disk_that_is_full_for_safetensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def write(path: Path) -> None:
-        raise run_module.SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
     with pytest.raises(OutputError, match="the disk is full"):
         write_atomically(tmp_path / "a", write)
 
 
 def test_another_error_is_no_output_error(tmp_path: Path) -> None:
+    def write(path: Path) -> None:
+        path.write_text("half")
+        raise ZeroDivisionError
+
     with pytest.raises(ZeroDivisionError):
-        write_atomically(tmp_path / "a", lambda path: [path.write_text("half"), 1 / 0][0])
+        write_atomically(tmp_path / "a", write)
     assert files(tmp_path) == set()
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -268,7 +269,7 @@ def test_claims_are_judged_by_their_intervals(plain: tuple[Path, pd.DataFrame], 
     rows = table[table["strategy"] == "tuned"].set_index(["evaluation", "seed"])["robust"]
     gaps = [rows["near", seed] - rows["far", seed] for seed in (0, 1)]
 
-    def judged(**bounds: float) -> str:
+    def judged(**bounds: Any) -> str:
         found = judge(workshop, Claim(says="x", of=near, less=far, **bounds), every)
         assert found is not None
         assert found.by_seed == pytest.approx(gaps)

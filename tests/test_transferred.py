@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import QUIET, make_classifier, make_digits, make_source
+from helpers import QUIET, folder_of, make_classifier, make_digits, make_source
 
 from robust_transfer.attacks.knowledge import IMAGES, knowledge_of, public_source
 from robust_transfer.attacks.source_features import feature_drift
@@ -48,9 +48,11 @@ def test_an_evaluation_of_a_transferred_model_says_it_all(
     assert beside.unseen_threat == "l2:0.25" or Threat.parse(beside.unseen_threat).norm == "l2"
     assert found.untested == []
     assert (
-        load_evaluation(run.out).to_dict() == found.to_dict() == json.loads((run.out / "evaluation.json").read_text())
+        load_evaluation(folder_of(run)).to_dict()
+        == found.to_dict()
+        == json.loads((folder_of(run) / "evaluation.json").read_text())
     )
-    text = str(load_evaluation(run.out))
+    text = str(load_evaluation(folder_of(run)))
     for word in ("through source", "feature loss", "unseen threat", "feature drift"):
         assert word in text
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from attack_helpers import L2, LINF, Batch, first
-from helpers import QUIET, make_classifier
+from helpers import QUIET, folder_of, make_classifier
 from torch import nn
 
 from robust_transfer.attacks import PGD, outcomes
@@ -165,7 +165,13 @@ def test_another_model_or_other_images_are_refused(claim: Path, network: nn.Modu
 def test_deltas_of_an_evaluation_that_was_killed_are_all_there(
     network: nn.Module, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = {"threat": "linf:0.15", "attack": "pgd-3", "keep_deltas": True, "checked": 0, "batch_size": 100}
+    words: dict[str, Any] = {
+        "threat": "linf:0.15",
+        "attack": "pgd-3",
+        "keep_deltas": True,
+        "checked": 0,
+        "batch_size": 100,
+    }
     whole, cut = (dataclasses.replace(QUIET, out=tmp_path / name) for name in ("whole", "cut"))
     evaluate(network, split, run=whole, **words)
     real, calls = outcomes.attack_block, []
@@ -180,12 +186,12 @@ def test_deltas_of_an_evaluation_that_was_killed_are_all_there(
         patch.setattr(outcomes, "attack_block", killed)
         with pytest.raises(KeyboardInterrupt):
             evaluate(network, split, run=cut, **words)
-    assert len(list((cut.out / "state").glob("deltas-*.parquet"))) == 2
+    assert len(list((folder_of(cut) / "state").glob("deltas-*.parquet"))) == 2
     evaluate(network, split, run=dataclasses.replace(cut, resume=True), **words)
-    pd.testing.assert_frame_equal(pd.read_parquet(cut.out / DELTAS), pd.read_parquet(whole.out / DELTAS))
-    assert not (cut.out / "state").exists()
+    pd.testing.assert_frame_equal(pd.read_parquet(folder_of(cut) / DELTAS), pd.read_parquet(folder_of(whole) / DELTAS))
+    assert not (folder_of(cut) / "state").exists()
     evaluate(network, split, run=dataclasses.replace(cut, overwrite=True), **{**words, "keep_deltas": False})
-    assert not (cut.out / DELTAS).exists()
+    assert not (folder_of(cut) / DELTAS).exists()
 
 
 def test_deltas_need_a_folder(network: nn.Module, split: Split) -> None:

@@ -131,7 +131,7 @@ def test_a_class_with_one_image_is_named(invoke: Invoke, source: Path, images: P
 def probe_words(source: Path, images: Path, out: Path) -> list[Any]:
     """A transfer that takes a moment."""
     words = ("--source", source, "--data", images, "--strategy", "linear-probe", "--val", "0")
-    return ("transfer", *words, "--out", out, "--quiet")
+    return ["transfer", *words, "--out", out, "--quiet"]
 
 
 def test_an_output_folder_is_not_overwritten_unasked(
