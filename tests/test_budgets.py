@@ -39,7 +39,7 @@ def split() -> Split:
 
 
 def test_the_curve_is_the_exact_one(split: Split) -> None:
-    budgets = ["20/255", "5/255", 0, "40/255"]
+    budgets: list[str | float] = ["20/255", "5/255", 0, "40/255"]
     found = evaluate(brightness(), split, threat="linf:10/255", attack="fgsm", curve=budgets, checked=0, run=QUIET)
     assert found.curve is not None
     assert [level.threat for level in found.curve] == ["linf:0", "linf:5/255", "linf:20/255", "linf:40/255"]

@@ -299,7 +299,9 @@ def test_a_held_penalty_makes_the_probe_stationary(source: Checkpoint, task: Tas
     for objective in (natural, held):
         objective.zero_grad()
         objective(batch)["loss"].backward()
-        pulls.append(float(objective.classifier.get_parameter("head.weight").grad.abs().max()))
+        pull = objective.classifier.get_parameter("head.weight").grad
+        assert pull is not None
+        pulls.append(float(pull.abs().max()))
     assert pulls[1] < 1e-4 < 1e-3 < pulls[0]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError, DivergedError
 from robust_transfer.strategies import Frontier, LinearProbe, LwF, Strategy, transfer
 from robust_transfer.strategies import linear_probe as probe_module
+from robust_transfer.strategies.features import features_of
 from robust_transfer.strategies.frontier import Candidate
 
 SMALL = Frontier(epochs=1, path=(1.0, 0.01), heads=(0.1,), strengths=(0.3, 3.0))
@@ -47,7 +49,7 @@ def test_every_point_is_what_its_strategy_makes(source: Checkpoint, task: Task) 
 
 
 def test_features_are_computed_once(source: Checkpoint, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls, real = [], probe_module.features_of
+    calls, real = [], features_of
 
     def counted(*given: object) -> torch.Tensor:
         calls.append(1)
@@ -76,7 +78,7 @@ def candidates() -> list[Candidate]:
         ({"clean": 0.9}, 0.70),
     ],
 )
-def test_the_point_is_the_one_asked_for(asked: dict[str, float], clean: float) -> None:
+def test_the_point_is_the_one_asked_for(asked: dict[str, Any], clean: float) -> None:
     chosen, criterion = Frontier(**asked).choose(candidates())
     assert chosen.clean == clean
     assert f"{next(iter(asked.values())):g}" in criterion

@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from helpers import QUIET, make_source, same_state
+from torch import nn
 
 from robust_transfer.checkpoint import load_checkpoint
 from robust_transfer.classifier import Classifier, NetworkSpec
@@ -33,6 +34,8 @@ def test_a_head_is_its_layers_in_order() -> None:
     plain = Classifier.build(dataclasses.replace(SPEC, head=HeadSpec(hidden=(7,)))).eval()
     assert isinstance(plain.head, MLP)
     first, last = plain.head.layers[0], plain.head.layers[2]
+    assert isinstance(first, nn.Linear)
+    assert isinstance(last, nn.Linear)
     plain.head.mean.fill_(0.5)
     plain.head.std.fill_(2.0)
     z = torch.randn(3, plain.num_features)

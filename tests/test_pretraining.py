@@ -72,7 +72,7 @@ def test_every_method_refuses_an_unknown_setting(name: str) -> None:
     with pytest.raises(ConfigError, match=f"unknown setting of method {name!r} 'epoch': did you mean 'epochs'"):
         build(PRETRAINING.get(name), {"epoch": 3}, f"method {name!r}")
     with pytest.raises(ConfigError, match="did you mean 'learning_rate'"):
-        PRETRAINING.get(name)(learning_rat=0.1)
+        PRETRAINING.get(name)(learning_rat=0.1)  # type: ignore[call-arg]
 
 
 @methods

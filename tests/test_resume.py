@@ -304,7 +304,7 @@ def test_another_threat_is_another_run(digits_task: Task, tmp_path: Path, monkey
     def interrupt(*_: object) -> None:
         raise Stopped
 
-    def train(threat: str, **how: bool) -> None:
+    def train(threat: str, **how: Any) -> None:
         method = Fast(epochs=2, batch_size=64, guard_every=2)
         method(digits_task, network="wrn_16_1", threat=threat, run=Run(out=tmp_path, quiet=True, **how))
 

@@ -135,6 +135,6 @@ def test_without_the_source_there_is_a_sentence(network: nn.Module, model: Class
 
 
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"images": -1}])
-def test_settings_out_of_range_are_refused(wrong: dict[str, int]) -> None:
+def test_settings_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         SourceFeatures(**wrong)

@@ -25,7 +25,7 @@ from robust_transfer.fronts import Right, above_front, place
 from robust_transfer.intervals import Difference
 from robust_transfer.pretraining import Fast
 from robust_transfer.run import Run
-from robust_transfer.strategies import FineTune
+from robust_transfer.strategies import FineTune, softmax
 from robust_transfer.strategies import features as features_module
 from robust_transfer.strategies import linear_probe as probe_module
 from robust_transfer.strategies.softmax import Solution
@@ -369,7 +369,7 @@ def test_folders_that_are_no_studies_are_left_alone(recipe: Recipe, tmp_path: Pa
 def test_what_results_share_is_computed_once(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Six results of two seeds: two probes and a warm-started head each, from the features of train and val."""
     computed, solved = list[int](), list[tuple[float, ...]]()
-    features, solve = features_module._computed, probe_module.solve_path
+    features, solve = features_module._computed, softmax.solve_path
 
     def counted(classifier: Classifier, split: Split, run: Run) -> torch.Tensor:
         computed.append(len(split))

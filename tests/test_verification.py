@@ -140,7 +140,7 @@ def test_a_delta_that_is_too_large_or_missing_is_found(
     larger = deltas.copy()
     larger["scale"] = larger["scale"].where(larger.index != 3, larger["scale"] * 1.5)
     larger.to_parquet(folder / DELTAS, index=False)
-    with pytest.raises(DataError, match=f"the delta of image {larger.loc[3, 'index']} is larger than"):
+    with pytest.raises(DataError, match=f"the delta of image {larger['index'][3]} is larger than"):
         verify(folder, network, split, run=QUIET)
     deltas[1:].to_parquet(folder / DELTAS, index=False)
     assert any("have no kept image" in problem for problem in verify(folder, network, split, run=QUIET).problems)
@@ -231,6 +231,8 @@ def test_a_verdict_that_rounding_would_change_is_kept_exactly(batch: Batch) -> N
 
 class Needle(nn.Module):
     """Says class 1 for these images, to six digits, and class 0 for all others."""
+
+    images: torch.Tensor
 
     def __init__(self, images: torch.Tensor) -> None:
         super().__init__()
