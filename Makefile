@@ -26,6 +26,7 @@ fast: $(STAMP)
 # What takes longer than the fast suite allows.
 slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
+	$(MAKE) wheel
 
 # Links inside the documentation, and the commands that it shows.
 docs: $(STAMP)
