@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 # torchvision 0.N belongs to torch 2.(N-15); pip finds it by itself.
 TORCH_PIN := $(if $(TORCH),"torch==$(TORCH).*")
 
-.PHONY: demo test check fast slow bench clean
+.PHONY: demo test check fast slow docs wheel bench clean
 
 demo: $(STAMP)
 	$(BIN)/robust-transfer demo --out demo --overwrite
@@ -26,6 +26,17 @@ fast: $(STAMP)
 # What takes longer than the fast suite allows.
 slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
+	$(MAKE) wheel
+
+# Links inside the documentation, and the commands that it shows.
+docs: $(STAMP)
+	$(BIN)/python -m pytest tests/test_docs.py
+
+# Builds the wheel and uses it in a clean environment, which takes PyTorch and all else from pip.
+# LIBRARIES=.venv takes the libraries of that environment instead: seconds rather than minutes.
+LIBRARIES ?=
+wheel: $(STAMP)
+	$(BIN)/python scripts/check_wheel.py $(if $(LIBRARIES),--libraries $(LIBRARIES)/lib/python*/site-packages)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/training.py

@@ -17,6 +17,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import metadata, util
 from pathlib import Path
 from statistics import median
@@ -67,9 +68,9 @@ def pgd(case: Case, repeats: int, run: rt.Run) -> None:
         passes = result.passes
         return result.adversarial
 
-    contenders = {
-        "plain loop": lambda: plain(case),
-        **{n: lambda p=p: p(case) for n, p in present.items()},
+    contenders: dict[str, Callable[[], Tensor]] = {
+        "plain loop": partial(plain, case),
+        **{name: partial(peer, case) for name, peer in present.items()},
         "ours": ours,
     }
     seconds: dict[str, list[float]] = {name: [] for name in contenders}

@@ -87,9 +87,8 @@ def untrained(names: str, threat: rt.Threat, batch: int, run: rt.Run) -> Iterato
 def fewer_classes(classifier: Classifier, count: int) -> Classifier:
     """The first classes of a classifier."""
     fewer = classifier.with_head(count)
-    with torch.no_grad():
-        fewer.head.weight.copy_(classifier.head.weight[:count])
-        fewer.head.bias.copy_(classifier.head.bias[:count])
+    kept = {name: value[:count] for name, value in classifier.head.state_dict().items()}
+    fewer.head.load_state_dict(kept)
     return fewer
 
 

@@ -12,6 +12,7 @@ import argparse
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from common import header
@@ -21,10 +22,9 @@ from torch import nn
 import robust_transfer as rt
 from robust_transfer.classifier import Classifier
 from robust_transfer.pretraining import PRETRAINING
-from robust_transfer.strategies import STRATEGIES
 
 THREAT, EPS = "linf:8/255", 8 / 255
-SAME = {"nesterov": True, "weight_decay": 5e-4, "schedule": "cosine"}
+SAME: dict[str, Any] = {"nesterov": True, "weight_decay": 5e-4, "schedule": "cosine"}
 Trained = Callable[[rt.Task, int], nn.Module]
 
 
@@ -37,7 +37,7 @@ class Pair:
     by_hand: Trained
 
 
-def pretrained(name: str, network: str, plan: Plan, settings: dict[str, object], loop: Callable[..., None]) -> Pair:
+def pretrained(name: str, network: str, plan: Plan, settings: dict[str, Any], loop: Callable[..., None]) -> Pair:
     """A pretraining method."""
 
     def ours(task: rt.Task, seed: int) -> nn.Module:
@@ -56,7 +56,7 @@ def adversarial(plan: Plan, steps: int) -> Pair:
     step = 0.5
 
     def ours(task: rt.Task, seed: int) -> nn.Module:
-        how = STRATEGIES.get("adversarial")(
+        how = rt.Adversarial(
             **SAME, method="pgd-at", steps=steps, step=step, epochs=plan.epochs, learning_rate=plan.rate
         )
         return how(rt.load_source("bundled"), task, run=_run(seed)).classifier
@@ -72,16 +72,17 @@ def last_blocks(plan: Plan, blocks: int) -> Pair:
     """The last blocks of the bundled source, drawn anew."""
 
     def ours(task: rt.Task, seed: int) -> nn.Module:
-        how = STRATEGIES.get("last-blocks")(**SAME, blocks=blocks, epochs=plan.epochs, learning_rate=plan.rate)
+        how = rt.LastBlocks(**SAME, blocks=blocks, epochs=plan.epochs, learning_rate=plan.rate)
         return how(rt.load_source("bundled"), task, run=_run(seed)).classifier
 
     def by_hand(task: rt.Task, seed: int) -> nn.Module:
         model = rt.load_source("bundled").classifier.with_head(task.num_classes, seed=seed)
         fresh = _fresh(model.spec, seed + 100)
-        for number in range(len(model.body.units) - (blocks - 1), len(model.body.units)):
-            model.body.units[number] = fresh.body.units[number]
+        units, drawn = _units(model), _units(fresh)
+        for number in range(len(units) - (blocks - 1), len(units)):
+            units[number] = drawn[number]
         model.body.last = fresh.body.last
-        frozen = [model.body.conv1, *model.body.units[: 1 - blocks]]
+        frozen = [model.body.get_submodule("conv1"), *units[: 1 - blocks]]
         return _trained(natural, model, task, plan, seed, frozen=frozen)
 
     return Pair(f"bundled source, {plan.epochs} epochs of the last {blocks} blocks", ours, by_hand)
@@ -110,6 +111,13 @@ def _run(seed: int) -> rt.Run:
 def _fresh(spec: rt.NetworkSpec, seed: int) -> Classifier:
     torch.manual_seed(seed)
     return Classifier.build(spec)
+
+
+def _units(model: Classifier) -> nn.Sequential:
+    """The blocks of a wide residual network but for the first layer and the last norm."""
+    units = model.body.get_submodule("units")
+    assert isinstance(units, nn.Sequential)
+    return units
 
 
 def _trained(

@@ -71,7 +71,7 @@ def flops_of(model: Classifier, x: Tensor) -> float:
 
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(x)
-    return 2.0 * counter.get_total_flops()
+    return 2.0 * int(counter.get_total_flops())
 
 
 def layers(case: Case, engine: Engine, best: float) -> None:
@@ -125,7 +125,7 @@ def _flops(layer: nn.Module, like: Tensor) -> float:
     if not isinstance(layer, nn.Conv2d):
         return 0.0
     with torch.no_grad():
-        places = layer(like).numel()
+        places = int(layer(like).numel())
     return 4.0 * places * layer.in_channels * layer.kernel_size[0] * layer.kernel_size[1] / layer.groups
 
 

@@ -20,6 +20,7 @@ def plain(case: Case) -> Tensor:
             delta = delta.detach().requires_grad_(True)
             loss = torch.nn.functional.cross_entropy(case.model((x + delta).clamp(0, 1)), labels)
             loss.backward()
+            assert delta.grad is not None
             delta = (delta + case.threat.eps / 4 * delta.grad.sign()).clamp(-case.threat.eps, case.threat.eps)
         images.append((x + delta.detach()).clamp(0, 1))
     case.model.zero_grad()

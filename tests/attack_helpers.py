@@ -35,7 +35,8 @@ class Scaled(nn.Module):
         self.model, self.scale = model, scale
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.model(x) * self.scale
+        scaled: Tensor = self.model(x) * self.scale
+        return scaled
 
 
 class Function(nn.Module):

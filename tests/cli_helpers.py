@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+Invoke = Callable[..., tuple[int, str, str]]  # words to exit status, standard output, standard error
 DIGITS = ("--data", "builtin:digits")
 
 

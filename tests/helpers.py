@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,22 @@ QUIET = Run(quiet=True)
 NONE = torch.arange(0)
 
 
+def noting(notes: list[Any], call: Callable[..., Any]) -> Callable[..., Any]:
+    """``call``, whose positional arguments are noted each time."""
+
+    def noted(*given: Any, **more: Any) -> Any:
+        notes.append(given)
+        return call(*given, **more)
+
+    return noted
+
+
+def folder_of(run: Run) -> Path:
+    """The folder that a run writes."""
+    assert run.out is not None
+    return run.out
+
+
 def make_digits(train: int = 320, val: int = 80, test: int = 80, size: int = 8) -> Task:
     """The first digits (they come shuffled) as uint8 RGB images."""
     digits = load_digits()
@@ -33,7 +50,8 @@ def make_digits(train: int = 320, val: int = 80, test: int = 80, size: int = 8) 
     names = tuple(str(name) for name in digits.target_names)
     split = Split.in_memory(images, torch.from_numpy(digits.target), names)
     cuts = torch.arange(train + val + test).split([train, val, test])
-    return Task("digits", *(split.subset(cut) for cut in cuts)).at_size(size)
+    parts = [split.subset(cut) for cut in cuts]
+    return Task("digits", parts[0], parts[1], parts[2]).at_size(size)
 
 
 def make_classifier(seed: int = 0, name: str = "wrn_16_1", size: int = 8, **settings: Any) -> Classifier:

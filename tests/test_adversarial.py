@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from robust_transfer.pretraining.objective import AdversarialObjective
 from robust_transfer.pretraining.trades import TradesObjective
 from robust_transfer.strategies import Adversarial, transfer
 
-QUICK = {"epochs": 1, "augment": False, "batch_size": 64}
+QUICK: dict[str, Any] = {"epochs": 1, "augment": False, "batch_size": 64}
 
 
 @pytest.mark.parametrize(
@@ -28,7 +29,7 @@ QUICK = {"epochs": 1, "augment": False, "batch_size": 64}
         ("free", {"replays": 4}, FreeObjective),
     ],
 )
-def test_the_methods_objective_is_what_is_trained(task: Task, method: str, own: dict[str, float], kind: type) -> None:
+def test_the_methods_objective_is_what_is_trained(task: Task, method: Any, own: dict[str, Any], kind: type) -> None:
     source = make_source(threat="linf:8/255")
     strategy = Adversarial(method=method, **own, **QUICK)
     start = strategy.start(source, task, QUIET)

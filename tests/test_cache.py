@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
-from helpers import make_classifier, make_digits
+from helpers import make_classifier, make_digits, noting
 from torch import Tensor
 
 from robust_transfer.cache import remembered
@@ -40,9 +42,9 @@ def test_digests_are_of_content() -> None:
     assert len(different) == 4
 
 
-def test_features_are_remembered_by_all_that_they_depend_on(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    made, real = list[int](), features_module._computed
-    monkeypatch.setattr(features_module, "_computed", lambda *given: made.append(1) or real(*given))
+def test_features_are_remembered_by_all_that_they_depend_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, real = list[Any](), features_module._computed
+    monkeypatch.setattr(features_module, "_computed", noting(made, real))
     run = Run(quiet=True, cache=tmp_path, precision="float32")
     task, classifier = make_digits(train=40, val=20, test=0), make_classifier()
     first = features_of(classifier, task.train, run)

@@ -119,7 +119,7 @@ def test_only_float32_and_float16_are_stored(tmp_path: Path) -> None:
 def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path, value: float, dtype: torch.dtype) -> None:
     made = make()
     with torch.no_grad():
-        made.classifier.head.weight[3, 3] = value
+        made.classifier.get_parameter("head.weight")[3, 3] = value
     with pytest.raises(CheckpointError, match=f"not finite in {dtype}: nothing was saved"):
         made.save(tmp_path / "run", dtype=dtype)
     assert not (tmp_path / "run").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,8 @@ from robust_transfer.modes import eval_mode, without_weight_gradients
 from robust_transfer.run import Run
 from robust_transfer.training import NaturalObjective, TrainingSettings, fit
 
-FOREIGN = {  # timm networks of every kind, small ones, with the number of blocks that theirs have
+# timm networks of every kind, small ones: their image size, settings, and number of blocks.
+FOREIGN: dict[str, tuple[int, dict[str, Any], int]] = {
     "resnet18": (32, {}, 10),
     "vit_tiny_patch16_224": (32, {"depth": 3, "drop_rate": 0.1, "pos_drop_rate": 0.5}, 5),
     "convnext_atto": (64, {"drop_path_rate": 0.5}, 14),
@@ -68,7 +70,7 @@ def test_per_image_gradients_exist_even_for_a_black_image() -> None:
 @pytest.mark.parametrize(
     "settings", [{"mean": (0.5,), "std": (0.5, 0.5)}, {"std": (0.5, 0.0, 0.5)}, {"mean": (), "std": ()}]
 )
-def test_normalisation_needs_a_mean_and_a_positive_std_each(settings: dict[str, tuple[float, ...]]) -> None:
+def test_normalisation_needs_a_mean_and_a_positive_std_each(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="one mean and one positive std"):
         Normalisation(**settings)
 
@@ -81,7 +83,7 @@ def test_normalisation_needs_a_mean_and_a_positive_std_each(settings: dict[str, 
         ({"normalisation": {"mean": (0.5, 0.5), "std": (1.0, 1.0)}}, "needs 3 channels"),
     ],
 )
-def test_a_spec_that_makes_no_sense(settings: dict[str, object], message: str) -> None:
+def test_a_spec_that_makes_no_sense(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         NetworkSpec(**{"name": "wrn_16_1", "num_classes": 10, "input_size": 8, **settings})
 
@@ -94,7 +96,7 @@ def test_logits_are_the_head_on_the_features() -> None:
     features = classifier.features(X)
     assert features.shape == (8, classifier.num_features) == (8, 64)
     assert bool((features >= 0).all()), "features are taken after the last activation"
-    logits = features @ classifier.head.weight.T + classifier.head.bias
+    logits = features @ classifier.get_parameter("head.weight").T + classifier.get_parameter("head.bias")
     torch.testing.assert_close(classifier(X), logits)
     assert classifier.num_classes == 10
     assert classifier.device == torch.device("cpu")
@@ -106,7 +108,9 @@ def test_head_and_logits_are_float32_under_mixed_precision() -> None:
         features = classifier.features(X)
         logits = classifier(X)
     assert features.dtype is logits.dtype is torch.float32
-    assert torch.equal(logits, F.linear(features, classifier.head.weight, classifier.head.bias))
+    assert torch.equal(
+        logits, F.linear(features, classifier.get_parameter("head.weight"), classifier.get_parameter("head.bias"))
+    )
 
 
 @pytest.mark.parametrize("name", ["wrn_16_1", "resnet18_cifar"])
@@ -135,7 +139,9 @@ def test_a_new_head_is_not_the_one_that_a_network_began_with(seed: int) -> None:
     torch.manual_seed(seed)
     began = Classifier.build(make_classifier().spec)
     new = began.with_head(began.head.out_features, seed=seed)
-    both = torch.stack([began.head.weight.flatten(), new.head.weight.flatten()]).detach()
+    both = torch.stack(
+        [began.get_parameter("head.weight").flatten(), new.get_parameter("head.weight").flatten()]
+    ).detach()
     assert abs(float(torch.corrcoef(both)[0, 1])) < 4 * both.shape[1] ** -0.5
 
 
@@ -234,7 +240,7 @@ def test_copies_share_nothing(training: bool) -> None:
     assert same_state(exact, classifier)
     assert other.num_classes == other.spec.num_classes == 5
     assert classifier.spec.num_classes == 10
-    assert torch.equal(other.head.weight, new_head(64, 5, another_draw(1)).weight)
+    assert torch.equal(other.get_parameter("head.weight"), new_head(64, 5, another_draw(1)).weight)
     for copied in (exact, other):
         assert all(p.requires_grad for p in copied.parameters()), "nothing is frozen in a copy"
         assert {m.training for m in copied.modules()} == {training}
@@ -276,7 +282,7 @@ def test_training_the_head_leaves_features_bit_identical(digits_task: Task) -> N
         assert torch.equal(classifier.features(x), before)
     assert torch.equal(classifier.train().features(x), before), "not even in training mode"
     assert torch.equal(result.classifier.features(x), before)
-    assert not torch.equal(classifier.head.weight, make_classifier().head.weight)
+    assert not torch.equal(classifier.get_parameter("head.weight"), make_classifier().get_parameter("head.weight"))
 
 
 @pytest.mark.parametrize("name", ["wrn_16_1", *FOREIGN])
@@ -333,6 +339,8 @@ def test_dropout_in_trained_modules_stays_on() -> None:
 def test_frozen_statistics_alone_are_held() -> None:
     classifier = make_classifier().freeze(["body.last.0.running_mean", "body.last.0.running_var"])
     norm = classifier.get_submodule("body.last.0")
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None
     before = norm.running_mean.clone(), norm.weight.detach().clone()
     train_a_little(classifier)
     assert torch.equal(norm.running_mean, before[0])
@@ -344,7 +352,7 @@ def test_freezing_adds_up_and_survives_every_mode() -> None:
     classifier.freeze(["body.conv1.weight"]).freeze(["head.bias"])
     assert not classifier.training
     classifier.train()
-    assert not classifier.body.conv1.training
+    assert not classifier.get_submodule("body.conv1").training
     assert classifier.head.training
     assert [n for n, p in classifier.named_parameters() if not p.requires_grad] == ["body.conv1.weight", "head.bias"]
 
@@ -369,7 +377,7 @@ def test_held_batch_norm_trains_its_weights_but_not_its_statistics() -> None:
 
 def test_eval_mode_restores_each_submodule() -> None:
     classifier = make_classifier().train()
-    classifier.body.units[1].eval()
+    classifier.get_submodule("body.units.1").eval()
     modes = {n: m.training for n, m in classifier.named_modules()}
     with classifier.eval_mode():
         assert not any(m.training for m in classifier.modules())

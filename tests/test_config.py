@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -73,14 +74,18 @@ def test_what_does_not_fit_is_refused_in_one_sentence(settings: dict[str, Any], 
 
 
 def test_a_class_checks_itself_first_and_its_error_keeps_its_kind() -> None:
-    for make in (lambda: Derived(epochs=-1), lambda: build(Derived, {"epochs": -math.inf}, "method 'd'")):
+    makes: tuple[Callable[[], Derived], ...] = (
+        lambda: Derived(epochs=-1),
+        lambda: build(Derived, {"epochs": -math.inf}, "method 'd'"),
+    )
+    for make in makes:
         with pytest.raises(ThreatError, match=r"^epochs must be positive$"):
             make()
 
 
 def test_positional_arguments_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"^Inner takes its settings by name: rate$"):
-        Inner(0.1)  # type: ignore[misc]
+        Inner(0.1)  # type: ignore[call-arg]
 
 
 def test_keys_need_not_be_text() -> None:

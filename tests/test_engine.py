@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import time
+from typing import Any
 
 import pytest
 import torch
+from helpers import noting
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -145,8 +147,8 @@ def test_without_units_for_bfloat16_there_is_no_choice(monkeypatch: pytest.Monke
 
 def test_with_them_it_is_tried_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "gains_by_bfloat16", lambda _: True)
-    asked = []
-    monkeypatch.setattr(engine, "better", lambda *given: asked.append(given) or given[1])
+    asked: list[Any] = []
+    monkeypatch.setattr(engine, "better", noting(asked, lambda *given: given[1]))
     network = used()
     assert choose(network, batch, Run()).precision == "bfloat16"
     assert asked[0][:3] == (Engine(), Engine(torch.bfloat16), network)
@@ -159,9 +161,8 @@ def test_compiled_gradients_are_the_same_and_passes_without_one_are_not_compiled
     for module in (plain, compiled):
         at = x.clone().requires_grad_(True)
         gradients.append(torch.autograd.grad(cross_entropy(module(at), labels).sum(), at)[0])
-    alike = cosine_similarity(
-        *(gradient.flatten(1) for gradient in gradients), dim=1
-    )  # a ReLU may fall to its other side
+    first, second = (gradient.flatten(1) for gradient in gradients)
+    alike = cosine_similarity(first, second, dim=1)  # a ReLU may fall to its other side
     assert alike.median() > 0.9999
     assert alike.min() > 0.99
     with torch.no_grad():
@@ -173,9 +174,9 @@ def test_compiled_gradients_are_the_same_and_passes_without_one_are_not_compiled
 def test_what_takes_minutes_is_tried_compiled(
     monkeypatch: pytest.MonkeyPatch, passes: float, seconds: float, asked: bool
 ) -> None:
-    tried = []
+    tried: list[Any] = []
     monkeypatch.setattr(engine, "seconds_of", lambda *_: seconds)
-    monkeypatch.setattr(engine, "better", lambda *given: tried.append(given) or given[1])
+    monkeypatch.setattr(engine, "better", noting(tried, lambda *given: given[1]))
     chosen = choose(used(), batch, Run(device="cpu", precision="float32"), passes=passes)
     assert chosen.compiled == asked == bool(tried)
     other = choose(nn.Sequential(nn.Flatten(), nn.Linear(768, 5)), batch, Run(device="cpu"), passes=passes)

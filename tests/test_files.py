@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from robust_transfer import files as files_module
 from robust_transfer.errors import OutputError
 from robust_transfer.files import append_line, write_atomically, write_json, write_text
 from robust_transfer.run import Run
@@ -70,15 +70,19 @@ def test_a_full_disk_at_the_last_moment(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_disk_that_is_full_for_safetensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def write(path: Path) -> None:
-        raise files_module.SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
     with pytest.raises(OutputError, match="the disk is full"):
         write_atomically(tmp_path / "a", write)
 
 
 def test_another_error_is_no_output_error(tmp_path: Path) -> None:
+    def write(path: Path) -> None:
+        path.write_text("half")
+        raise ZeroDivisionError
+
     with pytest.raises(ZeroDivisionError):
-        write_atomically(tmp_path / "a", lambda path: [path.write_text("half"), 1 / 0][0])
+        write_atomically(tmp_path / "a", write)
     assert files(tmp_path) == set()
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from helpers import QUIET, everything, make_source, relabelled, without_val
+from helpers import QUIET, everything, folder_of, make_source, relabelled, without_val
 from safetensors.torch import load_file
 
-from robust_transfer.data import Split, to_pixels
+from robust_transfer.checkpoint import Checkpoint
+from robust_transfer.data import Split, Task, to_pixels
 from robust_transfer.errors import CheckpointError, ConfigError, DivergedError
-from robust_transfer.strategies import FineTune, LinearProbe, LwF, features_of, softmax, transfer
+from robust_transfer.strategies import FineTune, LinearProbe, LwF, Strategy, features_of, softmax, transfer
 from robust_transfer.strategies.fine_tune import HeldHead
 from robust_transfer.strategies.linear_probe import attach
 from robust_transfer.strategies.softmax import Standardisation
@@ -20,7 +23,9 @@ from robust_transfer.training import Batch, NaturalObjective, Objective, Trainin
 # -------------------------------------------------------------------- the probe
 
 
-def test_points_that_did_not_converge_are_on_the_card(source, task, monkeypatch):
+def test_points_that_did_not_converge_are_on_the_card(
+    source: Checkpoint, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
     good = transfer(source, task, LinearProbe(path=(0.1, 1e-4)), run=QUIET).card
     assert good.events == ()
     assert all(r["converged"] for r in good.metrics["path"])
@@ -32,7 +37,7 @@ def test_points_that_did_not_converge_are_on_the_card(source, task, monkeypatch)
         assert [event.partition(" (")[0] for event in card.events] == left
 
 
-def test_of_equal_penalties_the_strongest_is_chosen(source, task):
+def test_of_equal_penalties_the_strongest_is_chosen(source: Checkpoint, task: Task) -> None:
     """Ties are common in accuracy: the order of the path must not decide them."""
     path = (1e-9, 1e-8, 1e-7)
     few = dataclasses.replace(task, val=task.val.subset(torch.arange(4)))
@@ -41,26 +46,26 @@ def test_of_equal_penalties_the_strongest_is_chosen(source, task):
     assert metrics["l2"] == 1e-7
 
 
-def test_close_penalties_do_not_overwrite_each_other(source, task, tmp_path):
+def test_close_penalties_do_not_overwrite_each_other(source: Checkpoint, task: Task, tmp_path: Path) -> None:
     run = dataclasses.replace(QUIET, out=tmp_path / "run")
     transfer(source, task, LinearProbe(path=(0.1234567, 0.1234568)), run=run)
-    assert len(load_file(run.out / "path.safetensors")) == 4
+    assert len(load_file(folder_of(run) / "path.safetensors")) == 4
 
 
-def test_a_probe_without_val_uses_what_it_says(source, task):
+def test_a_probe_without_val_uses_what_it_says(source: Checkpoint, task: Task) -> None:
     card = transfer(source, without_val(task), LinearProbe(path=(1.0, 0.1), without_val=0.3), run=QUIET).card
     assert card.metrics["l2"] == 0.3
     assert "0.3" in card.criterion
     assert [r["l2"] for r in card.metrics["path"]] == [1.0, 0.1, 0.3]
 
 
-def test_a_constant_head_is_no_result(source, task):
+def test_a_constant_head_is_no_result(source: Checkpoint, task: Task) -> None:
     rare = relabelled(task, (task.train.labels == 3).long(), ("rest", "three"))
     with pytest.raises(DivergedError, match="smaller l2"):
         transfer(source, rare, LinearProbe(l2=1e4), run=QUIET)
 
 
-def test_damaged_sources_are_refused(task):
+def test_damaged_sources_are_refused(task: Task) -> None:
     damaged = make_source()
     with torch.no_grad():
         next(damaged.classifier.body.parameters())[0] = torch.nan
@@ -71,9 +76,9 @@ def test_damaged_sources_are_refused(task):
 # -------------------------------------------------------------------- what is counted
 
 
-def test_costs_are_counted_once(source, task):
+def test_costs_are_counted_once(source: Checkpoint, task: Task) -> None:
     n, val, epochs = len(task.train), len(task.val), 2
-    settings = {"head": "new", "epochs": epochs, "l2": 0.1}
+    settings: dict[str, Any] = {"head": "new", "epochs": epochs, "l2": 0.1}
     looked = epochs * val  # a clean pass over val after each epoch
     cost = {
         "probe": transfer(source, task, LinearProbe(l2=0.1), run=QUIET).card.cost,
@@ -95,10 +100,10 @@ def test_costs_are_counted_once(source, task):
     }
 
 
-def test_features_are_computed_once(source, task, monkeypatch):
+def test_features_are_computed_once(source: Checkpoint, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     passes = []
 
-    def counted(*args):
+    def counted(*args: Any) -> Any:
         passes.append(len(args[1]))
         return features_of(*args)
 
@@ -108,7 +113,7 @@ def test_features_are_computed_once(source, task, monkeypatch):
     assert passes == [len(task.train), len(task.val)]
 
 
-def test_adversarial_examples_are_made_only_when_asked_for(source, task):
+def test_adversarial_examples_are_made_only_when_asked_for(source: Checkpoint, task: Task) -> None:
     few = dataclasses.replace(task, val=task.val.subset(torch.arange(10)))
     for strategy, expected in ((LwF(head="new", epochs=1), False), (LwF(head="new", epochs=1, select="robust"), True)):
         card = transfer(source, few, strategy, run=QUIET).card
@@ -120,7 +125,9 @@ def test_adversarial_examples_are_made_only_when_asked_for(source, task):
 # -------------------------------------------------------------------- the held head
 
 
-def test_a_held_head_stays_at_the_probes_optimum(source, task, monkeypatch):
+def test_a_held_head_stays_at_the_probes_optimum(
+    source: Checkpoint, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where weight decay, here as strong as the penalty, comes on top of it, the head shrinks."""
     probe = LinearProbe(l2=0.5).solve(source, task, QUIET)
     optimum = probe.chosen.weight
@@ -131,25 +138,25 @@ def test_a_held_head_stays_at_the_probes_optimum(source, task, monkeypatch):
     for _ in range(2):
         model = attach(source.classifier, probe.chosen.head()).freeze()
         held = HeldHead(NaturalObjective(model, 10**6), 0.5, probe.standardisation.std.float())
-        found = fit(held, task.train, settings, QUIET).classifier.head.weight
+        found = fit(held, task.train, settings, QUIET).classifier.get_parameter("head.weight")
         drift.append(float(((found - optimum).norm() / optimum.norm()).detach()))
         monkeypatch.setattr(HeldHead, "undecayed", lambda self: [])
     assert drift[0] < 1e-3 < 1e-2 < drift[1]
 
 
-def test_the_loss_that_is_shown_is_what_is_minimised(source, task):
+def test_the_loss_that_is_shown_is_what_is_minimised(source: Checkpoint, task: Task) -> None:
     """Cross-entropy and penalty."""
     natural = NaturalObjective(source.classifier.copy(), 10**6)
     held = HeldHead(natural, 0.5, torch.ones(source.classifier.num_features))
     out, plain = held(everything(task)), natural(everything(task))
-    expected = plain["loss"] + 0.25 * source.classifier.head.weight.square().sum()
+    expected = plain["loss"] + 0.25 * source.classifier.get_parameter("head.weight").square().sum()
     torch.testing.assert_close(out["loss"].detach(), expected.detach())
 
 
-def test_holding_is_of_the_probes_penalty(source, task, monkeypatch):
+def test_holding_is_of_the_probes_penalty(source: Checkpoint, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
-    def watched(objective, *args, **more):
+    def watched(objective: Any, *args: Any, **more: Any) -> Any:
         seen.append(objective)
         return fit(objective, *args, **more)
 
@@ -165,18 +172,18 @@ def test_holding_is_of_the_probes_penalty(source, task, monkeypatch):
     assert sum("head.weight" in key for key in held.state_dict()) == 1  # the classifier is not saved twice
 
 
-def test_a_held_head_passes_everything_on():
+def test_a_held_head_passes_everything_on() -> None:
     class Guarded(Objective):
         max_reactions, passes_per_image = 2, 7.0
 
-        def forward(self, batch):
+        def forward(self, batch: Any) -> Any:
             raise AssertionError("nothing is trained here")
 
-        def guard(self):
+        def guard(self) -> Any:
             self.spent = 5.0
             return "trouble", {"figure": 1.0}
 
-        def react(self):
+        def react(self) -> Any:
             return "reacted"
 
     inner = Guarded(make_source().classifier)
@@ -189,7 +196,7 @@ def test_a_held_head_passes_everything_on():
     assert held.passes_per_image == 9.0
 
 
-def test_patience_grows_with_imbalance_and_small_batches(task):
+def test_patience_grows_with_imbalance_and_small_batches(task: Task) -> None:
     labels = task.train.labels
     rare = relabelled(task, (labels == 3).long(), ("rest", "three"))
     balanced, small = FineTune().patience(task), FineTune(batch_size=8).patience(task)
@@ -199,7 +206,7 @@ def test_patience_grows_with_imbalance_and_small_batches(task):
     assert FineTune().patience(rare) == pytest.approx(500 / share / 128, abs=1)
 
 
-def test_small_batches_of_two_classes_are_no_collapse(source, task):
+def test_small_batches_of_two_classes_are_no_collapse(source: Checkpoint, task: Task) -> None:
     """Eight images of two classes are predicted as one class now and then, by a network that is fine."""
     even = relabelled(task, (task.train.labels > 4).long(), ("small", "large"))
     card = transfer(source, even, FineTune(epochs=3, batch_size=8, learning_rate=1e-4), run=QUIET).card
@@ -210,7 +217,7 @@ def test_small_batches_of_two_classes_are_no_collapse(source, task):
 
 
 @pytest.mark.parametrize("strategy", [LinearProbe(), FineTune(epochs=2), LwF(epochs=2)], ids=lambda s: type(s).__name__)
-def test_two_images_a_class(strategy, source, task):
+def test_two_images_a_class(strategy: Strategy, source: Checkpoint, task: Task) -> None:
     """Twenty images, fewer than a batch, and no val."""
     pairs = torch.cat([(task.train.labels == c).nonzero()[:2, 0] for c in range(10)])
     tiny = relabelled(task, task.train.labels, tuple("abcdefghij"), pairs)
@@ -221,7 +228,7 @@ def test_two_images_a_class(strategy, source, task):
     assert right.double().mean() > 0.5
 
 
-def test_features_after_a_probe_are_those_of_the_source(source, task):
+def test_features_after_a_probe_are_those_of_the_source(source: Checkpoint, task: Task) -> None:
     result = transfer(source, task, LinearProbe(), run=QUIET)
     result.classifier.train()
     x = to_pixels(task.val.images())
@@ -229,21 +236,21 @@ def test_features_after_a_probe_are_those_of_the_source(source, task):
         assert torch.equal(result.classifier.features(x), source.classifier.features(x))
 
 
-def test_the_whole_path_is_kept_and_the_choice_is_by_val(source, task, tmp_path):
+def test_the_whole_path_is_kept_and_the_choice_is_by_val(source: Checkpoint, task: Task, tmp_path: Path) -> None:
     run = dataclasses.replace(QUIET, out=tmp_path / "run")
     result = transfer(source, task, LinearProbe(path=(1.0, 0.01, 1e-4)), run=run)
     records = result.card.metrics["path"]
     assert [r["l2"] for r in records] == [1.0, 0.01, 1e-4]
     assert result.card.metrics["l2"] == min(records, key=lambda r: r["val_loss"])["l2"]
-    tensors = load_file(run.out / "path.safetensors")
+    tensors = load_file(folder_of(run) / "path.safetensors")
     assert set(tensors) == {f"{l2}/{part}" for l2 in ("1", "0.01", "0.0001") for part in ("weight", "bias")}
     chosen = f"{result.card.metrics['l2']:g}/weight"
-    assert torch.equal(tensors[chosen], result.classifier.head.weight)
+    assert torch.equal(tensors[chosen], result.classifier.get_parameter("head.weight"))
     norms = [float(tensors[f"{l2}/weight"].norm()) for l2 in ("1", "0.01", "0.0001")]
     assert norms == sorted(norms)  # a weaker penalty, a larger head
 
 
-def test_choosing_by_attack_is_counted(source, task):
+def test_choosing_by_attack_is_counted(source: Checkpoint, task: Task) -> None:
     result = transfer(source, task, LinearProbe(path=(1.0, 0.01), choose="robust"), run=QUIET)
     right = sum(round(r["val_accuracy"] * len(task.val)) for r in result.card.metrics["path"])
     assert result.card.adversarial_examples == right > 0
@@ -254,19 +261,23 @@ def test_choosing_by_attack_is_counted(source, task):
         transfer(natural, task, LinearProbe(choose="robust"), run=QUIET)
 
 
-def test_the_head_rule(source, task):
+def test_the_head_rule(source: Checkpoint, task: Task) -> None:
     kept = transfer(source, task, FineTune(epochs=0.01, learning_rate=1e-9), run=QUIET)  # same class names: kept
-    assert torch.allclose(kept.classifier.head.weight, source.classifier.head.weight, atol=1e-6)
+    assert torch.allclose(
+        kept.classifier.get_parameter("head.weight"), source.classifier.get_parameter("head.weight"), atol=1e-6
+    )
     renamed = dataclasses.replace(task.train, class_names=tuple("abcdefghij"))
     other = dataclasses.replace(task, train=renamed, val=task.val.subset(torch.arange(0)))
     new = transfer(source, other, FineTune(epochs=0.01, learning_rate=1e-9), run=QUIET)
-    assert not torch.allclose(new.classifier.head.weight, source.classifier.head.weight, atol=1e-2)
+    assert not torch.allclose(
+        new.classifier.get_parameter("head.weight"), source.classifier.get_parameter("head.weight"), atol=1e-2
+    )
     five = Split.in_memory(task.train.images(), task.train.labels % 5, tuple("abcde"))
     with pytest.raises(ConfigError, match="head=new"):
         transfer(source, dataclasses.replace(other, train=five, val=five), FineTune(head="keep"), run=QUIET)
 
 
-def test_batch_norm_is_held_or_adapts(source, task):
+def test_batch_norm_is_held_or_adapts(source: Checkpoint, task: Task) -> None:
     held = transfer(source, task, FineTune(epochs=1, head="new"), run=QUIET).classifier.state_dict()
     moved = transfer(
         source, task, FineTune(epochs=1, head="new", batch_norm="train"), run=QUIET
@@ -277,7 +288,7 @@ def test_batch_norm_is_held_or_adapts(source, task):
             assert not torch.equal(moved[key], value)
 
 
-def test_a_held_penalty_makes_the_probe_stationary(source, task):
+def test_a_held_penalty_makes_the_probe_stationary(source: Checkpoint, task: Task) -> None:
     """At the probe's solution, cross-entropy alone still pulls on the head; with the probe's penalty nothing does."""
     probe = LinearProbe(l2=0.1).solve(source, task, QUIET)
     natural = NaturalObjective(attach(source.classifier, probe.chosen.head()).eval())
@@ -288,11 +299,13 @@ def test_a_held_penalty_makes_the_probe_stationary(source, task):
     for objective in (natural, held):
         objective.zero_grad()
         objective(batch)["loss"].backward()
-        pulls.append(float(objective.classifier.head.weight.grad.abs().max()))
+        pull = objective.classifier.get_parameter("head.weight").grad
+        assert pull is not None
+        pulls.append(float(pull.abs().max()))
     assert pulls[1] < 1e-4 < 1e-3 < pulls[0]
 
 
-def test_features_of_are_in_order_and_independent_of_batches(source, task):
+def test_features_of_are_in_order_and_independent_of_batches(source: Checkpoint, task: Task) -> None:
     found = features_of(source.classifier, task.val, QUIET)
     with torch.no_grad():
         one = torch.cat([source.classifier.features(to_pixels(task.val.fetch(torch.tensor([i])))) for i in range(10)])

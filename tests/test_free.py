@@ -128,7 +128,8 @@ def test_its_perturbation_is_in_the_resume_state() -> None:
 
 
 def test_settings_that_make_no_sense() -> None:
-    for settings in ({"replays": 0}, {"step": 0}):
+    wrong: tuple[dict[str, Any], ...] = ({"replays": 0}, {"step": 0})
+    for settings in wrong:
         with pytest.raises(ConfigError, match="free needs at least one replay"):
             Free(**settings)
 

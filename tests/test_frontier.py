@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,8 +14,9 @@ from helpers import QUIET, make_source, without_val
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError, DivergedError
-from robust_transfer.strategies import Frontier, LinearProbe, LwF, transfer
+from robust_transfer.strategies import Frontier, LinearProbe, LwF, Strategy, transfer
 from robust_transfer.strategies import linear_probe as probe_module
+from robust_transfer.strategies.features import features_of
 from robust_transfer.strategies.frontier import Candidate
 
 SMALL = Frontier(epochs=1, path=(1.0, 0.01), heads=(0.1,), strengths=(0.3, 3.0))
@@ -37,8 +39,9 @@ def test_every_point_is_what_its_strategy_makes(source: Checkpoint, task: Task) 
     ]
     chosen = result.card.metrics["chosen"]
     assert chosen["val_clean_accuracy"] == max(p["val_clean_accuracy"] for p in front)
-    alone = LinearProbe(l2=chosen["l2"]) if chosen["kind"] == "linear-probe" else None
-    alone = alone or LwF(l2=0.1, strength=chosen["strength"], epochs=1, head="new")
+    alone: Strategy = LwF(l2=0.1, strength=chosen.get("strength", 0.0), epochs=1, head="new")
+    if chosen["kind"] == "linear-probe":
+        alone = LinearProbe(l2=chosen["l2"])
     wanted = transfer(source, task, alone, run=QUIET).classifier
     for name, value in result.classifier.state_dict().items():  # a path's solves start from each other
         torch.testing.assert_close(value, wanted.state_dict()[name], rtol=0.02, atol=0.01)
@@ -46,7 +49,7 @@ def test_every_point_is_what_its_strategy_makes(source: Checkpoint, task: Task) 
 
 
 def test_features_are_computed_once(source: Checkpoint, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls, real = [], probe_module.features_of
+    calls, real = [], features_of
 
     def counted(*given: object) -> torch.Tensor:
         calls.append(1)
@@ -75,7 +78,7 @@ def candidates() -> list[Candidate]:
         ({"clean": 0.9}, 0.70),
     ],
 )
-def test_the_point_is_the_one_asked_for(asked: dict[str, float], clean: float) -> None:
+def test_the_point_is_the_one_asked_for(asked: dict[str, Any], clean: float) -> None:
     chosen, criterion = Frontier(**asked).choose(candidates())
     assert chosen.clean == clean
     assert f"{next(iter(asked.values())):g}" in criterion

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 
@@ -18,6 +20,6 @@ def test_products_are_timed(monkeypatch: pytest.MonkeyPatch, bfloat16: float) ->
         now += bfloat16 if a.dtype is torch.bfloat16 else 1.0
         return product(a[:2], b[:, :2])
 
-    monkeypatch.setattr(hardware.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
     monkeypatch.setattr(torch.Tensor, "__matmul__", slow)
     assert hardware._faster_products.__wrapped__() is (bfloat16 < 0.6)

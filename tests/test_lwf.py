@@ -3,35 +3,39 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import QUIET, everything, make_source, same_state
+from helpers import QUIET, everything, folder_of, make_source, same_state
 
-from robust_transfer.data import to_pixels
+from robust_transfer.checkpoint import Checkpoint
+from robust_transfer.data import Task, to_pixels
 from robust_transfer.errors import CheckpointError, ConfigError
 from robust_transfer.strategies import FineTune, LinearProbe, LwF, features_of, transfer
 from robust_transfer.strategies.linear_probe import attach
-from robust_transfer.strategies.lwf import LwFObjective, feature_distance
+from robust_transfer.strategies.lwf import Distance, LwFObjective, feature_distance
 from robust_transfer.training import Batch, TrainingSettings, batch_order, fit
 
 DISTANCES = ("l1", "l2", "squared-l2")
 
 
 @pytest.mark.parametrize("distance", ["l1", "l2"])
-def test_rounding_does_not_pull(distance):
+def test_rounding_does_not_pull(distance: Distance) -> None:
     """Features computed in another batch differ in the last bit; in that direction an l2 norm would pull with force 1."""
     z0 = torch.randn(6, 50, generator=torch.Generator().manual_seed(0))
     z = (z0 * (1 + 1e-7 * torch.randn(6, 50, generator=torch.Generator().manual_seed(1)))).requires_grad_(True)
     assert not torch.equal(z, z0)
     feature_distance(z, z0, distance).sum().backward()
+    assert z.grad is not None
     assert torch.equal(z.grad, torch.zeros_like(z))
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
 @pytest.mark.parametrize("far", [1e-4, 1.0])
-def test_gradients_are_the_analytic_ones(distance, far):
+def test_gradients_are_the_analytic_ones(distance: Distance, far: float) -> None:
     z0 = torch.randn(6, 50, generator=torch.Generator().manual_seed(0))
     z = (z0 + far * torch.randn(6, 50, generator=torch.Generator().manual_seed(1)).sign()).requires_grad_(True)
     feature_distance(z, z0, distance).sum().backward()
@@ -50,7 +54,7 @@ def test_a_strength_that_would_do_nothing_is_refused() -> None:
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
-def test_every_step_is_a_plain_loops(distance, source, task):
+def test_every_step_is_a_plain_loops(distance: Distance, source: Checkpoint, task: Task) -> None:
     """Loss by loss and gradient by gradient, from the warm-started head, where the distance has its kink."""
     cached = features_of(source.classifier, task.train, QUIET)
     head = LinearProbe(l2=0.1).solve(source, task, QUIET).chosen.head()
@@ -79,20 +83,26 @@ def test_every_step_is_a_plain_loops(distance, source, task):
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
-def test_cached_and_live_teachers_train_alike_bit_for_bit(distance, source, task):
-    settings = {"epochs": 2, "head": "new", "batch_size": 32, "distance": distance, "feature_weight": 0.05}
+def test_cached_and_live_teachers_train_alike_bit_for_bit(distance: Distance, source: Checkpoint, task: Task) -> None:
+    settings: dict[str, Any] = {
+        "epochs": 2,
+        "head": "new",
+        "batch_size": 32,
+        "distance": distance,
+        "feature_weight": 0.05,
+    }
     cached = transfer(source, task, LwF(**settings), run=QUIET)
     live = transfer(source, task, LwF(**settings, teacher="live"), run=QUIET)
     assert same_state(cached.classifier, live.classifier)
     assert cached.card.metrics["val_clean_accuracy"] == live.card.metrics["val_clean_accuracy"]
 
 
-def test_a_live_teacher_sees_the_augmented_images(source, task):
+def test_a_live_teacher_sees_the_augmented_images(source: Checkpoint, task: Task) -> None:
     """Before the first step nothing has drifted, whatever was done to the images; a cached teacher would say otherwise."""
     batch = everything(task)
     flipped = dataclasses.replace(batch, images=batch.images.flip(3))
     teacher, cached = source.classifier.copy(), features_of(source.classifier, task.train, QUIET)
-    made = {"weight": 1.0, "distance": "l2"}
+    made: dict[str, Any] = {"weight": 1.0, "distance": "l2"}
     live = LwFObjective(source.classifier.copy(), teacher=teacher, **made).eval()
     assert float(live(flipped)["drift"].detach()) == 0.0
     stale = LwFObjective(source.classifier.copy(), features=cached, **made).eval()
@@ -102,7 +112,7 @@ def test_a_live_teacher_sees_the_augmented_images(source, task):
     assert transfer(source, task, augmented, run=QUIET).card.metrics["feature_weight"] > 0
 
 
-def test_the_teacher_does_not_learn(source, task):
+def test_the_teacher_does_not_learn(source: Checkpoint, task: Task) -> None:
     teacher = source.classifier.copy()
     before = teacher.copy()
     objective = LwFObjective(source.classifier.copy(), weight=1.0, distance="l2", teacher=teacher, patience=10**6)
@@ -110,22 +120,24 @@ def test_the_teacher_does_not_learn(source, task):
     assert same_state(teacher, before)
 
 
-def test_a_source_without_features_has_no_auto_weight(task):
+def test_a_source_without_features_has_no_auto_weight(task: Task) -> None:
     dead = make_source()
     with torch.no_grad():
-        dead.classifier.body.last[0].weight.zero_()
-        dead.classifier.body.last[0].bias.fill_(-1.0)
+        dead.classifier.get_parameter("body.last.0.weight").zero_()
+        dead.classifier.get_parameter("body.last.0.bias").fill_(-1.0)
     with pytest.raises(ConfigError, match="all 0"):
         transfer(dead, task, LwF(head="new", warm_start=False), run=QUIET)
 
 
 @pytest.mark.parametrize("teacher", ["cached", "live"])
-def test_a_killed_run_resumes_to_the_same_bits(teacher, source, task, tmp_path, monkeypatch):
+def test_a_killed_run_resumes_to_the_same_bits(
+    teacher: Literal["cached", "live"], source: Checkpoint, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     strategy = LwF(epochs=3, head="new", batch_size=32, teacher=teacher, feature_weight=0.05, select="clean")
     whole = transfer(source, task, strategy, run=QUIET)
     run, forward, calls = dataclasses.replace(QUIET, out=tmp_path / "run"), LwFObjective.forward, []
 
-    def killed(self, batch):
+    def killed(self: LwFObjective, batch: Any) -> Any:
         calls.append(batch.step)
         if batch.step == 6:  # in the second epoch of four steps each
             raise KeyboardInterrupt
@@ -134,8 +146,13 @@ def test_a_killed_run_resumes_to_the_same_bits(teacher, source, task, tmp_path, 
     monkeypatch.setattr(LwFObjective, "forward", killed)
     with pytest.raises(KeyboardInterrupt):
         transfer(source, task, strategy, run=run)
-    assert not (run.out / "model.safetensors").exists()
-    monkeypatch.setattr(LwFObjective, "forward", lambda self, batch: calls.append(batch.step) or forward(self, batch))
+    assert not (folder_of(run) / "model.safetensors").exists()
+
+    def counted(self: LwFObjective, batch: Any) -> Any:
+        calls.append(batch.step)
+        return forward(self, batch)
+
+    monkeypatch.setattr(LwFObjective, "forward", counted)
     calls.clear()
     resumed = transfer(source, task, strategy, run=dataclasses.replace(run, resume=True))
     assert calls[0] == 4  # not from the beginning
@@ -144,7 +161,9 @@ def test_a_killed_run_resumes_to_the_same_bits(teacher, source, task, tmp_path, 
     assert resumed.card.cost == whole.card.cost
 
 
-def test_another_val_split_is_another_run(source, task, tmp_path, monkeypatch):
+def test_another_val_split_is_another_run(
+    source: Checkpoint, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = dataclasses.replace(QUIET, out=tmp_path / "run")
     monkeypatch.setattr("robust_transfer.strategies.trained.Adapted", None)  # stops it when all is trained
     with pytest.raises(TypeError):
@@ -154,7 +173,7 @@ def test_another_val_split_is_another_run(source, task, tmp_path, monkeypatch):
         transfer(source, other, FineTune(head="new", epochs=1), run=dataclasses.replace(run, resume=True))
 
 
-def test_distances_by_hand():
+def test_distances_by_hand() -> None:
     z, z0 = torch.tensor([[3.0, 0.0], [1.0, 1.0]]), torch.tensor([[0.0, 4.0], [1.0, 1.0]])
     assert feature_distance(z, z0, "l1").tolist() == [7.0, 0.0]
     assert feature_distance(z, z0, "l2").tolist() == [5.0, 0.0]
@@ -162,22 +181,29 @@ def test_distances_by_hand():
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
-def test_the_gradient_where_training_starts_is_zero_and_finite(distance):
+def test_the_gradient_where_training_starts_is_zero_and_finite(distance: Distance) -> None:
     z0 = torch.randn(5, 7)
     z = z0.clone().requires_grad_(True)
     feature_distance(z, z0, distance).sum().backward()
+    assert z.grad is not None
     assert torch.equal(z.grad, torch.zeros_like(z))
 
 
-def test_without_weight_it_is_fine_tuning_bit_for_bit(source, task):
-    settings = {"epochs": 1, "head": "new", "batch_size": 32}
+def test_without_weight_it_is_fine_tuning_bit_for_bit(source: Checkpoint, task: Task) -> None:
+    settings: dict[str, Any] = {"epochs": 1, "head": "new", "batch_size": 32}
     tuned = transfer(source, task, FineTune(**settings), run=QUIET)
     lwf = transfer(source, task, LwF(**settings, feature_weight=0.0), run=QUIET)
     assert same_state(tuned.classifier, lwf.classifier)
 
 
-def test_a_larger_weight_holds_the_features_nearer(source, task):
-    settings = {"epochs": 4, "head": "new", "batch_size": 32, "learning_rate": 3e-3, "distance": "squared-l2"}
+def test_a_larger_weight_holds_the_features_nearer(source: Checkpoint, task: Task) -> None:
+    settings: dict[str, Any] = {
+        "epochs": 4,
+        "head": "new",
+        "batch_size": 32,
+        "learning_rate": 3e-3,
+        "distance": "squared-l2",
+    }
     before = features_of(source.classifier, task.train, QUIET)
     drift = []
     for strength in (0.0, 1.0, 10.0):
@@ -186,7 +212,7 @@ def test_a_larger_weight_holds_the_features_nearer(source, task):
     assert drift[0] > 1.5 * drift[1] > 1.5 * drift[2]
 
 
-def test_auto_weight_is_relative_to_the_source(source, task):
+def test_auto_weight_is_relative_to_the_source(source: Checkpoint, task: Task) -> None:
     size = float(features_of(source.classifier, task.train, QUIET).norm(dim=1).mean())
     result = transfer(source, task, LwF(epochs=0.01, head="new", strength=2.0), run=QUIET)
     assert result.card.metrics["feature_weight"] == pytest.approx(2.0 / size, rel=1e-5)
@@ -194,7 +220,7 @@ def test_auto_weight_is_relative_to_the_source(source, task):
     assert raw.card.metrics["feature_weight"] == 0.005
 
 
-def test_the_paper_preset_has_the_released_settings():
+def test_the_paper_preset_has_the_released_settings() -> None:
     made = LwF.from_settings({"preset": "paper"})
     assert (made.feature_weight, made.distance, made.learning_rate, made.schedule) == (0.005, "l1", 1e-3, "constant")
     assert (made.momentum, made.weight_decay, made.batch_size, made.batch_norm) == (0.9, 2e-4, 128, "eval")
@@ -203,7 +229,7 @@ def test_the_paper_preset_has_the_released_settings():
     assert LwF.from_settings({"preset": "paper", "feature_weight": 0.1}).feature_weight == 0.1
 
 
-def test_a_cached_teacher_refuses_augmentation():
+def test_a_cached_teacher_refuses_augmentation() -> None:
     with pytest.raises(ConfigError, match="teacher=live"):
         LwF(augment=True)
     assert LwF(augment=True, teacher="live").augment

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from helpers import QUIET, make_source, same_state
+from torch import nn
 
 from robust_transfer.checkpoint import load_checkpoint
 from robust_transfer.classifier import Classifier, NetworkSpec
@@ -32,6 +34,8 @@ def test_a_head_is_its_layers_in_order() -> None:
     plain = Classifier.build(dataclasses.replace(SPEC, head=HeadSpec(hidden=(7,)))).eval()
     assert isinstance(plain.head, MLP)
     first, last = plain.head.layers[0], plain.head.layers[2]
+    assert isinstance(first, nn.Linear)
+    assert isinstance(last, nn.Linear)
     plain.head.mean.fill_(0.5)
     plain.head.std.fill_(2.0)
     z = torch.randn(3, plain.num_features)
@@ -48,10 +52,12 @@ def test_the_description_of_a_network_without_a_head_is_still_read() -> None:
 
 
 def test_heads_that_make_no_sense() -> None:
-    for settings in ({"hidden": (0,)}, {"hidden": (3,), "dropout": 1.0}):
+    heads: tuple[dict[str, Any], ...] = ({"hidden": (0,)}, {"hidden": (3,), "dropout": 1.0})
+    for settings in heads:
         with pytest.raises(ConfigError):
             HeadSpec(**settings)
-    for settings in ({"depth": 0}, {"width": 0}, {"augment": True}, {"dropout": -0.1}):
+    strategies: tuple[dict[str, Any], ...] = ({"depth": 0}, {"width": 0}, {"augment": True}, {"dropout": -0.1})
+    for settings in strategies:
         with pytest.raises(ConfigError):
             MLPHead(**settings)
 
@@ -102,7 +108,7 @@ def test_the_network_sees_every_image_once_however_many_epochs(task: Task) -> No
 
 def test_its_first_layer_is_not_the_head_that_the_source_began_with(task: Task) -> None:
     source = make_source(threat="linf:8/255")
-    began = source.classifier.head.weight  # never trained
-    layers = MLPHead(depth=1, width=len(began)).start(source, task, QUIET).classifier.head.layers  # type: ignore[union-attr]
-    both = torch.stack([began.flatten(), layers[0].weight.flatten()]).detach()
+    began = source.classifier.get_parameter("head.weight")  # never trained
+    made = MLPHead(depth=1, width=len(began)).start(source, task, QUIET).classifier
+    both = torch.stack([began.flatten(), made.get_parameter("head.layers.0.weight").flatten()]).detach()
     assert abs(float(torch.corrcoef(both)[0, 1])) < 4 * both.shape[1] ** -0.5

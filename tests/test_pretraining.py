@@ -7,7 +7,7 @@ import inspect
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ from helpers import make_classifier, make_digits, same_state
 from torch import Tensor, nn
 
 from robust_transfer.checkpoint import Checkpoint, load_checkpoint
-from robust_transfer.classifier import CIFAR_MEAN, NetworkSpec
+from robust_transfer.classifier import CIFAR_MEAN, Classifier, NetworkSpec
 from robust_transfer.config import as_dict, build
 from robust_transfer.data import Split, Task, to_pixels
 from robust_transfer.errors import ConfigError, DivergedError, NetworkError, OutputError, UnknownNameError
@@ -72,7 +72,7 @@ def test_every_method_refuses_an_unknown_setting(name: str) -> None:
     with pytest.raises(ConfigError, match=f"unknown setting of method {name!r} 'epoch': did you mean 'epochs'"):
         build(PRETRAINING.get(name), {"epoch": 3}, f"method {name!r}")
     with pytest.raises(ConfigError, match="did you mean 'learning_rate'"):
-        PRETRAINING.get(name)(learning_rat=0.1)
+        PRETRAINING.get(name)(learning_rat=0.1)  # type: ignore[call-arg]
 
 
 @methods
@@ -339,14 +339,15 @@ class Constant(nn.Module):
 
 
 def test_a_collapse_is_refused_however_the_images_are_sorted() -> None:
+    constant, wavering = cast(Classifier, Constant(1.0)), cast(Classifier, Constant(0.3))
     task = make_digits(train=600, val=0, test=0)
     by_class = task.train.subset(task.train.labels.argsort(stable=True))
     one = by_class.subset((by_class.labels == 3).nonzero().squeeze(1))
-    refuse_collapse(Constant(1.0), one, RUN)  # one class is all there is
+    refuse_collapse(constant, one, RUN)  # one class is all there is
     for split in (task.train, by_class):
         with pytest.raises(DivergedError, match="every image predicted as one class"):
-            refuse_collapse(Constant(1.0), split, RUN, limit=50)
-        refuse_collapse(Constant(0.3), split, RUN, limit=50)
+            refuse_collapse(constant, split, RUN, limit=50)
+        refuse_collapse(wavering, split, RUN, limit=50)
 
 
 def test_a_checkpoint_is_what_comes_out(tiny: Task) -> None:

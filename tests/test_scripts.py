@@ -25,7 +25,16 @@ def call(script: str, *arguments: str | Path) -> str:
 
 
 def study(out: Path, *more: str | Path) -> str:
-    where = ["--source", out / "source", "--twin", out / "twin", "--data", "builtin:digits", "--out", out / "runs"]
+    where: list[str | Path] = [
+        "--source",
+        out / "source",
+        "--twin",
+        out / "twin",
+        "--data",
+        "builtin:digits",
+        "--out",
+        out / "runs",
+    ]
     return call("cifar10.py", *where, "--plan", "quick", *more)
 
 

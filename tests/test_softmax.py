@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,14 +11,17 @@ import torch.nn.functional as F
 from helpers import make_classifier, make_digits
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
+from torch import Tensor
 
 from robust_transfer.run import Run
 from robust_transfer.strategies import features_of, softmax
 from robust_transfer.strategies.linear_probe import PATH
 from robust_transfer.strategies.softmax import Standardisation, solve_path
 
+Labelled = tuple[Tensor, Tensor]  # features (n, d), classes (n,)
 
-def made(n, d, classes, noise=2.0, seed=0):
+
+def made(n: int, d: int, classes: int, noise: float = 2.0, seed: int = 0) -> Labelled:
     """Non-negative, correlated features, as networks have them, and labels that they tell in part."""
     generator = torch.Generator().manual_seed(seed)
     mixing = torch.randn(d, d, generator=generator) * torch.logspace(0, -1.5, d)[:, None]
@@ -26,19 +31,19 @@ def made(n, d, classes, noise=2.0, seed=0):
 
 
 @pytest.fixture(scope="module")
-def digits():
+def digits() -> Labelled:
     loaded = load_digits()
     return torch.from_numpy(loaded.data[:900]).float(), torch.from_numpy(loaded.target[:900])
 
 
-def log_probabilities(features, labels, l2, solver="lbfgs"):
+def log_probabilities(features: Tensor, labels: Tensor, l2: float, solver: str = "lbfgs") -> Any:
     """scikit-learn's at the same optimum, and its weights."""
     x = Standardisation.of(features)(features).numpy()
     model = LogisticRegression(C=1 / (l2 * len(x)), tol=1e-10, max_iter=20_000, solver=solver).fit(x, labels.numpy())
     return model.predict_log_proba(x), model.coef_
 
 
-def test_the_whole_path_is_scikit_learns():
+def test_the_whole_path_is_scikit_learns() -> None:
     features, labels = made(3000, 64, 5)
     for solution in solve_path(features, labels, 5, PATH):
         theirs, weight = log_probabilities(features, labels, solution.l2, "newton-cg")
@@ -51,7 +56,7 @@ def test_the_whole_path_is_scikit_learns():
 
 
 @pytest.mark.parametrize("classes", [2, 10])
-def test_float32_is_close_enough(classes, monkeypatch):
+def test_float32_is_close_enough(classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Large problems are solved in float32 to a looser tolerance: no log loss moves by 1e-4 for that."""
     features, labels = made(3000, 32, classes)
     unseen, answers = made(1000, 32, classes, seed=1)
@@ -66,21 +71,21 @@ def test_float32_is_close_enough(classes, monkeypatch):
             assert losses[0] == pytest.approx(losses[1], abs=1e-4)
 
 
-def test_many_classes_converge():
+def test_many_classes_converge() -> None:
     features, labels = made(5000, 128, 100)
     for solution in solve_path(features, labels, 100, (0.1, 0.001, 1e-5)):
         assert solution.converged
         assert solution.iterations < 200
 
 
-def test_separable_data_converge_at_tiny_penalties():
+def test_separable_data_converge_at_tiny_penalties() -> None:
     features, labels = made(200, 300, 4, noise=0.0)
     losses = [s.loss for s in solve_path(features, labels, 4, (1e-2, 1e-5, 1e-8)) if s.converged]
     assert len(losses) == 3
     assert losses[0] > losses[1] > losses[2] > 0
 
 
-def test_what_has_not_converged_is_said(monkeypatch):
+def test_what_has_not_converged_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     features, labels = made(500, 32, 4)
     monkeypatch.setattr(softmax, "ITERATIONS", 2)
     solution = solve_path(features, labels, 4, (1e-5,))[0]
@@ -99,14 +104,14 @@ def test_what_has_not_converged_is_said(monkeypatch):
 
 
 @pytest.mark.parametrize("scale", [1e-20, 1e-9, 1e4, 1e15])
-def test_no_scale_makes_a_feature_constant(scale):
+def test_no_scale_makes_a_feature_constant(scale: float) -> None:
     features, labels = made(300, 16, 3)
     base = solve_path(features, labels, 3, (0.01,))[0].logits(features)
     scaled = solve_path(features * scale, labels, 3, (0.01,))[0].logits(features * scale)
     torch.testing.assert_close(scaled, base, rtol=1e-3, atol=1e-3)
 
 
-def test_rounding_noise_on_a_constant_is_not_a_feature():
+def test_rounding_noise_on_a_constant_is_not_a_feature() -> None:
     features, labels = made(300, 16, 3)
     noise = 7.3 * (1 + 1e-7 * torch.randn(300, 4, generator=torch.Generator().manual_seed(3)))
     solution = solve_path(torch.cat([features, noise], 1), labels, 3, (1e-4,))[0]
@@ -119,7 +124,7 @@ def test_rounding_noise_on_a_constant_is_not_a_feature():
     )
 
 
-def test_classes_without_images_are_all_but_ruled_out():
+def test_classes_without_images_are_all_but_ruled_out() -> None:
     features, labels = made(300, 16, 4)
     gaps = torch.tensor([0, 2, 3, 6])[labels]  # of eight classes, four have no images
     solution = solve_path(features, gaps, 8, (0.01,))[0]
@@ -132,7 +137,7 @@ def test_classes_without_images_are_all_but_ruled_out():
 
 
 @pytest.mark.parametrize(("n", "d", "classes"), [(2, 128, 2), (20, 8, 10), (50, 1, 2)])
-def test_tiny_problems(n, d, classes):
+def test_tiny_problems(n: int, d: int, classes: int) -> None:
     features = torch.randn(n, d, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(n) % classes
     for solution in solve_path(features, labels, classes, (0.1, 1e-4)):
@@ -140,14 +145,14 @@ def test_tiny_problems(n, d, classes):
         assert solution.weight.isfinite().all()
 
 
-def test_features_that_say_nothing_give_the_priors():
+def test_features_that_say_nothing_give_the_priors() -> None:
     solution = solve_path(torch.full((40, 3), 0.5), torch.tensor([0, 0, 0, 1] * 10), 2, (0.01,))[0]
     assert solution.converged
     p = solution.logits(torch.full((1, 3), 0.5)).softmax(1)
     torch.testing.assert_close(p, torch.tensor([[0.75, 0.25]]), rtol=1e-3, atol=0)
 
 
-def test_a_sure_head_has_no_denormal_probabilities():
+def test_a_sure_head_has_no_denormal_probabilities() -> None:
     """They make products several times slower; cutting them off changes neither loss nor gradient."""
     features, labels = made(400, 8, 3)
     problem = softmax._Problem(Standardisation.of(features)(features), labels, 3)
@@ -161,13 +166,13 @@ def test_a_sure_head_has_no_denormal_probabilities():
     torch.testing.assert_close(gradient, by_logits.T @ problem.x, rtol=1e-9, atol=1e-12)
 
 
-def test_it_is_deterministic():
+def test_it_is_deterministic() -> None:
     features, labels = made(2000, 64, 20)
     first, second = (solve_path(features, labels, 20, (0.1, 0.001)) for _ in range(2))
     assert all(torch.equal(a.weight, b.weight) for a, b in zip(first, second, strict=True))
 
 
-def test_network_features_too():
+def test_network_features_too() -> None:
     task = make_digits(train=200, val=0, test=0)
     features = features_of(make_classifier(), task.train, Run(quiet=True))
     for solution in solve_path(features, task.train.labels, 10, (0.1, 0.001)):
@@ -176,7 +181,7 @@ def test_network_features_too():
         assert np.abs(ours - theirs).max() < 1e-3
 
 
-def test_order_and_repetition_of_the_path_do_not_matter(digits):
+def test_order_and_repetition_of_the_path_do_not_matter(digits: Labelled) -> None:
     features, labels = digits
     first = solve_path(features, labels, 10, (0.1, 0.01))
     second = solve_path(features, labels, 10, (0.01, 0.1, 0.01))
@@ -185,14 +190,14 @@ def test_order_and_repetition_of_the_path_do_not_matter(digits):
     assert torch.equal(second[0].weight, second[2].weight)
 
 
-def test_a_stronger_penalty_never_fits_better(digits):
+def test_a_stronger_penalty_never_fits_better(digits: Labelled) -> None:
     features, labels = digits
     path = solve_path(features, labels, 10, PATH)
     fits = [float(torch.nn.functional.cross_entropy(solution.logits(features), labels)) for solution in path]
     assert fits == sorted(fits, reverse=True)
 
 
-def test_degenerate_features():
+def test_degenerate_features() -> None:
     """Constant and doubled columns, more features than images, a class that is missing."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(30, 50, generator=generator)

@@ -6,19 +6,21 @@ import dataclasses
 import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from helpers import NONE, QUIET, Unreadable, make_digits, make_source, relabelled, same_state, without_val
+from helpers import NONE, QUIET, Unreadable, folder_of, make_digits, make_source, relabelled, same_state, without_val
 
-from robust_transfer.checkpoint import load_checkpoint
-from robust_transfer.data import Split, to_pixels
+from robust_transfer.checkpoint import Checkpoint, load_checkpoint
+from robust_transfer.data import Split, Task, to_pixels
 from robust_transfer.errors import CheckpointError, ConfigError, DataError, DivergedError, OutputError, UnknownNameError
-from robust_transfer.strategies import STRATEGIES, FineTune, LinearProbe, LwF, interpolate, transfer
+from robust_transfer.run import Run
+from robust_transfer.strategies import STRATEGIES, FineTune, LinearProbe, LwF, Strategy, interpolate, transfer
 from robust_transfer.strategies.trained import Trained
 
 TRAINED = [entry.name for entry in STRATEGIES if issubclass(entry.cls, Trained)]
-QUICK = {
+QUICK: dict[str, dict[str, Any]] = {
     "linear-probe": {},
     "fine-tune": {"epochs": 1, "head": "new"},
     "lwf": {"epochs": 1, "head": "new"},
@@ -28,29 +30,29 @@ QUICK = {
     "adversarial": {"epochs": 1, "augment": False, "threat": "linf:8/255", "steps": 1},
 }
 CHOOSES_BY_ATTACK = {"frontier"}  # on val, without which they refuse
-FROM_RANDOM = {  # heads that know nothing take some steps to learn
+FROM_RANDOM: dict[str, dict[str, Any]] = {  # heads that know nothing take some steps to learn
     "last-blocks": {"epochs": 12, "learning_rate": 0.1},
     "adversarial": {"epochs": 12, "learning_rate": 0.1},
 }
 
 
 @pytest.fixture(params=STRATEGIES.names())
-def name(request):
-    return request.param
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
-def quick(name, **more):
+def quick(name: str, **more: Any) -> Strategy:
     return STRATEGIES.get(name).from_settings({**QUICK[name], **more})
 
 
-def test_default_construction_is_possible_and_documented(name):
+def test_default_construction_is_possible_and_documented(name: str) -> None:
     strategy = STRATEGIES.get(name)()
     assert strategy == STRATEGIES.get(name).from_settings({})
     assert STRATEGIES.entry(name).paper
     assert (type(strategy).__doc__ or "").strip()
 
 
-def test_presets_can_be_built_and_overridden(name):
+def test_presets_can_be_built_and_overridden(name: str) -> None:
     cls = STRATEGIES.get(name)
     for preset, values in cls.presets.items():
         made = cls.from_settings({"preset": preset})
@@ -62,7 +64,7 @@ def test_presets_can_be_built_and_overridden(name):
         cls.from_settings({"preset": ["a", "list"]})
 
 
-def test_the_source_is_left_exactly_as_it_was(name, task):
+def test_the_source_is_left_exactly_as_it_was(name: str, task: Task) -> None:
     source = make_source(threat="linf:8/255")
     source.classifier.freeze(["body.conv1.weight"])
     source.classifier.train()
@@ -77,12 +79,12 @@ def test_the_source_is_left_exactly_as_it_was(name, task):
     assert [p.data_ptr() for p in source.classifier.parameters()] == storage  # not even moved
 
 
-def test_test_is_out_of_reach_at_any_size(name, task, monkeypatch):
+def test_test_is_out_of_reach_at_any_size(name: str, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     """The images are brought to the source's size first, which is where a test split would be read."""
     seen = []
     adapt = STRATEGIES.get(name).adapt
 
-    def watched(self, source, task, run):
+    def watched(self: Strategy, source: Checkpoint, task: Task, run: Run) -> Any:
         seen.append(task.test)
         return adapt(self, source, task, run)
 
@@ -94,17 +96,20 @@ def test_test_is_out_of_reach_at_any_size(name, task, monkeypatch):
     assert not isinstance(seen[0].reader, Unreadable)
 
 
-def test_the_card_tells_where_the_source_came_from(name, task):
+def test_the_card_tells_where_the_source_came_from(name: str, task: Task) -> None:
     """Also the source's own source: results are sources."""
     first = transfer(make_source(threat="linf:8/255"), task, LinearProbe(l2=0.1), run=QUIET)
     second = transfer(first, task, quick(name), run=QUIET)
+    assert second.card.source is not None
     assert second.card.source["weights"] == first.hash
     assert second.card.source["method"] == "transfer:linear-probe"
     assert second.card.source["source"] == first.card.source
     assert second.card.threat == "linf:8/255"
 
 
-def test_a_finished_run_is_returned_at_once_or_refused(name, task, tmp_path, monkeypatch):
+def test_a_finished_run_is_returned_at_once_or_refused(
+    name: str, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source, run = make_source(threat="linf:8/255"), dataclasses.replace(QUIET, out=tmp_path / "run")
     result = transfer(source, task, quick(name), run=run)
     monkeypatch.setattr(STRATEGIES.get(name), "adapt", None)  # it is not called again
@@ -119,20 +124,20 @@ def test_a_finished_run_is_returned_at_once_or_refused(name, task, tmp_path, mon
         transfer(source, task, quick(name), run=dataclasses.replace(resumed, seed=1))
 
 
-def test_saved_and_returned_are_the_same(name, task, tmp_path):
+def test_saved_and_returned_are_the_same(name: str, task: Task, tmp_path: Path) -> None:
     run = dataclasses.replace(QUIET, out=tmp_path / "run")
     saved = transfer(make_source(threat="linf:8/255"), task, quick(name), run=run)
     kept = transfer(make_source(threat="linf:8/255"), task, quick(name), run=QUIET)
     x = to_pixels(task.val.images())
     with torch.no_grad():
-        logits = [c.classifier(x) for c in (saved, kept, load_checkpoint(run.out))]
+        logits = [c.classifier(x) for c in (saved, kept, load_checkpoint(folder_of(run)))]
     assert torch.equal(logits[0], logits[1])
     assert torch.equal(logits[0], logits[2])
     assert saved.card.metrics == kept.card.metrics
     assert saved.card.cost == kept.card.cost
 
 
-def test_a_class_without_images_keeps_its_output(name, task):
+def test_a_class_without_images_keeps_its_output(name: str, task: Task) -> None:
     """Never predicted, and never so unlikely that log losses of it are not numbers."""
     some = (task.train.labels != 4).nonzero()[:, 0]
     gap = relabelled(task, task.train.labels, task.class_names, some)
@@ -146,7 +151,7 @@ def test_a_class_without_images_keeps_its_output(name, task):
 
 
 @pytest.mark.parametrize("labels", ["none", "one"])
-def test_nothing_to_learn_from_is_refused(name, task, labels):
+def test_nothing_to_learn_from_is_refused(name: str, task: Task, labels: str) -> None:
     few = NONE if labels == "none" else (task.train.labels == 3).nonzero()[:, 0]
     with pytest.raises(DataError, match="empty" if labels == "none" else "class '3'"):
         transfer(
@@ -157,10 +162,10 @@ def test_nothing_to_learn_from_is_refused(name, task, labels):
         )
 
 
-def test_what_cannot_work_is_refused_before_a_folder_is_emptied(task, tmp_path):
+def test_what_cannot_work_is_refused_before_a_folder_is_emptied(task: Task, tmp_path: Path) -> None:
     run = dataclasses.replace(QUIET, out=tmp_path / "run", overwrite=True)
-    run.out.mkdir()
-    (run.out / "metrics.jsonl").write_text("{}\n")
+    folder_of(run).mkdir()
+    (folder_of(run) / "metrics.jsonl").write_text("{}\n")
     natural, empty = make_source(), without_val(task)
     for strategy, where, what in (
         (FineTune(select="clean"), empty, "select=clean"),
@@ -171,17 +176,19 @@ def test_what_cannot_work_is_refused_before_a_folder_is_emptied(task, tmp_path):
     ):
         with pytest.raises(ConfigError, match=what):
             transfer(natural, where, strategy, run=run)
-    assert (run.out / "metrics.jsonl").exists()
+    assert (folder_of(run) / "metrics.jsonl").exists()
     with pytest.raises(ConfigError, match="l2"):
         FineTune(l2=0.0)
 
 
-def test_a_disk_too_full_for_the_weights_keeps_no_part_of_a_result(name, task, tmp_path, monkeypatch):
+def test_a_disk_too_full_for_the_weights_keeps_no_part_of_a_result(
+    name: str, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source, run = make_source(threat="linf:8/255"), dataclasses.replace(QUIET, out=tmp_path / "run")
     replace = os.replace
 
-    def full(old, new):
-        if Path(new) == run.out / "model.safetensors":
+    def full(old: Any, new: Any) -> None:
+        if Path(new) == folder_of(run) / "model.safetensors":
             raise OSError(errno.ENOSPC, "No space left on device")
         replace(old, new)
 
@@ -189,41 +196,42 @@ def test_a_disk_too_full_for_the_weights_keeps_no_part_of_a_result(name, task, t
         patched.setattr(os, "replace", full)
         with pytest.raises(OutputError, match=r"the disk is full, so .*model\.safetensors was not written"):
             quick(name)(source, task, run=run)
-    assert {path.name for path in run.out.iterdir()} <= {"metrics.jsonl", "state", "frontier.svg"}
+    assert {path.name for path in folder_of(run).iterdir()} <= {"metrics.jsonl", "state", "frontier.svg"}
     assert quick(name)(source, task, run=dataclasses.replace(run, resume=True)).card.weights_hash
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_divergence_leaves_only_the_log(name, task, tmp_path):
+def test_divergence_leaves_only_the_log(name: str, task: Task, tmp_path: Path) -> None:
     run = dataclasses.replace(QUIET, out=tmp_path / "run")
     with pytest.raises(DivergedError) as error:
         transfer(
             make_source(threat="linf:8/255"), task, quick(name, learning_rate=1e9, epochs=3, batch_size=32), run=run
         )
     assert error.value.exit_status == 3
-    assert {path.name for path in run.out.rglob("*")} <= {"metrics.jsonl", "state"}
-    assert not list(run.out.rglob("*.safetensors"))
+    assert {path.name for path in folder_of(run).rglob("*")} <= {"metrics.jsonl", "state"}
+    assert not list(folder_of(run).rglob("*.safetensors"))
 
 
-def test_a_run_that_diverges_late_leaves_no_state(task, tmp_path, monkeypatch):
-    def collapsed(*_):
+def test_a_run_that_diverges_late_leaves_no_state(task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def collapsed(*_: Any) -> None:
         raise DivergedError("collapsed")
 
     monkeypatch.setattr("robust_transfer.strategies.base.refuse_collapse", collapsed)
     run = dataclasses.replace(QUIET, out=tmp_path / "run")
     with pytest.raises(DivergedError):
         transfer(make_source(), task, quick("fine-tune"), run=run)
-    assert not list(run.out.rglob("*.safetensors"))
+    assert not list(folder_of(run).rglob("*.safetensors"))
 
 
 # -------------------------------------------------------------------- interpolation
 
 
-def test_interpolation_says_what_it_is_made_of(task):
+def test_interpolation_says_what_it_is_made_of(task: Task) -> None:
     source = make_source(threat="linf:8/255")
     a = transfer(source, task, LinearProbe(choose="robust", path=(1.0, 0.1)), run=QUIET)
     b = transfer(source, task, quick("fine-tune"), run=QUIET)
     mixed = interpolate(a, b, 0.25).card
+    assert mixed.source is not None
     assert mixed.cost == a.card.cost + b.card.cost
     assert mixed.adversarial_examples == a.card.adversarial_examples > 0
     assert (mixed.source["a"]["weights"], mixed.source["b"]["weights"]) == (a.hash, b.hash)
@@ -231,7 +239,7 @@ def test_interpolation_says_what_it_is_made_of(task):
     assert "0.25" in mixed.criterion
 
 
-def test_interpolation_refuses_what_does_not_mix(task):
+def test_interpolation_refuses_what_does_not_mix(task: Task) -> None:
     a = make_source()
     renamed = dataclasses.replace(a, card=dataclasses.replace(a.card, class_names=tuple("abcdefghij")))
     spec = dataclasses.replace(a.card.network, input_size=16)
@@ -244,7 +252,7 @@ def test_interpolation_refuses_what_does_not_mix(task):
             interpolate(a, a, share)
 
 
-def test_the_contract(name, source, task, tmp_path):
+def test_the_contract(name: str, source: Checkpoint, task: Task, tmp_path: Path) -> None:
     before = source.classifier.copy()
     run = dataclasses.replace(QUIET, out=tmp_path / "run")
     result = transfer(source, task, quick(name), run=run)
@@ -267,10 +275,10 @@ def test_the_contract(name, source, task, tmp_path):
     assert card.threat == "linf:8/255"
 
     x = to_pixels(task.val.images())
-    loaded = load_checkpoint(run.out)
+    loaded = load_checkpoint(folder_of(run))
     with torch.no_grad():
         assert torch.equal(loaded.classifier(x), result.classifier(x))
-    assert not (run.out / "state").exists()
+    assert not (folder_of(run) / "state").exists()
 
     again = transfer(source, task, quick(name), run=QUIET)
     assert again.hash == result.hash  # deterministic by seed
@@ -280,7 +288,7 @@ def test_the_contract(name, source, task, tmp_path):
     assert finished.hash == result.hash
 
 
-def test_unknown_settings_name_the_nearest(name):
+def test_unknown_settings_name_the_nearest(name: str) -> None:
     field = dataclasses.fields(STRATEGIES.get(name))[0].name
     with pytest.raises(ConfigError, match=field):
         STRATEGIES.get(name).from_settings({field + "x": 1})
@@ -294,7 +302,7 @@ def test_unknown_settings_name_the_nearest(name):
         STRATEGIES.get(name + "e")
 
 
-def test_without_val(name, source, task):
+def test_without_val(name: str, source: Checkpoint, task: Task) -> None:
     empty = dataclasses.replace(task, val=task.val.subset(torch.arange(0)))
     if name in CHOOSES_BY_ATTACK:
         with pytest.raises(ConfigError, match="val"):
@@ -303,7 +311,7 @@ def test_without_val(name, source, task):
     assert transfer(source, empty, quick(name), run=QUIET).classifier.num_classes == 10
 
 
-def test_two_classes_of_two_images(name, source):
+def test_two_classes_of_two_images(name: str, source: Checkpoint) -> None:
     digits = make_digits(train=200, val=0, test=0)
     chosen = torch.cat([(digits.train.labels == c).nonzero()[:2, 0] for c in (3, 7)])
     few = digits.train.subset(chosen)
@@ -314,10 +322,12 @@ def test_two_classes_of_two_images(name, source):
     assert transfer(source, tiny, how, run=QUIET).classifier.num_classes == 2
 
 
-def test_interpolation_meets_its_ends(source, task):
+def test_interpolation_meets_its_ends(source: Checkpoint, task: Task) -> None:
     a = transfer(source, task, LinearProbe(), run=QUIET)
     b = transfer(source, task, FineTune(epochs=1, head="new"), run=QUIET)
     assert same_state(interpolate(a, b, 0.0).classifier, a.classifier)
     assert same_state(interpolate(a, b, 1.0).classifier, b.classifier)
-    half = interpolate(a, b, 0.5).classifier.head.weight
-    assert torch.allclose(half, (a.classifier.head.weight + b.classifier.head.weight) / 2)
+    half = interpolate(a, b, 0.5).classifier.get_parameter("head.weight")
+    assert torch.allclose(
+        half, (a.classifier.get_parameter("head.weight") + b.classifier.get_parameter("head.weight")) / 2
+    )

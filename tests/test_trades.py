@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -102,6 +104,7 @@ def test_gradients_flow_through_both_arguments(batch: Batch) -> None:
 
 
 def test_settings_that_make_no_sense() -> None:
-    for settings in ({"steps": 0}, {"step": 0}, {"beta": -1}):
+    wrong: tuple[dict[str, Any], ...] = ({"steps": 0}, {"step": 0}, {"beta": -1})
+    for settings in wrong:
         with pytest.raises(ConfigError, match="trades needs at least one step"):
             Trades(**settings)

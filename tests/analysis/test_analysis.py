@@ -27,9 +27,9 @@ def test_what_a_block_returns_is_what_the_network_computes() -> None:
     found = outputs(classifier, x)
     plain = classifier.copy().eval()
     body = plain.body
-    h = body.conv1(plain.normalise(x))  # type: ignore[operator]
+    h = body.get_submodule("conv1")(plain.normalise(x))
     torch.testing.assert_close(found["conv1"], h)
-    first = body.units[0](h)  # type: ignore[index]
+    first = body.get_submodule("units.0")(h)
     torch.testing.assert_close(found["units.0"], first)
     torch.testing.assert_close(found["logits"], plain(x))
     assert classifier.training, "modes are restored"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -249,13 +250,13 @@ def test_auto_pgd_is_at_least_as_strong_as_pgd(network: nn.Module, batch: Batch,
 
 @pytest.mark.parametrize("cls", [APGD, TargetedAPGD])
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"restarts": 0}, {"loss": "nonsense"}])
-def test_settings_out_of_range_are_refused(cls: type[Attack], wrong: dict[str, object]) -> None:
+def test_settings_out_of_range_are_refused(cls: type[Attack], wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         cls(**wrong)
 
 
 @pytest.mark.parametrize("wrong", [{"trial": 0}, {"trial": 101}, {"finalists": 0}, {"targets": 0}])
-def test_trials_out_of_range_are_refused(wrong: dict[str, int]) -> None:
+def test_trials_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="apgd-t"):
         TargetedAPGD(**wrong)
 

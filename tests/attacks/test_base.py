@@ -208,7 +208,8 @@ def test_every_attack_stays_in_ball_and_box_and_is_seeded(
     name: str, threat: Threat, scene: tuple[nn.Module, Knowledge | None, Batch]
 ) -> None:
     (model, known, batch), cls = scene, ATTACKS.get(name)
-    some, attack = first(batch, 12), cls(**({cls.count: 20} if cls.count else {}))
+    effort: dict[str, Any] = {cls.count: 20} if cls.count else {}
+    some, attack = first(batch, 12), cls(**effort)
     result, again = (attack(model, *some, threat, seed=1, knowledge=known) for _ in range(2))
     assert torch.equal(result.adversarial, again.adversarial)
     assert result.adversarial.min() >= 0
@@ -226,7 +227,8 @@ def test_every_attack_breaks_something_whatever_the_batch(
     name: str, threat: Threat, scene: tuple[nn.Module, Knowledge | None, Batch]
 ) -> None:
     (model, known, batch), cls = scene, ATTACKS.get(name)
-    attack = cls(**({cls.count: 10 if name != "square" else 150} if cls.count else {}))
+    effort: dict[str, Any] = {cls.count: 10 if name != "square" else 150} if cls.count else {}
+    attack = cls(**effort)
     x, labels, ids = first(batch, 60)
     together = attack(model, x, labels, ids, threat, knowledge=known)
     assert (together.broken & (together.clean_prediction == labels)).sum() >= 3
@@ -249,7 +251,7 @@ def test_every_attack_is_documented_and_strict(name: str) -> None:
     with pytest.raises(ConfigError, match="no_such_setting"):
         build(entry.cls, {"no_such_setting": 1}, f"attack {name!r}")
     with pytest.raises(ConfigError, match="no_such_setting"):
-        entry.cls(no_such_setting=1)
+        entry.cls(no_such_setting=1)  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"restarts": 0}, {"step": 0.0}, {"step": -1}, {"loss": "nonsense"}])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -94,6 +95,7 @@ def test_pgd_takes_the_steps_of_ten_lines_of_plain_pytorch(
     for found in iterates[1:]:
         x = x.detach().requires_grad_(True)
         F.cross_entropy(network(x), labels, reduction="sum").backward()
+        assert x.grad is not None
         if norm == "linf":
             delta = (x + size * x.grad.sign() - clean).clamp(-threat.eps, threat.eps)
         else:
@@ -147,7 +149,10 @@ def test_the_scale_of_the_logits_does_not_hide_the_gradient(
 def test_the_scale_of_the_loss_changes_no_bit(
     network: nn.Module, batch: Batch, threat: Threat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def scaled(factor: float, z: Tensor, y: Tensor) -> Tensor:
+        return factor * losses.log_odds(z, y)
+
     found = PGD(steps=5)(network, *batch, threat)
     for factor in (2.0**-60, 2.0**20):
-        monkeypatch.setitem(losses.LOSSES, "ce", lambda z, y, factor=factor: factor * losses.log_odds(z, y))
+        monkeypatch.setitem(losses.LOSSES, "ce", partial(scaled, factor))
         assert torch.equal(PGD(steps=5)(network, *batch, threat).adversarial, found.adversarial)

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_helpers import DIGITS
+from cli_helpers import DIGITS, Invoke
 from PIL import Image
 
 from robust_transfer import cli
 
 
 @pytest.fixture
-def invoke(monkeypatch, capsys):
+def invoke(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Invoke:
     """Call the command line in this process: ``(exit status, standard output, standard error)``."""
 
     def call(*words: str | Path) -> tuple[int, str, str]:
@@ -28,7 +28,7 @@ def invoke(monkeypatch, capsys):
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory) -> Path:
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A source for 8x8 digits, made by the command line itself."""
     out = tmp_path_factory.mktemp("source") / "source"
     words = [
@@ -56,7 +56,7 @@ def source(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory) -> Path:
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of two classes of real pixels, 12 images a class, train and test."""
     root = tmp_path_factory.mktemp("images")
     generator = np.random.default_rng(0)

@@ -8,9 +8,11 @@ import json
 import os
 import pickle
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
-from cli_helpers import DIGITS, one_sentence
+from cli_helpers import DIGITS, Invoke, one_sentence
 from safetensors.torch import load_file, save_file
 
 import robust_transfer
@@ -19,7 +21,7 @@ from robust_transfer import cli
 # -------------------------------------------------------------------- bad input
 
 
-def test_unknown_names_tell_the_nearest(invoke, source, tmp_path):
+def test_unknown_names_tell_the_nearest(invoke: Invoke, source: Path, tmp_path: Path) -> None:
     out = tmp_path / "never"
     for words, hint in (
         (("transfer", "--source", source, *DIGITS, "--strategy", "linear-prob", "--out", out), "linear-probe"),
@@ -55,7 +57,7 @@ def test_unknown_names_tell_the_nearest(invoke, source, tmp_path):
         (("--resume", "--overwrite"), "--resume"),
     ],
 )
-def test_wrong_options(invoke, source, words, said):
+def test_wrong_options(invoke: Invoke, source: Path, words: list[str], said: str) -> None:
     status, out, err = invoke("evaluate", source, *DIGITS, *words)
     assert (status, out) == (2, "")
     assert said in one_sentence(err)
@@ -70,14 +72,14 @@ def test_wrong_options(invoke, source, words, said):
         (("evaluate", "bundled"), "--data"),
     ],
 )
-def test_wrong_usage(invoke, words, said):
+def test_wrong_usage(invoke: Invoke, words: list[str], said: str) -> None:
     status, out, err = invoke(*words)
     assert (status, out) == (2, "")
     assert said in err
     assert "Traceback" not in err
 
 
-def test_help_and_version(invoke):
+def test_help_and_version(invoke: Invoke) -> None:
     assert invoke("--version") == (0, f"robust-transfer {robust_transfer.__version__}\n", "")
     status, out, err = invoke("--help")
     assert (status, err) == (0, "")
@@ -85,8 +87,8 @@ def test_help_and_version(invoke):
     assert invoke()[0] == 2  # without a command: the help
 
 
-def test_an_interruption_says_how_to_go_on(invoke, source, monkeypatch):
-    def interrupted(*_, **__):
+def test_an_interruption_says_how_to_go_on(invoke: Invoke, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("robust_transfer.evaluation.evaluate", interrupted)
@@ -95,14 +97,14 @@ def test_an_interruption_says_how_to_go_on(invoke, source, monkeypatch):
     assert "--resume" in one_sentence(err)
 
 
-def test_a_wrong_path_is_told(invoke, source, tmp_path):
+def test_a_wrong_path_is_told(invoke: Invoke, source: Path, tmp_path: Path) -> None:
     for words in (("evaluate", tmp_path / "nothing", *DIGITS), ("evaluate", source, "--data", tmp_path / "nothing")):
         status, _, err = invoke(*words)
         assert status == 2
         assert "nothing" in one_sentence(err)
 
 
-def test_an_undecodable_image_is_named(invoke, source, images, tmp_path):
+def test_an_undecodable_image_is_named(invoke: Invoke, source: Path, images: Path, tmp_path: Path) -> None:
     folder = tmp_path / "images"
     shutil.copytree(images, folder)
     (folder / "train" / "dark" / "3.png").write_bytes(b"not an image at all")
@@ -114,7 +116,7 @@ def test_an_undecodable_image_is_named(invoke, source, images, tmp_path):
     assert not (tmp_path / "o").exists()
 
 
-def test_a_class_with_one_image_is_named(invoke, source, images, tmp_path):
+def test_a_class_with_one_image_is_named(invoke: Invoke, source: Path, images: Path, tmp_path: Path) -> None:
     folder = tmp_path / "images"
     shutil.copytree(images, folder)
     for index in range(1, 12):
@@ -126,13 +128,15 @@ def test_a_class_with_one_image_is_named(invoke, source, images, tmp_path):
     assert "dark" in one_sentence(err)
 
 
-def probe_words(source, images, out):
+def probe_words(source: Path, images: Path, out: Path) -> list[Any]:
     """A transfer that takes a moment."""
     words = ("--source", source, "--data", images, "--strategy", "linear-probe", "--val", "0")
-    return ("transfer", *words, "--out", out, "--quiet")
+    return ["transfer", *words, "--out", out, "--quiet"]
 
 
-def test_an_output_folder_is_not_overwritten_unasked(invoke, source, images, tmp_path):
+def test_an_output_folder_is_not_overwritten_unasked(
+    invoke: Invoke, source: Path, images: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "full"
     out.mkdir()
     (out / "thesis.txt").write_text("do not lose")
@@ -153,7 +157,9 @@ def test_an_output_folder_is_not_overwritten_unasked(invoke, source, images, tmp
     assert invoke(*words, "--overwrite")[0] == 0
 
 
-def test_evaluating_into_the_run_folder_keeps_the_model(invoke, source, images, tmp_path):
+def test_evaluating_into_the_run_folder_keeps_the_model(
+    invoke: Invoke, source: Path, images: Path, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     assert invoke(*probe_words(source, images, run))[0] == 0
     words = ("evaluate", run, "--data", images, "--quiet", "--attack", "pgd-2", "--checks", "0", "--out", run)
@@ -166,11 +172,13 @@ def test_evaluating_into_the_run_folder_keeps_the_model(invoke, source, images, 
     assert (run / "model.safetensors").exists()
 
 
-def test_a_full_disk_leaves_nothing_half_written(invoke, source, images, tmp_path, monkeypatch):
+def test_a_full_disk_leaves_nothing_half_written(
+    invoke: Invoke, source: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "out"
     real = os.replace
 
-    def full(src, dst, **more):
+    def full(src: Any, dst: Any, **more: Any) -> None:
         if "model.safetensors" in str(dst):
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(src, dst, **more)
@@ -184,7 +192,7 @@ def test_a_full_disk_leaves_nothing_half_written(invoke, source, images, tmp_pat
     assert not list(out.glob(".*"))  # no temporary files
 
 
-def test_a_checkpoint_of_another_network_is_refused(invoke, source, tmp_path):
+def test_a_checkpoint_of_another_network_is_refused(invoke: Invoke, source: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(source, other)
     card = json.loads((other / "card.json").read_text())
@@ -205,9 +213,9 @@ def test_a_checkpoint_of_another_network_is_refused(invoke, source, tmp_path):
     assert "head.bias" in one_sentence(err)
 
 
-def test_a_pickle_does_not_run(invoke, source, tmp_path):
+def test_a_pickle_does_not_run(invoke: Invoke, source: Path, tmp_path: Path) -> None:
     class Trap:
-        def __reduce__(self):
+        def __reduce__(self) -> Any:
             return os.mkdir, (str(tmp_path / "trapped"),)
 
     other = tmp_path / "other"
@@ -224,13 +232,13 @@ def test_a_pickle_does_not_run(invoke, source, tmp_path):
     assert not (tmp_path / "trapped").exists()
 
 
-def test_other_classes_than_the_models_are_refused(invoke, source, images):
+def test_other_classes_than_the_models_are_refused(invoke: Invoke, source: Path, images: Path) -> None:
     status, _, err = invoke("evaluate", source, "--data", images)
     assert status == 2
     assert "classes" in one_sentence(err)
 
 
-def test_divergence_ends_with_status_3_and_saves_nothing(invoke, source, tmp_path):
+def test_divergence_ends_with_status_3_and_saves_nothing(invoke: Invoke, source: Path, tmp_path: Path) -> None:
     out = tmp_path / "wild"
     status, _, err = invoke(
         "transfer", "--source", source, *DIGITS, "--strategy", "fine-tune", "--shots", "20", "--out", out, "--quiet",
@@ -242,11 +250,11 @@ def test_divergence_ends_with_status_3_and_saves_nothing(invoke, source, tmp_pat
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("5m", 300), ("1.5h", 5400), ("20", 20)])
-def test_budgets_of_time(text, seconds):
+def test_budgets_of_time(text: str, seconds: float) -> None:
     assert cli.evaluate._seconds(text) == seconds
 
 
-def test_a_budget_that_is_none_is_refused(invoke, source):
+def test_a_budget_that_is_none_is_refused(invoke: Invoke, source: Path) -> None:
     status, _, err = invoke("evaluate", source, *DIGITS, "--budget", "soon")
     assert status == 2
     assert "write 90s, 5m or 1h" in one_sentence(err)

@@ -7,10 +7,11 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
-from cli_helpers import DIGITS, one_sentence
+from cli_helpers import DIGITS, Invoke, one_sentence
 
 KEYS = {
     "schema", "clean_accuracy", "robust_accuracy", "constant_accuracy", "by_attack", "threat", "attack", "split", "input_size",
@@ -21,7 +22,7 @@ KEYS = {
 # -------------------------------------------------------------------- the road
 
 
-def test_the_road(invoke, source, tmp_path):
+def test_the_road(invoke: Invoke, source: Path, tmp_path: Path) -> None:
     run = tmp_path / "probe"
     status, out, _ = invoke(
         "transfer", "--source", source, *DIGITS, "--strategy", "linear-probe", "--shots", "20", "--out", run, "--quiet"
@@ -55,7 +56,7 @@ def test_the_road(invoke, source, tmp_path):
     assert "robust" in out
 
 
-def test_everything_about_an_evaluation_and_its_verification(invoke, source, tmp_path):
+def test_everything_about_an_evaluation_and_its_verification(invoke: Invoke, source: Path, tmp_path: Path) -> None:
     run, out = tmp_path / "probe", tmp_path / "evaluated"
     shots = ("--shots", "20")
     invoke("transfer", "--source", source, *DIGITS, "--strategy", "linear-probe", *shots, "--out", run, "--quiet")
@@ -90,7 +91,7 @@ def test_everything_about_an_evaluation_and_its_verification(invoke, source, tmp
     one_sentence(err)
 
 
-def test_help_and_errors_in_settings_import_no_torch():
+def test_help_and_errors_in_settings_import_no_torch() -> None:
     code = (
         "import sys; sys.argv = ['robust-transfer', '--help']\n"
         "from robust_transfer import cli\n"
@@ -105,7 +106,7 @@ def test_help_and_errors_in_settings_import_no_torch():
 
 
 @pytest.mark.parametrize("what", ["sources", "networks", "data", "pretraining", "strategies", "attacks"])
-def test_list_names_what_is_registered(invoke, what):
+def test_list_names_what_is_registered(invoke: Invoke, what: str) -> None:
     expected = {
         "sources": "bundled", "networks": "wrn_28_10", "data": "builtin:digits", "pretraining": "pgd-at",
         "strategies": "linear-probe", "attacks": "pgd",
@@ -115,7 +116,7 @@ def test_list_names_what_is_registered(invoke, what):
     assert expected[what] in out
 
 
-def test_a_demo_that_cannot_be_made_leaves_the_old_page(invoke, source, tmp_path):
+def test_a_demo_that_cannot_be_made_leaves_the_old_page(invoke: Invoke, source: Path, tmp_path: Path) -> None:
     out = tmp_path / "demo"
     out.mkdir()
     for name in ("index.html", "table.json"):
@@ -127,14 +128,16 @@ def test_a_demo_that_cannot_be_made_leaves_the_old_page(invoke, source, tmp_path
 
 
 @pytest.mark.parametrize("words", [("--data", "x" * 300), ("--data", "builtin:digits", "--source", "y" * 300)])
-def test_names_that_are_too_long_are_told_in_a_sentence(invoke, source, tmp_path, words):
+def test_names_that_are_too_long_are_told_in_a_sentence(
+    invoke: Invoke, source: Path, tmp_path: Path, words: list[str]
+) -> None:
     given = ("--source", source, *words) if "--source" not in words else words
     status, _, err = invoke("transfer", *given, "--strategy", "linear-probe", "--out", tmp_path / "o")
     assert status == 2
     assert "name too long" in err.lower()
 
 
-def test_demo_makes_a_page_from_what_it_measured(invoke, source, tmp_path):
+def test_demo_makes_a_page_from_what_it_measured(invoke: Invoke, source: Path, tmp_path: Path) -> None:
     out = tmp_path / "demo"
     status, _, _ = invoke("demo", "--source", source, "--shots", "20", "--examples", "60", "--out", out, "--quiet")
     assert status == 0

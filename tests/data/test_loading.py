@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -302,7 +303,12 @@ class TestMissingSplits:
 class TestSeveralTasksOfOneDataset:
     """They are those that are loaded one by one, but the data is read, and its test images are decoded, once."""
 
-    SETTINGS = ({}, {"shots": 5, "seed": 1}, {"shots": 5, "seed": 2}, {"val": 0.5, "seed": 3})
+    SETTINGS: tuple[dict[str, Any], ...] = (
+        {},
+        {"shots": 5, "seed": 1},
+        {"shots": 5, "seed": 2},
+        {"val": 0.5, "seed": 3},
+    )
 
     @pytest.mark.parametrize("with_test", [True, False])
     def test_they_are_the_same_and_read_once(self, parquet: Path, with_test: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,7 +39,7 @@ def split() -> Split:
 
 
 def test_the_curve_is_the_exact_one(split: Split) -> None:
-    budgets = ["20/255", "5/255", 0, "40/255"]
+    budgets: list[str | float] = ["20/255", "5/255", 0, "40/255"]
     found = evaluate(brightness(), split, threat="linf:10/255", attack="fgsm", curve=budgets, checked=0, run=QUIET)
     assert found.curve is not None
     assert [level.threat for level in found.curve] == ["linf:0", "linf:5/255", "linf:20/255", "linf:40/255"]
@@ -64,7 +65,7 @@ def test_what_a_finished_evaluation_lacks_is_added(
 ) -> None:
     run = dataclasses.replace(QUIET, out=tmp_path / "run")
     more = dataclasses.replace(run, resume=True)
-    asked = {"threat": "linf:20/255", "attack": "fgsm", "checked": 0}
+    asked: dict[str, Any] = {"threat": "linf:20/255", "attack": "fgsm", "checked": 0}
     whole = evaluate(
         brightness(), split, **asked, run=QUIET, per_class=True, curve=["5/255", "40/255"], smallest_eps=True
     )
@@ -83,7 +84,7 @@ def test_what_a_finished_evaluation_lacks_is_added(
 
 def test_what_does_not_fit_in_the_time_is_said_and_made_later(split: Split, tmp_path: Path) -> None:
     run = dataclasses.replace(QUIET, out=tmp_path / "run")
-    asked = {"threat": "linf:20/255", "attack": "fgsm", "checked": 0, "curve": ["5/255"] * 10**5}
+    asked: dict[str, Any] = {"threat": "linf:20/255", "attack": "fgsm", "checked": 0, "curve": ["5/255"] * 10**5}
     late = evaluate(brightness(), split, **asked, run=run, budget=5.0)
     assert late.untested == ["the curve: for want of time"]
     assert late.robust_accuracy.n == len(split)

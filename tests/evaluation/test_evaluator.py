@@ -182,7 +182,7 @@ def test_the_hash_of_a_plain_module_is_that_of_its_weights(split: Split) -> None
 
     moved = Brightness()
     with torch.no_grad():
-        moved.threshold += 0.01
+        moved.threshold.add_(0.01)
     assert hash_of(Brightness()) == hash_of(Brightness())
     others = [hash_of(model) for model in (Brightness(), moved, Brightness().bfloat16(), Same())]
     assert len(set(others)) == 4

@@ -90,7 +90,12 @@ def test_an_evaluation_that_was_killed_goes_on(tmp_path: Path, monkeypatch: pyte
     seen: list[int] = []
     with monkeypatch.context() as patch:
         real = Attack.__call__
-        patch.setattr(Attack, "__call__", lambda *a, **k: seen.extend(a[4].tolist()) or real(*a, **k))
+
+        def watched(*given: Any, **more: Any) -> Any:
+            seen.extend(given[4].tolist())
+            return real(*given, **more)
+
+        patch.setattr(Attack, "__call__", watched)
         resumed = evaluate(model, data, checked=0, run=run_to(out, resume=True), attack="pgd-2", batch_size=20)
     assert seen == list(range(16, 50))
     pd.testing.assert_frame_equal(resumed.outcomes, whole.outcomes)
@@ -159,7 +164,12 @@ def test_what_is_asked_beside_it_is_looked_at_before_anything_is_touched(tmp_pat
 def test_the_model_goes_back_where_it_was(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     moves: list[torch.device] = []
     model = Brightness()
-    monkeypatch.setattr(model, "to", lambda device: moves.append(device) or model)
+
+    def moved(device: torch.device) -> Brightness:
+        moves.append(device)
+        return model
+
+    monkeypatch.setattr(model, "to", moved)
     monkeypatch.setattr(Run, "torch_device", lambda self: torch.device("cpu", 0))
     cut_short(monkeypatch, after=0)
     with pytest.raises(KeyboardInterrupt):

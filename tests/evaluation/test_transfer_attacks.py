@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import QUIET, make_classifier, make_digits, make_source
+from helpers import QUIET, folder_of, make_classifier, make_digits, make_source
 
 from robust_transfer.attacks.source_features import feature_drift
 from robust_transfer.checkpoint import Checkpoint
@@ -42,15 +42,19 @@ def test_an_evaluation_of_a_transferred_model_says_it_all(
     found = evaluate(probe, digits.test, threat=THREAT, attack="pgd-3", source=source, beyond=40, checked=0, run=run)
     beside = found.transferred
     assert beside is not None
+    assert beside.unseen is not None
+    assert beside.source_features is not None
     assert beside.n == beside.unseen.n == beside.source_features.n == 40
     assert beside.feature_drift == pytest.approx(beside.source_feature_drift)  # a probe's features are its source's
     assert beside.feature_drift > 0
     assert beside.unseen_threat == "l2:0.25" or Threat.parse(beside.unseen_threat).norm == "l2"
     assert found.untested == []
     assert (
-        load_evaluation(run.out).to_dict() == found.to_dict() == json.loads((run.out / "evaluation.json").read_text())
+        load_evaluation(folder_of(run)).to_dict()
+        == found.to_dict()
+        == json.loads((folder_of(run) / "evaluation.json").read_text())
     )
-    text = str(load_evaluation(run.out))
+    text = str(load_evaluation(folder_of(run)))
     for word in ("through source", "feature loss", "unseen threat", "feature drift"):
         assert word in text
 
@@ -110,10 +114,11 @@ def test_a_head_that_is_robust_is_told_from_one_that_is_not(source: Checkpoint, 
     """Heads on the same features: a larger weight on what moves most is what an attack through the source uses."""
     weak, strong = (transfer(source, digits, LinearProbe(l2=l2), run=QUIET) for l2 in (1e-6, 3.0))
     known = knowledge_of(source, digits.test, seed=0)
-    a, b = (
-        examine(model, source, digits.test, THREAT, QUIET, engine=Engine(), knowledge=known, n=30).source_features.value
+    found = [
+        examine(model, source, digits.test, THREAT, QUIET, engine=Engine(), knowledge=known, n=30).source_features
         for model in (weak, strong)
-    )
+    ]
+    a, b = (proportion.value for proportion in found if proportion is not None)
     assert a != b
 
 

@@ -72,7 +72,12 @@ def test_a_plot_has_a_panel_a_level_and_only_the_rows_it_asks_for(table: pd.Data
 
 def test_rows_without_a_value_stand_where_the_recipe_says(table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[pd.DataFrame] = []
-    monkeypatch.setattr(report, "_panel", lambda axes, rows, *_: (seen.append(rows), axes.plot([0], label="drawn")))
+
+    def panel(axes: Any, rows: pd.DataFrame, *_: Any) -> None:
+        seen.append(rows)
+        axes.plot([0], label="drawn")
+
+    monkeypatch.setattr(report, "_panel", panel)
     table["set.l2"] = table["set.l2"].replace(0.1, np.nan)
     lines(table, PlotSpec(x="set.l2", otherwise=5.0))
     assert sorted(set(seen[0]["set.l2"])) == [0.0, 1.0, 5.0]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -24,7 +25,7 @@ from robust_transfer.pretraining import Fast
 from robust_transfer.run import Run
 from robust_transfer.statistics.frontier_gain import Right, above_front, place
 from robust_transfer.statistics.intervals import Difference
-from robust_transfer.strategies import FineTune
+from robust_transfer.strategies import FineTune, softmax
 from robust_transfer.strategies import features as features_module
 from robust_transfer.strategies import linear_probe as probe_module
 from robust_transfer.strategies.softmax import Solution
@@ -268,7 +269,7 @@ def test_claims_are_judged_by_their_intervals(plain: tuple[Path, pd.DataFrame], 
     rows = table[table["strategy"] == "tuned"].set_index(["evaluation", "seed"])["robust"]
     gaps = [rows["near", seed] - rows["far", seed] for seed in (0, 1)]
 
-    def judged(**bounds: float) -> str:
+    def judged(**bounds: Any) -> str:
         found = judge(workshop, Claim(says="x", of=near, less=far, **bounds), every)
         assert found is not None
         assert found.by_seed == pytest.approx(gaps)
@@ -368,7 +369,7 @@ def test_folders_that_are_no_studies_are_left_alone(recipe: Recipe, tmp_path: Pa
 def test_what_results_share_is_computed_once(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Six results of two seeds: two probes and a warm-started head each, from the features of train and val."""
     computed, solved = list[int](), list[tuple[float, ...]]()
-    features, solve = features_module._computed, probe_module.solve_path
+    features, solve = features_module._computed, softmax.solve_path
 
     def counted(classifier: Classifier, split: Split, run: Run) -> torch.Tensor:
         computed.append(len(split))

@@ -61,7 +61,8 @@ class Interrupted:
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         if batch.step == self.at:
             self.how()
-        return super().forward(batch)  # type: ignore[misc]
+        terms: dict[str, Tensor] = super().forward(batch)  # type: ignore[misc]
+        return terms
 
 
 class WithDropout(nn.Module):
@@ -72,7 +73,8 @@ class WithDropout(nn.Module):
         self.drop, self.body = nn.Dropout(0.2), body
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.body(self.drop(x))
+        logits: Tensor = self.body(self.drop(x))
+        return logits
 
 
 class Unsteady(Interrupted, NaturalObjective):
@@ -111,14 +113,14 @@ def scene(name: str, out: Path, *, at: int = -1, how: Callable[[], None] = stop,
         threat, guarded = Threat.parse("linf:8/255"), task.train.subset(torch.arange(16))
         objective = Adversarial(classifier, threat, run, steps=1, step=1.25, guarded=guarded)
         settings = Fast(**SHARED, ema=0.8)
-    objective.at, objective.how = at, how  # type: ignore[assignment]
+    objective.at, objective.how = at, how
     torch.manual_seed(0)
     return fit(objective, task.train, settings, run, validate=figures)
 
 
 def figures(classifier: Classifier) -> dict[str, float]:
     """A stand-in for accuracy: anything that goes up and down with the weights."""
-    return {"clean_accuracy": 1e3 * float(classifier.head.weight.detach().abs().sum()) % 1}
+    return {"clean_accuracy": 1e3 * float(classifier.get_parameter("head.weight").detach().abs().sum()) % 1}
 
 
 @pytest.mark.parametrize("name", ["natural", "fast", "free"])
@@ -303,7 +305,7 @@ def test_another_threat_is_another_run(digits_task: Task, tmp_path: Path, monkey
     def interrupt(*_: object) -> None:
         raise Stopped
 
-    def train(threat: str, **how: bool) -> None:
+    def train(threat: str, **how: Any) -> None:
         method = Fast(epochs=2, batch_size=64, guard_every=2)
         method(digits_task, network="wrn_16_1", threat=threat, run=Run(out=tmp_path, quiet=True, **how))
 
