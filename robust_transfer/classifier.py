@@ -88,6 +88,8 @@ class Classifier(nn.Module):
     ``head`` is the last linear layer, or an MLP. The head, like every loss, computes in float32 under mixed precision.
     """
 
+    keeps_input = True  # nothing in it works in place on the images: no copy of them is needed
+
     def __init__(self, body: nn.Module, head: Head, spec: NetworkSpec) -> None:
         super().__init__()
         self.normalise = Normalise(spec.normalisation)

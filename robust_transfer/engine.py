@@ -22,7 +22,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from robust_transfer.classifier import Classifier
 from robust_transfer.losses import cross_entropy
-from robust_transfer.modes import eval_mode, without_weight_gradients
+from robust_transfer.modes import call, eval_mode, without_weight_gradients
 from robust_transfer.run import Run
 
 GAIN = 1.1  # bfloat16 must be so many times as fast, or it is not used
@@ -126,7 +126,7 @@ def better(exact: Engine, fast: Engine, module: nn.Module, x: Tensor, labels: Te
 def _fits(module: nn.Module, x: Tensor, labels: Tensor) -> bool:
     """Whether the module returns logits with a place for every label."""
     with torch.no_grad():
-        logits = module(x)
+        logits = call(module, x)
     return isinstance(logits, Tensor) and logits.dim() == 2 and logits.shape[1] > int(labels.max())
 
 
@@ -136,7 +136,7 @@ def _timed(module: nn.Module, x: Tensor, labels: Tensor) -> tuple[list[float], T
         at = x.detach().clone().requires_grad_(True)
         _wait(x.device)
         begun = time.perf_counter()
-        (gradient,) = torch.autograd.grad(cross_entropy(module(at).float(), labels).sum(), at)
+        (gradient,) = torch.autograd.grad(cross_entropy(call(module, at).float(), labels).sum(), at)
         _wait(x.device)
         seconds = time.perf_counter() - begun
     return [seconds], gradient

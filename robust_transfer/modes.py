@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @contextmanager
@@ -32,6 +33,11 @@ def without_weight_gradients(module: nn.Module) -> Iterator[None]:
     finally:
         for parameter in trained:
             parameter.requires_grad_(True)
+
+
+def call(model: nn.Module, x: Tensor) -> Any:
+    """``model(x)``, with ``x`` as it was afterwards: a foreign module may work in place on the images that it is given."""
+    return model(x if getattr(model, "keeps_input", False) else x.clone())
 
 
 @contextmanager

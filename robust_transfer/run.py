@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import AfterValidator
 
 from robust_transfer import run_folder
 from robust_transfer.config import config
 from robust_transfer.errors import ConfigError
+from robust_transfer.files import expanded
 from robust_transfer.hardware import gains_by_bfloat16
+from robust_transfer.launch import place
 
 Precision = Literal["auto", "float32", "bfloat16"]
+Folder = Annotated[Path, AfterValidator(expanded)]  # "~/x" is the home folder's x
 
 
 @config
@@ -34,8 +37,8 @@ class Run:
     device: str = "auto"
     precision: Precision = "auto"
     threads: int | None = None
-    out: Path | None = None
-    cache: Path | None = None
+    out: Folder | None = None
+    cache: Folder | None = None
     resume: bool = False
     overwrite: bool = False
     quiet: bool = False
@@ -54,8 +57,7 @@ class Run:
     def torch_device(self) -> torch.device:
         """The device as PyTorch knows it."""
         if self.device == "auto":
-            local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-            return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
+            return torch.device("cuda", place().local_rank) if torch.cuda.is_available() else torch.device("cpu")
         unknown = ConfigError(f"unknown device {self.device!r}: use auto, cpu, cuda, cuda:N or mps")
         try:
             device = torch.device(self.device)
@@ -88,6 +90,10 @@ class Run:
     def check_out(self) -> None:
         """Refuse an output folder that must not be written to; nothing is created or removed."""
         run_folder.check_out(self.out, resume=self.resume, overwrite=self.overwrite)
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Hold the output folder: inside the block no other process may write to it (:class:`OutputError` there)."""
+        return run_folder.hold(self.out)
 
     def prepare_out(self) -> Path | None:
         """Check the output folder and, with ``overwrite``, empty it; it is created by the first write."""

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import BaseFileLock, FileLock, Timeout
 
 from robust_transfer.errors import OutputError
 from robust_transfer.files import TEMPORARY, os_message
@@ -14,7 +19,53 @@ from robust_transfer.launch import is_main_process
 RESULTS = {"card.json", "metrics.jsonl", "evaluation.json", "outcomes.parquet", "table.json"}
 RESULTS |= {"model.safetensors", "state.safetensors", "path.safetensors"}
 WRITTEN = RESULTS | {"config.yaml", "README.md", "deltas.parquet", "index.html", "frontier.svg"}
+LOCK = ".lock"  # held by the process that writes; it is gone when nobody does
 PART = re.compile(r"deltas-\d{9}\.parquet")  # of an evaluation that is not finished
+
+
+_held: set[str] = set()  # folders that this process holds
+
+
+@contextmanager
+def hold(out: Path | None) -> Iterator[None]:
+    """Hold ``out`` against other processes inside the block; the folder is made for it, and removed again if left empty.
+
+    The lock ends with its process, however that dies. Raises :class:`OutputError` where another process holds it.
+    """
+    if out is None or not is_main_process() or (out.exists() and not out.is_dir()):
+        yield  # what is wrong with a file in the folder's place is said by check_out
+        return
+    key = os.path.realpath(out)
+    if key in _held:
+        yield
+        return
+    new = [folder for folder in (out, *out.parents) if not folder.exists()]
+    lock = _locked(out)
+    _held.add(key)
+    try:
+        yield
+    finally:
+        _held.discard(key)
+        (out / LOCK).unlink(missing_ok=True)  # while it is held: who comes now makes a new one
+        lock.release()
+        with suppress(OSError):  # not empty
+            for folder in new:
+                folder.rmdir()
+
+
+def _locked(out: Path) -> BaseFileLock:
+    while True:
+        lock = FileLock(out / LOCK, timeout=0)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except Timeout:
+            raise OutputError(f"another process is writing to {out}: wait for it, or give another --out") from None
+        except OSError as error:
+            raise OutputError(os_message(out, error)) from None
+        if (out / LOCK).exists():
+            return lock
+        lock.release()  # its last holder removed the file between our opening and locking it
 
 
 def check_out(out: Path | None, *, resume: bool, overwrite: bool) -> None:
@@ -24,7 +75,7 @@ def check_out(out: Path | None, *, resume: bool, overwrite: bool) -> None:
     try:
         if out.exists() and not out.is_dir():
             raise OutputError(f"the output path {out} is a file: give a folder")
-        there = list(out.iterdir()) if out.is_dir() else []
+        there = [path for path in out.iterdir() if path.name != LOCK] if out.is_dir() else []
         empty = all(_is_leftover(path) for path in there) if resume else not there
     except OSError as error:
         raise OutputError(os_message(out, error)) from None
@@ -45,6 +96,8 @@ def prepare_out(out: Path | None, *, resume: bool, overwrite: bool) -> Path | No
     if out is not None and overwrite and out.is_dir() and is_main_process():
         try:
             for entry in out.iterdir():
+                if entry.name == LOCK:
+                    continue
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         except OSError as error:
             raise OutputError(os_message(out, error)) from None
@@ -70,6 +123,10 @@ def _foreign(folder: Path) -> Path | None:
         if entry.is_dir() and not entry.is_symlink():
             if (found := _foreign(entry)) is not None:
                 return found
-        elif entry.name not in WRITTEN and not PART.fullmatch(entry.name) and not TEMPORARY.fullmatch(entry.name):
+        elif (
+            entry.name not in WRITTEN | {LOCK}
+            and not PART.fullmatch(entry.name)
+            and not TEMPORARY.fullmatch(entry.name)
+        ):
             return entry
     return None

@@ -31,7 +31,8 @@ from robust_transfer.config import as_dict
 from robust_transfer.data import Task
 from robust_transfer.files import write_json
 from robust_transfer.monitor import Validation
-from robust_transfer.strategies.base import PATH_FILE, STRATEGIES, Strategy
+from robust_transfer.production import PATH_FILE
+from robust_transfer.strategies.base import STRATEGIES, Strategy
 from robust_transfer.strategies.linear_probe import attach
 
 THREATS = ("linf:8/255", "linf:4/255")

@@ -36,6 +36,7 @@ ORDER = (
     "engine",
     "attacks",
     "monitor",
+    "production",
     "pretraining",
     "statistics",
     "drawing",

@@ -22,7 +22,7 @@ def made(task: Task, k: int) -> tuple[dict[str, torch.Tensor], dict[str, torch.T
 
 
 def test_what_is_kept_does_not_move_and_what_is_retrained_does(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("robust_transfer.strategies.base.refuse_collapse", lambda *_: None)  # two steps teach little
+    monkeypatch.setattr("robust_transfer.production.refuse_collapse", lambda *_: None)  # two steps teach little
     most = len(make_source().classifier.blocks())
     for k in range(1, most + 1):
         before, after, blocks = made(task, k)

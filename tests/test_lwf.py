@@ -165,7 +165,7 @@ def test_another_val_split_is_another_run(
     source: Checkpoint, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = dataclasses.replace(QUIET, out=tmp_path / "run")
-    monkeypatch.setattr("robust_transfer.strategies.trained.Adapted", None)  # stops it when all is trained
+    monkeypatch.setattr("robust_transfer.strategies.trained.Produced", None)  # stops it when all is trained
     with pytest.raises(TypeError):
         transfer(source, task, FineTune(head="new", epochs=1), run=run)
     other = dataclasses.replace(task, val=task.val.subset(torch.arange(5)))

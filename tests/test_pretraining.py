@@ -43,7 +43,7 @@ def tiny() -> Task:
 def lenient(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Two steps teach nobody to tell digits apart; the check on collapse has its own test."""
     if "collapse" not in request.node.name:
-        monkeypatch.setattr("robust_transfer.pretraining.base.refuse_collapse", lambda *_: None)
+        monkeypatch.setattr("robust_transfer.production.refuse_collapse", lambda *_: None)
 
 
 # ---------------------------------------------------------------- the contract
@@ -291,7 +291,9 @@ class Masked(nn.Module):
 
 @pytest.mark.parametrize("wave", [True, False])
 def test_real_attacks_show_real_overfitting(wave: bool) -> None:
-    grey = Split.in_memory(torch.full((8, 3, 8, 8), 128, dtype=torch.uint8), torch.zeros(8), ("a", "b"))
+    grey = Split.in_memory(
+        torch.full((8, 3, 8, 8), 128, dtype=torch.uint8), torch.zeros(8, dtype=torch.int64), ("a", "b")
+    )
     objective = AdversarialObjective(make_classifier(), THREAT, RUN, steps=1, step=1.25, guarded=grey)
     objective.classifier = Masked(THREAT.eps, wave)  # type: ignore[assignment]
     what, figures = objective.guard()

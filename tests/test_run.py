@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,6 +45,9 @@ def test_devices_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch)
     assert Run(device="cuda:0").torch_device() == torch.device("cuda:0")
     assert Run().torch_device() == torch.device("cuda:0")
     monkeypatch.setenv("LOCAL_RANK", "1")
+    assert Run().torch_device() == torch.device("cuda:0"), "alone in the environment it means nothing"
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
     assert Run().torch_device() == torch.device("cuda:1")
     with pytest.raises(ConfigError, match="'cuda:1' was asked for, but PyTorch sees only 1 CUDA device:"):
         Run(device="cuda:1")
@@ -61,6 +65,13 @@ def test_precision(monkeypatch: pytest.MonkeyPatch) -> None:
             assert (x @ x).dtype is auto.dtype()
     with Run(device="cpu", precision="bfloat16").autocast():
         assert (x @ x).dtype is torch.bfloat16
+
+
+def test_the_home_folder_is_meant_by_its_sign(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run = Run(out=Path("~/x"), cache=Path("~/c"))
+    assert (run.out, run.cache) == (tmp_path / "x", tmp_path / "c")
+    assert Run(out=Path("a~/~b")).out == Path("a~/~b")
 
 
 def test_threads_are_set() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from robust_transfer.errors import OutputError
 from robust_transfer.run import Run
+from robust_transfer.run_folder import LOCK
 
 
 def fill(folder: Path, *names: str) -> Path:
@@ -93,7 +96,8 @@ def test_resume_takes_run_folders_only(tmp_path: Path) -> None:
 
 
 def test_only_the_main_process_looks_after_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RANK", "1")
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
     fill(tmp_path, "metrics.jsonl")
     assert Run(out=tmp_path).prepare_out() == tmp_path
     Run(out=tmp_path, overwrite=True).prepare_out()
@@ -113,3 +117,53 @@ def test_what_a_kill_in_the_first_write_leaves_is_no_folder_of_somebody_else(tmp
     (tmp_path / "state" / "mine.txt").write_text("x")
     with pytest.raises(OutputError, match="does not look like a run folder"):
         Run(out=tmp_path, resume=True).check_out()
+
+
+HOLDS = """
+import sys, time
+from pathlib import Path
+from robust_transfer.run_folder import hold
+with hold(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def holder(folder: Path) -> subprocess.Popen[str]:
+    """Another process that holds ``folder``."""
+    child = subprocess.Popen([sys.executable, "-c", HOLDS, str(folder)], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "held\n"
+    return child
+
+
+def test_a_folder_has_one_writer_until_that_dies(tmp_path: Path) -> None:
+    out = tmp_path / "runs" / "a"
+    child = holder(out)
+    try:
+        for _ in range(2):
+            with pytest.raises(OutputError, match="another process is writing to"), Run(out=out).writing():
+                pass
+        with Run(out=tmp_path / "runs" / "b").writing():
+            pass
+    finally:
+        child.kill()  # as the kernel would: nothing is tidied up
+        child.communicate()
+    with Run(out=out).writing():
+        Run(out=out).check_out()  # what the dead has left does not count
+        (out / "card.json").write_text("{}")
+    assert files(tmp_path) == {"runs/a/card.json"}
+
+
+def test_holding_leaves_nothing_behind(tmp_path: Path) -> None:
+    out = tmp_path / "runs" / "a"
+    with Run(out=out).writing(), Run(out=out).writing():
+        assert (out / LOCK).exists()
+    assert not list(tmp_path.iterdir())
+
+
+def test_overwrite_keeps_the_lock(tmp_path: Path) -> None:
+    fill(tmp_path, "card.json", "model.safetensors")
+    with Run(out=tmp_path, overwrite=True).writing():
+        Run(out=tmp_path, overwrite=True).prepare_out()
+        assert files(tmp_path) == {LOCK}

@@ -216,7 +216,7 @@ def test_a_run_that_diverges_late_leaves_no_state(task: Task, tmp_path: Path, mo
     def collapsed(*_: Any) -> None:
         raise DivergedError("collapsed")
 
-    monkeypatch.setattr("robust_transfer.strategies.base.refuse_collapse", collapsed)
+    monkeypatch.setattr("robust_transfer.production.refuse_collapse", collapsed)
     run = dataclasses.replace(QUIET, out=tmp_path / "run")
     with pytest.raises(DivergedError):
         transfer(make_source(), task, quick("fine-tune"), run=run)

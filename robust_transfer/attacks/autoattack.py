@@ -12,6 +12,7 @@ from robust_transfer.attacks.base import ATTACKS, Attack
 from robust_transfer.attacks.target import Target
 from robust_transfer.config import config
 from robust_transfer.errors import ConfigError
+from robust_transfer.modes import call
 from robust_transfer.threat import Threat
 
 TARGETED, UNTARGETED = ("apgd-ce", "apgd-t", "fab-t", "square"), ("apgd-ce", "apgd-dlr", "fab", "square")
@@ -27,7 +28,7 @@ class Counted(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits of images in [0, 1]."""
         self.target.passes += (1 + (torch.is_grad_enabled() and x.requires_grad)) * len(x)
-        return self.model(x).float()  # type: ignore[no-any-return]
+        return call(self.model, x).float()  # type: ignore[no-any-return]
 
 
 @ATTACKS.register(

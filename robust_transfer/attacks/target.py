@@ -13,7 +13,7 @@ from robust_transfer import losses
 from robust_transfer.classifier import Classifier
 from robust_transfer.engine import Engine, exact_float32
 from robust_transfer.errors import NetworkError
-from robust_transfer.modes import eval_mode, without_weight_gradients
+from robust_transfer.modes import call, eval_mode, without_weight_gradients
 
 NOISE = 1e-4  # relative float32 noise of a margin; a break must exceed it (see `is_broken`)
 # Images in one pass on the CPU: so many a thread, up to USUAL in all, but at least FEWEST a thread.
@@ -141,7 +141,7 @@ class Target:
 
 
 def _forward(model: nn.Module, x: Tensor) -> Tensor:
-    logits = model(x)
+    logits = call(model, x)
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(x):
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise NetworkError(f"the model must return logits (batch, classes) for images, not {found}")

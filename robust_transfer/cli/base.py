@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import sys
 from typing import Annotated, Any
 
@@ -55,6 +56,9 @@ def main() -> None:
     """Entry point. Exit status: 0; 2 for what the user can mend; 3 where training diverged; 1 for our own bug."""
     from robust_transfer.errors import RobustTransferError
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what a terminal's encoding lacks is shown as \\u732b
+            stream.reconfigure(errors="backslashreplace")
     try:
         status = app(standalone_mode=False)
         if status == INTERRUPTED:  # typer's own word for Ctrl-C

@@ -9,17 +9,18 @@ from typing import Annotated
 import typer
 
 from robust_transfer.cli.base import app
-from robust_transfer.cli.options import (
-    Seed,
-)
+from robust_transfer.cli.options import Seed, as_path
 
 
 @app.command()
 def compare(
     a: Annotated[
-        Path, typer.Argument(metavar="DIR_A", help="An evaluated run folder, or a folder of them, one a seed.")
+        Path,
+        typer.Argument(
+            metavar="DIR_A", parser=as_path, help="An evaluated run folder, or a folder of them, one a seed."
+        ),
     ],
-    b: Annotated[Path, typer.Argument(metavar="DIR_B")],
+    b: Annotated[Path, typer.Argument(metavar="DIR_B", parser=as_path)],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     seed: Seed = 0,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,15 +12,26 @@ if TYPE_CHECKING:
     from robust_transfer.data import Split, Task
     from robust_transfer.run import Run
 
+
+def as_path(path: str) -> Path:
+    """A path as it is typed, with ``~`` for the home folder (which a shell leaves alone in ``--out=~/x``)."""
+    from robust_transfer.files import expanded
+
+    return expanded(path)
+
+
 Data = Annotated[
     str, typer.Option("--data", help="A folder of parquet files or images, builtin:digits, or hf:OWNER/NAME.")
 ]
 Setting = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the method; repeatable.")
 ]
-Out = Annotated[Path, typer.Option("--out", help="The run folder to write.")]
+Out = Annotated[Path, typer.Option("--out", help="The run folder to write.", parser=as_path, metavar="PATH")]
 MaybeOut = Annotated[
-    Path | None, typer.Option("--out", help="A folder to write evaluation.json and outcomes.parquet to.")
+    Path | None,
+    typer.Option(
+        "--out", help="A folder to write evaluation.json and outcomes.parquet to.", parser=as_path, metavar="PATH"
+    ),
 ]
 Threat = Annotated[
     str | None, typer.Option("--threat", help="norm:budget, such as linf:8/255 or l2:0.5. [default: the card's]")
@@ -94,6 +106,10 @@ def pick_split(task: Task, name: str) -> Split:
 
 
 def say(quiet: bool, text: str) -> None:
-    """Print, unless it is to be quiet."""
-    if not quiet:
+    """Print in the process that writes, unless it is to be quiet; any other process says that it has written nothing."""
+    from robust_transfer.launch import place
+
+    if place().rank:
+        print(f"process {place().rank} of {place().world}: process 0 writes and reports", file=sys.stderr)
+    elif not quiet:
         print(text)

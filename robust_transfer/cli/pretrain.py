@@ -64,10 +64,11 @@ def pretrain(
         PRETRAINING.get(method), read_settings(settings, epochs, batch_size), f"pretraining method {method!r}"
     )
     budget = ThreatModel.parse(threat)
-    run.check_out()
-    task = read_task(data, image_column, label_column, seed=seed, val=val)
-    checkpoint = chosen(task, network=network, threat=budget, input_size=input_size, run=run)
-    say(quiet, f"saved {out}: {_figures(checkpoint.card.metrics)}")
+    with run.writing():
+        run.check_out()
+        task = read_task(data, image_column, label_column, seed=seed, val=val)
+        checkpoint = chosen(task, network=network, threat=budget, input_size=input_size, run=run)
+        say(quiet, f"saved {out}: {_figures(checkpoint.card.metrics)}")
 
 
 def _figures(metrics: dict[str, Any]) -> str:

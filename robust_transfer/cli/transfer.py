@@ -57,8 +57,9 @@ def transfer(
     from robust_transfer.strategies import STRATEGIES
 
     chosen = STRATEGIES.get(strategy).from_settings(read_settings(settings, epochs, batch_size))
-    run.check_out()
-    checkpoint = load_source(source)
-    task = read_task(data, image_column, label_column, shots=shots, seed=seed, val=val)
-    result = chosen(checkpoint, task, run=run)
-    say(quiet, f"saved {out}: {result.card.criterion}. Next: robust-transfer evaluate {out} --data {data}")
+    with run.writing():
+        run.check_out()
+        checkpoint = load_source(source)
+        task = read_task(data, image_column, label_column, shots=shots, seed=seed, val=val)
+        result = chosen(checkpoint, task, run=run)
+        say(quiet, f"saved {out}: {result.card.criterion}. Next: robust-transfer evaluate {out} --data {data}")

@@ -16,6 +16,7 @@ from robust_transfer.cli.options import (
     Seed,
     Threads,
     Val,
+    as_path,
     make_run,
     pick_split,
     read_task,
@@ -24,7 +25,9 @@ from robust_transfer.cli.options import (
 
 @app.command()
 def verify(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="An evaluation that was made with --keep-deltas.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", parser=as_path, help="An evaluation made with --keep-deltas.")
+    ],
     data: Data,
     source: Annotated[
         str | None, typer.Argument(metavar="[S]", help="The model that was evaluated. [default: the one in DIR]")

@@ -19,6 +19,7 @@ from robust_transfer.attacks import APGD, FGSM, PGD, Attack, Square, Target
 from robust_transfer.attacks.target import attacking, predicted
 from robust_transfer.engine import Engine
 from robust_transfer.evaluation.outcomes import CLEAN, STANDING
+from robust_transfer.modes import call
 from robust_transfer.threat import Threat
 
 SHARE = 0.05  # of the sample: fewer examples than that raise no flag, nor do fewer than FEWEST
@@ -118,7 +119,8 @@ def depends_on_the_batch(sample: Sample) -> str | None:
     few = sample.x[:16]
     sample.target.passes += 2 * len(few)
     with torch.no_grad():
-        together, alone = sample.target.model(few), torch.cat([sample.target.model(one[None]) for one in few])
+        model = sample.target.model
+        together, alone = call(model, few), torch.cat([call(model, one[None]) for one in few])
     if bool((together - alone).abs().max() <= 1e-3 * together.abs().max().clamp_min(1e-12)):
         return None
     return "an image's logits depend on the batch it is in: statistics of the batch are used at test time"
@@ -147,7 +149,7 @@ def precision_changes_predictions(sample: Sample) -> str | None:
     """The precision of the attack's steps is another network's."""
     sample.target.passes += len(sample.x)
     with torch.no_grad():
-        changed = int((sample.engine.of(sample.target.model)(sample.x).argmax(1) != sample.labels).sum())
+        changed = int((call(sample.engine.of(sample.target.model), sample.x).argmax(1) != sample.labels).sum())
     if changed < sample.enough:
         return None
     what = f"{changed} of {len(sample.x)} predictions change"

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
 
 from robust_transfer import networks
-from robust_transfer.checkpoint import Card, Checkpoint, finished
+from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import CIFAR_MEAN, CIFAR_STD, Classifier, NetworkSpec, Normalisation
 from robust_transfer.config import as_dict, config
 from robust_transfer.data import Task
-from robust_transfer.environment import command_line, environment
-from robust_transfer.errors import ConfigError, DivergedError
-from robust_transfer.launch import is_main_process
-from robust_transfer.monitor import Validation, refuse_collapse
+from robust_transfer.errors import ConfigError
+from robust_transfer.monitor import Validation
+from robust_transfer.production import Produced, data_record, produce, without_test
 from robust_transfer.registry import Registry
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
-from robust_transfer.training import FitResult, Objective, TrainingSettings, fit, state
+from robust_transfer.training import Objective, TrainingSettings, fit
 from robust_transfer.training.settings import Schedule
 
 
@@ -52,38 +52,40 @@ class Pretraining(TrainingSettings, ABC):
         keeps failing; then nothing is saved.
         """
         run, threat = run or Run(), Threat.parse(threat)
-        run.check_out()
-        spec = self.network_spec(network, task, input_size)
-        task = task.at_size(spec.input_size)
-        if self.select != "last" and not len(task.val):
-            raise ConfigError(f"select={self.select} needs a val split, and there is none: use select=last")
-        asked = {**self._identity(spec, task, threat), "seed": run.seed, "data": task.train.hash}
-        if (done := finished(run, asked)) is not None:
-            return done
+        with run.writing():
+            run.check_out()
+            spec = self.network_spec(network, task, input_size)
+            task = without_test(task).at_size(spec.input_size)
+            if self.select != "last" and not len(task.val):
+                raise ConfigError(f"select={self.select} needs a val split, and there is none: use select=last")
+            identity = self._identity(spec, task, threat)
+            return produce(identity, task, run, lambda: self._prepare(spec, task, threat, run))
+
+    def _prepare(self, spec: NetworkSpec, task: Task, threat: Threat, run: Run) -> Callable[[], Produced]:
         torch.manual_seed(run.seed)
         objective = self.objective(Classifier.build(spec), task, threat, run)  # which may refuse
-        out = run.prepare_out()
-        try:
-            fitted = fit(
-                objective,
-                task.train,
-                self,
-                run,
-                validate=self._validation(task, threat, run),
-                label=f"{PRETRAINING.name_of(type(self))} {spec.name}",
-                cached={"threat": str(threat)},
-            )
-            refuse_collapse(fitted.classifier, task.train, run)
-        except DivergedError:
-            if out is not None and is_main_process():
-                state.discard(out)  # going on from it would diverge again
-            raise
-        checkpoint = Checkpoint(fitted.classifier, self._card(fitted, spec, task, threat, run))
-        if out is None or not is_main_process():
-            return checkpoint
-        saved = checkpoint.save(out)
-        state.discard(out)
-        return saved
+        return lambda: self._train(objective, task, threat, run)
+
+    def _train(self, objective: Objective, task: Task, threat: Threat, run: Run) -> Produced:
+        fitted = fit(
+            objective,
+            task.train,
+            self,
+            run,
+            validate=self._validation(task, threat, run),
+            label=f"{PRETRAINING.name_of(type(self))} {objective.classifier.spec.name}",
+            cached={"threat": str(threat)},
+        )
+        best = f"best val {self.select} accuracy (epoch {fitted.best_epoch})"
+        return Produced(
+            classifier=fitted.classifier,
+            criterion="last epoch" if self.select == "last" else best,
+            metrics={f"val_{k}": v for k, v in fitted.figures.items()},
+            events=fitted.events,
+            cost=fitted.passes + fitted.validation_passes,
+            adversarial_examples=(fitted.images if self.adversarial else 0) + fitted.validation_examples,
+            seconds=fitted.seconds,
+        )
 
     def _validation(self, task: Task, threat: Threat, run: Run) -> Validation | None:
         """Natural training looks at clean accuracy alone, unless it is to be selected by the other."""
@@ -115,25 +117,21 @@ class Pretraining(TrainingSettings, ABC):
             "settings": as_dict(self),
             "network": spec,
             "threat": str(threat) if self.adversarial else None,
-            "data": {"name": task.name, "train": len(task.train), "val": len(task.val), "hash": task.train.hash},
+            "data": data_record(task),
         }
-
-    def _card(self, fitted: FitResult, spec: NetworkSpec, task: Task, threat: Threat, run: Run) -> Card:
-        best = f"best val {self.select} accuracy (epoch {fitted.best_epoch})"
-        return Card(
-            **self._identity(spec, task, threat),
-            class_names=task.class_names,
-            criterion="last epoch" if self.select == "last" else best,
-            metrics={f"val_{k}": v for k, v in fitted.figures.items()},
-            events=fitted.events,
-            cost=fitted.passes + fitted.validation_passes,
-            adversarial_examples=(fitted.images if self.adversarial else 0) + fitted.validation_examples,
-            seconds=fitted.seconds,
-            seed=run.seed,
-            precision=str(run.dtype()).removeprefix("torch."),
-            command=command_line(),
-            environment=environment(),
-        )
 
 
 PRETRAINING: Registry[Pretraining] = Registry("pretraining method")
+
+
+def pretrain(
+    task: Task,
+    method: Pretraining,
+    *,
+    network: str | NetworkSpec = "wrn-16-2",
+    threat: Threat | str = "linf:8/255",
+    input_size: int | None = None,
+    run: Run | None = None,
+) -> Checkpoint:
+    """Train ``network`` from scratch on ``task`` by ``method``; see :meth:`Pretraining.__call__`."""
+    return method(task, network=network, threat=threat, input_size=input_size, run=run)

@@ -2,50 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-import torch
-from safetensors.torch import save_file
-from torch import Tensor
-
-from robust_transfer.checkpoint import Card, Checkpoint, finished
-from robust_transfer.classifier import Classifier
+from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.config import as_dict, build, config
 from robust_transfer.data import Task
-from robust_transfer.environment import command_line, environment
-from robust_transfer.errors import ConfigError, DataError, DivergedError
-from robust_transfer.files import all_or_none, write_atomically
-from robust_transfer.launch import is_main_process
-from robust_transfer.monitor import refuse_collapse
+from robust_transfer.errors import ConfigError, DataError
+from robust_transfer.production import Produced, data_record, produce, without_test
 from robust_transfer.registry import Registry, unknown
 from robust_transfer.run import Run
-from robust_transfer.training import state
 
-PATH_FILE = "path.safetensors"
 HeadRule = Literal["auto", "new", "keep"]
-
-
-@dataclass
-class Adapted:
-    """What a strategy made: the classifier, and what its card must tell.
-
-    ``cost`` in forward-equivalent image passes; ``path`` holds further tensors worth keeping (a whole L2 path of heads);
-    ``seconds_before`` is what an interrupted run had spent that this one went on with.
-    """
-
-    classifier: Classifier
-    criterion: str
-    metrics: dict[str, Any] = field(default_factory=dict)
-    events: tuple[str, ...] = ()
-    cost: float = 0.0
-    adversarial_examples: int = 0
-    path: dict[str, Tensor] = field(default_factory=dict)
-    seconds_before: float = 0.0
 
 
 @config
@@ -56,7 +25,7 @@ class Strategy(ABC):
     adversarial: ClassVar[bool] = False  # whether it trains on adversarial examples
 
     @abstractmethod
-    def adapt(self, source: Checkpoint, task: Task, run: Run) -> Adapted:
+    def adapt(self, source: Checkpoint, task: Task, run: Run) -> Produced:
         """Learn ``task`` (train and val, at the source's input size) from a copy of ``source``."""
 
     def check(self, source: Checkpoint, task: Task) -> None:  # noqa: B027 (most have nothing to add)
@@ -85,33 +54,12 @@ class Strategy(ABC):
         Raises :class:`DivergedError` where training does not settle; then nothing but its log is left in the folder.
         """
         run = run or Run()
-        run.check_out()
-        _refuse_hopeless(task)
-        self.check(source, task)
-        # Not even an empty part of test: what the strategy gets has no way to it.
-        task = replace(task, test=task.train.subset(torch.arange(0))).at_size(source.input_size)
-        asked = {**self._identity(source, task), "seed": run.seed, "data": task.train.hash}
-        if (done := finished(run, asked)) is not None:
-            return done
-        out = run.prepare_out()
-        started = time.perf_counter()
-        try:
-            adapted = self.adapt(source, task, run)
-            refuse_collapse(adapted.classifier, task.train, run)
-        except DivergedError:
-            if out is not None and is_main_process():
-                state.discard(out)  # going on from there would only diverge again
-            raise
-        card = self._card(adapted, source, task, run, adapted.seconds_before + time.perf_counter() - started)
-        checkpoint = Checkpoint(adapted.classifier.cpu().eval(), card)
-        if out is None or not is_main_process():
-            return checkpoint
-        with all_or_none(out / PATH_FILE):
-            if adapted.path:
-                write_atomically(out / PATH_FILE, lambda path: _save(adapted.path, path))
-            saved = checkpoint.save(out)
-        state.discard(out)
-        return saved
+        with run.writing():
+            run.check_out()
+            _refuse_hopeless(task)
+            self.check(source, task)
+            task = without_test(task).at_size(source.input_size)
+            return produce(self._identity(source, task), task, run, lambda: lambda: self.adapt(source, task, run))
 
     def _identity(self, source: Checkpoint, task: Task) -> dict[str, Any]:
         """The card's fields that say what was asked for; a finished run with the same ones is not trained again."""
@@ -119,26 +67,9 @@ class Strategy(ABC):
             "method": f"transfer:{STRATEGIES.name_of(type(self))}",
             "settings": as_dict(self),
             "threat": self.threat_of(source),
-            "data": {"name": task.name, "train": len(task.train), "val": len(task.val), "hash": task.train.hash},
+            "data": data_record(task),
             "source": lineage(source),
         }
-
-    def _card(self, adapted: Adapted, source: Checkpoint, task: Task, run: Run, seconds: float) -> Card:
-        return Card(
-            **self._identity(source, task),
-            network=adapted.classifier.spec,
-            class_names=task.class_names,
-            criterion=adapted.criterion,
-            metrics=adapted.metrics,
-            events=adapted.events,
-            cost=adapted.cost,
-            adversarial_examples=adapted.adversarial_examples,
-            seconds=seconds,
-            seed=run.seed,
-            precision=str(run.dtype()).removeprefix("torch."),
-            command=command_line(),
-            environment=environment(),
-        )
 
 
 def lineage(source: Checkpoint) -> dict[str, Any]:
@@ -170,10 +101,6 @@ def keeps_head(source: Checkpoint, task: Task, rule: HeadRule) -> bool:
 def transfer(source: Checkpoint, task: Task, strategy: Strategy, *, run: Run | None = None) -> Checkpoint:
     """``strategy(source, task, run=run)``: the public name of the step from a source to a result."""
     return strategy(source, task, run=run)
-
-
-def _save(tensors: dict[str, Tensor], path: Path) -> None:
-    save_file({k: v.contiguous() for k, v in tensors.items()}, str(path))
 
 
 STRATEGIES: Registry[Strategy] = Registry("strategy")

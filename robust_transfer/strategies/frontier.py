@@ -18,9 +18,10 @@ from robust_transfer.errors import ConfigError, DivergedError
 from robust_transfer.files import append_line, write_text
 from robust_transfer.launch import is_main_process
 from robust_transfer.monitor import Validation
+from robust_transfer.production import Produced
 from robust_transfer.run import Run
 from robust_transfer.statistics.intervals import wilson
-from robust_transfer.strategies.base import STRATEGIES, Adapted, Strategy
+from robust_transfer.strategies.base import STRATEGIES, Strategy
 from robust_transfer.strategies.linear_probe import PATH, LinearProbe, Probe, attach
 from robust_transfer.strategies.lwf import Distance, LwF
 from robust_transfer.strategies.trained import Start
@@ -100,7 +101,7 @@ class Frontier(TrainingSettings, Strategy):
         if source.card.threat is None:
             raise ConfigError("frontier needs a source with a threat on its card: there is no robustness to keep")
 
-    def adapt(self, source: Checkpoint, task: Task, run: Run) -> Adapted:
+    def adapt(self, source: Checkpoint, task: Task, run: Run) -> Produced:
         """See :class:`Strategy`."""
         assert source.card.threat is not None  # see check
         validation = Validation(task.val, Threat.parse(source.card.threat), run)
@@ -137,7 +138,7 @@ class Frontier(TrainingSettings, Strategy):
         if run.out is not None and is_main_process():
             write_text(run.out / PLOT, _plot(found, chosen, task, source.card.threat, len(validation.val)))
             shutil.rmtree(run.out / "front", ignore_errors=True)
-        return Adapted(
+        return Produced(
             classifier=chosen.classifier,
             criterion=criterion,
             metrics={"chosen": chosen.record(), "front": [candidate.record() for candidate in found]},

@@ -17,8 +17,9 @@ from robust_transfer.config import config, digest
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError, DivergedError
 from robust_transfer.monitor import Validation
+from robust_transfer.production import Produced
 from robust_transfer.run import Run
-from robust_transfer.strategies.base import STRATEGIES, Adapted, Strategy
+from robust_transfer.strategies.base import STRATEGIES, Strategy
 from robust_transfer.strategies.features import features_of
 from robust_transfer.strategies.softmax import Solution, Standardisation, solve_path
 from robust_transfer.threat import Threat
@@ -62,7 +63,7 @@ class LinearProbe(Strategy):
         if self.l2 is None and self.choose == "robust" and len(task.val) and source.card.threat is None:
             raise ConfigError("choose=robust needs a source with a threat on its card: use choose=log-loss")
 
-    def adapt(self, source: Checkpoint, task: Task, run: Run) -> Adapted:
+    def adapt(self, source: Checkpoint, task: Task, run: Run) -> Produced:
         """See :class:`Strategy`. Raises :class:`DivergedError` where the head tells no two training images apart."""
         probe = self.solve(source, task, run)
         if len(set(probe.chosen.logits(probe.features).argmax(1).tolist())) < 2:
@@ -72,7 +73,7 @@ class LinearProbe(Strategy):
             )
         classifier = attach(source.classifier, probe.chosen.head())
         classifier.freeze()
-        return Adapted(
+        return Produced(
             classifier=classifier,
             criterion=probe.criterion,
             metrics={"l2": probe.chosen.l2, "path": probe.records},

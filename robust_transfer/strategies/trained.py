@@ -17,8 +17,9 @@ from robust_transfer.config import config
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError
 from robust_transfer.monitor import Validation
+from robust_transfer.production import Produced
 from robust_transfer.run import Run
-from robust_transfer.strategies.base import STRATEGIES, Adapted, Strategy
+from robust_transfer.strategies.base import STRATEGIES, Strategy
 from robust_transfer.threat import Threat
 from robust_transfer.training import NaturalObjective, Objective, TrainingSettings, Validate, fit
 from robust_transfer.training.settings import Schedule
@@ -28,7 +29,7 @@ TELLING = 500  # images of other classes than the commonest: to call none of the
 
 
 @dataclass
-class Start(Adapted):
+class Start(Produced):
     """The network that training begins with, and what finding it took.
 
     The last three where its head is a linear probe's: the penalty, the deviations of the features ``(d,)`` and the
@@ -72,11 +73,11 @@ class Trained(TrainingSettings, Strategy):
         if self.select == "robust" and self.threat_of(source) is None:
             raise ConfigError("select=robust needs a source with a threat on its card: use select=clean or last")
 
-    def adapt(self, source: Checkpoint, task: Task, run: Run) -> Adapted:
+    def adapt(self, source: Checkpoint, task: Task, run: Run) -> Produced:
         """See :class:`Strategy`."""
         return self.train_from(self.start(source, task, run), source, task, run)
 
-    def train_from(self, start: Start, source: Checkpoint, task: Task, run: Run) -> Adapted:
+    def train_from(self, start: Start, source: Checkpoint, task: Task, run: Run) -> Produced:
         """Train from a given start; what that has cost is counted with it."""
         start.classifier.hold_batch_norm = self.batch_norm == "eval"
         torch.manual_seed(run.seed)
@@ -96,7 +97,7 @@ class Trained(TrainingSettings, Strategy):
         selected = (
             "last epoch" if self.select == "last" else f"best val {self.select} accuracy (epoch {fitted.best_epoch})"
         )
-        return Adapted(
+        return Produced(
             classifier=fitted.classifier,
             criterion=f"{selected}; {start.criterion}",
             metrics={**{f"val_{k}": v for k, v in fitted.figures.items()}, **start.metrics, **notes},

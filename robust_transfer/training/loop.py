@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 from timm.utils import ModelEmaV3
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import as_dict
@@ -150,7 +151,7 @@ class _Loop:
             group["lr"] = self.settings.rate(self.progress.step, self.total) * self.progress.rate_scale
         self.objective.train()
         with self.run.autocast():
-            out = self.wrapped(batch)
+            out = self._forward(batch)
         loss = float(out["loss"].detach())
         trouble = self._look_at(out, batch)
         if trouble is not None:
@@ -314,6 +315,17 @@ class _Loop:
         if self.out is not None:
             self.progress.logged = self.log.size()
             state.save(self.out, self.good[0], self.progress, self.fingerprint)
+
+    def _forward(self, batch: Batch) -> dict[str, Tensor]:
+        try:
+            return cast(dict[str, Tensor], self.wrapped(batch))
+        except ValueError as error:
+            alone = self.batches.size == self.processes.world
+            if alone and any(isinstance(part, _BatchNorm) for part in self.objective.modules()):
+                raise ConfigError(
+                    f"batch norm cannot be trained on one image at a time ({error}): give a batch_size of at least 2"
+                ) from None
+            raise
 
     def _resume(self) -> None:
         if self.run.out is None or not self.run.resume:

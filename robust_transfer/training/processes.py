@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import timedelta
 from typing import TypeVar, cast
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from robust_transfer.errors import ConfigError
+from robust_transfer.launch import place
 
 T = TypeVar("T")
 PATIENCE = timedelta(days=7)  # the others wait while the main process evaluates, or waits for another study
@@ -80,5 +80,4 @@ def alone() -> bool:
 
 
 def _several() -> bool:
-    running = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return running or int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return place().world > 1

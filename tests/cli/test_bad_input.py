@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import os
 import pickle
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -258,3 +260,34 @@ def test_a_budget_that_is_none_is_refused(invoke: Invoke, source: Path) -> None:
     status, _, err = invoke("evaluate", source, *DIGITS, "--budget", "soon")
     assert status == 2
     assert "write 90s, 5m or 1h" in one_sentence(err)
+
+
+def test_batches_of_one_are_refused_where_batch_norm_needs_more(invoke: Invoke, source: Path, tmp_path: Path) -> None:
+    words = ("transfer", "--source", source, *DIGITS, "--strategy", "mlp-head", "--set", "layer_batch_norm=true")
+    status, _, err = invoke(
+        *words, "--shots", "4", "--batch-size", "1", "--epochs", "1", "--out", tmp_path / "x", "--quiet"
+    )
+    assert status == 2
+    assert "give a batch_size of at least 2" in one_sentence(err)
+
+
+def test_a_terminal_that_lacks_a_character(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    monkeypatch.setattr(sys, "argv", ["robust-transfer", "list", "data"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    print("\u732b caf\xe9")
+    stream.flush()
+    assert stream.buffer.getvalue().decode("cp1252").endswith("\\u732b caf\xe9\n")
+
+
+def test_the_home_folder_in_an_option(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("x")
+    for words in (("transfer", "--source", "bundled", *DIGITS, "--strategy", "linear-probe"), ("pretrain", *DIGITS)):
+        status, _, err = invoke(*words, "--out=~/full", "--quiet")
+        assert status == 2
+        assert f"the output folder {tmp_path / 'full'} is not empty" in err

@@ -1,0 +1,110 @@
+"""Production of a checkpoint: the frame that pretraining and strategies share, from an output folder to a saved card."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from robust_transfer.checkpoint import Card, Checkpoint, finished
+from robust_transfer.classifier import Classifier
+from robust_transfer.data import Task
+from robust_transfer.environment import command_line, environment
+from robust_transfer.errors import DivergedError
+from robust_transfer.files import all_or_none, write_atomically
+from robust_transfer.launch import is_main_process
+from robust_transfer.monitor import refuse_collapse
+from robust_transfer.run import Run
+from robust_transfer.training import state
+
+PATH_FILE = "path.safetensors"
+
+
+@dataclass
+class Produced:
+    """Classifier that a method made, and the contents of its card.
+
+    ``cost`` in forward-equivalent image passes; ``path`` holds further tensors worth keeping (a whole L2 path of heads);
+    ``seconds_before`` is what an interrupted run had spent that this one went on with, ``seconds`` all of it where known.
+    """
+
+    classifier: Classifier
+    criterion: str
+    metrics: dict[str, Any] = field(default_factory=dict)
+    events: tuple[str, ...] = ()
+    cost: float = 0.0
+    adversarial_examples: int = 0
+    path: dict[str, Tensor] = field(default_factory=dict)
+    seconds_before: float = 0.0
+    seconds: float | None = None
+
+
+def without_test(task: Task) -> Task:
+    """``task`` without its test images, not even an empty part of them: methods have no way to them."""
+    return replace(task, test=task.train.subset(torch.arange(0)))
+
+
+def data_record(task: Task) -> dict[str, Any]:
+    """Data of a card: the name and size of what was trained on, and its hash."""
+    return {"name": task.name, "train": len(task.train), "val": len(task.val), "hash": task.train.hash}
+
+
+def produce(
+    identity: Mapping[str, Any], task: Task, run: Run, prepare: Callable[[], Callable[[], Produced]]
+) -> Checkpoint:
+    """Make a checkpoint and, with ``run.out`` set, save it there; a finished run of the same ``identity`` is loaded.
+
+    ``identity`` are the card's fields that say what was asked for. ``prepare`` may refuse before anything is written, and
+    returns what makes the classifier. Raises :class:`DivergedError` where training does not settle or ends with one class;
+    then nothing but its log is left in the folder.
+    """
+    asked = {**identity, "seed": run.seed, "data": task.train.hash}
+    if (done := finished(run, asked)) is not None:
+        return done
+    make = prepare()
+    out = run.prepare_out()
+    started = time.perf_counter()
+    try:
+        made = make()
+        refuse_collapse(made.classifier, task.train, run)
+    except DivergedError:
+        if out is not None and is_main_process():
+            state.discard(out)  # going on from there would only diverge again
+        raise
+    seconds = made.seconds_before + time.perf_counter() - started if made.seconds is None else made.seconds
+    checkpoint = Checkpoint(made.classifier.cpu().eval(), _card(identity, made, task, run, seconds))
+    if out is None or not is_main_process():
+        return checkpoint
+    with all_or_none(out / PATH_FILE):
+        if made.path:
+            write_atomically(out / PATH_FILE, lambda path: _save(made.path, path))
+        saved = checkpoint.save(out)
+    state.discard(out)
+    return saved
+
+
+def _card(identity: Mapping[str, Any], made: Produced, task: Task, run: Run, seconds: float) -> Card:
+    return Card(
+        **{"network": made.classifier.spec, **identity},
+        class_names=task.class_names,
+        criterion=made.criterion,
+        metrics=made.metrics,
+        events=made.events,
+        cost=made.cost,
+        adversarial_examples=made.adversarial_examples,
+        seconds=seconds,
+        seed=run.seed,
+        precision=str(run.dtype()).removeprefix("torch."),
+        command=command_line(),
+        environment=environment(),
+    )
+
+
+def _save(tensors: dict[str, Tensor], path: Path) -> None:
+    save_file({k: v.contiguous() for k, v in tensors.items()}, str(path))
