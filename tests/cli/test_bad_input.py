@@ -156,7 +156,19 @@ def test_an_output_folder_is_not_overwritten_unasked(invoke, source, images, tmp
 def test_evaluating_into_the_run_folder_keeps_the_model(invoke, source, images, tmp_path):
     run = tmp_path / "run"
     assert invoke(*probe_words(source, images, run))[0] == 0
-    words = ("evaluate", run, "--data", images, "--quiet", "--attack", "pgd-2", "--checks", "0", "--out", run)
+    words = (
+        "evaluate",
+        run,
+        "--data",
+        images,
+        "--quiet",
+        "--attack",
+        "pgd-2",
+        "--red-flag-examples",
+        "0",
+        "--out",
+        run,
+    )
     assert invoke(*words)[0] == 0
     assert (run / "evaluation.json").exists()
     status, _, err = invoke(*words)
@@ -247,6 +259,6 @@ def test_budgets_of_time(text, seconds):
 
 
 def test_a_budget_that_is_none_is_refused(invoke, source):
-    status, _, err = invoke("evaluate", source, *DIGITS, "--budget", "soon")
+    status, _, err = invoke("evaluate", source, *DIGITS, "--time-limit", "soon")
     assert status == 2
     assert "write 90s, 5m or 1h" in one_sentence(err)

@@ -86,7 +86,7 @@ def test_by_attack_is_cumulative_and_later_attacks_get_what_is_left(split: Split
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_without_a_budget_robust_is_clean(norm: str) -> None:
     model, data = checkpoint(), noise(40)
-    found = evaluate(model, data, checked=0, threat=f"{norm}:0", run=QUIET)
+    found = evaluate(model, data, red_flag_examples=0, threat=f"{norm}:0", run=QUIET)
     assert found.robust_accuracy == found.clean_accuracy
     assert set(found.outcomes["broken_by"]) <= {"", "clean"}
 
@@ -108,7 +108,9 @@ def test_a_model_below_the_constant_classifier_is_flagged(split: Split) -> None:
 
 def test_other_class_names_are_flagged() -> None:
     model, data = checkpoint(), noise(20)
-    assert not any("names" in flag for flag in evaluate(model, data, checked=0, run=QUIET, attack="fgsm").flags)
+    assert not any(
+        "names" in flag for flag in evaluate(model, data, red_flag_examples=0, run=QUIET, attack="fgsm").flags
+    )
     renamed = Split.in_memory(data.images(), data.labels, tuple("abcdefghij"))
     assert any("other names" in flag for flag in evaluate(model, renamed, run=QUIET, attack="fgsm").flags)
 
@@ -123,10 +125,10 @@ def test_the_text_says_what_was_found(split: Split) -> None:
 
 def test_a_plain_run_does_not_depend_on_batches_or_the_callers_mode(split: Split) -> None:
     model, data = checkpoint(), noise(50)
-    whole = evaluate(model, data, checked=0, run=QUIET, attack="pgd-3", batch_size=50)
+    whole = evaluate(model, data, red_flag_examples=0, run=QUIET, attack="pgd-3", batch_size=50)
     model.classifier.train()
     with torch.inference_mode():
-        parts = evaluate(model, data, checked=0, run=QUIET, attack="pgd-3", batch_size=7)
+        parts = evaluate(model, data, red_flag_examples=0, run=QUIET, attack="pgd-3", batch_size=7)
     assert model.classifier.training
     pd.testing.assert_frame_equal(whole.outcomes, parts.outcomes)
     assert whole.passes == parts.passes > 50
@@ -137,7 +139,9 @@ def test_a_plain_run_does_not_depend_on_batches_or_the_callers_mode(split: Split
 def test_seeds_matter() -> None:
     model, data = checkpoint(), noise(50)
     margins = [
-        evaluate(model, data, checked=0, run=Run(quiet=True, seed=seed), attack="pgd-1").outcomes["margin"].tolist()
+        evaluate(model, data, red_flag_examples=0, run=Run(quiet=True, seed=seed), attack="pgd-1")
+        .outcomes["margin"]
+        .tolist()
         for seed in (0, 1)
     ]
     assert margins[0] != margins[1]
@@ -178,7 +182,7 @@ def test_images_come_at_the_models_size_and_the_threat_from_its_card() -> None:
 
 def test_the_hash_of_a_plain_module_is_that_of_its_weights(split: Split) -> None:
     def hash_of(model: nn.Module) -> str:
-        return evaluate(model, split, checked=0, threat="linf:0", run=QUIET).model_hash
+        return evaluate(model, split, red_flag_examples=0, threat="linf:0", run=QUIET).model_hash
 
     moved = Brightness()
     with torch.no_grad():

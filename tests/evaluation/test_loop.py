@@ -129,12 +129,14 @@ def test_the_estimate_tightens_and_ends_at_the_whole(
     network: nn.Module, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     attack = "fgsm+pgd-5+pgd-10:loss=margin"
-    whole = evaluate(network, split, threat=LINF, attack=attack, run=RUN, checked=0)
+    whole = evaluate(network, split, threat=LINF, attack=attack, run=RUN, red_flag_examples=0)
     Clock(monkeypatch)
     run = Run(out=tmp_path / "run", seed=2, quiet=True, resume=True)
     sizes, found, first = [], whole, None
     for _ in range(16):
-        found = evaluate(network, split, threat=LINF, attack=attack, run=run, checked=0, batch_size=60, budget=0.6)
+        found = evaluate(
+            network, split, threat=LINF, attack=attack, run=run, red_flag_examples=0, batch_size=60, time_limit=0.6
+        )
         sizes.append(found.robust_accuracy.n)
         assert load_evaluation(tmp_path / "run").to_dict() == found.to_dict()
         first = first or found
@@ -150,7 +152,7 @@ def test_the_estimate_tightens_and_ends_at_the_whole(
     assert found.passes == whole.passes
     assert found.data_hash == whole.data_hash
     assert not (tmp_path / "run" / "state").exists()
-    again = evaluate(network, split, threat=LINF, attack=attack, run=run, checked=0, budget=0.5)
+    again = evaluate(network, split, threat=LINF, attack=attack, run=run, red_flag_examples=0, time_limit=0.5)
     assert again.to_dict() == found.to_dict()
 
 
@@ -160,12 +162,16 @@ def test_without_a_budget_an_evaluation_that_was_stopped_is_finished(
     run = Run(out=tmp_path / "run", seed=2, quiet=True)
     with monkeypatch.context() as patch:
         Clock(patch)
-        stopped = evaluate(network, split, threat=LINF, attack="fgsm", run=run, checked=0, batch_size=60, budget=1.2)
+        stopped = evaluate(
+            network, split, threat=LINF, attack="fgsm", run=run, red_flag_examples=0, batch_size=60, time_limit=1.2
+        )
     assert stopped.robust_accuracy.n == 120
     run = dataclasses.replace(run, resume=True)
-    assert evaluate(network, split, threat=LINF, attack="fgsm", run=run, checked=0).robust_accuracy.n == len(split)
+    assert evaluate(network, split, threat=LINF, attack="fgsm", run=run, red_flag_examples=0).robust_accuracy.n == len(
+        split
+    )
 
 
 def test_a_budget_is_a_positive_time(network: nn.Module, split: Split) -> None:
     with pytest.raises(ConfigError, match="positive number of seconds"):
-        evaluate(network, split, budget=0, run=QUIET)
+        evaluate(network, split, time_limit=0, run=QUIET)

@@ -39,7 +39,16 @@ def test_an_evaluation_of_a_transferred_model_says_it_all(
     source: Checkpoint, probe: Checkpoint, digits: Task, tmp_path: Path
 ) -> None:
     run = dataclasses.replace(QUIET, out=tmp_path / "run")
-    found = evaluate(probe, digits.test, threat=THREAT, attack="pgd-3", source=source, beyond=40, checked=0, run=run)
+    found = evaluate(
+        probe,
+        digits.test,
+        threat=THREAT,
+        attack="pgd-3",
+        source=source,
+        transfer_attack_examples=40,
+        red_flag_examples=0,
+        run=run,
+    )
     beside = found.transferred
     assert beside is not None
     assert beside.n == beside.unseen.n == beside.source_features.n == 40
@@ -57,7 +66,7 @@ def test_an_evaluation_of_a_transferred_model_says_it_all(
 
 def test_without_the_source_it_says_what_is_untested(probe: Checkpoint, digits: Task) -> None:
     few = digits.test.subset(torch.arange(5))
-    found = evaluate(probe, few, threat=THREAT, attack="strong", checked=0, run=QUIET)
+    found = evaluate(probe, few, threat=THREAT, attack="strong", red_flag_examples=0, run=QUIET)
     beside = found.transferred
     assert beside is not None
     assert (beside.source_features, beside.feature_loss, beside.source_feature_drift) == (None, None, None)
@@ -72,7 +81,7 @@ def test_without_the_source_it_says_what_is_untested(probe: Checkpoint, digits: 
 
 def test_a_source_itself_has_no_source_to_be_attacked_by(source: Checkpoint, digits: Task) -> None:
     few = digits.test.subset(torch.arange(5))
-    found = evaluate(source, few, threat=THREAT, attack="apgd-2+strong", checked=0, run=QUIET)
+    found = evaluate(source, few, threat=THREAT, attack="apgd-2+strong", red_flag_examples=0, run=QUIET)
     assert found.transferred is None
     assert found.untested == []
 
@@ -91,7 +100,14 @@ def test_the_unseen_threat_is_what_the_source_was_not_trained_for(
 def test_with_the_source_a_suite_attacks_through_it(source: Checkpoint, probe: Checkpoint, digits: Task) -> None:
     few = digits.test.subset(torch.arange(5))
     found = evaluate(
-        probe, few, threat=THREAT, attack="source-features-3", source=source, beyond=0, checked=0, run=QUIET
+        probe,
+        few,
+        threat=THREAT,
+        attack="source-features-3",
+        source=source,
+        transfer_attack_examples=0,
+        red_flag_examples=0,
+        run=QUIET,
     )
     assert list(found.by_attack) == ["source-features-3"]
     assert found.source_hash == source.hash

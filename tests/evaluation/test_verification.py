@@ -44,7 +44,14 @@ def claim(
     out = tmp_path_factory.mktemp("claim") / "run"
     run = dataclasses.replace(QUIET, out=out)
     found = evaluate(
-        network, split, threat=request.param, attack="pgd-10", run=run, keep_deltas=True, checked=0, batch_size=100
+        network,
+        split,
+        threat=request.param,
+        attack="pgd-10",
+        run=run,
+        keep_deltas=True,
+        red_flag_examples=0,
+        batch_size=100,
     )
     assert 0.1 < found.robust_accuracy.value < found.clean_accuracy.value - 0.1
     return out
@@ -165,7 +172,7 @@ def test_another_model_or_other_images_are_refused(claim: Path, network: nn.Modu
 def test_deltas_of_an_evaluation_that_was_killed_are_all_there(
     network: nn.Module, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = {"threat": "linf:0.15", "attack": "pgd-3", "keep_deltas": True, "checked": 0, "batch_size": 100}
+    words = {"threat": "linf:0.15", "attack": "pgd-3", "keep_deltas": True, "red_flag_examples": 0, "batch_size": 100}
     whole, cut = (dataclasses.replace(QUIET, out=tmp_path / name) for name in ("whole", "cut"))
     evaluate(network, split, run=whole, **words)
     real, calls = Attack.__call__, []
