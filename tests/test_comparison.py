@@ -141,6 +141,19 @@ def test_seeds_are_paired_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     assert lists == found
 
 
+def test_evaluations_in_memory_are_compared_as_their_folders_are(tmp_path: Path) -> None:
+    folders = [[saved(tmp_path / f"{name}{seed}", which) for seed in range(2)] for name, which in (("a", A), ("b", B))]
+    loaded = [[load_evaluation(folder) for folder in side] for side in folders]
+    assert compare(*loaded) == compare(*folders)
+    assert (
+        compare(loaded[0][0], loaded[1][0])
+        == compare(folders[0][0], loaded[1][0])
+        == compare(folders[0][0], folders[1][0])
+    )
+    with pytest.raises(DataError, match="the list of evaluations is empty"):
+        compare([], [])
+
+
 def test_seeds_with_images_of_their_own_are_resampled_each_on_its_own(tmp_path: Path) -> None:
     for who, outcomes in (("a", A), ("b", B)):
         saved(tmp_path / who / "seed0", outcomes)

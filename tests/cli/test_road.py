@@ -59,8 +59,9 @@ def test_everything_about_an_evaluation_and_its_verification(invoke, source, tmp
     run, out = tmp_path / "probe", tmp_path / "evaluated"
     shots = ("--shots", "20")
     invoke("transfer", "--source", source, *DIGITS, "--strategy", "linear-probe", *shots, "--out", run, "--quiet")
-    words = ("evaluate", run, *DIGITS, "--source", source, "--attack", "fgsm+pgd-3", "--examples", "60", "--transfer-attack-examples", "8",
-             "--red-flag-examples", "8", "--out", out, "--keep-deltas", "--quiet", "--json")  # fmt: skip
+    words = ("evaluate", run, *DIGITS, "--source", source, "--attack", "fgsm+pgd-3", "--examples", "60",
+             "--transfer-attack-examples", "8", "--red-flag-examples", "8", "--out", out, "--keep-deltas",
+             "--quiet", "--json")  # fmt: skip
     status, text, err = invoke(*words, "--time-limit", "1h")
     assert status == 0, err
     found = json.loads(text)

@@ -18,6 +18,7 @@ from robust_transfer.attacks import FGSM, PGD, Attack, AttackResult
 from robust_transfer.data import Split, to_pixels
 from robust_transfer.errors import ConfigError
 from robust_transfer.evaluation import evaluate, load_evaluation
+from robust_transfer.evaluation.adversary import Adversary
 from robust_transfer.evaluation.deadline import Deadline
 from robust_transfer.evaluation.loop import attack_split
 from robust_transfer.evaluation.outcomes import CLEAN, STANDING, UNTESTED
@@ -57,7 +58,7 @@ def test_each_attack_is_given_what_the_earlier_ones_left_in_full_batches(
     size: int, network: nn.Module, split: Split, alone: list[AttackResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = watched(monkeypatch)
-    attack_split(ATTACKS, network, split, LINF, RUN, batch_size=size)
+    attack_split(Adversary(ATTACKS, LINF, seed=2, batch_size=size), network, split, RUN)
     left = [split.ids, split.ids[~alone[0].broken], split.ids[~alone[0].broken & ~alone[1].broken]]
     for attack, ids in zip(ATTACKS, left, strict=True):
         batches = [given for name, given in seen if name == str(attack)]
@@ -66,7 +67,7 @@ def test_each_attack_is_given_what_the_earlier_ones_left_in_full_batches(
 
 
 def test_the_outcomes_are_the_worst_of_each_attack(network: nn.Module, split: Split, alone: list[AttackResult]) -> None:
-    found = attack_split(ATTACKS, network, split, LINF, RUN, batch_size=50)
+    found = attack_split(Adversary(ATTACKS, LINF, seed=2, batch_size=50), network, split, RUN)
     names = np.full(len(split), STANDING, object)
     for attack, result in reversed(list(zip(ATTACKS, alone, strict=True))):
         names[result.broken.numpy()] = str(attack)
@@ -104,7 +105,7 @@ def test_a_budget_stops_in_time_on_a_fair_sample(
     network: nn.Module, split: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Clock(monkeypatch)
-    found = attack_split(ATTACKS, network, split, LINF, RUN, batch_size=40, deadline=Deadline(1.2))
+    found = attack_split(Adversary(ATTACKS, LINF, seed=2, batch_size=40), network, split, RUN, deadline=Deadline(1.2))
     assert 110 < len(found.reached) <= 120  # an image takes a hundredth of a second
     assert len(found.table) == len(found.reached)
     assert not (np.diff(np.flatnonzero(found.rows["broken_by"] != UNTESTED)) == 1).all()  # drawn at random

@@ -13,9 +13,9 @@ from helpers import QUIET, make_classifier, make_digits, make_source
 from robust_transfer.attacks.source_features import feature_drift
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.data import Task, to_pixels
-from robust_transfer.engine import Engine
 from robust_transfer.errors import ConfigError
 from robust_transfer.evaluation import evaluate, load_evaluation
+from robust_transfer.evaluation.adversary import Adversary
 from robust_transfer.evaluation.knowledge import IMAGES, knowledge_of, public_source
 from robust_transfer.evaluation.transfer_attacks import examine, unseen_threat
 from robust_transfer.sources import load_source
@@ -93,7 +93,8 @@ def test_the_unseen_threat_is_what_the_source_was_not_trained_for(
 ) -> None:
     source = Checkpoint(source.classifier, dataclasses.replace(source.card, threat=trained))
     known = knowledge_of(source, digits.test, seed=0)
-    found = examine(probe, source, digits.test, Threat.parse(evaluated), QUIET, engine=Engine(), knowledge=known, n=10)
+    adversary = Adversary([], Threat.parse(evaluated), knowledge=known)
+    found = examine(probe, source, digits.test, adversary, QUIET, n=10)
     assert Threat.parse(found.unseen_threat).norm == norm
 
 
@@ -125,10 +126,9 @@ def test_a_source_of_another_size_is_refused(probe: Checkpoint, digits: Task) ->
 def test_a_head_that_is_robust_is_told_from_one_that_is_not(source: Checkpoint, digits: Task) -> None:
     """Heads on the same features: a larger weight on what moves most is what an attack through the source uses."""
     weak, strong = (transfer(source, digits, LinearProbe(l2=l2), run=QUIET) for l2 in (1e-6, 3.0))
-    known = knowledge_of(source, digits.test, seed=0)
+    adversary = Adversary([], THREAT, knowledge=knowledge_of(source, digits.test, seed=0))
     a, b = (
-        examine(model, source, digits.test, THREAT, QUIET, engine=Engine(), knowledge=known, n=30).source_features.value
-        for model in (weak, strong)
+        examine(model, source, digits.test, adversary, QUIET, n=30).source_features.value for model in (weak, strong)
     )
     assert a != b
 
