@@ -12,7 +12,7 @@ import pytest
 
 from robust_transfer.comparison import compare
 from robust_transfer.errors import DataError
-from robust_transfer.evaluation import Evaluation
+from robust_transfer.evaluation import Evaluation, load_evaluation
 from robust_transfer.statistics.intervals import paired_bootstrap, wilson
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -229,3 +230,43 @@ def test_progress_goes_to_standard_error_alone(split: Split, capsys: pytest.Capt
     assert f"{N}/{N}" in shown.err
     evaluate(Brightness(), split, run=QUIET, attack="fgsm")
     assert capsys.readouterr() == ("", "")
+
+
+# ---------------------------------------------------------------- what is beside
+
+
+def test_the_headline_is_told_before_what_takes_longer(split: Split, capsys: pytest.CaptureFixture[str]) -> None:
+    found = evaluate(Brightness(), split, run=Run(), attack="fgsm")
+    shown = capsys.readouterr()
+    assert found.headline() in shown.err
+    assert shown.err.index(found.headline()) < shown.err.index("red flags")
+    evaluate(Brightness(), split, run=Run(), attack="fgsm", red_flag_examples=0)
+    assert found.headline() not in capsys.readouterr().err  # nothing comes after it
+
+
+def test_red_flags_are_looked_for_on_images_that_are_right(split: Split) -> None:
+    assert evaluate(Brightness(), split, run=QUIET, attack="fgsm").red_flag_examples == 30
+    assert evaluate(Brightness(), split, run=QUIET, attack="fgsm", thorough=True).red_flag_examples == N - 2
+    assert evaluate(Brightness(), split, run=QUIET, attack="fgsm", red_flag_examples=7).red_flag_examples == 7
+    wrong = Split.in_memory(split.images(), 1 - split.labels, split.class_names)
+    found = evaluate(Brightness(), wrong.subset(torch.arange(2, N)), run=QUIET, attack="fgsm")
+    assert found.red_flag_examples == 0
+
+
+def test_more_is_measured_where_more_is_asked_for(split: Split, tmp_path: Path) -> None:
+    def again(**asked: Any) -> int:
+        run = Run(quiet=True, device="cpu", precision="float32", out=tmp_path, resume=True)
+        return evaluate(Brightness(), split, run=run, attack="fgsm", **asked).red_flag_examples
+
+    assert again(red_flag_examples=5) == again() == again(red_flag_examples=4) == 5
+    assert again(thorough=True) == N - 2 == again()
+
+
+def test_old_names_are_taken_and_named(split: Split) -> None:
+    old: Any = {"beyond": 0, "checked": 3, "budget": 60.0}
+    with pytest.warns(FutureWarning) as said:
+        found = evaluate(Brightness(), split, run=QUIET, attack="fgsm", **old)
+    assert found.red_flag_examples == 3
+    assert [str(each.message).split(": ")[1].split(" is now called ")[0] for each in said] == list(old)
+    with pytest.raises(ConfigError, match="give red_flag_examples only"):
+        evaluate(Brightness(), split, run=QUIET, red_flag_examples=0, checked=0)

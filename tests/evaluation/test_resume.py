@@ -232,3 +232,11 @@ def test_an_attack_object_serves_as_well_as_its_name(split: Split) -> None:
     assert isinstance(given, Evaluation)
     assert given.attack == named.attack == "pgd-3:loss=margin"
     pd.testing.assert_frame_equal(given.outcomes, named.outcomes)
+
+
+def test_an_earlier_versions_file_is_read(split: Split, tmp_path: Path) -> None:
+    found = evaluate(Brightness(), split, run=run_to(tmp_path), attack="fgsm", red_flag_examples=4)
+    written = json.loads((tmp_path / "evaluation.json").read_text())
+    written["checked"] = written.pop("red_flag_examples")
+    (tmp_path / "evaluation.json").write_text(json.dumps(written))
+    assert load_evaluation(tmp_path).to_dict() == found.to_dict()
