@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 import robust_transfer
 from robust_transfer import cli
+from robust_transfer.errors import ConfigError
 
 # -------------------------------------------------------------------- bad input
 
@@ -45,7 +46,7 @@ def test_unknown_names_tell_the_nearest(invoke, source, tmp_path):
     ("words", "said"),
     [
         (("--threat", "linf:8"), "8/255"),
-        (("--threat", "linf:-1/255"), "budget"),
+        (("--threat", "linf:-1/255"), "cannot read the eps"),
         (("--threat", "lmax:8/255"), "linf"),
         (("--device", "gpu"), "device"),
         (("--precision", "float8"), "precision"),
@@ -254,11 +255,21 @@ def test_divergence_ends_with_status_3_and_saves_nothing(invoke, source, tmp_pat
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("5m", 300), ("1.5h", 5400), ("20", 20)])
-def test_budgets_of_time(text, seconds):
+def test_time_limits(text, seconds):
     assert cli.evaluate._seconds(text) == seconds
 
 
-def test_a_budget_that_is_none_is_refused(invoke, source):
+def test_old_options_are_taken_and_named(capsys):
+    renamed = cli.evaluate._renamed
+    assert renamed("--checks", None, "--red-flag-examples", 5) == 5
+    assert capsys.readouterr() == ("", "")
+    assert renamed("--checks", 0, "--red-flag-examples", None) == 0
+    assert capsys.readouterr().err.startswith("robust-transfer: --checks is now called --red-flag-examples;")
+    with pytest.raises(ConfigError, match="give --red-flag-examples only"):
+        renamed("--checks", 0, "--red-flag-examples", 5)
+
+
+def test_a_time_limit_that_is_none_is_refused(invoke, source):
     status, _, err = invoke("evaluate", source, *DIGITS, "--time-limit", "soon")
     assert status == 2
     assert "write 90s, 5m or 1h" in one_sentence(err)
