@@ -17,7 +17,7 @@ from robust_transfer.evaluation.adversary import Adversary
 from robust_transfer.evaluation.curve import Budgets, by_class
 from robust_transfer.evaluation.deadline import Deadline
 from robust_transfer.evaluation.outcomes import CLEAN, STANDING
-from robust_transfer.evaluation.red_flags import RAISED, passes_each, red_flags
+from robust_transfer.evaluation.red_flags import BY_GRADIENTS, RAISED, passes_each, red_flags
 from robust_transfer.evaluation.resolve import Subject
 from robust_transfer.evaluation.result import SMALLEST, Evaluation
 from robust_transfer.modes import on_device
@@ -132,7 +132,7 @@ class Measurements:
         right = torch.from_numpy((fate != CLEAN).nonzero()[0])
         drawn = stratified(split.labels[right], len(split.class_names), n, seed=self.adversary.seed, purpose="checks")
         rows = right[drawn]
-        gradients = {str(attack) for attack in self.adversary.attacks if not str(attack).startswith("square")}
+        gradients = {str(attack) for attack in self.adversary.attacks if isinstance(attack, BY_GRADIENTS)}
         broken = torch.from_numpy(fate[rows.numpy()] != STANDING).to(device)
         by_gradients = torch.tensor([name in gradients for name in fate[rows.numpy()]], device=device)
         with on_device(module, device):

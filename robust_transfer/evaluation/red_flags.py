@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from robust_transfer import losses
-from robust_transfer.attacks import APGD, FGSM, PGD, Attack, AttackResult, Square, Target
+from robust_transfer.attacks import APGD, FGSM, PGD, Attack, AttackResult, Square, Target, TargetedAPGD
 from robust_transfer.attacks.target import attacking, predicted
 from robust_transfer.evaluation.adversary import Adversary
 from robust_transfer.evaluation.effort import effort
@@ -31,6 +31,7 @@ UNCONVERGED = 0.1  # of the sample: so many more must ten times the effort break
 SMALLEST = round(FEWEST / UNCONVERGED)  # images of which FEWEST are the share that flags an attack; fewer say little
 DRAWS, STEPS, QUERIES = 10, 20, 200  # random points; steps and queries of the checks' own attacks
 RAISED = "red flags"
+BY_GRADIENTS = (FGSM, PGD, APGD, TargetedAPGD)  # attacks that climb the model's own gradient and nothing else
 HALF_GREY = Threat(norm="linf", eps=0.5)  # every image can be made grey: nothing can withstand that
 
 
