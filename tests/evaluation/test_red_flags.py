@@ -134,7 +134,8 @@ def test_an_attack_that_has_not_converged_is_flagged(attack: Attack) -> None:
     for broken in (None, attack(Function(band), *some, LINF).broken):
         found = red_flags(Function(band), *some, adversary(LINF, attack), broken=broken)
         assert any("ten times the effort" in flag for flag in found.flags)
-    assert red_flags(Function(band), *some, adversary(LINF, PGD(steps=40))).flags == []
+    converged = red_flags(Function(band), *some, adversary(LINF, PGD(steps=40)))
+    assert not any("the effort" in flag for flag in converged.flags)
 
 
 def test_effort_that_cannot_be_multiplied_by_ten_is_said(network: nn.Module, batch: Batch) -> None:
