@@ -18,7 +18,6 @@ from torch import Tensor
 import robust_transfer as rt
 from robust_transfer.classifier import Classifier
 from robust_transfer.data import to_pixels
-from robust_transfer.data.subsets import stratified
 
 L2 = 0.1  # of the probes
 
@@ -67,7 +66,7 @@ def cases(given: argparse.Namespace, run: rt.Run) -> Iterator[Case]:
             checkpoint, told = rt.LinearProbe(l2=L2)(checkpoint, task, run=run), f"{told} with a linear probe"
         model = fewer_classes(checkpoint.classifier, given.classes) if given.classes else checkpoint.classifier
         split = test.at_size(model.spec.input_size)
-        split = split.subset(stratified(split.labels, len(task.class_names), given.examples, seed=0, purpose="bench"))
+        split = split.sample(given.examples, seed=0, purpose="bench")
         split = split.subset(torch.arange(min(given.first or len(split), len(split))))
         x = to_pixels(split.images(), device)
         model = model.to(device).eval().requires_grad_(True)

@@ -18,7 +18,8 @@ from robust_transfer.evaluation.outcomes import EVALUATION
 from robust_transfer.evaluation.result import Accuracy
 from robust_transfer.statistics.intervals import Difference, paired_bootstrap
 
-Folders = str | Path | Sequence[str | Path]
+Result = Evaluation | str | Path
+Results = Result | Sequence[Result]
 SAME = ("threat", "attack", "split", "input_size", "data_hash")  # what paired evaluations must agree in
 LEVELS: tuple[Accuracy, ...] = ("clean", "robust")
 
@@ -65,13 +66,13 @@ class Comparison:
         return "\n".join(lines)
 
 
-def compare(a: Folders, b: Folders, *, seed: int = 0) -> Comparison:
+def compare(a: Results, b: Results, *, seed: int = 0) -> Comparison:
     """Compare two evaluated results, B less A, on the examples that both were evaluated on.
 
-    ``a``, ``b``: a folder that holds an evaluation; a folder whose subfolders do, one a seed (``DIR/seed0``,
-    ``DIR/seed1``); or a list of such folders. Seeds are paired in the order of their numbers. ``seed`` is the
-    bootstrap's. Raises :class:`DataError` where the two are not evaluations of the same images, labels, threat and
-    attack.
+    ``a``, ``b``: an evaluation; a folder that holds one; a folder whose subfolders do, one a seed (``DIR/seed0``,
+    ``DIR/seed1``); or a list of these, one a seed. Subfolders are taken in the order of their numbers, lists in their own.
+    ``seed`` is the bootstrap's. Raises :class:`DataError` where the two are not evaluations of the same images, labels,
+    threat and attack.
     """
     left, right = _evaluations(a), _evaluations(b)
     if len(left) != len(right):
@@ -93,10 +94,15 @@ def compare(a: Folders, b: Folders, *, seed: int = 0) -> Comparison:
     )
 
 
-def _evaluations(folders: Folders) -> list[Evaluation]:
-    if not isinstance(folders, (str, Path)):
-        return [evaluation for folder in folders for evaluation in _evaluations(folder)]
-    folder = Path(folders)
+def _evaluations(results: Results) -> list[Evaluation]:
+    if isinstance(results, Evaluation):
+        return [results]
+    if not isinstance(results, (str, Path)):
+        found = [evaluation for result in results for evaluation in _evaluations(result)]
+        if not found:
+            raise DataError("there is nothing to compare: the list of evaluations is empty")
+        return found
+    folder = Path(results)
     below = sorted(folder.iterdir(), key=_by_number) if folder.is_dir() and not (folder / EVALUATION).exists() else []
     seeds = [path for path in below if (path / EVALUATION).is_file() and path.name != "state"]
     return [load_evaluation(path) for path in seeds or [folder]]

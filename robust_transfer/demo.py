@@ -81,7 +81,8 @@ def run_demo(
             console.print(f"{name}: attacking {min(examples, len(task.test))} test images ...")
             kept = replace(inner, out=Path(folder) / name)
             measured = evaluate(
-                result, task.test, threat=threat, attack=ATTACK, examples=examples, run=kept, beyond=0, checked=0,
+                result, task.test, threat=threat, attack=ATTACK, examples=examples, run=kept, transfer_attack_examples=0,
+                red_flag_examples=0,
                 keep_deltas=True,
             )  # fmt: skip
             deltas = pd.read_parquet(Path(folder) / name / DELTAS)

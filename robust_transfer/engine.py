@@ -7,12 +7,11 @@ nothing asks for a gradient but the image. Heads and losses stay in float32.
 from __future__ import annotations
 
 import copy
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from statistics import median
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -20,14 +19,16 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from robust_transfer import hardware
 from robust_transfer.classifier import Classifier
 from robust_transfer.losses import cross_entropy
 from robust_transfer.modes import call, eval_mode, without_weight_gradients
+from robust_transfer.progress import stage
 from robust_transfer.run import Run
 
-GAIN = 1.1  # bfloat16 must be so many times as fast, or it is not used
+GAIN = 1.1  # bfloat16, or compiled steps, must be so many times as fast, or they are not used
+TRUSTED = 1 / GAIN  # hardware with units for bfloat16 must be slower by as much, or it is used
 AGREEMENT = 0.9  # median cosine between the gradients of both precisions, or bfloat16 is not used
-ROUNDS = 5
 LONG = 60.0  # seconds of attacking, from which on compiling, which takes some ten, can pay
 LEAST = 1e-5  # seconds that an image pass takes at the very least: what is short by far is not timed
 
@@ -80,7 +81,8 @@ def choose(module: nn.Module, sample: Callable[[], tuple[Tensor, Tensor]], run: 
     """The engine for ``module``; where there is a choice, images ``(n, C, H, W)`` and labels are asked for to try it out.
 
     With ``run.precision`` ``auto``, bfloat16 is taken where the hardware gains by it, if a step is then at least
-    1.1 times as fast and the gradients still point the same way (median cosine at least 0.9). On the CPU, where batches
+    1.1 times as fast (with matrix units for it: not 1.1 times as slow) and the gradients still point the same way
+    (median cosine at least 0.9). On the CPU, where batches
     have one size, ``torch.compile`` is tried in the same way if so many image ``passes`` will take minutes.
     """
     engine = Engine(run.dtype())
@@ -89,16 +91,21 @@ def choose(module: nn.Module, sample: Callable[[], tuple[Tensor, Tensor]], run: 
         return engine
     x, labels = sample()
     if run.precision == "auto" and engine.dtype is not torch.float32:
-        engine = better(Engine(), engine, module, x, labels)
+        bar = TRUSTED if hardware.has_matrix_units(x.device) else GAIN
+        with stage("trying out bfloat16", None, run.quiet):
+            engine = better(Engine(), engine, module, x, labels, bar)
     if long and passes / 2 / len(x) * seconds_of(engine, module, x, labels) > LONG:
-        engine = better(engine, replace(engine, compiled=True, _bodies={}), module, x, labels)
+        with stage("trying out compiled steps", None, run.quiet):
+            engine = better(engine, replace(engine, compiled=True, _bodies={}), module, x, labels)
     return engine
 
 
 def seconds_of(engine: Engine, module: nn.Module, x: Tensor, labels: Tensor) -> float:
     """Seconds that a step on these images takes; 0 where it cannot be made."""
     with eval_mode(module), without_weight_gradients(module), exact_float32(), suppress(RuntimeError, TypeError):
-        return _timed(engine.of(module), x, labels)[0][0] if _fits(module, x, labels) else 0.0
+        if _fits(module, x, labels):
+            threads = torch.get_num_threads() if x.device.type == "cpu" else 1
+            return min(_timed(engine.of(module), x, labels)[0] for _ in range(3)) / threads
     return 0.0
 
 
@@ -106,20 +113,18 @@ def _is_ours(module: nn.Module) -> bool:
     return any(isinstance(part, Classifier) for part in module.modules())
 
 
-def better(exact: Engine, fast: Engine, module: nn.Module, x: Tensor, labels: Tensor) -> Engine:
-    """``fast`` if it is faster on these images and does no harm, else ``exact``."""
+def better(exact: Engine, fast: Engine, module: nn.Module, x: Tensor, labels: Tensor, bar: float = GAIN) -> Engine:
+    """``fast`` if it is ``bar`` times as fast on these images and does no harm, else ``exact``."""
     with eval_mode(module), without_weight_gradients(module), exact_float32():
         if not _fits(module, x, labels):
             return exact  # the attack will say so
         try:
-            seconds, gradients = zip(*(_timed(e.of(module), x, labels) for e in (exact, fast)), strict=True)
-            for _ in range(ROUNDS - 1):  # in turn: what else the machine does meets both
-                for times, engine in zip(seconds, (exact, fast), strict=True):
-                    times.extend(_timed(engine.of(module), x, labels)[0])
+            gradients = [_timed(engine.of(module), x, labels)[1] for engine in (exact, fast)]
+            times = [partial(_seconds, engine.of(module), x, labels) for engine in (exact, fast)]
+            gains = hardware.gain(times[0], times[1], bar) >= bar
         except (RuntimeError, TypeError):  # the network cannot compute in that precision, or cannot be compiled
             return exact
     cosine = cosine_similarity(gradients[0].flatten(1), gradients[1].flatten(1), dim=1)
-    gains = median(seconds[0]) >= GAIN * median(seconds[1])
     return fast if gains and bool(cosine.nan_to_num().median() >= AGREEMENT) else exact
 
 
@@ -130,16 +135,16 @@ def _fits(module: nn.Module, x: Tensor, labels: Tensor) -> bool:
     return isinstance(logits, Tensor) and logits.dim() == 2 and logits.shape[1] > int(labels.max())
 
 
-def _timed(module: nn.Module, x: Tensor, labels: Tensor) -> tuple[list[float], Tensor]:
-    """How long one step takes (the second time), and its gradient."""
-    for _ in range(2):
-        at = x.detach().clone().requires_grad_(True)
-        _wait(x.device)
-        begun = time.perf_counter()
-        (gradient,) = torch.autograd.grad(cross_entropy(call(module, at).float(), labels).sum(), at)
-        _wait(x.device)
-        seconds = time.perf_counter() - begun
-    return [seconds], gradient
+def _timed(module: nn.Module, x: Tensor, labels: Tensor) -> tuple[float, Tensor]:
+    """How long one step takes, by :func:`hardware.seconds`, and its gradient."""
+    at = x.detach().clone().requires_grad_(True)
+    begun = hardware.seconds(x.device)
+    (gradient,) = torch.autograd.grad(cross_entropy(call(module, at).float(), labels).sum(), at)
+    return hardware.seconds(x.device) - begun, gradient
+
+
+def _seconds(module: nn.Module, x: Tensor, labels: Tensor) -> float:
+    return _timed(module, x, labels)[0]
 
 
 @contextmanager
@@ -160,11 +165,6 @@ def exact_float32() -> Iterator[None]:
                 stack.callback(setattr, operators, "fp32_precision", operators.fp32_precision)
                 operators.fp32_precision = "ieee"
         yield
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def fuse(body: nn.Module) -> nn.Module:

@@ -10,7 +10,6 @@ from torch import Tensor
 from robust_transfer.attacks import PGD
 from robust_transfer.classifier import Classifier
 from robust_transfer.data import Split, to_pixels
-from robust_transfer.data.subsets import stratified
 from robust_transfer.engine import Engine
 from robust_transfer.errors import DivergedError
 from robust_transfer.run import Run
@@ -26,10 +25,10 @@ class Validation:
     """
 
     def __init__(self, val: Split, threat: Threat | None, run: Run, steps: int = STEPS, limit: int = LIMIT) -> None:
-        self.val = val.subset(stratified(val.labels, len(val.class_names), limit, seed=0, purpose="validation"))
+        self.val = val.sample(limit, seed=0, purpose="validation")
         self.run, self.attack = run, PGD(steps=steps)
         self.robust = threat is not None
-        self.threat = threat or Threat(norm="linf", eps=0.0)  # an empty budget: nothing is crafted
+        self.threat = threat or Threat(norm="linf", eps=0.0)  # nothing is crafted
         self.adversarial_examples = 0
         self.passes = 0
 

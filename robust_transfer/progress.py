@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -16,6 +18,61 @@ def progress_bars(hidden: bool) -> Iterator[Progress]:
     columns = (what, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=hidden) as bar:
         yield bar
+
+
+_WATCHER: ContextVar[Callable[[int], None] | None] = ContextVar("watcher", default=None)
+
+
+def tick(passes: int) -> None:
+    """Tell the bar on display, if there is one, of ``passes`` more image passes."""
+    if (watcher := _WATCHER.get()) is not None:
+        watcher(passes)
+
+
+def tell(hidden: bool, text: str) -> None:
+    """Print a line on standard error."""
+    if not hidden:
+        print(text, file=sys.stderr, flush=True)
+
+
+class Stage:
+    """One stage of a longer work. Its bar counts units, each of about ``each`` image passes, and moves as passes are made;
+    what a unit really took is settled by :meth:`advance`.
+    """
+
+    def __init__(self, bar: Progress, label: str, total: float | None, each: float) -> None:
+        self.bar, self.each, self.settled, self.most, self.inside = bar, max(each, 1e-9), 0.0, 0.0, 0.0
+        self.task = bar.add_task(label, total=total)
+
+    def begin(self, units: float, label: str | None = None) -> None:
+        """A block of ``units`` is under way; until :meth:`advance` the bar stays below its end."""
+        self.most, self.inside = 0.99 * units, 0.0
+        self.bar.update(self.task, description=label)
+
+    def watch(self, passes: int) -> None:
+        """Image passes that were made inside the block."""
+        self.inside = min(self.inside + passes / self.each, self.most)
+        self.bar.update(self.task, completed=self.settled + self.inside)
+
+    def advance(self, units: float) -> None:
+        """So many units are done."""
+        self.settled, self.inside, self.most = self.settled + units, 0.0, 0.0
+        self.bar.update(self.task, completed=self.settled)
+
+
+@contextmanager
+def stage(label: str, total: float | None, hidden: bool, each: float = 1.0) -> Iterator[Stage]:
+    """A bar for one stage of ``total`` units (None: nobody knows how many), which passes move on: see :class:`Stage`."""
+    with progress_bars(hidden) as bar:
+        shown = Stage(bar, label, total, each)
+        if hidden:  # a bar further out goes on watching
+            yield shown
+            return
+        token = _WATCHER.set(shown.watch)
+        try:
+            yield shown
+        finally:
+            _WATCHER.reset(token)
 
 
 class Bar:

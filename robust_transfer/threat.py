@@ -19,16 +19,16 @@ from robust_transfer.errors import ThreatError
 NORMS = ("linf", "l2")
 
 
-def parse_budget(text: str | float) -> Fraction | float:
+def parse_eps(text: str | float) -> Fraction | float:
     """A non-negative number from ``"8/255"``, ``"0.5"`` or a number. Parsed, never evaluated."""
     if isinstance(text, (int, float)):
         text = repr(text)
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?(?:e[-+]?\d{1,3})?)\s*(?:/\s*(\d+(?:\.\d+)?))?\s*", text, re.I | re.ASCII)
     if match is None:
-        raise ThreatError(f"cannot read the budget {text!r}: write a fraction such as 8/255 or a number such as 0.5")
+        raise ThreatError(f"cannot read the eps {text!r}: write a fraction such as 8/255 or a number such as 0.5")
     top, bottom = Fraction(match[1]), Fraction(match[2]) if match[2] else Fraction(1)
     if bottom == 0:
-        raise ThreatError(f"the budget {text!r} divides by zero")
+        raise ThreatError(f"the eps {text!r} divides by zero")
     return top / bottom
 
 
@@ -58,19 +58,19 @@ class Threat:
         """``"linf:8/255"`` or ``"l2:0.5"``."""
         if isinstance(text, Threat):
             return text
-        norm, colon, budget = str(text).strip().partition(":")
+        norm, colon, eps_text = str(text).strip().partition(":")
         if not colon:
-            raise ThreatError(f"cannot read the threat {text!r}: write norm:budget, as in linf:8/255 or l2:0.5")
+            raise ThreatError(f"cannot read the threat {text!r}: write norm:eps, as in linf:8/255 or l2:0.5")
         try:
-            eps = float(parse_budget(budget))
+            eps = float(parse_eps(eps_text))
         except OverflowError:
-            raise ThreatError(f"the budget {budget!r} is too large for a number") from None
+            raise ThreatError(f"the eps {eps_text!r} is too large for a number") from None
         return cls(norm=norm.strip().lower().replace("l_inf", "linf"), eps=eps)
 
     def __str__(self) -> str:
         """The shortest of ``linf:0.3``, ``linf:8/255`` and all the digits that :meth:`parse` reads as this threat."""
         forms = (f"{self.eps:g}", f"{round(self.eps * 255, 3):g}/255", repr(self.eps))
-        exact = next(form for form in forms if float(parse_budget(form)) == self.eps)
+        exact = next(form for form in forms if float(parse_eps(form)) == self.eps)
         return f"{self.norm}:{exact}"
 
     def size(self, delta: Tensor) -> Tensor:

@@ -260,8 +260,8 @@ class Study:
                     examples=self.plan.examples,
                     batch_size=BATCH,
                     run=run,
-                    beyond=0,
-                    checked=0,
+                    transfer_attack_examples=0,
+                    red_flag_examples=0,
                 )
             elif same != out:  # the probe's chosen point is one of its path
                 shutil.copytree(same, out, dirs_exist_ok=True)

@@ -12,7 +12,7 @@ import pytest
 
 from robust_transfer.comparison import compare
 from robust_transfer.errors import DataError
-from robust_transfer.evaluation import Evaluation
+from robust_transfer.evaluation import Evaluation, load_evaluation
 from robust_transfer.statistics.intervals import paired_bootstrap, wilson
 
 
@@ -139,6 +139,19 @@ def test_seeds_are_paired_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     assert "by seed:" in str(found)
     lists = compare(*([tmp_path / who / f"seed{seed}" for seed in range(11)] for who in "ab"))
     assert lists == found
+
+
+def test_evaluations_in_memory_are_compared_as_their_folders_are(tmp_path: Path) -> None:
+    folders = [[saved(tmp_path / f"{name}{seed}", which) for seed in range(2)] for name, which in (("a", A), ("b", B))]
+    loaded = [[load_evaluation(folder) for folder in side] for side in folders]
+    assert compare(*loaded) == compare(*folders)
+    assert (
+        compare(loaded[0][0], loaded[1][0])
+        == compare(folders[0][0], loaded[1][0])
+        == compare(folders[0][0], folders[1][0])
+    )
+    with pytest.raises(DataError, match="the list of evaluations is empty"):
+        compare([], [])
 
 
 def test_seeds_with_images_of_their_own_are_resampled_each_on_its_own(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from robust_transfer import engine, run
+from robust_transfer import engine, hardware, run
 from robust_transfer.attacks.feature_loss import LogitsAndFeatures
 from robust_transfer.attacks.source_features import Features
 from robust_transfer.classifier import Classifier, NetworkSpec
@@ -188,7 +188,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
-        monkeypatch.setattr(time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(time, "process_time", lambda: self.now)
 
 
 class Slow(nn.Module):
@@ -217,6 +217,17 @@ def test_bfloat16_is_used_where_it_gains_and_does_no_harm(
     network = Slow(Clock(monkeypatch), seconds, noise)
     assert better(Engine(), Engine(torch.bfloat16), network, *batch()).precision == chosen
     assert network.weight.requires_grad
+
+
+@pytest.mark.parametrize(("units", "chosen"), [(True, "bfloat16"), (False, "float32")])
+def test_matrix_units_are_trusted_unless_they_are_clearly_slower(
+    monkeypatch: pytest.MonkeyPatch, units: bool, chosen: str
+) -> None:
+    monkeypatch.setattr(run, "gains_by_bfloat16", lambda _: True)
+    monkeypatch.setattr(hardware, "has_matrix_units", lambda _: units)
+    clock = Clock(monkeypatch)
+    assert choose(Slow(clock, 1.03), batch, Run(device="cpu", quiet=True)).precision == chosen
+    assert choose(Slow(clock, 1.5), batch, Run(device="cpu", quiet=True)).precision == "float32"
 
 
 def test_a_module_that_does_not_fit_is_left_to_the_attack() -> None:

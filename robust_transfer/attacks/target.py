@@ -14,6 +14,7 @@ from robust_transfer.classifier import Classifier
 from robust_transfer.engine import Engine, exact_float32
 from robust_transfer.errors import NetworkError
 from robust_transfer.modes import call, eval_mode, without_weight_gradients
+from robust_transfer.progress import tick
 
 NOISE = 1e-4  # relative float32 noise of a margin; a break must exceed it (see `is_broken`)
 # Images in one pass on the CPU: so many a thread, up to USUAL in all, but at least FEWEST a thread.
@@ -79,7 +80,7 @@ class Target:
         ``labels`` may be anything with a row an example that ``loss`` takes. A gradient that does not exist or is not
         a number is 0.
         """
-        self.passes += 2 * len(x)
+        self._count(2 * len(x))
         x = self._laid_out(x)
         chunks = zip(self._chunks(x), self._chunks(labels), strict=True)
         logits, gradients = zip(*[self._one_gradient(some, own, loss) for some, own in chunks], strict=True)
@@ -110,8 +111,12 @@ class Target:
                 self.passes += other.passes
                 self.unconfirmed += other.unconfirmed
 
+    def _count(self, passes: int) -> None:
+        self.passes += passes
+        tick(passes)
+
     def _logits(self, model: nn.Module, x: Tensor) -> Tensor:
-        self.passes += len(x)
+        self._count(len(x))
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             chunks = self._chunks(self._laid_out(x))
             return torch.cat([_forward(model, some).float() for some in chunks])[: len(x)]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+import sys
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -28,26 +29,42 @@ from robust_transfer.cli.options import (
     read_task,
 )
 
+T = TypeVar("T", int, str)
+
 
 @app.command()
 def evaluate(
-    source: Annotated[str, typer.Argument(metavar="S", help="bundled, or a run folder.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="What is evaluated: bundled, or a run folder.")],
     data: Data,
     split: Annotated[str, typer.Option("--split", help="test, val or train.")] = "test",
     threat: Threat = None,
     attack: Annotated[
         str, typer.Option("--attack", help="quick, strong, autoattack, pgd-20, pgd-20:loss=margin,restarts=10+fgsm ...")
     ] = "pgd-20",
-    origin: Annotated[
+    source: Annotated[
         str | None,
-        typer.Option("--source", help="What S was transferred from, for attacks by it. [default: bundled, if it was]"),
+        typer.Option(
+            "--source", help="What MODEL was transferred from, for attacks by it. [default: bundled, if it was]"
+        ),
     ] = None,
-    beyond: Annotated[
-        int, typer.Option("--beyond", help="On how many images a transferred model's own threats are tried. 0: none.")
-    ] = 200,
-    checked: Annotated[
-        int, typer.Option("--checks", help="On how many images reasons to doubt the figures are looked for. 0: none.")
-    ] = 64,
+    transfer_attack_examples: Annotated[
+        int | None,
+        typer.Option(
+            "--transfer-attack-examples",
+            help="Images for the transfer-specific attacks (through the source, feature loss, unseen norm); 0 disables "
+            "them. [default: what costs no more than the attack]",
+        ),
+    ] = None,
+    red_flag_examples: Annotated[
+        int | None,
+        typer.Option(
+            "--red-flag-examples",
+            help="Images for the gradient-masking checks; 0 disables them. [default: what costs no more than the attack]",
+        ),
+    ] = None,
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help="200 images for the transfer-specific attacks and 64 for the checks.")
+    ] = False,
     per_class: Annotated[
         bool, typer.Option("--per-class", help="Clean and robust accuracy of each class, too.")
     ] = False,
@@ -57,9 +74,9 @@ def evaluate(
     smallest_eps: Annotated[
         bool, typer.Option("--smallest-eps", help="The smallest budget that breaks each example, too, by bisection.")
     ] = False,
-    budget: Annotated[
+    time_limit: Annotated[
         str | None,
-        typer.Option("--budget", help="Stop attacking after so long, such as 90s, 5m or 1h; --resume goes on."),
+        typer.Option("--time-limit", help="Stop attacking after so long, such as 90s, 5m or 1h; --resume goes on."),
     ] = None,
     keep_deltas: Annotated[
         bool, typer.Option("--keep-deltas", help="Write the adversarial images to --out, too, for `verify`.")
@@ -83,16 +100,26 @@ def evaluate(
     resume: Resume = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
+    beyond: Annotated[int | None, typer.Option("--beyond", hidden=True)] = None,
+    checks: Annotated[int | None, typer.Option("--checks", hidden=True)] = None,
+    budget: Annotated[str | None, typer.Option("--budget", hidden=True)] = None,
 ) -> None:
     """Measure clean and robust accuracy, with intervals and per-example outcomes."""
     run = make_run(seed, device, precision, threads, out, resume, overwrite, quiet)
     from robust_transfer.attacks import parse_attack
     from robust_transfer.evaluation import evaluate as measure
+    from robust_transfer.progress import stage
     from robust_transfer.sources import load_source
 
     parse_attack(attack)  # a wrong name is told before anything is loaded
-    checkpoint, known = load_source(source), load_source(origin) if origin else None
-    images = pick_split(read_task(data, image_column, label_column, shots=shots, seed=seed, val=val), split)
+    examined = _renamed("--beyond", beyond, "--transfer-attack-examples", transfer_attack_examples)
+    checked = _renamed("--checks", checks, "--red-flag-examples", red_flag_examples)
+    limit = _renamed("--budget", budget, "--time-limit", time_limit)
+    seconds = _seconds(limit) if limit else None
+    checkpoint, known = load_source(model), load_source(source) if source else None
+    with stage(f"reading {data}", None, quiet):
+        task = read_task(data, image_column, label_column, shots=shots, seed=seed, val=val)
+    images = pick_split(task, split)
     result = measure(
         checkpoint,
         images,
@@ -103,15 +130,28 @@ def evaluate(
         batch_size=batch_size,
         split_name=split,
         source=known,
-        beyond=beyond,
-        checked=checked,
+        red_flag_examples=checked,
+        transfer_attack_examples=examined,
+        thorough=thorough,
         keep_deltas=keep_deltas,
-        budget=_seconds(budget) if budget else None,
+        time_limit=seconds,
         per_class=per_class,
         curve=curve.split(",") if curve else None,
         smallest_eps=smallest_eps,
     )
     print(json.dumps(result.to_dict(), indent=2) if as_json else result)
+
+
+def _renamed(old: str, before: T | None, new: str, now: T | None) -> T | None:
+    """The value of an option under either of its names; says so where it is the old one."""
+    from robust_transfer.errors import ConfigError
+
+    if before is None:
+        return now
+    if now is not None:
+        raise ConfigError(f"{old} is the old name of {new}: give {new} only")
+    print(f"robust-transfer: {old} is now called {new}; the old name goes with the next release", file=sys.stderr)
+    return before
 
 
 def _seconds(text: str) -> float:
@@ -122,4 +162,4 @@ def _seconds(text: str) -> float:
     try:
         return float(number) * {"s": 1, "m": 60, "h": 3600}[unit]
     except ValueError:
-        raise ConfigError(f"cannot read the budget {text!r}: write 90s, 5m or 1h") from None
+        raise ConfigError(f"cannot read the time limit {text!r}: write 90s, 5m or 1h") from None

@@ -34,7 +34,7 @@ MaybeOut = Annotated[
     ),
 ]
 Threat = Annotated[
-    str | None, typer.Option("--threat", help="norm:budget, such as linf:8/255 or l2:0.5. [default: the card's]")
+    str | None, typer.Option("--threat", help="norm:eps, such as linf:8/255 or l2:0.5. [default: the card's]")
 ]
 ImageColumn = Annotated[str | None, typer.Option("--image-column", help="The column that holds the images.")]
 LabelColumn = Annotated[str | None, typer.Option("--label-column", help="The column that holds the labels.")]

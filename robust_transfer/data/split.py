@@ -17,6 +17,7 @@ from torch import Tensor
 
 from robust_transfer.data.decode import CONVERSION
 from robust_transfer.data.parallel import in_threads
+from robust_transfer.data.subsets import stratified
 from robust_transfer.errors import DataError
 
 MEMORY_LIMIT = 2 * 2**30  # bytes of decoded uint8 images that a split may keep in memory
@@ -166,6 +167,14 @@ class Split:
     def subset(self, indices: Tensor) -> Split:
         """The images at ``indices``, in that order."""
         return replace(self, positions=self.positions[indices], labels=self.labels[indices], ids=self.ids[indices])
+
+    def sample(self, n: int, *, seed: int, purpose: str) -> Split:
+        """``n`` images in proportion to the classes, in the split's order; all of them if there are fewer."""
+        return self.subset(stratified(self.labels, len(self.class_names), n, seed=seed, purpose=purpose))
+
+    def on(self, device: torch.device | str) -> tuple[Tensor, Tensor, Tensor]:
+        """``(pixels, labels, ids)`` of all images on ``device``; pixels as :func:`to_pixels` gives them."""
+        return to_pixels(self.images(), device), self.labels.to(device), self.ids.to(device)
 
     def at_size(self, size: int) -> Split:
         """The same images at another size, decoded into memory where they fit (:data:`MEMORY_LIMIT`)."""

@@ -15,15 +15,16 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from robust_transfer.attacks import Attack, Knowledge
 from robust_transfer.data import Split
-from robust_transfer.engine import Engine
 from robust_transfer.errors import ConfigError
+from robust_transfer.evaluation.adversary import Adversary
+from robust_transfer.evaluation.effort import effort
 from robust_transfer.evaluation.loop import attack_split
 from robust_transfer.evaluation.outcomes import CLEAN, STANDING
+from robust_transfer.progress import stage
 from robust_transfer.run import Run
 from robust_transfer.statistics.intervals import Proportion, wilson
-from robust_transfer.threat import Threat, parse_budget
+from robust_transfer.threat import parse_eps
 
 
 @dataclass(frozen=True)
@@ -36,30 +37,21 @@ class Level:
 
 @dataclass
 class Budgets:
-    """The attackers whose reach is measured, and on what; ``passes`` is what that has taken so far."""
+    """The adversary whose reach is measured, and on what; ``passes`` is what that has taken so far."""
 
-    attacks: Sequence[Attack]
+    adversary: Adversary
     model: nn.Module
     split: Split
-    threat: Threat
     run: Run
-    engine: Engine
-    batch_size: int | None = None
-    knowledge: Knowledge | None = None
     passes: int = 0
 
     def broken_by(self, rows: NDArray[np.int_], eps: float) -> NDArray[np.str_]:
         """What breaks the examples at ``rows`` of the split within ``eps``, as in the outcomes."""
-        found = attack_split(
-            self.attacks,
-            self.model,
-            self.split.subset(torch.from_numpy(rows)),
-            replace(self.threat, eps=eps),
-            replace(self.run, out=None, resume=False, quiet=True),
-            engine=self.engine,
-            batch_size=self.batch_size,
-            knowledge=self.knowledge,
-        )
+        some, run = self.split.subset(torch.from_numpy(rows)), replace(self.run, out=None, resume=False, quiet=True)
+        with stage(f"within {eps:.3g}", len(rows), self.run.quiet, each=effort(self.adversary.attacks)) as bar:
+            bar.begin(len(rows))
+            found = attack_split(self.adversary.at(eps), self.model, some, run)
+            bar.advance(len(rows))
         self.passes += found.passes
         return found.table["broken_by"].to_numpy(str)
 
@@ -69,22 +61,22 @@ class Budgets:
         ``outcomes`` are those at the threat's own eps, row by row those of the split: what stands there stands at
         smaller budgets, what is broken there is broken at larger ones.
         """
-        sizes = sorted({float(parse_budget(budget)) for budget in budgets})
+        sizes = sorted({float(parse_eps(budget)) for budget in budgets})
         if not sizes:
             raise ConfigError("a curve needs at least one budget, such as 2/255,4/255,8/255")
         fate, levels = outcomes["broken_by"].to_numpy(str), []
         beneath, above = np.flatnonzero((fate != STANDING) & (fate != CLEAN)), np.flatnonzero(fate == STANDING)
         own = len(above)
         for eps in sizes:
-            if math.isclose(eps, self.threat.eps):
+            if math.isclose(eps, self.adversary.threat.eps):
                 standing = own
-            elif eps < self.threat.eps:
+            elif eps < self.adversary.threat.eps:
                 beneath = self._left(beneath, eps)
                 standing = own + len(beneath)
             else:
                 above = self._left(above, eps)
                 standing = len(above)
-            levels.append(Level(str(replace(self.threat, eps=eps)), wilson(standing, len(self.split))))
+            levels.append(Level(str(replace(self.adversary.threat, eps=eps)), wilson(standing, len(self.split))))
         return levels
 
     def _left(self, rows: NDArray[np.int_], eps: float) -> NDArray[np.int_]:
@@ -97,7 +89,7 @@ class Budgets:
         infinity for what stands. By bisection: an upper bound, as every attack's verdict is.
         """
         fate = outcomes["broken_by"].to_numpy(str)
-        low, high = np.zeros(len(fate)), np.full(len(fate), self.threat.eps)
+        low, high = np.zeros(len(fate)), np.full(len(fate), self.adversary.threat.eps)
         open_ = np.flatnonzero((fate != STANDING) & (fate != CLEAN))
         for _ in range(rounds):
             middle = (low + high) / 2

@@ -1,4 +1,4 @@
-"""A budget of time: how much of it is left, and how many images fit in."""
+"""A time limit: how much of it is left, and how many images fit in."""
 
 from __future__ import annotations
 

@@ -2,40 +2,41 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import torch
 from torch import nn
 
 from robust_transfer.attacks import Attack, attack_name, parse_attack
 from robust_transfer.attacks.naming import left_out
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.data import Split
-from robust_transfer.data.subsets import stratified
 from robust_transfer.environment import command_line, environment
 from robust_transfer.errors import ConfigError
+from robust_transfer.evaluation.adversary import Adversary
 from robust_transfer.evaluation.deadline import Deadline
 from robust_transfer.evaluation.deltas import DELTAS, join
 from robust_transfer.evaluation.knowledge import knowledge_of
 from robust_transfer.evaluation.loop import attack_split
-from robust_transfer.evaluation.measurements import LATE, Asked, Extras
+from robust_transfer.evaluation.measurements import LATE, Measurements, Request
 from robust_transfer.evaluation.outcomes import CLEAN, EVALUATION, Outcomes
 from robust_transfer.evaluation.precision import disagreement, engine_for, without_repetition
 from robust_transfer.evaluation.red_flags import outcome_flags
-from robust_transfer.evaluation.resolve import at_input_size, compare_classes, find_source, module_hash, module_of
+from robust_transfer.evaluation.renamed import ARGUMENTS, accepting
+from robust_transfer.evaluation.resolve import Subject, compare_classes, find_source, module_hash, resolve
 from robust_transfer.evaluation.result import SCHEMA, Evaluation, load_evaluation
 from robust_transfer.evaluation.resume import discard_state, goes_on, prepare_out, refuse_another
 from robust_transfer.files import write_atomically
+from robust_transfer.progress import tell
 from robust_transfer.run import Run
 from robust_transfer.statistics.intervals import wilson
-from robust_transfer.threat import Threat, parse_budget
+from robust_transfer.threat import Threat
 
 DEFAULT_THREAT = "linf:8/255"
 
 
+@accepting(ARGUMENTS)
 def evaluate(
     model: Checkpoint | nn.Module,
     split: Split,
@@ -47,13 +48,14 @@ def evaluate(
     batch_size: int | None = None,
     split_name: str = "test",
     source: Checkpoint | None = None,
-    beyond: int = 200,
-    checked: int = 64,
+    red_flag_examples: int | None = None,
+    transfer_attack_examples: int | None = None,
+    thorough: bool = False,
     keep_deltas: bool = False,
     per_class: bool = False,
     curve: Sequence[str | float] | None = None,
     smallest_eps: bool = False,
-    budget: float | None = None,
+    time_limit: float | None = None,
 ) -> Evaluation:
     """Attack ``model`` on ``split`` and count what stands; with ``run.out`` the result is saved there.
 
@@ -63,104 +65,130 @@ def evaluate(
     model's own folder, of which nothing but an earlier evaluation is replaced. With ``run.resume`` an evaluation that
     was cut short goes on where it was; the outcomes do not depend on where that is.
     ``source``: what ``model`` was transferred from, for the attacks that use it; the bundled one is found by itself.
-    On ``beyond`` images (0: none) of ``split`` such a model is then examined for what threatens it in particular.
-    On ``checked`` images (0: none) reasons to doubt the figures are looked for (:mod:`robust_transfer.evaluation.red_flags`).
+    On ``red_flag_examples`` images reasons to doubt the figures are looked for (:mod:`robust_transfer.evaluation.red_flags`),
+    and on ``transfer_attack_examples`` images of ``split`` a transferred model is attacked in the ways that threaten it in
+    particular. 0 leaves either out. By default both together take about as many image passes as the attack itself
+    (:mod:`robust_transfer.evaluation.sizes`); a ``thorough`` evaluation takes 64 and 200 images.
     ``keep_deltas`` also writes the adversarial images, compactly, for :func:`verify`.
     ``per_class``, ``curve`` (other budgets, such as ``["2/255", "4/255"]``) and ``smallest_eps`` (per example, by
     bisection) ask for more; the last two attack again, what smaller budgets have left.
-    ``budget`` (seconds) stops in time: the figures are then over the examples that were reached, a random sample,
+    ``time_limit`` (seconds) stops in time: the figures are then over the examples that were reached, a random sample,
     ``untested`` says what was not, and the same call with ``run.resume`` goes on. A finished evaluation with
     ``run.resume`` is added to: what is asked for and is not there is measured.
     Raises :class:`ConfigError`, :class:`DataError` and :class:`OutputError` for what does not fit.
     """
-    run = run or Run()
-    threat = Threat.parse(threat or (model.card.threat if isinstance(model, Checkpoint) else None) or DEFAULT_THREAT)
-    chosen = parse_attack(attack)
-    if budget is not None and budget <= 0:
-        raise ConfigError(f"a budget is a positive number of seconds, not {budget}")
+    how = run or Run()
+    ball = Threat.parse(threat or (model.card.threat if isinstance(model, Checkpoint) else None) or DEFAULT_THREAT)
+    request = Request(
+        red_flag_examples=red_flag_examples, transfer_attack_examples=transfer_attack_examples, thorough=thorough,
+        per_class=per_class, curve=curve, smallest_eps=smallest_eps,
+    )  # fmt: skip
+    request.check_curve(ball)
+    _check(how, batch_size, time_limit, keep_deltas)
+    flags, known = compare_classes(model, split), find_source(model, source)
+    attacks, untested = _within_reach(model, known, attack)
+    subject = resolve(model, split, known, examples, how)
+    with how.writing():
+        prepare_out(how, subject.stored_hash)
+        asks_source = transfer_attack_examples != 0 or any(some.needs_source for some in attacks)
+        knowledge = knowledge_of(known, split, seed=how.seed) if known is not None and asks_source else None
+        deadline, engine = Deadline(time_limit), engine_for(subject.module, subject.split, how, attacks)
+        adversary = Adversary(without_repetition(attacks, engine), ball, engine, knowledge, how.seed, batch_size)
+        identity = _identity(subject, adversary, attack_name(attacks), split_name)
+
+        finished = _finished(how, identity, keep_deltas)
+        outcomes = None if finished else _attack(subject, adversary, how, identity, deadline, keep_deltas)
+        found = finished or _record(subject, adversary, identity, outcomes, flags, untested)
+        reached = subject.at(outcomes.reached) if outcomes is not None else subject
+        late = outcomes is not None and bool(outcomes.unreached(adversary.attacks))
+        measurements = Measurements(subject=reached, adversary=adversary, run=how)
+        if finished is None and not late and measurements.asked(found, request):
+            tell(how.quiet, found.headline())
+        evaluation = measurements.add(found, request, Deadline(0.0) if late else deadline)
+        if how.out is not None and evaluation is not finished:
+            if keep_deltas and finished is None:
+                write_atomically(how.out / DELTAS, partial(join, how.out / "state"))
+            evaluation.save(how.out)
+            if not late:
+                discard_state(how.out)
+        return evaluation
+
+
+def _check(run: Run, batch_size: int | None, time_limit: float | None, keep_deltas: bool) -> None:
+    if time_limit is not None and time_limit <= 0:
+        raise ConfigError(f"a time limit is a positive number of seconds, not {time_limit}")
     if batch_size is not None and batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1, not {batch_size}")
-    if min(beyond, checked) < 0:
-        raise ConfigError("beyond and checked are numbers of images: 0 for none")
-    for level in curve or ():
-        dataclasses.replace(threat, eps=float(parse_budget(level)))
-    if curve is not None and not len(curve):
-        raise ConfigError("a curve needs at least one budget, such as 2/255,4/255,8/255")
     if keep_deltas and run.out is None:
         raise ConfigError("keep_deltas writes the adversarial images: give an output folder, too")
-    flags = compare_classes(model, split)
-    module = module_of(model)
-    source, untested = find_source(model, source), list[str]()
-    if source is None:
-        without = left_out(attack, chosen)
-        if not (isinstance(model, Checkpoint) and model.card.source is None):  # there it is that there is none
-            untested = [f"{some}: the source is not at hand (give --source)" for some in without]
-        chosen = [some for some in chosen if some not in without]
-    whole, knowledge = split, None
-    if source is not None and (beyond > 0 or any(some.needs_source for some in chosen)):
-        knowledge = knowledge_of(source, split, seed=run.seed)
-    split = at_input_size(module, subset(split, examples, run.seed))
-    prepare_out(run, model.card.weights_hash if isinstance(model, Checkpoint) else None)
-    engine, deadline = engine_for(module, split, run, chosen), Deadline(budget)
-    asked = attack_name(chosen)
-    chosen = without_repetition(chosen, engine)
-    identity: dict[str, Any] = {
-        "threat": str(threat),
-        "attack": asked,
+
+
+def _within_reach(
+    model: Checkpoint | nn.Module, source: Checkpoint | None, attack: str | Attack | Sequence[Attack]
+) -> tuple[list[Attack], list[str]]:
+    """The attacks that can be run, and in sentences those that cannot, for want of the model's source."""
+    named = parse_attack(attack)
+    if source is not None:
+        return named, []
+    without = left_out(attack, named)
+    there_is_none = isinstance(model, Checkpoint) and model.card.source is None
+    untested = [] if there_is_none else [f"{a}: the source is not at hand (give --source)" for a in without]
+    return [some for some in named if some not in without], untested
+
+
+def _identity(subject: Subject, adversary: Adversary, attack: str, split_name: str) -> dict[str, Any]:
+    """What makes an evaluation this one and no other."""
+    return {
+        "threat": str(adversary.threat),
+        "attack": attack,
         "split": split_name,
-        "input_size": split.size,
-        "precision": engine.precision,
-        "compiled": engine.compiled,
-        "seed": run.seed,
-        "data_hash": split.hash,
-        "model_hash": module_hash(module),
-        "source_hash": source.hash if source is not None and knowledge is not None else None,
+        "input_size": subject.split.size,
+        "precision": adversary.engine.precision,
+        "compiled": adversary.engine.compiled,
+        "seed": adversary.seed,
+        "data_hash": subject.split.hash,
+        "model_hash": module_hash(subject.module),
+        "source_hash": subject.source.hash if subject.source is not None and adversary.knowledge is not None else None,
     }
-    begun = finished = _finished(run, identity, keep_deltas)
-    unreached: list[str] = []
-    if begun is None:
-        found = attack_split(
-            chosen,
-            module,
-            split,
-            threat,
-            run,
-            engine=engine,
-            batch_size=batch_size,
-            knowledge=knowledge,
-            keep_deltas=keep_deltas,
-            identity={**identity, "keep_deltas": keep_deltas},
-            deadline=deadline,
-        )
-        unreached = [f"{attack}: {n} images, {LATE}" for attack, n in found.unreached(chosen).items()]
-        split = split.subset(torch.from_numpy(found.reached))
-        made = environment()
-        begun = Evaluation(
-            schema=SCHEMA,
-            **_figures(found, [str(a) for a in chosen], flags),
-            by_class=None,
-            curve=None,
-            transferred=None,
-            untested=[*untested, *unreached],
-            **{**identity, "data_hash": split.hash},
-            seconds=round(found.seconds, 3),
-            passes=found.passes,
-            versions=made["versions"],
-            hardware=made["hardware"],
-            command=command_line(),
-            outcomes=found.table,
-            disagreement=disagreement(engine, found),
-        )
-    extras = Extras(model, source, chosen, whole, split, threat, run, engine, batch_size, knowledge)
-    wanted = Asked(checked, beyond, per_class, curve, smallest_eps)
-    evaluation = extras.add(begun, wanted, Deadline(0.0) if unreached else deadline)
-    if run.out is not None and evaluation is not finished:
-        if keep_deltas and finished is None:
-            write_atomically(run.out / DELTAS, partial(join, run.out / "state"))
-        evaluation.save(run.out)
-        if not unreached:
-            discard_state(run.out)
-    return evaluation
+
+
+def _attack(
+    subject: Subject, adversary: Adversary, run: Run, identity: dict[str, Any], deadline: Deadline, keep_deltas: bool
+) -> Outcomes:
+    own = {**identity, "keep_deltas": keep_deltas}
+    return attack_split(
+        adversary, subject.module, subject.split, run, keep_deltas=keep_deltas, identity=own, deadline=deadline
+    )
+
+
+def _record(
+    subject: Subject,
+    adversary: Adversary,
+    identity: dict[str, Any],
+    found: Outcomes | None,
+    flags: list[str],
+    untested: list[str],
+) -> Evaluation:
+    """The evaluation that ``found`` makes, with nothing measured beside it yet."""
+    assert found is not None
+    unreached = [f"{attack}: {n} images, {LATE}" for attack, n in found.unreached(adversary.attacks).items()]
+    made = environment()
+    return Evaluation(
+        schema=SCHEMA,
+        **_figures(found, [str(a) for a in adversary.attacks], flags),
+        by_class=None,
+        curve=None,
+        transferred=None,
+        untested=[*untested, *unreached],
+        **{**identity, "data_hash": subject.at(found.reached).split.hash},
+        seconds=round(found.seconds, 3),
+        passes=found.passes,
+        versions=made["versions"],
+        hardware=made["hardware"],
+        command=command_line(),
+        outcomes=found.table,
+        disagreement=disagreement(adversary.engine, found),
+    )
 
 
 def _finished(run: Run, identity: dict[str, Any], keep_deltas: bool) -> Evaluation | None:
@@ -192,13 +220,3 @@ def _figures(found: Outcomes, names: list[str], flags: list[str]) -> dict[str, A
         "by_attack": by_attack,
         "flags": [*flags, *outcome_flags(table)],
     }
-
-
-def subset(split: Split, examples: int | None, seed: int) -> Split:
-    """What ``examples`` takes: so many images in proportion to the classes, in the split's order; all if there are fewer."""
-    if examples is None:
-        return split
-    if examples < 1:
-        raise ConfigError(f"examples must be at least 1, not {examples}")
-    classes = len(split.class_names)
-    return split.subset(stratified(split.labels, classes, examples, seed=seed, purpose="evaluation/examples"))

@@ -8,7 +8,6 @@ from typing import Any
 from robust_transfer.attacks.target import Knowledge
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.data import Split, to_pixels
-from robust_transfer.data.subsets import stratified
 from robust_transfer.errors import CheckpointError
 from robust_transfer.sources import BUNDLED, load_source
 
@@ -28,8 +27,7 @@ def public_source(model: Checkpoint) -> Checkpoint | None:
 
 def knowledge_of(source: Checkpoint, split: Split, *, seed: int) -> Knowledge:
     """``source``, and a stratified sample of ``split`` at the source's input size."""
-    rows = stratified(split.labels, len(split.class_names), IMAGES, seed=seed, purpose="knowledge")
-    sample = split.subset(rows).at_size(source.input_size)
+    sample = split.sample(IMAGES, seed=seed, purpose="knowledge").at_size(source.input_size)
     return Knowledge(source.classifier, to_pixels(sample.images()), sample.labels)
 
 

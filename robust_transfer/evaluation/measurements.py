@@ -1,132 +1,160 @@
-"""What is asked for beside the outcomes: red flags, what threatens a transferred model, classes, other budgets."""
+"""What is measured beside the outcomes: red flags, transfer attacks, classes, other eps."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
 
-from robust_transfer.attacks import Attack, Knowledge
 from robust_transfer.checkpoint import Checkpoint
-from robust_transfer.data import Split, to_pixels
 from robust_transfer.data.subsets import stratified
-from robust_transfer.engine import Engine
+from robust_transfer.errors import ConfigError
+from robust_transfer.evaluation import sizes, transfer_attacks
+from robust_transfer.evaluation.adversary import Adversary
 from robust_transfer.evaluation.curve import Budgets, by_class
 from robust_transfer.evaluation.deadline import Deadline
 from robust_transfer.evaluation.outcomes import CLEAN, STANDING
-from robust_transfer.evaluation.red_flags import red_flags
-from robust_transfer.evaluation.resolve import module_of
+from robust_transfer.evaluation.red_flags import BY_GRADIENTS, RAISED, passes_each, red_flags
+from robust_transfer.evaluation.resolve import Subject
 from robust_transfer.evaluation.result import SMALLEST, Evaluation
-from robust_transfer.evaluation.transfer_attacks import examine
 from robust_transfer.modes import on_device
 from robust_transfer.run import Run
-from robust_transfer.threat import Threat
+from robust_transfer.threat import Threat, parse_eps
 
-CHECKING, EXAMINING = 900, 450  # image passes that an image takes, about
 LATE = "for want of time"
+NO_SOURCE = "the model's own source, and attacks by it: the source is not at hand (give --source)"
+Measure = Callable[[Evaluation], Evaluation]
 
 
-@dataclass(frozen=True)
-class Asked:
-    """``checked`` and ``beyond``: on how many images red flags and a transferred model's own threats are looked for."""
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is asked for beside the outcomes.
 
-    checked: int = 0
-    beyond: int = 0
+    ``red_flag_examples`` and ``transfer_attack_examples``: on how many images; 0 for none, None for as many as
+    :mod:`~robust_transfer.evaluation.sizes` says, in a ``thorough`` evaluation the most.
+    """
+
+    red_flag_examples: int | None = 0
+    transfer_attack_examples: int | None = 0
+    thorough: bool = False
     per_class: bool = False
     curve: Sequence[str | float] | None = None
     smallest_eps: bool = False
 
+    def __post_init__(self) -> None:
+        if min(self.red_flag_examples or 0, self.transfer_attack_examples or 0) < 0:
+            raise ConfigError("red_flag_examples and transfer_attack_examples are numbers of images: 0 for none")
+        if self.curve is not None and not len(self.curve):
+            raise ConfigError("a curve needs at least one budget, such as 2/255,4/255,8/255")
 
-@dataclass(frozen=True)
-class Extras:
-    """Adds to an evaluation of ``split``, a part of ``whole``, what is asked for and is not there."""
+    def check_curve(self, threat: Threat) -> None:
+        """Raise :class:`ThreatError` for a level of the curve that ``threat`` cannot have as its eps."""
+        for level in self.curve or ():
+            replace(threat, eps=float(parse_eps(level)))
 
-    model: Checkpoint | nn.Module
-    source: Checkpoint | None
-    attacks: Sequence[Attack]
-    whole: Split
-    split: Split
-    threat: Threat
+
+@dataclass(frozen=True, kw_only=True)
+class Measurements:
+    """Adds to an evaluation of ``subject`` by ``adversary`` what is asked for and is not there."""
+
+    subject: Subject
+    adversary: Adversary
     run: Run
-    engine: Engine
-    batch_size: int | None
-    knowledge: Knowledge | None
 
-    def add(self, found: Evaluation, asked: Asked, deadline: Deadline) -> Evaluation:
+    def add(self, found: Evaluation, request: Request, deadline: Deadline) -> Evaluation:
         """``found`` with what fits before the deadline; what does not is said to be untested."""
-        each = found.passes / max(len(found.outcomes), 1)
-        curve = asked.curve
-        parts: list[tuple[str, float, Callable[[Evaluation], Evaluation]]] = []
-        if asked.checked and not found.checked:
-            parts.append(("red flags", CHECKING * asked.checked, lambda f: self._check(f, asked.checked)))
-        if asked.beyond and found.transferred is None and self._is_transferred:
-            examined = min(asked.beyond, len(self.whole))
-            parts.append(
-                ("a transferred model's own threats", EXAMINING * examined, lambda f: self._examine(f, examined))
-            )
-        if curve is not None and found.curve is None:
-            parts.append(("the curve", each * len(self.split) * len(curve), lambda f: self._curve(f, curve)))
-        if asked.smallest_eps and SMALLEST not in found.outcomes:
-            parts.append(("the smallest eps", 6 * each * len(self.split), self._smallest))
-        classes = asked.per_class and found.by_class is None
+        parts = list(self._parts(found, request))
+        classes = request.per_class and found.by_class is None
         if not parts and not classes:
             return found
-        late, asked_for = [], {f"{name}: {LATE}" for name, _, _ in parts}
-        for name, passes, make in parts:
+        late, asked_for, whole = [], {f"{name}: {LATE}" for name, _, _ in parts}, found
+        for name, passes, measure in parts:
             speed = found.passes / found.seconds if found.seconds else math.inf
             if passes / speed > deadline.left:
                 late.append(f"{name}: {LATE}")
                 continue
             begun = time.perf_counter()
-            found = make(found)
-            found = replace(found, seconds=round(found.seconds + time.perf_counter() - begun, 3))
+            more = measure(whole)
+            whole = replace(more, seconds=round(whole.seconds + time.perf_counter() - begun, 3))
         if classes:
-            found = replace(found, by_class=by_class(found.outcomes, self.split.class_names))
-        return replace(found, untested=[*(u for u in found.untested if u not in asked_for), *late])
+            whole = replace(whole, by_class=by_class(whole.outcomes, self.subject.split.class_names))
+        return replace(whole, untested=[*(u for u in whole.untested if u not in asked_for), *late])
+
+    def asked(self, found: Evaluation, request: Request) -> bool:
+        """Whether something that takes its time is still to be measured."""
+        return any(True for _ in self._parts(found, request))
+
+    def _parts(self, found: Evaluation, request: Request) -> Iterator[tuple[str, float, Measure]]:
+        """What is to be measured, with about how many image passes it takes."""
+        each, n, curve = found.passes / max(len(found.outcomes), 1), len(found.outcomes), request.curve
+        checked, examined = self._sizes(found, request)
+        if checked > found.red_flag_examples:
+            yield RAISED, passes_each(self.adversary) * checked, lambda f: self._check(f, checked)
+        if examined > (found.transferred.n if found.transferred is not None else 0):
+            yield "transfer attacks", self._examining * examined, lambda f: self._examine(f, examined)
+        if curve is not None and found.curve is None:
+            yield "the curve", each * n * len(curve), lambda f: self._curve(f, curve)
+        if request.smallest_eps and SMALLEST not in found.outcomes:
+            yield "the smallest eps", 6 * each * n, self._smallest
+
+    def _sizes(self, found: Evaluation, request: Request) -> tuple[int, int]:
+        """How many images for red flags and for transfer attacks: as said, else as there, else as many as fit."""
+        n, thorough, adversary = len(self.subject.split), request.thorough, self.adversary
+        checked, examined = request.red_flag_examples, request.transfer_attack_examples
+        there = found.transferred.n if found.transferred is not None else 0
+        if checked is None:
+            checked = sizes.red_flag_examples(
+                adversary, n, self._examining if examined is None else 0.0, thorough=thorough
+            )
+            checked = checked if thorough else found.red_flag_examples or checked
+        if examined is None:
+            examined = sizes.transfer_attack_examples(adversary, n, self._examining, checked, thorough=thorough)
+            examined = examined if thorough else there or examined
+        right = int((found.outcomes["broken_by"] != CLEAN).sum())
+        if not self.subject.is_transferred:
+            examined = 0
+        return min(checked, right), min(examined, len(self.subject.whole))
 
     @property
-    def _is_transferred(self) -> bool:
-        return isinstance(self.model, Checkpoint) and (self.source is not None or self.model.card.source is not None)
-
-    @property
-    def _module(self) -> nn.Module:
-        return module_of(self.model)
+    def _examining(self) -> float:
+        model = self.subject.model
+        if not self.subject.is_transferred or not isinstance(model, Checkpoint):
+            return 0.0
+        return transfer_attacks.passes_each(model, self.subject.source)
 
     def _check(self, found: Evaluation, n: int) -> Evaluation:
-        """Red flags on a stratified sample of ``n`` of the images."""
-        device = self.run.torch_device()
-        rows = stratified(self.split.labels, len(self.split.class_names), n, seed=self.run.seed, purpose="checks")
-        sample = self.split.subset(rows)
-        x, labels, ids = to_pixels(sample.images(), device), sample.labels.to(device), sample.ids.to(device)
-        fate = found.outcomes["broken_by"].to_numpy()[rows.numpy()]
-        broken = torch.from_numpy((fate != STANDING) & (fate != CLEAN)).to(device)
-        with on_device(self._module, device):
-            flags, passes = red_flags(
-                self._module, x, labels, ids, self.threat,
-                seed=self.run.seed, engine=self.engine, attacks=self.attacks, broken=broken,
+        """Red flags on a stratified sample of ``n`` of the images that are right when clean."""
+        split, module, device = self.subject.split, self.subject.module, self.run.torch_device()
+        fate = found.outcomes["broken_by"].to_numpy(str)
+        right = torch.from_numpy((fate != CLEAN).nonzero()[0])
+        drawn = stratified(split.labels[right], len(split.class_names), n, seed=self.adversary.seed, purpose="checks")
+        rows = right[drawn]
+        gradients = {str(attack) for attack in self.adversary.attacks if isinstance(attack, BY_GRADIENTS)}
+        broken = torch.from_numpy(fate[rows.numpy()] != STANDING).to(device)
+        by_gradients = torch.tensor([name in gradients for name in fate[rows.numpy()]], device=device)
+        with on_device(module, device):
+            more = red_flags(
+                module, *split.subset(rows).on(device), self.adversary,
+                broken=broken, by_gradients=by_gradients, hidden=self.run.quiet,
             )  # fmt: skip
-        flags = [*found.flags, *(flag for flag in flags if flag not in found.flags)]
-        return replace(found, flags=flags, passes=found.passes + passes, checked=len(rows))
+        flags = [*found.flags, *(flag for flag in more.flags if flag not in found.flags)]
+        untested = [*(u for u in found.untested if not u.startswith(RAISED)), *more.untested]
+        passes = found.passes + more.passes
+        return replace(found, flags=flags, untested=untested, passes=passes, red_flag_examples=len(rows))
 
     def _examine(self, found: Evaluation, n: int) -> Evaluation:
-        assert isinstance(self.model, Checkpoint)
-        transferred = examine(
-            self.model, self.source, self.whole, self.threat, self.run,
-            engine=self.engine, knowledge=self.knowledge, n=n,
-        )  # fmt: skip
-        untested = found.untested
-        if self.source is None:
-            missing = "the model's own source, and attacks by it: the source is not at hand (give --source)"
-            untested = [*untested, missing]
-        return replace(found, transferred=transferred, passes=found.passes + transferred.passes, untested=untested)
+        model, source = self.subject.model, self.subject.source
+        assert isinstance(model, Checkpoint)
+        transferred = transfer_attacks.examine(model, source, self.subject.whole, self.adversary, self.run, n=n)
+        missing = [NO_SOURCE] if source is None and NO_SOURCE not in found.untested else []
+        passes, untested = found.passes + transferred.passes, [*found.untested, *missing]
+        return replace(found, transferred=transferred, passes=passes, untested=untested)
 
     def _budgets(self) -> Budgets:
-        some = (self.attacks, self._module, self.split, self.threat, self.run, self.engine)
-        return Budgets(*some, batch_size=self.batch_size, knowledge=self.knowledge)
+        return Budgets(self.adversary, self.subject.module, self.subject.split, self.run)
 
     def _curve(self, found: Evaluation, curve: Sequence[str | float]) -> Evaluation:
         reach = self._budgets()

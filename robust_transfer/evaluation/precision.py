@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from robust_transfer.attacks import Attack
 from robust_transfer.attacks.target import usual_chunk
-from robust_transfer.data import Split, to_pixels
-from robust_transfer.data.subsets import stratified
+from robust_transfer.data import Split
 from robust_transfer.engine import Engine, choose
 from robust_transfer.evaluation.effort import effort
 from robust_transfer.evaluation.outcomes import EVALUATION, OUTCOMES, Outcomes
@@ -39,9 +38,8 @@ def engine_for(module: nn.Module, split: Split, run: Run, attacks: Sequence[Atta
 
         def sample() -> tuple[Tensor, Tensor]:
             stack.enter_context(on_device(module, device))
-            rows = stratified(split.labels, len(split.class_names), size, seed=run.seed, purpose="precision")
-            some = split.subset(rows.repeat(-(-size // len(rows)))[:size])
-            return to_pixels(some.images(), device), some.labels.to(device)
+            some = split.sample(size, seed=run.seed, purpose="precision")
+            return some.subset(torch.arange(size) % len(some)).on(device)[:2]
 
         return choose(module, sample, run, passes=len(split) * effort(attacks))
 

@@ -15,17 +15,24 @@ import torch
 from torch import Tensor, nn
 
 from robust_transfer import losses
-from robust_transfer.attacks import APGD, FGSM, PGD, Attack, Square, Target
+from robust_transfer.attacks import APGD, FGSM, PGD, Attack, AttackResult, Square, Target, TargetedAPGD
 from robust_transfer.attacks.target import attacking, predicted
-from robust_transfer.engine import Engine
+from robust_transfer.evaluation.adversary import Adversary
+from robust_transfer.evaluation.effort import effort
 from robust_transfer.evaluation.outcomes import CLEAN, STANDING
 from robust_transfer.modes import call
+from robust_transfer.progress import stage
 from robust_transfer.threat import Threat
 
 SHARE = 0.05  # of the sample: fewer examples than that raise no flag, nor do fewer than FEWEST
 FEWEST = 3
 TELLING = 10  # images a class, of which a network that has learnt something predicts at least half of the classes
 TEN, MOST_STEPS = 10, 400
+UNCONVERGED = 0.1  # of the sample: so many more must ten times the effort break
+SMALLEST = round(FEWEST / UNCONVERGED)  # images of which FEWEST are the share that flags an attack; fewer say little
+DRAWS, STEPS, QUERIES = 10, 20, 200  # random points; steps and queries of the checks' own attacks
+RAISED = "red flags"
+BY_GRADIENTS = (FGSM, PGD, APGD, TargetedAPGD)  # attacks that climb the model's own gradient and nothing else
 HALF_GREY = Threat(norm="linf", eps=0.5)  # every image can be made grey: nothing can withstand that
 
 
@@ -38,11 +45,14 @@ class Sample:
     labels: Tensor
     ids: Tensor
     logits: Tensor
-    threat: Threat
-    engine: Engine
-    seed: int
-    attacks: Sequence[Attack]
+    adversary: Adversary
     broken: Tensor
+    by_gradients: Tensor
+
+    @property
+    def threat(self) -> Threat:
+        """Of the evaluation."""
+        return self.adversary.threat
 
     @property
     def enough(self) -> int:
@@ -51,13 +61,19 @@ class Sample:
 
     def of(self, mask: Tensor) -> Sample:
         """Some of the images."""
-        some = {name: getattr(self, name)[mask] for name in ("x", "labels", "ids", "logits", "broken")}
+        some = {name: getattr(self, name)[mask] for name in ("x", "labels", "ids", "logits", "broken", "by_gradients")}
         return replace(self, **some)
 
-    def attacked(self, attack: Attack, threat: Threat | None = None, engine: Engine | None = None) -> Tensor:
-        """Which examples an attack breaks, ``(n,)``; by default with the model's own gradients in float32."""
+    def attacked(self, attack: Attack, threat: Threat | None = None) -> Tensor:
+        """Which examples an attack breaks, ``(n,)``, with the model's own gradients in float32."""
         some = (self.target.model, self.x, self.labels, self.ids, threat or self.threat)
-        result = attack(*some, seed=self.seed, engine=engine)
+        return self._count(attack(*some, seed=self.adversary.seed))
+
+    def attacked_again(self, attack: Attack) -> Tensor:
+        """Which examples an attack of the adversary's breaks, ``(n,)``, computed as the adversary does."""
+        return self._count(self.adversary.run(attack, self.target.model, self.x, self.labels, self.ids))
+
+    def _count(self, result: AttackResult) -> Tensor:
         self.target.passes += result.passes
         return result.broken
 
@@ -65,42 +81,81 @@ class Sample:
 Check = Callable[[Sample], str | None]
 
 
+@dataclass(frozen=True)
+class Found:
+    """``flags`` that were raised, what is ``untested`` (both in sentences), and the image ``passes`` that it took."""
+
+    flags: list[str]
+    untested: list[str]
+    passes: int
+
+
 def red_flags(
     model: nn.Module,
     x: Tensor,
     labels: Tensor,
     ids: Tensor,
-    threat: Threat,
+    adversary: Adversary,
     *,
-    seed: int = 0,
-    engine: Engine | None = None,
-    attacks: Sequence[Attack] = (PGD(steps=20),),
     broken: Tensor | None = None,
-) -> tuple[list[str], int]:
-    """``(flags, image passes)`` for a sample of images, as for :meth:`Attack.__call__`; 50 to 100 of them will do.
+    by_gradients: Tensor | None = None,
+    hidden: bool = True,
+) -> Found:
+    """Look for red flags on a sample of images, as for :meth:`Attack.__call__`; from :data:`SMALLEST` on they will do.
 
-    ``attacks`` are those whose verdict is in question, ``broken`` ``(B,)`` what they have broken (left out: the first of
-    them is run to see).
+    The verdict in question is that of the adversary's attacks. ``broken`` ``(B,)``: what they have broken (left out: the
+    first of them is run to see), ``by_gradients`` ``(B,)``: those of it that an attack by gradients did (left out: none).
     """
-    engine = engine or Engine()
-    with attacking(model, x.device) as target:
-        right = predicted(target.logits(x)) == labels
+    with attacking(model, x.device) as target, stage(RAISED, passes_each(adversary) * len(x), hidden) as bar:
+        logits = target.logits(x)
+        right = predicted(logits) == labels
         x, labels, ids = x[right], labels[right], ids[right]
         if not len(x):
-            return [], target.passes
-        fate = broken[right] if broken is not None else torch.zeros_like(labels, dtype=torch.bool)
-        sample = Sample(target, x, labels, ids, target.logits(x), threat, engine, seed, attacks, fate)
-        if broken is None and attacks:
-            sample = replace(sample, broken=sample.attacked(attacks[0], engine=engine))
-        return list(_raised(sample)), target.passes
+            return Found([], [f"{RAISED}: no image is right when clean"], target.passes)
+        none = torch.zeros_like(right)
+        fates = [(which if which is not None else none)[right] for which in (broken, by_gradients)]
+        logits = logits if bool(right.all()) else target.logits(x)
+        sample = Sample(target, x, labels, ids, logits, adversary, *fates)
+        if broken is None and adversary.attacks:
+            sample = replace(sample, broken=sample.attacked_again(adversary.attacks[0]))
+        flags = []
+        for check in CHECKS:
+            expected = _passes(check, adversary) * len(x)
+            bar.begin(expected, f"{RAISED}: {check.__name__.replace('_', ' ')}")
+            flag = check(sample)
+            bar.advance(expected)
+            flags += [flag] if flag is not None else []
+            if flag is not None and check is random_outputs:
+                return Found(flags, [f"{RAISED}: all others, of a model that is random"], target.passes)
+        return Found(flags, untested(adversary), target.passes)
 
 
-def _raised(sample: Sample) -> Iterator[str]:
-    for check in CHECKS:
-        if (flag := check(sample)) is not None:
-            yield flag
-            if check is random_outputs:
-                return  # nothing else can be told from single answers
+def untested(adversary: Adversary) -> list[str]:
+    """What the checks cannot do in full for these attacks, in sentences."""
+    attack = _climber(adversary.attacks)
+    if attack is None:
+        return [f"{RAISED}: more effort, since no attack climbs a gradient by a number of steps that could be raised"]
+    if (times := _times(attack)) < TEN:
+        return [f"{RAISED}: ten times the steps of {attack} (only {times:.3g} times, {MOST_STEPS} at most)"]
+    return []
+
+
+def passes_each(adversary: Adversary) -> float:
+    """Image passes that :func:`red_flags` takes for an image, about."""
+    return 1.0 + sum(_passes(check, adversary) for check in CHECKS)
+
+
+def _passes(check: Check, adversary: Adversary) -> float:
+    if check is black_box_wins:
+        return effort([APGD(steps=STEPS)]) + effort([Square(queries=QUERIES)])
+    if check is withstands_everything:
+        return effort([APGD(steps=STEPS)])
+    if check is more_effort_finds_more:
+        attack = _climber(adversary.attacks)
+        return effort(list(_harder(attack))) if attack is not None else 0.0
+    if check is loss_does_not_rise:
+        return 3.0 * DRAWS + 1
+    return 2.0 if check is no_gradient else 1.0
 
 
 # ---------------------------------------------------------------- what the model returns
@@ -149,13 +204,15 @@ def precision_changes_predictions(sample: Sample) -> str | None:
     """The precision of the attack's steps is another network's."""
     sample.target.passes += len(sample.x)
     with torch.no_grad():
-        changed = int((call(sample.engine.of(sample.target.model), sample.x).argmax(1) != sample.labels).sum())
+        changed = int(
+            (call(sample.adversary.engine.of(sample.target.model), sample.x).argmax(1) != sample.labels).sum()
+        )
     if changed < sample.enough:
         return None
     what = f"{changed} of {len(sample.x)} predictions change"
-    if sample.engine.dtype is torch.float32:
+    if sample.adversary.engine.dtype is torch.float32:
         return f"{what} in the fast copy of the network: attack the plain module"
-    return f"{what} in {sample.engine.precision}: attack with --precision float32"
+    return f"{what} in {sample.adversary.engine.precision}: attack with --precision float32"
 
 
 # ---------------------------------------------------------------- what the gradient says
@@ -175,9 +232,9 @@ def no_gradient(sample: Sample) -> str | None:
 def loss_does_not_rise(sample: Sample) -> str | None:
     """Ten steps up the gradient come no higher than the best of ten random points."""
     x, labels, loss = sample.x, sample.labels, losses.margin
-    random = torch.stack([loss(sample.target.logits(_random(sample, draw)), labels) for draw in range(10)]).amax(0)
+    random = torch.stack([loss(sample.target.logits(_random(sample, draw)), labels) for draw in range(DRAWS)]).amax(0)
     at, reached = x, torch.full_like(random, -torch.inf)
-    for _ in range(10):
+    for _ in range(DRAWS):
         logits, gradient = sample.target.gradient(at, labels, losses.get_loss("ce"))
         reached = torch.maximum(reached, loss(logits, labels))
         at = sample.threat.project(at + sample.threat.eps / 4 * sample.threat.steepest(gradient), x)
@@ -191,7 +248,7 @@ def loss_does_not_rise(sample: Sample) -> str | None:
 
 
 def _random(sample: Sample, draw: int) -> Tensor:
-    return sample.threat.random_start(sample.x, sample.ids, seed=sample.seed, purpose="checks", restart=draw)
+    return sample.threat.random_start(sample.x, sample.ids, seed=sample.adversary.seed, purpose="checks", restart=draw)
 
 
 # ---------------------------------------------------------------- what attacks find
@@ -199,16 +256,21 @@ def _random(sample: Sample, draw: int) -> Tensor:
 
 def black_box_wins(sample: Sample) -> str | None:
     """Random search breaks what the gradient could not."""
-    white, black = sample.attacked(APGD(steps=20)), sample.attacked(Square(queries=200))
-    found = int((black & ~white).sum())
-    if found < sample.enough:
+    left = sample.of(~sample.by_gradients)  # what is broken is broken: the evaluation's attacks need no repetition
+    for attack in (APGD(steps=STEPS), Square(queries=QUERIES)):
+        if len(left.x) < sample.enough:
+            return None
+        found = left.attacked(attack)
+        left = left.of(~found)
+    if int(found.sum()) < sample.enough:
         return None
-    return f"an attack without gradients breaks {found} of {len(white)} images that one with gradients does not"
+    what = f"{int(found.sum())} of {len(sample.x)} images"
+    return f"an attack without gradients breaks {what} that one with gradients does not"
 
 
 def withstands_everything(sample: Sample) -> str | None:
     """At half the pixel range every image can be made grey."""
-    standing = int((~sample.attacked(APGD(steps=20), HALF_GREY)).sum())
+    standing = int((~sample.attacked(APGD(steps=STEPS), HALF_GREY)).sum())
     if standing < sample.enough:
         return None
     return f"at {HALF_GREY} {standing} of {len(sample.x)} images still stand, where nothing can: the attack fails"
@@ -216,18 +278,20 @@ def withstands_everything(sample: Sample) -> str | None:
 
 def more_effort_finds_more(sample: Sample) -> str | None:
     """Ten times the steps, or the same from ten starts, break much that stood."""
-    if (attack := _climber(sample.attacks)) is None:
+    if (attack := _climber(sample.adversary.attacks)) is None:
         return None
-    left = sample.of(~sample.broken)
+    left, found = sample.of(~sample.broken), 0
+    least = max(sample.enough, round(UNCONVERGED * len(sample.x)))
     for harder in _harder(attack):
-        if len(left.x):
-            left = left.of(~left.attacked(harder, engine=sample.engine))
-    found = int((~sample.broken).sum()) - len(left.x)
-    if found < max(sample.enough, round(0.1 * len(sample.x))):
+        if found + len(left.x) < least or found >= least:
+            break  # it is decided
+        broken = left.attacked_again(harder)
+        left, found = left.of(~broken), found + int(broken.sum())
+    if found < least:
         return None
-    return (
-        f"ten times the effort breaks {found} of {len(sample.x)} images more: the attack has not converged, try harder"
-    )
+    times = "ten" if (more := _times(attack)) >= TEN else f"{more:.3g}"
+    what = f"{times} times the effort breaks {found} of {len(sample.x)} images more"
+    return f"{what}: the attack has not converged, try harder"
 
 
 def _climber(attacks: Sequence[Attack]) -> Attack | None:
@@ -240,12 +304,17 @@ def _climber(attacks: Sequence[Attack]) -> Attack | None:
     return None
 
 
+def _times(attack: Attack) -> float:
+    """How many times the effort is tried."""
+    return min(TEN, max(1.0, MOST_STEPS / attack.most_steps))
+
+
 def _harder(attack: Attack) -> Iterator[Attack]:
     """Ten times the steps; ten times the starts, of a tenth of them each."""
     assert isinstance(attack, (PGD, APGD))
-    effort = min(TEN * attack.steps * attack.restarts, MOST_STEPS)
-    yield replace(attack, steps=max(effort // attack.restarts, attack.steps))
-    yield replace(attack, restarts=max(2, effort // attack.steps))
+    total = min(TEN * attack.steps * attack.restarts, MOST_STEPS)
+    yield replace(attack, steps=max(total // attack.restarts, attack.steps))
+    yield replace(attack, restarts=max(2, total // attack.steps))
 
 
 # ---------------------------------------------------------------- what the outcomes show

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from robust_transfer.checkpoint import Checkpoint, weights_hash
@@ -12,6 +15,55 @@ from robust_transfer.classifier import Classifier
 from robust_transfer.data import Split
 from robust_transfer.errors import ConfigError, DataError
 from robust_transfer.evaluation.knowledge import public_source
+from robust_transfer.progress import stage
+from robust_transfer.run import Run
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model and what it is evaluated on: ``split``, at the size that it reads, is ``whole`` or a sample of it.
+
+    ``source`` is what an attacker is taken to have of the network that the model came from.
+    """
+
+    model: Checkpoint | nn.Module
+    module: nn.Module
+    whole: Split
+    split: Split
+    source: Checkpoint | None
+
+    @property
+    def is_transferred(self) -> bool:
+        """Whether the model is known to have come from another network."""
+        return isinstance(self.model, Checkpoint) and (self.source is not None or self.model.card.source is not None)
+
+    def at(self, rows: NDArray[np.int64]) -> Subject:
+        """The same on some of the images of its split."""
+        return replace(self, split=self.split.subset(torch.from_numpy(rows)))
+
+    @property
+    def stored_hash(self) -> str | None:
+        """That of a checkpoint's stored weights."""
+        return self.model.card.weights_hash if isinstance(self.model, Checkpoint) else None
+
+
+def resolve(
+    model: Checkpoint | nn.Module, split: Split, source: Checkpoint | None, examples: int | None, run: Run
+) -> Subject:
+    """What is evaluated, with its images read; raises :class:`ConfigError` and :class:`DataError` for what does not fit."""
+    module, chosen = module_of(model), subset(split, examples, run.seed)
+    with stage("reading images", None, run.quiet):
+        images = at_input_size(module, chosen)
+    return Subject(model, module, split, images, source)
+
+
+def subset(split: Split, examples: int | None, seed: int) -> Split:
+    """What ``examples`` takes: so many images in proportion to the classes, in the split's order; all if there are fewer."""
+    if examples is None:
+        return split
+    if examples < 1:
+        raise ConfigError(f"examples must be at least 1, not {examples}")
+    return split.sample(examples, seed=seed, purpose="evaluation/examples")
 
 
 def module_of(model: Checkpoint | nn.Module) -> nn.Module:

@@ -14,6 +14,7 @@ from robust_transfer.config import as_dict
 from robust_transfer.errors import DataError
 from robust_transfer.evaluation.curve import Level
 from robust_transfer.evaluation.outcomes import CLEAN, COLUMNS, EVALUATION, OUTCOMES, STANDING, write_outcomes
+from robust_transfer.evaluation.renamed import FIELDS, translated
 from robust_transfer.evaluation.transfer_attacks import Transferred
 from robust_transfer.statistics.intervals import Proportion
 
@@ -35,8 +36,8 @@ class Evaluation:
     ``by_class`` and ``curve`` (robust accuracy at other budgets) are there where they were asked for, and so is a column
     ``smallest_eps``: the smallest budget that breaks an example, 0 where it is wrong when clean, infinity where it stands.
     ``transferred``: what threatens a model with a known source in particular; None for others.
-    ``untested`` says what the suite would have tried and could not. ``flags`` are reasons to doubt the figures; on
-    ``checked`` images they were looked for.
+    ``untested`` says what would have been tried and could not be. ``flags`` are reasons to doubt the figures; they were
+    looked for on ``red_flag_examples`` images, and transfer attacks were tried on ``transferred.n``.
     ``passes`` counts forward-equivalent image passes. ``precision`` is that of the attacks' steps, verdicts are float32;
     ``disagreement``: how many iterates broke the model in that precision only (``unconfirmed_iterates``), and how many
     examples in float32 only (``missed_examples``); None where the steps are float32, too. ``compiled``: the steps were, by
@@ -69,7 +70,7 @@ class Evaluation:
     command: str
     outcomes: pd.DataFrame
     disagreement: dict[str, int] | None = None
-    checked: int = 0
+    red_flag_examples: int = 0
     compiled: bool = False
 
     def right(self, level: Accuracy) -> pd.Series[bool]:
@@ -84,6 +85,11 @@ class Evaluation:
     def save(self, folder: Path) -> None:
         """Write ``evaluation.json`` and ``outcomes.parquet``, each atomically; raises :class:`OutputError`."""
         write_outcomes(Path(folder), self.to_dict(), self.outcomes)
+
+    def headline(self) -> str:
+        """The two accuracies in one line."""
+        what = f"{self.clean_accuracy.n} images, {self.threat}, {self.attack}"
+        return f"clean accuracy {self.clean_accuracy}, robust accuracy {self.robust_accuracy} ({what})"
 
     def __str__(self) -> str:
         width = max((len(name) for name in self.by_class or {}), default=0)
@@ -125,7 +131,8 @@ def load_evaluation(folder: Path) -> Evaluation:
             raise DataError(f"{folder / EVALUATION} has schema {summary['schema']!r}, this version reads {SCHEMA}")
         table = pd.read_parquet(folder / OUTCOMES)
         table = table[[*COLUMNS, *(name for name in table if name == SMALLEST)]].astype(COLUMNS)
-        evaluation = Evaluation(**_typed(summary), outcomes=table)
+        named = translated(summary, FIELDS, EVALUATION, warn=False)
+        evaluation = Evaluation(**_typed(named), outcomes=table)
         claimed = evaluation.robust_accuracy.n, round(evaluation.robust_accuracy.value * len(table))
     except (OSError, ArrowInvalid, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"the evaluation in {folder} cannot be read ({type(error).__name__}): evaluate again") from None

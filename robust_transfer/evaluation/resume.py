@@ -65,7 +65,7 @@ def refuse_another(out: Path, saved: dict[str, Any], wanted: dict[str, Any]) -> 
 
 
 def goes_on(out: Path) -> bool:
-    """Whether what is in ``out`` was stopped by its budget and has not been finished since."""
+    """Whether what is in ``out`` was stopped by its time limit and has not been finished since."""
     return (out / "state" / OUTCOMES).exists()
 
 

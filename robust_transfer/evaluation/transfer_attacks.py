@@ -7,23 +7,27 @@ robustness that was inherited for one norm says little about another.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
-from robust_transfer.attacks import APGD, Attack, FeatureLoss, Knowledge, SourceFeatures
+from robust_transfer.attacks import APGD, Attack, FeatureLoss, SourceFeatures
 from robust_transfer.attacks.source_features import feature_drift
 from robust_transfer.checkpoint import Checkpoint
-from robust_transfer.data import Split, to_pixels
-from robust_transfer.data.subsets import stratified
-from robust_transfer.engine import Engine
+from robust_transfer.classifier import Classifier
+from robust_transfer.data import Split
+from robust_transfer.evaluation.adversary import Adversary
+from robust_transfer.evaluation.effort import effort
 from robust_transfer.modes import on_device
+from robust_transfer.progress import stage
 from robust_transfer.run import Run
 from robust_transfer.statistics.intervals import Proportion, wilson
 from robust_transfer.threat import Threat
 
 BATCH = 200
 DRIFT_STEPS = 20
+DRIFT = 2 * DRIFT_STEPS + 2  # image passes an image and network
+TOLD = {"unseen": "unseen norm", "source_features": "through the source", "feature_loss": "feature loss"}
 
 
 @dataclass(frozen=True)
@@ -63,54 +67,84 @@ class Transferred:
 
 
 def examine(
-    model: Checkpoint,
-    source: Checkpoint | None,
-    split: Split,
-    threat: Threat,
-    run: Run,
-    *,
-    engine: Engine,
-    knowledge: Knowledge | None,
-    n: int,
+    model: Checkpoint, source: Checkpoint | None, split: Split, adversary: Adversary, run: Run, *, n: int
 ) -> Transferred:
     """Attack a stratified sample of ``n`` images of ``split`` in the ways that are named above."""
-    started = time.perf_counter()
-    device = run.torch_device()
-    sample = split.subset(stratified(split.labels, len(split.class_names), n, seed=run.seed, purpose="transferred"))
-    sample = sample.at_size(model.input_size)
+    started, device = time.perf_counter(), run.torch_device()
+    sample = split.sample(n, seed=adversary.seed, purpose="transferred").at_size(model.input_size)
     trained = source.card.threat if source is not None else model.card.threat
-    other = unseen_threat(Threat.parse(trained) if trained else threat, model.input_size)
-    attacks: dict[str, tuple[Attack, Threat]] = {"unseen": (APGD(steps=20), other)}
-    networks = [model.classifier]
-    if source is not None:
-        networks.append(source.classifier)
-        attacks["source_features"] = (SourceFeatures(), threat)
-        if model.classifier.num_features == source.classifier.num_features:
-            attacks["feature_loss"] = (FeatureLoss(), threat)
+    other = unseen_threat(Threat.parse(trained) if trained else adversary.threat, model.input_size)
+    attacks, networks = _attacks(model, source), _networks(model, source)
     standing, drifts, passes = dict.fromkeys(attacks, 0), list[torch.Tensor](), 0
-    with on_device(networks[0], device), on_device(networks[-1], device):
-        for images, labels, ids in sample.batches(BATCH):
-            x, y, i = to_pixels(images, device), labels.to(device), ids.to(device)
-            for name, (attack, against) in attacks.items():
-                result = attack(networks[0], x, y, i, against, seed=run.seed, engine=engine, knowledge=knowledge)
+    total = passes_each(model, source) * len(sample)
+    with (
+        on_device(networks[0], device),
+        on_device(networks[-1], device),
+        stage("transfer attacks", total, run.quiet) as bar,
+    ):
+        for rows in torch.split(torch.arange(len(sample)), BATCH):
+            x, y, i = sample.subset(rows).on(device)
+            for name, attack in attacks.items():
+                against = replace(adversary, threat=other) if name == "unseen" else adversary
+                expected = effort([attack]) * len(x)
+                bar.begin(expected, f"transfer attacks: {TOLD[name]}")
+                result = against.run(attack, model.classifier, x, y, i)
                 standing[name] += int((~result.broken).sum())
                 passes += result.passes
-            each = [feature_drift(m, x, i, threat, steps=DRIFT_STEPS, seed=run.seed) for m in networks]
+                bar.advance(expected)
+            expected = len(networks) * len(x) * DRIFT
+            bar.begin(expected, "transfer attacks: feature drift")
+            each = [feature_drift(m, x, i, adversary.threat, steps=DRIFT_STEPS, seed=adversary.seed) for m in networks]
             drifts.append(torch.stack(each, 1).cpu())
-            passes += len(networks) * len(x) * (2 * DRIFT_STEPS + 2)
+            passes += expected
+            bar.advance(expected)
     found = {name: wilson(count, len(sample)) for name, count in standing.items()}
-    mine, *its = torch.cat(drifts).mean(0).tolist()
+    mean = torch.cat(drifts).mean(0).tolist()
     return Transferred(
         n=len(sample),
         source_features=found.get("source_features"),
         feature_loss=found.get("feature_loss"),
         unseen=found["unseen"],
         unseen_threat=str(other),
-        feature_drift=mine,
-        source_feature_drift=its[0] if its else None,
+        feature_drift=mean[0],
+        source_feature_drift=mean[-1] if source is not None else None,
         passes=passes,
         seconds=round(time.perf_counter() - started, 3),
     )
+
+
+def passes_each(model: Checkpoint, source: Checkpoint | None) -> float:
+    """Image passes that :func:`examine` takes for an image, about."""
+    return effort(list(_attacks(model, source).values())) + DRIFT * len(_networks(model, source))
+
+
+def passes_at_most() -> float:
+    """Image passes that :func:`examine` takes for an image of a model whose features are not its source's, about."""
+    return effort([APGD(steps=20), SourceFeatures(), FeatureLoss()]) + 2.0 * DRIFT
+
+
+def _attacks(model: Checkpoint, source: Checkpoint | None) -> dict[str, Attack]:
+    """What is tried, by the name of its figure."""
+    attacks: dict[str, Attack] = {"unseen": APGD(steps=20)}
+    if source is not None:
+        attacks["source_features"] = SourceFeatures()
+        if model.classifier.num_features == source.classifier.num_features:
+            attacks["feature_loss"] = FeatureLoss()
+    return attacks
+
+
+def _networks(model: Checkpoint, source: Checkpoint | None) -> list[Classifier]:
+    """Networks whose features are moved: the model's and its source's, one where training has left them the same."""
+    mine = model.classifier
+    if source is None or _same_features(mine, source.classifier):
+        return [mine]
+    return [mine, source.classifier]
+
+
+def _same_features(one: Classifier, other: Classifier) -> bool:
+    parts = [{k: v.cpu() for k, v in m.state_dict().items() if not k.startswith("head.")} for m in (one, other)]
+    same = one.spec.name == other.spec.name and one.spec.input_size == other.spec.input_size
+    return same and parts[0].keys() == parts[1].keys() and all(torch.equal(v, parts[1][k]) for k, v in parts[0].items())
 
 
 def unseen_threat(threat: Threat, size: int) -> Threat:

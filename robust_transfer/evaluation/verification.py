@@ -12,13 +12,12 @@ from torch import Tensor, nn
 
 from robust_transfer.attacks.target import Target, attacking, is_broken, predicted
 from robust_transfer.checkpoint import Checkpoint
-from robust_transfer.data import Split, to_pixels
+from robust_transfer.data import Split
 from robust_transfer.errors import DataError
 from robust_transfer.evaluation.deltas import DELTAS, unpack
-from robust_transfer.evaluation.evaluator import subset
 from robust_transfer.evaluation.measurements import LATE
 from robust_transfer.evaluation.outcomes import CLEAN, STANDING
-from robust_transfer.evaluation.resolve import at_input_size, module_hash, module_of
+from robust_transfer.evaluation.resolve import at_input_size, module_hash, module_of, subset
 from robust_transfer.evaluation.result import Evaluation, load_evaluation
 from robust_transfer.modes import on_device
 from robust_transfer.run import Run
@@ -70,8 +69,8 @@ def verify(folder: Path, model: Checkpoint | nn.Module, split: Split, *, run: Ru
     table, device = evaluation.outcomes.set_index("index"), run.torch_device()
     found = _Found()
     with on_device(module, device), attacking(module, device) as target:
-        for images, labels, ids in split.batches(256):
-            x, y = to_pixels(images, device), labels.to(device)
+        for rows in torch.split(torch.arange(len(split)), 256):
+            x, y, ids = split.subset(rows).on(device)
             found.score(target, x, y, table.loc[ids.tolist()].reset_index(), deltas, threat)
     n = len(split)
     problems = found.problems() + _chosen(evaluation, whole)
@@ -133,7 +132,7 @@ class _Found:
 
 
 def _chosen(evaluation: Evaluation, whole: Split) -> list[str]:
-    """Images that nobody could have picked: all of them, a seeded sample, or those that a budget of time let in."""
+    """Images that nobody could have picked: all of them, a seeded sample, or those that a time limit let in."""
     n, claimed = len(evaluation.outcomes), set(evaluation.outcomes["index"].tolist())
     drawn = subset(whole, n, evaluation.seed)
     if claimed == set(drawn.ids.tolist()) or any(LATE in what for what in evaluation.untested):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
 from robust_transfer.data import Task
-from robust_transfer.data.subsets import stratified
 from robust_transfer.errors import ConfigError
 from robust_transfer.pretraining.base import PRETRAINING, Pretraining
 from robust_transfer.pretraining.objective import AdversarialObjective
@@ -34,6 +33,5 @@ class Fast(Pretraining):
     def objective(self, classifier: Classifier, task: Task, threat: Threat, run: Run) -> Objective:
         """See :class:`Pretraining`."""
         pool = task.val if len(task.val) >= self.guard_images else task.train
-        rows = stratified(pool.labels, len(pool.class_names), self.guard_images, seed=0, purpose="guard")
-        guarded = pool.subset(rows)
+        guarded = pool.sample(self.guard_images, seed=0, purpose="guard")
         return AdversarialObjective(classifier, threat, run, steps=1, step=self.step, guarded=guarded)

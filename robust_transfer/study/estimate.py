@@ -14,8 +14,9 @@ from robust_transfer.attacks.target import attacking
 from robust_transfer.classifier import Classifier, NetworkSpec
 from robust_transfer.data import Task
 from robust_transfer.engine import Engine
+from robust_transfer.evaluation import red_flags, transfer_attacks
+from robust_transfer.evaluation.adversary import Adversary
 from robust_transfer.evaluation.effort import effort
-from robust_transfer.evaluation.measurements import CHECKING, EXAMINING
 from robust_transfer.monitor import LIMIT, STEPS
 from robust_transfer.pretraining import PRETRAINING, Pretraining
 from robust_transfer.run import Run
@@ -27,6 +28,7 @@ from robust_transfer.strategies.trained import Trained
 from robust_transfer.study.filters import filters_are_made
 from robust_transfer.study.recipe import Cell, Filters, cells
 from robust_transfer.study.work import Workshop, is_checkpoint, is_evaluation, is_settled, method_of
+from robust_transfer.threat import Threat
 from robust_transfer.training import TrainingSettings
 
 SAMPLE = 64
@@ -86,7 +88,10 @@ class _Books:
             how = workshop.recipe.evaluations[cell.evaluation]
             n = min(how.examples or len(target.test), len(target.test))
             passes = n * effort(parse_attack(how.attack))
-            found.seconds += (passes + EXAMINING * how.beyond + CHECKING * how.checks) / speed
+            passes += transfer_attacks.passes_at_most() * how.transfer_attack_examples
+            adversary = Adversary(parse_attack(how.attack), Threat.parse(how.threat))
+            passes += red_flags.passes_each(adversary) * how.red_flag_examples
+            found.seconds += passes / speed
 
     def look(self, how: Filters) -> None:
         """The features of sources, attacked on some images, maximised and rebuilt on others."""

@@ -19,7 +19,6 @@ from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import as_dict, digest
 from robust_transfer.data import Split, to_pixels
-from robust_transfer.data.subsets import stratified
 from robust_transfer.drawing.page import render
 from robust_transfer.drawing.plots import COLOURS, MARKERS, png, style, svg, tidy
 from robust_transfer.files import write_atomically, write_text
@@ -77,9 +76,7 @@ def _make(workshop: Workshop, how: Filters, out: Path) -> None:
 def _distances(workshop: Workshop, name: str, source: Checkpoint, test: Split, how: Filters) -> pd.DataFrame:
     """A row a layer: the mean distance under attack, and its 10 % and 90 % quantiles over images."""
     device, split = workshop.run.torch_device(), test.at_size(source.input_size)
-    rows = stratified(split.labels, len(split.class_names), how.images, seed=0, purpose="filters")
-    some = split.subset(rows)
-    x, ids = to_pixels(some.images(), device), some.ids.to(device)
+    x, _, ids = split.sample(how.images, seed=0, purpose="filters").on(device)
     with on_device(source.classifier, device):
         attacked = _all_steps(source.classifier, x, ids, Threat.parse(how.threat), how.attack_steps)
         found = [
@@ -116,9 +113,7 @@ def _all_steps(classifier: Classifier, x: Tensor, ids: Tensor, threat: Threat, s
 def _pictures(workshop: Workshop, name: str, source: Checkpoint, test: Split, how: Filters) -> dict[str, Any]:
     """For one source: images that drive some of its features, and images from the features of test images."""
     device, split = workshop.run.torch_device(), test.at_size(source.input_size)
-    some = split.subset(
-        stratified(split.labels, len(split.class_names), how.pictures, seed=0, purpose="filters/pictures")
-    )
+    some = split.sample(how.pictures, seed=0, purpose="filters/pictures")
     x = to_pixels(some.images(), device)
     with on_device(source.classifier, device):
         units = _liveliest(source, x, how.pictures)

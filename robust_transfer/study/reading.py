@@ -13,6 +13,7 @@ import yaml
 
 from robust_transfer.config import build, parse_settings
 from robust_transfer.errors import ConfigError
+from robust_transfer.evaluation.renamed import RECIPE, translated
 from robust_transfer.registry import unknown
 from robust_transfer.study.recipe import (
     Block,
@@ -157,6 +158,8 @@ def _part(cls: type[T], part: Any, where: str) -> T:
         raise ConfigError(f"{where} must be a mapping, not {part!r}")
     if cls is SourceSpec and isinstance(part.get("pretrain"), Mapping):
         part = {**part, "pretrain": _part(Pretrained, part["pretrain"], f"{where}.pretrain")}
+    if cls is EvaluationSpec:
+        part = translated(part, RECIPE, where, warn=True)
     if missing := [f.name for f in fields(cls) if f.name not in part and _required(f)]:  # type: ignore[arg-type]
         raise ConfigError(f"{where} lacks {', '.join(missing)}")
     return build(cls, part, where)

@@ -60,15 +60,15 @@ class StrategySpec:
 class EvaluationSpec:
     """How results are attacked. ``examples``: a stratified subset of test, the same for every cell.
 
-    On ``beyond`` images (0: none) what threatens transferred models in particular is tried; on ``checks`` images (0: none)
-    reasons to doubt the figures are looked for.
+    On ``transfer_attack_examples`` images (0: none) what threatens transferred models in particular is tried; on
+    ``red_flag_examples`` images (0: none) reasons to doubt the figures are looked for.
     """
 
     threat: str = "linf:8/255"
     attack: str = "pgd-20"
     examples: int | None = None
-    beyond: int = 25
-    checks: int = 0
+    transfer_attack_examples: int = 25
+    red_flag_examples: int = 0
 
 
 @config

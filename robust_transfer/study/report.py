@@ -202,7 +202,9 @@ def _rows(table: pd.DataFrame) -> str:
     if constant:
         rows.append(f"\nConstant classifier: {', '.join(f'{100 * share:.1f} %' for share in constant)}.")
     if beside:
-        images, threats = (dict.fromkeys(table[name].dropna()) for name in ("beyond", "unseen_threat"))
+        images, threats = (
+            dict.fromkeys(table[name].dropna()) for name in ("transfer_attack_examples", "unseen_threat")
+        )
         rows.append(
             f"\nOn {', '.join(f'{count:g}' for count in images)} images each: attacked through the source, adaptively, at "
             f"{', '.join(threats)}, and how far an attacker without labels moves the features, in their lengths."

@@ -28,7 +28,7 @@ def tabulate(workshop: Workshop, cells: Iterable[Cell]) -> pd.DataFrame:
     Shares are in [0, 1] with Wilson's 95 % interval. ``cost`` is what the result took in forward-equivalent image
     passes, tuning included, the source's training not: that is ``source_cost``. ``failure`` says why a cell has no
     figures. ``through_source``, ``feature_loss``, ``unseen`` (at ``unseen_threat``) and the feature drifts are those of
-    :class:`~robust_transfer.evaluation.Transferred`, on ``beyond`` images.
+    :class:`~robust_transfer.evaluation.Transferred`, on ``transfer_attack_examples`` images.
     """
     rows = [_row(workshop, cell) for cell in cells if workshop.done(cell)]
     table = pd.DataFrame(rows)
@@ -84,7 +84,7 @@ def _row(workshop: Workshop, cell: Cell) -> dict[str, Any]:
         }
         if (beside := found.transferred) is not None:
             row |= {
-                "beyond": beside.n,
+                "transfer_attack_examples": beside.n,
                 "through_source": _value(beside.source_features),
                 "feature_loss": _value(beside.feature_loss),
                 "unseen": beside.unseen.value,

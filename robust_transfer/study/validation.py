@@ -49,8 +49,10 @@ def validate(recipe: Recipe) -> None:
             raise type(error)(f"evaluations.{name}: {error}") from None
         if evaluation.examples is not None and evaluation.examples < 1:
             raise ConfigError(f"evaluations.{name}: examples must be at least 1, not {evaluation.examples}")
-        if min(evaluation.beyond, evaluation.checks) < 0:
-            raise ConfigError(f"evaluations.{name}: beyond and checks are numbers of images, 0 for none")
+        if min(evaluation.transfer_attack_examples, evaluation.red_flag_examples) < 0:
+            raise ConfigError(
+                f"evaluations.{name}: transfer_attack_examples and red_flag_examples are numbers of images, 0 for none"
+            )
     for number, block in enumerate(recipe.grid):
         parts: dict[str, Mapping[str, Any]] = {"source": recipe.sources, "task": recipe.tasks}
         parts |= {"strategy": recipe.strategies, "evaluation": recipe.evaluations}

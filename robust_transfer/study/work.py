@@ -16,6 +16,7 @@ from robust_transfer.data.classes import only_classes
 from robust_transfer.errors import ConfigError, DivergedError
 from robust_transfer.evaluation import evaluate
 from robust_transfer.evaluation.outcomes import EVALUATION
+from robust_transfer.evaluation.renamed import RECIPE
 from robust_transfer.evaluation.resume import goes_on
 from robust_transfer.files import write_json
 from robust_transfer.pretraining import PRETRAINING, Pretraining
@@ -154,7 +155,9 @@ class Workshop:
     def evaluation_key(self, cell: Cell) -> str:
         """What a cell's evaluation is made of."""
         how, test = self.recipe.evaluations[cell.evaluation], self.task(cell.task, cell.shots, cell.seed).test
-        return digest("evaluation", self.result_key(cell), as_dict(how), self.run.precision, _hash(test))
+        named = as_dict(how)
+        settings = {old: named.pop(new) for old, new in RECIPE.items()} | named  # as earlier versions called them
+        return digest("evaluation", self.result_key(cell), settings, self.run.precision, _hash(test))
 
     def result_folder(self, cell: Cell) -> Path:
         """Where a cell's result is, or will be."""
@@ -205,8 +208,8 @@ class Workshop:
             examples=how.examples,
             run=self._into(out, 0),  # of every seed's result the same images, with the same noise
             source=source,
-            beyond=how.beyond,
-            checked=how.checks,
+            transfer_attack_examples=how.transfer_attack_examples,
+            red_flag_examples=how.red_flag_examples,
         )
 
     def _into(self, out: Path, seed: int) -> Run:

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 import robust_transfer
 from robust_transfer import cli
+from robust_transfer.errors import ConfigError
 
 # -------------------------------------------------------------------- bad input
 
@@ -49,7 +50,7 @@ def test_unknown_names_tell_the_nearest(invoke: Invoke, source: Path, tmp_path: 
     ("words", "said"),
     [
         (("--threat", "linf:8"), "8/255"),
-        (("--threat", "linf:-1/255"), "budget"),
+        (("--threat", "linf:-1/255"), "cannot read the eps"),
         (("--threat", "lmax:8/255"), "linf"),
         (("--device", "gpu"), "device"),
         (("--precision", "float8"), "precision"),
@@ -164,7 +165,19 @@ def test_evaluating_into_the_run_folder_keeps_the_model(
 ) -> None:
     run = tmp_path / "run"
     assert invoke(*probe_words(source, images, run))[0] == 0
-    words = ("evaluate", run, "--data", images, "--quiet", "--attack", "pgd-2", "--checks", "0", "--out", run)
+    words = (
+        "evaluate",
+        run,
+        "--data",
+        images,
+        "--quiet",
+        "--attack",
+        "pgd-2",
+        "--red-flag-examples",
+        "0",
+        "--out",
+        run,
+    )
     assert invoke(*words)[0] == 0
     assert (run / "evaluation.json").exists()
     status, _, err = invoke(*words)
@@ -252,12 +265,22 @@ def test_divergence_ends_with_status_3_and_saves_nothing(invoke: Invoke, source:
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("5m", 300), ("1.5h", 5400), ("20", 20)])
-def test_budgets_of_time(text: str, seconds: float) -> None:
+def test_time_limits(text: str, seconds: float) -> None:
     assert cli.evaluate._seconds(text) == seconds
 
 
-def test_a_budget_that_is_none_is_refused(invoke: Invoke, source: Path) -> None:
-    status, _, err = invoke("evaluate", source, *DIGITS, "--budget", "soon")
+def test_old_options_are_taken_and_named(capsys: pytest.CaptureFixture[str]) -> None:
+    renamed = cli.evaluate._renamed
+    assert renamed("--checks", None, "--red-flag-examples", 5) == 5
+    assert capsys.readouterr() == ("", "")
+    assert renamed("--checks", 0, "--red-flag-examples", None) == 0
+    assert capsys.readouterr().err.startswith("robust-transfer: --checks is now called --red-flag-examples;")
+    with pytest.raises(ConfigError, match="give --red-flag-examples only"):
+        renamed("--checks", 0, "--red-flag-examples", 5)
+
+
+def test_a_time_limit_that_is_none_is_refused(invoke: Invoke, source: Path) -> None:
+    status, _, err = invoke("evaluate", source, *DIGITS, "--time-limit", "soon")
     assert status == 2
     assert "write 90s, 5m or 1h" in one_sentence(err)
 

@@ -60,14 +60,15 @@ def test_everything_about_an_evaluation_and_its_verification(invoke: Invoke, sou
     run, out = tmp_path / "probe", tmp_path / "evaluated"
     shots = ("--shots", "20")
     invoke("transfer", "--source", source, *DIGITS, "--strategy", "linear-probe", *shots, "--out", run, "--quiet")
-    words = ("evaluate", run, *DIGITS, "--source", source, "--attack", "fgsm+pgd-3", "--examples", "60", "--beyond", "8",
-             "--checks", "8", "--out", out, "--keep-deltas", "--quiet", "--json")  # fmt: skip
-    status, text, err = invoke(*words, "--budget", "1h")
+    words = ("evaluate", run, *DIGITS, "--source", source, "--attack", "fgsm+pgd-3", "--examples", "60",
+             "--transfer-attack-examples", "8", "--red-flag-examples", "8", "--out", out, "--keep-deltas",
+             "--quiet", "--json")  # fmt: skip
+    status, text, err = invoke(*words, "--time-limit", "1h")
     assert status == 0, err
     found = json.loads(text)
     assert found["untested"] == []
     assert found["transferred"]["n"] == found["transferred"]["source_features"]["n"] == 8
-    assert found["checked"] == 8
+    assert found["red_flag_examples"] == 8
     assert found["by_class"] is found["curve"] is None
 
     more = ("--resume", "--per-class", "--curve", "4/255,16/255,32/255", "--smallest-eps")

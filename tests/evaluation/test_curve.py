@@ -40,7 +40,9 @@ def split() -> Split:
 
 def test_the_curve_is_the_exact_one(split: Split) -> None:
     budgets: list[str | float] = ["20/255", "5/255", 0, "40/255"]
-    found = evaluate(brightness(), split, threat="linf:10/255", attack="fgsm", curve=budgets, checked=0, run=QUIET)
+    found = evaluate(
+        brightness(), split, threat="linf:10/255", attack="fgsm", curve=budgets, red_flag_examples=0, run=QUIET
+    )
     assert found.curve is not None
     assert [level.threat for level in found.curve] == ["linf:0", "linf:5/255", "linf:20/255", "linf:40/255"]
     for level, eps in zip(found.curve, (0, 5, 20, 40), strict=True):
@@ -53,8 +55,10 @@ def test_the_curve_is_the_exact_one(split: Split) -> None:
 @pytest.mark.parametrize("own", ["10/255", "20/255", "60/255"])
 def test_the_curve_goes_through_the_headline(split: Split, own: str) -> None:
     budgets = ["5/255", "10/255", "20/255", "40/255", "60/255"]
-    found = evaluate(brightness(), split, threat=f"linf:{own}", attack="fgsm", curve=budgets, checked=0, run=QUIET)
-    plain = evaluate(brightness(), split, threat=f"linf:{own}", attack="fgsm", checked=0, run=QUIET)
+    found = evaluate(
+        brightness(), split, threat=f"linf:{own}", attack="fgsm", curve=budgets, red_flag_examples=0, run=QUIET
+    )
+    plain = evaluate(brightness(), split, threat=f"linf:{own}", attack="fgsm", red_flag_examples=0, run=QUIET)
     assert found.curve is not None
     assert {level.threat: level.robust_accuracy for level in found.curve}[f"linf:{own}"] == found.robust_accuracy
     assert found.passes > plain.passes
@@ -65,7 +69,7 @@ def test_what_a_finished_evaluation_lacks_is_added(
 ) -> None:
     run = dataclasses.replace(QUIET, out=tmp_path / "run")
     more = dataclasses.replace(run, resume=True)
-    asked: dict[str, Any] = {"threat": "linf:20/255", "attack": "fgsm", "checked": 0}
+    asked: dict[str, Any] = {"threat": "linf:20/255", "attack": "fgsm", "red_flag_examples": 0}
     whole = evaluate(
         brightness(), split, **asked, run=QUIET, per_class=True, curve=["5/255", "40/255"], smallest_eps=True
     )
@@ -84,8 +88,13 @@ def test_what_a_finished_evaluation_lacks_is_added(
 
 def test_what_does_not_fit_in_the_time_is_said_and_made_later(split: Split, tmp_path: Path) -> None:
     run = dataclasses.replace(QUIET, out=tmp_path / "run")
-    asked: dict[str, Any] = {"threat": "linf:20/255", "attack": "fgsm", "checked": 0, "curve": ["5/255"] * 10**5}
-    late = evaluate(brightness(), split, **asked, run=run, budget=5.0)
+    asked: dict[str, Any] = {
+        "threat": "linf:20/255",
+        "attack": "fgsm",
+        "red_flag_examples": 0,
+        "curve": ["5/255"] * 10**5,
+    }
+    late = evaluate(brightness(), split, **asked, run=run, time_limit=5.0)
     assert late.untested == ["the curve: for want of time"]
     assert late.robust_accuracy.n == len(split)
     done = evaluate(brightness(), split, **asked, run=dataclasses.replace(run, resume=True))
@@ -97,7 +106,7 @@ def test_a_curve_never_rises(network: nn.Module, batch: Batch) -> None:
     x, labels, _ = batch
     split = Split.in_memory((x * 255).byte(), labels, tuple(str(i) for i in range(10)))
     budgets = [str(eps) for eps in np.linspace(0, 0.3, 7)]
-    found = evaluate(network, split, threat="linf:0.1", attack="fgsm", curve=budgets, checked=0, run=QUIET)
+    found = evaluate(network, split, threat="linf:0.1", attack="fgsm", curve=budgets, red_flag_examples=0, run=QUIET)
     assert found.curve is not None
     shares = [level.robust_accuracy.value for level in found.curve]
     assert shares == sorted(shares, reverse=True)
@@ -107,7 +116,7 @@ def test_a_curve_never_rises(network: nn.Module, batch: Batch) -> None:
 def test_the_smallest_budget_of_each_image_is_found_to_a_64th(split: Split) -> None:
     threat = 40 / 255
     found = evaluate(
-        brightness(), split, threat="linf:40/255", attack="fgsm", smallest_eps=True, checked=0, run=QUIET
+        brightness(), split, threat="linf:40/255", attack="fgsm", smallest_eps=True, red_flag_examples=0, run=QUIET
     ).outcomes["smallest_eps"]
     assert (found[:WRONG] == 0).all()
     stands = threat < DISTANCE
@@ -123,7 +132,7 @@ def test_the_smallest_budget_of_each_image_is_found_to_a_64th(split: Split) -> N
 def test_each_class_has_its_own_accuracy(split: Split, tmp_path: Path) -> None:
     run = dataclasses.replace(QUIET, out=tmp_path / "run")
     found = evaluate(
-        brightness(), split, threat="linf:20/255", attack="fgsm", checked=0, run=run,
+        brightness(), split, threat="linf:20/255", attack="fgsm", red_flag_examples=0, run=run,
         per_class=True, curve=["1/255"], smallest_eps=True,
     )  # fmt: skip
     assert found.by_class is not None
@@ -144,4 +153,4 @@ def test_each_class_has_its_own_accuracy(split: Split, tmp_path: Path) -> None:
 def test_wrong_budgets_are_refused(split: Split) -> None:
     for budgets, error in (([], ConfigError), (["eight"], ThreatError), (["8"], ThreatError)):
         with pytest.raises(error):
-            evaluate(brightness(), split, curve=budgets, checked=0, run=QUIET)
+            evaluate(brightness(), split, curve=budgets, red_flag_examples=0, run=QUIET)

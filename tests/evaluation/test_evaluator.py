@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -86,7 +87,7 @@ def test_by_attack_is_cumulative_and_later_attacks_get_what_is_left(split: Split
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_without_a_budget_robust_is_clean(norm: str) -> None:
     model, data = checkpoint(), noise(40)
-    found = evaluate(model, data, checked=0, threat=f"{norm}:0", run=QUIET)
+    found = evaluate(model, data, red_flag_examples=0, threat=f"{norm}:0", run=QUIET)
     assert found.robust_accuracy == found.clean_accuracy
     assert set(found.outcomes["broken_by"]) <= {"", "clean"}
 
@@ -108,7 +109,9 @@ def test_a_model_below_the_constant_classifier_is_flagged(split: Split) -> None:
 
 def test_other_class_names_are_flagged() -> None:
     model, data = checkpoint(), noise(20)
-    assert not any("names" in flag for flag in evaluate(model, data, checked=0, run=QUIET, attack="fgsm").flags)
+    assert not any(
+        "names" in flag for flag in evaluate(model, data, red_flag_examples=0, run=QUIET, attack="fgsm").flags
+    )
     renamed = Split.in_memory(data.images(), data.labels, tuple("abcdefghij"))
     assert any("other names" in flag for flag in evaluate(model, renamed, run=QUIET, attack="fgsm").flags)
 
@@ -123,10 +126,10 @@ def test_the_text_says_what_was_found(split: Split) -> None:
 
 def test_a_plain_run_does_not_depend_on_batches_or_the_callers_mode(split: Split) -> None:
     model, data = checkpoint(), noise(50)
-    whole = evaluate(model, data, checked=0, run=QUIET, attack="pgd-3", batch_size=50)
+    whole = evaluate(model, data, red_flag_examples=0, run=QUIET, attack="pgd-3", batch_size=50)
     model.classifier.train()
     with torch.inference_mode():
-        parts = evaluate(model, data, checked=0, run=QUIET, attack="pgd-3", batch_size=7)
+        parts = evaluate(model, data, red_flag_examples=0, run=QUIET, attack="pgd-3", batch_size=7)
     assert model.classifier.training
     pd.testing.assert_frame_equal(whole.outcomes, parts.outcomes)
     assert whole.passes == parts.passes > 50
@@ -137,7 +140,9 @@ def test_a_plain_run_does_not_depend_on_batches_or_the_callers_mode(split: Split
 def test_seeds_matter() -> None:
     model, data = checkpoint(), noise(50)
     margins = [
-        evaluate(model, data, checked=0, run=Run(quiet=True, seed=seed), attack="pgd-1").outcomes["margin"].tolist()
+        evaluate(model, data, red_flag_examples=0, run=Run(quiet=True, seed=seed), attack="pgd-1")
+        .outcomes["margin"]
+        .tolist()
         for seed in (0, 1)
     ]
     assert margins[0] != margins[1]
@@ -178,7 +183,7 @@ def test_images_come_at_the_models_size_and_the_threat_from_its_card() -> None:
 
 def test_the_hash_of_a_plain_module_is_that_of_its_weights(split: Split) -> None:
     def hash_of(model: nn.Module) -> str:
-        return evaluate(model, split, checked=0, threat="linf:0", run=QUIET).model_hash
+        return evaluate(model, split, red_flag_examples=0, threat="linf:0", run=QUIET).model_hash
 
     moved = Brightness()
     with torch.no_grad():
@@ -225,3 +230,43 @@ def test_progress_goes_to_standard_error_alone(split: Split, capsys: pytest.Capt
     assert f"{N}/{N}" in shown.err
     evaluate(Brightness(), split, run=QUIET, attack="fgsm")
     assert capsys.readouterr() == ("", "")
+
+
+# ---------------------------------------------------------------- what is beside
+
+
+def test_the_headline_is_told_before_what_takes_longer(split: Split, capsys: pytest.CaptureFixture[str]) -> None:
+    found = evaluate(Brightness(), split, run=Run(), attack="fgsm")
+    shown = capsys.readouterr()
+    assert found.headline() in shown.err
+    assert shown.err.index(found.headline()) < shown.err.index("red flags")
+    evaluate(Brightness(), split, run=Run(), attack="fgsm", red_flag_examples=0)
+    assert found.headline() not in capsys.readouterr().err  # nothing comes after it
+
+
+def test_red_flags_are_looked_for_on_images_that_are_right(split: Split) -> None:
+    assert evaluate(Brightness(), split, run=QUIET, attack="fgsm").red_flag_examples == 30
+    assert evaluate(Brightness(), split, run=QUIET, attack="fgsm", thorough=True).red_flag_examples == N - 2
+    assert evaluate(Brightness(), split, run=QUIET, attack="fgsm", red_flag_examples=7).red_flag_examples == 7
+    wrong = Split.in_memory(split.images(), 1 - split.labels, split.class_names)
+    found = evaluate(Brightness(), wrong.subset(torch.arange(2, N)), run=QUIET, attack="fgsm")
+    assert found.red_flag_examples == 0
+
+
+def test_more_is_measured_where_more_is_asked_for(split: Split, tmp_path: Path) -> None:
+    def again(**asked: Any) -> int:
+        run = Run(quiet=True, device="cpu", precision="float32", out=tmp_path, resume=True)
+        return evaluate(Brightness(), split, run=run, attack="fgsm", **asked).red_flag_examples
+
+    assert again(red_flag_examples=5) == again() == again(red_flag_examples=4) == 5
+    assert again(thorough=True) == N - 2 == again()
+
+
+def test_old_names_are_taken_and_named(split: Split) -> None:
+    old: Any = {"beyond": 0, "checked": 3, "budget": 60.0}
+    with pytest.warns(FutureWarning) as said:
+        found = evaluate(Brightness(), split, run=QUIET, attack="fgsm", **old)
+    assert found.red_flag_examples == 3
+    assert [str(each.message).split(": ")[1].split(" is now called ")[0] for each in said] == list(old)
+    with pytest.raises(ConfigError, match="give red_flag_examples only"):
+        evaluate(Brightness(), split, run=QUIET, red_flag_examples=0, checked=0)  # type: ignore[arg-type]

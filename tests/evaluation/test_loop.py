@@ -18,6 +18,7 @@ from robust_transfer.attacks import FGSM, PGD, Attack, AttackResult
 from robust_transfer.data import Split, to_pixels
 from robust_transfer.errors import ConfigError
 from robust_transfer.evaluation import Evaluation, evaluate, load_evaluation
+from robust_transfer.evaluation.adversary import Adversary
 from robust_transfer.evaluation.deadline import Deadline
 from robust_transfer.evaluation.loop import attack_split
 from robust_transfer.evaluation.outcomes import CLEAN, STANDING, UNTESTED
@@ -57,7 +58,7 @@ def test_each_attack_is_given_what_the_earlier_ones_left_in_full_batches(
     size: int, network: nn.Module, split: Split, alone: list[AttackResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = watched(monkeypatch)
-    attack_split(ATTACKS, network, split, LINF, RUN, batch_size=size)
+    attack_split(Adversary(ATTACKS, LINF, seed=2, batch_size=size), network, split, RUN)
     left = [split.ids, split.ids[~alone[0].broken], split.ids[~alone[0].broken & ~alone[1].broken]]
     for attack, ids in zip(ATTACKS, left, strict=True):
         batches = [given for name, given in seen if name == str(attack)]
@@ -66,7 +67,7 @@ def test_each_attack_is_given_what_the_earlier_ones_left_in_full_batches(
 
 
 def test_the_outcomes_are_the_worst_of_each_attack(network: nn.Module, split: Split, alone: list[AttackResult]) -> None:
-    found = attack_split(ATTACKS, network, split, LINF, RUN, batch_size=50)
+    found = attack_split(Adversary(ATTACKS, LINF, seed=2, batch_size=50), network, split, RUN)
     names = np.full(len(split), STANDING, object)
     for attack, result in reversed(list(zip(ATTACKS, alone, strict=True))):
         names[result.broken.numpy()] = str(attack)
@@ -104,7 +105,7 @@ def test_a_budget_stops_in_time_on_a_fair_sample(
     network: nn.Module, split: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Clock(monkeypatch)
-    found = attack_split(ATTACKS, network, split, LINF, RUN, batch_size=40, deadline=Deadline(1.2))
+    found = attack_split(Adversary(ATTACKS, LINF, seed=2, batch_size=40), network, split, RUN, deadline=Deadline(1.2))
     assert 110 < len(found.reached) <= 120  # an image takes a hundredth of a second
     assert len(found.table) == len(found.reached)
     assert not (np.diff(np.flatnonzero(found.rows["broken_by"] != UNTESTED)) == 1).all()  # drawn at random
@@ -129,12 +130,14 @@ def test_the_estimate_tightens_and_ends_at_the_whole(
     network: nn.Module, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     attack = "fgsm+pgd-5+pgd-10:loss=margin"
-    whole = evaluate(network, split, threat=LINF, attack=attack, run=RUN, checked=0)
+    whole = evaluate(network, split, threat=LINF, attack=attack, run=RUN, red_flag_examples=0)
     Clock(monkeypatch)
     run = Run(out=tmp_path / "run", seed=2, quiet=True, resume=True)
     sizes, found, first = list[int](), whole, list[Evaluation]()
     for _ in range(16):
-        found = evaluate(network, split, threat=LINF, attack=attack, run=run, checked=0, batch_size=60, budget=0.6)
+        found = evaluate(
+            network, split, threat=LINF, attack=attack, run=run, red_flag_examples=0, batch_size=60, time_limit=0.6
+        )
         sizes.append(found.robust_accuracy.n)
         assert load_evaluation(tmp_path / "run").to_dict() == found.to_dict()
         first.append(found)
@@ -150,7 +153,7 @@ def test_the_estimate_tightens_and_ends_at_the_whole(
     assert found.passes == whole.passes
     assert found.data_hash == whole.data_hash
     assert not (tmp_path / "run" / "state").exists()
-    again = evaluate(network, split, threat=LINF, attack=attack, run=run, checked=0, budget=0.5)
+    again = evaluate(network, split, threat=LINF, attack=attack, run=run, red_flag_examples=0, time_limit=0.5)
     assert again.to_dict() == found.to_dict()
 
 
@@ -160,12 +163,16 @@ def test_without_a_budget_an_evaluation_that_was_stopped_is_finished(
     run = Run(out=tmp_path / "run", seed=2, quiet=True)
     with monkeypatch.context() as patch:
         Clock(patch)
-        stopped = evaluate(network, split, threat=LINF, attack="fgsm", run=run, checked=0, batch_size=60, budget=1.2)
+        stopped = evaluate(
+            network, split, threat=LINF, attack="fgsm", run=run, red_flag_examples=0, batch_size=60, time_limit=1.2
+        )
     assert stopped.robust_accuracy.n == 120
     run = dataclasses.replace(run, resume=True)
-    assert evaluate(network, split, threat=LINF, attack="fgsm", run=run, checked=0).robust_accuracy.n == len(split)
+    assert evaluate(network, split, threat=LINF, attack="fgsm", run=run, red_flag_examples=0).robust_accuracy.n == len(
+        split
+    )
 
 
 def test_a_budget_is_a_positive_time(network: nn.Module, split: Split) -> None:
     with pytest.raises(ConfigError, match="positive number of seconds"):
-        evaluate(network, split, budget=0, run=QUIET)
+        evaluate(network, split, time_limit=0, run=QUIET)

@@ -16,7 +16,7 @@ from robust_transfer.evaluation import Evaluation, evaluate, load_evaluation, pr
 from robust_transfer.run import Run
 
 N = 12
-QUICK = {"attack": "pgd-2", "threat": "linf:0.1", "checked": 0}
+QUICK = {"attack": "pgd-2", "threat": "linf:0.1", "red_flag_examples": 0}
 
 
 class TwoFaced(nn.Module):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 import torch
-from attack_helpers import L2, LINF, Batch, Function, Scaled, first, trained
+from attack_helpers import L2, LINF, Batch, Function, Scaled, constant, first, trained
 from torch import Tensor, nn
 
-from robust_transfer.attacks import APGD, FGSM, PGD, Attack
+from robust_transfer.attacks import APGD, FGSM, PGD, Attack, Square
 from robust_transfer.engine import Engine
-from robust_transfer.evaluation.red_flags import CHECKS, outcome_flags, red_flags
+from robust_transfer.evaluation.adversary import Adversary
+from robust_transfer.evaluation.red_flags import CHECKS, SMALLEST, outcome_flags, red_flags
 from robust_transfer.threat import Threat
 
 SMALL = Threat(norm="linf", eps=0.1)
@@ -22,10 +23,14 @@ def natural(digits: Batch) -> nn.Module:
     return trained(digits, seed=1, epochs=8)
 
 
-def flags(model: nn.Module, batch: Batch, threat: Threat = SMALL) -> list[str]:
-    found, passes = red_flags(model, *first(batch, 80), threat)
-    assert passes > 80
-    return found
+def adversary(threat: Threat = SMALL, *attacks: Attack, engine: Engine | None = None) -> Adversary:
+    return Adversary(attacks or (PGD(steps=20),), threat, engine or Engine())
+
+
+def flags(model: nn.Module, batch: Batch, threat: Threat = SMALL, n: int = SMALLEST) -> list[str]:
+    found = red_flags(model, *first(batch, n), adversary(threat))
+    assert found.passes > n
+    return found.flags
 
 
 @pytest.mark.parametrize("threat", [SMALL, LINF, L2], ids=str)
@@ -91,18 +96,19 @@ def test_effort_that_pays_is_flagged() -> None:
 
     x = torch.rand(80, 3, 8, 8, generator=torch.Generator().manual_seed(0)) / 10 + 0.45
     model = Function(hills)
-    found, _ = red_flags(model, x, model(x).argmax(1), torch.arange(80), SMALL)
-    assert any("ten times the effort" in flag for flag in found), found
+    for n in (SMALLEST, 80):
+        found = red_flags(model, x[:n], model(x[:n]).argmax(1), torch.arange(n), adversary()).flags
+        assert any("ten times the effort" in flag for flag in found), found
 
 
 def test_steps_in_another_precision_that_say_something_else_are_flagged(network: nn.Module, batch: Batch) -> None:
     def forward(x: Tensor) -> Tensor:
         return network(x) * (-1 if torch.is_autocast_enabled("cpu") else 1)  # type: ignore[no-any-return]
 
-    found, _ = red_flags(Function(forward), *first(batch, 40), SMALL, engine=Engine(torch.bfloat16))
+    low = adversary(engine=Engine(torch.bfloat16))
+    found = red_flags(Function(forward), *first(batch, SMALLEST), low).flags
     assert any("predictions change" in flag for flag in found)
-    found, _ = red_flags(network, *first(batch, 40), SMALL, engine=Engine(torch.bfloat16))
-    assert found == []
+    assert red_flags(network, *first(batch, SMALLEST), low).flags == []
 
 
 def test_a_fast_copy_that_says_something_else_is_flagged(network: nn.Module, batch: Batch) -> None:
@@ -110,18 +116,52 @@ def test_a_fast_copy_that_says_something_else_is_flagged(network: nn.Module, bat
         def of(self, module: nn.Module) -> nn.Module:
             return Function(lambda x: -module(x))
 
-    found, _ = red_flags(network, *first(batch, 40), SMALL, engine=Wrong())
+    found = red_flags(network, *first(batch, SMALLEST), adversary(engine=Wrong())).flags
     assert any("fast copy" in flag for flag in found)
 
 
-@pytest.mark.parametrize("attack", [FGSM(), PGD(steps=1, step=0.2), APGD(steps=1)], ids=str)
-def test_an_attack_that_has_not_converged_is_flagged(attack: Attack, network: nn.Module, batch: Batch) -> None:
-    some = first(batch, 100)
-    for broken in (None, attack(network, *some, LINF).broken):
-        found, _ = red_flags(network, *some, LINF, attacks=[attack], broken=broken)
-        assert any("ten times the effort" in flag for flag in found)
-    found, _ = red_flags(network, *some, LINF, attacks=[PGD(steps=50)])
-    assert found == []
+def band(x: Tensor) -> Tensor:
+    """Wrong in a narrow band only, 0.3 eps away: who steps too far, or not far enough, passes it by."""
+    away = (x[:, 0, 0, 0] - 0.5) / LINF.eps
+    value = 0.15**2 - (away - 0.3) ** 2
+    return torch.stack([-value, value], 1)
+
+
+@pytest.mark.parametrize("attack", [FGSM(), PGD(steps=1, step=0.2), APGD(steps=2)], ids=str)
+def test_an_attack_that_has_not_converged_is_flagged(attack: Attack) -> None:
+    """In one dimension, where it can be worked out that the band is met by chance only, on any hardware."""
+    some = constant(SMALLEST)
+    for broken in (None, attack(Function(band), *some, LINF).broken):
+        found = red_flags(Function(band), *some, adversary(LINF, attack), broken=broken)
+        assert any("ten times the effort" in flag for flag in found.flags)
+    converged = red_flags(Function(band), *some, adversary(LINF, PGD(steps=40)))
+    assert not any("the effort" in flag for flag in converged.flags)
+
+
+def test_effort_that_cannot_be_multiplied_by_ten_is_said(network: nn.Module, batch: Batch) -> None:
+    def untested(*attacks: Attack) -> list[str]:
+        return red_flags(network, *first(batch, 20), adversary(SMALL, *attacks)).untested
+
+    assert untested(PGD(steps=20)) == untested(FGSM()) == []
+    assert untested(PGD(steps=80)) == ["red flags: ten times the steps of pgd-80 (only 5 times, 400 at most)"]
+    [said] = untested(Square(queries=5))
+    assert "no attack climbs a gradient" in said
+
+
+def test_what_is_decided_takes_no_more_passes(network: nn.Module, batch: Batch) -> None:
+    """Where everything is broken, by gradients, neither random search nor more effort has anything left to do."""
+    x, _, ids = first(batch, SMALLEST)
+    labels, everything = network(x).argmax(1), torch.ones(SMALLEST, dtype=torch.bool)
+    known = red_flags(network, x, labels, ids, adversary(), broken=everything, by_gradients=everything)
+    anew = red_flags(network, x, labels, ids, adversary(), broken=~everything)
+    assert known.flags == []
+    assert known.passes < 100 * SMALLEST < anew.passes
+
+
+def test_of_a_random_model_the_rest_is_untested(network: nn.Module, batch: Batch) -> None:
+    found = red_flags(Noisy(network), *first(batch, SMALLEST), adversary())
+    assert len(found.flags) == len(found.untested) == 1
+    assert "random" in found.untested[0]
 
 
 def outcomes(labels: list[int], predicted: list[int], broken_by: list[str]) -> pd.DataFrame:
@@ -147,7 +187,7 @@ def test_random_search_that_finds_what_gradients_left_is_flagged() -> None:
 
 def test_a_model_that_is_never_right_is_nothing_to_check(network: nn.Module, batch: Batch) -> None:
     x, labels, ids = first(batch, 20)
-    assert red_flags(network, x, (network(x).argmax(1) + 1) % 10, ids, LINF)[0] == []
+    assert red_flags(network, x, (network(x).argmax(1) + 1) % 10, ids, adversary(LINF)).flags == []
     assert labels.shape == (20,)
 
 

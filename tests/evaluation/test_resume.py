@@ -29,7 +29,7 @@ from robust_transfer.run import Run
 
 KEYS = """schema clean_accuracy robust_accuracy constant_accuracy by_attack by_class curve transferred untested threat
 attack split input_size precision seed flags seconds passes data_hash model_hash source_hash versions hardware command
-disagreement checked compiled"""
+disagreement red_flag_examples compiled"""
 
 
 @pytest.fixture
@@ -77,16 +77,16 @@ def cut_short(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
 
 def test_an_evaluation_that_was_killed_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, data, out = checkpoint(), noise(50), tmp_path / "run"
-    whole = evaluate(model, data, checked=0, run=QUIET, attack="pgd-2")
+    whole = evaluate(model, data, red_flag_examples=0, run=QUIET, attack="pgd-2")
     with monkeypatch.context() as patch:
         cut_short(patch, after=2)
         with pytest.raises(KeyboardInterrupt):
-            evaluate(model, data, checked=0, run=run_to(out), attack="pgd-2", batch_size=8)
+            evaluate(model, data, red_flag_examples=0, run=run_to(out), attack="pgd-2", batch_size=8)
     assert not (out / "evaluation.json").exists()
     with pytest.raises(OutputError, match="not empty"):
-        evaluate(model, data, checked=0, run=run_to(out), attack="pgd-2")
+        evaluate(model, data, red_flag_examples=0, run=run_to(out), attack="pgd-2")
     with pytest.raises(OutputError, match="has seed 0, this one 3"):
-        evaluate(model, data, checked=0, run=run_to(out, resume=True, seed=3), attack="pgd-2")
+        evaluate(model, data, red_flag_examples=0, run=run_to(out, resume=True, seed=3), attack="pgd-2")
     seen: list[int] = []
     with monkeypatch.context() as patch:
         real = Attack.__call__
@@ -96,7 +96,9 @@ def test_an_evaluation_that_was_killed_goes_on(tmp_path: Path, monkeypatch: pyte
             return real(*given, **more)
 
         patch.setattr(Attack, "__call__", watched)
-        resumed = evaluate(model, data, checked=0, run=run_to(out, resume=True), attack="pgd-2", batch_size=20)
+        resumed = evaluate(
+            model, data, red_flag_examples=0, run=run_to(out, resume=True), attack="pgd-2", batch_size=20
+        )
     assert seen == list(range(16, 50))
     pd.testing.assert_frame_equal(resumed.outcomes, whole.outcomes)
     assert resumed.passes == whole.passes
@@ -130,11 +132,11 @@ def test_a_models_own_folder_keeps_the_model(tmp_path: Path) -> None:
     out, data = tmp_path / "run", noise(20)
     model = checkpoint().save(out)
     before = {p.name: p.read_bytes() for p in out.iterdir()}
-    evaluate(model, data, checked=0, run=run_to(out), attack="fgsm")
+    evaluate(model, data, red_flag_examples=0, run=run_to(out), attack="fgsm")
     with pytest.raises(OutputError, match="already holds an evaluation"):
-        evaluate(model, data, checked=0, run=run_to(out), attack="pgd-1")
+        evaluate(model, data, red_flag_examples=0, run=run_to(out), attack="pgd-1")
     assert load_evaluation(out).attack == "fgsm"
-    evaluate(model, data, checked=0, run=run_to(out, overwrite=True), attack="pgd-1")
+    evaluate(model, data, red_flag_examples=0, run=run_to(out, overwrite=True), attack="pgd-1")
     assert load_evaluation(out).attack == "pgd-1"
     after = {p.name: p.read_bytes() for p in out.iterdir()}
     assert before.items() <= after.items()
@@ -148,14 +150,16 @@ def test_another_models_folder_is_not_written_to(tmp_path: Path) -> None:
     before = {p.name: p.read_bytes() for p in (tmp_path / "mine").iterdir()}
     for model in (other, mine.classifier):
         with pytest.raises(OutputError, match="is not empty"):
-            evaluate(model, data, checked=0, run=run_to(tmp_path / "mine"), attack="fgsm")
+            evaluate(model, data, red_flag_examples=0, run=run_to(tmp_path / "mine"), attack="fgsm")
     assert {p.name: p.read_bytes() for p in (tmp_path / "mine").iterdir()} == before
 
 
-@pytest.mark.parametrize("wrong", [{"curve": ["8"]}, {"curve": ["x"]}, {"checked": -1}, {"beyond": -1}])
+@pytest.mark.parametrize(
+    "wrong", [{"curve": ["8"]}, {"curve": ["x"]}, {"red_flag_examples": -1}, {"transfer_attack_examples": -1}]
+)
 def test_what_is_asked_beside_it_is_looked_at_before_anything_is_touched(tmp_path: Path, wrong: dict[str, Any]) -> None:
     model, out = checkpoint(), tmp_path / "run"
-    evaluate(model, noise(20), checked=0, run=run_to(out), attack="fgsm")
+    evaluate(model, noise(20), red_flag_examples=0, run=run_to(out), attack="fgsm")
     with pytest.raises((ConfigError, ThreatError)):
         evaluate(model, noise(20), run=run_to(out, overwrite=True), attack="fgsm", **wrong)
     assert load_evaluation(out).attack == "fgsm"
@@ -173,7 +177,7 @@ def test_the_model_goes_back_where_it_was(split: Split, monkeypatch: pytest.Monk
     monkeypatch.setattr(Run, "torch_device", lambda self: torch.device("cpu", 0))
     cut_short(monkeypatch, after=0)
     with pytest.raises(KeyboardInterrupt):
-        evaluate(model, split, checked=0, run=QUIET, attack="fgsm")
+        evaluate(model, split, red_flag_examples=0, run=QUIET, attack="fgsm")
     assert moves == [torch.device("cpu", 0), torch.device("cpu")]
 
 
@@ -238,3 +242,11 @@ def test_an_attack_object_serves_as_well_as_its_name(split: Split) -> None:
     assert isinstance(given, Evaluation)
     assert given.attack == named.attack == "pgd-3:loss=margin"
     pd.testing.assert_frame_equal(given.outcomes, named.outcomes)
+
+
+def test_an_earlier_versions_file_is_read(split: Split, tmp_path: Path) -> None:
+    found = evaluate(Brightness(), split, run=run_to(tmp_path), attack="fgsm", red_flag_examples=4)
+    written = json.loads((tmp_path / "evaluation.json").read_text())
+    written["checked"] = written.pop("red_flag_examples")
+    (tmp_path / "evaluation.json").write_text(json.dumps(written))
+    assert load_evaluation(tmp_path).to_dict() == found.to_dict()

@@ -13,9 +13,9 @@ from helpers import QUIET, folder_of, make_classifier, make_digits, make_source
 from robust_transfer.attacks.source_features import feature_drift
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.data import Task, to_pixels
-from robust_transfer.engine import Engine
 from robust_transfer.errors import ConfigError
 from robust_transfer.evaluation import evaluate, load_evaluation
+from robust_transfer.evaluation.adversary import Adversary
 from robust_transfer.evaluation.knowledge import IMAGES, knowledge_of, public_source
 from robust_transfer.evaluation.transfer_attacks import examine, unseen_threat
 from robust_transfer.sources import load_source
@@ -39,7 +39,16 @@ def test_an_evaluation_of_a_transferred_model_says_it_all(
     source: Checkpoint, probe: Checkpoint, digits: Task, tmp_path: Path
 ) -> None:
     run = dataclasses.replace(QUIET, out=tmp_path / "run")
-    found = evaluate(probe, digits.test, threat=THREAT, attack="pgd-3", source=source, beyond=40, checked=0, run=run)
+    found = evaluate(
+        probe,
+        digits.test,
+        threat=THREAT,
+        attack="pgd-3",
+        source=source,
+        transfer_attack_examples=40,
+        red_flag_examples=0,
+        run=run,
+    )
     beside = found.transferred
     assert beside is not None
     assert beside.unseen is not None
@@ -61,7 +70,7 @@ def test_an_evaluation_of_a_transferred_model_says_it_all(
 
 def test_without_the_source_it_says_what_is_untested(probe: Checkpoint, digits: Task) -> None:
     few = digits.test.subset(torch.arange(5))
-    found = evaluate(probe, few, threat=THREAT, attack="strong", checked=0, run=QUIET)
+    found = evaluate(probe, few, threat=THREAT, attack="strong", red_flag_examples=0, run=QUIET)
     beside = found.transferred
     assert beside is not None
     assert (beside.source_features, beside.feature_loss, beside.source_feature_drift) == (None, None, None)
@@ -76,7 +85,7 @@ def test_without_the_source_it_says_what_is_untested(probe: Checkpoint, digits: 
 
 def test_a_source_itself_has_no_source_to_be_attacked_by(source: Checkpoint, digits: Task) -> None:
     few = digits.test.subset(torch.arange(5))
-    found = evaluate(source, few, threat=THREAT, attack="apgd-2+strong", checked=0, run=QUIET)
+    found = evaluate(source, few, threat=THREAT, attack="apgd-2+strong", red_flag_examples=0, run=QUIET)
     assert found.transferred is None
     assert found.untested == []
 
@@ -88,14 +97,22 @@ def test_the_unseen_threat_is_what_the_source_was_not_trained_for(
 ) -> None:
     source = Checkpoint(source.classifier, dataclasses.replace(source.card, threat=trained))
     known = knowledge_of(source, digits.test, seed=0)
-    found = examine(probe, source, digits.test, Threat.parse(evaluated), QUIET, engine=Engine(), knowledge=known, n=10)
+    adversary = Adversary([], Threat.parse(evaluated), knowledge=known)
+    found = examine(probe, source, digits.test, adversary, QUIET, n=10)
     assert Threat.parse(found.unseen_threat).norm == norm
 
 
 def test_with_the_source_a_suite_attacks_through_it(source: Checkpoint, probe: Checkpoint, digits: Task) -> None:
     few = digits.test.subset(torch.arange(5))
     found = evaluate(
-        probe, few, threat=THREAT, attack="source-features-3", source=source, beyond=0, checked=0, run=QUIET
+        probe,
+        few,
+        threat=THREAT,
+        attack="source-features-3",
+        source=source,
+        transfer_attack_examples=0,
+        red_flag_examples=0,
+        run=QUIET,
     )
     assert list(found.by_attack) == ["source-features-3"]
     assert found.source_hash == source.hash
@@ -113,11 +130,8 @@ def test_a_source_of_another_size_is_refused(probe: Checkpoint, digits: Task) ->
 def test_a_head_that_is_robust_is_told_from_one_that_is_not(source: Checkpoint, digits: Task) -> None:
     """Heads on the same features: a larger weight on what moves most is what an attack through the source uses."""
     weak, strong = (transfer(source, digits, LinearProbe(l2=l2), run=QUIET) for l2 in (1e-6, 3.0))
-    known = knowledge_of(source, digits.test, seed=0)
-    found = [
-        examine(model, source, digits.test, THREAT, QUIET, engine=Engine(), knowledge=known, n=30).source_features
-        for model in (weak, strong)
-    ]
+    adversary = Adversary([], THREAT, knowledge=knowledge_of(source, digits.test, seed=0))
+    found = [examine(model, source, digits.test, adversary, QUIET, n=30).source_features for model in (weak, strong)]
     a, b = (proportion.value for proportion in found if proportion is not None)
     assert a != b
 

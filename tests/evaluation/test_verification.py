@@ -44,7 +44,14 @@ def claim(
     out = tmp_path_factory.mktemp("claim") / "run"
     run = dataclasses.replace(QUIET, out=out)
     found = evaluate(
-        network, split, threat=request.param, attack="pgd-10", run=run, keep_deltas=True, checked=0, batch_size=100
+        network,
+        split,
+        threat=request.param,
+        attack="pgd-10",
+        run=run,
+        keep_deltas=True,
+        red_flag_examples=0,
+        batch_size=100,
     )
     assert 0.1 < found.robust_accuracy.value < found.clean_accuracy.value - 0.1
     return out
@@ -169,7 +176,7 @@ def test_deltas_of_an_evaluation_that_was_killed_are_all_there(
         "threat": "linf:0.15",
         "attack": "pgd-3",
         "keep_deltas": True,
-        "checked": 0,
+        "red_flag_examples": 0,
         "batch_size": 100,
     }
     whole, cut = (dataclasses.replace(QUIET, out=tmp_path / name) for name in ("whole", "cut"))

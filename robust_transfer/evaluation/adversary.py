@@ -1,0 +1,38 @@
+"""Who attacks: with what, within which threat, knowing what, computing how."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from torch import Tensor, nn
+
+from robust_transfer.attacks.base import Attack, AttackResult
+from robust_transfer.attacks.target import Knowledge
+from robust_transfer.engine import Engine
+from robust_transfer.threat import Threat
+
+
+@dataclass(frozen=True)
+class Adversary:
+    """``attacks``, each on what the earlier ones left, within ``threat``.
+
+    ``engine`` computes the steps; ``knowledge``: what the attacker has beside the model; ``seed`` addresses the noise;
+    ``batch_size``: how many images are attacked at a time, None for as many as memory is likely to hold.
+    """
+
+    attacks: Sequence[Attack]
+    threat: Threat
+    engine: Engine = field(default_factory=Engine)
+    knowledge: Knowledge | None = None
+    seed: int = 0
+    batch_size: int | None = None
+
+    def at(self, eps: float) -> Adversary:
+        """The same with another eps."""
+        return replace(self, threat=replace(self.threat, eps=eps))
+
+    def run(self, attack: Attack, model: nn.Module, x: Tensor, labels: Tensor, ids: Tensor) -> AttackResult:
+        """What ``attack`` does to a batch, as for :meth:`Attack.__call__`."""
+        seed, engine, knowledge = self.seed, self.engine, self.knowledge
+        return attack(model, x, labels, ids, self.threat, seed=seed, engine=engine, knowledge=knowledge)

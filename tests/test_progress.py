@@ -1,0 +1,45 @@
+"""Bars: moved by image passes within a block, settled at its end, and never told where it is quiet."""
+
+from __future__ import annotations
+
+import pytest
+
+from robust_transfer.progress import stage, tell, tick
+
+
+def completed(shown: object) -> float:
+    return shown.bar.tasks[0].completed  # type: ignore[attr-defined, no-any-return]
+
+
+def test_passes_move_a_bar_within_its_block_and_no_further() -> None:
+    tick(5)  # nobody listens
+    with stage("attack", 10, False, each=4.0) as bar:
+        bar.begin(6)
+        tick(8)
+        assert completed(bar) == pytest.approx(2)
+        tick(1000)
+        assert 5.5 < completed(bar) < 6
+        bar.advance(6)
+        assert completed(bar) == 6
+        tick(8)  # between blocks
+        assert completed(bar) == 6
+        bar.begin(4, "other")
+        tick(4)
+        assert completed(bar) == pytest.approx(7)
+        assert bar.bar.tasks[0].description == "other"
+    tick(5)
+
+
+def test_a_hidden_stage_leaves_the_passes_to_the_one_around_it() -> None:
+    with stage("curve", 8, False, each=2.0) as outer:
+        outer.begin(8)
+        with stage("attack", 8, True) as inner:
+            inner.begin(8)
+            tick(6)
+        assert completed(outer) == pytest.approx(3)
+
+
+def test_what_is_told_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    tell(False, "clean accuracy")
+    tell(True, "nothing")
+    assert capsys.readouterr() == ("", "clean accuracy\n")
