@@ -18,6 +18,11 @@ from robust_transfer.threat import Threat
 STEPS, LIMIT = 10, 1000  # of PGD, and val images that it is run on
 
 
+def validation_passes(val: Split, *, robust: bool) -> float:
+    """Image passes that a look at ``val`` takes, roughly."""
+    return min(len(val), LIMIT) * (PGD(steps=STEPS).passes if robust else 1.0)
+
+
 class Validation:
     """Clean and PGD accuracy on val: ``{"clean_accuracy", "robust_accuracy"}``; clean only where ``threat`` is None.
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from typing import Generic, TypeVar
 
 from robust_transfer.errors import UnknownNameError
 
 T = TypeVar("T")
-
+log = logging.getLogger(__name__)
 
 LISTED = 20  # an error message lists at most so many names
 
@@ -41,11 +43,16 @@ class Entry(Generic[T]):
 
 
 class Registry(Generic[T]):
-    """A mapping from public names to classes of one kind ("strategy", "attack", ...)."""
+    """A mapping from public names to classes of one kind ("strategy", "attack", ...).
 
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
+    Other packages add to it by entry points of the ``group``, each a module that registers something when it is imported.
+    They are loaded when a name is first looked up; one that cannot be loaded is logged as a warning and left out.
+    """
+
+    def __init__(self, kind: str, group: str | None = None) -> None:
+        self.kind, self.group = kind, group
         self._entries: dict[str, Entry[T]] = {}
+        self._loaded = False
 
     def register(self, name: str, *, summary: str, paper: str) -> Callable[[type[T]], type[T]]:
         """Class decorator. ``paper`` cites the source (authors, year, section)."""
@@ -64,23 +71,38 @@ class Registry(Generic[T]):
 
     def entry(self, name: str) -> Entry[T]:
         """The whole entry called ``name``."""
+        self._load()
         if name not in self._entries:
             raise UnknownNameError(unknown(self.kind, name, self.names()))
         return self._entries[name]
 
     def name_of(self, cls: type[T]) -> str:
         """The public name of a registered class."""
-        for entry in self._entries.values():
+        for entry in self:
             if entry.cls is cls:
                 return entry.name
         raise UnknownNameError(f"{cls.__name__} is not a registered {self.kind}")
 
     def names(self) -> list[str]:
         """Registered names, in registration order."""
+        self._load()
         return list(self._entries)
 
     def __iter__(self) -> Iterator[Entry[T]]:
-        return iter(self._entries.values())
+        self._load()
+        return iter(list(self._entries.values()))
 
     def __len__(self) -> int:
+        self._load()
         return len(self._entries)
+
+    def _load(self) -> None:
+        if self._loaded or self.group is None:
+            return
+        self._loaded = True  # before, not after: what is loaded may look names up
+        for point in entry_points(group=self.group):
+            try:
+                point.load()
+            except Exception as error:  # somebody else's code may raise anything
+                package = point.dist.name if point.dist is not None else point.value
+                log.warning("the %s %r of %s cannot be loaded: %s", self.kind, point.name, package, error)

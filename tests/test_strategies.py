@@ -20,15 +20,6 @@ from robust_transfer.strategies import STRATEGIES, FineTune, LinearProbe, LwF, S
 from robust_transfer.strategies.trained import Trained
 
 TRAINED = [entry.name for entry in STRATEGIES if issubclass(entry.cls, Trained)]
-QUICK: dict[str, dict[str, Any]] = {
-    "linear-probe": {},
-    "fine-tune": {"epochs": 1, "head": "new"},
-    "lwf": {"epochs": 1, "head": "new"},
-    "last-blocks": {"epochs": 1, "augment": False, "blocks": 2},
-    "mlp-head": {"epochs": 10, "width": 32, "batch_size": 16, "learning_rate": 0.05},
-    "frontier": {"epochs": 1, "path": (1.0, 0.1), "heads": (0.1,), "strengths": (1.0,)},
-    "adversarial": {"epochs": 1, "augment": False, "threat": "linf:8/255", "steps": 1},
-}
 CHOOSES_BY_ATTACK = {"frontier"}  # on val, without which they refuse
 FROM_RANDOM: dict[str, dict[str, Any]] = {  # heads that know nothing take some steps to learn
     "last-blocks": {"epochs": 12, "learning_rate": 0.1},
@@ -42,7 +33,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 def quick(name: str, **more: Any) -> Strategy:
-    return STRATEGIES.get(name).from_settings({**QUICK[name], **more})
+    return STRATEGIES.get(name).from_settings({**STRATEGIES.get(name).quick, **more})
 
 
 def test_default_construction_is_possible_and_documented(name: str) -> None:

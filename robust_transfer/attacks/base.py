@@ -24,6 +24,8 @@ from robust_transfer.errors import NetworkError
 from robust_transfer.registry import Registry
 from robust_transfer.threat import Threat
 
+SURVIVAL_SHARE = 0.4  # of an attack's steps are taken, on average, before examples leave: about
+
 
 @dataclass(frozen=True)
 class AttackResult:
@@ -79,12 +81,14 @@ class Attack(ABC):
     ``count`` names the field that a number after the attack's name sets: the 20 of ``pgd-20``. ``needs_source`` is true
     for an attack that uses ``target.knowledge``: what the attacker has of the network that the model came from.
     ``batch_free`` says that on the CPU its verdict on an example depends on that example alone.
+    ``gradient_free`` is true for an attack that only asks for scores.
     ``precision`` float32 runs the steps in float32 whatever the engine does elsewhere.
     """
 
     precision: Literal["auto", "float32"] = dataclasses.field(default="auto", kw_only=True)
 
     count: ClassVar[str | None] = None
+    gradient_free: ClassVar[bool] = False
     needs_source: ClassVar[bool] = False
     batch_free: ClassVar[bool] = True
 
@@ -96,6 +100,11 @@ class Attack(ABC):
     def most_steps(self) -> int:
         """Gradient steps that are taken for an example which nothing breaks."""
         return int(getattr(self, "steps", 1)) * int(getattr(self, "restarts", 1))
+
+    @property
+    def passes(self) -> float:
+        """Forward-equivalent image passes that an image takes, roughly: examples leave when they are broken."""
+        return 3.0 + SURVIVAL_SHARE * 2.0 * self.most_steps
 
     def __str__(self) -> str:
         """The attack as the command line spells it, ``pgd-20:loss=margin``: its count, then what is not the default."""
@@ -173,4 +182,4 @@ def _inside(found: Tensor, x: Tensor, threat: Threat) -> Tensor:
     return torch.where(too_large.view(-1, 1, 1, 1), x, inside)
 
 
-ATTACKS: Registry[Attack] = Registry("attack")
+ATTACKS: Registry[Attack] = Registry("attack", group="robust_transfer.attacks")

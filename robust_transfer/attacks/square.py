@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from robust_transfer.attacks.base import ATTACKS, Attack, Worst
+from robust_transfer.attacks.base import ATTACKS, SURVIVAL_SHARE, Attack, Worst
 from robust_transfer.attacks.target import Target
 from robust_transfer.config import config
 from robust_transfer.errors import ConfigError
@@ -38,6 +38,11 @@ class Square(Attack):
             raise ConfigError("square needs at least 1 query and 1 restart")
         if not 0 < self.area <= 1:
             raise ConfigError(f"square's area is a share of the image, above 0 and at most 1, not {self.area}")
+
+    @property
+    def passes(self) -> float:
+        """See :class:`Attack`: one a query."""
+        return 3.0 + SURVIVAL_SHARE * (2.0 * self.most_steps + self.queries)
 
     def run(self, target: Target, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
         """See :class:`Attack`. Returns, per example, a breaking image or else the one with the largest margin."""

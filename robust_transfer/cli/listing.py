@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from robust_transfer.cli.base import app
+from robust_transfer.cli.catalogue import catalogue, networks, recipes
 
 
 class What(StrEnum):
@@ -39,24 +40,11 @@ def list_(what: Annotated[What | None, typer.Argument(help="One kind of thing; a
 
 def _listing(kind: What) -> list[tuple[str, str]]:
     if kind is What.networks:
-        from robust_transfer import networks
-
-        return [*networks.available().items(), ("any other timm network with one head", "by its timm name")]
+        return [*networks().items(), ("any other timm network with one head", "by its timm name")]
     if kind is What.sources:
         from robust_transfer.sources import list_sources
 
         return list(list_sources().items())
-    if kind is What.data:
-        from robust_transfer.data import FORMATS
-
-        return [(entry.name, entry.summary) for entry in FORMATS]
     if kind is What.recipes:
-        from robust_transfer.study import packaged
-
-        return list(packaged().items())
-    from robust_transfer.attacks import ATTACKS
-    from robust_transfer.pretraining import PRETRAINING
-    from robust_transfer.strategies import STRATEGIES
-
-    registries = {What.pretraining: PRETRAINING, What.strategies: STRATEGIES, What.attacks: ATTACKS}
-    return [(entry.name, f"{entry.summary} ({entry.paper})") for entry in registries[kind]]  # type: ignore[attr-defined]
+        return list(recipes().items())
+    return [(name, f"{summary} ({paper})" if paper else summary) for name, summary, paper in catalogue(kind.value)]

@@ -62,13 +62,18 @@ def _default_cfg(preact: bool) -> dict[str, Any]:
 
 
 __all__ = ["BasicBlock", "CifarResNet"]
-for _name, _summary, _make in (
-    ("preact_resnet18", "pre-activation ResNet-18 for 32x32 images", partial(CifarResNet, preact=True)),
+NETWORKS = {
+    "preact_resnet18": "pre-activation ResNet-18 for 32x32 images",
+    "preact_resnet18_w32": "pre-activation ResNet-18 at half the width (2.8M parameters)",
+    "resnet18_cifar": "ResNet-18 for 32x32 images: 3x3 stem, no max-pooling",
+}
+for _name, _make in zip(
+    NETWORKS,
     (
-        "preact_resnet18_w32",
-        "the same at half the width (2.8M parameters)",
+        partial(CifarResNet, preact=True),
         partial(CifarResNet, preact=True, base=32),
+        partial(CifarResNet, preact=False),
     ),
-    ("resnet18_cifar", "ResNet-18 for 32x32 images: 3x3 stem, no max-pooling", partial(CifarResNet, preact=False)),
+    strict=True,
 ):
-    register(_name, _summary, _make, __name__)
+    register(_name, NETWORKS[_name], _make, __name__)

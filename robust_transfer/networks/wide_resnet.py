@@ -94,16 +94,23 @@ def _default_cfg() -> dict[str, Any]:
 
 
 __all__ = ["Unit", "WideResNet"]
-for _depth, _width in (*((16, width) for width in range(1, 11)), (28, 10), (34, 10)):
-    register(
-        f"wrn_{_depth}_{_width}",
-        f"wide residual network, depth {_depth}, width {_width}",
-        partial(WideResNet, _depth, _width),
-        __name__,
-    )
-register(
-    "wrn_32_10_shafahi",
-    "the transfer paper's WRN-32-10: 17 blocks, leaky ReLU 0.1, parameter-free shortcuts",
-    partial(WideResNet, 32, 10, units_per_stage=5, slope=0.1, free_shortcut=True),
-    __name__,
-)
+NETWORKS = {
+    "wrn_16_1": "wide residual network, depth 16, width 1",
+    "wrn_16_2": "wide residual network, depth 16, width 2",
+    "wrn_16_3": "wide residual network, depth 16, width 3",
+    "wrn_16_4": "wide residual network, depth 16, width 4",
+    "wrn_16_5": "wide residual network, depth 16, width 5",
+    "wrn_16_6": "wide residual network, depth 16, width 6",
+    "wrn_16_7": "wide residual network, depth 16, width 7",
+    "wrn_16_8": "wide residual network, depth 16, width 8",
+    "wrn_16_9": "wide residual network, depth 16, width 9",
+    "wrn_16_10": "wide residual network, depth 16, width 10",
+    "wrn_28_10": "wide residual network, depth 28, width 10",
+    "wrn_34_10": "wide residual network, depth 34, width 10",
+    "wrn_32_10_shafahi": "the transfer paper's WRN-32-10: 17 blocks, leaky ReLU 0.1, parameter-free shortcuts",
+}
+_SHAFAHI = partial(WideResNet, 32, 10, units_per_stage=5, slope=0.1, free_shortcut=True)
+for _name, _summary in NETWORKS.items():
+    _depth, _width = (int(part) for part in _name.split("_")[1:3])
+    _make = _SHAFAHI if _name.endswith("shafahi") else partial(WideResNet, _depth, _width)
+    register(_name, _summary, _make, __name__)

@@ -14,7 +14,7 @@ from robust_transfer.classifier import CIFAR_MEAN, CIFAR_STD, Classifier, Networ
 from robust_transfer.config import as_dict, config
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError
-from robust_transfer.monitor import Validation
+from robust_transfer.monitor import Validation, validation_passes
 from robust_transfer.production import Produced, data_record, produce, without_test
 from robust_transfer.registry import Registry
 from robust_transfer.run import Run
@@ -36,6 +36,17 @@ class Pretraining(TrainingSettings, ABC):
     @abstractmethod
     def objective(self, classifier: Classifier, task: Task, threat: Threat, run: Run) -> Objective:
         """What :func:`fit` minimises."""
+
+    @property
+    def passes_per_image(self) -> float:
+        """Forward-equivalent passes that training on an image takes: 3, and 2 for each attack step on it."""
+        return 3.0
+
+    def passes(self, task: Task) -> float:
+        """Forward-equivalent image passes of training on ``task``, validation included: a forecast, for estimates."""
+        seen = self.epochs / int(getattr(self, "replays", 1))
+        looks = seen * validation_passes(task.val, robust=self.adversarial or self.select == "robust")
+        return self.images_seen(len(task.train)) * self.passes_per_image + looks
 
     def __call__(
         self,
@@ -121,7 +132,7 @@ class Pretraining(TrainingSettings, ABC):
         }
 
 
-PRETRAINING: Registry[Pretraining] = Registry("pretraining method")
+PRETRAINING: Registry[Pretraining] = Registry("pretraining method", group="robust_transfer.pretraining")
 
 
 def pretrain(

@@ -30,6 +30,11 @@ class Fast(Pretraining):
         if self.step <= 0 or self.guard_images < 1:
             raise ConfigError("fast needs a positive step and at least one guard image")
 
+    @property
+    def passes_per_image(self) -> float:
+        """See :class:`Pretraining`."""
+        return 5.0
+
     def objective(self, classifier: Classifier, task: Task, threat: Threat, run: Run) -> Objective:
         """See :class:`Pretraining`."""
         pool = task.val if len(task.val) >= self.guard_images else task.train

@@ -26,6 +26,11 @@ class PGDAT(Pretraining):
         if self.steps < 1 or self.step <= 0:
             raise ConfigError("pgd-at needs at least one step, of positive length")
 
+    @property
+    def passes_per_image(self) -> float:
+        """See :class:`Pretraining`."""
+        return 3.0 + 2.0 * self.steps
+
     def objective(self, classifier: Classifier, task: Task, threat: Threat, run: Run) -> Objective:
         """See :class:`Pretraining`."""
         return AdversarialObjective(classifier, threat, run, steps=self.steps, step=self.step)

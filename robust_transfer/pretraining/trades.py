@@ -39,6 +39,11 @@ class Trades(Pretraining):
         if self.steps < 1 or self.step <= 0 or self.beta < 0:
             raise ConfigError("trades needs at least one step, of positive length, and a beta that is not negative")
 
+    @property
+    def passes_per_image(self) -> float:
+        """See :class:`Pretraining`."""
+        return 7.0 + 2.0 * self.steps
+
     def objective(self, classifier: Classifier, task: Task, threat: Threat, run: Run) -> Objective:
         """See :class:`Pretraining`."""
         return TradesObjective(classifier, threat, run, beta=self.beta, steps=self.steps, step=self.step)

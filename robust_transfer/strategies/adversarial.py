@@ -14,6 +14,7 @@ from robust_transfer.classifier import Classifier
 from robust_transfer.config import build, config
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError
+from robust_transfer.monitor import validation_passes
 from robust_transfer.pretraining import PRETRAINING, Pretraining
 from robust_transfer.run import Run
 from robust_transfer.strategies.base import STRATEGIES
@@ -37,6 +38,8 @@ class Adversarial(Trained):
     ``init``: from the ``source``, with a new head, or from ``scratch``, with the source's architecture only. ``threat``
     defaults to the source's.
     """
+
+    quick: ClassVar[dict[str, Any]] = {"epochs": 1, "augment": False, "threat": "linf:8/255", "steps": 1}
 
     method: Literal["pgd-at", "trades", "free", "fast"] = "pgd-at"
     init: Literal["source", "scratch"] = "source"
@@ -64,6 +67,12 @@ class Adversarial(Trained):
         """The method, with this strategy's training settings."""
         given = {name: getattr(self, name) for name in OWN if getattr(self, name) is not None}
         return build(PRETRAINING.get(self.method), {**self.training(), **given}, f"method {self.method!r}")
+
+    def passes(self, task: Task) -> float:
+        """See :class:`Strategy`: those of the method; val is looked at without attacks, unless it is selected by them."""
+        looks = self.epochs / int(getattr(self.made(), "replays", 1))
+        watching = looks * validation_passes(task.val, robust=self.select == "robust")
+        return self.images_seen(len(task.train)) * self.made().passes_per_image + watching
 
     def threat_of(self, source: Checkpoint) -> str | None:
         """The threat that it is trained for."""

@@ -22,6 +22,7 @@ class Strategy(ABC):
     """Base of the registered strategies. Subclasses are configurations and implement :meth:`adapt`."""
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
+    quick: ClassVar[dict[str, Any]] = {}  # settings that are cheap, for the contract tests
     adversarial: ClassVar[bool] = False  # whether it trains on adversarial examples
 
     @abstractmethod
@@ -30,6 +31,10 @@ class Strategy(ABC):
 
     def check(self, source: Checkpoint, task: Task) -> None:  # noqa: B027 (most have nothing to add)
         """Refuse, by :class:`ConfigError`, what cannot work; called before any file is written or removed."""
+
+    def passes(self, task: Task) -> float:
+        """Forward-equivalent image passes that :meth:`adapt` takes: a forecast, for estimates. Here one look at all images."""
+        return float(len(task.train))
 
     def threat_of(self, source: Checkpoint) -> str | None:
         """The threat that the result withstands, if it does: it inherits the source's."""
@@ -103,4 +108,4 @@ def transfer(source: Checkpoint, task: Task, strategy: Strategy, *, run: Run | N
     return strategy(source, task, run=run)
 
 
-STRATEGIES: Registry[Strategy] = Registry("strategy")
+STRATEGIES: Registry[Strategy] = Registry("strategy", group="robust_transfer.strategies")

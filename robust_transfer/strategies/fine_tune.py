@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -33,6 +33,8 @@ class FineTune(Trained):
     head is not warm-started. ``batch_norm``: in evaluation mode (``eval``, the paper's setting) or adapting (``train``).
     Val is looked at without adversarial examples, unless ``select=robust`` or ``choose=robust`` asks for them.
     """
+
+    quick: ClassVar[dict[str, Any]] = {"epochs": 1, "head": "new"}
 
     warm_start: bool = True
     l2: float | None = None

@@ -7,7 +7,7 @@ import json
 import shutil
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
@@ -17,7 +17,7 @@ from robust_transfer.drawing.plots import Point, front
 from robust_transfer.errors import ConfigError, DivergedError
 from robust_transfer.files import append_line, write_text
 from robust_transfer.launch import is_main_process
-from robust_transfer.monitor import Validation
+from robust_transfer.monitor import Validation, validation_passes
 from robust_transfer.production import Produced
 from robust_transfer.run import Run
 from robust_transfer.statistics.intervals import wilson
@@ -70,6 +70,8 @@ class Frontier(TrainingSettings, Strategy):
     The other settings are those of LwF's training.
     """
 
+    quick: ClassVar[dict[str, Any]] = {"epochs": 1, "path": (1.0, 0.1), "heads": (0.1,), "strengths": (1.0,)}
+
     epochs: float = 4.0
     learning_rate: float = 2e-3
     weight_decay: float = 2e-4
@@ -100,6 +102,12 @@ class Frontier(TrainingSettings, Strategy):
             raise ConfigError("frontier chooses on val, and there is none: give --val, or more shots")
         if source.card.threat is None:
             raise ConfigError("frontier needs a source with a threat on its card: there is no robustness to keep")
+
+    def passes(self, task: Task) -> float:
+        """See :class:`Strategy`: a training for each head and strength."""
+        points = len(self.heads) * len(self.strengths)
+        each = 3.0 * self.images_seen(len(task.train)) + self.epochs * validation_passes(task.val, robust=False)
+        return len(task.train) + points * each
 
     def adapt(self, source: Checkpoint, task: Task, run: Run) -> Produced:
         """See :class:`Strategy`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import torch
 
 from robust_transfer.checkpoint import Checkpoint
@@ -28,6 +30,8 @@ class LastBlocks(Trained):
     k = 1 is the head alone, the largest k the whole network: natural training from scratch. Retrained blocks are in
     training mode (``batch_norm=train``), frozen ones in evaluation mode throughout.
     """
+
+    quick: ClassVar[dict[str, Any]] = {"epochs": 1, "augment": False, "blocks": 2}
 
     blocks: int = 1
     epochs: float = 20.0

@@ -62,6 +62,8 @@ class LwF(FineTune):
     ``preset=paper``: the released code's settings.
     """
 
+    quick: ClassVar[dict[str, Any]] = {"epochs": 1, "head": "new"}
+
     feature_weight: float | Literal["auto"] = "auto"
     strength: float = 1.0
     distance: Distance = "l2"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +33,8 @@ class MLPHead(Trained):
     Features are computed once, in evaluation mode, and standardised. Without hidden layers it would be a linear probe.
     """
 
+    quick: ClassVar[dict[str, Any]] = {"epochs": 10, "width": 32, "batch_size": 16, "learning_rate": 0.05}
+
     depth: int = 1
     width: int = 512
     layer_batch_norm: bool = False
@@ -53,6 +55,10 @@ class MLPHead(Trained):
     def spec(self) -> HeadSpec:
         """The head as the network's description has it."""
         return HeadSpec(hidden=(self.width,) * self.depth, batch_norm=self.layer_batch_norm, dropout=self.dropout)
+
+    def passes(self, task: Task) -> float:
+        """See :class:`Strategy`: the network sees each image once, the head alone is trained."""
+        return float(len(task.train))
 
     def start(self, source: Checkpoint, task: Task, run: Run) -> Start:
         """See :class:`Trained`."""

@@ -16,7 +16,7 @@ from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError
-from robust_transfer.monitor import Validation
+from robust_transfer.monitor import Validation, validation_passes
 from robust_transfer.production import Produced
 from robust_transfer.run import Run
 from robust_transfer.strategies.base import STRATEGIES, Strategy
@@ -55,6 +55,11 @@ class Trained(TrainingSettings, Strategy):
     schedule: Schedule = "cosine"
     augment: bool = False
     batch_norm: BatchNorm = "eval"
+
+    def passes(self, task: Task) -> float:
+        """See :class:`Strategy`: the images once, 3 passes each time they are trained on, and the looks at val."""
+        looks = self.epochs * validation_passes(task.val, robust=self.select == "robust")
+        return len(task.train) + 3.0 * self.images_seen(len(task.train)) + looks
 
     @abstractmethod
     def start(self, source: Checkpoint, task: Task, run: Run) -> Start:

@@ -12,24 +12,15 @@ from robust_transfer import losses
 from robust_transfer.attacks import parse_attack
 from robust_transfer.attacks.target import attacking
 from robust_transfer.classifier import Classifier, NetworkSpec
-from robust_transfer.data import Task
 from robust_transfer.engine import Engine
 from robust_transfer.evaluation import red_flags, transfer_attacks
 from robust_transfer.evaluation.adversary import Adversary
 from robust_transfer.evaluation.effort import effort
-from robust_transfer.monitor import LIMIT, STEPS
-from robust_transfer.pretraining import PRETRAINING, Pretraining
 from robust_transfer.run import Run
-from robust_transfer.strategies import Strategy
-from robust_transfer.strategies.adversarial import Adversarial
-from robust_transfer.strategies.frontier import Frontier
-from robust_transfer.strategies.mlp_head import MLPHead
-from robust_transfer.strategies.trained import Trained
 from robust_transfer.study.filters import filters_are_made
 from robust_transfer.study.recipe import Cell, Filters, cells
 from robust_transfer.study.work import Workshop, is_checkpoint, is_evaluation, is_settled, method_of
 from robust_transfer.threat import Threat
-from robust_transfer.training import TrainingSettings
 
 SAMPLE = 64
 
@@ -82,7 +73,7 @@ class _Books:
         target = workshop.task(cell.task, cell.shots, cell.seed)
         if self._new(workshop.result_key(cell)) and not is_settled(workshop.result_folder(cell)):
             found.results += 1
-            found.seconds += passes_of(workshop.strategy(cell), target) / speed
+            found.seconds += workshop.strategy(cell).passes(target) / speed
         if self._new(workshop.evaluation_key(cell)) and not is_evaluation(workshop.evaluation_folder(cell)):
             found.missing += 1
             how = workshop.recipe.evaluations[cell.evaluation]
@@ -111,7 +102,7 @@ class _Books:
         speed = _speed(network, workshop.run, self.speeds)
         if self._new(key):
             self.found.sources += 1
-            self.found.seconds += passes_of(method_of(spec), task) / speed
+            self.found.seconds += method_of(spec).passes(task) / speed
         return speed
 
     def _new(self, key: str) -> bool:
@@ -120,42 +111,6 @@ class _Books:
             return False
         self.counted.add(key)
         return True
-
-
-def passes_of(how: Pretraining | Strategy, task: Task) -> float:
-    """Forward-equivalent image passes of training by a method, or transferring by a strategy: what val shows included."""
-    images = len(task.train)
-    if isinstance(how, Pretraining):
-        return _trained(how, images) * _each(how) + _watching(how, how.adversarial, task)
-    if isinstance(how, Adversarial):
-        return _trained(how, images) * _each(how.made()) + _watching(how, False, task)
-    if isinstance(how, Frontier):
-        points = len(how.heads) * len(how.strengths)
-        return images + points * (_trained(how, images) * 3.0 + how.epochs * _on_val(task, robust=False))
-    if isinstance(how, Trained) and not isinstance(how, MLPHead):
-        return images + _trained(how, images) * 3.0 + _watching(how, False, task)
-    return float(images)
-
-
-def _trained(how: TrainingSettings, images: int) -> float:
-    """Images that are trained on in all epochs: whole minibatches, where there is at least one."""
-    return how.epochs * (images - images % how.batch_size or images)
-
-
-def _each(how: Pretraining) -> float:
-    """Passes that an image takes in an epoch of a method."""
-    name, steps = PRETRAINING.name_of(type(how)), int(getattr(how, "steps", 0))
-    return {"natural": 3.0, "fast": 5.0, "free": 3.0, "trades": 7.0 + 2 * steps}.get(name, 3.0 + 2 * steps)
-
-
-def _watching(how: TrainingSettings, robust: bool, task: Task) -> float:
-    """Passes over val, after every epoch in which the data is seen once."""
-    seen = how.epochs / (getattr(how, "replays", None) or 1)
-    return seen * _on_val(task, robust=robust or how.select == "robust")
-
-
-def _on_val(task: Task, *, robust: bool) -> float:
-    return min(len(task.val), LIMIT) * (effort(parse_attack(f"pgd-{STEPS}")) if robust else 1.0)
 
 
 def _speed(spec: NetworkSpec, run: Run, known: dict[str, float]) -> float:

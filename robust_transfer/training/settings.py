@@ -67,6 +67,10 @@ class TrainingSettings:
         """These settings, without those that a subclass adds: for another configuration that trains in the same way."""
         return {name: getattr(self, name) for name in TrainingSettings.__dataclass_fields__}
 
+    def images_seen(self, images: int) -> float:
+        """Images that are trained on in all epochs over ``images``: whole minibatches, where there is at least one."""
+        return self.epochs * (images - images % self.batch_size or images)
+
     def rate(self, step: int, total: int) -> float:
         """The learning rate of step ``step`` of ``total``."""
         return self.learning_rate * SCHEDULES[self.schedule](step / total)

@@ -269,4 +269,4 @@ def test_old_names_are_taken_and_named(split: Split) -> None:
     assert found.red_flag_examples == 3
     assert [str(each.message).split(": ")[1].split(" is now called ")[0] for each in said] == list(old)
     with pytest.raises(ConfigError, match="give red_flag_examples only"):
-        evaluate(Brightness(), split, run=QUIET, red_flag_examples=0, checked=0)  # type: ignore[arg-type]
+        evaluate(Brightness(), split, run=QUIET, red_flag_examples=0, checked=0)  # type: ignore[call-arg]

@@ -74,7 +74,7 @@ class Format(ABC):
         """Data set at ``where``: the rest of a name behind its prefix, or a path. Raises :class:`DataError`."""
 
 
-FORMATS: Registry[Format] = Registry("data format")
+FORMATS: Registry[Format] = Registry("data format", group="robust_transfer.data")
 
 
 def listed(names: Iterable[str], most: int = 6) -> str:
