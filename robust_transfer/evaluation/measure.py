@@ -67,7 +67,7 @@ def evaluate(
     else linf:8/255. ``examples`` takes a subset, stratified by class and drawn by ``run.seed``. ``run.out`` may be the
     model's own folder, of which nothing but an earlier evaluation is replaced. With ``run.resume`` an evaluation that
     was cut short goes on where it was; the outcomes do not depend on where that is.
-    ``source``: what ``model`` was transferred from, for the attacks that use it; the bundled one is found by itself.
+    ``source``: what ``model`` was transferred from, for the attacks that use it; the package's own are found by themselves.
     On ``beyond`` images (0: none) of ``split`` such a model is then examined for what threatens it in particular.
     On ``checked`` images (0: none) reasons to doubt the figures are looked for (:mod:`robust_transfer.checks`).
     ``keep_deltas`` also writes the adversarial images, compactly, for :func:`verify`.
