@@ -116,7 +116,8 @@ def _constant(rows: Sequence[Figures], constant: float) -> list[str]:
 
 
 def _all(names: Sequence[str], number: int) -> str:
-    return f"all {number} strategies" if len(names) == number > 1 else ", ".join(names)
+    everyone = {2: "both strategies", 3: "all three strategies"}.get(number, f"all {number} strategies")
+    return everyone if len(names) == number > 1 else ", ".join(names)
 
 
 def _span(rows: Sequence[Figures], level: Level) -> str:
