@@ -32,9 +32,19 @@ def demo(
     ] = "builtin:digits",
     out: Out = Path("demo"),
     source: Annotated[str, typer.Option("--source", help="bundled, or a run folder.")] = "bundled",
+    control: Annotated[
+        str | None,
+        typer.Option(
+            "--control",
+            help="A naturally trained network of the source's shape. [default: natural for bundled, else none]",
+        ),
+    ] = None,
+    scratch: Annotated[
+        bool, typer.Option("--scratch/--no-scratch", help="Also train the source's network from scratch.")
+    ] = True,
     shots: Annotated[
         int | None,
-        typer.Option("--shots", help="Images per class, train and val together. [default: 50 digits, all of --data]"),
+        typer.Option("--shots", help="Images per class, train and val together. [default: 10 digits, all of --data]"),
     ] = None,
     examples: Annotated[int, typer.Option("--examples", help="How many test images are attacked.")] = 200,
     image_column: ImageColumn = None,
@@ -47,15 +57,20 @@ def demo(
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """The whole road in two minutes: strategies side by side on one page."""
+    """The claim on one page in two minutes: a robust source, its natural twin and training from scratch, under attack."""
     run = make_run(seed, device, precision, threads, out, False, overwrite, quiet)
     from robust_transfer.demo import run_demo
-    from robust_transfer.sources import load_source
+    from robust_transfer.sources import BUNDLED, NATURAL, load_source
 
     run.check_out()
     checkpoint = load_source(source)
+    if control is None and source == BUNDLED:
+        control = NATURAL
+    twin = load_source(control) if control is not None else None
     if shots is None and data == "builtin:digits":
-        shots = 50
+        shots = 10
     task = read_task(data, image_column, label_column, shots=shots, seed=seed, val=val)
-    page = run_demo(checkpoint, task, data=data, examples=examples, run=run, source_name=source)
+    page = run_demo(
+        checkpoint, task, data=data, examples=examples, run=run, source_name=source, control=twin, scratch=scratch
+    )
     say(quiet, f"the page: {page}")

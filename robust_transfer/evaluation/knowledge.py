@@ -9,20 +9,24 @@ from robust_transfer.attacks.target import Knowledge
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.data import Split, to_pixels
 from robust_transfer.errors import CheckpointError
-from robust_transfer.sources import BUNDLED, load_source
+from robust_transfer.sources import PACKAGED, load_source
 
 IMAGES = 200
 
 
 def public_source(model: Checkpoint) -> Checkpoint | None:
-    """The bundled source, if ``model`` descends from it: everybody has that one."""
+    """The source of the package that ``model`` descends from, if any: everybody has those."""
     if model.card.source is None:
         return None
-    try:
-        bundled = load_source(BUNDLED)
-    except CheckpointError:
-        return None
-    return bundled if bundled.hash in set(_weights(model.card.source)) else None
+    lineage = set(_weights(model.card.source))
+    for name in PACKAGED:
+        try:
+            packaged = load_source(name)
+        except CheckpointError:
+            continue
+        if packaged.hash in lineage:
+            return packaged
+    return None
 
 
 def knowledge_of(source: Checkpoint, split: Split, *, seed: int) -> Knowledge:

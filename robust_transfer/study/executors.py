@@ -17,7 +17,7 @@ import torch
 from robust_transfer.errors import ConfigError
 from robust_transfer.files import expanded
 from robust_transfer.run import Run
-from robust_transfer.sources import BUNDLED
+from robust_transfer.sources import PACKAGED
 from robust_transfer.study.recipe import Cell, Recipe, cells
 from robust_transfer.study.store import Store
 from robust_transfer.study.work import Workshop
@@ -107,7 +107,7 @@ def anywhere(recipe: Recipe) -> Recipe:
 
     def absolute(place: str) -> str:
         path = expanded(place)
-        return str(path.resolve()) if place != BUNDLED and path.exists() else place
+        return str(path.resolve()) if place not in PACKAGED and path.exists() else place
 
     sources = {
         name: spec if spec.use is None else dataclasses.replace(spec, use=absolute(spec.use))

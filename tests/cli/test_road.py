@@ -122,9 +122,11 @@ def test_a_demo_that_cannot_be_made_leaves_the_old_page(invoke: Invoke, source: 
     out.mkdir()
     for name in ("index.html", "table.json"):
         (out / name).write_text("{}")
-    status, _, err = invoke("demo", "--source", source, "--examples", "0", "--out", out, "--overwrite")
-    assert status == 2
-    assert "examples must be at least 1" in one_sentence(err)
+    for wrong, told in ((("--examples", "0"), "examples must be at least 1"),
+                        (("--control", source), "the control was trained for linf:16/255")):  # fmt: skip
+        status, _, err = invoke("demo", "--source", source, *wrong, "--out", out, "--overwrite")
+        assert status == 2
+        assert told in one_sentence(err)
     assert (out / "index.html").read_text() == "{}"
 
 
@@ -139,14 +141,25 @@ def test_names_that_are_too_long_are_told_in_a_sentence(
 
 
 def test_demo_makes_a_page_from_what_it_measured(invoke: Invoke, source: Path, tmp_path: Path) -> None:
-    out = tmp_path / "demo"
-    status, _, _ = invoke("demo", "--source", source, "--shots", "20", "--examples", "60", "--out", out, "--quiet")
-    assert status == 0
+    out, twin = tmp_path / "demo", tmp_path / "twin"
+    made = ("--network", "wrn-16-1", "--method", "natural", "--epochs", "1", "--out", twin, "--quiet")
+    assert invoke("pretrain", "--data", "builtin:digits", *made)[0] == 0
+    words = ("--source", source, "--control", twin, "--shots", "20", "--examples", "60", "--out", out, "--quiet")
+    status, _, err = invoke("demo", *words)
+    assert status == 0, err
     page, table = (out / "index.html").read_text(), json.loads((out / "table.json").read_text())
-    assert [row["name"] for row in table["rows"]] == ["linear-probe", "fine-tune", "lwf"]
+    strategies = ["linear-probe", "fine-tune", "lwf"]
+    assert [row["name"] for row in table["rows"] if row["group"] == "source"] == strategies
+    assert [row["name"] for row in table["rows"] if row["group"] == "control"] == strategies
+    rivals = {row["name"]: row["adversarial_examples"] for row in table["rows"] if row["group"] == "scratch"}
+    assert rivals.keys() | table["failed"].keys() == {"natural training", "adversarial training"}
+    assert rivals.get("natural training", 0) == 0
+    assert {row["adversarial_examples"] for row in table["rows"] if row["group"] != "scratch"} == {0}
+    assert all(name in page for name in table["failed"])
     for row in table["rows"]:
         assert f"{100 * row['robust']['value']:.1f}" in page
     assert "constant classifier" in page
-    assert "<svg" in page
-    assert page.count("data:image/png;base64") == 5 * (1 + 2 * 3)
+    parts = {row["group"] for row in table["rows"]}
+    assert page.count("data:image/png;base64") == 5 * (1 + 2 * len(parts))
+    assert page.count('<div class="bar"') == 2 * len(table["rows"])
     assert not re.search(r"(src|href)=.http|url\(.?http|<script|@import", page)  # self-contained

@@ -1,4 +1,4 @@
-"""A source is the bundled one or a run folder; every other name gets an answer."""
+"""A source is one of the package's or a run folder; every other name gets an answer."""
 
 from __future__ import annotations
 
@@ -42,38 +42,50 @@ def test_a_run_folder_is_a_source(run_folder: Path, monkeypatch: pytest.MonkeyPa
     assert load_source("~/lwf-one").card.method == "pretrain:fast"
 
 
-def test_the_bundled_source(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "_FOLDER", run_folder)
-    assert load_source("bundled").card.threat == "linf:8/255"
-    assert list_sources()["bundled"] == "wrn_16_1, pretrain:fast on cifar100 for linf:8/255, 8 pixels"
-    assert list(list_sources()) == ["bundled", "FOLDER"]
+@pytest.mark.parametrize("name", sources.PACKAGED)
+def test_a_source_of_the_package(name: str, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / name).symlink_to(run_folder)
+    monkeypatch.setattr(sources.packaged, "_PACKAGE", tmp_path)
+    assert load_source(name).card.threat == "linf:8/255"
+    listed = list_sources()
+    assert listed[name].startswith("wrn_16_1, pretrain:fast on cifar100 for linf:8/255, 8 pixels")
+    assert list(listed) == ["bundled", "natural", "FOLDER"]
+    [other] = set(sources.PACKAGED) - {name}
+    assert listed[other] == "not in this installation"
+    with pytest.raises(CheckpointError, match=f"this installation has no {other} source: give a run folder"):
+        load_source(other)
 
 
-def test_an_installation_without_a_bundled_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "_FOLDER", tmp_path)
-    with pytest.raises(CheckpointError, match="this installation has no bundled source: give a run folder"):
-        load_source("bundled")
-    assert list_sources()["bundled"] == "not in this installation"
-
-
-def test_the_bundled_source_is_package_data() -> None:
-    assert Path("weights", "bundled") == sources._FOLDER.relative_to(Path(sources.__file__).parent)
-    source = load_source("bundled")
-    weights = sources._FOLDER / "model.safetensors"
+@pytest.mark.parametrize("name", sources.PACKAGED)
+def test_the_sources_are_package_data(name: str) -> None:
+    folder = Path(sources.__file__).parents[1] / "weights" / name
+    source, weights = load_source(name), folder / "model.safetensors"
     assert weights.stat().st_size <= 6e6
     assert {tensor.dtype for tensor in load_file(weights).values() if tensor.is_floating_point()} == {torch.float16}
     assert sum(p.numel() for p in source.classifier.parameters()) <= 3e6
-    card = source.card
-    assert (card.threat, len(card.class_names)) == ("linf:8/255", 100)
-    for name, least in (("test_clean_accuracy", 0.48), ("test_robust_accuracy", 0.22)):
-        assert card.metrics[name]["n"] == 10_000
-        assert card.metrics[name]["value"] >= least
-        assert f"{card.metrics[name]['value']:.4f}" in (sources._FOLDER / "README.md").read_text()
-    assert list_sources()["bundled"].startswith(card.network.name)
+    assert len(source.card.class_names) == 100
+    for figure in ("test_clean_accuracy", "test_robust_accuracy"):
+        assert source.card.metrics[figure]["n"] == 10_000
+        assert f"{source.card.metrics[figure]['value']:.4f}" in (folder / "README.md").read_text()
+    assert list_sources()[name].startswith(source.card.network.name)
+
+
+def test_the_natural_twin_differs_in_the_method_alone() -> None:
+    robust, natural = (load_source(name).card for name in ("bundled", "natural"))
+    for field in ("network", "class_names", "data", "seed", "criterion"):
+        assert getattr(natural, field) == getattr(robust, field)
+    shared = natural.settings.keys() - {"compile"}  # a matter of speed
+    assert {k: natural.settings[k] for k in shared} == {k: robust.settings[k] for k in shared}
+    assert (robust.threat, natural.threat, natural.adversarial_examples) == ("linf:8/255", None, 0)
+    figures = [
+        [card.metrics[f"test_{kind}_accuracy"]["value"] for kind in ("clean", "robust")] for card in (robust, natural)
+    ]
+    assert figures == [[0.5112, 0.2208], [0.696, 0.0]]
+    assert "the control, not robust" in list_sources()["natural"]
 
 
 def test_a_folder_called_bundled_has_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "_FOLDER", tmp_path / "none")
+    monkeypatch.setattr(sources.packaged, "_PACKAGE", tmp_path / "none")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bundled").mkdir()
     with pytest.raises(CheckpointError, match=r"card\.json is missing"):
@@ -87,7 +99,7 @@ def test_kinds_that_cannot_be_read_name_those_that_can(name: str) -> None:
         load_source(name)
     assert str(caught.value) == (
         f"sources of the kind {kind!r} cannot be read: "
-        "a source is 'bundled', or a run folder with model.safetensors and card.json"
+        "a source is 'bundled', 'natural', or a run folder with model.safetensors and card.json"
     )
 
 
@@ -112,7 +124,7 @@ def test_a_misspelt_name_lists_the_nearest(run_folder: Path) -> None:
         load_source("bundeld")
     with pytest.raises(UnknownNameError, match=r"did you mean '.*/lwf-one'\?"):
         load_source(run_folder.parent / "lfw-one")
-    with pytest.raises(UnknownNameError, match="unknown source '/no/such/place': known: bundled"):
+    with pytest.raises(UnknownNameError, match="unknown source '/no/such/place': known: bundled, natural"):
         load_source("/no/such/place")
 
 
@@ -139,5 +151,5 @@ def test_one_file_of_a_run_folder(run_folder: Path, tmp_path: Path) -> None:
             load_source(run_folder / name)
     other = tmp_path / "resnet.safetensors"
     other.write_bytes(b"")
-    with pytest.raises(CheckpointError, match="is a file: a source is 'bundled', or a run folder"):
+    with pytest.raises(CheckpointError, match="is a file: a source is 'bundled', 'natural', or a run folder"):
         load_source(other)

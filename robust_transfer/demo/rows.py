@@ -1,0 +1,146 @@
+"""The rows of the demo: strategies from a robust source, the same from a natural one, and training from scratch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+from rich.console import Console
+
+from robust_transfer.checkpoint import Card, Checkpoint
+from robust_transfer.config import as_dict
+from robust_transfer.data import Task
+from robust_transfer.errors import ConfigError, DivergedError
+from robust_transfer.evaluation import Evaluation, evaluate
+from robust_transfer.evaluation.deltas import DELTAS
+from robust_transfer.heads import HeadSpec
+from robust_transfer.pretraining.base import Pretraining
+from robust_transfer.pretraining.fast import Fast
+from robust_transfer.pretraining.natural import Natural
+from robust_transfer.run import Run
+from robust_transfer.strategies import FineTune, LinearProbe, LwF, Strategy
+from robust_transfer.threat import Threat
+
+Group = Literal["source", "control", "scratch"]
+ATTACK = "pgd-20"
+STRATEGIES: dict[str, Strategy] = {
+    "linear-probe": LinearProbe(),
+    "fine-tune": FineTune(head="new"),
+    "lwf": LwF(head="new"),
+}
+# Training from scratch: small batches, and few images are shown more often, so that it comes to an end.
+BATCH, EPOCHS, SHOWN = 16, 8, 3200
+
+
+def from_scratch(images: int) -> dict[str, Pretraining]:
+    """The rivals that use no source, by name: at least 8 epochs over ``images``, and 3,200 images shown in all."""
+    epochs = max(EPOCHS, SHOWN / images)
+    return {
+        "natural training": Natural(epochs=epochs, batch_size=BATCH),
+        "adversarial training": Fast(epochs=epochs, batch_size=BATCH),
+    }
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A row that is still to be made; ``make`` trains its network on the task's train and val splits."""
+
+    group: Group
+    name: str
+    make: Callable[[Run], Checkpoint]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table; ``deltas`` holds the adversarial images where they are shown."""
+
+    group: Group
+    name: str
+    card: Card
+    evaluation: Evaluation
+    seconds: float
+    deltas: pd.DataFrame | None
+
+    def figures(self) -> dict[str, Any]:
+        """For the table: group, name, clean and robust as ``{value, low, high, n}``, and what training took.
+
+        ``cost`` is in forward-equivalent image passes.
+        """
+        return {
+            "group": self.group,
+            "name": self.name,
+            "clean": as_dict(self.evaluation.clean_accuracy),
+            "robust": as_dict(self.evaluation.robust_accuracy),
+            "seconds": self.seconds,
+            "cost": self.card.cost,
+            "adversarial_examples": self.card.adversarial_examples,
+        }
+
+
+def check_control(source: Checkpoint, control: Checkpoint) -> None:
+    """Refuse, by :class:`ConfigError`, a control that is no naturally trained network of the source's shape."""
+    if control.card.threat is not None:
+        raise ConfigError(f"the control was trained for {control.card.threat}: give a naturally trained network")
+    mine, its = (f"{c.card.network.name} at {c.input_size} pixels" for c in (source, control))
+    if mine != its:
+        raise ConfigError(f"the control is a {its} and the source a {mine}: give one of the same shape")
+
+
+def contenders(
+    source: Checkpoint, control: Checkpoint | None, task: Task, threat: Threat, *, scratch: bool
+) -> list[Contender]:
+    """What is compared on ``task``, in the order of the table; without a ``control`` its group is left out."""
+    found = []
+    starts: tuple[tuple[Group, Checkpoint | None], ...] = (("source", source), ("control", control))
+    for group, start in starts:
+        for name, strategy in STRATEGIES.items() if start is not None else ():
+            found.append(Contender(group, name, _adapting(strategy, start, task)))
+    for name, method in from_scratch(len(task.train)).items() if scratch else ():
+        found.append(Contender("scratch", name, _training(method, source, task, threat)))
+    return found
+
+
+def measure(
+    wanted: Sequence[Contender], task: Task, threat: Threat, *, examples: int, run: Run, folder: Path
+) -> tuple[list[Row], dict[str, str]]:
+    """Make and attack all of them on the same test images; also why some training from scratch came to nothing.
+
+    The adversarial images of each group's first row are kept. ``folder`` is for passing files.
+    """
+    console = Console(stderr=True, quiet=run.quiet)
+    rows, failed, shown = list[Row](), dict[str, str](), set[Group]()
+    for number, one in enumerate(wanted):
+        console.print(f"{one.group}, {one.name}: training on {len(task.train)} images ...")
+        inner, begun = replace(run, out=None, overwrite=False, cache=folder / "shared"), time.perf_counter()
+        try:
+            made = one.make(inner)
+        except DivergedError as error:
+            if one.group != "scratch":
+                raise
+            failed[one.name] = str(error)
+            continue
+        seconds = time.perf_counter() - begun
+        console.print(f"{one.group}, {one.name}: attacking {min(examples, len(task.test))} test images ...")
+        keep, out = one.group not in shown, folder / str(number)
+        measured = evaluate(
+            made, task.test, threat=threat, attack=ATTACK, examples=examples, run=replace(inner, out=out),
+            transfer_attack_examples=0, red_flag_examples=0, keep_deltas=keep,
+        )  # fmt: skip
+        deltas = pd.read_parquet(out / DELTAS) if keep else None
+        shown.add(one.group)
+        rows.append(Row(one.group, one.name, made.card, measured, seconds, deltas))
+    return rows, failed
+
+
+def _adapting(strategy: Strategy, start: Checkpoint | None, task: Task) -> Callable[[Run], Checkpoint]:
+    assert start is not None
+    return lambda run: strategy(start, task, run=run)
+
+
+def _training(method: Pretraining, like: Checkpoint, task: Task, threat: Threat) -> Callable[[Run], Checkpoint]:
+    spec = replace(like.card.network, num_classes=task.num_classes, head=HeadSpec())
+    return lambda run: method(task, network=spec, threat=threat, run=run)

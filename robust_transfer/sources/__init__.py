@@ -1,0 +1,17 @@
+"""Sources, a file a kind: importing this package registers them, in the order in which they are asked."""
+
+from robust_transfer.sources import packaged, folder  # isort: skip (the order in which they are asked)
+from robust_transfer.sources.base import SOURCES, SourceKind, list_sources, load_source
+from robust_transfer.sources.packaged import BUNDLED, NATURAL, PACKAGED
+
+__all__ = [
+    "BUNDLED",
+    "NATURAL",
+    "PACKAGED",
+    "SOURCES",
+    "SourceKind",
+    "folder",
+    "list_sources",
+    "load_source",
+    "packaged",
+]

@@ -1,0 +1,66 @@
+"""Kinds of sources and their registry: a source is a robust (or any) network to transfer from. A result is a source, too."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from robust_transfer.errors import ConfigError, UnknownNameError
+from robust_transfer.registry import Registry, unknown
+
+if TYPE_CHECKING:
+    from robust_transfer.checkpoint import Checkpoint
+
+RESERVED = ("timm", "torchvision", "hf", "robustbench")
+
+
+class SourceKind(ABC):
+    """Base of the kinds of sources. A kind of its own is one file: a subclass, registered with :data:`SOURCES`."""
+
+    @abstractmethod
+    def takes(self, name: str) -> bool:
+        """True if a source of this name is of this kind. The kinds are asked in the order of their registration."""
+
+    @abstractmethod
+    def load(self, name: str) -> Checkpoint:
+        """Checkpoint called ``name``; raises :class:`CheckpointError` for what is damaged or cannot be trusted."""
+
+    def listed(self) -> dict[str, str]:
+        """Names that ``list sources`` shows, with a line on each. Reads no weights, and does not import PyTorch."""
+        return {}
+
+    def suggestions(self, name: str) -> list[str]:
+        """Names of this kind that a misspelt ``name`` may have meant."""
+        return []
+
+
+SOURCES: Registry[SourceKind] = Registry("kind of source", group="robust_transfer.sources")
+
+
+def load_source(name: str | Path) -> Checkpoint:
+    """The checkpoint called ``name``: ``bundled``, ``natural``, or the path of a run folder (perhaps ``./natural``).
+
+    ``natural`` is the control: the network of ``bundled``, trained on the same images without an adversarial example.
+    Raises :class:`UnknownNameError` with the nearest names for what is neither, :class:`ConfigError` for a kind of
+    source that cannot be read, :class:`CheckpointError` for a file or folder that is no run folder, or a damaged one.
+    """
+    kinds = [entry.cls() for entry in SOURCES]
+    for kind in kinds:
+        if kind.takes(str(name)):
+            return kind.load(str(name))
+    prefix, colon, _ = str(name).partition(":")
+    if colon and prefix in RESERVED:
+        raise ConfigError(f"sources of the kind {prefix!r} cannot be read: {what_there_is()}")
+    known = [suggestion for kind in kinds for suggestion in kind.suggestions(str(name))]
+    raise UnknownNameError(f"{unknown('source', str(name), known)} ({what_there_is()})")
+
+
+def list_sources() -> dict[str, str]:
+    """Names that :func:`load_source` takes, with a line on each."""
+    return {name: line for entry in SOURCES for name, line in entry.cls().listed().items()}
+
+
+def what_there_is() -> str:
+    """The kinds of sources, in half a sentence."""
+    return f"a source is {', or '.join(entry.name for entry in SOURCES)}"

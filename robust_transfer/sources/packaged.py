@@ -1,0 +1,53 @@
+"""Sources that come with the package: a robust one and its natural twin."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from robust_transfer.errors import CheckpointError
+from robust_transfer.sources.base import SOURCES, SourceKind
+
+if TYPE_CHECKING:
+    from robust_transfer.checkpoint import Checkpoint
+
+BUNDLED, NATURAL = "bundled", "natural"
+PACKAGED = (BUNDLED, NATURAL)
+_PACKAGE = Path(__file__).resolve().parents[1] / "weights"
+
+
+@SOURCES.register("'bundled', 'natural'", summary="a robust network for 32x32 images, and its natural twin", paper="")
+class Packaged(SourceKind):
+    """The packaged networks."""
+
+    def takes(self, name: str) -> bool:
+        """See :class:`SourceKind`."""
+        return name in PACKAGED
+
+    def load(self, name: str) -> Checkpoint:
+        """See :class:`SourceKind`."""
+        from robust_transfer.checkpoint import CARD, load_checkpoint
+
+        if not (_PACKAGE / name / CARD).is_file():
+            raise CheckpointError(f"this installation has no {name} source: give a run folder")
+        return load_checkpoint(_PACKAGE / name)
+
+    def listed(self) -> dict[str, str]:
+        """See :class:`SourceKind`."""
+        lines = {name: _summary(_PACKAGE / name / "card.json") for name in PACKAGED}
+        if (_PACKAGE / NATURAL).is_dir():
+            lines[NATURAL] += f": the control, not robust, to compare {BUNDLED} with"
+        return lines
+
+    def suggestions(self, name: str) -> list[str]:
+        """See :class:`SourceKind`."""
+        return list(PACKAGED)
+
+
+def _summary(card: Path) -> str:
+    if not card.is_file():
+        return "not in this installation"
+    told = json.loads(card.read_text(encoding="utf-8"))
+    network, data, threat = told["network"], told["data"].get("name", "unknown data"), told["threat"] or "no threat"
+    return f"{network['name']}, {told['method']} on {data} for {threat}, {network['input_size']} pixels"
