@@ -39,9 +39,9 @@ def test_every_point_is_what_its_strategy_makes(source: Checkpoint, task: Task) 
     ]
     chosen = result.card.metrics["chosen"]
     assert chosen["val_clean_accuracy"] == max(p["val_clean_accuracy"] for p in front)
-    alone: Strategy = LwF(l2=0.1, strength=chosen.get("strength", 0.0), epochs=1, head="new")
-    if chosen["kind"] == "linear-probe":
-        alone = LinearProbe(l2=chosen["l2"])
+    alone: Strategy = LinearProbe(l2=chosen["l2"])
+    if chosen["kind"] != "linear-probe":
+        alone = LwF(l2=0.1, strength=chosen["strength"], epochs=1, head="new")
     wanted = transfer(source, task, alone, run=QUIET).classifier
     for name, value in result.classifier.state_dict().items():  # a path's solves start from each other
         torch.testing.assert_close(value, wanted.state_dict()[name], rtol=0.02, atol=0.01)
