@@ -23,6 +23,7 @@ ORDER = (
     "heads",
     "classifier",
     "data",
+    "trained_on",
     "checkpoint",
     "sources",
     "training",

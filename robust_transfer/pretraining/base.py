@@ -16,6 +16,7 @@ from robust_transfer.errors import ConfigError, DivergedError
 from robust_transfer.registry import Registry
 from robust_transfer.run import Run, command_line, environment, is_main_process
 from robust_transfer.threat import Threat
+from robust_transfer.trained_on import trained_on
 from robust_transfer.training import FitResult, Objective, TrainingSettings, fit, state
 from robust_transfer.training.settings import Schedule
 from robust_transfer.validation import Validation, refuse_collapse
@@ -76,7 +77,7 @@ class Pretraining(TrainingSettings, ABC):
             if out is not None and is_main_process():
                 state.discard(out)  # going on from it would diverge again
             raise
-        checkpoint = Checkpoint(fitted.classifier, self._card(fitted, spec, task, threat, run))
+        checkpoint = Checkpoint(fitted.classifier, self._card(fitted, spec, task, threat, run), trained_on(task))
         if out is None or not is_main_process():
             return checkpoint
         saved = checkpoint.save(out)
@@ -113,7 +114,7 @@ class Pretraining(TrainingSettings, ABC):
             "settings": as_dict(self),
             "network": spec,
             "threat": str(threat) if self.adversarial else None,
-            "data": {"name": task.name, "train": len(task.train), "val": len(task.val), "hash": task.train.hash},
+            "data": task.record(),
         }
 
     def _card(self, fitted: FitResult, spec: NetworkSpec, task: Task, threat: Threat, run: Run) -> Card:

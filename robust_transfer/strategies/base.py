@@ -20,6 +20,7 @@ from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError, DataError, DivergedError
 from robust_transfer.registry import Registry, unknown
 from robust_transfer.run import Run, all_or_none, command_line, environment, is_main_process, write_atomically
+from robust_transfer.trained_on import trained_on
 from robust_transfer.training import state
 from robust_transfer.validation import refuse_collapse
 
@@ -100,7 +101,8 @@ class Strategy(ABC):
                 state.discard(out)  # going on from there would only diverge again
             raise
         card = self._card(adapted, source, task, run, adapted.seconds_before + time.perf_counter() - started)
-        checkpoint = Checkpoint(adapted.classifier.cpu().eval(), card)
+        seen = trained_on(task, source.trained_on, transferred=True)
+        checkpoint = Checkpoint(adapted.classifier.cpu().eval(), card, seen)
         if out is None or not is_main_process():
             return checkpoint
         with all_or_none(out / PATH_FILE):
@@ -116,7 +118,7 @@ class Strategy(ABC):
             "method": f"transfer:{STRATEGIES.name_of(type(self))}",
             "settings": as_dict(self),
             "threat": self.threat_of(source),
-            "data": {"name": task.name, "train": len(task.train), "val": len(task.val), "hash": task.train.hash},
+            "data": task.record(),
             "source": lineage(source),
         }
 
