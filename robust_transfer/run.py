@@ -32,7 +32,14 @@ Precision = Literal["auto", "float32", "bfloat16"]
 # What makes a run folder one; --overwrite removes what is WRITTEN and no other file.
 RESULTS = {"card.json", "metrics.jsonl", "evaluation.json", "outcomes.parquet", "table.json"}
 RESULTS |= {"model.safetensors", "state.safetensors", "path.safetensors"}
-WRITTEN = RESULTS | {"config.yaml", "README.md", "deltas.parquet", "index.html", "frontier.svg", "fingerprints.safetensors"}
+WRITTEN = RESULTS | {
+    "config.yaml",
+    "README.md",
+    "deltas.parquet",
+    "index.html",
+    "frontier.svg",
+    "fingerprints.safetensors",
+}
 PART = re.compile(r"deltas-\d{9}\.parquet")  # of an evaluation that is not finished
 # What a kill in the middle of a write leaves behind: our temporary file, or safetensors' own.
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}|\.tmp\w{6}")

@@ -76,7 +76,9 @@ def read_trained_on(content: bytes, record: dict[str, Any], where: str) -> Train
         raise CheckpointError(f"{where} is not the file that its card describes (the hash differs): get both again")
     try:
         tensors = load(content)
-        levels = [Level(*(_rows(tensors[f"{i}/{name}"]) for name in ("train", "val"))) for i in range(len(tensors) // 2)]
+        levels = [
+            Level(*(_rows(tensors[f"{i}/{name}"]) for name in ("train", "val"))) for i in range(len(tensors) // 2)
+        ]
         return TrainedOn(tuple(levels), bool(record.get("complete", True)))
     except (SafetensorError, KeyError, ValueError) as error:
         raise CheckpointError(f"{where} holds no fingerprints ({type(error).__name__}): get it again") from None

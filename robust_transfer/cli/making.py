@@ -11,6 +11,7 @@ from robust_transfer.cli.options import (
     BatchSize,
     Data,
     Device,
+    Duplicates,
     Epochs,
     ImageColumn,
     LabelColumn,
@@ -43,6 +44,7 @@ def pretrain(
     ] = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
+    duplicates: Duplicates = "keep",
     val: Val = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
@@ -65,7 +67,7 @@ def pretrain(
     )
     budget = ThreatModel.parse(threat)
     run.check_out()
-    task = read_task(data, image_column, label_column, seed=seed, val=val)
+    task = read_task(data, image_column, label_column, seed=seed, val=val, duplicates=duplicates)
     checkpoint = chosen(task, network=network, threat=budget, input_size=input_size, run=run)
     say(quiet, f"saved {out}: {_figures(checkpoint.card.metrics)}")
 
@@ -80,6 +82,7 @@ def transfer(
     shots: Annotated[int | None, typer.Option("--shots", help="Images per class, train and val together.")] = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
+    duplicates: Duplicates = "keep",
     val: Val = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
@@ -99,7 +102,7 @@ def transfer(
     chosen = STRATEGIES.get(strategy).from_settings(read_settings(settings, epochs, batch_size))
     run.check_out()
     checkpoint = load_source(source)
-    task = read_task(data, image_column, label_column, shots=shots, seed=seed, val=val)
+    task = read_task(data, image_column, label_column, shots=shots, seed=seed, val=val, duplicates=duplicates)
     result = chosen(checkpoint, task, run=run)
     say(quiet, f"saved {out}: {result.card.criterion}. Next: robust-transfer evaluate {out} --data {data}")
 

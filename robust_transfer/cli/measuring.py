@@ -11,6 +11,7 @@ import typer
 from robust_transfer.cli.base import app
 from robust_transfer.cli.options import (
     BatchSize,
+    ClassMapFile,
     Data,
     Device,
     ImageColumn,
@@ -25,8 +26,7 @@ from robust_transfer.cli.options import (
     Threat,
     Val,
     make_run,
-    pick_split,
-    read_task,
+    read_split,
 )
 
 
@@ -34,7 +34,7 @@ from robust_transfer.cli.options import (
 def evaluate(
     source: Annotated[str, typer.Argument(metavar="S", help="bundled, or a run folder.")],
     data: Data,
-    split: Annotated[str, typer.Option("--split", help="test, val or train.")] = "test",
+    split: Annotated[str, typer.Option("--split", help="test, val (the model's own) or train.")] = "test",
     threat: Threat = None,
     attack: Annotated[
         str, typer.Option("--attack", help="quick, strong, autoattack, pgd-20, pgd-20:loss=margin,restarts=10+fgsm ...")
@@ -75,6 +75,7 @@ def evaluate(
     ] = False,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
+    class_map: ClassMapFile = None,
     val: Val = None,
     batch_size: BatchSize = None,
     seed: Seed = 0,
@@ -93,7 +94,7 @@ def evaluate(
 
     parse_attack(attack)  # a wrong name is told before anything is loaded
     checkpoint, known = load_source(source), load_source(origin) if origin else None
-    images = pick_split(read_task(data, image_column, label_column, shots=shots, seed=seed, val=val), split)
+    images = read_split(split, checkpoint, data, image_column, label_column, shots=shots, seed=seed, val=val)
     result = measure(
         checkpoint,
         images,
@@ -102,7 +103,6 @@ def evaluate(
         examples=examples,
         run=run,
         batch_size=batch_size,
-        split_name=split,
         source=known,
         beyond=beyond,
         checked=checked,
@@ -111,6 +111,7 @@ def evaluate(
         per_class=per_class,
         curve=curve.split(",") if curve else None,
         smallest_eps=smallest_eps,
+        class_map=class_map,
     )
     print(json.dumps(result.to_dict(), indent=2) if as_json else result)
 
@@ -122,12 +123,13 @@ def verify(
     source: Annotated[
         str | None, typer.Argument(metavar="[S]", help="The model that was evaluated. [default: the one in DIR]")
     ] = None,
-    split: Annotated[str, typer.Option("--split", help="test, val or train.")] = "test",
+    split: Annotated[str, typer.Option("--split", help="test, val (the model's own) or train.")] = "test",
     shots: Annotated[
         int | None, typer.Option("--shots", help="The shots the model was given (val and train splits).")
     ] = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
+    class_map: ClassMapFile = None,
     val: Val = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -140,8 +142,8 @@ def verify(
     from robust_transfer.sources import load_source
 
     checkpoint = load_source(source or str(folder))
-    images = pick_split(read_task(data, image_column, label_column, shots=shots, seed=seed, val=val), split)
-    result = check(folder, checkpoint, images, run=run)
+    images = read_split(split, checkpoint, data, image_column, label_column, shots=shots, seed=seed, val=val)
+    result = check(folder, checkpoint, images, run=run, class_map=class_map)
     print(result)
     if result.problems:
         raise DataError(f"the claim in {folder} does not stand: {result.problems[0]}")

@@ -38,7 +38,9 @@ class Decoded:
         if not len(chosen) and like is not None and like.size is not None:
             none = torch.zeros(0, 3, like.size, like.size, dtype=torch.uint8)
             empty = Split.in_memory(none, chosen, self.class_names)
-            return Split(empty.reader, empty.positions, empty.labels, empty.ids, self.class_names, like.size, role, notes)
+            return Split(
+                empty.reader, empty.positions, empty.labels, empty.ids, self.class_names, like.size, role, notes
+            )
         content = Content(self._reader, chosen, self.fingerprints.take(chosen.numpy()))
         reader, positions = self._reader, chosen
         if not isinstance(reader, MemoryReader):  # some of the images may be of one size where not all are, and fit

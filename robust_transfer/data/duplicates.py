@@ -1,7 +1,7 @@
 """Copies of images: the same pixels, or the same look after re-encoding or resizing.
 
-Exact copies are found by sorting. For looks, images are sorted by the luma of their middle, and compared only with those that are
-close in it, as products of matrices of signs: all pairs that match are found, none is left to chance.
+Exact copies are found by sorting. For looks, images are sorted by the luma of their middle, and compared only with those
+that are close in it, as products of matrices of signs: all pairs that match are found, none is left to chance.
 """
 
 from __future__ import annotations

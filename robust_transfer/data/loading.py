@@ -241,9 +241,7 @@ def _check_classes(source: Source) -> None:
         raise DataError(f"train and {WRITTEN[role]} have different classes ({differ}): give all splits the same")
 
 
-def _cut_val(
-    stored: Decoded, pool: Tensor, shots: int | None, seed: int, val: float | None
-) -> tuple[Tensor, Tensor]:
+def _cut_val(stored: Decoded, pool: Tensor, shots: int | None, seed: int, val: float | None) -> tuple[Tensor, Tensor]:
     """``(train, val)`` indices into the stored train split, out of those in ``pool``."""
     if val == 0 and shots is None:
         return pool, pool[:0]

@@ -55,9 +55,7 @@ def hold_out(
     return out
 
 
-def ranked(
-    labels: NDArray[np.int64], exact: NDArray[np.uint64], u: NDArray[np.float64], classes: int
-) -> list[Tensor]:
+def ranked(labels: NDArray[np.int64], exact: NDArray[np.uint64], u: NDArray[np.float64], classes: int) -> list[Tensor]:
     """The indices of each class's different images, by u; of copies the first."""
     members = []
     for label in range(classes):

@@ -26,8 +26,11 @@ class Parts(NamedTuple):
 
 def across(parts: Parts) -> list[str]:
     """A sentence for each two splits that share images, exactly or re-encoded."""
-    pairs = (("test", parts.test, "train", parts.train), ("test", parts.test, "val", parts.val))
-    pairs = (*pairs, ("val", parts.val, "train", parts.train))
+    pairs = (
+        ("test", parts.test, "train", parts.train),
+        ("test", parts.test, "val", parts.val),
+        ("val", parts.val, "train", parts.train),
+    )
     return [note for a, one, b, other in pairs if (note := _shared(a, one, b, other)) is not None]
 
 

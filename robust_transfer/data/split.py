@@ -205,9 +205,7 @@ class Split:
         if len(self) * 3 * size * size > MEMORY_LIMIT:
             return replace(self, size=size)
         images, content = self.reader.read(self.positions, size), self._content
-        return replace(
-            self, reader=MemoryReader(images), positions=torch.arange(len(self)), size=size, content=content
-        )
+        return replace(self, reader=MemoryReader(images), positions=torch.arange(len(self)), size=size, content=content)
 
     @property
     def streamed(self) -> bool:

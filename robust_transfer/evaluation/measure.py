@@ -28,12 +28,14 @@ from robust_transfer.attacks.outcomes import (
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.checks import outcome_flags
 from robust_transfer.data import Split
+from robust_transfer.data.class_map import ClassMap
 from robust_transfer.data.subsets import stratified
 from robust_transfer.errors import ConfigError
 from robust_transfer.evaluation.extras import LATE, Asked, Extras
 from robust_transfer.evaluation.precision import disagreement, engine_for, without_repetition
 from robust_transfer.evaluation.record import SCHEMA, Evaluation, load_evaluation
-from robust_transfer.evaluation.subject import at_input_size, compare_classes, find_source, module_hash, module_of
+from robust_transfer.evaluation.seen import Seen, look_for_seen
+from robust_transfer.evaluation.subject import at_input_size, find_source, in_classes_of, module_hash, module_of
 from robust_transfer.intervals import wilson
 from robust_transfer.run import Run, command_line, environment, write_atomically
 from robust_transfer.threat import Threat, parse_budget
@@ -50,7 +52,6 @@ def evaluate(
     examples: int | None = None,
     run: Run | None = None,
     batch_size: int | None = None,
-    split_name: str = "test",
     source: Checkpoint | None = None,
     beyond: int = 200,
     checked: int = 64,
@@ -59,6 +60,7 @@ def evaluate(
     curve: Sequence[str | float] | None = None,
     smallest_eps: bool = False,
     budget: float | None = None,
+    class_map: ClassMap | None = None,
 ) -> Evaluation:
     """Attack ``model`` on ``split`` and count what stands; with ``run.out`` the result is saved there.
 
@@ -73,6 +75,9 @@ def evaluate(
     ``keep_deltas`` also writes the adversarial images, compactly, for :func:`verify`.
     ``per_class``, ``curve`` (other budgets, such as ``["2/255", "4/255"]``) and ``smallest_eps`` (per example, by
     bisection) ask for more; the last two attack again, what smaller budgets have left.
+    A checkpoint's classes are matched with the data's by name, in whatever order they are; ``class_map`` (a mapping, or a
+    file with one, from names in the data to names in the model) translates them first. The record says so in ``notes``.
+    Images that the model or its source was trained on are counted and flagged (``seen``).
     ``budget`` (seconds) stops in time: the figures are then over the examples that were reached, a random sample,
     ``untested`` says what was not, and the same call with ``run.resume`` goes on. A finished evaluation with
     ``run.resume`` is added to: what is asked for and is not there is measured.
@@ -93,7 +98,8 @@ def evaluate(
         raise ConfigError("a curve needs at least one budget, such as 2/255,4/255,8/255")
     if keep_deltas and run.out is None:
         raise ConfigError("keep_deltas writes the adversarial images: give an output folder, too")
-    flags = compare_classes(model, split)
+    whole, notes = in_classes_of(model, split, class_map)
+    notes = [*split.notes, *notes]
     module = module_of(model)
     source, untested = find_source(model, source), list[str]()
     if source is None:
@@ -101,10 +107,11 @@ def evaluate(
         if not (isinstance(model, Checkpoint) and model.card.source is None):  # there it is that there is none
             untested = [f"{some}: the source is not at hand (give --source)" for some in without]
         chosen = [some for some in chosen if some not in without]
-    whole, knowledge = split, None
+    knowledge = None
     if source is not None and (beyond > 0 or any(some.needs_source for some in chosen)):
-        knowledge = knowledge_of(source, split, seed=run.seed)
-    split = at_input_size(module, subset(split, examples, run.seed))
+        knowledge = knowledge_of(source, whole, seed=run.seed)
+    given = at_input_size(module, subset(split, examples, run.seed))  # the labels' numbers as the data has them
+    split, _ = in_classes_of(model, given, class_map)
     prepare_out(run, model.card.weights_hash if isinstance(model, Checkpoint) else None)
     engine, deadline = engine_for(module, split, run, chosen), Deadline(budget)
     asked = attack_name(chosen)
@@ -112,12 +119,12 @@ def evaluate(
     identity: dict[str, Any] = {
         "threat": str(threat),
         "attack": asked,
-        "split": split_name,
+        "split": split.role or "unknown",
         "input_size": split.size,
         "precision": engine.precision,
         "compiled": engine.compiled,
         "seed": run.seed,
-        "data_hash": split.hash,
+        "data_hash": given.hash,
         "model_hash": module_hash(module),
         "source_hash": source.hash if source is not None and knowledge is not None else None,
     }
@@ -138,16 +145,21 @@ def evaluate(
             deadline=deadline,
         )
         unreached = [f"{attack}: {n} images, {LATE}" for attack, n in found.unreached(chosen).items()]
-        split = split.subset(torch.from_numpy(found.reached))
+        reached = torch.from_numpy(found.reached)
+        split, given = split.subset(reached), given.subset(reached)
+        seen, unknown = look_for_seen(model, given, found.table) if isinstance(model, Checkpoint) else ([], [])
         made = environment()
         begun = Evaluation(
             schema=SCHEMA,
-            **_figures(found, [str(a) for a in chosen], flags),
+            **_figures(found, [str(a) for a in chosen], seen, identity["split"]),
             by_class=None,
             curve=None,
             transferred=None,
-            untested=[*untested, *unreached],
-            **{**identity, "data_hash": split.hash},
+            untested=[*untested, *unknown, *unreached],
+            **{**identity, "data_hash": given.hash},
+            seen=seen,
+            notes=notes,
+            class_names=list(split.class_names),
             seconds=round(found.seconds, 3),
             passes=found.passes,
             versions=made["versions"],
@@ -181,8 +193,8 @@ def _finished(run: Run, identity: dict[str, Any], keep_deltas: bool) -> Evaluati
     return finished
 
 
-def _figures(found: Outcomes, names: list[str], flags: list[str]) -> dict[str, Any]:
-    """What the outcomes add up to; ``flags`` are those known before."""
+def _figures(found: Outcomes, names: list[str], seen: list[Seen], split: str) -> dict[str, Any]:
+    """What the outcomes add up to, with the flags that they raise."""
     table = found.table
     n, constant = len(table), int(table["label"].value_counts().iloc[0])
     left = standing = int((table["broken_by"] != CLEAN).sum())
@@ -190,12 +202,13 @@ def _figures(found: Outcomes, names: list[str], flags: list[str]) -> dict[str, A
     for name in names[: found.used]:
         standing -= int((table["broken_by"] == name).sum())
         by_attack[name] = standing / n
+    clean, robust = wilson(left, n), wilson(standing, n)
     return {
-        "clean_accuracy": wilson(left, n),
-        "robust_accuracy": wilson(standing, n),
+        "clean_accuracy": clean,
+        "robust_accuracy": robust,
         "constant_accuracy": constant / n,
         "by_attack": by_attack,
-        "flags": [*flags, *outcome_flags(table)],
+        "flags": [*(each.flag(split, clean, robust) for each in seen), *outcome_flags(table)],
     }
 
 

@@ -11,6 +11,7 @@ from robust_transfer.attacks.knowledge import public_source
 from robust_transfer.checkpoint import Checkpoint, weights_hash
 from robust_transfer.classifier import Classifier
 from robust_transfer.data import Split
+from robust_transfer.data.class_map import ClassMap, in_order_of
 from robust_transfer.errors import ConfigError, DataError
 
 
@@ -40,8 +41,14 @@ def module_hash(module: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def compare_classes(model: Checkpoint | nn.Module, split: Split) -> list[str]:
-    """Refuse an empty split and a model of other classes; returns a flag where the classes have other names."""
+def in_classes_of(
+    model: Checkpoint | nn.Module, split: Split, class_map: ClassMap | None = None
+) -> tuple[Split, list[str]]:
+    """``split`` with its labels in the order of the model's classes, and sentences on what was done for that.
+
+    Refuses an empty split, and a model of other classes. A plain module has no names: its classes are numbered as the
+    data's are.
+    """
     if not len(split):
         raise DataError("the split is empty: there is nothing to evaluate on")
     module = module_of(model)
@@ -50,9 +57,11 @@ def compare_classes(model: Checkpoint | nn.Module, split: Split) -> list[str]:
             f"the model tells {module.num_classes} classes apart and the data has {len(split.class_names)}: "
             "transfer it to this data first"
         )
-    if isinstance(model, Checkpoint) and model.card.class_names != split.class_names:
-        return ["the model's classes have other names than the data's"]
-    return []
+    if isinstance(model, Checkpoint):
+        return in_order_of(model.card.class_names, split, class_map)
+    if class_map is not None:
+        raise ConfigError("a class map needs a checkpoint, whose card has names: a plain module's classes have none")
+    return split, []
 
 
 def find_source(model: Checkpoint | nn.Module, given: Checkpoint | None) -> Checkpoint | None:
