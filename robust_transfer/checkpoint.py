@@ -23,6 +23,7 @@ from robust_transfer.config import as_dict, build, config, difference
 from robust_transfer.errors import CheckpointError, ConfigError, NetworkError
 from robust_transfer.files import all_or_none, write_atomically, write_json, write_text
 from robust_transfer.run import Run
+from robust_transfer.trained_on import FINGERPRINTS, TrainedOn, read_trained_on
 
 WEIGHTS, CARD = "model.safetensors", "card.json"
 SCHEMA = 1
@@ -33,6 +34,7 @@ class Card:
     """Where a set of weights comes from. ``threat`` is what it was trained for, or inherits (None: natural training).
 
     ``cost`` counts forward-equivalent image passes, tuning included; ``adversarial_examples`` those crafted on the way.
+    ``fingerprints``: the hash of the file that says what was trained on, and how many images it has.
     """
 
     network: NetworkSpec
@@ -54,6 +56,7 @@ class Card:
     environment: dict[str, Any] = field(default_factory=dict)
     weights_hash: str = ""
     weights_dtype: str = "float32"
+    fingerprints: dict[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
@@ -63,10 +66,11 @@ class Card:
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A classifier with its card: what strategies take and return."""
+    """A classifier with its card: what strategies take and return. ``trained_on``: None where nobody kept it."""
 
     classifier: Classifier
     card: Card
+    trained_on: TrainedOn | None = None
 
     @property
     def input_size(self) -> int:
@@ -91,14 +95,20 @@ class Checkpoint:
         if any(not bool(v.isfinite().all()) for v in stored.values() if v.is_floating_point()):
             raise CheckpointError(f"the weights hold values that are not finite in {dtype}: nothing was saved")
         data = save(stored)
+        seen = self.trained_on
+        prints = seen.to_bytes() if seen is not None else None
         card = replace(
             self.card,
+            fingerprints=seen.record(prints) if seen is not None and prints is not None else {},
             weights_hash=hashlib.sha256(data).hexdigest(),
             weights_dtype=str(dtype).removeprefix("torch."),
         )
         recipe = {"method": card.method, "settings": as_dict(card.settings), "seed": card.seed}
-        with all_or_none(*(folder / name for name in (WEIGHTS, CARD, "config.yaml", "README.md"))):
+        with all_or_none(*(folder / name for name in (WEIGHTS, FINGERPRINTS, CARD, "config.yaml", "README.md"))):
             write_atomically(folder / WEIGHTS, lambda path: _write(path, data))
+            if prints is not None:
+                kept = prints
+                write_atomically(folder / FINGERPRINTS, lambda path: _write(path, kept))
             write_json(folder / CARD, as_dict(card))
             write_text(folder / "config.yaml", yaml.safe_dump(recipe, sort_keys=False))
             write_text(folder / "README.md", readme(card))
@@ -123,11 +133,22 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     if hashlib.sha256(data).hexdigest() != card.weights_hash:
         raise CheckpointError(f"{path} is not the file that its card describes (the hash differs): get both again")
     try:
-        return Checkpoint(_restore(card, load(data)), card)
+        return Checkpoint(_restore(card, load(data)), card, _trained_on(folder, card))
     except SafetensorError as error:
         raise CheckpointError(f"{path} is damaged ({error}): get it again") from None
     except (CheckpointError, NetworkError) as error:
         raise CheckpointError(f"{folder}: {error}") from None
+
+
+def _trained_on(folder: Path, card: Card) -> TrainedOn | None:
+    """What is kept beside the card, if it says that something is."""
+    if not card.fingerprints:
+        return None
+    path = folder / FINGERPRINTS
+    try:
+        return read_trained_on(path.read_bytes(), card.fingerprints, str(path))
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}; get the folder again") from None
 
 
 def finished(run: Run, wanted: Mapping[str, Any]) -> Checkpoint | None:

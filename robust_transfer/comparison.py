@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from robust_transfer.config import as_dict
+from robust_transfer.data.class_names import match_names
 from robust_transfer.errors import DataError
 from robust_transfer.evaluation import Evaluation, load_evaluation
 from robust_transfer.evaluation.outcomes import EVALUATION
@@ -126,6 +127,9 @@ def _pair(a: Evaluation, b: Evaluation) -> pd.DataFrame:
     """One row an example, columns ``clean_a, clean_b, robust_a, robust_b``: whether each was right."""
     keys = ["index", "label"]
     one, two = (e.outcomes.sort_values("index", ignore_index=True) for e in (a, b))
+    if a.class_names and b.class_names:  # records of before they were kept are compared by number
+        places = match_names(a.class_names, b.class_names, wanted_by="A", given_by="B")
+        two = two.assign(label=np.array(places)[two["label"]])
     if not one[keys].equals(two[keys]):
         raise DataError(
             "A and B were evaluated on different examples: evaluate both with the same data, --examples and --seed"

@@ -21,6 +21,7 @@ from robust_transfer.files import all_or_none, write_atomically
 from robust_transfer.launch import is_main_process
 from robust_transfer.monitor import refuse_collapse
 from robust_transfer.run import Run
+from robust_transfer.trained_on import TrainedOn
 from robust_transfer.training import state
 
 PATH_FILE = "path.safetensors"
@@ -50,17 +51,17 @@ def without_test(task: Task) -> Task:
     return replace(task, test=task.train.subset(torch.arange(0)))
 
 
-def data_record(task: Task) -> dict[str, Any]:
-    """Data of a card: the name and size of what was trained on, and its hash."""
-    return {"name": task.name, "train": len(task.train), "val": len(task.val), "hash": task.train.hash}
-
-
 def produce(
-    identity: Mapping[str, Any], task: Task, run: Run, prepare: Callable[[], Callable[[], Produced]]
+    identity: Mapping[str, Any],
+    task: Task,
+    run: Run,
+    prepare: Callable[[], Callable[[], Produced]],
+    seen: TrainedOn,
 ) -> Checkpoint:
     """Make a checkpoint and, with ``run.out`` set, save it there; a finished run of the same ``identity`` is loaded.
 
-    ``identity`` are the card's fields that say what was asked for. ``prepare`` may refuse before anything is written, and
+    ``identity`` are the card's fields that say what was asked for. ``seen`` is what the network
+    and its sources were trained on. ``prepare`` may refuse before anything is written, and
     returns what makes the classifier. Raises :class:`DivergedError` where training does not settle or ends with one class;
     then nothing but its log is left in the folder.
     """
@@ -78,7 +79,7 @@ def produce(
             state.discard(out)  # going on from there would only diverge again
         raise
     seconds = made.seconds_before + time.perf_counter() - started if made.seconds is None else made.seconds
-    checkpoint = Checkpoint(made.classifier.cpu().eval(), _card(identity, made, task, run, seconds))
+    checkpoint = Checkpoint(made.classifier.cpu().eval(), _card(identity, made, task, run, seconds), seen)
     if out is None or not is_main_process():
         return checkpoint
     with all_or_none(out / PATH_FILE):

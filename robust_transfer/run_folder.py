@@ -19,6 +19,7 @@ from robust_transfer.launch import is_main_process
 RESULTS = {"card.json", "metrics.jsonl", "evaluation.json", "outcomes.parquet", "table.json"}
 RESULTS |= {"model.safetensors", "state.safetensors", "path.safetensors"}
 WRITTEN = RESULTS | {"config.yaml", "README.md", "deltas.parquet", "index.html", "frontier.svg"}
+WRITTEN |= {"fingerprints.safetensors"}
 LOCK = ".lock"  # held by the process that writes; it is gone when nobody does
 PART = re.compile(r"deltas-\d{9}\.parquet")  # of an evaluation that is not finished
 

@@ -167,7 +167,8 @@ class Study:
 
     def _path_point(self, out: Path, l2: float) -> rt.Checkpoint:
         folder = self._folder("path-s0", self._path)
-        tensors, card = load_file(folder / PATH_FILE), load_checkpoint(folder).card
+        tensors, whole = load_file(folder / PATH_FILE), load_checkpoint(folder)
+        card = whole.card
         classes, features = tensors[f"{l2:.12g}/weight"].shape
         head = torch.nn.Linear(features, classes)
         head.load_state_dict({part: tensors[f"{l2:.12g}/{part}"] for part in ("weight", "bias")})
@@ -175,7 +176,7 @@ class Study:
         figures = {"clean_accuracy": found["val_accuracy"], "robust_accuracy": found["val_robust_accuracy"]}
         write_json(out / "val.json", figures)
         card = dataclasses.replace(card, settings={**card.settings, "l2": l2}, criterion=f"l2 given as {l2:g}")
-        return rt.Checkpoint(attach(self.source.classifier, head), card).save(out)
+        return rt.Checkpoint(attach(self.source.classifier, head), card, whole.trained_on).save(out)
 
     def _tuned(self, out: Path, seed: int, l2: float, strength: float) -> rt.Checkpoint:
         """LwF, and how it does on val."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -62,3 +63,15 @@ def write_classes(folder: Path, counts: Mapping[str, int], size: int = 8) -> Pat
         for index in range(count):
             (folder / name / f"{index:03d}.png").write_bytes(encoded(picture(label, index, size)))
     return folder
+
+
+def exact_hash(array: np.ndarray) -> bytes:
+    """The exact fingerprint of RGB pixels (H, W, 3), by its definition: SHA-256 of size and bytes, 8 bytes."""
+    height, width, _ = array.shape
+    return hashlib.sha256(f"{width}x{height}|".encode() + array.tobytes()).digest()[:8]
+
+
+def number(content: bytes, purpose: str, seed: int) -> float:
+    """The number in [0, 1) that decides on membership, by its definition: BLAKE2b keyed by purpose and seed."""
+    key = hashlib.sha256(f"{purpose}|{seed}".encode()).digest()
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8, key=key).digest(), "little") / 2**64

@@ -30,6 +30,7 @@ ORDER = (
     "modes",
     "classifier",
     "data",
+    "trained_on",
     "checkpoint",
     "sources",
     "training",

@@ -11,6 +11,7 @@ import typer
 from robust_transfer.cli.base import app
 from robust_transfer.cli.options import (
     BatchSize,
+    ClassMapFile,
     Data,
     Device,
     ImageColumn,
@@ -25,8 +26,7 @@ from robust_transfer.cli.options import (
     Threat,
     Val,
     make_run,
-    pick_split,
-    read_task,
+    read_split,
 )
 
 T = TypeVar("T", int, str)
@@ -36,7 +36,7 @@ T = TypeVar("T", int, str)
 def evaluate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="What is evaluated: bundled, or a run folder.")],
     data: Data,
-    split: Annotated[str, typer.Option("--split", help="test, val or train.")] = "test",
+    split: Annotated[str, typer.Option("--split", help="test, val (the model's own) or train.")] = "test",
     threat: Threat = None,
     attack: Annotated[
         str, typer.Option("--attack", help="quick, strong, autoattack, pgd-20, pgd-20:loss=margin,restarts=10+fgsm ...")
@@ -91,6 +91,7 @@ def evaluate(
     ] = False,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
+    class_map: ClassMapFile = None,
     val: Val = None,
     batch_size: BatchSize = None,
     seed: Seed = 0,
@@ -118,8 +119,7 @@ def evaluate(
     seconds = _seconds(limit) if limit else None
     checkpoint, known = load_source(model), load_source(source) if source else None
     with stage(f"reading {data}", None, quiet):
-        task = read_task(data, image_column, label_column, shots=shots, seed=seed, val=val)
-    images = pick_split(task, split)
+        images = read_split(split, checkpoint, data, image_column, label_column, shots=shots, seed=seed, val=val)
     result = measure(
         checkpoint,
         images,
@@ -128,7 +128,6 @@ def evaluate(
         examples=examples,
         run=run,
         batch_size=batch_size,
-        split_name=split,
         source=known,
         red_flag_examples=checked,
         transfer_attack_examples=examined,
@@ -138,6 +137,7 @@ def evaluate(
         per_class=per_class,
         curve=curve.split(",") if curve else None,
         smallest_eps=smallest_eps,
+        class_map=class_map,
     )
     print(json.dumps(result.to_dict(), indent=2) if as_json else result)
 

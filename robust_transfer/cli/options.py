@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from robust_transfer.checkpoint import Checkpoint
     from robust_transfer.data import Split, Task
     from robust_transfer.run import Run
 
@@ -39,6 +41,12 @@ Threat = Annotated[
 ImageColumn = Annotated[str | None, typer.Option("--image-column", help="The column that holds the images.")]
 LabelColumn = Annotated[str | None, typer.Option("--label-column", help="The column that holds the labels.")]
 Val = Annotated[float | None, typer.Option("--val", help="Share of train that is cut off as val, 0 to 0.5.")]
+Duplicates = Annotated[
+    str, typer.Option("--duplicates", help="keep, or drop: leave copies of val and test images out of train.")
+]
+ClassMapFile = Annotated[
+    Path | None, typer.Option("--class-map", help="A YAML, JSON or CSV file: class in the data, class of the model.")
+]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 Precision = Annotated[str, typer.Option("--precision", help="auto, float32 or bfloat16.")]
@@ -87,11 +95,21 @@ def read_task(
     shots: int | None = None,
     seed: int = 0,
     val: float | None = None,
+    duplicates: str = "keep",
 ) -> Task:
-    """The data, as the options say."""
-    from robust_transfer.data import load_task
+    """The data, as the options say; what the loader notes is told on standard error."""
+    from robust_transfer.data import Dataset
 
-    return load_task(data, shots=shots, seed=seed, val=val, image_column=image_column, label_column=label_column)
+    dataset = Dataset(data, image_column=image_column, label_column=label_column)
+    task = dataset.task(shots=shots, seed=seed, val=val, duplicates=duplicates)  # type: ignore[arg-type]  # checked there
+    tell(task.notes)
+    return task
+
+
+def tell(notes: Sequence[str]) -> None:
+    """Say notes on standard error, also where the rest is to be quiet: they are about the figures."""
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
 
 
 def pick_split(task: Task, name: str) -> Split:
@@ -103,6 +121,21 @@ def pick_split(task: Task, name: str) -> Split:
     if name not in splits:
         raise ConfigError(unknown("split", name, list(splits)))
     return splits[name]
+
+
+def read_split(
+    name: str, checkpoint: Checkpoint, data: str, image_column: str | None, label_column: str | None,
+    *, shots: int | None, seed: int, val: float | None,
+) -> Split:  # fmt: skip
+    """The split called ``name``; as ``val`` the checkpoint's own val images, where its card keeps their fingerprints."""
+    if name != "val" or checkpoint.trained_on is None:
+        return pick_split(read_task(data, image_column, label_column, shots=shots, seed=seed, val=val), name)
+    from robust_transfer.evaluation.own_val import own_val
+
+    task = read_task(data, image_column, label_column)
+    found = own_val(checkpoint, task)
+    tell([note for note in found.notes if note not in task.notes])
+    return found
 
 
 def say(quiet: bool, text: str) -> None:

@@ -11,6 +11,7 @@ from robust_transfer.cli.options import (
     BatchSize,
     Data,
     Device,
+    Duplicates,
     Epochs,
     ImageColumn,
     LabelColumn,
@@ -43,6 +44,7 @@ def pretrain(
     ] = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
+    duplicates: Duplicates = "keep",
     val: Val = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
@@ -66,7 +68,7 @@ def pretrain(
     budget = ThreatModel.parse(threat)
     with run.writing():
         run.check_out()
-        task = read_task(data, image_column, label_column, seed=seed, val=val)
+        task = read_task(data, image_column, label_column, seed=seed, val=val, duplicates=duplicates)
         checkpoint = chosen(task, network=network, threat=budget, input_size=input_size, run=run)
         say(quiet, f"saved {out}: {_figures(checkpoint.card.metrics)}")
 

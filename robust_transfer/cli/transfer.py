@@ -11,6 +11,7 @@ from robust_transfer.cli.options import (
     BatchSize,
     Data,
     Device,
+    Duplicates,
     Epochs,
     ImageColumn,
     LabelColumn,
@@ -40,6 +41,7 @@ def transfer(
     shots: Annotated[int | None, typer.Option("--shots", help="Images per class, train and val together.")] = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
+    duplicates: Duplicates = "keep",
     val: Val = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
@@ -60,6 +62,6 @@ def transfer(
     with run.writing():
         run.check_out()
         checkpoint = load_source(source)
-        task = read_task(data, image_column, label_column, shots=shots, seed=seed, val=val)
+        task = read_task(data, image_column, label_column, shots=shots, seed=seed, val=val, duplicates=duplicates)
         result = chosen(checkpoint, task, run=run)
         say(quiet, f"saved {out}: {result.card.criterion}. Next: robust-transfer evaluate {out} --data {data}")

@@ -9,6 +9,7 @@ import typer
 
 from robust_transfer.cli.base import app
 from robust_transfer.cli.options import (
+    ClassMapFile,
     Data,
     Device,
     ImageColumn,
@@ -18,8 +19,7 @@ from robust_transfer.cli.options import (
     Val,
     as_path,
     make_run,
-    pick_split,
-    read_task,
+    read_split,
 )
 
 
@@ -38,6 +38,7 @@ def verify(
     ] = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
+    class_map: ClassMapFile = None,
     val: Val = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -50,8 +51,8 @@ def verify(
     from robust_transfer.sources import load_source
 
     checkpoint = load_source(source or str(folder))
-    images = pick_split(read_task(data, image_column, label_column, shots=shots, seed=seed, val=val), split)
-    result = check(folder, checkpoint, images, run=run)
+    images = read_split(split, checkpoint, data, image_column, label_column, shots=shots, seed=seed, val=val)
+    result = check(folder, checkpoint, images, run=run, class_map=class_map)
     print(result)
     if result.problems:
         raise DataError(f"the claim in {folder} does not stand: {result.problems[0]}")

@@ -1,64 +1,91 @@
-"""Classes matched by name: the same names in another order are mapped, other names are refused with the difference."""
+"""Class names of two sides matched by name, never by position; names that look alike told apart."""
 
 from __future__ import annotations
 
+import itertools
+import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from robust_transfer.errors import DataError
 
-INVISIBLE = {"Cf", "Cc", "Zl", "Zp"}  # Unicode categories: zero-width characters, controls, separators
-SHOWN = 6  # names of each side in a message
+LISTED = 6  # an error message lists at most so many names of a side
 
 
-def match_names(wanted: Sequence[str], given: Sequence[str], what: str) -> list[int]:
-    """The index in ``wanted`` of each name in ``given``: a permutation, ``[0, 1, ...]`` where the order is the same.
+def _visible(name: str) -> str:
+    return "".join(c for c in name if c.isspace() or unicodedata.category(c) not in ("Cf", "Cc"))
 
-    ``what`` begins the sentence of the :class:`DataError` that is raised where the two sets of names differ:
-    "the model and the data". Names that differ only in what is not seen (case, spaces, accents' composition,
-    zero-width characters) are shown with their escapes.
+
+# Applied in this order; the last one, so that a fold leaves no other normal form behind.
+_FOLDS: dict[str, Callable[[str], str]] = {
+    "invisible characters": _visible,
+    "spaces": lambda name: re.sub(r"\s+", " ", name).strip(),
+    "upper and lower case": str.casefold,
+    "Unicode normalisation": lambda name: unicodedata.normalize("NFC", name),
+}
+CASE = "upper and lower case"
+
+
+def match_names(wanted: Sequence[str], given: Sequence[str], *, wanted_by: str, given_by: str) -> list[int]:
+    """Find the place in ``wanted`` of each name of ``given``: the same names, in any order.
+
+    ``wanted_by`` and ``given_by`` name the two sides in messages ("train", "the model"). Raises DataError where a side
+    lacks a name of the other or has one twice, with the difference; names that only look alike are different names.
     """
-    for names in (wanted, given):
-        refuse_repeated(names, what)
-    if set(wanted) != set(given):
-        raise DataError(f"{what} have different classes ({difference(wanted, given)})")
-    place = {name: index for index, name in enumerate(wanted)}
-    return [place[name] for name in given]
+    for names, side in ((wanted, wanted_by), (given, given_by)):
+        if twice := [name for name, times in Counter(names).items() if times > 1]:
+            raise DataError(f"{side} has the class {twice[0]!r} twice: classes need names of their own")
+    places = {name: place for place, name in enumerate(wanted)}
+    given_set = set(given)
+    missing = [name for name in wanted if name not in given_set]
+    extra = [name for name in given if name not in places]
+    if missing or extra:
+        differ = _difference(missing, extra, wanted_by, given_by)
+        raise DataError(f"{wanted_by} and {given_by} have different classes ({differ}): give both the same")
+    return [places[name] for name in given]
 
 
-def refuse_repeated(names: Sequence[str], what: str) -> None:
-    """Raise :class:`DataError` where a name stands for two classes."""
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise DataError(f"{what}: the class name {twice[0]!r} is given twice, so classes cannot be told apart by name")
+def alike(name: str, others: Iterable[str]) -> tuple[str, str] | None:
+    """The first of ``others`` that differs from ``name`` only in what is hard to see, and in what; None without one."""
+    folded = _folded(name, _FOLDS)
+    close = (other for other in others if other != name and _folded(other, _FOLDS) == folded)
+    return next(((other, _only_in(name, other)) for other in close), None)
 
 
-def difference(wanted: Sequence[str], given: Sequence[str]) -> str:
-    """The names that only one side has, pairs that look alike first."""
-    missing = [name for name in wanted if name not in set(given)]
-    extra = [name for name in given if name not in set(wanted)]
-    alike = {plain(name): name for name in missing}
-    pairs = [(alike[plain(name)], name) for name in extra if plain(name) in alike]
-    parts = [f"{a!a} and {b!a} differ only in {_how(a, b)}" for a, b in pairs[:2]]
-    seen = {name for pair in pairs for name in pair}
-    for label, names in (("only in the first", missing), ("only in the second", extra)):
-        left = [ascii(name) for name in names if name not in seen]
-        more = f" and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
-        parts += [f"{label} {', '.join(left[:SHOWN])}{more}"] if left else []
+def lookalikes(names: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Pairs of ``names`` that differ only in what is hard to see, and in what: ``("cat", "cat ", "spaces")``."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(_folded(name, _FOLDS), []).append(name)
+    pairs = ((group[0], other) for group in groups.values() for other in group[1:])
+    return [(one, other, _only_in(one, other)) for one, other in pairs]
+
+
+def _difference(missing: list[str], extra: list[str], wanted_by: str, given_by: str) -> str:
+    parts = []
+    folded = {_folded(name, _FOLDS): name for name in extra}
+    close = [(name, folded[key]) for name in missing if (key := _folded(name, _FOLDS)) in folded]
+    pairs = [(one, other, _only_in(one, other)) for one, other in close]
+    for one, other, kind in pairs[:2]:
+        parts.append(f"{one!a} in {wanted_by} and {other!a} in {given_by} differ only in {kind}")
+    if len(pairs) > 2:
+        parts.append(f"so do {len(pairs) - 2} more")
+    paired = {name for pair in pairs for name in pair[:2]}
+    for names, side in ((missing, wanted_by), (extra, given_by)):
+        if rest := [repr(name) for name in names if name not in paired]:
+            more = f" and {len(rest) - LISTED} more" if len(rest) > LISTED else ""
+            parts.append(f"only in {side} {', '.join(rest[:LISTED])}{more}")
     return "; ".join(parts)
 
 
-def plain(name: str) -> str:
-    """A name without what is not seen: case, composition, spaces and underscores, zero-width characters."""
-    composed = unicodedata.normalize("NFKC", name)
-    visible = "".join(c for c in composed if unicodedata.category(c) not in INVISIBLE)
-    return " ".join(visible.replace("_", " ").split()).casefold()
+def _only_in(one: str, other: str) -> str:
+    """The fewest folds that make two names equal, which all of them do."""
+    chosen = (some for n in range(1, len(_FOLDS) + 1) for some in itertools.combinations(_FOLDS, n))
+    return next(" and ".join(some) for some in chosen if _folded(one, some) == _folded(other, some))
 
 
-def _how(a: str, b: str) -> str:
-    if unicodedata.normalize("NFC", a) == unicodedata.normalize("NFC", b):
-        return "Unicode composition"
-    if a.casefold() == b.casefold():
-        return "case"
-    return "spaces, case or characters that are not seen"
+def _folded(name: str, kinds: Iterable[str]) -> str:
+    for kind in kinds:
+        name = _FOLDS[kind](name)
+    return name

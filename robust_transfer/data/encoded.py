@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import logging
+import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -17,9 +19,14 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from robust_transfer.data.decode import open_image, to_rgb
+from robust_transfer.data.fingerprints import BYTES, Fingerprints, fingerprint
 from robust_transfer.data.parallel import in_threads
 from robust_transfer.data.split import Reader, resize
 from robust_transfer.errors import DataError
+
+log = logging.getLogger(__name__)
+
+REPORTED = 10_000  # after so many images that are looked through, a line in the log
 
 
 class Images(ABC):
@@ -137,6 +144,24 @@ class EncodedReader(Reader):
         with quiet_pillow():
             in_threads(fill, len(places))
         return torch.from_numpy(images)
+
+    def fingerprints(self, positions: Tensor) -> Fingerprints:
+        """Decoded once at their native sizes, on threads, and let go of."""
+        places, made = self.chosen[positions].tolist(), np.zeros((len(positions), BYTES), np.uint8)
+
+        def fill(row: int) -> None:
+            with self._opened(places[row]) as image:
+                made[row] = fingerprint(np.asarray(to_rgb(image)))
+
+        begun = time.monotonic()
+        with quiet_pillow():
+            for start in range(0, len(places), REPORTED):
+                rows = min(REPORTED, len(places) - start)
+                in_threads(lambda row, start=start: fill(start + row), rows)  # type: ignore[misc]
+                if start + rows < len(places):
+                    seconds = time.monotonic() - begun
+                    log.info("fingerprints: %d of %d images, %.0f s", start + rows, len(places), seconds)
+        return Fingerprints(made)
 
     def _size_of(self, position: int) -> tuple[int, int]:
         with self._opened(int(self.chosen[position])) as image:

@@ -6,23 +6,26 @@ import logging
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from robust_transfer.data.class_names import match_names, refuse_repeated
-from robust_transfer.data.encoded import EncodedReader
-from robust_transfer.data.formats import ColumnNames, Role, StoredDataset, StoredSplit, open_dataset
+from robust_transfer.data.class_names import match_names
+from robust_transfer.data.decoded import Decoded
+from robust_transfer.data.formats import ColumnNames, Role, StoredDataset, open_dataset
 from robust_transfer.data.formats.base import WRITTEN, listed
+from robust_transfer.data.membership import cut_shots, draw, hold_out
+from robust_transfer.data.shared import Parts, across, contradictions, leave_out
 from robust_transfer.data.split import Split, Task
-from robust_transfer.data.subsets import cut, shuffled_classes, take_shots
 from robust_transfer.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
 
+Duplicates = Literal["keep", "drop"]
 VAL_FRACTION = 0.1
-VAL_LIMIT = 2000  # images, where the fraction is not given
+VAL_LIMIT = 2000  # images, about, where the fraction is not given
 _TEST_SEED = 0  # a test split that moved with the seed would test one run on what another was trained on
 
 
@@ -34,6 +37,7 @@ def load_task(
     val: float | None = None,
     image_column: str | None = None,
     label_column: str | None = None,
+    duplicates: Duplicates = "keep",
 ) -> Task:
     """Load a data set and settle its train, val and test splits.
 
@@ -41,16 +45,22 @@ def load_task(
     or in its ``data/``), a single parquet file, an image folder (``train/<class>/*`` and so on, or just ``<class>/*``),
     ``builtin:digits``, ``hf:OWNER/NAME`` or ``hf:OWNER/NAME:CONFIG``.
 
-    - test: the data's own; else its validation split; else a stratified fifth of train that is the same for every seed.
-    - val: the data's own where it is not used as test; else cut from train, stratified, by ``seed``: a tenth, at most
-      2,000 images. ``val`` in [0, 0.5] asks for that fraction of train (0: none) and leaves the data's own aside.
+    - test: the data's own; else its validation split; else about a fifth of train that is the same for every seed.
+    - val: the data's own where it is not used as test; else cut from train by ``seed``: a tenth, about 2,000 images at
+      most. ``val`` in [0, 0.5] asks for that fraction of train (0: none) and leaves the data's own aside.
     - ``shots`` images a class, train and val together, by ``seed``: a fifth of them val, none below 5 shots.
+
+    What is cut or drawn from train is settled by each image's content and by nothing else (see
+    :mod:`robust_transfer.data.membership`): sizes are about the fractions, every class is on both sides, data that grows
+    or is stored in another way without loss keeps its test images, and exact copies stay together. Copies of test images
+    in train, exact or re-encoded, are noted; with ``duplicates="drop"`` they are left out of train and val.
 
     What the data did not settle itself stands in ``Task.notes``. Labels are int64 from 0; ids are the images' indices
     in the stored split. Images are RGB uint8, decoded now where all have one square size and fit into memory.
     Raises ConfigError for arguments out of range, DataError for data that cannot be found or used.
     """
-    return Dataset(data, image_column=image_column, label_column=label_column).task(shots=shots, seed=seed, val=val)
+    dataset = Dataset(data, image_column=image_column, label_column=label_column)
+    return dataset.task(shots=shots, seed=seed, val=val, duplicates=duplicates)
 
 
 class Dataset:
@@ -62,12 +72,19 @@ class Dataset:
     def __init__(self, data: str | Path, *, image_column: str | None = None, label_column: str | None = None) -> None:
         self._where, self._columns = data, ColumnNames(image_column, label_column)
 
-    def task(self, *, shots: int | None = None, seed: int = 0, val: float | None = None) -> Task:
+    def task(
+        self,
+        *,
+        shots: int | None = None,
+        seed: int = 0,
+        val: float | None = None,
+        duplicates: Duplicates = "keep",
+    ) -> Task:
         """The task of these shots, seed and val."""
-        _check_arguments(shots, seed, val)
+        _check_arguments(shots, seed, val, duplicates)
         source, held_out = self._source, self._held_out
         notes = [*source.notes, *held_out.notes]
-        stored = source.splits["train"]
+        stored = self._decoded["train"]
 
         own_val = "val" in source.splits and held_out.role != "val"
         pool = held_out.pool
@@ -77,15 +94,21 @@ class Dataset:
             if own_val:
                 notes.append("the data's own validation split is not used, as val or shots was asked for")
             val_from = "train"
-            pool, chosen_val = _cut_val(stored.labels, pool, stored.class_names, shots, seed, val)
+            pool, chosen_val = _cut_val(stored, pool, shots, seed, val)
+        parts = Parts(
+            (stored, pool), (self._decoded[val_from], chosen_val), (self._decoded[held_out.role], held_out.tested)
+        )
+        parts, found = leave_out(parts) if duplicates == "drop" else (parts, across(parts))
+        notes += [*found, *self._contradictions]
 
-        train = _split(stored, pool)
+        told = tuple(notes)
+        train = stored.split(parts.train[1], "train", told)
         task = Task(
             name=source.name,
             train=train,
-            val=_split(source.splits[val_from], chosen_val, like=train),
-            test=held_out.test,
-            notes=tuple(notes),
+            val=self._decoded[val_from].split(parts.val[1], "val", told, like=train),
+            test=replace(self._test, notes=told),
+            notes=told,
         )
         for note in notes:
             log.info("%s: %s", source.name, note)
@@ -96,34 +119,50 @@ class Dataset:
         return _in_one_order(open_dataset(self._where, self._columns))
 
     @cached_property
+    def _decoded(self) -> dict[Role, Decoded]:
+        splits = self._source.splits.items()
+        return {role: Decoded(split.images, split.labels, split.class_names) for role, split in splits}
+
+    @cached_property
+    def _contradictions(self) -> list[str]:
+        return contradictions(self._decoded["train"])
+
+    @cached_property
+    def _test(self) -> Split:
+        return self._decoded[self._held_out.role].split(self._held_out.tested, "test")
+
+    @cached_property
     def _held_out(self) -> _HeldOut:
-        source, stored = self._source, self._source.splits["train"]
+        source, stored = self._source, self._decoded["train"]
         pool, notes = torch.arange(len(stored.labels)), list[str]()
         role: Role = "test" if "test" in source.splits else "val" if "val" in source.splits else "train"
         tested = torch.arange(len(source.splits[role].labels))
         if role == "val":
             notes.append("there is no test split: the validation split is used as test, and val is cut from train")
         elif role == "train":
-            names = stored.class_names
-            members = shuffled_classes(stored.labels, len(names), seed=_TEST_SEED, purpose="data/test")
-            size = round(source.test_fraction * len(pool))
-            pool, tested = cut(members, names, size, "testing: add images or a test split")
+            exact, what = stored.fingerprints.exact, "testing: add images or a test split"
+            u = draw(exact, "data/test", _TEST_SEED)
+            out = hold_out(stored.labels.numpy(), exact, u, source.test_fraction, stored.class_names, what)
+            pool, tested = (torch.from_numpy(np.flatnonzero(which)) for which in (~out, out))
             notes.append(
-                f"there is no test split: {len(tested)} images of train are set aside as test, whatever the seed"
+                f"there is no test split: {len(tested)} images of train are set aside as test, by their content, "
+                "whatever the seed"
             )
-        return _HeldOut(role, _split(source.splits[role], tested), pool, tuple(notes))
+        return _HeldOut(role, tested, pool, tuple(notes))
 
 
 class _HeldOut(NamedTuple):
-    """The test images, the stored split that they come from, and what of train is left (indices)."""
+    """The stored split that test comes from, its test images, and what of train is left (indices)."""
 
     role: Role
-    test: Split
+    tested: Tensor
     pool: Tensor
     notes: tuple[str, ...]
 
 
-def _check_arguments(shots: int | None, seed: int, val: float | None) -> None:
+def _check_arguments(shots: int | None, seed: int, val: float | None, duplicates: str) -> None:
+    if duplicates not in ("keep", "drop"):
+        raise ConfigError(f"duplicates are to be 'keep' or 'drop', not {duplicates!r}")
     if shots is not None and shots < 1:
         raise ConfigError(f"shots is a number of images a class, at least 1, not {shots}")
     if val is not None and not 0 <= val <= 0.5:
@@ -140,7 +179,7 @@ def _in_one_order(source: StoredDataset) -> StoredDataset:
     names = source.splits["train"].class_names
     if len(names) < 2:
         raise DataError(f"{source.name} has one class only, {listed(names)}: a task needs at least 2")
-    refuse_repeated(names, source.name)
+    match_names(names, names, wanted_by=source.name, given_by=source.name)  # which refuses a name that is there twice
     counts = torch.bincount(source.splits["train"].labels, minlength=len(names))
     for name, count in zip(names, counts.tolist(), strict=True):
         if not count:
@@ -149,33 +188,23 @@ def _in_one_order(source: StoredDataset) -> StoredDataset:
     for role, split in source.splits.items():
         if split.class_names == names:
             continue
-        order = match_names(names, split.class_names, f"train and {WRITTEN[role]}")
+        order = match_names(names, split.class_names, wanted_by="train", given_by=WRITTEN[role])
         splits[role] = replace(split, labels=torch.tensor(order)[split.labels], class_names=names)
         notes.append(f"{WRITTEN[role]} lists the classes in another order than train: matched by name")
     return replace(source, splits=splits, notes=tuple(notes))
 
 
-def _cut_val(
-    labels: Tensor, pool: Tensor, names: tuple[str, ...], shots: int | None, seed: int, val: float | None
-) -> tuple[Tensor, Tensor]:
+def _cut_val(stored: Decoded, pool: Tensor, shots: int | None, seed: int, val: float | None) -> tuple[Tensor, Tensor]:
     """``(train, val)`` indices into the stored train split, out of those in ``pool``."""
-    members = shuffled_classes(
-        labels[pool], len(names), seed=seed, purpose="data/val" if shots is None else "data/shots"
-    )
-    if shots is not None:
-        train, chosen = take_shots(members, names, shots, val)
-    elif val == 0:
+    if val == 0 and shots is None:
         return pool, pool[:0]
+    labels, names = stored.labels[pool].numpy(), stored.class_names
+    exact = stored.fingerprints.exact[pool.numpy()]
+    u = draw(exact, "data/val" if shots is None else "data/shots", seed)
+    if shots is not None:
+        train, chosen = cut_shots(labels, exact, u, names, shots, val)
     else:
-        size = min(round(VAL_FRACTION * len(pool)), VAL_LIMIT) if val is None else round(val * len(pool))
-        train, chosen = cut(members, names, size, "val: give val=0, or add images")
+        fraction = min(VAL_FRACTION, VAL_LIMIT / len(pool)) if val is None else val
+        out = hold_out(labels, exact, u, fraction, names, "val: give val=0, or add images")
+        train, chosen = (torch.from_numpy(np.flatnonzero(which)) for which in (~out, out))
     return pool[train], pool[chosen]
-
-
-def _split(raw: StoredSplit, chosen: Tensor, like: Split | None = None) -> Split:
-    """The images at ``chosen``, decoded now where possible. Where there are none: at the size of ``like``."""
-    if not len(chosen) and like is not None and like.size is not None:
-        return Split.in_memory(torch.zeros(0, 3, like.size, like.size, dtype=torch.uint8), chosen, raw.class_names)
-    reader = EncodedReader(raw.images, chosen)
-    split = Split(reader, torch.arange(len(chosen)), raw.labels[chosen], chosen, raw.class_names, reader.native_size)
-    return split if split.size is None else split.at_size(split.size)

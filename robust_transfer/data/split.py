@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from robust_transfer.data.decode import CONVERSION
+from robust_transfer.data.fingerprints import NONE, Fingerprints, fingerprint
 from robust_transfer.data.parallel import in_threads
 from robust_transfer.data.subsets import stratified
 from robust_transfer.errors import DataError
@@ -24,6 +25,8 @@ MEMORY_LIMIT = 2 * 2**30  # bytes of decoded uint8 images that a split may keep 
 RESIZE = f"{CONVERSION}, the whole image resized to a square with PIL bicubic (antialiased)"
 _DIGEST_BYTES = 2**24  # images are hashed in pieces of about this size
 _DIGEST_SIZE = 64  # pixels a side, where images have sizes of their own
+
+Role = Literal["train", "val", "test"]
 
 
 class Reader(ABC):
@@ -45,6 +48,29 @@ class Reader(ABC):
         for start in range(0, len(positions), step):
             digest.update(self.read(positions[start : start + step], size).numpy().tobytes())
         return digest.hexdigest()[:16]
+
+    def fingerprints(self, positions: Tensor) -> Fingerprints:
+        """The fingerprints of the decoded images at ``positions``, at their native size."""
+        if not len(positions):
+            return NONE
+        if self.native_size is None:
+            raise DataError("the images have different sizes: this reader knows no native one")
+        size, rows = self.native_size, []
+        step = max(1, _DIGEST_BYTES // (3 * size * size))
+        for start in range(0, len(positions), step):
+            images = self.read(positions[start : start + step], size).permute(0, 2, 3, 1).contiguous().numpy()
+            rows.append(_fingerprinted(images))
+        return Fingerprints(np.concatenate(rows))
+
+
+def _fingerprinted(images: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    rows = np.zeros((len(images), NONE.rows.shape[1]), np.uint8)
+
+    def fill(row: int) -> None:
+        rows[row] = fingerprint(images[row])
+
+    in_threads(fill, len(images))
+    return rows
 
 
 class MemoryReader(Reader):
@@ -103,12 +129,33 @@ def _whole_numbers(values: Any, n: int, what: str) -> Tensor:
     return numbers.long()
 
 
+class Content:
+    """The fingerprints of some images as they are stored, made when they are first asked for."""
+
+    def __init__(self, reader: Reader, positions: Tensor, made: Fingerprints | None = None) -> None:
+        self._reader, self._positions, self._made = reader, positions, made
+
+    @property
+    def fingerprints(self) -> Fingerprints:
+        """Those of all images, in their order."""
+        if self._made is None:
+            self._made = self._reader.fingerprints(self._positions)
+        return self._made
+
+    def subset(self, indices: Tensor) -> Content:
+        """Of the images at ``indices``."""
+        made = self._made.take(indices.numpy()) if self._made is not None else None
+        return Content(self._reader, self._positions[indices], made)
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
     """Some labelled images of a data set.
 
     ``labels`` int64 ``(n,)`` in ``[0, len(class_names))``; ``ids`` int64 ``(n,)``, each image's index in the original
     split (it addresses the image's noise and names it in outcomes); ``size`` the side in pixels they are given at.
+    ``role``: the split of its task that it is (part of), None where nobody said. ``notes``: its task's. ``content``:
+    where its fingerprints come from, if not from its own reader.
     """
 
     reader: Reader
@@ -117,6 +164,9 @@ class Split:
     ids: Tensor
     class_names: tuple[str, ...]
     size: int | None
+    role: Role | None = None
+    notes: tuple[str, ...] = ()
+    content: Content | None = None
 
     @classmethod
     def in_memory(
@@ -166,7 +216,24 @@ class Split:
 
     def subset(self, indices: Tensor) -> Split:
         """The images at ``indices``, in that order."""
-        return replace(self, positions=self.positions[indices], labels=self.labels[indices], ids=self.ids[indices])
+        return replace(
+            self,
+            positions=self.positions[indices],
+            labels=self.labels[indices],
+            ids=self.ids[indices],
+            content=self._content.subset(indices),
+        )
+
+    @property
+    def _content(self) -> Content:
+        return self.content or Content(self.reader, self.positions)
+
+    @property
+    def fingerprints(self) -> Fingerprints:
+        """Fingerprints of the images as they are stored, whatever size they are given at, in order."""
+        if self.content is None:
+            object.__setattr__(self, "content", self._content)  # made once
+        return self._content.fingerprints
 
     def sample(self, n: int, *, seed: int, purpose: str) -> Split:
         """``n`` images in proportion to the classes, in the split's order; all of them if there are fewer."""
@@ -182,8 +249,8 @@ class Split:
             return replace(self, size=size)
         if len(self) * 3 * size * size > MEMORY_LIMIT:
             return replace(self, size=size)
-        images = self.reader.read(self.positions, size)
-        return replace(self, reader=MemoryReader(images), positions=torch.arange(len(self)), size=size)
+        images, content = self.reader.read(self.positions, size), self._content
+        return replace(self, reader=MemoryReader(images), positions=torch.arange(len(self)), size=size, content=content)
 
     @property
     def streamed(self) -> bool:
@@ -226,6 +293,11 @@ class Task:
     def num_classes(self) -> int:
         """How many classes there are."""
         return len(self.class_names)
+
+    def record(self) -> dict[str, Any]:
+        """What a card says of the data: its name, how many images, a hash of the training split, notes."""
+        counts = {"train": len(self.train), "val": len(self.val)}
+        return {"name": self.name, **counts, "hash": self.train.hash, "notes": list(self.notes)}
 
     def at_size(self, size: int) -> Task:
         """The task with every image at ``size`` pixels."""

@@ -1,4 +1,4 @@
-"""Which images of a class go where: stratified cuts and shots, chosen by seed and by nothing else."""
+"""Stratified samples by seed, and the division of shots."""
 
 from __future__ import annotations
 
@@ -34,25 +34,6 @@ def stratified(labels: Tensor, classes: int, size: int, *, seed: int, purpose: s
     return torch.cat([images[:share] for images, share in zip(members, shares, strict=True)]).sort().values
 
 
-def cut(members: list[Tensor], names: tuple[str, ...], size: int, what: str) -> tuple[Tensor, Tensor]:
-    """``(kept, cut out)``, sorted; ``size`` images are cut out in proportion to the classes, but at least one of each.
-
-    ``what`` ends the sentence told where a class has one image only.
-    """
-    for images, name in zip(members, names, strict=True):
-        if len(images) < 2:
-            raise DataError(f"the class {name!r} has only one image in train, so none can be set aside for {what}")
-    shares = _shares([len(images) for images in members], size)
-    kept = torch.cat([images[share:] for images, share in zip(members, shares, strict=True)])
-    taken = torch.cat([images[:share] for images, share in zip(members, shares, strict=True)])
-    return kept.sort().values, taken.sort().values
-
-
-def _shares(counts: list[int], size: int) -> list[int]:
-    """``size`` shared out in proportion to ``counts``, but 1 to ``count - 1`` for each."""
-    return [min(max(share, 1), count - 1) for share, count in zip(_in_proportion(counts, size), counts, strict=True)]
-
-
 def _in_proportion(counts: list[int], size: int) -> list[int]:
     """``size`` shared out in proportion to ``counts`` (largest remainders)."""
     exact = [size * count / sum(counts) for count in counts]
@@ -72,7 +53,7 @@ def take_shots(
     """
     for images, name in zip(members, names, strict=True):
         if len(images) < shots:
-            have = f"{len(images)} image{'s' if len(images) > 1 else ''}"
+            have = f"{len(images)} different image{'s' if len(images) > 1 else ''}"
             raise DataError(f"the class {name!r} has {have} in train, fewer than shots={shots}: ask for fewer")
     if fraction is None:
         fraction = SHOTS_VAL if shots >= FEWEST_SHOTS else 0.0

@@ -12,6 +12,7 @@ from robust_transfer.attacks import Attack, attack_name, parse_attack
 from robust_transfer.attacks.naming import left_out
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.data import Split
+from robust_transfer.data.class_map import ClassMap
 from robust_transfer.environment import command_line, environment
 from robust_transfer.errors import ConfigError
 from robust_transfer.evaluation.adversary import Adversary
@@ -24,9 +25,10 @@ from robust_transfer.evaluation.outcomes import CLEAN, EVALUATION, Outcomes
 from robust_transfer.evaluation.precision import disagreement, engine_for, without_repetition
 from robust_transfer.evaluation.red_flags import outcome_flags
 from robust_transfer.evaluation.renamed import ARGUMENTS, accepting
-from robust_transfer.evaluation.resolve import Subject, compare_classes, find_source, module_hash, resolve
+from robust_transfer.evaluation.resolve import Subject, find_source, module_hash, resolve
 from robust_transfer.evaluation.result import SCHEMA, Evaluation, load_evaluation
 from robust_transfer.evaluation.resume import discard_state, goes_on, prepare_out, refuse_another
+from robust_transfer.evaluation.seen import Seen, look_for_seen
 from robust_transfer.files import write_atomically
 from robust_transfer.progress import tell
 from robust_transfer.run import Run
@@ -46,7 +48,6 @@ def evaluate(
     examples: int | None = None,
     run: Run | None = None,
     batch_size: int | None = None,
-    split_name: str = "test",
     source: Checkpoint | None = None,
     red_flag_examples: int | None = None,
     transfer_attack_examples: int | None = None,
@@ -56,6 +57,7 @@ def evaluate(
     curve: Sequence[str | float] | None = None,
     smallest_eps: bool = False,
     time_limit: float | None = None,
+    class_map: ClassMap | None = None,
 ) -> Evaluation:
     """Attack ``model`` on ``split`` and count what stands; with ``run.out`` the result is saved there.
 
@@ -72,6 +74,9 @@ def evaluate(
     ``keep_deltas`` also writes the adversarial images, compactly, for :func:`verify`.
     ``per_class``, ``curve`` (other budgets, such as ``["2/255", "4/255"]``) and ``smallest_eps`` (per example, by
     bisection) ask for more; the last two attack again, what smaller budgets have left.
+    A checkpoint's classes are matched with the data's by name, in whatever order they are; ``class_map`` (a mapping, or a
+    file with one, from names in the data to names in the model) translates them first. The record says so in ``notes``.
+    Images that the model or its source was trained on are counted and flagged (``seen``).
     ``time_limit`` (seconds) stops in time: the figures are then over the examples that were reached, a random sample,
     ``untested`` says what was not, and the same call with ``run.resume`` goes on. A finished evaluation with
     ``run.resume`` is added to: what is asked for and is not there is measured.
@@ -85,20 +90,20 @@ def evaluate(
     )  # fmt: skip
     request.check_curve(ball)
     _check(how, batch_size, time_limit, keep_deltas)
-    flags, known = compare_classes(model, split), find_source(model, source)
+    known = find_source(model, source)
     attacks, untested = _within_reach(model, known, attack)
-    subject = resolve(model, split, known, examples, how)
+    subject = resolve(model, split, known, examples, how, class_map)
     with how.writing():
         prepare_out(how, subject.stored_hash)
         asks_source = transfer_attack_examples != 0 or any(some.needs_source for some in attacks)
-        knowledge = knowledge_of(known, split, seed=how.seed) if known is not None and asks_source else None
+        knowledge = knowledge_of(known, subject.whole, seed=how.seed) if known is not None and asks_source else None
         deadline, engine = Deadline(time_limit), engine_for(subject.module, subject.split, how, attacks)
         adversary = Adversary(without_repetition(attacks, engine), ball, engine, knowledge, how.seed, batch_size)
-        identity = _identity(subject, adversary, attack_name(attacks), split_name)
+        identity = _identity(subject, adversary, attack_name(attacks))
 
         finished = _finished(how, identity, keep_deltas)
         outcomes = None if finished else _attack(subject, adversary, how, identity, deadline, keep_deltas)
-        found = finished or _record(subject, adversary, identity, outcomes, flags, untested)
+        found = finished or _record(subject, adversary, identity, outcomes, untested)
         reached = subject.at(outcomes.reached) if outcomes is not None else subject
         late = outcomes is not None and bool(outcomes.unreached(adversary.attacks))
         measurements = Measurements(subject=reached, adversary=adversary, run=how)
@@ -136,17 +141,17 @@ def _within_reach(
     return [some for some in named if some not in without], untested
 
 
-def _identity(subject: Subject, adversary: Adversary, attack: str, split_name: str) -> dict[str, Any]:
+def _identity(subject: Subject, adversary: Adversary, attack: str) -> dict[str, Any]:
     """What makes an evaluation this one and no other."""
     return {
         "threat": str(adversary.threat),
         "attack": attack,
-        "split": split_name,
+        "split": subject.split.role or "unknown",
         "input_size": subject.split.size,
         "precision": adversary.engine.precision,
         "compiled": adversary.engine.compiled,
         "seed": adversary.seed,
-        "data_hash": subject.split.hash,
+        "data_hash": subject.given.hash,
         "model_hash": module_hash(subject.module),
         "source_hash": subject.source.hash if subject.source is not None and adversary.knowledge is not None else None,
     }
@@ -166,21 +171,24 @@ def _record(
     adversary: Adversary,
     identity: dict[str, Any],
     found: Outcomes | None,
-    flags: list[str],
     untested: list[str],
 ) -> Evaluation:
     """The evaluation that ``found`` makes, with nothing measured beside it yet."""
     assert found is not None
     unreached = [f"{attack}: {n} images, {LATE}" for attack, n in found.unreached(adversary.attacks).items()]
-    made = environment()
+    reached, model, made = subject.at(found.reached), subject.model, environment()
+    seen, unknown = look_for_seen(model, reached.given, found.table) if isinstance(model, Checkpoint) else ([], [])
     return Evaluation(
         schema=SCHEMA,
-        **_figures(found, [str(a) for a in adversary.attacks], flags),
+        **_figures(found, [str(a) for a in adversary.attacks], seen, identity["split"]),
         by_class=None,
         curve=None,
         transferred=None,
-        untested=[*untested, *unreached],
-        **{**identity, "data_hash": subject.at(found.reached).split.hash},
+        untested=[*untested, *unknown, *unreached],
+        **{**identity, "data_hash": reached.given.hash},
+        seen=seen,
+        notes=list(subject.notes),
+        class_names=list(subject.split.class_names),
         seconds=round(found.seconds, 3),
         passes=found.passes,
         versions=made["versions"],
@@ -204,8 +212,8 @@ def _finished(run: Run, identity: dict[str, Any], keep_deltas: bool) -> Evaluati
     return finished
 
 
-def _figures(found: Outcomes, names: list[str], flags: list[str]) -> dict[str, Any]:
-    """What the outcomes add up to; ``flags`` are those known before."""
+def _figures(found: Outcomes, names: list[str], seen: list[Seen], split: str) -> dict[str, Any]:
+    """Summary of the outcomes, with the flags that they raise."""
     table = found.table
     n, constant = len(table), int(table["label"].value_counts().iloc[0])
     left = standing = int((table["broken_by"] != CLEAN).sum())
@@ -213,10 +221,11 @@ def _figures(found: Outcomes, names: list[str], flags: list[str]) -> dict[str, A
     for name in names[: found.used]:
         standing -= int((table["broken_by"] == name).sum())
         by_attack[name] = standing / n
+    clean, robust = wilson(left, n), wilson(standing, n)
     return {
-        "clean_accuracy": wilson(left, n),
-        "robust_accuracy": wilson(standing, n),
+        "clean_accuracy": clean,
+        "robust_accuracy": robust,
         "constant_accuracy": constant / n,
         "by_attack": by_attack,
-        "flags": [*flags, *outcome_flags(table)],
+        "flags": [*(each.flag(split, clean, robust) for each in seen), *outcome_flags(table)],
     }

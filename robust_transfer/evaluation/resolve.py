@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from robust_transfer.checkpoint import Checkpoint, weights_hash
 from robust_transfer.classifier import Classifier
 from robust_transfer.data import Split
+from robust_transfer.data.class_map import ClassMap, in_order_of
 from robust_transfer.errors import ConfigError, DataError
 from robust_transfer.evaluation.knowledge import public_source
 from robust_transfer.progress import stage
@@ -23,14 +24,17 @@ from robust_transfer.run import Run
 class Subject:
     """A model and what it is evaluated on: ``split``, at the size that it reads, is ``whole`` or a sample of it.
 
-    ``source`` is what an attacker is taken to have of the network that the model came from.
+    Labels are in the order of the model's classes; ``given`` is ``split`` with its labels as the data counts them, and
+    ``notes`` say how they were matched. ``source`` is what an attacker is taken to have of the network it came from.
     """
 
     model: Checkpoint | nn.Module
     module: nn.Module
     whole: Split
     split: Split
+    given: Split
     source: Checkpoint | None
+    notes: tuple[str, ...] = ()
 
     @property
     def is_transferred(self) -> bool:
@@ -39,7 +43,8 @@ class Subject:
 
     def at(self, rows: NDArray[np.int64]) -> Subject:
         """The same on some of the images of its split."""
-        return replace(self, split=self.split.subset(torch.from_numpy(rows)))
+        some = torch.from_numpy(rows)
+        return replace(self, split=self.split.subset(some), given=self.given.subset(some))
 
     @property
     def stored_hash(self) -> str | None:
@@ -48,13 +53,20 @@ class Subject:
 
 
 def resolve(
-    model: Checkpoint | nn.Module, split: Split, source: Checkpoint | None, examples: int | None, run: Run
+    model: Checkpoint | nn.Module,
+    split: Split,
+    source: Checkpoint | None,
+    examples: int | None,
+    run: Run,
+    class_map: ClassMap | None = None,
 ) -> Subject:
     """What is evaluated, with its images read; raises :class:`ConfigError` and :class:`DataError` for what does not fit."""
+    whole, notes = in_classes_of(model, split, class_map)
     module, chosen = module_of(model), subset(split, examples, run.seed)
     with stage("reading images", None, run.quiet):
-        images = at_input_size(module, chosen)
-    return Subject(model, module, split, images, source)
+        given = at_input_size(module, chosen)
+    images, _ = in_classes_of(model, given, class_map)
+    return Subject(model, module, whole, images, given, source, (*split.notes, *notes))
 
 
 def subset(split: Split, examples: int | None, seed: int) -> Split:
@@ -92,8 +104,14 @@ def module_hash(module: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def compare_classes(model: Checkpoint | nn.Module, split: Split) -> list[str]:
-    """Refuse an empty split and a model of other classes; returns a flag where the classes have other names."""
+def in_classes_of(
+    model: Checkpoint | nn.Module, split: Split, class_map: ClassMap | None = None
+) -> tuple[Split, list[str]]:
+    """``split`` with its labels in the order of the model's classes, and sentences on what was done for that.
+
+    Refuses an empty split, and a model of other classes. A plain module has no names: its classes are numbered as the
+    data's are.
+    """
     if not len(split):
         raise DataError("the split is empty: there is nothing to evaluate on")
     module = module_of(model)
@@ -102,9 +120,11 @@ def compare_classes(model: Checkpoint | nn.Module, split: Split) -> list[str]:
             f"the model tells {module.num_classes} classes apart and the data has {len(split.class_names)}: "
             "transfer it to this data first"
         )
-    if isinstance(model, Checkpoint) and model.card.class_names != split.class_names:
-        return ["the model's classes have other names than the data's"]
-    return []
+    if isinstance(model, Checkpoint):
+        return in_order_of(model.card.class_names, split, class_map)
+    if class_map is not None:
+        raise ConfigError("a class map needs a checkpoint, whose card has names: a plain module's classes have none")
+    return split, []
 
 
 def find_source(model: Checkpoint | nn.Module, given: Checkpoint | None) -> Checkpoint | None:

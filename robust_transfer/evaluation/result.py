@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from robust_transfer.errors import DataError
 from robust_transfer.evaluation.curve import Level
 from robust_transfer.evaluation.outcomes import CLEAN, COLUMNS, EVALUATION, OUTCOMES, STANDING, write_outcomes
 from robust_transfer.evaluation.renamed import FIELDS, translated
+from robust_transfer.evaluation.seen import Seen
 from robust_transfer.evaluation.transfer_attacks import Transferred
 from robust_transfer.statistics.intervals import Proportion
 
@@ -41,7 +42,9 @@ class Evaluation:
     ``passes`` counts forward-equivalent image passes. ``precision`` is that of the attacks' steps, verdicts are float32;
     ``disagreement``: how many iterates broke the model in that precision only (``unconfirmed_iterates``), and how many
     examples in float32 only (``missed_examples``); None where the steps are float32, too. ``compiled``: the steps were, by
-    ``torch.compile``.
+    ``torch.compile``. ``split``: the role of the images in their task, "unknown" where nobody said.
+    ``seen``: which of them the model, or what it came from, was trained on. ``notes``: how the data was read, and how its
+    classes were matched with the model's. ``class_names``: what the numbers of labels and predictions stand for.
     """
 
     schema: int
@@ -72,6 +75,9 @@ class Evaluation:
     disagreement: dict[str, int] | None = None
     red_flag_examples: int = 0
     compiled: bool = False
+    seen: list[Seen] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    class_names: list[str] = field(default_factory=list)
 
     def right(self, level: Accuracy) -> pd.Series[bool]:
         """Whether each example, by its id and in the order of ids, is right when clean, or stands (``robust``)."""
@@ -106,6 +112,7 @@ class Evaluation:
             ),
             *(self.transferred.lines() if self.transferred is not None else []),
             *self._precision(),
+            *(f"note             {note}" for note in self.notes),
             *(f"untested         {what}" for what in self.untested),
             *(f"doubt            {flag}" for flag in self.flags),
         ]
@@ -148,6 +155,7 @@ def _typed(summary: dict[str, Any]) -> dict[str, Any]:
         typed["curve"] = [Level(**level) for level in typed["curve"]]
     if typed["transferred"] is not None:
         typed["transferred"] = Transferred(**typed["transferred"])
+    typed["seen"] = [Seen(**each) for each in typed.get("seen", [])]
     return typed
 
 

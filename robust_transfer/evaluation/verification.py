@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from robust_transfer.attacks.target import Target, attacking, is_broken, predicted
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.data import Split
+from robust_transfer.data.class_map import ClassMap
 from robust_transfer.errors import DataError
 from robust_transfer.evaluation.deltas import DELTAS, unpack
 from robust_transfer.evaluation.measurements import LATE
 from robust_transfer.evaluation.outcomes import CLEAN, STANDING
-from robust_transfer.evaluation.resolve import at_input_size, module_hash, module_of, subset
+from robust_transfer.evaluation.resolve import at_input_size, in_classes_of, module_hash, module_of, subset
 from robust_transfer.evaluation.result import Evaluation, load_evaluation
 from robust_transfer.modes import on_device
 from robust_transfer.run import Run
@@ -55,9 +56,17 @@ class Verification:
         return "\n".join(lines)
 
 
-def verify(folder: Path, model: Checkpoint | nn.Module, split: Split, *, run: Run | None = None) -> Verification:
+def verify(
+    folder: Path,
+    model: Checkpoint | nn.Module,
+    split: Split,
+    *,
+    run: Run | None = None,
+    class_map: ClassMap | None = None,
+) -> Verification:
     """Score the evaluation in ``folder`` again: ``model`` on the images of ``split`` and the deltas that were kept.
 
+    Classes are matched by name, as by :func:`evaluate`.
     Raises :class:`DataError` where model or images are others than those evaluated, or no deltas were kept.
     """
     run, evaluation = run or Run(), load_evaluation(folder)
@@ -65,6 +74,7 @@ def verify(folder: Path, model: Checkpoint | nn.Module, split: Split, *, run: Ru
     whole, split = split, _evaluated(evaluation, at_input_size(module, split))
     if module_hash(module) != evaluation.model_hash:
         raise DataError(f"the evaluation in {folder} is of another model: give that one")
+    split, _ = in_classes_of(model, split, class_map)
     deltas, threat = _deltas(Path(folder)), Threat.parse(evaluation.threat)
     table, device = evaluation.outcomes.set_index("index"), run.torch_device()
     found = _Found()

@@ -15,10 +15,11 @@ from robust_transfer.config import as_dict, config
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError
 from robust_transfer.monitor import Validation, validation_passes
-from robust_transfer.production import Produced, data_record, produce, without_test
+from robust_transfer.production import Produced, produce, without_test
 from robust_transfer.registry import Registry
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
+from robust_transfer.trained_on import trained_on
 from robust_transfer.training import Objective, TrainingSettings, fit
 from robust_transfer.training.settings import Schedule
 
@@ -70,7 +71,7 @@ class Pretraining(TrainingSettings, ABC):
             if self.select != "last" and not len(task.val):
                 raise ConfigError(f"select={self.select} needs a val split, and there is none: use select=last")
             identity = self._identity(spec, task, threat)
-            return produce(identity, task, run, lambda: self._prepare(spec, task, threat, run))
+            return produce(identity, task, run, lambda: self._prepare(spec, task, threat, run), trained_on(task))
 
     def _prepare(self, spec: NetworkSpec, task: Task, threat: Threat, run: Run) -> Callable[[], Produced]:
         torch.manual_seed(run.seed)
@@ -128,7 +129,7 @@ class Pretraining(TrainingSettings, ABC):
             "settings": as_dict(self),
             "network": spec,
             "threat": str(threat) if self.adversarial else None,
-            "data": data_record(task),
+            "data": task.record(),
         }
 
 

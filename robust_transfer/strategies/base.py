@@ -10,9 +10,10 @@ from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.config import as_dict, build, config
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError, DataError
-from robust_transfer.production import Produced, data_record, produce, without_test
+from robust_transfer.production import Produced, produce, without_test
 from robust_transfer.registry import Registry, unknown
 from robust_transfer.run import Run
+from robust_transfer.trained_on import trained_on
 
 HeadRule = Literal["auto", "new", "keep"]
 
@@ -64,7 +65,8 @@ class Strategy(ABC):
             _refuse_hopeless(task)
             self.check(source, task)
             task = without_test(task).at_size(source.input_size)
-            return produce(self._identity(source, task), task, run, lambda: lambda: self.adapt(source, task, run))
+            seen = trained_on(task, source.trained_on, transferred=True)
+            return produce(self._identity(source, task), task, run, lambda: lambda: self.adapt(source, task, run), seen)
 
     def _identity(self, source: Checkpoint, task: Task) -> dict[str, Any]:
         """The card's fields that say what was asked for; a finished run with the same ones is not trained again."""
@@ -72,7 +74,7 @@ class Strategy(ABC):
             "method": f"transfer:{STRATEGIES.name_of(type(self))}",
             "settings": as_dict(self),
             "threat": self.threat_of(source),
-            "data": data_record(task),
+            "data": task.record(),
             "source": lineage(source),
         }
 

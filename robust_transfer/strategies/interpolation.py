@@ -9,6 +9,7 @@ import torch
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.errors import CheckpointError, ConfigError
 from robust_transfer.strategies.base import lineage
+from robust_transfer.trained_on import merged
 
 
 def interpolate(a: Checkpoint, b: Checkpoint, share: float) -> Checkpoint:
@@ -41,8 +42,9 @@ def interpolate(a: Checkpoint, b: Checkpoint, share: float) -> Checkpoint:
         adversarial_examples=a.card.adversarial_examples + b.card.adversarial_examples,
         seconds=a.card.seconds + b.card.seconds,
         weights_hash="",
+        fingerprints={},
     )
-    return Checkpoint(classifier.eval(), card)
+    return Checkpoint(classifier.eval(), card, merged(a.trained_on, b.trained_on))
 
 
 def _between(a: torch.Tensor, b: torch.Tensor, share: float) -> torch.Tensor:

@@ -13,31 +13,33 @@ from robust_transfer.errors import DataError
 def test_the_order_is_found() -> None:
     names = ("ant", "bee", "cat", "dog")
     for given in itertools.permutations(names):
-        order = match_names(names, given, "they")
+        order = match_names(names, given, wanted_by="a", given_by="b")
         assert [names[i] for i in order] == list(given)
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (("ant", "cow"), r"they have different classes \(only in the first 'bee'; only in the second 'cow'\)"),
-        (("ant",), "only in the first 'bee'"),
-        (("ant", "Bee"), "'bee' and 'Bee' differ only in case"),
-        (("ant", "bee "), "'bee' and 'bee ' differ only in spaces"),
-        (("ant", "b\u200bee"), r"'bee' and 'b\\u200bee' differ only in"),
-        (("ant", "bee", "bee"), "the class name 'bee' is given twice"),
+        (("ant", "cow"), r"one and other have different classes \(only in one 'bee'; only in other 'cow'\)"),
+        (("ant",), "only in one 'bee'"),
+        (("ant", "Bee"), "'bee' in one and 'Bee' in other differ only in upper and lower case"),
+        (("ant", "bee "), "'bee' in one and 'bee ' in other differ only in spaces"),
+        (("ant", "b\u200bee"), r"'bee' in one and 'b\\u200bee' in other differ only in invisible characters"),
+        (("ant", "bee", "bee"), "other has the class 'bee' twice"),
     ],
 )
 def test_other_names_are_told_apart(given: tuple[str, ...], said: str) -> None:
     with pytest.raises(DataError, match=said):
-        match_names(("ant", "bee"), given, "they")
+        match_names(("ant", "bee"), given, wanted_by="one", given_by="other")
 
 
 def test_composed_and_decomposed_accents_are_shown_with_escapes() -> None:
-    with pytest.raises(DataError, match=r"'caf\\xe9' and 'cafe\\u0301' differ only in Unicode composition"):
-        match_names(("caf\xe9", "tea"), ("tea", "cafe\u0301"), "they")
+    with pytest.raises(
+        DataError, match=r"'caf\\xe9' in one and 'cafe\\u0301' in other differ only in Unicode normalisation"
+    ):
+        match_names(("caf\xe9", "tea"), ("tea", "cafe\u0301"), wanted_by="one", given_by="other")
 
 
 def test_a_no_break_space_is_seen() -> None:
-    with pytest.raises(DataError, match=r"'sea lion' and 'sea\\xa0lion' differ only in"):
-        match_names(("sea lion", "ant"), ("sea\xa0lion", "ant"), "they")
+    with pytest.raises(DataError, match=r"'sea lion' in one and 'sea\\xa0lion' in other differ only in spaces"):
+        match_names(("sea lion", "ant"), ("sea\xa0lion", "ant"), wanted_by="one", given_by="other")

@@ -47,7 +47,7 @@ def test_figures_of_a_model_that_is_understood(split: Split) -> None:
     assert found.robust_accuracy == wilson(N - 2 - BREAKABLE, N)
     assert found.constant_accuracy == max(split.labels.bincount()).item() / N
     assert found.by_attack == {"fgsm": (N - 2 - BREAKABLE) / N, "pgd-5": (N - 2 - BREAKABLE) / N}
-    assert (found.threat, found.attack, found.split) == ("linf:20/255", "fgsm+pgd-5", "test")
+    assert (found.threat, found.attack, found.split) == ("linf:20/255", "fgsm+pgd-5", "unknown")
     assert (found.input_size, found.precision, found.seed, found.flags) == (4, "float32", 0, [])
 
     table = found.outcomes
@@ -107,18 +107,33 @@ def test_a_model_below_the_constant_classifier_is_flagged(split: Split) -> None:
     assert found.flags == ["constant classifier is more robust"]
 
 
-def test_other_class_names_are_flagged() -> None:
+def test_other_class_names_are_refused_and_another_order_is_followed() -> None:
     model, data = checkpoint(), noise(20)
-    assert not any(
-        "names" in flag for flag in evaluate(model, data, red_flag_examples=0, run=QUIET, attack="fgsm").flags
-    )
+    straight = evaluate(model, data, red_flag_examples=0, run=QUIET, attack="fgsm")
+    assert straight.notes == []
     renamed = Split.in_memory(data.images(), data.labels, tuple("abcdefghij"))
-    assert any("other names" in flag for flag in evaluate(model, renamed, run=QUIET, attack="fgsm").flags)
+    with pytest.raises(DataError, match=r"only in the model 'c0'.*only in the data 'a'.*class map"):
+        evaluate(model, renamed, run=QUIET, attack="fgsm")
+    mapped = evaluate(
+        model,
+        renamed,
+        red_flag_examples=0,
+        run=QUIET,
+        attack="fgsm",
+        class_map={c: f"c{i}" for i, c in enumerate("abcdefghij")},
+    )
+    assert "'a' is 'c0'" in mapped.notes[0]
+    back = Split.in_memory(data.images(), 9 - data.labels, tuple(reversed(data.class_names)))
+    turned = evaluate(model, back, red_flag_examples=0, run=QUIET, attack="fgsm")
+    assert "matched by name" in turned.notes[0]
+    for found in (mapped, turned):
+        assert found.outcomes.equals(straight.outcomes)
+        assert found.class_names == list(model.card.class_names)
 
 
 def test_the_text_says_what_was_found(split: Split) -> None:
     text = str(evaluate(Brightness(), split, threat="linf:80/255", attack="fgsm+pgd-2", run=QUIET))
-    assert "clean accuracy   94.4 % [81.9, 98.5]  (36 images, test)" in text
+    assert "clean accuracy   94.4 % [81.9, 98.5]  (36 images, unknown)" in text
     assert "(linf:80/255, fgsm+pgd-2)" in text
     assert "after pgd-2" in text
     assert "doubt            constant classifier is more robust" in text

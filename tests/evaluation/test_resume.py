@@ -29,7 +29,7 @@ from robust_transfer.run import Run
 
 KEYS = """schema clean_accuracy robust_accuracy constant_accuracy by_attack by_class curve transferred untested threat
 attack split input_size precision seed flags seconds passes data_hash model_hash source_hash versions hardware command
-disagreement red_flag_examples compiled"""
+disagreement red_flag_examples compiled seen notes class_names"""
 
 
 @pytest.fixture
@@ -46,13 +46,13 @@ def run_to(out: Path, **settings: Any) -> Run:
 
 def test_what_is_written_is_read_back(split: Split, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    found = evaluate(Brightness(), split, threat="linf:20/255", attack="quick", run=run_to(out), split_name="val")
+    found = evaluate(Brightness(), split, threat="linf:20/255", attack="quick", run=run_to(out))
     assert sorted(p.name for p in out.iterdir()) == ["evaluation.json", "outcomes.parquet"]
     raw = json.loads((out / "evaluation.json").read_text())
     assert raw == found.to_dict()
     assert list(raw) == KEYS.split()
     assert raw["robust_accuracy"].keys() == {"value", "low", "high", "n"}
-    assert raw["split"] == "val"
+    assert raw["split"] == "unknown"
     table = pd.read_parquet(out / "outcomes.parquet")
     assert list(table.columns) == COLUMNS
     assert table["margin"].dtype == "float32"

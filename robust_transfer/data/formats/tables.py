@@ -52,7 +52,7 @@ def in_one_order(
                 f"{named} names its classes and {bare} does not, so their labels may mean different classes: "
                 "write both with the same ClassLabel"
             )
-        order = match_names(first, own, f"{files[0]} and {files[number]}")
+        order = match_names(first, own, wanted_by=files[0], given_by=files[number])
         if pa.types.is_integer(column.type) and (pc.max(column).as_py() or 0) < len(
             own
         ):  # else it is told later, by its row

@@ -48,9 +48,12 @@ def test_shards_and_splits_are_matched_by_name(tmp_path: Path, second: list[str]
 @pytest.mark.parametrize(
     ("order", "said"),
     [
-        (["ant", "bee", "cow"], "only in the first 'cat'; only in the second 'cow'"),
-        (["ant", "bee"], "only in the first 'cat'"),
-        (["ant", "bee", "Cat"], "'cat' and 'Cat' differ only in case"),
+        (
+            ["ant", "bee", "cow"],
+            r"only in train-00000-of-00002\.parquet 'cat'; only in train-00001-of-00002\.parquet 'cow'",
+        ),
+        (["ant", "bee"], r"only in train-00000-of-00002\.parquet 'cat'"),
+        (["ant", "bee", "Cat"], "differ only in upper and lower case"),
     ],
 )
 def test_shards_of_other_names_are_refused(tmp_path: Path, order: list[str], said: str) -> None:

@@ -1,0 +1,93 @@
+"""A split's labels in the order of another side's classes: matched by name, or by a mapping that the user gives."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from robust_transfer.data.class_names import match_names
+from robust_transfer.data.split import Split
+from robust_transfer.errors import ConfigError, DataError
+from robust_transfer.files import expanded
+from robust_transfer.registry import unknown
+
+ClassMap = str | Path | Mapping[str, str]  # or the file that holds one
+SHOWN = 4
+
+
+def read_class_map(given: ClassMap) -> dict[str, str]:
+    """``{name in the data: name in the model}`` from a file, or as it is given.
+
+    ``.yaml``, ``.yml`` and ``.json`` hold one mapping, ``.csv`` two columns without a header. Raises
+    :class:`ConfigError` for what is none, :class:`DataError` for a file that cannot be read.
+    """
+    if isinstance(given, Mapping):
+        return _checked(dict(given), "class_map")
+    path = expanded(given)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read the class map {path}: {getattr(error, 'strerror', None) or error}") from None
+    try:
+        if path.suffix.casefold() == ".csv":
+            rows = [row for row in csv.reader(text.splitlines()) if row]
+            if any(len(row) != 2 for row in rows):
+                raise ConfigError(f"{path}: every line of a class map holds two names, in the data and in the model")
+            if len({row[0] for row in rows}) < len(rows):
+                raise ConfigError(f"{path}: a name of the data stands there twice")
+            return _checked(dict(rows), str(path))
+        # BaseLoader: names are text, also 1, no and 2024-01-01
+        loaded = json.loads(text) if path.suffix.casefold() == ".json" else yaml.load(text, yaml.BaseLoader)
+    except (ValueError, yaml.YAMLError, csv.Error) as error:
+        raise DataError(f"the class map {path} cannot be read ({type(error).__name__}): write it again") from None
+    return _checked(loaded, str(path))
+
+
+def _checked(loaded: Any, where: str) -> dict[str, str]:
+    if (
+        not isinstance(loaded, dict)
+        or not loaded
+        or not all(isinstance(n, str) for pair in loaded.items() for n in pair)
+    ):
+        raise ConfigError(f"{where}: a class map is a mapping from names in the data to names in the model")
+    return dict(loaded)
+
+
+def in_order_of(
+    names: Sequence[str], split: Split, class_map: ClassMap | None = None, *, wanted_by: str = "the model"
+) -> tuple[Split, list[str]]:
+    """``split`` with its labels in the order of ``names``, and sentences on what was done for that.
+
+    Classes are matched by name, one to one, after ``class_map``; names that it lacks stay as they are. Raises
+    :class:`DataError` where a name has no partner: names that only look alike are different names.
+    """
+    mapped = list(split.class_names)
+    if class_map is not None:
+        chosen = read_class_map(class_map)
+        if strangers := [name for name in chosen if name not in mapped]:
+            raise DataError(f"the class map: {unknown('class of the data', strangers[0], mapped)}")
+        mapped = [chosen.get(name, name) for name in mapped]
+    try:
+        places = match_names(list(names), mapped, wanted_by=wanted_by, given_by="the data")
+    except DataError as error:
+        hint = "check the class map" if class_map is not None else "or give a class map (--class-map)"
+        raise DataError(f"{error}, {hint}") from None
+    notes = []
+    if tuple(mapped) != split.class_names:
+        changed = [(a, b) for a, b in zip(split.class_names, mapped, strict=True) if a != b]
+        shown = ", ".join(f"{a!r} is {b!r}" for a, b in changed[:SHOWN])
+        more = f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
+        notes.append(f"classes of the data are mapped to {wanted_by}'s: {shown}{more}")
+    if places != list(range(len(places))):
+        notes.append(f"the data has its classes in another order than {wanted_by}: labels are matched by name")
+    if not notes:
+        return split, []
+    labels = torch.tensor(places)[split.labels]
+    return replace(split, labels=labels, class_names=tuple(names)), notes

@@ -1,0 +1,76 @@
+"""Copies of images: the same pixels, or the same look after re-encoding or resizing.
+
+Exact copies are found by sorting. For looks, images are sorted by the luma of their middle, and compared only with those
+that are close in it, as products of matrices of signs: all pairs that match are found, none is left to chance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robust_transfer.data.fingerprints import FREQUENCIES, Fingerprints
+
+DISTANCE = 15  # so many of the 96 signs may differ
+SHADE = 9  # and each mean by so much, of 255
+_MIDDLE = 4  # of the 3 x 3 cells
+_ROWS, _COLUMNS = 512, 8192  # how many are compared at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Copies:
+    """For each of n images: the index of a copy among the others, -1 where there is none, and whether it is exact."""
+
+    partner: NDArray[np.int64]
+    exact: NDArray[np.bool_]
+
+    @property
+    def found(self) -> NDArray[np.bool_]:
+        """Which images have a copy, ``(n,)``."""
+        return self.partner >= 0
+
+
+def find_copies(these: Fingerprints, those: Fingerprints) -> Copies:
+    """A copy in ``those`` of each of ``these``: an exact one if there is one, else the one that looks most alike."""
+    partner, exact = np.full(len(these), -1, np.int64), np.zeros(len(these), bool)
+    if len(these) and len(those):
+        keys, wanted = those.exact, these.exact
+        order = np.argsort(keys, kind="stable")
+        place = np.minimum(np.searchsorted(keys[order], wanted), len(keys) - 1)
+        exact = keys[order][place] == wanted
+        partner[exact] = order[place][exact]
+        left = np.flatnonzero(~exact & these.signs.any(1))
+        partner[left] = _alike(these.take(left), those)
+    return Copies(partner, exact)
+
+
+def _alike(these: Fingerprints, those: Fingerprints) -> NDArray[np.int64]:
+    """The index of the image in ``those`` that is nearest to each of ``these`` and near enough, else -1."""
+    best, nearest = np.full(len(these), DISTANCE + 1), np.full(len(these), -1, np.int64)
+    there = np.flatnonzero(those.signs.any(1))
+    there = there[np.argsort(those.shades[there, _MIDDLE], kind="stable")]
+    shades, signs = those.shades[there].astype(np.int16), _plus_minus(those.take(there))
+    order = np.argsort(these.shades[:, _MIDDLE], kind="stable")
+    for start in range(0, len(order), _ROWS):
+        rows = order[start : start + _ROWS]
+        mine, own = _plus_minus(these.take(rows)), these.shades[rows].astype(np.int16)
+        low = int(np.searchsorted(shades[:, _MIDDLE], own[0, _MIDDLE] - SHADE, "left"))
+        high = int(np.searchsorted(shades[:, _MIDDLE], own[-1, _MIDDLE] + SHADE, "right"))
+        for begin in range(low, high, _COLUMNS):
+            block = slice(begin, min(begin + _COLUMNS, high))
+            # the product is the number of signs that agree less those that differ
+            near = mine @ signs[block].T >= FREQUENCIES - 2 * DISTANCE
+            i, j = np.nonzero(near)
+            close = (np.abs(own[i] - shades[block][j]) <= SHADE).all(1)
+            for row, column in zip(i[close].tolist(), j[close].tolist(), strict=True):
+                distance = (FREQUENCIES - float(mine[row] @ signs[begin + column])) / 2
+                if distance < best[rows[row]]:
+                    best[rows[row]], nearest[rows[row]] = distance, there[begin + column]
+    return nearest
+
+
+def _plus_minus(prints: Fingerprints) -> NDArray[Any]:
+    return np.where(np.unpackbits(prints.signs, axis=1), np.float32(1), np.float32(-1))

@@ -1,0 +1,92 @@
+"""Evaluated images that a network was trained on: counted by their fingerprints, with figures without them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from robust_transfer.checkpoint import Checkpoint
+from robust_transfer.data import Split
+from robust_transfer.data.duplicates import find_copies
+from robust_transfer.data.fingerprints import Fingerprints
+from robust_transfer.evaluation.outcomes import CLEAN, STANDING
+from robust_transfer.statistics.intervals import Proportion, wilson
+
+How = Literal["trained on", "chosen by"]
+UNKNOWN = "whether images were trained on"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """``images`` of the ``n`` evaluated ones that were ``how`` ("trained on" or "chosen by") ``by`` a network.
+
+    ``exact`` of them to the pixel, the others re-encoded or resized. The accuracies are those of the images that are
+    left; None where none is.
+    """
+
+    by: str
+    how: How
+    images: int
+    exact: int
+    n: int
+    clean_accuracy: Proportion | None
+    robust_accuracy: Proportion | None
+
+    def flag(self, split: str, clean: Proportion, robust: Proportion) -> str:
+        """The reason to doubt an evaluation with these accuracies of all its images."""
+        what = {
+            "trained on": f"{self.images} of {self.n} {split} images were trained on (by {self.by})",
+            "chosen by": f"{self.images} of {self.n} {split} images are of the val split that {self.by} was chosen by",
+        }[self.how]
+        if self.clean_accuracy is None or self.robust_accuracy is None:
+            return f"{what}: clean {_percent(clean)}, robust {_percent(robust)}; without them nothing is left"
+        left = f"clean {_percent(clean)}, without them {_percent(self.clean_accuracy)}"
+        return f"{what}: {left}; robust {_percent(robust)}, without them {_percent(self.robust_accuracy)}"
+
+
+def look_for_seen(model: Checkpoint, split: Split, table: pd.DataFrame) -> tuple[list[Seen], list[str]]:
+    """What ``model`` and its sources have seen of ``split``, and what is untested; ``table`` has the outcomes, row by row."""
+    known = model.trained_on
+    if known is None:
+        return [], [f"{UNKNOWN}: the card has no fingerprints"]
+    broken_by = table["broken_by"].to_numpy()
+    found, prints = [], split.fingerprints
+    for by, how, theirs in _levels(model):
+        copies = find_copies(prints, theirs)
+        if copies.found.any():
+            left = broken_by[~copies.found]
+            found.append(
+                Seen(
+                    by=by,
+                    how=how,
+                    images=int(copies.found.sum()),
+                    exact=int(copies.exact.sum()),
+                    n=len(broken_by),
+                    clean_accuracy=_share(left != CLEAN),
+                    robust_accuracy=_share(left == STANDING),
+                )
+            )
+    untested = [] if known.complete else [f"{UNKNOWN} by the model's sources: a source's card has no fingerprints"]
+    return found, untested
+
+
+def _levels(model: Checkpoint) -> Iterator[tuple[str, How, Fingerprints]]:
+    assert model.trained_on is not None
+    for depth, level in enumerate(model.trained_on.levels):
+        by = "the model" if depth == 0 else "its source" + "'s source" * (depth - 1)
+        yield by, "trained on", level.train
+        if depth == 0:
+            yield by, "chosen by", level.val
+
+
+def _share(right: NDArray[np.bool_]) -> Proportion | None:
+    return wilson(int(right.sum()), len(right)) if len(right) else None
+
+
+def _percent(share: Proportion) -> str:
+    return f"{100 * share.value:.1f} %"

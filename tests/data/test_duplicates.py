@@ -1,0 +1,137 @@
+"""Copies: exact ones, and re-encoded or resized ones, told from other images; what a task says and does about them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from images import encoded, picture
+from PIL import Image
+
+from robust_transfer.data import load_task
+from robust_transfer.data.duplicates import DISTANCE, SHADE, find_copies
+from robust_transfer.data.fingerprints import EXACT, SIGNS, Fingerprints, fingerprint
+from robust_transfer.errors import ConfigError
+
+Change = Callable[[Image.Image], Image.Image]
+
+
+def again(image: Image.Image, fmt: str, **options: int) -> Image.Image:
+    file = io.BytesIO()
+    image.save(file, fmt, **options)
+    return Image.open(file).convert("RGB")
+
+
+def prints(images: list[Image.Image]) -> Fingerprints:
+    return Fingerprints(np.stack([fingerprint(np.asarray(image)) for image in images]))
+
+
+def smooth(seed: int, size: int = 32) -> Image.Image:
+    """A picture with the falling spectrum of a photograph."""
+    rng = np.random.default_rng(seed)
+    f = np.hypot(*np.meshgrid(np.fft.fftfreq(size), np.fft.fftfreq(size))) + 1 / size
+    layers = [np.fft.ifft2(np.fft.fft2(rng.normal(size=(size, size))) / f).real for _ in range(3)]
+    pixels = np.stack([128 + 45 * layer / layer.std() for layer in layers], -1)
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+CHANGES: dict[str, Change] = {
+    "jpeg": lambda x: again(x, "JPEG", quality=75),
+    "webp": lambda x: again(x, "WEBP", quality=80),
+    "twice as large": lambda x: x.resize((64, 64), Image.Resampling.BICUBIC),
+    "squashed": lambda x: x.resize((48, 64), Image.Resampling.BILINEAR),
+    "resized and jpeg": lambda x: again(x.resize((64, 64), Image.Resampling.BICUBIC), "JPEG", quality=75),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("kind", ["noise", "smooth"])
+def test_a_changed_copy_is_found_and_is_no_other_image(change: str, kind: str) -> None:
+    images = [Image.fromarray(picture(0, i, 32)) if kind == "noise" else smooth(i) for i in range(60)]
+    found = find_copies(prints([CHANGES[change](image) for image in images]), prints(images))
+    assert found.partner.tolist() == list(range(60))
+    assert not found.exact.any()
+    strangers = [Image.fromarray(picture(1, i, 32)) if kind == "noise" else smooth(100 + i) for i in range(60)]
+    assert not find_copies(prints(strangers), prints(images)).found.any()
+
+
+def test_a_large_picture_made_small_is_found() -> None:
+    images = [smooth(i, 224) for i in range(10)]
+    small = [image.resize((64, 64), Image.Resampling.BICUBIC) for image in images]
+    assert find_copies(prints(small), prints(images)).partner.tolist() == list(range(10))
+
+
+def test_the_exact_part_is_its_definition() -> None:
+    wide = picture(0, 0)[:5]
+    wanted = hashlib.sha256(b"8x5|" + wide.tobytes()).digest()[:8]
+    assert fingerprint(wide)[:8].tobytes() == wanted
+    assert fingerprint(np.ascontiguousarray(wide.transpose(1, 0, 2)))[:8].tobytes() != wanted
+
+
+def test_flat_pictures_are_known_exactly_only() -> None:
+    flat = prints([Image.new("RGB", (32, 32), (c, c, c)) for c in (70, 71, 72)])
+    assert not flat.signs.any()
+    assert find_copies(flat, flat.take([2, 0])).partner.tolist() == [1, -1, 0]
+
+
+def test_the_search_is_the_comparison_of_all_pairs() -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.integers(0, 256, (900, 32)).astype(np.uint8)
+    rows[:, EXACT + SIGNS :] = rng.integers(100, 112, (900, 12))
+    near = rows[:300].copy()
+    near[:, :EXACT] = rng.integers(0, 256, (300, EXACT))
+    near[:100, :EXACT] = rows[:100, :EXACT]  # exact copies
+    for row in near:  # flips 0 to 29 of the signs
+        bits = np.unpackbits(row[EXACT : EXACT + SIGNS])
+        bits[rng.choice(96, rng.integers(0, 30), replace=False)] ^= 1
+        row[EXACT : EXACT + SIGNS] = np.packbits(bits)
+    found = find_copies(Fingerprints(near), Fingerprints(rows))
+    bits, others = (np.unpackbits(r[:, EXACT : EXACT + SIGNS], axis=1).astype(int) for r in (near, rows))
+    distance = (bits[:, None] != others[None]).sum(2)
+    shades, theirs = (r[:, EXACT + SIGNS :].astype(int) for r in (near, rows))
+    distance[(np.abs(shades[:, None] - theirs[None]) > SHADE).any(2)] = 99
+    same = (near[:, None, :EXACT] == rows[None, :, :EXACT]).all(2)
+    expected = np.where(same.any(1), same.argmax(1), np.where(distance.min(1) <= DISTANCE, distance.argmin(1), -1))
+    assert found.partner.tolist() == expected.tolist()
+    assert found.exact.tolist() == same.any(1).tolist()
+    assert 0 < (expected < 0).sum() < 200
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """A folder whose 6 test images are, in turn, of train to the pixel, of train as JPEG, and its own."""
+    for label, name in enumerate(("cat", "dog")):
+        for split, count in (("train", 12), ("test", 3)):
+            (tmp_path / split / name).mkdir(parents=True)
+            for i in range(count):
+                seed = i if split == "train" or i < 2 else 50 + i
+                fmt, more = ("JPEG", {"quality": 85}) if split == "test" and i == 1 else ("PNG", {})
+                content = encoded(picture(label, seed, 32), fmt, **more)
+                (tmp_path / split / name / f"{i}.{fmt.lower()}").write_bytes(content)
+    return tmp_path
+
+
+def test_copies_across_splits_are_said_and_dropped(copied: Path) -> None:
+    kept = load_task(copied, val=0)
+    [note] = kept.notes
+    assert "4 of 6 test images are in train too, 2 of them re-encoded" in note
+    assert "test/cat/0.png" in note
+    assert "train/cat/0.png" in note
+    dropped = load_task(copied, val=0, duplicates="drop")
+    assert (len(kept.train), len(dropped.train), len(dropped.test)) == (24, 20, 6)
+    assert set(kept.train.ids.tolist()) - set(dropped.train.ids.tolist()) == {0, 1, 12, 13}
+    assert "4 images of train are left out" in dropped.notes[0]
+    with pytest.raises(ConfigError, match="'keep' or 'drop'"):
+        load_task(copied, duplicates="maybe")  # type: ignore[arg-type]
+
+
+def test_one_picture_under_two_labels_is_said(copied: Path) -> None:
+    (copied / "train" / "dog" / "0.png").write_bytes((copied / "train" / "cat" / "5.png").read_bytes())
+    task = load_task(copied, val=0)
+    assert "2 images of train have exact copies with another label" in task.notes[-1]
+    assert "cat/5.png" in task.notes[-1]
+    assert "dog/0.png" in task.notes[-1]
