@@ -11,19 +11,26 @@ print(rt.evaluate(result, task.test, threat="linf:8/255", attack="pgd-20"))
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
+# PyTorch's OpenMP threads otherwise spin at barriers, which makes every process slow on a machine that is shared: read
+# when PyTorch is loaded, so it is set before, unless the user has said how threads are to wait. docs/performance.md
+if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys():
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+
 if TYPE_CHECKING:
-    from robust_transfer.attacks import APGD, FGSM, PGD, Square
+    from robust_transfer.attacks import APGD, FGSM, PGD, Attack, Square
     from robust_transfer.checkpoint import Card, Checkpoint, load_checkpoint
     from robust_transfer.classifier import Classifier, NetworkSpec, Normalisation
     from robust_transfer.comparison import Comparison, compare
-    from robust_transfer.data import Augmentation, Split, Task, load_task
+    from robust_transfer.data import Augmentation, Dataset, Format, Split, Task, load_task
     from robust_transfer.errors import RobustTransferError
-    from robust_transfer.evaluation import Evaluation, evaluate, verify
-    from robust_transfer.pretraining import PGDAT, Fast, Free, Natural, Trades
+    from robust_transfer.evaluation import Evaluation, evaluate, load_evaluation, verify
+    from robust_transfer.pretraining import PGDAT, Fast, Free, Natural, Pretraining, Trades, pretrain
+    from robust_transfer.production import Produced
     from robust_transfer.run import Run
-    from robust_transfer.sources import load_source
+    from robust_transfer.sources import SourceKind, list_sources, load_source
     from robust_transfer.strategies import (
         Adversarial,
         FineTune,
@@ -32,26 +39,70 @@ if TYPE_CHECKING:
         LinearProbe,
         LwF,
         MLPHead,
+        Strategy,
+        Trained,
         interpolate,
         transfer,
     )
+    from robust_transfer.study import Recipe, load_recipe, run_study
     from robust_transfer.threat import Threat
 
 __version__ = "0.1.0"
 
-# Imported on first use: `robust-transfer --help` must not wait for PyTorch.
+# Imported on first use: `robust-transfer --help` must not wait for PyTorch. A test holds the three lists together.
 _WHERE = {
-    "attacks": ("APGD", "FGSM", "PGD", "Square"),
-    "checkpoint": ("Card", "Checkpoint", "load_checkpoint"),
-    "classifier": ("Classifier", "NetworkSpec", "Normalisation"),
-    "comparison": ("Comparison", "compare"),
-    "data": ("Augmentation", "Split", "Task", "load_task"),
+    "attacks": (
+        "APGD",
+        "Attack",
+        "FGSM",
+        "PGD",
+        "Square",
+    ),
+    "checkpoint": (
+        "Card",
+        "Checkpoint",
+        "load_checkpoint",
+    ),
+    "classifier": (
+        "Classifier",
+        "NetworkSpec",
+        "Normalisation",
+    ),
+    "comparison": (
+        "Comparison",
+        "compare",
+    ),
+    "data": (
+        "Augmentation",
+        "Dataset",
+        "Format",
+        "Split",
+        "Task",
+        "load_task",
+    ),
     "errors": ("RobustTransferError",),
-    "evaluation": ("Evaluation", "evaluate", "verify"),
-    "pretraining": ("PGDAT", "Fast", "Free", "Natural", "Trades"),
+    "evaluation": (
+        "Evaluation",
+        "evaluate",
+        "load_evaluation",
+        "verify",
+    ),
+    "pretraining": (
+        "Fast",
+        "Free",
+        "Natural",
+        "PGDAT",
+        "Pretraining",
+        "Trades",
+        "pretrain",
+    ),
+    "production": ("Produced",),
     "run": ("Run",),
-    "sources": ("load_source",),
-    "threat": ("Threat",),
+    "sources": (
+        "SourceKind",
+        "list_sources",
+        "load_source",
+    ),
     "strategies": (
         "Adversarial",
         "FineTune",
@@ -60,27 +111,36 @@ _WHERE = {
         "LinearProbe",
         "LwF",
         "MLPHead",
+        "Strategy",
+        "Trained",
         "interpolate",
         "transfer",
     ),
+    "study": (
+        "Recipe",
+        "load_recipe",
+        "run_study",
+    ),
+    "threat": ("Threat",),
 }
 _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
 
 __all__ = [
     "APGD",
-    "FGSM",
-    "PGD",
-    "PGDAT",
     "Adversarial",
+    "Attack",
     "Augmentation",
     "Card",
     "Checkpoint",
     "Classifier",
     "Comparison",
+    "Dataset",
     "Evaluation",
+    "FGSM",
     "Fast",
-    "Free",
     "FineTune",
+    "Format",
+    "Free",
     "Frontier",
     "LastBlocks",
     "LinearProbe",
@@ -89,19 +149,32 @@ __all__ = [
     "Natural",
     "NetworkSpec",
     "Normalisation",
+    "PGD",
+    "PGDAT",
+    "Pretraining",
+    "Produced",
+    "Recipe",
     "RobustTransferError",
     "Run",
+    "SourceKind",
     "Split",
     "Square",
+    "Strategy",
     "Task",
     "Threat",
     "Trades",
+    "Trained",
     "compare",
     "evaluate",
     "interpolate",
+    "list_sources",
     "load_checkpoint",
+    "load_evaluation",
+    "load_recipe",
     "load_source",
     "load_task",
+    "pretrain",
+    "run_study",
     "transfer",
     "verify",
 ]

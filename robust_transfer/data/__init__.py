@@ -1,8 +1,8 @@
 """Data: splits of uint8 images, tasks, loading, shots, augmentation."""
 
 from robust_transfer.data.augment import Augmentation
-from robust_transfer.data.formats import FORMATS
+from robust_transfer.data.formats import FORMATS, Format
 from robust_transfer.data.loading import Dataset, load_task
 from robust_transfer.data.split import Split, Task, to_pixels
 
-__all__ = ["FORMATS", "Augmentation", "Dataset", "Split", "Task", "load_task", "to_pixels"]
+__all__ = ["FORMATS", "Augmentation", "Dataset", "Format", "Split", "Task", "load_task", "to_pixels"]

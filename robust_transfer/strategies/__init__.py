@@ -10,6 +10,7 @@ from robust_transfer.strategies.last_blocks import LastBlocks
 from robust_transfer.strategies.linear_probe import LinearProbe
 from robust_transfer.strategies.lwf import LwF
 from robust_transfer.strategies.mlp_head import MLPHead
+from robust_transfer.strategies.trained import Trained
 
 __all__ = [
     "STRATEGIES",
@@ -21,6 +22,7 @@ __all__ = [
     "LwF",
     "MLPHead",
     "Strategy",
+    "Trained",
     "features_of",
     "interpolate",
     "transfer",

@@ -16,6 +16,7 @@ from robust_transfer.classifier import Classifier
 from robust_transfer.config import config, digest
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError, DivergedError
+from robust_transfer.heads import HeadSpec
 from robust_transfer.monitor import Validation
 from robust_transfer.production import Produced
 from robust_transfer.run import Run
@@ -175,9 +176,7 @@ class Probe:
 
 def attach(classifier: Classifier, head: nn.Linear) -> Classifier:
     """A copy of ``classifier`` with ``head`` in place of its own."""
-    other = classifier.with_head(head.out_features)
-    other.head = head.to(classifier.device)
-    return other.eval()
+    return classifier.with_layers(head, HeadSpec()).eval()
 
 
 def _record(solution: Solution, train: Tensor, train_labels: Tensor, val: Tensor, val_labels: Tensor) -> dict[str, Any]:

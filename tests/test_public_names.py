@@ -1,0 +1,84 @@
+"""The public names: what may be imported from the package, each from where it is defined."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from pathlib import Path
+
+import robust_transfer as rt
+
+PUBLIC = [
+    "APGD",
+    "Adversarial",
+    "Attack",
+    "Augmentation",
+    "Card",
+    "Checkpoint",
+    "Classifier",
+    "Comparison",
+    "Dataset",
+    "Evaluation",
+    "FGSM",
+    "Fast",
+    "FineTune",
+    "Format",
+    "Free",
+    "Frontier",
+    "LastBlocks",
+    "LinearProbe",
+    "LwF",
+    "MLPHead",
+    "Natural",
+    "NetworkSpec",
+    "Normalisation",
+    "PGD",
+    "PGDAT",
+    "Pretraining",
+    "Produced",
+    "Recipe",
+    "RobustTransferError",
+    "Run",
+    "SourceKind",
+    "Split",
+    "Square",
+    "Strategy",
+    "Task",
+    "Threat",
+    "Trades",
+    "Trained",
+    "compare",
+    "evaluate",
+    "interpolate",
+    "list_sources",
+    "load_checkpoint",
+    "load_evaluation",
+    "load_recipe",
+    "load_source",
+    "load_task",
+    "pretrain",
+    "run_study",
+    "transfer",
+    "verify",
+]
+
+
+def test_these_are_the_public_names() -> None:
+    assert sorted(rt.__all__) == sorted(PUBLIC) == dir(rt)
+
+
+def test_each_is_there_and_documented() -> None:
+    for name in PUBLIC:
+        thing = getattr(rt, name)
+        assert inspect.getdoc(thing), name
+        assert thing.__module__.startswith("robust_transfer.")
+
+
+def test_type_checkers_see_the_same_names() -> None:
+    tree = ast.parse(Path(rt.__file__).read_text(encoding="utf-8"))
+    [block] = [n for n in tree.body if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"]
+    seen: dict[str, str | None] = {}
+    for node in block.body:
+        assert isinstance(node, ast.ImportFrom)
+        seen |= {alias.name: node.module for alias in node.names}
+    assert seen == {name: f"robust_transfer.{module}" for name, module in rt._MODULE_OF.items()}
