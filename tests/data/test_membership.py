@@ -89,7 +89,7 @@ def test_every_class_is_on_both_sides() -> None:
 
 def test_a_class_of_copies_cannot_be_cut() -> None:
     exact = np.array([7, 7, 8, 9], np.uint64)
-    with pytest.raises(DataError, match="class 'a' has only one image and 1 copies of it in train.*for val"):
+    with pytest.raises(DataError, match=r"class 'a' has only one image and 1 copies of it in train.*for val"):
         hold_out(np.array([0, 0, 1, 1]), exact, np.zeros(4), 0.5, NAMES, "val")
     with pytest.raises(DataError, match="class 'b' has only one image in train"):
         hold_out(np.array([0, 0, 1]), np.array([7, 5, 8], np.uint64), np.zeros(3), 0.5, NAMES, "val")
