@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from robust_transfer.data.fingerprints import FREQUENCIES, Fingerprints
 
 DISTANCE = 15  # so many of the 96 signs may differ
-SHADE = 9  # and each mean by so much, of 255
+SHADE = 5  # and each mean by so much, of 255
 _MIDDLE = 4  # of the 3 x 3 cells
 _ROWS, _COLUMNS = 512, 8192  # how many are compared at a time
 

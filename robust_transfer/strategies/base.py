@@ -95,8 +95,8 @@ def _refuse_hopeless(task: Task) -> None:
 
 
 def keeps_head(source: Checkpoint, task: Task, rule: HeadRule) -> bool:
-    """Whether the source's head is kept: ``auto`` keeps it iff its class names are the task's, in the task's order."""
-    same = source.card.class_names == task.class_names
+    """Whether the source's head is kept: ``auto`` keeps it iff its class names are the task's, in any order."""
+    same = sorted(source.card.class_names) == sorted(task.class_names)
     if rule == "keep" and source.card.network.num_classes != task.num_classes:
         raise ConfigError(
             f"head=keep needs as many classes as the source has ({source.card.network.num_classes}), "

@@ -14,6 +14,7 @@ from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError
 from robust_transfer.run import Run
 from robust_transfer.strategies.base import STRATEGIES, HeadRule, keeps_head
+from robust_transfer.strategies.kept_head import kept_head
 from robust_transfer.strategies.linear_probe import Choose, LinearProbe, attach
 from robust_transfer.strategies.trained import Start, Trained
 from robust_transfer.training import Batch, Objective
@@ -56,7 +57,7 @@ class FineTune(Trained):
     def start(self, source: Checkpoint, task: Task, run: Run) -> Start:
         """See :class:`Trained`."""
         if keeps_head(source, task, self.head):
-            return Start(source.classifier.copy(), "the source's head is kept")
+            return Start(kept_head(source, task), "the source's head is kept")
         if not self.warm_start:
             return Start(source.classifier.with_head(task.num_classes, seed=run.seed), "new random head")
         probe = LinearProbe(l2=self.l2, choose=self.choose).solve(source, task, run)

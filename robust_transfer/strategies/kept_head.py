@@ -1,0 +1,26 @@
+"""A source's head kept for a task of the same classes, its rows in the task's order."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from robust_transfer.checkpoint import Checkpoint
+from robust_transfer.classifier import Classifier
+from robust_transfer.data import Task
+
+
+def kept_head(source: Checkpoint, task: Task) -> Classifier:
+    """A copy of the source's classifier; where the task has its classes in another order, with the head's rows in that.
+
+    Classes of other names (``head=keep``) keep their places: nothing says which is which.
+    """
+    classifier, names = source.classifier.copy(), source.card.class_names
+    if names == task.class_names or sorted(names) != sorted(task.class_names):
+        return classifier
+    rows = torch.tensor([names.index(name) for name in task.class_names])
+    [*_, last] = [layer for layer in classifier.head.modules() if isinstance(layer, nn.Linear)]
+    with torch.no_grad():
+        for values in (last.weight, last.bias):
+            values.copy_(values[rows])
+    return classifier

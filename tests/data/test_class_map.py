@@ -1,0 +1,69 @@
+"""Labels in the order of another side's names: by name, or by a mapping from a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from robust_transfer.data import Split
+from robust_transfer.data.class_map import in_order_of, read_class_map
+from robust_transfer.errors import ConfigError, DataError
+
+FILES = {
+    "map.yaml": "no: none\n'1': one\n",
+    "map.json": '{"no": "none", "1": "one"}',
+    "map.csv": "no,none\n\n1,one\n",
+}
+
+
+def labelled(*names: str) -> Split:
+    return Split.in_memory(torch.zeros(4, 3, 2, 2, dtype=torch.uint8), torch.tensor([0, 1, 2, 0]), names)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_names_in_files_are_text(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(FILES[name])
+    assert read_class_map(tmp_path / name) == {"no": "none", "1": "one"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("m.csv", "a,b,c"),
+        ("m.csv", "a,b\na,c"),
+        ("m.yaml", "- a"),
+        ("m.json", '{"a": 1}'),
+        ("m.json", "{"),
+        ("m.yaml", ""),
+    ],
+)
+def test_other_files_are_refused(name: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises((ConfigError, DataError)):
+        read_class_map(tmp_path / name)
+    with pytest.raises(DataError, match="cannot read the class map"):
+        read_class_map(tmp_path / "missing.csv")
+
+
+def test_another_order_is_followed_and_said() -> None:
+    split, notes = in_order_of(("x", "y", "z"), labelled("z", "x", "y"))
+    assert split.labels.tolist() == [2, 0, 1, 2]
+    assert split.class_names == ("x", "y", "z")
+    assert "another order" in notes[0]
+    same = labelled("x", "y", "z")
+    assert in_order_of(("x", "y", "z"), same) == (same, [])
+
+
+def test_other_names_need_a_map() -> None:
+    data = labelled("Z", "x", "y")
+    with pytest.raises(DataError, match=r"differ only in upper and lower case.*--class-map"):
+        in_order_of(("x", "y", "z"), data)
+    split, notes = in_order_of(("x", "y", "z"), data, {"Z": "z"})
+    assert split.labels.tolist() == [2, 0, 1, 2]
+    assert "'Z' is 'z'" in notes[0]
+    with pytest.raises(DataError, match="class of the data 'q'"):
+        in_order_of(("x", "y", "z"), data, {"q": "z"})
+    with pytest.raises(DataError, match="twice"):
+        in_order_of(("x", "y", "z"), data, {"Z": "x"})
