@@ -34,7 +34,7 @@ from torch import Tensor
 import robust_transfer as rt
 from robust_transfer import losses
 from robust_transfer.attacks import PGD, parse_attack
-from robust_transfer.attacks.target import Target
+from robust_transfer.attacks.victim import Victim
 from robust_transfer.checkpoint import weights_hash
 from robust_transfer.engine import Engine, choose
 from robust_transfer.environment import environment
@@ -109,14 +109,14 @@ def pgd(case: Case, repeats: int, run: rt.Run) -> None:
 
 def gradients(case: Case, engine: Engine) -> int:
     """How many gradients of an image ours takes."""
-    taken, gradient = 0, Target.gradient
+    taken, gradient = 0, Victim.gradient
 
-    def counted(target: Target, x: Tensor, labels: Tensor, loss: losses.Loss) -> tuple[Tensor, Tensor]:
+    def counted(target: Victim, x: Tensor, labels: Tensor, loss: losses.Loss) -> tuple[Tensor, Tensor]:
         nonlocal taken
         taken += len(x)
         return gradient(target, x, labels, loss)
 
-    with mock.patch.object(Target, "gradient", counted):
+    with mock.patch.object(Victim, "gradient", counted):
         PGD(steps=STEPS)(case.model, case.x, case.labels, case.ids, case.threat, engine=engine)
     return taken
 

@@ -13,8 +13,10 @@ from torch import Tensor
 from robust_transfer.files import write_atomically
 
 
-def remembered(folder: Path | None, kind: str, key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """What ``make`` returns; taken from ``folder`` (None: nowhere) if it is there, else kept there for the next.
+def load_or_compute(
+    folder: Path | None, kind: str, key: str, make: Callable[[], dict[str, Tensor]]
+) -> dict[str, Tensor]:
+    """Result of ``make``, loaded from ``folder`` (None: nowhere) if it is there, else stored there.
 
     ``key`` must say all that the tensors depend on. Who comes while it is being made waits for it.
     """

@@ -31,7 +31,7 @@ SCHEMA = 1
 
 @config
 class Card:
-    """Where a set of weights comes from. ``threat`` is what it was trained for, or inherits (None: natural training).
+    """Record of a set of weights. ``threat`` is the one it was trained for, or inherits (None: natural training).
 
     ``cost`` counts forward-equivalent image passes, tuning included; ``adversarial_examples`` those crafted on the way.
     ``fingerprints``: the hash of the file that says what was trained on, and how many images it has.
@@ -66,7 +66,7 @@ class Card:
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A classifier with its card: what strategies take and return. ``trained_on``: None where nobody kept it."""
+    """Classifier with its card: what strategies take and return. ``trained_on``: None where nobody kept it."""
 
     classifier: Classifier
     card: Card
@@ -74,12 +74,12 @@ class Checkpoint:
 
     @property
     def input_size(self) -> int:
-        """The side of the images it reads, in pixels."""
+        """Side of the images it reads, in pixels."""
         return self.card.network.input_size
 
     @property
     def hash(self) -> str:
-        """The hash of the weights as they are now (16 hex digits), independent of their precision on disk."""
+        """Hash of the weights as they are now (16 hex digits), independent of their precision on disk."""
         return weights_hash(self.classifier)
 
     def save(self, folder: Path, *, dtype: torch.dtype = torch.float32) -> Checkpoint:
@@ -141,7 +141,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 
 
 def _trained_on(folder: Path, card: Card) -> TrainedOn | None:
-    """What is kept beside the card, if it says that something is."""
+    """Fingerprints beside the card, if it says that there are any."""
     if not card.fingerprints:
         return None
     path = folder / FINGERPRINTS
@@ -152,7 +152,7 @@ def _trained_on(folder: Path, card: Card) -> TrainedOn | None:
 
 
 def finished(run: Run, wanted: Mapping[str, Any]) -> Checkpoint | None:
-    """The checkpoint that a finished run left in ``run.out``, where ``run.resume`` asks to go on with it, else None.
+    """Checkpoint that a finished run left in ``run.out``, where ``run.resume`` asks to go on with it, else None.
 
     ``wanted`` holds fields of the card that must be the same ("method", "settings", "seed" ...; "data" is the hash of
     the training split); otherwise :class:`CheckpointError` names the first that differs.
@@ -167,7 +167,7 @@ def finished(run: Run, wanted: Mapping[str, Any]) -> Checkpoint | None:
 
 
 def not_the_same(folder: Path, what: str, saved: Any, wanted: Any) -> str:
-    """Why an interrupted or finished run in ``folder`` is not gone on with."""
+    """Reason not to resume the run in ``folder``."""
     return (
         f"cannot resume {folder}: {what} was {saved!r} and is now {wanted!r}; "
         "give the settings of the earlier run, or --overwrite, or another folder"
@@ -175,7 +175,7 @@ def not_the_same(folder: Path, what: str, saved: Any, wanted: Any) -> str:
 
 
 def read_card(path: Path) -> Card:
-    """A card from its JSON file. Raises :class:`CheckpointError`."""
+    """Card from its JSON file. Raises :class:`CheckpointError`."""
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
         if raw.get("schema") != SCHEMA:
@@ -241,14 +241,14 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _figure(value: Any) -> str | None:
-    """A figure as a table shows it; None for what is no figure."""
+    """Figure as a table shows it; None for what is no figure."""
     if isinstance(value, dict) and {"value", "low", "high", "n"} <= value.keys():
         return f"{value['value']:.4f} [{value['low']:.4f}, {value['high']:.4f}], n = {value['n']}"
     return None if isinstance(value, (dict, list)) else str(value)
 
 
 def readme(card: Card) -> str:
-    """What a run folder says to people, in Markdown: what it is, its figures, how to load it."""
+    """README of a run folder, in Markdown: contents, figures, how to load it."""
     rows = "\n".join(f"| {k} | {shown} |" for k, v in card.metrics.items() if (shown := _figure(v)) is not None)
     table = f"\n| figure | value |\n|---|---|\n{rows}\n" if rows else ""
     return (

@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from robust_transfer import networks
 from robust_transfer.config import config
 from robust_transfer.errors import ConfigError, NetworkError
-from robust_transfer.heads import Head, HeadSpec, another_draw, first_draw, new_head, new_mlp
+from robust_transfer.heads import Head, HeadSpec, initial_head_rng, new_head, new_mlp, replacement_head_rng
 from robust_transfer.modes import eval_mode
 
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
@@ -24,7 +24,7 @@ CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
 @config
 class Normalisation:
-    """How pixels in [0, 1] become a network's input. It belongs to the network, not to the target data.
+    """Normalisation of pixels in [0, 1] to a network's input. It belongs to the network, not to the target data.
 
     ``per_image`` standardises each image by its own mean and deviation (at least ``1 / sqrt(C * H * W)``), as the
     transfer paper's network does; otherwise ``mean`` and ``std`` are per channel.
@@ -82,7 +82,7 @@ class NetworkSpec:
 
 
 class Classifier(nn.Module):
-    """A network on images ``(B, 3, H, W)`` in [0, 1] with logits ``(B, K)`` in float32.
+    """Network on images ``(B, 3, H, W)`` in [0, 1] with logits ``(B, K)`` in float32.
 
     ``features(x)`` are the penultimate features ``z(x)``, ``(B, d)`` (after the last activation and pooling);
     ``head`` is the last linear layer, or an MLP. The head, like every loss, computes in float32 under mixed precision.
@@ -102,12 +102,12 @@ class Classifier(nn.Module):
 
     @classmethod
     def build(cls, spec: NetworkSpec) -> Classifier:
-        """A freshly initialised classifier. Networks with several heads or tuple outputs are refused."""
+        """Freshly initialised classifier. Networks with several heads or tuple outputs are refused."""
         body = networks.create(spec.name, num_classes=0, input_size=spec.input_size, **spec.settings)
         features = probe_features(body, spec)
         if spec.head.hidden:
-            return cls(body, new_mlp(features, spec.num_classes, spec.head, first_draw()), spec)
-        return cls(body, new_head(features, spec.num_classes, first_draw()), spec)
+            return cls(body, new_mlp(features, spec.num_classes, spec.head, initial_head_rng()), spec)
+        return cls(body, new_head(features, spec.num_classes, initial_head_rng()), spec)
 
     # ---------------------------------------------------------------- forward
 
@@ -131,17 +131,17 @@ class Classifier(nn.Module):
 
     @property
     def num_classes(self) -> int:
-        """How many classes the head tells apart."""
+        """Number of classes of the head."""
         return self.head.out_features
 
     @property
     def num_features(self) -> int:
-        """The size ``d`` of the penultimate features."""
+        """Size ``d`` of the penultimate features."""
         return self.head.in_features
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return next(self.head.parameters()).device
 
     def blocks(self) -> list[tuple[str, ...]]:
@@ -170,16 +170,16 @@ class Classifier(nn.Module):
         return [*blocks, tuple(f"head.{name}" for name in self.head.state_dict())]
 
     def with_head(self, num_classes: int, *, seed: int = 0) -> Classifier:
-        """A copy with a new linear head, drawn from ``seed``. Nothing is frozen in the copy."""
-        return self.with_layers(new_head(self.num_features, num_classes, another_draw(seed)), HeadSpec())
+        """Copy with a new linear head, drawn from ``seed``. Nothing is frozen in the copy."""
+        return self.with_layers(new_head(self.num_features, num_classes, replacement_head_rng(seed)), HeadSpec())
 
     def with_layers(self, head: Head, how: HeadSpec) -> Classifier:
-        """A copy with ``head``, built as ``how`` says. Nothing is frozen in the copy."""
+        """Copy with ``head``, built as ``how`` says. Nothing is frozen in the copy."""
         spec = NetworkSpec(**{**_fields(self.spec), "num_classes": head.out_features, "head": how})
         return self._with(head.to(self.device), spec)
 
     def copy(self) -> Classifier:
-        """An independent copy, weights included; nothing is frozen in it."""
+        """Independent copy, weights included; nothing is frozen in it."""
         return self._with(copy.deepcopy(self.head), self.spec)
 
     def _with(self, head: Head, spec: NetworkSpec) -> Classifier:
@@ -245,7 +245,7 @@ class Classifier(nn.Module):
 
 
 def probe_features(body: nn.Module, spec: NetworkSpec) -> int:
-    """The feature size of a headless network, found by running it; refuses what is not one vector per image."""
+    """Feature size of a headless network, found by running it; refuses what is not one vector per image."""
     if isinstance((getattr(body, "default_cfg", None) or {}).get("classifier"), (tuple, list)):
         raise NetworkError(f"the network {spec.name!r} has several heads; networks with one head are supported")
     x = torch.zeros(2, 3, spec.input_size, spec.input_size)

@@ -56,7 +56,7 @@ class Comparison:
     data_hash: str
 
     def to_dict(self) -> dict[str, Any]:
-        """The comparison as plain JSON types."""
+        """Comparison as plain JSON types."""
         return {"schema": 1, **as_dict(self)}
 
     def __str__(self) -> str:

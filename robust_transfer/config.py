@@ -1,4 +1,4 @@
-"""The one decorator for configuration: a frozen, validated dataclass that refuses unknown keys."""
+"""One decorator for configuration: a frozen, validated dataclass that refuses unknown keys."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _unknown_setting(what: str, key: str, known: list[str]) -> str:
 
 
 def _sentence(error: ValidationError, what: str, known: list[str]) -> str:
-    """The first complaint of a validation, in one sentence."""
+    """First complaint of a validation, in one sentence."""
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "unexpected_keyword_argument" and len(first["loc"]) == 1:
@@ -118,7 +118,7 @@ def _scalar(text: str) -> Any:
 
 
 def as_dict(value: Any) -> Any:
-    """A configuration as plain JSON types, for cards, logs and YAML."""
+    """Configuration as plain JSON types, for cards, logs and YAML."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: as_dict(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -139,7 +139,7 @@ def digest(*parts: Any) -> str:
 
 
 def difference(saved: Any, wanted: Any, where: str = "") -> tuple[str, Any, Any] | None:
-    """The first place (in key order) where two JSON values differ, ``("settings.epochs", 3, 4)``, or None."""
+    """First place (in key order) where two JSON values differ, ``("settings.epochs", 3, 4)``, or None."""
     if isinstance(saved, dict) and isinstance(wanted, dict):
         for key in sorted({*saved, *wanted}):
             path = f"{where}.{key}" if where else str(key)

@@ -35,7 +35,7 @@ LEAST = 1e-5  # seconds that an image pass takes at the very least: what is shor
 
 @dataclass(frozen=True)
 class Engine:
-    """How the steps of attacks are computed: in ``dtype`` and, if ``folded``, on copies of the networks.
+    """Computation of attack steps: in ``dtype`` and, if ``folded``, on copies of the networks.
 
     ``compiled``: the copies' gradients by ``torch.compile``, which takes seconds for every new size of a batch.
     Copies are made once and kept as long as the engine, so weights must not change meanwhile; where they do (in
@@ -67,7 +67,7 @@ class Engine:
         return module if self.dtype is torch.float32 else _Autocast(module, self.dtype)
 
     def in_float32(self) -> Engine:
-        """The same in float32, not compiled."""
+        """Same in float32, not compiled."""
         return replace(self, dtype=torch.float32, compiled=False, _bodies={})
 
     def _body(self, classifier: Classifier) -> nn.Module:
@@ -78,7 +78,7 @@ class Engine:
 
 
 def choose(module: nn.Module, sample: Callable[[], tuple[Tensor, Tensor]], run: Run, *, passes: float = 0.0) -> Engine:
-    """The engine for ``module``; where there is a choice, images ``(n, C, H, W)`` and labels are asked for to try it out.
+    """Engine for ``module``; where there is a choice, images ``(n, C, H, W)`` and labels are asked for to try it out.
 
     With ``run.precision`` ``auto``, bfloat16 is taken where the hardware gains by it, if a step is then at least
     1.1 times as fast (with matrix units for it: not 1.1 times as slow) and the gradients still point the same way
@@ -129,14 +129,14 @@ def better(exact: Engine, fast: Engine, module: nn.Module, x: Tensor, labels: Te
 
 
 def _fits(module: nn.Module, x: Tensor, labels: Tensor) -> bool:
-    """Whether the module returns logits with a place for every label."""
+    """True if the module returns logits with a column for every label."""
     with torch.no_grad():
         logits = call(module, x)
     return isinstance(logits, Tensor) and logits.dim() == 2 and logits.shape[1] > int(labels.max())
 
 
 def _timed(module: nn.Module, x: Tensor, labels: Tensor) -> tuple[float, Tensor]:
-    """How long one step takes, by :func:`hardware.seconds`, and its gradient."""
+    """Seconds of one step, by :func:`hardware.seconds`, and its gradient."""
     at = x.detach().clone().requires_grad_(True)
     begun = hardware.seconds(x.device)
     (gradient,) = torch.autograd.grad(cross_entropy(call(module, at).float(), labels).sum(), at)
@@ -168,7 +168,7 @@ def exact_float32() -> Iterator[None]:
 
 
 def fuse(body: nn.Module) -> nn.Module:
-    """A copy of a module with batch norm folded into the convolutions before it."""
+    """Copy of a module with batch norm folded into the convolutions before it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # older versions warn, on import, of ways of their own
         from torch.fx.experimental import optimization
@@ -176,7 +176,7 @@ def fuse(body: nn.Module) -> nn.Module:
 
 
 def _fold(classifier: Classifier) -> nn.Module:
-    """A float32 copy of a classifier's body in evaluation mode, batch norm folded into convolutions where it can be."""
+    """Float32 copy of a classifier's body in evaluation mode, batch norm folded into convolutions where it can be."""
     body = copy.deepcopy(classifier.body).eval().requires_grad_(False)
     size = classifier.spec.input_size
     x = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)).to(classifier.device)
@@ -193,7 +193,7 @@ def _fold(classifier: Classifier) -> nn.Module:
 
 
 class _Body(nn.Module):
-    """A body that computes in ``dtype``. Batch norm keeps its own statistics in float32."""
+    """Body that computes in ``dtype``. Batch norm keeps its own statistics in float32."""
 
     def __init__(self, body: nn.Module, dtype: torch.dtype, compiled: bool = False) -> None:
         super().__init__()
@@ -215,13 +215,13 @@ class _Body(nn.Module):
 
 
 class _Autocast(nn.Module):
-    """A module under autocast to ``dtype``."""
+    """Module under autocast to ``dtype``."""
 
     def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
         self.module, self.dtype = module, dtype
 
     def forward(self, x: Tensor) -> Tensor:
-        """What the module returns."""
+        """Output of the module."""
         with torch.autocast(x.device.type, self.dtype):
             return cast(Tensor, self.module(x))

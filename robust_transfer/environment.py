@@ -14,7 +14,7 @@ import torch
 
 
 def environment() -> dict[str, Any]:
-    """What a number depends on but for its command: versions, machine, commit. No host names, no paths."""
+    """Versions, hardware and commit that a number depends on. No host names, no paths."""
     names = ("robust-transfer", "torch", "torchvision", "timm", "datasets", "accelerate", "scikit-learn", "numpy")
     versions = {"python": platform.python_version()}
     for name in names:
@@ -38,7 +38,7 @@ def _cpu_name() -> str:
 
 
 def _commit() -> str | None:
-    """The commit of the package's own checkout, or None where it is installed from a wheel."""
+    """Commit of the package's own checkout, or None where it is installed from a wheel."""
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None
@@ -50,7 +50,7 @@ def _commit() -> str | None:
 
 
 def command_line() -> str:
-    """The command that is running, with the program's name for its path."""
+    """Command that is running, with the program's name for its path."""
     if not sys.argv or not sys.argv[0]:
         return "python"
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])

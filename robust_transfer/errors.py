@@ -1,4 +1,4 @@
-"""The exception tree. Every message says what went wrong and what to do next, in one sentence or two."""
+"""Exception tree. Every message says what went wrong and what to do next, in one sentence or two."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ class RobustTransferError(Exception):
 
 
 class ConfigError(RobustTransferError):
-    """A setting, name or option that does not exist or does not make sense."""
+    """Setting, name or option that does not exist or does not make sense."""
 
 
 class UnknownNameError(ConfigError):
-    """A name that is not in a registry; the message lists the nearest ones."""
+    """Name that is not in a registry; the message lists the nearest ones."""
 
 
 class ThreatError(ConfigError):
-    """A threat model that cannot be parsed or is out of range."""
+    """Threat model that cannot be parsed or is out of range."""
 
 
 class DataError(RobustTransferError):
@@ -26,15 +26,15 @@ class DataError(RobustTransferError):
 
 
 class NetworkError(RobustTransferError):
-    """A network that does not fit the Classifier's contract."""
+    """Network that does not fit the Classifier's contract."""
 
 
 class CheckpointError(RobustTransferError):
-    """A checkpoint that cannot be found, trusted or loaded."""
+    """Checkpoint that cannot be found, trusted or loaded."""
 
 
 class OutputError(RobustTransferError):
-    """An output folder that cannot be written, or must not be overwritten."""
+    """Output folder that cannot be written, or must not be overwritten."""
 
 
 class DivergedError(RobustTransferError):

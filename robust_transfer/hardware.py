@@ -15,7 +15,7 @@ PRODUCTS = 1.5  # matrix products must be so many times as fast
 
 
 def gains_by_bfloat16(device: torch.device) -> bool:
-    """Whether ``device`` computes faster in bfloat16; AVX-512 alone emulates it, and its bfloat16 products may be slow."""
+    """True if ``device`` computes faster in bfloat16; AVX-512 alone emulates it, and its bfloat16 products may be slow."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":
@@ -24,19 +24,19 @@ def gains_by_bfloat16(device: torch.device) -> bool:
 
 
 def has_matrix_units(device: torch.device) -> bool:
-    """Whether ``device`` is a CPU with matrix units (AMX) for bfloat16."""
+    """True if ``device`` is a CPU with matrix units (AMX) for bfloat16."""
     return device.type == "cpu" and torch.cpu._is_amx_tile_supported()
 
 
 def seconds(device: torch.device) -> float:
-    """A clock: on the CPU this process's time on all cores, which others do not use up; elsewhere the time of day."""
+    """Clock: on the CPU this process's time on all cores, which others do not use up; elsewhere the time of day."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.process_time() if device.type == "cpu" else time.perf_counter()
 
 
 def gain(slow: Callable[[], float], fast: Callable[[], float], bar: float) -> float:
-    """How many times as fast ``fast`` is, from the seconds that calls return: the ratio of their lowest times.
+    """Speed-up of ``fast``, from the seconds that calls return: the ratio of their lowest times.
 
     What else a machine does can only lengthen a time, so the lowest is nearest to the truth. Calls alternate; there are
     more of them while the ratio is near ``bar`` or a lowest time has been met only once.
@@ -52,13 +52,13 @@ def gain(slow: Callable[[], float], fast: Callable[[], float], bar: float) -> fl
 
 
 def _confirmed(times: list[float]) -> bool:
-    """Whether the lowest time was met twice."""
+    """True if the lowest time was met twice."""
     return len(times) > 1 and sorted(times)[1] <= (1 + CONFIRMED) * min(times)
 
 
 @functools.cache
 def _faster_products() -> bool:
-    """Whether matrix products on the CPU are at least 1.5 times as fast in bfloat16, measured once (some 50 ms)."""
+    """True if matrix products on the CPU are at least 1.5 times as fast in bfloat16, measured once (some 50 ms)."""
     cpu = torch.device("cpu")
 
     def product(matrix: torch.Tensor) -> float:

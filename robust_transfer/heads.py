@@ -14,7 +14,7 @@ from robust_transfer.randomness import Address
 
 @config
 class HeadSpec:
-    """The layers between features and logits: ``hidden`` widths (none: a linear head), each followed by ReLU.
+    """Layers between features and logits: ``hidden`` widths (none: a linear head), each followed by ReLU.
 
     With ``batch_norm`` before it, and ``dropout`` (a probability) after it.
     """
@@ -31,7 +31,7 @@ class HeadSpec:
 
 
 class MLP(nn.Module):
-    """A multilayer perceptron from ``(B, in_features)`` to ``(B, out_features)``.
+    """Multilayer perceptron from ``(B, in_features)`` to ``(B, out_features)``.
 
     Features are first standardised by ``mean`` and ``std`` ``(in_features,)``, which are not learned.
     """
@@ -59,13 +59,13 @@ class MLP(nn.Module):
 Head = nn.Linear | MLP
 
 
-def first_draw() -> torch.Generator:
-    """What the head of a network that is built is drawn from: a stream of its own, whatever was drawn before."""
+def initial_head_rng() -> torch.Generator:
+    """Generator for a network's own first head: a stream of its own, whatever was drawn before."""
     return torch.Generator().manual_seed(0)
 
 
-def another_draw(seed: int) -> torch.Generator:
-    """What a new head on a network that is there is drawn from: never what that network's own head was drawn from.
+def replacement_head_rng(seed: int) -> torch.Generator:
+    """Generator for a replacement head, independent of the one that initialised the network's own head.
 
     Features keep the directions of the head that they were trained with: drawn once more, it would know the classes.
     """
@@ -73,7 +73,7 @@ def another_draw(seed: int) -> torch.Generator:
 
 
 def new_head(num_features: int, num_classes: int, generator: torch.Generator) -> nn.Linear:
-    """A linear layer: weights normal with variance ``1 / num_features``, biases 0."""
+    """Linear layer: weights normal with variance ``1 / num_features``, biases 0."""
     head = nn.Linear(num_features, num_classes)
     with torch.no_grad():
         head.weight.normal_(std=num_features**-0.5, generator=generator)
@@ -82,7 +82,7 @@ def new_head(num_features: int, num_classes: int, generator: torch.Generator) ->
 
 
 def new_mlp(num_features: int, num_classes: int, spec: HeadSpec, generator: torch.Generator) -> MLP:
-    """A perceptron (He et al. 2015), its last layer as :func:`new_head` draws it."""
+    """Perceptron (He et al. 2015), its last layer as :func:`new_head` draws it."""
     head = MLP(num_features, num_classes, spec)
     linear = [layer for layer in head.layers if isinstance(layer, nn.Linear)]
     with torch.no_grad():

@@ -23,7 +23,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def log_odds(logits: Tensor, labels: Tensor, scale: Tensor | None = None) -> Tensor:
-    """The log odds of any other class, ``logsumexp_{k != y} logit_k - logit_y``: cross-entropy as attacks climb it.
+    """Log odds of any other class, ``logsumexp_{k != y} logit_k - logit_y``: cross-entropy as attacks climb it.
 
     Cross-entropy is ``log(1 + exp(.))`` of it, so the two have gradients of the same direction; but that of
     cross-entropy vanishes in float32 once a network is sure of itself, and so would an attack ("gradient masking",
@@ -38,7 +38,7 @@ def log_odds(logits: Tensor, labels: Tensor, scale: Tensor | None = None) -> Ten
 
 
 def _usual_scale(logits: Tensor, large: float = LARGE) -> Tensor:
-    """What brings ``(B, K)`` logits to the :data:`TYPICAL` range, ``(B,)``; 1 where it is between SMALL and ``large``."""
+    """Scale that brings ``(B, K)`` logits to the :data:`TYPICAL` range, ``(B,)``; 1 where it is between SMALL and ``large``."""
     top = logits.amax(1)
     spread = top - logits.amin(1)
     body = top - logits.median(1).values  # a class ruled out by -inf or -1000 does not make the range large
@@ -112,7 +112,7 @@ def kl(logits: Tensor, reference: Tensor) -> Tensor:
 
 
 def own_and_others(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The label's logit ``(B,)``, and the logits with it replaced by minus infinity ``(B, K)``."""
+    """Label's logit ``(B,)``, and the logits with it replaced by minus infinity ``(B, K)``."""
     own = logits.gather(1, labels[:, None]).squeeze(1)
     return own, logits.masked_fill(F.one_hot(labels, logits.shape[1]).bool(), -torch.inf)
 
@@ -155,7 +155,7 @@ def settle(loss: Callable[..., Tensor], clean: Callable[[], Tensor], aim: Tensor
 
 
 def get_loss(name: str) -> Loss:
-    """What an attack with ``loss=name`` climbs (see :data:`LOSSES`); raises :class:`UnknownNameError`."""
+    """Loss that an attack with ``loss=name`` climbs (see :data:`LOSSES`); raises :class:`UnknownNameError`."""
     if name not in LOSSES:
         raise UnknownNameError(unknown("loss", name, list(LOSSES)))
     return LOSSES[name]

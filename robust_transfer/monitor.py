@@ -1,4 +1,4 @@
-"""What training may look at on the way: clean and PGD accuracy on val, and whether a network has collapsed."""
+"""Validation during training: clean and PGD accuracy, and detection of collapse to one class."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Stage:
         self.task = bar.add_task(label, total=total)
 
     def begin(self, units: float, label: str | None = None) -> None:
-        """A block of ``units`` is under way; until :meth:`advance` the bar stays below its end."""
+        """Block of ``units`` is under way; until :meth:`advance` the bar stays below its end."""
         self.most, self.inside = 0.99 * units, 0.0
         self.bar.update(self.task, description=label)
 
@@ -62,7 +62,7 @@ class Stage:
 
 @contextmanager
 def stage(label: str, total: float | None, hidden: bool, each: float = 1.0) -> Iterator[Stage]:
-    """A bar for one stage of ``total`` units (None: nobody knows how many), which passes move on: see :class:`Stage`."""
+    """Bar for one stage of ``total`` units (None: nobody knows how many), which passes move on: see :class:`Stage`."""
     with progress_bars(hidden) as bar:
         shown = Stage(bar, label, total, each)
         if hidden:  # a bar further out goes on watching
@@ -76,7 +76,7 @@ def stage(label: str, total: float | None, hidden: bool, each: float = 1.0) -> I
 
 
 class Bar:
-    """A progress bar with time left; entering it gives ``advance(step, loss)``."""
+    """Progress bar with time left; entering it gives ``advance(step, loss)``."""
 
     def __init__(self, label: str, total: int, step: int, hidden: bool) -> None:
         loss = TextColumn("loss {task.fields[loss]}")

@@ -34,7 +34,7 @@ def _mix(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Address:
-    """Where a piece of noise lives, but for the example's id."""
+    """Address of a piece of noise, without the example's id."""
 
     seed: int
     purpose: str
@@ -42,7 +42,7 @@ class Address:
     step: int = 0
 
     def child(self, name: str) -> Address:
-        """The address of a second, independent piece of noise for the same use."""
+        """Address of a second, independent piece of noise for the same use."""
         return replace(self, purpose=f"{self.purpose}/{name}")
 
     def key(self) -> int:
@@ -51,7 +51,7 @@ class Address:
         return _signed(int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little"))
 
     def generator(self) -> torch.Generator:
-        """A generator on the CPU with a stream of its own, for what has no example ids."""
+        """Generator on the CPU with a stream of its own, for what has no example ids."""
         return torch.Generator().manual_seed(self.key() & (2**63 - 1))
 
 
@@ -82,5 +82,5 @@ def integers(address: Address, ids: Tensor, high: int, count: int = 1) -> Tensor
 
 
 def permutation(address: Address, n: int) -> Tensor:
-    """A permutation of ``range(n)`` on the CPU, int64."""
+    """Permutation of ``range(n)`` on the CPU, int64."""
     return torch.randperm(n, generator=address.generator())

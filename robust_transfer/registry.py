@@ -18,7 +18,7 @@ LISTED = 20  # an error message lists at most so many names
 
 
 def nearest(name: str, known: list[str]) -> list[str]:
-    """The names in ``known`` that look most like ``name``, best first (at most three)."""
+    """Names in ``known`` that look most like ``name``, best first (at most three)."""
     folded = {k.casefold().replace("_", "-"): k for k in known}
     close = difflib.get_close_matches(name.casefold().replace("_", "-"), folded, n=3, cutoff=0.5)
     return [folded[c] for c in close]
@@ -43,7 +43,7 @@ class Entry(Generic[T]):
 
 
 class Registry(Generic[T]):
-    """A mapping from public names to classes of one kind ("strategy", "attack", ...).
+    """Mapping from public names to classes of one kind ("strategy", "attack", ...).
 
     Other packages add to it by entry points of the ``group``, each a module that registers something when it is imported.
     They are loaded when a name is first looked up; one that cannot be loaded is logged as a warning and left out.
@@ -66,18 +66,18 @@ class Registry(Generic[T]):
         return add
 
     def get(self, name: str) -> type[T]:
-        """The class called ``name``; raises :class:`UnknownNameError` with the nearest names."""
+        """Class called ``name``; raises :class:`UnknownNameError` with the nearest names."""
         return self.entry(name).cls
 
     def entry(self, name: str) -> Entry[T]:
-        """The whole entry called ``name``."""
+        """Whole entry called ``name``."""
         self._load()
         if name not in self._entries:
             raise UnknownNameError(unknown(self.kind, name, self.names()))
         return self._entries[name]
 
     def name_of(self, cls: type[T]) -> str:
-        """The public name of a registered class."""
+        """Public name of a registered class."""
         for entry in self:
             if entry.cls is cls:
                 return entry.name

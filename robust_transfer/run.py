@@ -55,7 +55,7 @@ class Run:
             torch.set_num_threads(self.threads)
 
     def torch_device(self) -> torch.device:
-        """The device as PyTorch knows it."""
+        """Device as PyTorch knows it."""
         if self.device == "auto":
             return torch.device("cuda", place().local_rank) if torch.cuda.is_available() else torch.device("cpu")
         unknown = ConfigError(f"unknown device {self.device!r}: use auto, cpu, cuda, cuda:N or mps")
@@ -76,7 +76,7 @@ class Run:
         return device
 
     def dtype(self) -> torch.dtype:
-        """The type that networks compute in: torch.float32 or torch.bfloat16."""
+        """Type that networks compute in: torch.float32 or torch.bfloat16."""
         if self.precision == "auto":
             return torch.bfloat16 if gains_by_bfloat16(self.torch_device()) else torch.float32
         return torch.bfloat16 if self.precision == "bfloat16" else torch.float32

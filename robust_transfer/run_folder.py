@@ -106,20 +106,20 @@ def prepare_out(out: Path | None, *, resume: bool, overwrite: bool) -> Path | No
 
 
 def _is_leftover(path: Path) -> bool:
-    """Whether it is only what a kill in the middle of a run's first write has left behind."""
+    """True if ``path`` is only what a kill during a run's first write left behind."""
     if path.is_dir():
         return path.name == "state" and all(_is_leftover(entry) for entry in path.iterdir())
     return TEMPORARY.fullmatch(path.name) is not None
 
 
 def _holds_results(folder: Path, deep: bool) -> bool:
-    """Whether a folder is a run's, or (``deep``) holds a run's somewhere below."""
+    """True if a folder is a run's, or (``deep``) holds a run's somewhere below."""
     paths = folder.rglob("*") if deep else [*folder.iterdir(), *folder.glob("state/*")]
     return any(path.name in RESULTS for path in paths)
 
 
 def _foreign(folder: Path) -> Path | None:
-    """The first entry of a folder (or of a run folder in it) that no run writes, or None."""
+    """First entry of a folder (or of a run folder in it) that no run writes, or None."""
     for entry in sorted(folder.iterdir()):
         if entry.is_dir() and not entry.is_symlink():
             if (found := _foreign(entry)) is not None:

@@ -20,7 +20,7 @@ NORMS = ("linf", "l2")
 
 
 def parse_eps(text: str | float) -> Fraction | float:
-    """A non-negative number from ``"8/255"``, ``"0.5"`` or a number. Parsed, never evaluated."""
+    """Non-negative number from ``"8/255"``, ``"0.5"`` or a number. Parsed, never evaluated."""
     if isinstance(text, (int, float)):
         text = repr(text)
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?(?:e[-+]?\d{1,3})?)\s*(?:/\s*(\d+(?:\.\d+)?))?\s*", text, re.I | re.ASCII)
@@ -68,32 +68,32 @@ class Threat:
         return cls(norm=norm.strip().lower().replace("l_inf", "linf"), eps=eps)
 
     def __str__(self) -> str:
-        """The shortest of ``linf:0.3``, ``linf:8/255`` and all the digits that :meth:`parse` reads as this threat."""
+        """Shortest of ``linf:0.3``, ``linf:8/255`` and all the digits that :meth:`parse` reads as this threat."""
         forms = (f"{self.eps:g}", f"{round(self.eps * 255, 3):g}/255", repr(self.eps))
         exact = next(form for form in forms if float(parse_eps(form)) == self.eps)
         return f"{self.norm}:{exact}"
 
     def size(self, delta: Tensor) -> Tensor:
-        """The norm of each perturbation, ``(B,)``."""
+        """Norm of each perturbation, ``(B,)``."""
         flat = delta.flatten(1).float()
         return flat.abs().amax(1) if self.norm == "linf" else _length(flat)
 
     def project(self, adversarial: Tensor, clean: Tensor) -> Tensor:
-        """The nearest point to ``adversarial`` in the ball around ``clean``, then in the box [0, 1].
+        """Nearest point to ``adversarial`` in the ball around ``clean``, then in the box [0, 1].
 
         Clipping to the box moves every pixel towards ``clean`` (which is in the box), so the ball still holds.
         """
         return (clean + self.shorten(adversarial - clean)).clamp(0, 1)
 
     def shorten(self, delta: Tensor) -> Tensor:
-        """The nearest perturbation to ``delta`` in the ball, whatever the image."""
+        """Nearest perturbation to ``delta`` in the ball, whatever the image."""
         if self.norm == "linf":
             return delta.clamp(-self.eps, self.eps)
         norm = self.size(delta).clamp_min(1e-12)
         return delta * _per_example((self.eps / norm).clamp(max=1.0), delta)
 
     def steepest(self, gradient: Tensor) -> Tensor:
-        """The direction of unit norm that raises a linear function most: sign for linf, the unit gradient for l2.
+        """Direction of unit norm that raises a linear function most: sign for linf, the unit gradient for l2.
 
         Depends on the gradient's direction only: an example's gradient is first divided by its largest entry, so that
         tiny gradients are not lost to underflow. An all-zero gradient gives a zero step.
@@ -107,7 +107,7 @@ class Threat:
     def random_start(
         self, clean: Tensor, ids: Tensor, *, seed: int, purpose: str, restart: int = 0, step: int = 0
     ) -> Tensor:
-        """A point drawn uniformly from the ball around each image (and clipped to the box), addressed by example id."""
+        """Point drawn uniformly from the ball around each image (and clipped to the box), addressed by example id."""
         shape = tuple(clean.shape[1:])
         address = randomness.Address(seed=seed, purpose=purpose, restart=restart, step=step)
         if self.norm == "linf":

@@ -1,4 +1,4 @@
-"""What a network has seen: fingerprints of the images that it, its source, and the source's source were trained on.
+"""Fingerprints of the images that a network, its source, and the source's source were trained on.
 
 A checkpoint keeps them in a file of its own, and hands them on to what is made of it; so an evaluation needs nothing else
 to tell which of its images were trained on.
@@ -40,19 +40,19 @@ class TrainedOn:
     complete: bool = True
 
     def to_bytes(self) -> bytes:
-        """The content of the file: uint8 ``(n, 32)`` for each level and split, each image once, sorted."""
+        """Content of the file: uint8 ``(n, 32)`` for each level and split, each image once, sorted."""
         tensors = {f"{i}/{name}": getattr(level, name).as_set().rows for i, level in enumerate(self.levels)
                    for name in ("train", "val")}  # fmt: skip
         return bytes(save(tensors, {"complete": str(self.complete).lower()}))
 
     def record(self, content: bytes) -> dict[str, Any]:
-        """What the card says of the file with this ``content``."""
+        """Record for the card of the file with this ``content``."""
         counts = [{"train": len(level.train), "val": len(level.val)} for level in self.levels]
         return {"hash": hashlib.sha256(content).hexdigest(), "levels": counts, "complete": self.complete}
 
 
 def trained_on(task: Task, source: TrainedOn | None = None, *, transferred: bool = False) -> TrainedOn:
-    """What a network made on ``task`` has seen; ``transferred`` from a source that has seen ``source`` (None: unknown)."""
+    """Images seen by a network made on ``task``; ``transferred`` from a source that has seen ``source`` (None: unknown)."""
     own = Level(task.train.fingerprints.as_set(), task.val.fingerprints.as_set())
     if not transferred:
         return TrainedOn((own,))
@@ -60,7 +60,7 @@ def trained_on(task: Task, source: TrainedOn | None = None, *, transferred: bool
 
 
 def merged(a: TrainedOn | None, b: TrainedOn | None) -> TrainedOn | None:
-    """What a mixture of two networks has seen, level by level; None where one of them is unknown."""
+    """Images seen by a mixture of two networks, level by level; None where one of them is unknown."""
     if a is None or b is None:
         return None
     empty = Level(NONE)

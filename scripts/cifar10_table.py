@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from robust_transfer.drawing.plots import COLOURS, style, svg, tidy
-from robust_transfer.statistics.frontier_gain import Right, above_front, place
+from robust_transfer.statistics.frontier_gain import Correctness, above_front, place
 from robust_transfer.statistics.intervals import Difference, paired_bootstrap, wilson
 
 EIGHT, FOUR = "linf-8-255", "linf-4-255"
@@ -75,9 +75,9 @@ class Study:
         """Whether each image was right, ``(cells, n)``."""
         return np.stack([self.right[f"{name}/{level}"] for name in names]).astype(np.float64)
 
-    def rights(self, names: list[str], level: str) -> list[Right]:
+    def rights(self, names: list[str], level: str) -> list[Correctness]:
         """The cells' images, clean and at ``level``."""
-        return [Right(self.right[f"{name}/clean"], self.right[f"{name}/{level}"]) for name in names]
+        return [Correctness(self.right[f"{name}/clean"], self.right[f"{name}/{level}"]) for name in names]
 
     def save(self, out: Path, found: dict[str, Any]) -> None:
         out.mkdir(parents=True, exist_ok=True)
@@ -140,7 +140,7 @@ def gap(study: Study, curve: list[str], points: list[str], level: str) -> Differ
 
 ABOVE = {
     "on": "clean accuracy above the probe's whole curve at equal {level} accuracy",
-    "right": "more robust than every probe ({level}), and more accurate than the most robust one by",
+    "above": "more robust than every probe ({level}), and more accurate than the most robust one by",
 }
 
 

@@ -1,4 +1,4 @@
-"""What is remembered: the same tensors, made once, and made again where the file is damaged."""
+"""What is load_or_compute: the same tensors, made once, and made again where the file is damaged."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from helpers import make_classifier, make_digits, noting
 from torch import Tensor
 
-from robust_transfer.cache import remembered
+from robust_transfer.cache import load_or_compute
 from robust_transfer.config import digest
 from robust_transfer.run import Run
 from robust_transfer.strategies import features as features_module
@@ -24,15 +24,15 @@ def test_it_is_made_once_and_again_where_it_is_damaged(tmp_path: Path) -> None:
         made.append(1)
         return {"a": torch.arange(6.0).view(2, 3).T}
 
-    first, second = (remembered(tmp_path, "things", "key", make) for _ in range(2))
+    first, second = (load_or_compute(tmp_path, "things", "key", make) for _ in range(2))
     assert torch.equal(first["a"], second["a"])
     assert len(made) == 1
-    remembered(tmp_path, "things", "other", make)
+    load_or_compute(tmp_path, "things", "other", make)
     assert len(made) == 2
     (tmp_path / "things" / "key.safetensors").write_bytes(b"half")
-    assert torch.equal(remembered(tmp_path, "things", "key", make)["a"], first["a"])
+    assert torch.equal(load_or_compute(tmp_path, "things", "key", make)["a"], first["a"])
     assert len(made) == 3
-    remembered(None, "things", "key", make)
+    load_or_compute(None, "things", "key", make)
     assert len(made) == 4
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from robust_transfer.classifier import Classifier, NetworkSpec, Normalisation, Normalise
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError, NetworkError
-from robust_transfer.heads import another_draw, new_head
+from robust_transfer.heads import new_head, replacement_head_rng
 from robust_transfer.modes import eval_mode, without_weight_gradients
 from robust_transfer.run import Run
 from robust_transfer.training import NaturalObjective, TrainingSettings, fit
@@ -125,10 +125,10 @@ def test_features_do_not_depend_on_the_memory_format(name: str) -> None:
 
 def test_heads_are_drawn_from_their_own_seed() -> None:
     torch.manual_seed(5)
-    first = new_head(400, 100, another_draw(3))
+    first = new_head(400, 100, replacement_head_rng(3))
     torch.rand(7)
-    assert torch.equal(first.weight, new_head(400, 100, another_draw(3)).weight)
-    assert not torch.equal(first.weight, new_head(400, 100, another_draw(4)).weight)
+    assert torch.equal(first.weight, new_head(400, 100, replacement_head_rng(3)).weight)
+    assert not torch.equal(first.weight, new_head(400, 100, replacement_head_rng(4)).weight)
     assert float(first.weight.detach().std()) == pytest.approx(400**-0.5, rel=0.02)
     assert float(first.bias.detach().abs().max()) == 0
 
@@ -240,7 +240,7 @@ def test_copies_share_nothing(training: bool) -> None:
     assert same_state(exact, classifier)
     assert other.num_classes == other.spec.num_classes == 5
     assert classifier.spec.num_classes == 10
-    assert torch.equal(other.get_parameter("head.weight"), new_head(64, 5, another_draw(1)).weight)
+    assert torch.equal(other.get_parameter("head.weight"), new_head(64, 5, replacement_head_rng(1)).weight)
     for copied in (exact, other):
         assert all(p.requires_grad for p in copied.parameters()), "nothing is frozen in a copy"
         assert {m.training for m in copied.modules()} == {training}

@@ -1,4 +1,4 @@
-"""What robust features are like (Shafahi et al. 2020, section 5): how an attack moves them, what they see and keep."""
+"""Analysis of robust features (Shafahi et al. 2020, section 5): shift under attack, feature maximisation, inversion."""
 
 from robust_transfer.analysis.layers import feature_distances
 from robust_transfer.analysis.pictures import maximise, reconstruct

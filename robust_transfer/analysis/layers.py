@@ -1,4 +1,4 @@
-"""How far an attack moves what a network computes, block by block (Shafahi et al. 2020, section 5)."""
+"""Shift of a network's activations under attack, block by block (Shafahi et al. 2020, section 5)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def feature_distances(classifier: Classifier, x: Tensor, attacked: Tensor) -> di
 
 
 def outputs(classifier: Classifier, x: Tensor) -> dict[str, Tensor]:
-    """What every block returns for images, float32, and the logits."""
+    """Output of every block for images, float32, and the logits."""
     found: dict[str, Tensor] = {}
 
     def keep(name: str) -> object:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from robust_transfer import losses
-from robust_transfer.attacks.base import ATTACKS, Attack, Worst, highest
-from robust_transfer.attacks.target import Target
+from robust_transfer.attacks.base import ATTACKS, Attack, BestSoFar, highest
+from robust_transfer.attacks.victim import Victim
 from robust_transfer.config import config
 from robust_transfer.errors import ConfigError
 from robust_transfer.threat import Threat
@@ -22,7 +22,7 @@ FIRST, LESS, LEAST = 0.22, 0.03, 0.06
 
 @dataclass
 class Climb:
-    """The climbs of examples that still stand, and how far each has come; one row a climb in every tensor.
+    """Climbs of examples that still stand, and how far each has come; one row a climb in every tensor.
 
     ``rows`` says whose a climb is, ``aim`` is what the loss takes in place of labels. ``size`` is the step in pixels,
     ``rises`` how many steps since the last checkpoint raised the loss.
@@ -72,7 +72,7 @@ class Climb:
                 setattr(self, field.name, getattr(self, field.name)[mask])
 
     def note(self, value: Tensor, gradient: Tensor) -> None:
-        """The loss and its gradient at ``at``."""
+        """Loss and its gradient at ``at``."""
         self.rises = self.rises + ((value > self.value) & ~self.value.isneginf())
         self.value = value
         better = value > self.best_value
@@ -103,8 +103,8 @@ class Climb:
         self.before, self.at = self.at, threat.project(moved, self.clean)
 
 
-def checkpoints(steps: int) -> dict[int, int]:
-    """The steps after which progress is looked at, with the number of steps since the last look."""
+def step_checkpoints(steps: int) -> dict[int, int]:
+    """Steps after which progress is looked at, with the number of steps since the last look."""
     interval, least, less = (max(int(share * steps), 1) for share in (FIRST, LEAST, LESS))
     found, at = {}, 0
     while at + interval < steps:
@@ -115,13 +115,13 @@ def checkpoints(steps: int) -> dict[int, int]:
 
 
 def climb(
-    target: Target,
+    target: Victim,
     on: Climb,
     loss: losses.Loss,
     threat: Threat,
     steps: int,
-    worst: Worst,
-    guide: Target | None = None,
+    worst: BestSoFar,
+    guide: Victim | None = None,
     every: int = 1,
     trial: int | None = None,
     finalists: int = 1,
@@ -132,7 +132,7 @@ def climb(
     An example may have several rows, each with its own aim: all of them end where one breaks it, and after ``trial``
     steps only the ``finalists`` that have come highest go on.
     """
-    intervals = checkpoints(steps)
+    intervals = step_checkpoints(steps)
     for step in range(steps):
         if step == trial:
             on.keep(highest(on.rows, on.best_value, finalists))
@@ -147,9 +147,9 @@ def climb(
     return on.rows
 
 
-def _score(target: Target, on: Climb, logits: Tensor, worst: Worst) -> Tensor:
+def _score(target: Victim, on: Climb, logits: Tensor, worst: BestSoFar) -> Tensor:
     broken, score = target.judge(on.at, on.labels, logits)
-    worst.offer(on.rows, on.at, broken, score)
+    worst.update(on.rows, on.at, broken, score)
     standing = ~torch.isin(on.rows, on.rows[broken])
     on.keep(standing)
     return standing
@@ -174,9 +174,9 @@ class APGD(Attack):
             raise ConfigError("apgd needs at least 1 step and 1 restart")
         losses.get_loss(self.loss)
 
-    def run(self, target: Target, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
+    def run(self, target: Victim, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
         """See :class:`Attack`. Returns, per example, a breaking iterate or else the one with the largest margin."""
-        worst, rows = Worst(x), torch.arange(len(x), device=x.device)
+        worst, rows = BestSoFar(x), torch.arange(len(x), device=x.device)
         loss, aim = losses.settle(losses.get_loss(self.loss), lambda: target.guess(x), labels)
         for restart in range(self.restarts):
             purpose = f"apgd/{self.loss}"

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from robust_transfer import losses
 from robust_transfer.attacks.apgd import Climb, climb
-from robust_transfer.attacks.base import ATTACKS, Attack, Worst
-from robust_transfer.attacks.target import Target
+from robust_transfer.attacks.base import ATTACKS, Attack, BestSoFar
+from robust_transfer.attacks.victim import Victim
 from robust_transfer.config import config
 from robust_transfer.errors import ConfigError
 from robust_transfer.registry import unknown
@@ -56,16 +56,16 @@ class TargetedAPGD(Attack):
         trial = self.steps if self.trial is None or self.finalists >= self.targets else self.trial
         return self.restarts * (trial * self.targets + (self.steps - trial) * self.finalists)
 
-    def run(self, target: Target, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
+    def run(self, target: Victim, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
         """See :class:`Attack`. Returns, per example, a breaking iterate or else the one with the largest margin."""
-        worst, standing = Worst(x), torch.ones(len(x), dtype=torch.bool, device=x.device)
+        worst, standing = BestSoFar(x), torch.ones(len(x), dtype=torch.bool, device=x.device)
         clean = target.logits(x)
         _, others = losses.own_and_others(clean, labels)
         nearest = others.topk(min(self.targets, others.shape[1] - 1), dim=1).indices
         loss = losses.TARGETED[self.loss]
 
         def begin(rows: Tensor, ranks: list[int], restart: int) -> tuple[Climb, losses.Loss]:
-            """A climb from each of ``rows`` towards each of its classes of these ``ranks``."""
+            """Climb from each of ``rows`` towards each of its classes of these ``ranks``."""
             starts, aims = [], []
             for rank in ranks:
                 purpose = f"apgd-t/{self.loss}/{rank}"

@@ -1,4 +1,4 @@
-"""The reference implementation of AutoAttack (Croce & Hein 2020), as an attack among others: the extra `autoattack`."""
+"""Reference implementation of AutoAttack (Croce & Hein 2020), as an attack among others: the extra `autoattack`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from robust_transfer.attacks.base import ATTACKS, Attack
-from robust_transfer.attacks.target import Target
+from robust_transfer.attacks.victim import Victim
 from robust_transfer.config import config
 from robust_transfer.errors import ConfigError
 from robust_transfer.modes import call
@@ -19,9 +19,9 @@ TARGETED, UNTARGETED = ("apgd-ce", "apgd-t", "fab-t", "square"), ("apgd-ce", "ap
 
 
 class Counted(nn.Module):
-    """The target as a module for somebody else's code; what that costs is counted."""
+    """Victim as a module for somebody else's code; what that costs is counted."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Victim) -> None:
         super().__init__()
         self.target, self.model = target, target.model
 
@@ -36,7 +36,7 @@ class Counted(nn.Module):
 )
 @config
 class PyAutoAttack(Attack):
-    """The standard version of ``pyautoattack``; its noise is a stream, so its verdicts depend on the batch.
+    """Standard version of ``pyautoattack``; its noise is a stream, so its verdicts depend on the batch.
 
     With fewer than four classes, where targeted losses are undefined and that version crashes, its untargeted attacks
     (without DLR for two classes); with fewer than ten, as many targets as there are other classes.
@@ -44,7 +44,7 @@ class PyAutoAttack(Attack):
 
     batch_free: ClassVar[bool] = False
 
-    def run(self, target: Target, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
+    def run(self, target: Victim, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
         """See :class:`Attack`."""
         norm = {"linf": "Linf", "l2": "L2"}[threat.norm]
         classes = target.logits(x[:1]).shape[1]

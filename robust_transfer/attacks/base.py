@@ -1,4 +1,4 @@
-"""The base of all attacks: its final ``__call__`` distrusts whatever a method returns.
+"""Base of all attacks: its final ``__call__`` distrusts whatever a method returns.
 
 An attack implements ``run``; the call clips the result to ball and box, checks its size, and scores it again by a
 fresh float32 forward pass. Success is what that pass says, never what the method claims.
@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from robust_transfer import losses
-from robust_transfer.attacks.target import Knowledge as Knowledge  # others import it from here
-from robust_transfer.attacks.target import Target as Target
-from robust_transfer.attacks.target import attacking, is_broken, predicted
+from robust_transfer.attacks.victim import Knowledge as Knowledge  # others import it from here
+from robust_transfer.attacks.victim import Victim as Victim
+from robust_transfer.attacks.victim import attacking, is_broken, predicted
 from robust_transfer.config import config
 from robust_transfer.engine import Engine
 from robust_transfer.errors import NetworkError
@@ -29,7 +29,7 @@ SURVIVAL_SHARE = 0.4  # of an attack's steps are taken, on average, before examp
 
 @dataclass(frozen=True)
 class AttackResult:
-    """What an attack did to a batch; every tensor is per example and by a fresh float32 pass.
+    """Result of an attack on a batch; every tensor is per example and by a fresh float32 pass.
 
     ``broken`` is true for an example that is misclassified when clean, or by its adversarial image beyond numerical
     noise. ``adversarial`` is in ball and box; for an example wrong when clean it is the clean image. ``prediction`` is
@@ -49,15 +49,15 @@ class AttackResult:
     missed: int = 0
 
 
-class Worst:
-    """The worst image seen so far of each example: a break is never given up, survivors keep the largest margin."""
+class BestSoFar:
+    """BestSoFar image seen so far of each example: a break is never given up, survivors keep the largest margin."""
 
     def __init__(self, x: Tensor) -> None:
         self.images = x.clone()
         self.score = torch.full((len(x),), -torch.inf, device=x.device)
 
-    def offer(self, rows: Tensor, images: Tensor, broken: Tensor, score: Tensor) -> None:
-        """Offer images of the examples in ``rows``, with what :meth:`Target.judge` said of them."""
+    def update(self, rows: Tensor, images: Tensor, broken: Tensor, score: Tensor) -> None:
+        """Offer images of the examples in ``rows``, with what :meth:`Victim.judge` said of them."""
         better = broken | (score > self.score[rows])
         rows, images, score = rows[better], images[better], score[better]
         chosen = highest(rows, score)
@@ -66,7 +66,7 @@ class Worst:
 
 
 def highest(rows: Tensor, values: Tensor, count: int = 1) -> Tensor:
-    """Which of ``values`` are the ``count`` highest of their row ``(B,)``: the earlier ones where they are level."""
+    """Mask of the ``count`` highest ``values`` of each row ``(B,)``; the earlier one wins a tie."""
     order = values.argsort(descending=True, stable=True)
     order = order[rows[order].argsort(stable=True)]  # by row, each with its highest first
     places = torch.arange(len(order), device=order.device)
@@ -93,7 +93,7 @@ class Attack(ABC):
     batch_free: ClassVar[bool] = True
 
     @abstractmethod
-    def run(self, target: Target, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
+    def run(self, target: Victim, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
         """Adversarial images for ``x`` ``(B, C, H, W)``, all of them correctly classified when clean, ``B >= 1``."""
 
     @property
@@ -107,7 +107,7 @@ class Attack(ABC):
         return 3.0 + SURVIVAL_SHARE * 2.0 * self.most_steps
 
     def __str__(self) -> str:
-        """The attack as the command line spells it, ``pgd-20:loss=margin``: its count, then what is not the default."""
+        """Attack as the command line spells it, ``pgd-20:loss=margin``: its count, then what is not the default."""
         name, settings = ATTACKS.name_of(type(self)), []
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -148,7 +148,7 @@ class Attack(ABC):
             return self._attack(target, x, labels, ids, threat, seed)
 
     def _attack(
-        self, target: Target, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int
+        self, target: Victim, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int
     ) -> AttackResult:
         logits = target.logits(x)
         if logits.shape[1] < 2 or int(labels.max()) >= logits.shape[1]:

@@ -1,4 +1,4 @@
-"""An adaptive attack on networks that were held near their source's features (learning without forgetting).
+"""Adaptive attack on networks that were held near their source's features (learning without forgetting).
 
 An attack has to take aim at what a defence rests on (Tramèr et al. 2020): here at the distance to the source's
 features, which training has made small on natural images. It climbs cross-entropy plus that distance.
@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from robust_transfer import losses
 from robust_transfer.attacks.apgd import Climb, climb
-from robust_transfer.attacks.base import ATTACKS, Attack, Worst
+from robust_transfer.attacks.base import ATTACKS, Attack, BestSoFar
 from robust_transfer.attacks.source_features import Features, away
-from robust_transfer.attacks.target import Target
+from robust_transfer.attacks.victim import Victim
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
 from robust_transfer.errors import ConfigError
@@ -23,7 +23,7 @@ from robust_transfer.threat import Threat
 
 
 class LogitsAndFeatures(nn.Module):
-    """A classifier's logits and, beside them, its penultimate features: ``(B, K + d)``."""
+    """Classifier's logits and, beside them, its penultimate features: ``(B, K + d)``."""
 
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class FeatureLoss(Attack):
         if self.steps < 1:
             raise ConfigError("feature-loss needs at least 1 step")
 
-    def run(self, target: Target, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
+    def run(self, target: Victim, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
         """See :class:`Attack`. Returns, per example, a breaking iterate or else the one with the largest margin."""
         model, known = target.model, target.knowledge
         if known is None:
@@ -75,7 +75,7 @@ class FeatureLoss(Attack):
             lengths: Tensor = z0.norm(dim=1).clamp_min(1e-12)
             return odds(logits, own) + self.weight * away(z, z0).add(1e-12).sqrt() / lengths
 
-        worst, rows = Worst(x), torch.arange(len(x), device=x.device)
+        worst, rows = BestSoFar(x), torch.arange(len(x), device=x.device)
         start = threat.random_start(x, ids, seed=seed, purpose="feature-loss")
         aim = torch.cat([clean, labelled], 1)
         on = Climb.begin(rows, x, labels, aim, start, threat.eps)

@@ -1,4 +1,4 @@
-"""The fast gradient sign method (Goodfellow et al. 2015, section 4), with the random start of Wong et al. 2020."""
+"""Fast gradient sign method (Goodfellow et al. 2015, section 4), with the random start of Wong et al. 2020."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 from robust_transfer import losses
 from robust_transfer.attacks.base import ATTACKS, Attack
-from robust_transfer.attacks.target import Target
+from robust_transfer.attacks.victim import Victim
 from robust_transfer.config import config
 from robust_transfer.errors import ConfigError
 from robust_transfer.threat import Threat
@@ -26,7 +26,7 @@ class FGSM(Attack):
             raise ConfigError(f"fgsm's step is a positive multiple of eps, not {self.step}")
         losses.get_loss(self.loss)
 
-    def run(self, target: Target, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
+    def run(self, target: Victim, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
         """See :class:`Attack`."""
         start = threat.random_start(x, ids, seed=seed, purpose="fgsm") if self.random_start else x
         _, gradient = target.gradient(start, labels, losses.get_loss(self.loss))

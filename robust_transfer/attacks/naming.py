@@ -26,7 +26,7 @@ JOINED = r"\+(?!\d)"  # 1e+3 is a number
 
 
 def parse_attack(text: str | Attack | Sequence[Attack]) -> list[Attack]:
-    """The attacks that ``text`` names, in the order in which they are run; an attack named twice is run once.
+    """Attacks that ``text`` names, in the order in which they are run; an attack named twice is run once.
 
     Raises :class:`UnknownNameError` for an unknown name and :class:`ConfigError` for settings that do not fit.
     """
@@ -59,7 +59,7 @@ def left_out(text: str | Attack | Sequence[Attack], attacks: Sequence[Attack]) -
 
 
 def attack_name(attacks: Sequence[Attack]) -> str:
-    """The canonical name of several attacks; :func:`parse_attack` reads it."""
+    """Canonical name of several attacks; :func:`parse_attack` reads it."""
     return "+".join(str(attack) for attack in attacks)
 
 

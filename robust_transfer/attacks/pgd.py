@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from robust_transfer import losses
-from robust_transfer.attacks.base import ATTACKS, Attack, Worst
-from robust_transfer.attacks.target import Target
+from robust_transfer.attacks.base import ATTACKS, Attack, BestSoFar
+from robust_transfer.attacks.victim import Victim
 from robust_transfer.config import config
 from robust_transfer.errors import ConfigError
 from robust_transfer.threat import Threat
@@ -18,7 +18,7 @@ from robust_transfer.threat import Threat
 
 @dataclass
 class _Standing:
-    """The examples not broken yet: their rows in the batch, clean images, labels and where they are now."""
+    """Examples not broken yet: their rows in the batch, clean images, labels and where they are now."""
 
     rows: Tensor
     clean: Tensor
@@ -56,9 +56,9 @@ class PGD(Attack):
             raise ConfigError(f"pgd's step is a positive multiple of eps, not {self.step}")
         losses.get_loss(self.loss)
 
-    def run(self, target: Target, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
+    def run(self, target: Victim, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
         """See :class:`Attack`. Returns, per example, a breaking iterate or else the one with the largest margin."""
-        worst = Worst(x)
+        worst = BestSoFar(x)
         rows = torch.arange(len(x), device=x.device)
         for restart in range(self.restarts):
             start = clean = x[rows]
@@ -71,7 +71,7 @@ class PGD(Attack):
                 break
         return worst.images
 
-    def _climb(self, target: Target, on: _Standing, threat: Threat, worst: Worst, score_start: bool) -> Tensor:
+    def _climb(self, target: Victim, on: _Standing, threat: Threat, worst: BestSoFar, score_start: bool) -> Tensor:
         """One restart; offers every iterate to ``worst`` and returns the rows of the examples that still stand."""
         loss = losses.get_loss(self.loss)
         for step in range(self.steps):
@@ -85,9 +85,9 @@ class PGD(Attack):
         self._score(target, on, target.logits(on.current), worst)  # the last iterate: no gradient needed
         return on.rows
 
-    def _score(self, target: Target, on: _Standing, logits: Tensor, worst: Worst) -> Tensor:
+    def _score(self, target: Victim, on: _Standing, logits: Tensor, worst: BestSoFar) -> Tensor:
         """Offer the iterates and drop the broken ones; returns the mask of those that stayed."""
         broken, score = target.judge(on.current, on.labels, logits)
-        worst.offer(on.rows, on.current, broken, score)
+        worst.update(on.rows, on.current, broken, score)
         on.keep(~broken)
         return ~broken

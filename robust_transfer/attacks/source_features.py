@@ -1,4 +1,4 @@
-"""The attack that threatens transferred models in particular: whoever has their source moves its features.
+"""Attack that threatens transferred models in particular: whoever has their source moves its features.
 
 The attacker needs no gradient of the model under attack. The public network that it was transferred from is enough:
 its penultimate features are pushed away from those of the clean image, then towards those of images of other classes
@@ -13,9 +13,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from robust_transfer.attacks.apgd import Climb, checkpoints, climb
-from robust_transfer.attacks.base import ATTACKS, Attack, Worst
-from robust_transfer.attacks.target import Target, attacking
+from robust_transfer.attacks.apgd import Climb, climb, step_checkpoints
+from robust_transfer.attacks.base import ATTACKS, Attack, BestSoFar
+from robust_transfer.attacks.victim import Victim, attacking
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
 from robust_transfer.errors import ConfigError
@@ -23,7 +23,7 @@ from robust_transfer.threat import Threat
 
 
 class Features(nn.Module):
-    """A classifier's penultimate features ``(B, d)`` in place of its logits."""
+    """Classifier's penultimate features ``(B, d)`` in place of its logits."""
 
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ def towards(features: Tensor, aim: Tensor) -> Tensor:
 
 
 def feature_drift(model: Classifier, x: Tensor, ids: Tensor, threat: Threat, *, steps: int, seed: int) -> Tensor:
-    """How far an attacker who knows no labels can move each image's features: ``max |z(x') - z(x)| / |z(x)|``, ``(B,)``.
+    """Largest relative shift of each image's features without labels: ``max |z(x') - z(x)| / |z(x)|``, ``(B,)``.
 
     By ``steps`` steps of Auto-PGD on ``model``'s own features. A linear head's robustness is bounded by it.
     """
@@ -53,7 +53,7 @@ def feature_drift(model: Classifier, x: Tensor, ids: Tensor, threat: Threat, *, 
         clean = target.logits(x)
         start = threat.random_start(x, ids, seed=seed, purpose="feature-drift")
         on = Climb.begin(torch.arange(len(x), device=x.device), x, ids, clean, start, threat.eps)
-        intervals = checkpoints(steps)
+        intervals = step_checkpoints(steps)
         for step in range(steps):
             features, gradient = target.gradient(on.at, clean, away)
             on.step(away(features, clean), gradient, threat, step, intervals)
@@ -88,12 +88,12 @@ class SourceFeatures(Attack):
         """See :class:`Attack`."""
         return self.steps * (self.images + 1)
 
-    def run(self, target: Target, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
+    def run(self, target: Victim, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
         """See :class:`Attack`. Returns, per example, a breaking iterate or else the one with the largest margin."""
         known = target.knowledge
         if known is None:
             raise ConfigError("source-features attacks by the source that the model was transferred from: give it")
-        worst, rows = Worst(x), torch.arange(len(x), device=x.device)
+        worst, rows = BestSoFar(x), torch.arange(len(x), device=x.device)
         with target.beside(Features(known.source.to(x.device))) as source:
             clean = source.logits(x)
             aims = self._aims(source, clean, labels, known.images.to(x.device), known.labels.to(x.device))
@@ -106,7 +106,7 @@ class SourceFeatures(Attack):
                     break
         return worst.images
 
-    def _aims(self, source: Target, clean: Tensor, labels: Tensor, images: Tensor, their_labels: Tensor) -> Tensor:
+    def _aims(self, source: Victim, clean: Tensor, labels: Tensor, images: Tensor, their_labels: Tensor) -> Tensor:
         """Features of the nearest known images of other classes, ``(B, k, d)``."""
         features = source.logits(images)
         far = torch.cdist(clean, features, compute_mode="donot_use_mm_for_euclid_dist")

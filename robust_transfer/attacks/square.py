@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from robust_transfer.attacks.base import ATTACKS, SURVIVAL_SHARE, Attack, Worst
-from robust_transfer.attacks.target import Target
+from robust_transfer.attacks.base import ATTACKS, SURVIVAL_SHARE, Attack, BestSoFar
+from robust_transfer.attacks.victim import Victim
 from robust_transfer.config import config
 from robust_transfer.errors import ConfigError
 from robust_transfer.randomness import Address, integers, uniform
@@ -44,9 +44,9 @@ class Square(Attack):
         """See :class:`Attack`: one a query."""
         return 3.0 + SURVIVAL_SHARE * (2.0 * self.most_steps + self.queries)
 
-    def run(self, target: Target, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
+    def run(self, target: Victim, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
         """See :class:`Attack`. Returns, per example, a breaking image or else the one with the largest margin."""
-        worst, rows = Worst(x), torch.arange(len(x), device=x.device)
+        worst, rows = BestSoFar(x), torch.arange(len(x), device=x.device)
         for restart in range(self.restarts):
             best = torch.full((len(rows),), -torch.inf, device=x.device)
             at = x[rows]
@@ -54,7 +54,7 @@ class Square(Attack):
                 address, clean = Address(seed, "square", restart, query), x[rows]
                 guess = self._guess(at, clean, ids[rows], threat, address)
                 broken, score = target.judge(guess, labels[rows], target.guess(guess))
-                worst.offer(rows, guess, broken, score)
+                worst.update(rows, guess, broken, score)
                 better = score > best
                 at, best = torch.where(better.view(-1, 1, 1, 1), guess, at), torch.where(better, score, best)
                 if broken.any():
@@ -64,7 +64,7 @@ class Square(Attack):
         return worst.images
 
     def _guess(self, at: Tensor, clean: Tensor, ids: Tensor, threat: Threat, address: Address) -> Tensor:
-        """What is tried next, in ball and box."""
+        """Next candidates, in ball and box."""
         first, propose = (_stripes, _square) if threat.norm == "linf" else (_tiles, _moved_mass)
         if address.step == 0:
             return threat.project(clean + first(clean, ids, threat.eps, address), clean)
@@ -99,7 +99,7 @@ def _square(delta: Tensor, ids: Tensor, eps: float, side: int, address: Address)
 
 
 def _tiles(clean: Tensor, ids: Tensor, eps: float, address: Address) -> Tensor:
-    """A grid of :func:`_pyramid` with a random sign each, of length eps in all."""
+    """Grid of :func:`_pyramid` with a random sign each, of length eps in all."""
     channels, height, width = clean.shape[1:]
     side = max(min(height, width) // TILES, 1)
     across = min(height, width) // side
@@ -130,7 +130,7 @@ def _moved_mass(delta: Tensor, ids: Tensor, eps: float, side: int, address: Addr
 
 
 def _pyramid(rows: int, columns: int, device: torch.device) -> Tensor:
-    """The paper's eta of equation 1, ``(rows, columns)``: rings that rise towards the middle."""
+    """Paper's eta of equation 1, ``(rows, columns)``: rings that rise towards the middle."""
     n = rows // 2
     down = (torch.arange(rows, device=device) - rows // 2).abs()[:, None]
     along = (torch.arange(columns, device=device) - columns // 2).abs()[None]
@@ -165,13 +165,13 @@ def _lengths(delta: Tensor, over: tuple[int, ...]) -> Tensor:
 
 
 def _corner(address: Address, name: str, ids: Tensor, height: int, width: int, side: int) -> Tensor:
-    """The upper left corners ``(B, 2)`` of windows that lie in the image."""
+    """Upper left corners ``(B, 2)`` of windows that lie in the image."""
     down = integers(address.child(f"{name}/row"), ids, height - side + 1)
     return torch.cat([down, integers(address.child(f"{name}/column"), ids, width - side + 1)], 1)
 
 
 def _window(corner: Tensor, side: int, height: int, width: int) -> Tensor:
-    """Whether a pixel is in the example's window, ``(B, 1, H, W)``."""
+    """Mask ``(B, 1, H, W)`` of the pixels in each example's window."""
     row = torch.arange(height, device=corner.device) - corner[:, :1]
     column = torch.arange(width, device=corner.device) - corner[:, 1:]
     inside = ((row >= 0) & (row < side))[:, :, None] & ((column >= 0) & (column < side))[:, None, :]

@@ -1,4 +1,4 @@
-"""The command line: parses, calls the public API, prints. Nothing heavy is imported until a command runs."""
+"""Command line: parses, calls the public API, prints. Nothing heavy is imported until a command runs."""
 
 from robust_transfer.cli import compare, demo, evaluate, listing, pretrain, study, transfer, verify
 from robust_transfer.cli.base import app, main

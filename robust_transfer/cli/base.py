@@ -1,4 +1,4 @@
-"""The command line as such: its name, its version, how it ends."""
+"""Command line as such: its name, its version, how it ends."""
 
 from __future__ import annotations
 

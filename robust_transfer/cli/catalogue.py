@@ -31,7 +31,7 @@ def catalogue(kind: str) -> list[tuple[str, str, str]]:
 
 
 def read_registrations(package: Path, registry: str) -> Iterator[tuple[str, str, str]]:
-    """What the modules of a package, in the order in which its ``__init__`` imports them, register by decorators."""
+    """Registrations by decorators in a package's modules, in the order in which its ``__init__`` imports them."""
     for module in _imported(package):
         for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
             for decorator in node.decorator_list if isinstance(node, ast.ClassDef) else []:
@@ -51,7 +51,7 @@ def networks() -> dict[str, str]:
 
 
 def recipes() -> dict[str, str]:
-    """The packaged recipes, with their titles."""
+    """Packaged recipes, with their titles."""
     import yaml
 
     paths = sorted((PACKAGE / "study" / "recipes").glob("*.yaml"))
@@ -59,7 +59,7 @@ def recipes() -> dict[str, str]:
 
 
 def _imported(package: Path) -> Iterator[Path]:
-    """The package's own modules, each after those that it imports from the package itself."""
+    """Package's own modules, each after those that it imports from the package itself."""
     seen: set[Path] = set()
 
     def visit(path: Path) -> Iterator[Path]:

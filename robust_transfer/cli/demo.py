@@ -57,7 +57,7 @@ def demo(
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """The claim on one page in two minutes: a robust source, its natural twin and training from scratch, under attack."""
+    """Claim on one page in two minutes: a robust source, its natural twin and training from scratch, under attack."""
     run = make_run(seed, device, precision, threads, out, False, overwrite, quiet)
     from robust_transfer.demo import run_demo
     from robust_transfer.sources import BUNDLED, NATURAL, load_source

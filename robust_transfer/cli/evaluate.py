@@ -143,7 +143,7 @@ def evaluate(
 
 
 def _renamed(old: str, before: T | None, new: str, now: T | None) -> T | None:
-    """The value of an option under either of its names; says so where it is the old one."""
+    """Value of an option under either of its names; says so where it is the old one."""
     from robust_transfer.errors import ConfigError
 
     if before is None:

@@ -12,7 +12,7 @@ from robust_transfer.cli.catalogue import catalogue, networks, recipes
 
 
 class What(StrEnum):
-    """What ``list`` lists."""
+    """Kinds of things that ``list`` shows."""
 
     sources = "sources"
     networks = "networks"
@@ -25,7 +25,7 @@ class What(StrEnum):
 
 @app.command("list")
 def list_(what: Annotated[What | None, typer.Argument(help="One kind of thing; all if left out.")] = None) -> None:
-    """What there is: sources, networks, data, pretraining methods, strategies, attacks, recipes."""
+    """List sources, networks, data formats, pretraining methods, strategies, attacks, recipes."""
     from rich.console import Console
     from rich.table import Table
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def as_path(path: str) -> Path:
-    """A path as it is typed, with ``~`` for the home folder (which a shell leaves alone in ``--out=~/x``)."""
+    """Path as it is typed, with ``~`` for the home folder (which a shell leaves alone in ``--out=~/x``)."""
     from robust_transfer.files import expanded
 
     return expanded(path)
@@ -68,7 +68,7 @@ def make_run(
     overwrite: bool,
     quiet: bool,
 ) -> Run:
-    """How it is computed; raises :class:`ConfigError`."""
+    """Run from the options; raises :class:`ConfigError`."""
     from robust_transfer.config import build
     from robust_transfer.run import Run
 
@@ -97,7 +97,7 @@ def read_task(
     val: float | None = None,
     duplicates: str = "keep",
 ) -> Task:
-    """The data, as the options say; what the loader notes is told on standard error."""
+    """Data, as the options say; what the loader notes is told on standard error."""
     from robust_transfer.data import Dataset
 
     dataset = Dataset(data, image_column=image_column, label_column=label_column)
@@ -127,7 +127,7 @@ def read_split(
     name: str, checkpoint: Checkpoint, data: str, image_column: str | None, label_column: str | None,
     *, shots: int | None, seed: int, val: float | None,
 ) -> Split:  # fmt: skip
-    """The split called ``name``; as ``val`` the checkpoint's own val images, where its card keeps their fingerprints."""
+    """Split called ``name``; as ``val`` the checkpoint's own val images, where its card keeps their fingerprints."""
     if name != "val" or checkpoint.trained_on is None:
         return pick_split(read_task(data, image_column, label_column, shots=shots, seed=seed, val=val), name)
     from robust_transfer.evaluation.own_val import own_val

@@ -29,7 +29,7 @@ class Augmentation:
 
     @property
     def active(self) -> bool:
-        """Whether anything is changed at all."""
+        """True if anything is changed at all."""
         return self.pad > 0 or self.flip
 
     def __call__(self, images: Tensor, ids: Tensor, *, seed: int, epoch: int) -> Tensor:

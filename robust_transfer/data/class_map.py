@@ -1,4 +1,4 @@
-"""A split's labels in the order of another side's classes: matched by name, or by a mapping that the user gives."""
+"""Split's labels in the order of another side's classes: matched by name, or by a mapping that the user gives."""
 
 from __future__ import annotations
 

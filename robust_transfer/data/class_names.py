@@ -47,7 +47,7 @@ def match_names(wanted: Sequence[str], given: Sequence[str], *, wanted_by: str, 
 
 
 def alike(name: str, others: Iterable[str]) -> tuple[str, str] | None:
-    """The first of ``others`` that differs from ``name`` only in what is hard to see, and in what; None without one."""
+    """First of ``others`` that differs from ``name`` only in what is hard to see, and in what; None without one."""
     folded = _folded(name, _FOLDS)
     close = (other for other in others if other != name and _folded(other, _FOLDS) == folded)
     return next(((other, _only_in(name, other)) for other in close), None)
@@ -80,7 +80,7 @@ def _difference(missing: list[str], extra: list[str], wanted_by: str, given_by: 
 
 
 def _only_in(one: str, other: str) -> str:
-    """The fewest folds that make two names equal, which all of them do."""
+    """Fewest folds that make two names equal, which all of them do."""
     chosen = (some for n in range(1, len(_FOLDS) + 1) for some in itertools.combinations(_FOLDS, n))
     return next(" and ".join(some) for some in chosen if _folded(one, some) == _folded(other, some))
 

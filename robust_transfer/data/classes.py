@@ -1,4 +1,4 @@
-"""A task with some of its classes only."""
+"""Task with some of its classes only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from robust_transfer.registry import unknown
 
 
 def only_classes(task: Task, classes: Sequence[str | int]) -> Task:
-    """The images of ``classes`` (names, or numbers in label order), relabelled from 0 in the order given.
+    """Images of ``classes`` (names, or numbers in label order), relabelled from 0 in the order given.
 
     Ids stay those of the original splits. Raises :class:`ConfigError` for a class that there is not, or twice.
     """

@@ -37,7 +37,7 @@ def extensions() -> frozenset[str]:
 
 
 def open_image(file: Path | BinaryIO) -> Image.Image:
-    """The picture in ``file``, header read only; raises UnidentifiedImageError if it has none of the formats."""
+    """Picture in ``file``, header read only; raises UnidentifiedImageError if it has none of the formats."""
     return Image.open(file, formats=FORMATS)
 
 

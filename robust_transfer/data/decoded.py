@@ -1,4 +1,4 @@
-"""A stored split, looked through once: its images' fingerprints, and the images themselves where they fit into memory."""
+"""Stored split, looked through once: its images' fingerprints, and the images themselves where they fit into memory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Decoded:
         return self._reader.fingerprints(torch.arange(len(self.labels)))
 
     def split(self, chosen: Tensor, role: Role, notes: tuple[str, ...] = (), like: Split | None = None) -> Split:
-        """The images at ``chosen``, int64. Where there are none: at the size of ``like``."""
+        """Images at ``chosen``, int64. Where there are none: at the size of ``like``."""
         if not len(chosen) and like is not None and like.size is not None:
             none = torch.zeros(0, 3, like.size, like.size, dtype=torch.uint8)
             empty = Split.in_memory(none, chosen, self.class_names)

@@ -29,12 +29,12 @@ class Copies:
 
     @property
     def found(self) -> NDArray[np.bool_]:
-        """Which images have a copy, ``(n,)``."""
+        """Mask ``(n,)`` of the images that have a copy."""
         return self.partner >= 0
 
 
 def find_copies(these: Fingerprints, those: Fingerprints) -> Copies:
-    """A copy in ``those`` of each of ``these``: an exact one if there is one, else the one that looks most alike."""
+    """Copy in ``those`` of each of ``these``: an exact one if there is one, else the one that looks most alike."""
     partner, exact = np.full(len(these), -1, np.int64), np.zeros(len(these), bool)
     if len(these) and len(those):
         keys, wanted = those.exact, these.exact
@@ -48,7 +48,7 @@ def find_copies(these: Fingerprints, those: Fingerprints) -> Copies:
 
 
 def _alike(these: Fingerprints, those: Fingerprints) -> NDArray[np.int64]:
-    """The index of the image in ``those`` that is nearest to each of ``these`` and near enough, else -1."""
+    """Index of the image in ``those`` that is nearest to each of ``these`` and near enough, else -1."""
     best, nearest = np.full(len(these), DISTANCE + 1), np.full(len(these), -1, np.int64)
     there = np.flatnonzero(those.signs.any(1))
     there = there[np.argsort(those.shades[there, _MIDDLE], kind="stable")]

@@ -30,18 +30,18 @@ REPORTED = 10_000  # after so many images that are looked through, a line in the
 
 
 class Images(ABC):
-    """A row of pictures that can be opened by position, from any thread."""
+    """Row of pictures that can be opened by position, from any thread."""
 
     @abstractmethod
     def __len__(self) -> int: ...
 
     @abstractmethod
     def open(self, position: int) -> Image.Image:
-        """The picture at ``position``, undecoded as far as PIL allows; may raise anything PIL raises."""
+        """Picture at ``position``, undecoded as far as PIL allows; may raise anything PIL raises."""
 
     @abstractmethod
     def where(self, position: int) -> str:
-        """What to call that picture in a message."""
+        """Name of that picture in a message."""
 
 
 class FileImages(Images):
@@ -58,7 +58,7 @@ class FileImages(Images):
         return open_image(self.paths[position])
 
     def where(self, position: int) -> str:
-        """The file's path."""
+        """File's path."""
         return str(self.paths[position])
 
 
@@ -72,7 +72,7 @@ class ArrayImages(Images):
         return len(self.arrays)
 
     def open(self, position: int) -> Image.Image:
-        """A picture of the array."""
+        """Picture of the array."""
         return Image.fromarray(self.arrays[position])
 
     def where(self, position: int) -> str:
@@ -81,7 +81,7 @@ class ArrayImages(Images):
 
 
 class ColumnImages(Images):
-    """A pyarrow column of encoded bytes, of paths, or of structs of the two (the Image feature of HF datasets)."""
+    """Pyarrow column of encoded bytes, of paths, or of structs of the two (the Image feature of HF datasets)."""
 
     def __init__(self, column: Any, split: str, folder: Path | None = None) -> None:
         self.column, self.split, self.folder = column, split, folder
@@ -129,7 +129,7 @@ class EncodedReader(Reader):
 
     @property
     def native_size(self) -> int | None:
-        """The side of the chosen images where all are squares of one size, else None."""
+        """Side of the chosen images where all are squares of one size, else None."""
         return self._side
 
     def read(self, positions: Tensor, size: int) -> Tensor:

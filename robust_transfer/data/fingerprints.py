@@ -26,7 +26,7 @@ TELLING = 48  # so many frequencies must be there for a look to tell images apar
 
 
 def _low_frequencies() -> tuple[NDArray[np.float64], NDArray[np.intp], NDArray[np.intp]]:
-    """The orthonormal cosine basis ``(f, SIDE)``, and rows and columns of the lowest frequencies but the mean."""
+    """Orthonormal cosine basis ``(f, SIDE)``, and rows and columns of the lowest frequencies but the mean."""
     pairs = sorted(((u, v) for u in range(SIDE) for v in range(SIDE)), key=lambda p: (p[0] ** 2 + p[1] ** 2, p))
     rows, columns = np.array(pairs[1 : FREQUENCIES + 1]).T
     f, x = np.arange(max(rows.max(), columns.max()) + 1), np.arange(SIDE)
@@ -52,12 +52,12 @@ class Fingerprints:
 
     @property
     def exact(self) -> NDArray[np.uint64]:
-        """A number for the exact pixels of each image, ``(n,)``."""
+        """Number for the exact pixels of each image, ``(n,)``."""
         return np.ascontiguousarray(self.rows[:, :EXACT]).view("<u8")[:, 0].astype(np.uint64)
 
     @property
     def signs(self) -> NDArray[np.uint8]:
-        """The signs of the low frequencies, packed, ``(n, 12)``."""
+        """Signs of the low frequencies, packed, ``(n, 12)``."""
         return self.rows[:, EXACT : EXACT + SIGNS]
 
     @property
@@ -83,7 +83,7 @@ def joined(parts: Sequence[Fingerprints]) -> Fingerprints:
 
 
 def fingerprint(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The fingerprint ``(32,)`` of an RGB image, uint8 ``(height, width, 3)`` at its native size."""
+    """Fingerprint ``(32,)`` of an RGB image, uint8 ``(height, width, 3)`` at its native size."""
     height, width, _ = pixels.shape
     pixels = np.ascontiguousarray(pixels)
     content = hashlib.sha256(f"{width}x{height}|".encode())

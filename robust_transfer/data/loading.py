@@ -64,7 +64,7 @@ def load_task(
 
 
 class Dataset:
-    """A data set to make several tasks of: read once, its test images (the same in every task) decoded once.
+    """Data set to make several tasks of: read once, its test images (the same in every task) decoded once.
 
     For the arguments and the errors see :func:`load_task`; nothing is read before the first task is asked for.
     """
@@ -80,7 +80,7 @@ class Dataset:
         val: float | None = None,
         duplicates: Duplicates = "keep",
     ) -> Task:
-        """The task of these shots, seed and val."""
+        """Task of these shots, seed and val."""
         _check_arguments(shots, seed, val, duplicates)
         source, held_out = self._source, self._held_out
         notes = [*source.notes, *held_out.notes]
@@ -152,7 +152,7 @@ class Dataset:
 
 
 class _HeldOut(NamedTuple):
-    """The stored split that test comes from, its test images, and what of train is left (indices)."""
+    """Stored split that test comes from, its test images, and what of train is left (indices)."""
 
     role: Role
     tested: Tensor
@@ -172,7 +172,7 @@ def _check_arguments(shots: int | None, seed: int, val: float | None, duplicates
 
 
 def _in_one_order(source: StoredDataset) -> StoredDataset:
-    """The data set with the classes of all splits in train's order; refuses what cannot be learned from."""
+    """Data set with the classes of all splits in train's order; refuses what cannot be learned from."""
     if "train" not in source.splits:
         present = ", ".join(WRITTEN[role] for role in source.splits)
         raise DataError(f"{source.name} has no train split to learn from, only {present}: add one")

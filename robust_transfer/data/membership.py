@@ -20,7 +20,7 @@ from robust_transfer.errors import DataError
 
 
 def draw(exact: NDArray[np.uint64], purpose: str, seed: int) -> NDArray[np.float64]:
-    """The number u in [0, 1) of each content ``(n,)``: BLAKE2b, keyed by ``purpose`` and ``seed``, of its 8 bytes."""
+    """Number u in [0, 1) of each content ``(n,)``: BLAKE2b, keyed by ``purpose`` and ``seed``, of its 8 bytes."""
     key = hashlib.sha256(f"{purpose}|{seed}".encode()).digest()
     raw = exact.astype("<u8").tobytes()
     drawn = (hashlib.blake2b(raw[i : i + 8], digest_size=8, key=key).digest() for i in range(0, len(raw), 8))
@@ -35,7 +35,7 @@ def hold_out(
     names: tuple[str, ...],
     what: str,
 ) -> NDArray[np.bool_]:
-    """Which images ``(n,)`` are held out: those with ``u < fraction``, but something and not all of every class.
+    """Mask ``(n,)`` of the images held out: those with ``u < fraction``, but something and not all of every class.
 
     ``what`` ends the sentence told where a class has one image only.
     """
@@ -56,7 +56,7 @@ def hold_out(
 
 
 def ranked(labels: NDArray[np.int64], exact: NDArray[np.uint64], u: NDArray[np.float64], classes: int) -> list[Tensor]:
-    """The indices of each class's different images, by u; of copies the first."""
+    """Indices of each class's different images, by u; of copies the first."""
     members = []
     for label in range(classes):
         mine = np.flatnonzero(labels == label)

@@ -30,19 +30,19 @@ Role = Literal["train", "val", "test"]
 
 
 class Reader(ABC):
-    """Where images come from: positions in a data set to uint8 RGB tensors."""
+    """Reader of images: positions in a data set to uint8 RGB tensors."""
 
     @property
     @abstractmethod
     def native_size(self) -> int | None:
-        """The side of the images in pixels where all are squares of one size, else None."""
+        """Side of the images in pixels where all are squares of one size, else None."""
 
     @abstractmethod
     def read(self, positions: Tensor, size: int) -> Tensor:
-        """The images at ``positions`` (int64, ``(b,)``) as uint8 ``(b, 3, size, size)``."""
+        """Images at ``positions`` (int64, ``(b,)``) as uint8 ``(b, 3, size, size)``."""
 
     def digest(self, positions: Tensor, size: int) -> str:
-        """A hash of the decoded images at ``positions``: the same wherever and however they are stored."""
+        """Hash of the decoded images at ``positions``: the same wherever and however they are stored."""
         digest = hashlib.sha256()
         step = max(1, _DIGEST_BYTES // (3 * size * size))
         for start in range(0, len(positions), step):
@@ -50,7 +50,7 @@ class Reader(ABC):
         return digest.hexdigest()[:16]
 
     def fingerprints(self, positions: Tensor) -> Fingerprints:
-        """The fingerprints of the decoded images at ``positions``, at their native size."""
+        """Fingerprints of the decoded images at ``positions``, at their native size."""
         if not len(positions):
             return NONE
         if self.native_size is None:
@@ -107,7 +107,7 @@ class MemoryReader(Reader):
 
 
 def resize(image: Image.Image, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """An RGB image as uint8 ``(3, size, size)``; see :data:`RESIZE`."""
+    """RGB image as uint8 ``(3, size, size)``; see :data:`RESIZE`."""
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BICUBIC)
     return np.asarray(image).transpose(2, 0, 1)
@@ -130,7 +130,7 @@ def _whole_numbers(values: Any, n: int, what: str) -> Tensor:
 
 
 class Content:
-    """The fingerprints of some images as they are stored, made when they are first asked for."""
+    """Fingerprints of some images as they are stored, made when they are first asked for."""
 
     def __init__(self, reader: Reader, positions: Tensor, made: Fingerprints | None = None) -> None:
         self._reader, self._positions, self._made = reader, positions, made
@@ -176,7 +176,7 @@ class Split:
         class_names: Sequence[str],
         ids: Tensor | Sequence[int] | None = None,
     ) -> Split:
-        """A split of decoded images, uint8 ``(n, 3, H, H)``; ``labels`` are n whole numbers in ``[0, len(class_names))``.
+        """Split of decoded images, uint8 ``(n, 3, H, H)``; ``labels`` are n whole numbers in ``[0, len(class_names))``.
 
         ``ids`` are n different whole numbers (0 to n - 1 if left out). Raises :class:`DataError` for what does not fit.
         """
@@ -201,7 +201,7 @@ class Split:
         return len(self.labels)
 
     def fetch(self, indices: Tensor) -> Tensor:
-        """The images at ``indices`` of this split as uint8 ``(b, 3, size, size)``."""
+        """Images at ``indices`` of this split as uint8 ``(b, 3, size, size)``."""
         return self.reader.read(self.positions[indices], self._size())
 
     def images(self) -> Tensor:
@@ -215,7 +215,7 @@ class Split:
             yield self.fetch(indices), self.labels[indices], self.ids[indices]
 
     def subset(self, indices: Tensor) -> Split:
-        """The images at ``indices``, in that order."""
+        """Images at ``indices``, in that order."""
         return replace(
             self,
             positions=self.positions[indices],
@@ -244,7 +244,7 @@ class Split:
         return to_pixels(self.images(), device), self.labels.to(device), self.ids.to(device)
 
     def at_size(self, size: int) -> Split:
-        """The same images at another size, decoded into memory where they fit (:data:`MEMORY_LIMIT`)."""
+        """Same images at another size, decoded into memory where they fit (:data:`MEMORY_LIMIT`)."""
         if isinstance(self.reader, MemoryReader) and self.reader.native_size == size:
             return replace(self, size=size)
         if len(self) * 3 * size * size > MEMORY_LIMIT:
@@ -254,12 +254,12 @@ class Split:
 
     @property
     def streamed(self) -> bool:
-        """Whether images are read on demand rather than kept in memory."""
+        """True if images are read on demand rather than kept in memory."""
         return not isinstance(self.reader, MemoryReader)
 
     @cached_property
     def hash(self) -> str:
-        """A hash of images (at 64 pixels where they have different sizes), labels and class names (16 hex digits)."""
+        """Hash of images (at 64 pixels where they have different sizes), labels and class names (16 hex digits)."""
         images = self.reader.digest(self.positions, self.size or _DIGEST_SIZE)
         labels = hashlib.sha256(self.labels.numpy().tobytes()).hexdigest()
         names = hashlib.sha256("\n".join(self.class_names).encode()).hexdigest()
@@ -273,7 +273,7 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A data set to learn: train, val and test splits of the same classes. Val may be empty; strategies never see test.
+    """Data set to learn: train, val and test splits of the same classes. Val may be empty; strategies never see test.
 
     ``notes``: sentences on how the splits came about, where the data did not settle it.
     """
@@ -286,21 +286,21 @@ class Task:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The classes, in label order."""
+        """Classes, in label order."""
         return self.train.class_names
 
     @property
     def num_classes(self) -> int:
-        """How many classes there are."""
+        """Number of classes."""
         return len(self.class_names)
 
     def record(self) -> dict[str, Any]:
-        """What a card says of the data: its name, how many images, a hash of the training split, notes."""
+        """Record of the data for a card: name, numbers of images, hash of the training split, notes."""
         counts = {"train": len(self.train), "val": len(self.val)}
         return {"name": self.name, **counts, "hash": self.train.hash, "notes": list(self.notes)}
 
     def at_size(self, size: int) -> Task:
-        """The task with every image at ``size`` pixels."""
+        """Task with every image at ``size`` pixels."""
         return replace(self, train=self.train.at_size(size), val=self.val.at_size(size), test=self.test.at_size(size))
 
 

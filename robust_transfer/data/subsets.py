@@ -16,7 +16,7 @@ FEWEST_SHOTS = 5
 
 
 def shuffled_classes(labels: Tensor, classes: int, *, seed: int, purpose: str) -> list[Tensor]:
-    """The indices of each class's images, int64, in an order of its own that depends on the seed, class and count."""
+    """Indices of each class's images, int64, in an order of its own that depends on the seed, class and count."""
     shuffled = []
     for label in range(classes):
         members = torch.nonzero(labels == label)[:, 0]

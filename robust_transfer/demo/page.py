@@ -1,4 +1,4 @@
-"""The demo's page: everything is measured, and every sentence generated from it."""
+"""Demo's page: everything is measured, and every sentence generated from it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from robust_transfer.environment import environment
 from robust_transfer.errors import ConfigError, DataError
 from robust_transfer.evaluation import Evaluation
 from robust_transfer.evaluation.deltas import unpack
-from robust_transfer.evaluation.outcomes import CLEAN, STANDING
+from robust_transfer.evaluation.outcomes import CLEAN, SURVIVED
 from robust_transfer.files import write_json, write_text
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
@@ -125,7 +125,7 @@ _GALLERY = {
 def _groups(
     figures: Sequence[dict[str, Any]], starts: tuple[Checkpoint, Checkpoint | None], task: Task, start: str
 ) -> list[dict[str, Any]]:
-    """The table's parts: what each starts from, and its rows."""
+    """Table's parts: what each starts from, and its rows."""
     source, control = starts
     epochs = next(iter(from_scratch(len(task.train)).values())).epochs
     titles = {
@@ -149,7 +149,7 @@ def _origin(card: Card) -> str:
 
 
 def _per_class(task: Task) -> str:
-    """How many images a class has, train and val together."""
+    """Number of images of a class, train and val together."""
     counts = torch.cat([task.train.labels, task.val.labels]).bincount(minlength=task.num_classes)
     low, high = int(counts.min()), int(counts.max())
     return str(low) if low == high else f"{low} to {high}"
@@ -186,10 +186,10 @@ def _most_frequent(task: Task, evaluation: Evaluation) -> str:
 
 
 def _gallery(rows: Sequence[Row], test: Split, threat: Threat) -> list[dict[str, Any]]:
-    """An attacked image of each of the first classes, broken where one is, and what became of it on every network."""
+    """Attacked image of each of the first classes, broken where one is, and what became of it on every network."""
     first = rows[0].evaluation.outcomes
     fates = [row.evaluation.outcomes.set_index("index")["broken_by"].reindex(first["index"]) for row in rows]
-    telling = np.any([~fate.isin([STANDING, CLEAN]).to_numpy() for fate in fates], axis=0)
+    telling = np.any([~fate.isin([SURVIVED, CLEAN]).to_numpy() for fate in fates], axis=0)
     ordered = first.assign(telling=telling).sort_values("telling", ascending=False, kind="stable")
     chosen = ordered.groupby("label")["index"].first().iloc[:PICTURES].tolist()
     place = {number: row for row, number in enumerate(test.ids.tolist())}
@@ -208,7 +208,7 @@ def _gallery(rows: Sequence[Row], test: Split, threat: Threat) -> list[dict[str,
             if number in kept.index:
                 [after] = unpack(kept.loc[[number]].reset_index(), before[None], threat)
             fate = outcomes.loc[number]
-            stands, guess = fate["broken_by"] == STANDING, fate["adversarial_prediction"]
+            stands, guess = fate["broken_by"] == SURVIVED, fate["adversarial_prediction"]
             cell = {"attacked": png(after, scale=scale), "delta": png(0.5 + 10 * (after - before), scale=scale)}
             line["cells"].append({**cell, "verdict": test.class_names[int(guess)], "stands": stands})
     return lines

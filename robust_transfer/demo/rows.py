@@ -1,4 +1,4 @@
-"""The rows of the demo: strategies from a robust source, the same from a natural one, and training from scratch."""
+"""Rows of the demo: strategies from a robust source, the same from a natural one, and training from scratch."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ BATCH, EPOCHS, SHOWN = 16, 8, 3200
 
 
 def from_scratch(images: int) -> dict[str, Pretraining]:
-    """The rivals that use no source, by name: at least 8 epochs over ``images``, and 3,200 images shown in all."""
+    """Rivals that use no source, by name: at least 8 epochs over ``images``, and 3,200 images shown in all."""
     epochs = max(EPOCHS, SHOWN / images)
     return {
         "natural training": Natural(epochs=epochs, batch_size=BATCH),
@@ -47,7 +47,7 @@ def from_scratch(images: int) -> dict[str, Pretraining]:
 
 @dataclass(frozen=True)
 class Contender:
-    """A row that is still to be made; ``make`` trains its network on the task's train and val splits."""
+    """Row that is still to be made; ``make`` trains its network on the task's train and val splits."""
 
     group: Group
     name: str
@@ -56,7 +56,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table; ``deltas`` holds the adversarial images where they are shown."""
+    """Line of the table; ``deltas`` holds the adversarial images where they are shown."""
 
     group: Group
     name: str
@@ -93,7 +93,7 @@ def check_control(source: Checkpoint, control: Checkpoint) -> None:
 def contenders(
     source: Checkpoint, control: Checkpoint | None, task: Task, threat: Threat, *, scratch: bool
 ) -> list[Contender]:
-    """What is compared on ``task``, in the order of the table; without a ``control`` its group is left out."""
+    """Contenders on ``task``, in the order of the table; without a ``control`` its group is left out."""
     found = []
     starts: tuple[tuple[Group, Checkpoint | None], ...] = (("source", source), ("control", control))
     for group, start in starts:

@@ -6,28 +6,28 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 Figures = dict[str, Any]  # of a row: see Row.figures
-Level = Literal["clean", "robust"]
-ADJECTIVES: dict[Level, str] = {"clean": "accurate on clean images", "robust": "robust"}
+CurvePoint = Literal["clean", "robust"]
+ADJECTIVES: dict[CurvePoint, str] = {"clean": "accurate on clean images", "robust": "robust"}
 
 
-def apart(a: Figures, b: Figures, level: Level) -> int:
+def apart(a: Figures, b: Figures, level: CurvePoint) -> int:
     """1 where ``a``'s interval lies above ``b``'s, -1 where it lies below, 0 where they overlap."""
     return int(a[level]["low"] > b[level]["high"]) - int(a[level]["high"] < b[level]["low"])
 
 
-def all_apart(ours: Sequence[Figures], theirs: Sequence[Figures], level: Level) -> int:
+def all_apart(ours: Sequence[Figures], theirs: Sequence[Figures], level: CurvePoint) -> int:
     """1 where every one of ``ours`` lies above every one of ``theirs``, -1 where below, 0 else."""
     found = {apart(a, b, level) for a in ours for b in theirs}
     return found.pop() if len(found) == 1 else 0
 
 
 def of_group(rows: Sequence[Figures], group: str) -> list[Figures]:
-    """The rows of one group."""
+    """Rows of one group."""
     return [row for row in rows if row["group"] == group]
 
 
 def headline(rows: Sequence[Figures], start: str) -> str:
-    """The page's title: the difference that the control makes, where it is clear. ``start`` names the source."""
+    """Page's title: the difference that the control makes, where it is clear. ``start`` names the source."""
     ours, theirs = of_group(rows, "source"), of_group(rows, "control")
     if ours and theirs and all_apart(ours, theirs, "robust"):
         return (
@@ -37,7 +37,7 @@ def headline(rows: Sequence[Figures], start: str) -> str:
 
 
 def sentences(rows: Sequence[Figures], constant: float, n: int, start: str) -> list[str]:
-    """The table in words, the clear differences and those that are not; ``constant`` is the constant classifier's share."""
+    """Table in words, the clear differences and those that are not; ``constant`` is the constant classifier's share."""
     ours, theirs = of_group(rows, "source"), of_group(rows, "control")
     said = []
     if ours and theirs:
@@ -47,8 +47,8 @@ def sentences(rows: Sequence[Figures], constant: float, n: int, start: str) -> l
     return [*said, *_constant(rows, constant)]
 
 
-def _groups(ours: Sequence[Figures], theirs: Sequence[Figures], level: Level, start: str) -> str:
-    """The source's strategies against the control's."""
+def _groups(ours: Sequence[Figures], theirs: Sequence[Figures], level: CurvePoint, start: str) -> str:
+    """Source's strategies against the control's."""
     what = ADJECTIVES[level]
     if sign := all_apart(ours, theirs, level):
         return (
@@ -69,10 +69,10 @@ def _groups(ours: Sequence[Figures], theirs: Sequence[Figures], level: Level, st
 
 
 def _scratch(row: Figures, ours: Sequence[Figures], start: str) -> str:
-    """A network that was trained from scratch against every strategy from the source, and what it took."""
+    """Network that was trained from scratch against every strategy from the source, and what it took."""
     figures = f"{_percent(row['clean']['value'])} clean and {_percent(row['robust']['value'])} under attack"
     said = [f"From scratch on the same images, {row['name']} reaches {figures}."]
-    places: dict[Level, str] = {"robust": "Under attack", "clean": "On clean images"}
+    places: dict[CurvePoint, str] = {"robust": "Under attack", "clean": "On clean images"}
     for level, where in places.items():
         parts = []
         for sign, word in ((1, "clearly above"), (-1, "clearly below"), (0, "not clearly different from")):
@@ -89,8 +89,8 @@ def _scratch(row: Figures, ours: Sequence[Figures], start: str) -> str:
     return " ".join(said)
 
 
-def _within(rows: Sequence[Figures], level: Level, n: int, start: str) -> str:
-    """The strategies from one source among themselves."""
+def _within(rows: Sequence[Figures], level: CurvePoint, n: int, start: str) -> str:
+    """Strategies from one source among themselves."""
     best, worst = (pick(rows, key=lambda row: float(row[level]["value"])) for pick in (max, min))
     gap = 100 * (best[level]["value"] - worst[level]["value"])
     if apart(best, worst, level) > 0:
@@ -120,7 +120,7 @@ def _all(names: Sequence[str], number: int) -> str:
     return everyone if len(names) == number > 1 else ", ".join(names)
 
 
-def _span(rows: Sequence[Figures], level: Level) -> str:
+def _span(rows: Sequence[Figures], level: CurvePoint) -> str:
     values = sorted({f"{100 * row[level]['value']:.1f}" for row in rows}, key=float)
     return f"{values[0]} %" if len(values) == 1 else f"{values[0]} to {values[-1]} %"
 

@@ -30,13 +30,13 @@ class Point:
 
 
 def style() -> AbstractContextManager[None]:
-    """How every plot is drawn: text as text, and the same bytes every time."""
+    """Style of every plot: text as text, and the same bytes every time."""
     settings: dict[Any, Any] = {"font.size": 10, "svg.fonttype": "none", "svg.hashsalt": "robust-transfer"}
     return matplotlib.rc_context(settings)
 
 
 def tidy(axes: Axes) -> None:
-    """A light grid, and no frame at the top and on the right."""
+    """Light grid, and no frame at the top and on the right."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
 
@@ -88,7 +88,7 @@ def front(series: Mapping[str, Sequence[Point]], *, chosen: Point, constant: flo
 
 
 def svg(figure: Figure) -> str:
-    """A figure as an SVG element, without the XML preamble."""
+    """Figure as an SVG element, without the XML preamble."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
@@ -96,7 +96,7 @@ def svg(figure: Figure) -> str:
 
 
 def png(image: Tensor, *, scale: int = 1) -> str:
-    """A float image ``(3, H, W)`` in [0, 1] as a data URI, enlarged without smoothing."""
+    """Float image ``(3, H, W)`` in [0, 1] as a data URI, enlarged without smoothing."""
     pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
     picture = Image.fromarray(pixels)
     if scale > 1:

@@ -1,4 +1,4 @@
-"""Who attacks: with what, within which threat, knowing what, computing how."""
+"""Adversary: its attacks, threat, knowledge and engine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor, nn
 
 from robust_transfer.attacks.base import Attack, AttackResult
-from robust_transfer.attacks.target import Knowledge
+from robust_transfer.attacks.victim import Knowledge
 from robust_transfer.engine import Engine
 from robust_transfer.threat import Threat
 
@@ -29,10 +29,10 @@ class Adversary:
     batch_size: int | None = None
 
     def at(self, eps: float) -> Adversary:
-        """The same with another eps."""
+        """Same with another eps."""
         return replace(self, threat=replace(self.threat, eps=eps))
 
     def run(self, attack: Attack, model: nn.Module, x: Tensor, labels: Tensor, ids: Tensor) -> AttackResult:
-        """What ``attack`` does to a batch, as for :meth:`Attack.__call__`."""
+        """Result of ``attack`` on a batch, as for :meth:`Attack.__call__`."""
         seed, engine, knowledge = self.seed, self.engine, self.knowledge
         return attack(model, x, labels, ids, self.threat, seed=seed, engine=engine, knowledge=knowledge)

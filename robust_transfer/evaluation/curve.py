@@ -20,7 +20,7 @@ from robust_transfer.errors import ConfigError
 from robust_transfer.evaluation.adversary import Adversary
 from robust_transfer.evaluation.effort import effort
 from robust_transfer.evaluation.loop import attack_split
-from robust_transfer.evaluation.outcomes import CLEAN, STANDING
+from robust_transfer.evaluation.outcomes import CLEAN, SURVIVED
 from robust_transfer.progress import stage
 from robust_transfer.run import Run
 from robust_transfer.statistics.intervals import Proportion, wilson
@@ -28,7 +28,7 @@ from robust_transfer.threat import parse_eps
 
 
 @dataclass(frozen=True)
-class Level:
+class CurvePoint:
     """Robust accuracy at one budget."""
 
     threat: str
@@ -37,7 +37,7 @@ class Level:
 
 @dataclass
 class Budgets:
-    """The adversary whose reach is measured, and on what; ``passes`` is what that has taken so far."""
+    """Adversary whose reach is measured, and on what; ``passes`` is what that has taken so far."""
 
     adversary: Adversary
     model: nn.Module
@@ -46,7 +46,7 @@ class Budgets:
     passes: int = 0
 
     def broken_by(self, rows: NDArray[np.int_], eps: float) -> NDArray[np.str_]:
-        """What breaks the examples at ``rows`` of the split within ``eps``, as in the outcomes."""
+        """Attack that breaks each example of ``rows`` within ``eps``, as in the outcomes."""
         some, run = self.split.subset(torch.from_numpy(rows)), replace(self.run, out=None, resume=False, quiet=True)
         with stage(f"within {eps:.3g}", len(rows), self.run.quiet, each=effort(self.adversary.attacks)) as bar:
             bar.begin(len(rows))
@@ -55,7 +55,7 @@ class Budgets:
         self.passes += found.passes
         return found.table["broken_by"].to_numpy(str)
 
-    def curve(self, budgets: Sequence[str | float], outcomes: pd.DataFrame) -> list[Level]:
+    def curve(self, budgets: Sequence[str | float], outcomes: pd.DataFrame) -> list[CurvePoint]:
         """Robust accuracy at each budget, the smallest first; a budget of 0 is the clean accuracy.
 
         ``outcomes`` are those at the threat's own eps, row by row those of the split: what stands there stands at
@@ -65,7 +65,7 @@ class Budgets:
         if not sizes:
             raise ConfigError("a curve needs at least one budget, such as 2/255,4/255,8/255")
         fate, levels = outcomes["broken_by"].to_numpy(str), []
-        beneath, above = np.flatnonzero((fate != STANDING) & (fate != CLEAN)), np.flatnonzero(fate == STANDING)
+        beneath, above = np.flatnonzero((fate != SURVIVED) & (fate != CLEAN)), np.flatnonzero(fate == SURVIVED)
         own = len(above)
         for eps in sizes:
             if math.isclose(eps, self.adversary.threat.eps):
@@ -76,11 +76,11 @@ class Budgets:
             else:
                 above = self._left(above, eps)
                 standing = len(above)
-            levels.append(Level(str(replace(self.adversary.threat, eps=eps)), wilson(standing, len(self.split))))
+            levels.append(CurvePoint(str(replace(self.adversary.threat, eps=eps)), wilson(standing, len(self.split))))
         return levels
 
     def _left(self, rows: NDArray[np.int_], eps: float) -> NDArray[np.int_]:
-        return rows[self.broken_by(rows, eps) == STANDING] if len(rows) else rows
+        return rows[self.broken_by(rows, eps) == SURVIVED] if len(rows) else rows
 
     def smallest(self, outcomes: pd.DataFrame, rounds: int = 6) -> NDArray[np.float64]:
         """For each example the smallest eps found to break it, up to ``2 ** -rounds`` of the threat's.
@@ -90,14 +90,14 @@ class Budgets:
         """
         fate = outcomes["broken_by"].to_numpy(str)
         low, high = np.zeros(len(fate)), np.full(len(fate), self.adversary.threat.eps)
-        open_ = np.flatnonzero((fate != STANDING) & (fate != CLEAN))
+        open_ = np.flatnonzero((fate != SURVIVED) & (fate != CLEAN))
         for _ in range(rounds):
             middle = (low + high) / 2
             for eps in np.unique(middle[open_]):
                 rows = open_[middle[open_] == eps]
-                broken = self.broken_by(rows, float(eps)) != STANDING
+                broken = self.broken_by(rows, float(eps)) != SURVIVED
                 high[rows[broken]], low[rows[~broken]] = eps, eps
-        high[fate == CLEAN], high[fate == STANDING] = 0.0, np.inf
+        high[fate == CLEAN], high[fate == SURVIVED] = 0.0, np.inf
         return high
 
 
@@ -105,7 +105,7 @@ def by_class(outcomes: pd.DataFrame, names: Sequence[str]) -> dict[str, dict[str
     """Clean and robust accuracy of each class that there are images of."""
     found = {}
     for label, rows in outcomes.groupby("label"):
-        clean, robust = int((rows["broken_by"] != CLEAN).sum()), int((rows["broken_by"] == STANDING).sum())
+        clean, robust = int((rows["broken_by"] != CLEAN).sum()), int((rows["broken_by"] == SURVIVED).sum())
         n = len(rows)
         found[names[int(str(label))]] = {"clean_accuracy": wilson(clean, n), "robust_accuracy": wilson(robust, n)}
     return found

@@ -1,4 +1,4 @@
-"""A time limit: how much of it is left, and how many images fit in."""
+"""Time limit: how much of it is left, and how many images fit in."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Deadline:
         return math.inf if self.seconds is None else self.seconds - (time.perf_counter() - self.began)
 
     def fits(self, most: int, before: int = 0, pace: float = 0.0) -> int:
-        """How many images the next block may have, at most ``most``.
+        """Size of the next block of images, at most ``most``.
 
         ``before``: how many the last one had, at ``pace`` seconds an image. The first of an attack is small: nobody knows
         yet how long it will take.

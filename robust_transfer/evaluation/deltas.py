@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from robust_transfer.attacks.base import AttackResult
-from robust_transfer.attacks.target import attacking, is_broken
+from robust_transfer.attacks.victim import attacking, is_broken
 from robust_transfer.errors import DataError
 from robust_transfer.threat import Threat
 
@@ -26,7 +26,7 @@ COLUMNS = ["index", "scale", "delta"]  # a scale of 0: the delta is float32
 def pack(
     model: nn.Module, x: Tensor, labels: Tensor, ids: Tensor, result: AttackResult, threat: Threat
 ) -> pd.DataFrame:
-    """A row for each example of a batch that the model gets right when clean: ``index``, ``scale`` and ``delta``."""
+    """Row for each example of a batch that the model gets right when clean: ``index``, ``scale`` and ``delta``."""
     rows = (result.clean_prediction == labels).nonzero().squeeze(1)
     x, labels, broken = x[rows], labels[rows], result.broken[rows]
     delta = result.adversarial[rows] - x
@@ -45,7 +45,7 @@ def pack(
 
 
 def unpack(rows: pd.DataFrame, x: Tensor, threat: Threat) -> Tensor:
-    """The adversarial images of ``rows``, one for each clean image in ``x`` ``(n, C, H, W)``.
+    """Adversarial images of ``rows``, one for each clean image in ``x`` ``(n, C, H, W)``.
 
     Raises :class:`DataError` for a delta of another size, or one that leaves the ball.
     """
@@ -64,7 +64,7 @@ def unpack(rows: pd.DataFrame, x: Tensor, threat: Threat) -> Tensor:
 
 
 def join(parts: Path, to: Path) -> None:
-    """The part files of a run, in the order of their names, as one file."""
+    """Part files of a run, in the order of their names, as one file."""
     tables = [pd.read_parquet(part) for part in sorted(parts.glob("deltas-*.parquet"))]
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS)
     table.drop_duplicates("index", keep="last").to_parquet(to, index=False, compression="zstd")

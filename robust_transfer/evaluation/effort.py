@@ -1,4 +1,4 @@
-"""What an attack takes, about: enough to say how long it will be, and whether preparing for it pays."""
+"""Rough cost model of an attack, for time estimates and the decision to compile."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def _check(run: Run, batch_size: int | None, time_limit: float | None, keep_delt
 def _within_reach(
     model: Checkpoint | nn.Module, source: Checkpoint | None, attack: str | Attack | Sequence[Attack]
 ) -> tuple[list[Attack], list[str]]:
-    """The attacks that can be run, and in sentences those that cannot, for want of the model's source."""
+    """Attacks that can be run, and in sentences those that cannot, for want of the model's source."""
     named = parse_attack(attack)
     if source is not None:
         return named, []
@@ -142,7 +142,7 @@ def _within_reach(
 
 
 def _identity(subject: Subject, adversary: Adversary, attack: str) -> dict[str, Any]:
-    """What makes an evaluation this one and no other."""
+    """Identity of an evaluation, compared when one is resumed."""
     return {
         "threat": str(adversary.threat),
         "attack": attack,
@@ -173,7 +173,7 @@ def _record(
     found: Outcomes | None,
     untested: list[str],
 ) -> Evaluation:
-    """The evaluation that ``found`` makes, with nothing measured beside it yet."""
+    """Evaluation that ``found`` makes, with nothing measured beside it yet."""
     assert found is not None
     unreached = [f"{attack}: {n} images, {LATE}" for attack, n in found.unreached(adversary.attacks).items()]
     reached, model, made = subject.at(found.reached), subject.model, environment()
@@ -200,7 +200,7 @@ def _record(
 
 
 def _finished(run: Run, identity: dict[str, Any], keep_deltas: bool) -> Evaluation | None:
-    """What is in the output folder, where nothing is left to attack; refuses another evaluation's."""
+    """Finished evaluation in the output folder, or None; another evaluation's is refused."""
     if run.out is None or not run.resume or not (run.out / EVALUATION).exists() or goes_on(run.out):
         return None
     finished = load_evaluation(run.out)

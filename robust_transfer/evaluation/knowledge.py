@@ -1,11 +1,11 @@
-"""What an attacker of a transferred model can be taken to know: its public source, and images of the same kind."""
+"""Knowledge of an attacker of a transferred model: its public source, and images of the same kind."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from robust_transfer.attacks.target import Knowledge
+from robust_transfer.attacks.victim import Knowledge
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.data import Split, to_pixels
 from robust_transfer.errors import CheckpointError
@@ -15,7 +15,7 @@ IMAGES = 200
 
 
 def public_source(model: Checkpoint) -> Checkpoint | None:
-    """The source of the package that ``model`` descends from, if any: everybody has those."""
+    """Source of the package that ``model`` descends from, if any: everybody has those."""
     if model.card.source is None:
         return None
     lineage = set(_weights(model.card.source))
@@ -36,7 +36,7 @@ def knowledge_of(source: Checkpoint, split: Split, *, seed: int) -> Knowledge:
 
 
 def _weights(lineage: dict[str, Any]) -> Iterator[str]:
-    """The hashes of all weights that a card's lineage names."""
+    """Hashes of all weights that a card's lineage names."""
     for key, value in lineage.items():
         if key == "weights":
             yield str(value)

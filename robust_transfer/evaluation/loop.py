@@ -80,12 +80,12 @@ def attack_split(
 
 
 def usual_batch(device: torch.device, size: int | None) -> int:
-    """How many images are attacked at a time: many, since those that are broken leave, as far as memory goes."""
+    """Images attacked at a time: as many as memory allows, since broken ones leave the batch."""
     return max(FEWEST, min(MOST, PIXELS.get(device.type, 2**21) // (size or 224) ** 2))
 
 
 def _of(result: AttackResult, mask: Tensor) -> AttackResult:
-    """The result of some of the examples."""
+    """Result of some of the examples."""
     return AttackResult(
         adversarial=result.adversarial[mask],
         broken=result.broken[mask],

@@ -1,4 +1,4 @@
-"""What is measured beside the outcomes: red flags, transfer attacks, classes, other eps."""
+"""Optional measurements: red flags, transfer-specific attacks, per-class accuracy, robustness curve."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from robust_transfer.evaluation import sizes, transfer_attacks
 from robust_transfer.evaluation.adversary import Adversary
 from robust_transfer.evaluation.curve import Budgets, by_class
 from robust_transfer.evaluation.deadline import Deadline
-from robust_transfer.evaluation.outcomes import CLEAN, STANDING
+from robust_transfer.evaluation.outcomes import CLEAN, SURVIVED
 from robust_transfer.evaluation.red_flags import BY_GRADIENTS, RAISED, passes_each, red_flags
 from robust_transfer.evaluation.resolve import Subject
 from robust_transfer.evaluation.result import SMALLEST, Evaluation
@@ -31,7 +31,7 @@ Measure = Callable[[Evaluation], Evaluation]
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What is asked for beside the outcomes.
+    """Request for measurements beside the outcomes.
 
     ``red_flag_examples`` and ``transfer_attack_examples``: on how many images; 0 for none, None for as many as
     :mod:`~robust_transfer.evaluation.sizes` says, in a ``thorough`` evaluation the most.
@@ -84,11 +84,11 @@ class Measurements:
         return replace(whole, untested=[*(u for u in whole.untested if u not in asked_for), *late])
 
     def asked(self, found: Evaluation, request: Request) -> bool:
-        """Whether something that takes its time is still to be measured."""
+        """True if something slow is still to be measured."""
         return any(True for _ in self._parts(found, request))
 
     def _parts(self, found: Evaluation, request: Request) -> Iterator[tuple[str, float, Measure]]:
-        """What is to be measured, with about how many image passes it takes."""
+        """Measurements still to be made, with their image passes, about."""
         each, n, curve = found.passes / max(len(found.outcomes), 1), len(found.outcomes), request.curve
         checked, examined = self._sizes(found, request)
         if checked > found.red_flag_examples:
@@ -101,7 +101,7 @@ class Measurements:
             yield "the smallest eps", 6 * each * n, self._smallest
 
     def _sizes(self, found: Evaluation, request: Request) -> tuple[int, int]:
-        """How many images for red flags and for transfer attacks: as said, else as there, else as many as fit."""
+        """Sample sizes for red flags and for transfer attacks: as asked, else as recorded, else as many as fit."""
         n, thorough, adversary = len(self.subject.split), request.thorough, self.adversary
         checked, examined = request.red_flag_examples, request.transfer_attack_examples
         there = found.transferred.n if found.transferred is not None else 0
@@ -133,7 +133,7 @@ class Measurements:
         drawn = stratified(split.labels[right], len(split.class_names), n, seed=self.adversary.seed, purpose="checks")
         rows = right[drawn]
         gradients = {str(attack) for attack in self.adversary.attacks if isinstance(attack, BY_GRADIENTS)}
-        broken = torch.from_numpy(fate[rows.numpy()] != STANDING).to(device)
+        broken = torch.from_numpy(fate[rows.numpy()] != SURVIVED).to(device)
         by_gradients = torch.tensor([name in gradients for name in fate[rows.numpy()]], device=device)
         with on_device(module, device):
             more = red_flags(

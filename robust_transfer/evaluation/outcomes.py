@@ -17,7 +17,7 @@ from robust_transfer.data import Split
 from robust_transfer.files import write_atomically, write_json
 
 EVALUATION, OUTCOMES = "evaluation.json", "outcomes.parquet"
-STANDING, CLEAN, UNTESTED = "", "clean", "?"  # values of broken_by beside the attacks' names
+SURVIVED, CLEAN, UNTESTED = "", "clean", "?"  # values of broken_by beside the attacks' names
 COLUMNS = {
     "index": "int64",
     "label": "int64",
@@ -30,7 +30,7 @@ COLUMNS = {
 
 @dataclass
 class Outcomes:
-    """What is known of every example of a split (see :data:`COLUMNS`), and what finding it out has cost.
+    """Table of every example of a split (see :data:`COLUMNS`), and its cost.
 
     ``rows`` has an array a column, and ``faced``: how many of the attacks an example has been through. ``passes`` are
     forward-equivalent image passes; ``unconfirmed`` and ``missed`` as in :class:`AttackResult`. ``parts`` counts the
@@ -55,44 +55,44 @@ class Outcomes:
 
     @property
     def table(self) -> pd.DataFrame:
-        """A row for each example that has faced an attack at all."""
+        """Row for each example that has faced an attack at all."""
         return pd.DataFrame({name: self.rows[name][self.reached] for name in COLUMNS}).astype(COLUMNS)
 
     @property
     def reached(self) -> NDArray[np.int64]:
-        """The rows that have faced an attack at all."""
+        """Rows that have faced an attack at all."""
         return np.flatnonzero(self.rows["faced"] > 0)
 
     @property
     def used(self) -> int:
-        """How many of the attacks have been run at all, on something or on nothing that was left."""
+        """Number of attacks that have run, also where nothing was left to attack."""
         faced = self.rows["faced"]
-        waiting = (self.rows["broken_by"] == STANDING) | (self.rows["broken_by"] == UNTESTED)
+        waiting = (self.rows["broken_by"] == SURVIVED) | (self.rows["broken_by"] == UNTESTED)
         return int(faced.max(initial=0)) if waiting.any() else sys.maxsize
 
     def unreached(self, attacks: Sequence[Attack]) -> dict[str, int]:
-        """How many examples each attack has still to attack, where the evaluation was stopped."""
-        standing = (self.rows["broken_by"] == STANDING) | (self.rows["broken_by"] == UNTESTED)
+        """Number of examples that each attack has still to face, where the evaluation was stopped."""
+        standing = (self.rows["broken_by"] == SURVIVED) | (self.rows["broken_by"] == UNTESTED)
         left = {str(a): int((standing & (self.rows["faced"] <= number)).sum()) for number, a in enumerate(attacks)}
         return {name: count for name, count in left.items() if count}
 
     def pending(self, number: int) -> NDArray[np.int64]:
-        """The rows that attack ``number`` has still to attack: what the earlier ones left."""
+        """Rows that attack ``number`` has still to attack: what the earlier ones left."""
         waiting = self.rows["faced"] == number
-        return np.flatnonzero(waiting & (self.rows["broken_by"] == STANDING) if number else waiting)
+        return np.flatnonzero(waiting & (self.rows["broken_by"] == SURVIVED) if number else waiting)
 
     def note(self, rows: NDArray[np.int64], name: str, number: int, result: AttackResult) -> NDArray[np.bool_]:
-        """What attack ``number``, called ``name``, did to ``rows``; returns where its images are the worst so far."""
+        """Record attack ``number``, called ``name``, on ``rows``; returns the mask of its strongest images so far."""
         broken, margin = result.broken.cpu().numpy(), result.margin.cpu().numpy()
         labels = self.rows["label"][rows]
         if number == 0:
             clean = result.clean_prediction.cpu().numpy()
             self.rows["clean_prediction"][rows] = clean
             worse = np.ones(len(rows), bool)
-            fate = np.where(clean != labels, CLEAN, np.where(broken, name, STANDING))
+            fate = np.where(clean != labels, CLEAN, np.where(broken, name, SURVIVED))
         else:
             worse = broken | (margin > self.rows["margin"][rows])
-            fate = np.where(broken, name, STANDING)
+            fate = np.where(broken, name, SURVIVED)
         self.rows["broken_by"][rows] = fate
         self.rows["margin"][rows[worse]] = margin[worse]
         prediction = np.where(broken, result.prediction.cpu().numpy(), labels)

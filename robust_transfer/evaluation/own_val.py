@@ -1,4 +1,4 @@
-"""A model's own val images: those of the data whose fingerprints its card keeps, whatever seed would cut them now."""
+"""Model's own val images: those of the data whose fingerprints its card keeps, whatever seed would cut them now."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from robust_transfer.trained_on import Level
 
 
 def own_val(model: Checkpoint, task: Task) -> Split:
-    """The images of train and val in ``task`` that ``model`` was chosen by, at its input size; its notes name missing ones.
+    """Images of train and val in ``task`` that ``model`` was chosen by, at its input size; its notes name missing ones.
 
     A model whose card keeps no fingerprints gets ``task.val``, with a note. Raises :class:`DataError` where the model
     had no val images, or the data has none of them.
@@ -44,7 +44,7 @@ def own_val(model: Checkpoint, task: Task) -> Split:
 
 
 def _found(level: Level, pool: Fingerprints) -> tuple[NDArray[np.intp], int]:
-    """The rows of ``pool`` that are val images of ``level``, and how many of these are missing.
+    """Rows of ``pool`` that are val images of ``level``, and how many of these are missing.
 
     Those that are not there to the pixel are looked for by their look, among images that were not trained on.
     """

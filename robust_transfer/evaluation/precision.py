@@ -1,4 +1,4 @@
-"""In which precision an evaluation's attacks run, and what that changes."""
+"""Precision of an evaluation's attack steps, and disagreements with float32."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pyarrow import ArrowInvalid
 from torch import Tensor, nn
 
 from robust_transfer.attacks import Attack
-from robust_transfer.attacks.target import usual_chunk
+from robust_transfer.attacks.victim import usual_chunk
 from robust_transfer.data import Split
 from robust_transfer.engine import Engine, choose
 from robust_transfer.evaluation.effort import effort
@@ -27,7 +27,7 @@ SAMPLE = 64
 
 
 def engine_for(module: nn.Module, split: Split, run: Run, attacks: Sequence[Attack]) -> Engine:
-    """What computes the attacks' steps: chosen on a sample of ``split``; where an evaluation goes on, as it began."""
+    """Engine of the attacks' steps: chosen on a sample of ``split``; a resumed evaluation keeps the one it began with."""
     begun = _begun(run.out) if run.out is not None and run.resume else None
     if begun is not None and run.precision == "auto":
         precision, compiled = begun
@@ -53,14 +53,14 @@ def without_repetition(attacks: Sequence[Attack], engine: Engine) -> list[Attack
 
 
 def disagreement(engine: Engine, found: Outcomes) -> dict[str, int] | None:
-    """How often float32 and the precision of the steps said different things; None where they are one."""
+    """Disagreements between float32 and the precision of the steps; None where they are the same."""
     if engine.dtype is torch.float32:
         return None
     return {"unconfirmed_iterates": found.unconfirmed, "missed_examples": found.missed}
 
 
 def _begun(out: Path) -> tuple[str, bool] | None:
-    """The precision of the evaluation in ``out``, finished or not, and whether its steps are compiled."""
+    """Precision of the evaluation in ``out``, finished or not, and whether its steps are compiled."""
     try:
         if goes_on(out):
             how = pd.read_parquet(out / "state" / OUTCOMES).attrs["identity"]

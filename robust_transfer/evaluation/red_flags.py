@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from robust_transfer import losses
-from robust_transfer.attacks import APGD, FGSM, PGD, Attack, AttackResult, Square, Target, TargetedAPGD
-from robust_transfer.attacks.target import attacking, predicted
+from robust_transfer.attacks import APGD, FGSM, PGD, Attack, AttackResult, Square, TargetedAPGD, Victim
+from robust_transfer.attacks.victim import attacking, predicted
 from robust_transfer.evaluation.adversary import Adversary
 from robust_transfer.evaluation.effort import effort
-from robust_transfer.evaluation.outcomes import CLEAN, STANDING
+from robust_transfer.evaluation.outcomes import CLEAN, SURVIVED
 from robust_transfer.modes import call
 from robust_transfer.progress import stage
 from robust_transfer.threat import Threat
@@ -40,7 +40,7 @@ HALF_GREY = Threat(norm="linf", eps=0.5)  # every image can be made grey: nothin
 class Sample:
     """Images that the model gets right, and the model as attacks see it."""
 
-    target: Target
+    target: Victim
     x: Tensor
     labels: Tensor
     ids: Tensor
@@ -56,7 +56,7 @@ class Sample:
 
     @property
     def enough(self) -> int:
-        """How many examples are too many to be chance."""
+        """Smallest count of examples that raises a flag."""
         return max(FEWEST, round(SHARE * len(self.x)))
 
     def of(self, mask: Tensor) -> Sample:
@@ -65,12 +65,12 @@ class Sample:
         return replace(self, **some)
 
     def attacked(self, attack: Attack, threat: Threat | None = None) -> Tensor:
-        """Which examples an attack breaks, ``(n,)``, with the model's own gradients in float32."""
+        """Mask ``(n,)`` of the examples that an attack breaks with the model's own gradients in float32."""
         some = (self.target.model, self.x, self.labels, self.ids, threat or self.threat)
         return self._count(attack(*some, seed=self.adversary.seed))
 
     def attacked_again(self, attack: Attack) -> Tensor:
-        """Which examples an attack of the adversary's breaks, ``(n,)``, computed as the adversary does."""
+        """Mask ``(n,)`` of the examples that an attack of the adversary's breaks, computed as the adversary does."""
         return self._count(self.adversary.run(attack, self.target.model, self.x, self.labels, self.ids))
 
     def _count(self, result: AttackResult) -> Tensor:
@@ -131,7 +131,7 @@ def red_flags(
 
 
 def untested(adversary: Adversary) -> list[str]:
-    """What the checks cannot do in full for these attacks, in sentences."""
+    """Sentences on what the checks cannot do in full for these attacks."""
     attack = _climber(adversary.attacks)
     if attack is None:
         return [f"{RAISED}: more effort, since no attack climbs a gradient by a number of steps that could be raised"]
@@ -162,7 +162,7 @@ def _passes(check: Check, adversary: Adversary) -> float:
 
 
 def random_outputs(sample: Sample) -> str | None:
-    """The same images, asked twice, get other answers."""
+    """Same images, asked twice, get other answers."""
     first, second = sample.logits, sample.target.logits(sample.x)
     if torch.equal(first, second) or bool((first - second).abs().max() <= 1e-4 * first.abs().max()):
         return None
@@ -170,7 +170,7 @@ def random_outputs(sample: Sample) -> str | None:
 
 
 def depends_on_the_batch(sample: Sample) -> str | None:
-    """An image alone gets another answer than among others."""
+    """Image alone gets another answer than among others."""
     few = sample.x[:16]
     sample.target.passes += 2 * len(few)
     with torch.no_grad():
@@ -201,7 +201,7 @@ def saturated(sample: Sample) -> str | None:
 
 
 def precision_changes_predictions(sample: Sample) -> str | None:
-    """The precision of the attack's steps is another network's."""
+    """Precision of the attack's steps is another network's."""
     sample.target.passes += len(sample.x)
     with torch.no_grad():
         changed = int(
@@ -219,7 +219,7 @@ def precision_changes_predictions(sample: Sample) -> str | None:
 
 
 def no_gradient(sample: Sample) -> str | None:
-    """The margin's gradient is zero, or so small that float32 loses it."""
+    """Margin's gradient is zero, or so small that float32 loses it."""
     _, gradient = sample.target.gradient(sample.x, sample.labels, losses.margin)
     logits = sample.logits
     size = gradient.flatten(1).abs().amax(1) / (logits.amax(1) - logits.amin(1)).clamp_min(1e-30)
@@ -295,7 +295,7 @@ def more_effort_finds_more(sample: Sample) -> str | None:
 
 
 def _climber(attacks: Sequence[Attack]) -> Attack | None:
-    """The first that climbs a gradient; FGSM is PGD of one step."""
+    """First that climbs a gradient; FGSM is PGD of one step."""
     for attack in attacks:
         if isinstance(attack, FGSM):
             return PGD(steps=1, loss=attack.loss)
@@ -305,7 +305,7 @@ def _climber(attacks: Sequence[Attack]) -> Attack | None:
 
 
 def _times(attack: Attack) -> float:
-    """How many times the effort is tried."""
+    """Factor by which the effort is raised."""
     return min(TEN, max(1.0, MOST_STEPS / attack.most_steps))
 
 
@@ -321,19 +321,19 @@ def _harder(attack: Attack) -> Iterator[Attack]:
 
 
 def outcome_flags(table: pd.DataFrame) -> list[str]:
-    """What is wrong with an evaluation's outcomes as a whole."""
+    """Red flags that an evaluation's outcomes show as a whole."""
     n, flags = len(table), []
     predicted_, there = table["clean_prediction"].nunique(), table["label"].nunique()
     if predicted_ == 1 and there > 1:
         flags.append("all predictions are one class")
     elif n >= TELLING * there and 2 * predicted_ < there:
         flags.append(f"only {predicted_} of {there} classes are ever predicted")
-    standing = int((table["broken_by"] == STANDING).sum())
+    standing = int((table["broken_by"] == SURVIVED).sum())
     if standing <= int(table["label"].value_counts().iloc[0]):
         flags.append("constant classifier is more robust")
     names = list(table["broken_by"].unique())
     black = [name for name in names if name.startswith("square")]
-    if len(black) < len([name for name in names if name not in (STANDING, CLEAN)]):  # gradients have been used, too
+    if len(black) < len([name for name in names if name not in (SURVIVED, CLEAN)]):  # gradients have been used, too
         found = int(table["broken_by"].isin(black).sum())
         if found >= max(FEWEST, SHARE * (standing + found)):
             flags.append(f"random search broke {found} of the {standing + found} images that gradients had left")

@@ -18,7 +18,7 @@ RECIPE = {"beyond": "transfer_attack_examples", "checks": "red_flag_examples"}  
 
 
 def accepting(names: Mapping[str, str]) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A function that also takes the old ``names`` of its keyword arguments, and warns of them."""
+    """Function that also takes the old ``names`` of its keyword arguments, and warns of them."""
 
     def decorated(function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)

@@ -1,4 +1,4 @@
-"""What is evaluated: the model, the images that it reads, and the network that it came from."""
+"""Resolve the arguments of `evaluate`: module, input size, hashes, source checkpoint."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from robust_transfer.run import Run
 
 @dataclass(frozen=True)
 class Subject:
-    """A model and what it is evaluated on: ``split``, at the size that it reads, is ``whole`` or a sample of it.
+    """Model and what it is evaluated on: ``split``, at the size that it reads, is ``whole`` or a sample of it.
 
     Labels are in the order of the model's classes; ``given`` is ``split`` with its labels as the data counts them, and
     ``notes`` say how they were matched. ``source`` is what an attacker is taken to have of the network it came from.
@@ -38,11 +38,11 @@ class Subject:
 
     @property
     def is_transferred(self) -> bool:
-        """Whether the model is known to have come from another network."""
+        """True if the model is known to have come from another network."""
         return isinstance(self.model, Checkpoint) and (self.source is not None or self.model.card.source is not None)
 
     def at(self, rows: NDArray[np.int64]) -> Subject:
-        """The same on some of the images of its split."""
+        """Same on some of the images of its split."""
         some = torch.from_numpy(rows)
         return replace(self, split=self.split.subset(some), given=self.given.subset(some))
 
@@ -60,7 +60,7 @@ def resolve(
     run: Run,
     class_map: ClassMap | None = None,
 ) -> Subject:
-    """What is evaluated, with its images read; raises :class:`ConfigError` and :class:`DataError` for what does not fit."""
+    """Subject of an evaluation, its images read; raises :class:`ConfigError` and :class:`DataError` for what does not fit."""
     whole, notes = in_classes_of(model, split, class_map)
     module, chosen = module_of(model), subset(split, examples, run.seed)
     with stage("reading images", None, run.quiet):
@@ -70,7 +70,7 @@ def resolve(
 
 
 def subset(split: Split, examples: int | None, seed: int) -> Split:
-    """What ``examples`` takes: so many images in proportion to the classes, in the split's order; all if there are fewer."""
+    """Stratified subset of ``examples`` images, in the split's order; all if there are fewer."""
     if examples is None:
         return split
     if examples < 1:
@@ -79,7 +79,7 @@ def subset(split: Split, examples: int | None, seed: int) -> Split:
 
 
 def module_of(model: Checkpoint | nn.Module) -> nn.Module:
-    """The module that is attacked."""
+    """Module that is attacked."""
     return model.classifier if isinstance(model, Checkpoint) else model
 
 
@@ -93,7 +93,7 @@ def at_input_size(module: nn.Module, split: Split) -> Split:
 
 
 def module_hash(module: nn.Module) -> str:
-    """A classifier's own hash; for other modules one over the type's name and every tensor of the state."""
+    """Classifier's own hash; for other modules one over the type's name and every tensor of the state."""
     if isinstance(module, Classifier):
         return weights_hash(module)
     digest = hashlib.sha256(type(module).__qualname__.encode())
@@ -128,7 +128,7 @@ def in_classes_of(
 
 
 def find_source(model: Checkpoint | nn.Module, given: Checkpoint | None) -> Checkpoint | None:
-    """What an attacker is taken to have of the network that ``model`` came from."""
+    """Source checkpoint that an attacker of ``model`` is assumed to have, or None."""
     found = given or (public_source(model) if isinstance(model, Checkpoint) else None)
     module = module_of(model)
     if given is not None and isinstance(module, Classifier) and given.input_size != module.spec.input_size:

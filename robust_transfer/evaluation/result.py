@@ -1,4 +1,4 @@
-"""The record of an evaluation: `evaluation.json` and `outcomes.parquet`."""
+"""Record of an evaluation: `evaluation.json` and `outcomes.parquet`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pyarrow import ArrowInvalid
 
 from robust_transfer.config import as_dict
 from robust_transfer.errors import DataError
-from robust_transfer.evaluation.curve import Level
-from robust_transfer.evaluation.outcomes import CLEAN, COLUMNS, EVALUATION, OUTCOMES, STANDING, write_outcomes
+from robust_transfer.evaluation.curve import CurvePoint
+from robust_transfer.evaluation.outcomes import CLEAN, COLUMNS, EVALUATION, OUTCOMES, SURVIVED, write_outcomes
 from robust_transfer.evaluation.renamed import FIELDS, translated
 from robust_transfer.evaluation.seen import Seen
 from robust_transfer.evaluation.transfer_attacks import Transferred
@@ -26,7 +26,7 @@ Accuracy = Literal["clean", "robust"]
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What an evaluation found.
+    """Result of an evaluation.
 
     ``robust_accuracy`` is over all n examples: one that is wrong when clean counts as broken. ``constant_accuracy`` is
     the share of the most frequent label, which a classifier that always says it would have, attacked or not.
@@ -53,7 +53,7 @@ class Evaluation:
     constant_accuracy: float
     by_attack: dict[str, float]
     by_class: dict[str, dict[str, Proportion]] | None
-    curve: list[Level] | None
+    curve: list[CurvePoint] | None
     transferred: Transferred | None
     untested: list[str]
     threat: str
@@ -80,9 +80,9 @@ class Evaluation:
     class_names: list[str] = field(default_factory=list)
 
     def right(self, level: Accuracy) -> pd.Series[bool]:
-        """Whether each example, by its id and in the order of ids, is right when clean, or stands (``robust``)."""
+        """Correctness of each example, indexed by sorted id: when clean, or under attack (``robust``)."""
         broken_by = self.outcomes.set_index("index")["broken_by"].sort_index()
-        return broken_by != CLEAN if level == "clean" else broken_by == STANDING
+        return broken_by != CLEAN if level == "clean" else broken_by == SURVIVED
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the outcomes, as plain JSON types: the contents of ``evaluation.json``."""
@@ -93,7 +93,7 @@ class Evaluation:
         write_outcomes(Path(folder), self.to_dict(), self.outcomes)
 
     def headline(self) -> str:
-        """The two accuracies in one line."""
+        """Two accuracies in one line."""
         what = f"{self.clean_accuracy.n} images, {self.threat}, {self.attack}"
         return f"clean accuracy {self.clean_accuracy}, robust accuracy {self.robust_accuracy} ({what})"
 
@@ -143,16 +143,16 @@ def load_evaluation(folder: Path) -> Evaluation:
         claimed = evaluation.robust_accuracy.n, round(evaluation.robust_accuracy.value * len(table))
     except (OSError, ArrowInvalid, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"the evaluation in {folder} cannot be read ({type(error).__name__}): evaluate again") from None
-    if claimed != (len(table), int((table["broken_by"] == STANDING).sum())):
+    if claimed != (len(table), int((table["broken_by"] == SURVIVED).sum())):
         raise DataError(f"{EVALUATION} and {OUTCOMES} in {folder} are of different evaluations: evaluate again")
     return evaluation
 
 
 def _typed(summary: dict[str, Any]) -> dict[str, Any]:
-    """The JSON types of ``evaluation.json`` as those of :class:`Evaluation`."""
+    """JSON types of ``evaluation.json`` as those of :class:`Evaluation`."""
     typed: dict[str, Any] = {name: _proportions(value) for name, value in summary.items()}
     if typed["curve"] is not None:
-        typed["curve"] = [Level(**level) for level in typed["curve"]]
+        typed["curve"] = [CurvePoint(**level) for level in typed["curve"]]
     if typed["transferred"] is not None:
         typed["transferred"] = Transferred(**typed["transferred"])
     typed["seen"] = [Seen(**each) for each in typed.get("seen", [])]

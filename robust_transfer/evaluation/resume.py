@@ -27,7 +27,7 @@ def write_state(state: Path, done: Outcomes, identity: dict[str, Any] | None) ->
 
 
 def read_state(state: Path, identity: dict[str, Any]) -> Outcomes | None:
-    """What an evaluation that was cut short has written, None where there is nothing; refuses another evaluation's."""
+    """Read the state of an interrupted evaluation, None if there is none; another evaluation's is refused."""
     if not (state / OUTCOMES).exists():
         return None
     try:
@@ -65,7 +65,7 @@ def refuse_another(out: Path, saved: dict[str, Any], wanted: dict[str, Any]) -> 
 
 
 def goes_on(out: Path) -> bool:
-    """Whether what is in ``out`` was stopped by its time limit and has not been finished since."""
+    """True if ``out`` holds an evaluation that its time limit stopped."""
     return (out / "state" / OUTCOMES).exists()
 
 

@@ -14,7 +14,7 @@ from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.data import Split
 from robust_transfer.data.duplicates import find_copies
 from robust_transfer.data.fingerprints import Fingerprints
-from robust_transfer.evaluation.outcomes import CLEAN, STANDING
+from robust_transfer.evaluation.outcomes import CLEAN, SURVIVED
 from robust_transfer.statistics.intervals import Proportion, wilson
 
 How = Literal["trained on", "chosen by"]
@@ -38,7 +38,7 @@ class Seen:
     robust_accuracy: Proportion | None
 
     def flag(self, split: str, clean: Proportion, robust: Proportion) -> str:
-        """The reason to doubt an evaluation with these accuracies of all its images."""
+        """Reason to doubt an evaluation with these accuracies of all its images."""
         what = {
             "trained on": f"{self.images} of {self.n} {split} images were trained on (by {self.by})",
             "chosen by": f"{self.images} of {self.n} {split} images are of the val split that {self.by} was chosen by",
@@ -50,7 +50,7 @@ class Seen:
 
 
 def look_for_seen(model: Checkpoint, split: Split, table: pd.DataFrame) -> tuple[list[Seen], list[str]]:
-    """What ``model`` and its sources have seen of ``split``, and what is untested; ``table`` has the outcomes, row by row."""
+    """Images of ``split`` that ``model`` and its sources have seen, and what is untested; ``table`` has the outcomes by row."""
     known = model.trained_on
     if known is None:
         return [], [f"{UNKNOWN}: the card has no fingerprints"]
@@ -68,7 +68,7 @@ def look_for_seen(model: Checkpoint, split: Split, table: pd.DataFrame) -> tuple
                     exact=int(copies.exact.sum()),
                     n=len(broken_by),
                     clean_accuracy=_share(left != CLEAN),
-                    robust_accuracy=_share(left == STANDING),
+                    robust_accuracy=_share(left == SURVIVED),
                 )
             )
     untested = [] if known.complete else [f"{UNKNOWN} by the model's sources: a source's card has no fingerprints"]

@@ -1,4 +1,4 @@
-"""What threatens a transferred model in particular, measured beside every evaluation of one.
+"""Transfer-specific attacks: through the source, on the features, at an unseen norm.
 
 Whoever has the public source can attack through it; training that holds features can be attacked at what it holds; and
 robustness that was inherited for one norm says little about another.
@@ -124,7 +124,7 @@ def passes_at_most() -> float:
 
 
 def _attacks(model: Checkpoint, source: Checkpoint | None) -> dict[str, Attack]:
-    """What is tried, by the name of its figure."""
+    """Attacks to try, by the name of their figure."""
     attacks: dict[str, Attack] = {"unseen": APGD(steps=20)}
     if source is not None:
         attacks["source_features"] = SourceFeatures()
@@ -148,7 +148,7 @@ def _same_features(one: Classifier, other: Classifier) -> bool:
 
 
 def unseen_threat(threat: Threat, size: int) -> Threat:
-    """The other norm's ball that the field sets beside this one: linf 8/255 and l2 0.5 at 32 pixels, in proportion."""
+    """Other norm's ball that the field sets beside this one: linf 8/255 and l2 0.5 at 32 pixels, in proportion."""
     ratio = 0.5 / (8 / 255) * size / 32
     if threat.norm == "linf":
         return Threat(norm="l2", eps=float(f"{threat.eps * ratio:.3g}"))

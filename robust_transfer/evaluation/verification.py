@@ -10,14 +10,14 @@ import torch
 from pyarrow import ArrowInvalid
 from torch import Tensor, nn
 
-from robust_transfer.attacks.target import Target, attacking, is_broken, predicted
+from robust_transfer.attacks.victim import Victim, attacking, is_broken, predicted
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.data import Split
 from robust_transfer.data.class_map import ClassMap
 from robust_transfer.errors import DataError
 from robust_transfer.evaluation.deltas import DELTAS, unpack
 from robust_transfer.evaluation.measurements import LATE
-from robust_transfer.evaluation.outcomes import CLEAN, STANDING
+from robust_transfer.evaluation.outcomes import CLEAN, SURVIVED
 from robust_transfer.evaluation.resolve import at_input_size, in_classes_of, module_hash, module_of, subset
 from robust_transfer.evaluation.result import Evaluation, load_evaluation
 from robust_transfer.modes import on_device
@@ -30,7 +30,7 @@ ALONE = 64  # so many of the broken images are also scored one at a time
 
 @dataclass(frozen=True)
 class Verification:
-    """What scoring again found, over ``n`` images of the split's ``of``: the accuracies, and ``problems``, none of which
+    """Result of scoring ``n`` of a split's ``of`` images again: the accuracies, and ``problems``, none of which
     there should be.
 
     ``confirmed`` of the images that were counted as broken by an attack have an image inside ball and box that a float32
@@ -104,7 +104,7 @@ class _Found:
         self.missing: list[int] = []
 
     def score(
-        self, target: Target, x: Tensor, labels: Tensor, rows: pd.DataFrame, deltas: pd.DataFrame, threat: Threat
+        self, target: Victim, x: Tensor, labels: Tensor, rows: pd.DataFrame, deltas: pd.DataFrame, threat: Threat
     ) -> None:
         """One batch; ``rows`` are the outcomes of its images, in their order."""
         prediction = predicted(target.logits(x)).cpu()
@@ -120,7 +120,7 @@ class _Found:
         mine = rows.iloc[chosen.cpu().numpy()]
         images = unpack(deltas.loc[mine["index"]].reset_index(), x[chosen], threat)
         broken = is_broken(target.logits(images), labels[chosen])
-        claimed = torch.tensor((mine["broken_by"] != STANDING).tolist(), device=x.device)
+        claimed = torch.tensor((mine["broken_by"] != SURVIVED).tolist(), device=x.device)
         for position in (claimed & broken).nonzero().flatten().tolist()[: max(0, ALONE - self.alone)]:
             one = slice(position, position + 1)
             broken[one] &= is_broken(target.logits(images[one]), labels[chosen][one])
@@ -151,7 +151,7 @@ def _chosen(evaluation: Evaluation, whole: Split) -> list[str]:
 
 
 def _evaluated(evaluation: Evaluation, split: Split) -> Split:
-    """The images of ``split`` that were evaluated, in the evaluation's order."""
+    """Images of ``split`` that were evaluated, in the evaluation's order."""
     place = {int(number): row for row, number in enumerate(split.ids.tolist())}
     wanted = evaluation.outcomes["index"].tolist()
     if any(number not in place for number in wanted):

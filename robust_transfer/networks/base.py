@@ -1,4 +1,4 @@
-"""What our CIFAR networks share: a head that timm knows how to find, ordered groups, initialisation."""
+"""Base of our CIFAR networks: a head that timm finds, ordered groups, initialisation."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class CifarNetwork(nn.Module):
             nn.init.zeros_(self.head.bias)
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """A new head, or none for 0 classes."""
+        """New head, or none for 0 classes."""
         self.num_classes = num_classes
         self.head = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
 
     def get_classifier(self) -> nn.Module:
-        """The head."""
+        """Head."""
         return self.head
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
@@ -45,7 +45,7 @@ class CifarNetwork(nn.Module):
         return {"stem": r"^conv1|^bn1", "blocks": r"^units\.(\d+)"}
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """The last feature maps, ``(B, num_features, h, w)``."""
+        """Last feature maps, ``(B, num_features, h, w)``."""
         return cast(Tensor, self.last(self.units(self.conv1(x))))
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
@@ -59,5 +59,5 @@ class CifarNetwork(nn.Module):
 
 
 def conv(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:
-    """A convolution without bias that keeps the image's size (over ``stride``)."""
+    """Convolution without bias that keeps the image's size (over ``stride``)."""
     return nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=False)

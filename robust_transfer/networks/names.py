@@ -57,7 +57,7 @@ def register(name: str, summary: str, make: Callable[..., nn.Module], module: st
 
 
 def available() -> dict[str, str]:
-    """The networks that this package adds to timm, with a line on each."""
+    """Networks that this package adds to timm, with a line on each."""
     return dict(OURS)
 
 
@@ -72,7 +72,7 @@ def canonical(name: str) -> str:
 
 
 def create(name: str, *, num_classes: int, input_size: int, **settings: Any) -> nn.Module:
-    """A freshly initialised network without pretrained weights.
+    """Freshly initialised network without pretrained weights.
 
     ``input_size`` is the image's side in pixels; networks whose shape depends on it (vision transformers) are told.
     ``settings`` are the network's own (a depth, a rate of dropout); nothing that loads a file is among them.

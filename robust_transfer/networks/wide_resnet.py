@@ -13,7 +13,7 @@ from robust_transfer.networks.names import register
 
 
 class Unit(nn.Module):
-    """A pre-activation residual unit. ``free_shortcut``: average pooling and zero padding, no 1x1 convolution."""
+    """Pre-activation residual unit. ``free_shortcut``: average pooling and zero padding, no 1x1 convolution."""
 
     def __init__(
         self, inputs: int, outputs: int, stride: int, slope: float, free_shortcut: bool, activate_before: bool

@@ -1,4 +1,4 @@
-"""The base of pretraining methods: a task and a network to a checkpoint that others can transfer from."""
+"""Base of pretraining methods: a task and a network to a checkpoint that others can transfer from."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Pretraining(TrainingSettings, ABC):
 
     @abstractmethod
     def objective(self, classifier: Classifier, task: Task, threat: Threat, run: Run) -> Objective:
-        """What :func:`fit` minimises."""
+        """Objective that :func:`fit` minimises."""
 
     @property
     def passes_per_image(self) -> float:
@@ -86,7 +86,7 @@ class Pretraining(TrainingSettings, ABC):
             run,
             validate=self._validation(task, threat, run),
             label=f"{PRETRAINING.name_of(type(self))} {objective.classifier.spec.name}",
-            cached={"threat": str(threat)},
+            fingerprint={"threat": str(threat)},
         )
         best = f"best val {self.select} accuracy (epoch {fitted.best_epoch})"
         return Produced(
@@ -105,7 +105,7 @@ class Pretraining(TrainingSettings, ABC):
         return Validation(task.val, threat if robust else None, run) if len(task.val) else None
 
     def network_spec(self, network: str | NetworkSpec, task: Task, size: int | None) -> NetworkSpec:
-        """The network that :meth:`__call__` builds for ``task``; refuses what does not fit."""
+        """Network that :meth:`__call__` builds for ``task``; refuses what does not fit."""
         if isinstance(network, NetworkSpec):
             if network.num_classes != task.num_classes:
                 raise ConfigError(f"the network has {network.num_classes} classes, the data {task.num_classes}")
@@ -123,7 +123,7 @@ class Pretraining(TrainingSettings, ABC):
         return NetworkSpec(name=name, num_classes=task.num_classes, input_size=size, normalisation=normalisation)
 
     def _identity(self, spec: NetworkSpec, task: Task, threat: Threat) -> dict[str, Any]:
-        """The card's fields that say what was asked for; a finished run with the same ones is not trained again."""
+        """Card's fields that say what was asked for; a finished run with the same ones is not trained again."""
         return {
             "method": f"pretrain:{PRETRAINING.name_of(type(self))}",
             "settings": as_dict(self),

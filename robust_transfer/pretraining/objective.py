@@ -1,4 +1,4 @@
-"""The objective of adversarial training: cross-entropy on examples crafted against the network as it is now."""
+"""Objective of adversarial training: cross-entropy on examples crafted against the network as it is now."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from robust_transfer import losses
 from robust_transfer.attacks import FGSM, PGD, Attack
-from robust_transfer.attacks.base import Target
+from robust_transfer.attacks.base import Victim
 from robust_transfer.classifier import Classifier
 from robust_transfer.data import Split, to_pixels
 from robust_transfer.engine import Engine
@@ -47,7 +47,7 @@ class AdversarialObjective(Objective):
     def craft(self, batch: Batch) -> Tensor:
         """Adversarial images for a batch; classifier in evaluation mode and restored."""
         classifier, threat = self.classifier, self.threat
-        target = Target(classifier, batch.images.device, Engine(self.run.dtype(), folded=False))
+        target = Victim(classifier, batch.images.device, Engine(self.run.dtype(), folded=False))
         current = threat.random_start(batch.images, batch.ids, seed=self.run.seed, purpose="train", step=batch.step)
         step = self.step
         if self.guarded is not None and int(self.steps) > 1:  # steps that were added by the guard are shorter

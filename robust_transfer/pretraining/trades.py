@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robust_transfer import losses
-from robust_transfer.attacks.base import Target
+from robust_transfer.attacks.base import Victim
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
 from robust_transfer.data import Task
@@ -50,7 +50,7 @@ class Trades(Pretraining):
 
 
 class TradesObjective(Objective):
-    """The mean over the batch of :class:`Trades`' loss; gradients flow through both arguments of the divergence.
+    """Mean over the batch of :class:`Trades`' loss; gradients flow through both arguments of the divergence.
 
     Examples are crafted in evaluation mode. Clean and adversarial images then go through the network one after the
     other, as in the released code: each has batch statistics of its own.
@@ -69,7 +69,7 @@ class TradesObjective(Objective):
         classifier, threat, x = self.classifier, self.threat, batch.images
         # the start is so near that bfloat16 cannot tell it from the image: the first step is float32's
         exact, quick = (
-            Target(classifier, x.device, engine) for engine in (Engine(folded=False), Engine(self.run.dtype(), False))
+            Victim(classifier, x.device, engine) for engine in (Engine(folded=False), Engine(self.run.dtype(), False))
         )
         address = Address(self.run.seed, "trades", step=batch.step)
         current = threat.project(x + START * normal(address, batch.ids, tuple(x.shape[1:])), x)

@@ -39,7 +39,7 @@ SOURCES: Registry[SourceKind] = Registry("kind of source", group="robust_transfe
 
 
 def load_source(name: str | Path) -> Checkpoint:
-    """The checkpoint called ``name``: ``bundled``, ``natural``, or the path of a run folder (perhaps ``./natural``).
+    """Checkpoint called ``name``: ``bundled``, ``natural``, or the path of a run folder (perhaps ``./natural``).
 
     ``natural`` is the control: the network of ``bundled``, trained on the same images without an adversarial example.
     Raises :class:`UnknownNameError` with the nearest names for what is neither, :class:`ConfigError` for a kind of
@@ -62,5 +62,5 @@ def list_sources() -> dict[str, str]:
 
 
 def what_there_is() -> str:
-    """The kinds of sources, in half a sentence."""
+    """Kinds of sources, in half a sentence."""
     return f"a source is {', or '.join(entry.name for entry in SOURCES)}"

@@ -19,7 +19,7 @@ _PACKAGE = Path(__file__).resolve().parents[1] / "weights"
 
 @SOURCES.register("'bundled', 'natural'", summary="a robust network for 32x32 images, and its natural twin", paper="")
 class Packaged(SourceKind):
-    """The packaged networks."""
+    """Packaged networks."""
 
     def takes(self, name: str) -> bool:
         """See :class:`SourceKind`."""

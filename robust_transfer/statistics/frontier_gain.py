@@ -1,4 +1,4 @@
-"""What a point gains over a curve of clean against robust accuracy: a trade-off is judged by all of it, not by one point."""
+"""Gain of a point over a whole curve of clean against robust accuracy."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from robust_transfer.statistics.intervals import Difference
 
 RESAMPLES = 2000
 
-Place = Literal["on", "left", "right"]
+Place = Literal["on", "below", "above"]
 
 
 @dataclass(frozen=True)
-class Right:
-    """Whether each image was right, ``(n,)``, ``clean`` and under attack (``robust``)."""
+class Correctness:
+    """Correctness of each image, ``(n,)``: when clean, and under attack (``robust``)."""
 
     clean: NDArray[Any]
     robust: NDArray[Any]
 
 
 def above_front(
-    points: Sequence[Right], curves: Sequence[Sequence[Right]], *, resamples: int = RESAMPLES, seed: int = 0
+    points: Sequence[Correctness], curves: Sequence[Sequence[Correctness]], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Difference:
     """Clean accuracy of ``points`` (one a seed) above ``curves`` (one a seed, or one for all) at equal robust accuracy.
 
@@ -40,7 +40,7 @@ def above_front(
     if len({len(array) for right in columns for array in (right.clean, right.robust)}) != 1:
         raise DataError("points and curves are of different numbers of images")
     clean, robust = (
-        np.stack([getattr(right, name) for right in columns], 1).astype(float) for name in Right.__match_args__
+        np.stack([getattr(right, name) for right in columns], 1).astype(float) for name in Correctness.__match_args__
     )
     ends = np.cumsum([len(curve) for curve in curves])
     parts = [slice(end - len(curve), end) for end, curve in zip(ends, curves, strict=True)]
@@ -56,15 +56,15 @@ def above_front(
     return Difference(gain(even, seeds), float(low), float(high))
 
 
-def place(points: Sequence[Right], curves: Sequence[Sequence[Right]]) -> Place:
-    """``on`` the stretch of robust accuracies that the curves cover; ``left``: less robust than all of them; ``right``."""
+def place(points: Sequence[Correctness], curves: Sequence[Sequence[Correctness]]) -> Place:
+    """``on`` the robust accuracies that the curves cover, or ``below`` (less robust than all of them), or ``above``."""
     ends = [[np.mean(right.robust) for right in curve] for curve in _one_each(points, curves)]
     at = np.mean([np.mean(right.robust) for right in points])
     lowest, highest = (np.mean([end(curve) for curve in ends]) for end in (min, max))
-    return "left" if at < lowest else "right" if at > highest else "on"
+    return "below" if at < lowest else "above" if at > highest else "on"
 
 
-def _one_each(points: Sequence[Right], curves: Sequence[Sequence[Right]]) -> list[Sequence[Right]]:
+def _one_each(points: Sequence[Correctness], curves: Sequence[Sequence[Correctness]]) -> list[Sequence[Correctness]]:
     if not points or not curves or not all(curves):
         raise DataError("there is nothing to compare: give at least one point and one curve of at least one point")
     if len(curves) not in (1, len(points)):
@@ -73,7 +73,7 @@ def _one_each(points: Sequence[Right], curves: Sequence[Sequence[Right]]) -> lis
 
 
 def _front(at: float, x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    """The clean accuracy of a curve's front where its robust accuracy is ``at``."""
+    """Clean accuracy of a curve's front where its robust accuracy is ``at``."""
     order = np.argsort(x)
     front = np.maximum.accumulate(y[order][::-1])[::-1]  # a point that another beats in both is no loss
     return float(np.interp(at, x[order], front))

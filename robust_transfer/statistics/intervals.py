@@ -17,7 +17,7 @@ RESAMPLES = 10_000
 
 @dataclass(frozen=True)
 class Proportion:
-    """A share of ``n`` examples with its 95 % Wilson interval ``[low, high]``; all in [0, 1]."""
+    """Share of ``n`` examples with its 95 % Wilson interval ``[low, high]``; all in [0, 1]."""
 
     value: float
     low: float
@@ -30,7 +30,7 @@ class Proportion:
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference of two shares, in [-1, 1], with its 95 % interval ``[low, high]``."""
+    """Difference of two shares, in [-1, 1], with its 95 % interval ``[low, high]``."""
 
     value: float
     low: float
@@ -63,7 +63,7 @@ def wilson(successes: int, n: int) -> Proportion:
 def paired_bootstrap(
     differences: Sequence[ArrayLike], *, same_images: bool = True, resamples: int = RESAMPLES, seed: int = 0
 ) -> Difference:
-    """The mean of per-image differences with its 95 % percentile interval (Efron & Tibshirani 1993, section 13.3).
+    """Mean of per-image differences with its 95 % percentile interval (Efron & Tibshirani 1993, section 13.3).
 
     ``differences`` holds one array ``(n_s,)`` a seed: what B scores on an image less what A scores on the same image.
     Each resample draws seeds with replacement, then images. Where all seeds have the same images in the same order

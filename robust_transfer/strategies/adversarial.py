@@ -18,7 +18,7 @@ from robust_transfer.monitor import validation_passes
 from robust_transfer.pretraining import PRETRAINING, Pretraining
 from robust_transfer.run import Run
 from robust_transfer.strategies.base import STRATEGIES
-from robust_transfer.strategies.trained import BatchNorm, Start, Trained
+from robust_transfer.strategies.trained import BatchNorm, Trained, TrainingStart
 from robust_transfer.threat import Threat
 from robust_transfer.training import Objective
 from robust_transfer.training.settings import Schedule
@@ -64,7 +64,7 @@ class Adversarial(Trained):
             Threat.parse(self.threat)
 
     def made(self) -> Pretraining:
-        """The method, with this strategy's training settings."""
+        """Method, with this strategy's training settings."""
         given = {name: getattr(self, name) for name in OWN if getattr(self, name) is not None}
         return build(PRETRAINING.get(self.method), {**self.training(), **given}, f"method {self.method!r}")
 
@@ -75,7 +75,7 @@ class Adversarial(Trained):
         return self.images_seen(len(task.train)) * self.made().passes_per_image + watching
 
     def threat_of(self, source: Checkpoint) -> str | None:
-        """The threat that it is trained for."""
+        """Threat that it is trained for."""
         return self.threat or source.card.threat
 
     def check(self, source: Checkpoint, task: Task) -> None:
@@ -83,16 +83,16 @@ class Adversarial(Trained):
         super().check(source, task)
         self._threat(source)
 
-    def start(self, source: Checkpoint, task: Task, run: Run) -> Start:
+    def start(self, source: Checkpoint, task: Task, run: Run) -> TrainingStart:
         """See :class:`Trained`."""
         classifier = source.classifier.with_head(task.num_classes, seed=run.seed)
         if self.init == "source":
-            return Start(classifier, "from the source, with a new random head")
+            return TrainingStart(classifier, "from the source, with a new random head")
         torch.manual_seed(run.seed)
-        return Start(Classifier.build(classifier.spec), "from scratch")
+        return TrainingStart(Classifier.build(classifier.spec), "from scratch")
 
     def objective(
-        self, source: Checkpoint, start: Start, task: Task, run: Run
+        self, source: Checkpoint, start: TrainingStart, task: Task, run: Run
     ) -> tuple[Objective, float, dict[str, Any]]:
         """See :class:`Trained`."""
         threat = self._threat(source)

@@ -1,4 +1,4 @@
-"""The base of transfer strategies: a checkpoint and a task to a checkpoint. Strategies get train and val, never test."""
+"""Base of transfer strategies: a checkpoint and a task to a checkpoint. Strategies get train and val, never test."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Strategy(ABC):
         return float(len(task.train))
 
     def threat_of(self, source: Checkpoint) -> str | None:
-        """The threat that the result withstands, if it does: it inherits the source's."""
+        """Threat that the result withstands, if it does: it inherits the source's."""
         return source.card.threat
 
     @classmethod
@@ -69,7 +69,7 @@ class Strategy(ABC):
             return produce(self._identity(source, task), task, run, lambda: lambda: self.adapt(source, task, run), seen)
 
     def _identity(self, source: Checkpoint, task: Task) -> dict[str, Any]:
-        """The card's fields that say what was asked for; a finished run with the same ones is not trained again."""
+        """Card's fields that say what was asked for; a finished run with the same ones is not trained again."""
         return {
             "method": f"transfer:{STRATEGIES.name_of(type(self))}",
             "settings": as_dict(self),
@@ -80,7 +80,7 @@ class Strategy(ABC):
 
 
 def lineage(source: Checkpoint) -> dict[str, Any]:
-    """What the card says of a source, and of the sources it came from in turn."""
+    """Provenance of a source, and of the sources it came from in turn."""
     card = source.card
     own = {"method": card.method, "data": card.data.get("name"), "weights": source.hash}
     return own if card.source is None else {**own, "source": card.source}
@@ -95,7 +95,7 @@ def _refuse_hopeless(task: Task) -> None:
 
 
 def keeps_head(source: Checkpoint, task: Task, rule: HeadRule) -> bool:
-    """Whether the source's head is kept: ``auto`` keeps it iff its class names are the task's, in any order."""
+    """True if the source's head is kept: ``auto`` keeps it iff its class names are the task's, in any order."""
     same = sorted(source.card.class_names) == sorted(task.class_names)
     if rule == "keep" and source.card.network.num_classes != task.num_classes:
         raise ConfigError(

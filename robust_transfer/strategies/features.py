@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from robust_transfer.cache import remembered
+from robust_transfer.cache import load_or_compute
 from robust_transfer.checkpoint import weights_hash
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import digest
@@ -27,7 +27,9 @@ def features_of(classifier: Classifier, split: Split, run: Run) -> Tensor:
     spec = classifier.spec
     parts = [spec.name, spec.settings, spec.input_size, spec.normalisation, weights_hash(classifier.body), run.dtype()]
     key = digest(*parts, split.hash) if run.cache is not None else ""
-    return remembered(run.cache, "features", key, lambda: {"features": _computed(classifier, split, run)})["features"]
+    return load_or_compute(run.cache, "features", key, lambda: {"features": _computed(classifier, split, run)})[
+        "features"
+    ]
 
 
 def _computed(classifier: Classifier, split: Split, run: Run) -> Tensor:

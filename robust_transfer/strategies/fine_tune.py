@@ -16,7 +16,7 @@ from robust_transfer.run import Run
 from robust_transfer.strategies.base import STRATEGIES, HeadRule, keeps_head
 from robust_transfer.strategies.kept_head import kept_head
 from robust_transfer.strategies.linear_probe import Choose, LinearProbe, attach
-from robust_transfer.strategies.trained import Start, Trained
+from robust_transfer.strategies.trained import Trained, TrainingStart
 from robust_transfer.training import Batch, Objective
 
 
@@ -54,14 +54,14 @@ class FineTune(Trained):
         if not keeps_head(source, task, self.head) and self.warm_start:
             LinearProbe(l2=self.l2, choose=self.choose).check(source, task)
 
-    def start(self, source: Checkpoint, task: Task, run: Run) -> Start:
+    def start(self, source: Checkpoint, task: Task, run: Run) -> TrainingStart:
         """See :class:`Trained`."""
         if keeps_head(source, task, self.head):
-            return Start(kept_head(source, task), "the source's head is kept")
+            return TrainingStart(kept_head(source, task), "the source's head is kept")
         if not self.warm_start:
-            return Start(source.classifier.with_head(task.num_classes, seed=run.seed), "new random head")
+            return TrainingStart(source.classifier.with_head(task.num_classes, seed=run.seed), "new random head")
         probe = LinearProbe(l2=self.l2, choose=self.choose).solve(source, task, run)
-        return Start(
+        return TrainingStart(
             attach(source.classifier, probe.chosen.head()),
             f"head warm-started: {probe.criterion}",
             metrics={"l2": probe.chosen.l2, "l2_path": probe.records},
@@ -74,7 +74,7 @@ class FineTune(Trained):
         )
 
     def objective(
-        self, source: Checkpoint, start: Start, task: Task, run: Run
+        self, source: Checkpoint, start: TrainingStart, task: Task, run: Run
     ) -> tuple[Objective, float, dict[str, Any]]:
         """See :class:`Trained`; with ``hold_l2`` on a warm-started head, its penalty on top."""
         objective, cost, notes = self.loss(source, start, task, run)
@@ -82,8 +82,10 @@ class FineTune(Trained):
             objective = HeldHead(objective, start.l2, start.deviations)
         return objective, cost, notes
 
-    def loss(self, source: Checkpoint, start: Start, task: Task, run: Run) -> tuple[Objective, float, dict[str, Any]]:
-        """The objective without that penalty."""
+    def loss(
+        self, source: Checkpoint, start: TrainingStart, task: Task, run: Run
+    ) -> tuple[Objective, float, dict[str, Any]]:
+        """Objective without that penalty."""
         return super().objective(source, start, task, run)
 
 
@@ -104,12 +106,12 @@ class HeldHead(Objective):
 
     @property
     def classifier(self) -> Classifier:  # type: ignore[override]
-        """The inner objective's."""
+        """Inner objective's."""
         return self.inner.classifier
 
     @property
     def passes_per_image(self) -> float:  # type: ignore[override]
-        """The inner objective's."""
+        """Inner objective's."""
         return self.inner.passes_per_image
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -120,19 +122,19 @@ class HeldHead(Objective):
         return {**out, "loss": out["loss"] + penalty, "head_penalty": penalty}
 
     def undecayed(self) -> list[nn.Parameter]:
-        """The head's, on top of the inner objective's."""
+        """Head's, on top of the inner objective's."""
         return [*self.inner.undecayed(), *self.classifier.head.parameters()]
 
     def after_backward(self, gather: Callable[[Tensor], Tensor]) -> None:
-        """The inner objective's."""
+        """Inner objective's."""
         self.inner.after_backward(gather)
 
     def guard(self) -> tuple[str | None, dict[str, float]]:
-        """The inner objective's."""
+        """Inner objective's."""
         found = self.inner.guard()
         self.spent, self.inner.spent = self.spent + self.inner.spent, 0.0
         return found
 
     def react(self) -> str:
-        """The inner objective's."""
+        """Inner objective's."""
         return self.inner.react()

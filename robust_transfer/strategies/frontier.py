@@ -1,4 +1,4 @@
-"""How a practitioner chooses: the probe's L2 path and LwF's path over its strength in one go, and one point of them."""
+"""Accuracy-robustness frontier: sweep the probe's L2 and LwF's strength, select an operating point on val."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from robust_transfer.statistics.intervals import wilson
 from robust_transfer.strategies.base import STRATEGIES, Strategy
 from robust_transfer.strategies.linear_probe import PATH, LinearProbe, Probe, attach
 from robust_transfer.strategies.lwf import Distance, LwF
-from robust_transfer.strategies.trained import Start
+from robust_transfer.strategies.trained import TrainingStart
 from robust_transfer.threat import Threat
 from robust_transfer.training import TrainingSettings
 from robust_transfer.training.settings import Schedule
@@ -156,7 +156,7 @@ class Frontier(TrainingSettings, Strategy):
         )
 
     def choose(self, found: list[Candidate]) -> tuple[Candidate, str]:
-        """The point that is asked for, and the criterion in words."""
+        """Point that is asked for, and the criterion in words."""
         if self.clean is not None:
             enough = [c for c in found if c.clean >= self.clean]
             if not enough:
@@ -176,9 +176,9 @@ class Frontier(TrainingSettings, Strategy):
         )
 
 
-def _start(probe: Probe, classifier: Classifier, l2: float) -> Start:
-    """A copy of the probe's network at ``l2``; that it cost nothing more is what sharing means."""
-    return Start(
+def _start(probe: Probe, classifier: Classifier, l2: float) -> TrainingStart:
+    """Copy of the probe's network at ``l2``; that it cost nothing more is what sharing means."""
+    return TrainingStart(
         classifier.copy(),
         f"head warm-started: l2 given as {l2:g}",
         l2=l2,
@@ -188,7 +188,7 @@ def _start(probe: Probe, classifier: Classifier, l2: float) -> Start:
 
 
 def _inside(run: Run, name: str) -> Run:
-    """The run of one candidate, which goes on where it was."""
+    """Run of one candidate, which goes on where it was."""
     if run.out is None:
         return run
     return dataclasses.replace(run, out=run.out / "front" / name, overwrite=False)

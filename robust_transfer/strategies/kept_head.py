@@ -1,4 +1,4 @@
-"""A source's head kept for a task of the same classes, its rows in the task's order."""
+"""Source's head kept for a task of the same classes, its rows in the task's order."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from robust_transfer.data import Task
 
 
 def kept_head(source: Checkpoint, task: Task) -> Classifier:
-    """A copy of the source's classifier; where the task has its classes in another order, with the head's rows in that.
+    """Copy of the source's classifier; where the task has its classes in another order, with the head's rows in that.
 
     Classes of other names (``head=keep``) keep their places: nothing says which is which.
     """

@@ -14,7 +14,7 @@ from robust_transfer.errors import ConfigError
 from robust_transfer.randomness import Address
 from robust_transfer.run import Run
 from robust_transfer.strategies.base import STRATEGIES
-from robust_transfer.strategies.trained import BatchNorm, Start, Trained
+from robust_transfer.strategies.trained import BatchNorm, Trained, TrainingStart
 from robust_transfer.training.settings import Schedule
 
 
@@ -25,7 +25,7 @@ from robust_transfer.training.settings import Schedule
 )
 @config
 class LastBlocks(Trained):
-    """The last ``blocks`` (k) of the network are re-initialised and trained; what comes before stays frozen.
+    """Last ``blocks`` (k) of the network are re-initialised and trained; what comes before stays frozen.
 
     k = 1 is the head alone, the largest k the whole network: natural training from scratch. Retrained blocks are in
     training mode (``batch_norm=train``), frozen ones in evaluation mode throughout.
@@ -52,7 +52,7 @@ class LastBlocks(Trained):
         if self.blocks > (most := len(source.classifier.blocks())):
             raise ConfigError(f"the network has {most} blocks, the head among them: blocks={self.blocks} is too many")
 
-    def start(self, source: Checkpoint, task: Task, run: Run) -> Start:
+    def start(self, source: Checkpoint, task: Task, run: Run) -> TrainingStart:
         """See :class:`Trained`."""
         classifier = source.classifier.with_head(task.num_classes, seed=run.seed)
         classifier.hold_batch_norm = False
@@ -64,7 +64,7 @@ class LastBlocks(Trained):
         classifier.load_state_dict({**classifier.state_dict(), **{name: fresh[name] for name in drawn}}, strict=True)
         kept = [name for block in blocks[: -self.blocks] for name in block]
         classifier.freeze(kept)
-        return Start(
+        return TrainingStart(
             classifier,
             f"the last {self.blocks} of {len(blocks)} blocks drawn anew",
             metrics={"blocks": self.blocks, "of_blocks": len(blocks)},

@@ -1,4 +1,4 @@
-"""A new linear head on frozen features (Shafahi et al. 2020, section 4): features once, then a convex solve."""
+"""New linear head on frozen features (Shafahi et al. 2020, section 4): features once, then a convex solve."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robust_transfer.cache import remembered
+from robust_transfer.cache import load_or_compute
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import config, digest
@@ -126,7 +126,7 @@ class LinearProbe(Strategy):
 
 
 def _solved(features: Tensor, task: Task, path: tuple[float, ...], run: Run) -> list[Solution]:
-    """The path's solutions; with ``run.cache`` solved once for all runs."""
+    """Path's solutions; with ``run.cache`` solved once for all runs."""
 
     def solve() -> dict[str, Tensor]:
         found = solve_path(features, task.train.labels, task.num_classes, path)
@@ -140,7 +140,7 @@ def _solved(features: Tensor, task: Task, path: tuple[float, ...], run: Run) -> 
     if run.cache is not None:
         content = hashlib.sha256(features.numpy().tobytes()).hexdigest(), task.train.labels.tolist()
         key = digest(*content, task.num_classes, path)
-    kept = remembered(run.cache, "paths", key, solve)
+    kept = load_or_compute(run.cache, "paths", key, solve)
     return [
         Solution(l2, kept[f"{i}/weight"], kept[f"{i}/bias"], loss, int(iterations), gradient)
         for i, (l2, loss, iterations, gradient) in enumerate(kept["numbers"].tolist())
@@ -149,7 +149,7 @@ def _solved(features: Tensor, task: Task, path: tuple[float, ...], run: Run) -> 
 
 @dataclass
 class Probe:
-    """A solved path: the solutions in order of the path, the chosen one, what val says of each, and the features used."""
+    """Solved path: the solutions in order of the path, the chosen one, what val says of each, and the features used."""
 
     solutions: list[Solution]
     chosen: Solution
@@ -161,7 +161,7 @@ class Probe:
     standardisation: Standardisation
 
     def notes(self) -> tuple[str, ...]:
-        """A sentence for every point of the path that was given up before it had converged."""
+        """Sentence for every point of the path that was given up before it had converged."""
         return tuple(
             f"l2 = {s.l2:g}: not converged after {s.iterations} iterations (relative gradient {s.gradient:.1e})"
             for s in self.solutions
@@ -175,12 +175,12 @@ class Probe:
 
 
 def attach(classifier: Classifier, head: nn.Linear) -> Classifier:
-    """A copy of ``classifier`` with ``head`` in place of its own."""
+    """Copy of ``classifier`` with ``head`` in place of its own."""
     return classifier.with_layers(head, HeadSpec()).eval()
 
 
 def _record(solution: Solution, train: Tensor, train_labels: Tensor, val: Tensor, val_labels: Tensor) -> dict[str, Any]:
-    """How the solve went, and log loss and accuracy on train and val (where there is any)."""
+    """Diagnostics of the solve, and log loss and accuracy on train and val (if there is any)."""
     names = ("l2", "iterations", "gradient", "converged")
     record: dict[str, Any] = {**{name: getattr(solution, name) for name in names}, "objective": solution.loss}
     for name, features, labels in (("train", train, train_labels), ("val", val, val_labels)):

@@ -20,8 +20,8 @@ from robust_transfer.run import Run
 from robust_transfer.strategies.base import STRATEGIES
 from robust_transfer.strategies.features import features_of
 from robust_transfer.strategies.fine_tune import FineTune
-from robust_transfer.strategies.trained import Start
-from robust_transfer.training import Batch, Known, Objective
+from robust_transfer.strategies.trained import TrainingStart
+from robust_transfer.training import Batch, CachedRows, Objective
 
 Distance = Literal["l1", "l2", "squared-l2"]
 ROUNDING = 1e-6  # how far, relative to the features, two computations of them in float32 may lie apart
@@ -97,7 +97,9 @@ class LwF(FineTune):
         if self.strength < 0:
             raise ConfigError(f"strength must not be negative, not {self.strength}")
 
-    def loss(self, source: Checkpoint, start: Start, task: Task, run: Run) -> tuple[Objective, float, dict[str, Any]]:
+    def loss(
+        self, source: Checkpoint, start: TrainingStart, task: Task, run: Run
+    ) -> tuple[Objective, float, dict[str, Any]]:
         """See :class:`FineTune`."""
         features, weight, notes, cost = start.features, self.strength, dict[str, Any](), 0.0
         if features is None and (self.teacher == "cached" or self.feature_weight == "auto"):
@@ -140,7 +142,7 @@ class LwFObjective(Objective):
     ) -> None:
         super().__init__(classifier)
         self.weight, self.distance, self.collapse_patience = weight, distance, patience
-        self.known = Known(features) if features is not None else None
+        self.known = CachedRows(features) if features is not None else None
         self.teacher = teacher.requires_grad_(False) if teacher is not None else None
         self.passes_per_image = 3.0 if teacher is None else 4.0
 

@@ -13,14 +13,14 @@ from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError
-from robust_transfer.heads import HeadSpec, another_draw, new_mlp
+from robust_transfer.heads import HeadSpec, new_mlp, replacement_head_rng
 from robust_transfer.run import Run
 from robust_transfer.strategies.base import STRATEGIES
 from robust_transfer.strategies.features import features_of
 from robust_transfer.strategies.softmax import Standardisation
-from robust_transfer.strategies.trained import BatchNorm, Start, Trained
+from robust_transfer.strategies.trained import BatchNorm, Trained, TrainingStart
 from robust_transfer.threat import Threat
-from robust_transfer.training import Batch, Known, Objective, Validate
+from robust_transfer.training import Batch, CachedRows, Objective, Validate
 
 
 @STRATEGIES.register(
@@ -53,28 +53,28 @@ class MLPHead(Trained):
         self.spec()
 
     def spec(self) -> HeadSpec:
-        """The head as the network's description has it."""
+        """Head as the network's description has it."""
         return HeadSpec(hidden=(self.width,) * self.depth, batch_norm=self.layer_batch_norm, dropout=self.dropout)
 
     def passes(self, task: Task) -> float:
         """See :class:`Strategy`: the network sees each image once, the head alone is trained."""
         return float(len(task.train))
 
-    def start(self, source: Checkpoint, task: Task, run: Run) -> Start:
+    def start(self, source: Checkpoint, task: Task, run: Run) -> TrainingStart:
         """See :class:`Trained`."""
         features, how = features_of(source.classifier, task.train, run), self.spec()
-        head = new_mlp(features.shape[1], task.num_classes, how, another_draw(run.seed))
+        head = new_mlp(features.shape[1], task.num_classes, how, replacement_head_rng(run.seed))
         standardisation = Standardisation.of(features)
         head.mean.copy_(standardisation.mean)
         head.std.copy_(standardisation.std)
         classifier = source.classifier.with_layers(head, how)
         classifier.freeze()
-        return Start(
+        return TrainingStart(
             classifier, f"new head of {self.depth} hidden layers", cost=float(len(features)), features=features
         )
 
     def objective(
-        self, source: Checkpoint, start: Start, task: Task, run: Run
+        self, source: Checkpoint, start: TrainingStart, task: Task, run: Run
     ) -> tuple[Objective, float, dict[str, Any]]:
         """See :class:`Trained`."""
         assert start.features is not None
@@ -96,7 +96,7 @@ class HeadObjective(Objective):
     def __init__(self, classifier: Classifier, features: Tensor, patience: int) -> None:
         super().__init__(classifier)
         self.collapse_patience = patience
-        self.known = Known(features)
+        self.known = CachedRows(features)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """See :class:`Objective`."""

@@ -46,7 +46,7 @@ class Standardisation:
         return (features.double() - self.mean) / self.std
 
     def unfold(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """The same classifier on raw features, float32."""
+        """Same classifier on raw features, float32."""
         raw = weight / self.std
         return raw.float(), (bias - raw @ self.mean).float()
 
@@ -67,7 +67,7 @@ class Solution:
 
     @property
     def converged(self) -> bool:
-        """Whether the gradient has vanished, up to :data:`CONVERGED`."""
+        """True if the gradient has vanished, up to :data:`CONVERGED`."""
         return self.gradient <= CONVERGED
 
     def logits(self, features: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ def solve_path(features: Tensor, labels: Tensor, num_classes: int, path: Sequenc
 
 
 class _Problem:
-    """The log loss over features ``(n, r)`` in the axes of their covariance: the penalty does not see a rotation.
+    """Log loss over features ``(n, r)`` in the axes of their covariance: the penalty does not see a rotation.
 
     Weights ``(K, r)`` and biases ``(K,)`` come and go in float64; products with the features are float32 where they are
     large, and summed in float64.
@@ -125,11 +125,11 @@ class _Problem:
         self.labels, self.classes = labels, classes
 
     def zeros(self) -> tuple[Tensor, Tensor]:
-        """The weights and biases that a path begins with."""
+        """Weights and biases that a path begins with."""
         return self.sums.new_zeros(self.sums.shape), self.sums.new_zeros(self.classes)
 
     def loss(self, weight: Tensor, bias: Tensor) -> tuple[float, Tensor, Tensor]:
-        """The mean log loss and its gradients."""
+        """Mean log loss and its gradients."""
         total, grad_weight, grad_bias = 0.0, -self.sums, -self.priors
         for x, labels, log_p in self._blocks(weight, bias):
             total -= float(log_p[labels, torch.arange(len(labels))].double().sum())
@@ -139,12 +139,12 @@ class _Problem:
         return total / len(self.x), grad_weight, grad_bias
 
     def gradient_size(self, weight: Tensor, bias: Tensor, l2: float) -> float:
-        """The norm of the objective's gradient."""
+        """Norm of the objective's gradient."""
         _, grad_weight, grad_bias = self.loss(weight, bias)
         return float(torch.cat([(grad_weight + l2 * weight).flatten(), grad_bias]).norm())
 
     def least_sum(self, weight: Tensor, bias: Tensor) -> float:
-        """The least log-sum-exp of any image's logits."""
+        """Least log-sum-exp of any image's logits."""
         return min(
             float((bias[labels] + (weight[labels] * x).sum(1) - log_p[labels, torch.arange(len(labels))]).amin())
             for x, labels, log_p in self._blocks(weight, bias)
@@ -178,7 +178,7 @@ class _Problem:
 def _guess(
     l2: float, before: list[tuple[float, Tensor, Tensor]], weight: Tensor, bias: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Where to begin: the last two solutions, prolonged along the logarithm of ``l2``."""
+    """Starting point: the last two solutions, extrapolated along the logarithm of ``l2``."""
     if len(before) < 2:
         return weight, bias
     (first, w0, b0), (second, w1, b1) = before

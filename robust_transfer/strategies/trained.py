@@ -1,4 +1,4 @@
-"""What strategies that train weights share: from a start, through ``fit``, to a result with its card."""
+"""Base of the strategies that train weights: from a start, through ``fit``, to a result with its card."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ TELLING = 500  # images of other classes than the commonest: to call none of the
 
 
 @dataclass
-class Start(Produced):
-    """The network that training begins with, and what finding it took.
+class TrainingStart(Produced):
+    """Network that training begins with, and what finding it took.
 
     The last three where its head is a linear probe's: the penalty, the deviations of the features ``(d,)`` and the
     source's features on the train split ``(n, d)``.
@@ -62,13 +62,13 @@ class Trained(TrainingSettings, Strategy):
         return len(task.train) + 3.0 * self.images_seen(len(task.train)) + looks
 
     @abstractmethod
-    def start(self, source: Checkpoint, task: Task, run: Run) -> Start:
-        """The network that training begins with; independent of ``source``."""
+    def start(self, source: Checkpoint, task: Task, run: Run) -> TrainingStart:
+        """Network that training begins with; independent of ``source``."""
 
     def objective(
-        self, source: Checkpoint, start: Start, task: Task, run: Run
+        self, source: Checkpoint, start: TrainingStart, task: Task, run: Run
     ) -> tuple[Objective, float, dict[str, Any]]:
-        """What is minimised, the image passes that preparing it took, and notes for the card."""
+        """Objective to minimise, the image passes that preparing it took, and notes for the card."""
         return NaturalObjective(start.classifier, self.patience(task)), 0.0, {}
 
     def check(self, source: Checkpoint, task: Task) -> None:
@@ -82,7 +82,7 @@ class Trained(TrainingSettings, Strategy):
         """See :class:`Strategy`."""
         return self.train_from(self.start(source, task, run), source, task, run)
 
-    def train_from(self, start: Start, source: Checkpoint, task: Task, run: Run) -> Produced:
+    def train_from(self, start: TrainingStart, source: Checkpoint, task: Task, run: Run) -> Produced:
         """Train from a given start; what that has cost is counted with it."""
         start.classifier.hold_batch_norm = self.batch_norm == "eval"
         torch.manual_seed(run.seed)
@@ -97,7 +97,7 @@ class Trained(TrainingSettings, Strategy):
             run,
             validate=self.validation(start.classifier, task, threat, run) if len(task.val) else None,
             label=STRATEGIES.name_of(type(self)),
-            cached={"source": source.hash, "strategy": type(self).__name__, "val": task.val.hash},
+            fingerprint={"source": source.hash, "strategy": type(self).__name__, "val": task.val.hash},
         )
         selected = (
             "last epoch" if self.select == "last" else f"best val {self.select} accuracy (epoch {fitted.best_epoch})"
@@ -115,11 +115,11 @@ class Trained(TrainingSettings, Strategy):
         )
 
     def validation(self, classifier: Classifier, task: Task, threat: Threat | None, run: Run) -> Validate:
-        """What looks at val after every epoch: clean accuracy, and robust accuracy where there is a ``threat``."""
+        """Validation after every epoch: clean accuracy, and robust accuracy under ``threat`` if there is one."""
         return Validation(task.val, threat, run)
 
     def patience(self, task: Task) -> int:
-        """For how many successive batches a network that has not collapsed will hardly predict one class alone.
+        """Number of successive one-class batches that a network which has not collapsed will hardly reach.
 
         Small batches, and batches of unbalanced classes, are often one class to a network that is fine.
         """

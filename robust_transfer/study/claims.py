@@ -1,4 +1,4 @@
-"""Whether a recipe's claims hold in its table: figures with 95 % intervals on the same images, seeds one by one."""
+"""Judge a recipe's claims on its table: 95 % intervals on the same images, seeds one by one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from robust_transfer.comparison import LEVELS
 from robust_transfer.errors import ConfigError
 from robust_transfer.evaluation import load_evaluation
 from robust_transfer.evaluation.result import Accuracy
-from robust_transfer.statistics.frontier_gain import Right, above_front, place
+from robust_transfer.statistics.frontier_gain import Correctness, above_front, place
 from robust_transfer.statistics.intervals import Difference, paired_bootstrap, wilson
 from robust_transfer.study.recipe import Cell, Claim, matches
 from robust_transfer.study.work import Workshop
@@ -24,7 +24,7 @@ Verdict = Literal["holds", "fails", "open"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What a claim came to. ``by_seed``: the figure of each seed; ``open``: the interval lies on both sides, or touches 0
+    """Verdict on a claim. ``by_seed``: the figure of each seed; ``open``: the interval lies on both sides, or touches 0
     where it is whether there is a difference at all. ``n`` images; ``note`` says what the figure alone does not.
     """
 
@@ -57,14 +57,14 @@ class Finding:
 
 
 def diverged(workshop: Workshop, claim: Claim, cells: Sequence[Cell]) -> int:
-    """How many of the cells that a claim needs have no figures, because training diverged."""
+    """Number of cells that a claim needs and that have no figures, because training diverged."""
     sides = [which for which in (claim.of, claim.less, claim.above) if which is not None]
     needed = [cell for cell in cells if any(matches(cell, which) for which in sides)]
     return sum(workshop.failure(cell) is not None for cell in needed)
 
 
 def judge(workshop: Workshop, claim: Claim, cells: Sequence[Cell]) -> Finding | None:
-    """What ``claim`` comes to; None where cells that it needs are not done, or have no figures."""
+    """Judge ``claim``; None where cells that it needs are not done, or have no figures."""
     of = _one_a_seed(claim.of, cells)
     beside = [cell for cell in cells if claim.above is not None and matches(cell, claim.above)]
     less = _one_a_seed(claim.less, cells) if claim.less is not None else {}
@@ -79,7 +79,7 @@ def judge(workshop: Workshop, claim: Claim, cells: Sequence[Cell]) -> Finding | 
 
 
 def _one_a_seed(which: Mapping[str, Any], cells: Sequence[Cell]) -> dict[int, Cell]:
-    """The cell of each seed; :class:`ConfigError` where there are several of one."""
+    """Cell of each seed; :class:`ConfigError` where there are several of one."""
     chosen = [cell for cell in cells if matches(cell, which)]
     if len({cell.seed for cell in chosen}) < len(chosen):
         raise ConfigError(f"a claim is about one cell a seed, and {dict(which)} picks several: name more columns")
@@ -87,7 +87,7 @@ def _one_a_seed(which: Mapping[str, Any], cells: Sequence[Cell]) -> dict[int, Ce
 
 
 def _of_images(workshop: Workshop, claim: Claim, of: Mapping[int, Cell], less: Mapping[int, Cell]) -> Finding:
-    """A share, or a paired difference."""
+    """Share, or a paired difference."""
     level: Accuracy = "clean" if claim.level == "clean" else "robust"
     rows = {seed: _right(workshop, cell, level) for seed, cell in of.items()}
     for seed, cell in less.items():
@@ -106,19 +106,19 @@ def _above(workshop: Workshop, claim: Claim, of: Mapping[int, Cell], beside: Seq
     """Points above a front: each seed's own where it has one, else the one that there is."""
     images = _right(workshop, next(iter(of.values())), "clean").index
 
-    def rights(cell: Cell) -> Right:
+    def rights(cell: Cell) -> Correctness:
         clean, robust = (_right(workshop, cell, level) for level in LEVELS)
         if not images.equals(clean.index):
             raise ConfigError(f"the claim {claim.says!r} is about cells that were evaluated on different images")
-        return Right(clean.to_numpy(), robust.to_numpy())
+        return Correctness(clean.to_numpy(), robust.to_numpy())
 
     own = [[cell for cell in beside if cell.seed == seed] for seed in of]
     points = [rights(cell) for cell in of.values()]
     fronts = [[rights(cell) for cell in cells] for cells in (own if all(own) else [beside])]
     figure, where = above_front(points, fronts), place(points, fronts)
     alone = [above_front([point], [fronts[i % len(fronts)]], resamples=1).value for i, point in enumerate(points)]
-    note = {"on": "", "left": "less robust than all of the front", "right": "more robust than all of the front"}[where]
-    verdict = "open" if where == "left" else _verdict(claim, figure)
+    note = {"on": "", "below": "less robust than all of the front", "above": "more robust than all of the front"}[where]
+    verdict = "open" if where == "below" else _verdict(claim, figure)
     return Finding(claim, verdict, figure, tuple(alone), len(images), note)
 
 
@@ -134,7 +134,7 @@ def _cost(workshop: Workshop, cell: Cell) -> float:
 
 
 def _right(workshop: Workshop, cell: Cell, level: Accuracy) -> pd.Series[float]:
-    """Whether each image (by its id) is right."""
+    """Correctness of each image, by its id."""
     return load_evaluation(workshop.evaluation_folder(cell)).right(level).astype(float)
 
 

@@ -1,4 +1,4 @@
-"""How long what is missing of a study will take: image passes, counted from the settings, at a speed that is measured."""
+"""Estimate a study's remaining run time from image passes and measured throughput."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from robust_transfer import losses
 from robust_transfer.attacks import parse_attack
-from robust_transfer.attacks.target import attacking
+from robust_transfer.attacks.victim import attacking
 from robust_transfer.classifier import Classifier, NetworkSpec
 from robust_transfer.engine import Engine
 from robust_transfer.evaluation import red_flags, transfer_attacks
@@ -27,7 +27,7 @@ SAMPLE = 64
 
 @dataclass
 class Estimate:
-    """What is missing: how many cells, sources and results, and about how many seconds one process takes for it all."""
+    """Missing cells, sources and results, and the seconds that one process takes for them, about."""
 
     cells: int
     missing: int
@@ -57,14 +57,14 @@ def estimate(workshop: Workshop) -> Estimate:
 
 
 class _Books:
-    """What has been counted so far; nothing is counted twice."""
+    """Tally of what has been counted so far; nothing is counted twice."""
 
     def __init__(self, workshop: Workshop) -> None:
         self.workshop, self.found = workshop, Estimate(0, 0, 0, 0, 0.0)
         self.counted, self.speeds = set[str](), dict[str, float]()
 
     def add(self, cell: Cell) -> None:
-        """A cell, and what has to be made for it."""
+        """Cell, and what has to be made for it."""
         workshop, found = self.workshop, self.found
         found.cells += 1
         if workshop.done(cell):
@@ -85,7 +85,7 @@ class _Books:
             found.seconds += passes / speed
 
     def look(self, how: Filters) -> None:
-        """The features of sources, attacked on some images, maximised and rebuilt on others."""
+        """Features of sources, attacked on some images, maximised and rebuilt on others."""
         if filters_are_made(self.workshop, how):
             return
         each = how.images * (3.0 + 2.0 * how.attack_steps) + 4.0 * how.pictures * how.steps
@@ -106,7 +106,7 @@ class _Books:
         return speed
 
     def _new(self, key: str) -> bool:
-        """Whether it is seen for the first time."""
+        """True the first time."""
         if key in self.counted:
             return False
         self.counted.add(key)

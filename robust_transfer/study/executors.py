@@ -1,4 +1,4 @@
-"""Who computes a study's cells: this process, several here, one of several shards, or Ray. All make the same folders."""
+"""Executors for a study's cells: in-process, multiprocessing, one shard, Ray. All write the same folders."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Told = Callable[[int], object]  # called with the number of cells that have just
 
 
 def groups(recipe: Recipe) -> list[Group]:
-    """The cells, those that share a result together."""
+    """Cells, those that share a result together."""
     found: dict[str, list[Cell]] = {}
     for cell in cells(recipe):
         found.setdefault(repr(dataclasses.replace(cell, evaluation="")), []).append(cell)
@@ -42,7 +42,7 @@ def here(workshop: Workshop, work: Sequence[Group], told: Told) -> None:
 
 
 def shard(text: str, work: Sequence[Group]) -> list[Group]:
-    """The groups of shard ``i/n`` (i from 1): every n-th."""
+    """Groups of shard ``i/n`` (i from 1): every n-th."""
     match = re.fullmatch(r"(\d+)/(\d+)", text)
     number, of = (int(match[1]), int(match[2])) if match else (0, 0)
     if not 1 <= number <= of:
@@ -103,7 +103,7 @@ def ray(address: str, recipe: Recipe, store: Store, run: Run, work: Sequence[Gro
 
 
 def anywhere(recipe: Recipe) -> Recipe:
-    """The recipe with absolute paths, for processes that start in other folders."""
+    """Recipe with absolute paths, for processes that start in other folders."""
 
     def absolute(place: str) -> str:
         path = expanded(place)

@@ -1,4 +1,4 @@
-"""The recipe of section 5: features under attack, layer by layer, and pictures made of them, sources side by side."""
+"""Recipe of section 5: features under attack, layer by layer, and pictures made of them, sources side by side."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from robust_transfer import losses
 from robust_transfer.analysis import feature_distances, maximise, reconstruct
-from robust_transfer.attacks.target import attacking, predicted
+from robust_transfer.attacks.victim import attacking, predicted
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import as_dict, digest
@@ -44,7 +44,7 @@ def look_at_filters(workshop: Workshop, how: Filters) -> Path:
 
 
 def filters_are_made(workshop: Workshop, how: Filters) -> bool:
-    """Whether the page is there."""
+    """True if the page is there."""
     return _is_made(workshop.store.folder("filters", _key(workshop, how)))
 
 
@@ -74,7 +74,7 @@ def _make(workshop: Workshop, how: Filters, out: Path) -> None:
 
 
 def _distances(workshop: Workshop, name: str, source: Checkpoint, test: Split, how: Filters) -> pd.DataFrame:
-    """A row a layer: the mean distance under attack, and its 10 % and 90 % quantiles over images."""
+    """Row a layer: the mean distance under attack, and its 10 % and 90 % quantiles over images."""
     device, split = workshop.run.torch_device(), test.at_size(source.input_size)
     x, _, ids = split.sample(how.images, seed=0, purpose="filters").on(device)
     with on_device(source.classifier, device):
@@ -131,7 +131,7 @@ def _pictures(workshop: Workshop, name: str, source: Checkpoint, test: Split, ho
 
 
 def _liveliest(source: Checkpoint, x: Tensor, count: int) -> Tensor:
-    """The features that vary most over these images."""
+    """Features that vary most over these images."""
     with torch.no_grad():
         spread = source.classifier.eval().features(x).std(0)
     return spread.topk(min(count, len(spread))).indices

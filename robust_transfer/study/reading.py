@@ -34,7 +34,7 @@ SCALES = ("smoke", "laptop", "paper")
 
 
 def packaged() -> dict[str, str]:
-    """The recipes that come with the package: name to title."""
+    """Recipes that come with the package: name to title."""
     found = {}
     for entry in sorted(resources.files(__package__).joinpath("recipes").iterdir(), key=lambda e: e.name):
         if entry.name.endswith(".yaml"):
@@ -47,7 +47,7 @@ def packaged() -> dict[str, str]:
 def load_recipe(
     name: str | Path, *, scale: str | None = None, data: Mapping[str, str] | None = None, changes: Iterable[str] = ()
 ) -> Recipe:
-    """The recipe called ``name`` (packaged, or a YAML file) at ``scale`` (by default laptop, where it has scales).
+    """Recipe called ``name`` (packaged, or a YAML file) at ``scale`` (by default laptop, where it has scales).
 
     ``data`` says where its data sets are. ``changes`` are ``path.to.key=value``, the path through mappings and lists.
     Raises :class:`ConfigError` for anything that could not run: unknown keys, names that nothing has, settings that no
@@ -170,7 +170,7 @@ def _required(item: Any) -> bool:
 
 
 def _as_lists(part: Any) -> Any:
-    """A single value of a block stands for a list of one."""
+    """Single value of a block stands for a list of one."""
     if not isinstance(part, Mapping):
         return part
     return {key: value if isinstance(value, list) else [value] for key, value in part.items()}

@@ -1,4 +1,4 @@
-"""A recipe: what a study compares, and the grid of cells that it comes to."""
+"""Recipe: what a study compares, and the grid of cells that it comes to."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any, Literal
 from robust_transfer.config import config
 from robust_transfer.errors import ConfigError
 
-Level = Literal["clean", "robust", "cost"]
+Measure = Literal["clean", "robust", "cost"]
 
 
 @config
 class Pretrained:
-    """A source that the study trains itself, on one of its tasks."""
+    """Source that the study trains itself, on one of its tasks."""
 
     task: str
     network: str = "wrn_16_2"
@@ -49,7 +49,7 @@ class TaskSpec:
 
 @config
 class StrategySpec:
-    """A strategy with settings; those under ``each`` take every value of their lists in turn."""
+    """Strategy with settings; those under ``each`` take every value of their lists in turn."""
 
     strategy: str
     set: dict[str, Any] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class StrategySpec:
 
 @config
 class EvaluationSpec:
-    """How results are attacked. ``examples``: a stratified subset of test, the same for every cell.
+    """Evaluation of results. ``examples``: a stratified subset of test, the same for every cell.
 
     On ``transfer_attack_examples`` images (0: none) what threatens transferred models in particular is tried; on
     ``red_flag_examples`` images (0: none) reasons to doubt the figures are looked for.
@@ -85,7 +85,7 @@ class Block:
 
 @config
 class Claim:
-    """A sentence of the paper and how it shows in the table, in cells that are picked by column, one a seed.
+    """Sentence of the paper and how it shows in the table, in cells that are picked by column, one a seed.
 
     ``level`` of the cells ``of``: its mean; or less that of the cells ``less``; or, with ``above``, the clean accuracy
     above the whole front that those cells span, at equal robust accuracy. For the level ``cost`` it is image passes, and
@@ -96,7 +96,7 @@ class Claim:
     of: dict[str, Any]
     less: dict[str, Any] | None = None
     above: dict[str, Any] | None = None
-    level: Level = "robust"
+    level: Measure = "robust"
     at_least: float | None = None
     at_most: float | None = None
 
@@ -114,7 +114,7 @@ class PlotSpec:
 
     x: str
     by: str = "strategy"
-    levels: tuple[Level, ...] = ("clean", "robust")
+    levels: tuple[Measure, ...] = ("clean", "robust")
     where: dict[str, Any] = field(default_factory=dict)
     log: bool = False
     otherwise: float | None = None
@@ -123,7 +123,7 @@ class PlotSpec:
 
 @config
 class Filters:
-    """The features of ``sources`` under attack and as pictures, on images of ``task``.
+    """Features of ``sources`` under attack and as pictures, on images of ``task``.
 
     ``images`` are attacked (``attack_steps`` of PGD at ``threat``); ``pictures`` of them are rebuilt, and as many features
     maximised, in ``steps`` steps.
@@ -144,7 +144,7 @@ class Filters:
 
 @config
 class Recipe:
-    """What is compared: sources, tasks, strategies and evaluations by name, and the grid over them; or ``filters``."""
+    """Recipe: sources, tasks, strategies and evaluations by name, and the grid over them; or ``filters``."""
 
     name: str
     title: str
@@ -205,12 +205,12 @@ def cells(recipe: Recipe) -> list[Cell]:
 
 
 def columns(cell: Cell) -> dict[str, Any]:
-    """A cell as columns: its names, and ``set.NAME`` for what ``each`` has chosen."""
+    """Cell as columns: its names, and ``set.NAME`` for what ``each`` has chosen."""
     named = {name: getattr(cell, name) for name in ("source", "task", "strategy", "shots", "seed", "evaluation")}
     return {**named, **{f"set.{name}": value for name, value in cell.each.items()}}
 
 
 def matches(cell: Cell, which: Mapping[str, Any]) -> bool:
-    """Whether a cell has these values in these columns."""
+    """True if a cell has these values in these columns."""
     have = columns(cell)
     return all(key in have and have[key] == value for key, value in which.items())

@@ -1,4 +1,4 @@
-"""What a study comes to, for people: plots as SVG, and a page in Markdown with the claims, the table and how it was made."""
+"""Report of a study: plots as SVG, and a Markdown page with claims, table and commands."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from robust_transfer.drawing.plots import COLOURS, MARKERS, style, svg, tidy
 from robust_transfer.environment import command_line, environment
 from robust_transfer.files import write_text
 from robust_transfer.study.claims import Finding, diverged, judge
-from robust_transfer.study.recipe import Filters, Level, PlotSpec, cells
+from robust_transfer.study.recipe import Filters, Measure, PlotSpec, cells
 from robust_transfer.study.table import SETTINGS
 from robust_transfer.study.work import Workshop
 
@@ -63,7 +63,7 @@ def write_report(workshop: Workshop, table: pd.DataFrame) -> Path:
 
 
 def _starts(path: Path, recipe: str) -> list[str]:
-    """The commands that made the cells, and their wall-clock, as far as they came to their end."""
+    """Commands that made the cells, and their wall-clock, as far as they came to their end."""
     starts = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
     commands = dict.fromkeys(start["command"] for start in starts) or [command_line()]
     told = [f"{start['seconds'] / 60:.1f} minutes ({start['cells']} cells)" for start in starts]
@@ -88,7 +88,7 @@ def _every(table: pd.DataFrame, count: int) -> list[str]:
 
 
 def picked(table: pd.DataFrame, where: dict[str, Any]) -> pd.DataFrame:
-    """The rows with figures that have these values in these columns."""
+    """Rows with figures that have these values in these columns."""
     rows = table[table["failure"].isna()] if len(table) else table
     for key, value in where.items():
         column = rows[key] if key in rows else pd.Series(None, index=rows.index, dtype=object)
@@ -112,7 +112,7 @@ def lines(rows: pd.DataFrame, spec: PlotSpec) -> str:
         return svg(figure)
 
 
-def _panel(axes: Any, rows: pd.DataFrame, spec: PlotSpec, level: Level) -> None:
+def _panel(axes: Any, rows: pd.DataFrame, spec: PlotSpec, level: Measure) -> None:
     x, unit = _places(rows, spec.x), 1 if level == "cost" else 100
     if level != "cost":
         _constant(axes, x, unit * rows["constant"])
@@ -150,7 +150,7 @@ def _panel(axes: Any, rows: pd.DataFrame, spec: PlotSpec, level: Level) -> None:
 
 
 def _constant(axes: Any, x: pd.Series[float], shares: pd.Series[float]) -> None:
-    """The constant classifier: a line; or, where tasks differ in it, a dash at every place."""
+    """Constant classifier: a line; or, where tasks differ in it, a dash at every place."""
     look: dict[str, Any] = {"color": "#888888", "label": "constant"}
     if shares.nunique() == 1:
         axes.axhline(shares.iloc[0], lw=1, ls="--", **look)
@@ -160,7 +160,7 @@ def _constant(axes: Any, x: pd.Series[float], shares: pd.Series[float]) -> None:
 
 
 def _places(rows: pd.DataFrame, name: str) -> pd.Series[float]:
-    """Where the rows are along ``name``: its number, an accuracy in %, or else the place among its values."""
+    """Coordinates of the rows along ``name``: its number, an accuracy in %, or else the rank among its values."""
     if pd.api.types.is_numeric_dtype(rows[name]):
         return rows[name] * (100 if name in LEVELS else 1)
     places = {value: place for place, value in enumerate(dict.fromkeys(rows[name]))}
@@ -168,7 +168,7 @@ def _places(rows: pd.DataFrame, name: str) -> pd.Series[float]:
 
 
 def _settings(rows: pd.DataFrame) -> pd.Series[int]:
-    """A number for each cell of the grid, seeds left aside."""
+    """Number for each cell of the grid, seeds left aside."""
     names = [name for name in rows if name in SHOWN or str(name).startswith(SETTINGS)]
     return rows.groupby([name for name in names if name != "seed"], dropna=False, sort=False).ngroup()
 

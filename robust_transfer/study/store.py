@@ -1,4 +1,4 @@
-"""Where a study keeps what it has made: folders named by what went into them, made once and by one process at a time."""
+"""Store of a study: content-addressed folders, each made once and by one process at a time."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from robust_transfer.training.processes import Processes
 
 @dataclass(frozen=True)
 class Store:
-    """A study's folder; it may be shared by several processes, and by several machines."""
+    """Study's folder; it may be shared by several processes, and by several machines."""
 
     root: Path
 
     def folder(self, kind: str, key: str) -> Path:
-        """Where a thing of this kind and address lives, whether it is there or not."""
+        """Folder of a piece of this kind and address, present or not."""
         return self.root / kind / key
 
     def once(
         self, kind: str, key: str, finished: Callable[[Path], bool], make: Callable[[Path], object], team: Processes
     ) -> Path:
-        """The folder of a thing, which is made if it is not finished; who comes meanwhile waits for it.
+        """Folder of a thing, which is made if it is not finished; who comes meanwhile waits for it.
 
         All processes of a ``team`` that trains together make it together; its main one holds the lock for all. A lock is
         let go of when its process dies, so that nothing waits for the dead.

@@ -1,4 +1,4 @@
-"""A study: a recipe's cells made, whoever computes them, and the table, the plots and the page that come of it."""
+"""Study: a recipe's cells made, whoever computes them, and the table, the plots and the page that come of it."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def run_study(
 
 
 def collect(workshop: Workshop) -> pd.DataFrame:
-    """The table of what is done so far; it and the report are written."""
+    """Table of what is done so far; it and the report are written."""
     table = tabulate(workshop, cells(workshop.recipe))
     if workshop.team.main:
         write_table(table, workshop.store.root)
@@ -95,7 +95,7 @@ def collect(workshop: Workshop) -> pd.DataFrame:
 
 
 def dry_run(recipe: Recipe, out: Path, *, run: Run | None = None) -> Estimate:
-    """What would be made, and about how long it would take; nothing is written."""
+    """Plan of a study: the missing pieces and their estimated time; nothing is written."""
     workshop = Workshop(recipe, _open(out), _settled(run or Run(), out))
     workshop.refuse_impossible(cells(recipe))
     return estimate(workshop)

@@ -1,4 +1,4 @@
-"""A study's results as one tidy table: a row a cell, a column a fact."""
+"""Study's results as one tidy table: a row a cell, a column a fact."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SETTINGS = "set."
 
 
 def tabulate(workshop: Workshop, cells: Iterable[Cell]) -> pd.DataFrame:
-    """A row for each cell that is done.
+    """Row for each cell that is done.
 
     Shares are in [0, 1] with Wilson's 95 % interval. ``cost`` is what the result took in forward-equivalent image
     passes, tuning included, the source's training not: that is ``source_cost``. ``failure`` says why a cell has no

@@ -1,4 +1,4 @@
-"""Whether a recipe could run: every name, setting and combination, looked at before anything is computed."""
+"""Validate a recipe: every name, setting and combination, before anything is computed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a cell comes about: its source, its result and its evaluation, each made once for all cells that need it."""
+"""Make a cell: its source, its result and its evaluation, each once for all cells that need it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Workshop:
     # ------------------------------------------------------------ what cells share
 
     def task(self, name: str, shots: int | None, seed: int) -> Task:
-        """A task of the recipe."""
+        """Task of the recipe."""
         key = name, shots, seed
         if key not in self._tasks:
             spec = self.recipe.tasks[name]
@@ -64,7 +64,7 @@ class Workshop:
         return self._tasks[key]
 
     def source(self, name: str) -> Checkpoint:
-        """A source of the recipe: loaded, or trained if it has not been yet."""
+        """Source of the recipe: loaded, or trained if it has not been yet."""
         if name not in self._sources:
             spec = self.recipe.sources[name]
             if spec.use is not None:
@@ -78,7 +78,7 @@ class Workshop:
         return self._sources[name]
 
     def source_key(self, name: str) -> str:
-        """What a source is made of; for one that is loaded, its weights and what it was trained for."""
+        """Content address of a source; of a loaded one, its weights and threat."""
         if name not in self._source_keys:  # weights are hashed once
             self._source_keys[name] = self._source_key(name)
         return self._source_keys[name]
@@ -106,7 +106,7 @@ class Workshop:
                 raise type(error)(f"{where}: {error}") from None
 
     def _sketch(self, name: str) -> Checkpoint:
-        """A source; one that is not trained yet as it will be, but for its weights."""
+        """Source; one that is not trained yet as it will be, but for its weights."""
         how = self.recipe.sources[name].pretrain
         if how is None or is_checkpoint(self.store.folder("sources", self.source_key(name))):
             return self.source(name)
@@ -138,41 +138,41 @@ class Workshop:
     # ------------------------------------------------------------ a cell
 
     def strategy(self, cell: Cell) -> Strategy:
-        """A cell's strategy with its settings."""
+        """Cell's strategy with its settings."""
         spec = self.recipe.strategies[cell.strategy]
         return STRATEGIES.get(spec.strategy).from_settings({**spec.set, **cell.each})
 
     def result_key(self, cell: Cell) -> str:
-        """What a cell's result is made of."""
+        """Content address of a cell's result."""
         what = self.recipe.strategies[cell.strategy].strategy, as_dict(self.strategy(cell)), cell.seed
         task = self.task(cell.task, cell.shots, cell.seed)
         return digest("result", self.source_key(cell.source), *what, *self._how(), _content(task))
 
     def _how(self) -> tuple[str, int]:
-        """What training depends on beside its settings: precision, and how many processes share a minibatch."""
+        """Dependencies of training beside its settings: precision, and the number of processes that share a minibatch."""
         return str(self.run.dtype()), self.team.world
 
     def evaluation_key(self, cell: Cell) -> str:
-        """What a cell's evaluation is made of."""
+        """Content address of a cell's evaluation."""
         how, test = self.recipe.evaluations[cell.evaluation], self.task(cell.task, cell.shots, cell.seed).test
         named = as_dict(how)
         settings = {old: named.pop(new) for old, new in RECIPE.items()} | named  # as earlier versions called them
         return digest("evaluation", self.result_key(cell), settings, self.run.precision, _hash(test))
 
     def result_folder(self, cell: Cell) -> Path:
-        """Where a cell's result is, or will be."""
+        """Folder of a cell's result."""
         return self.store.folder("results", self.result_key(cell))
 
     def evaluation_folder(self, cell: Cell) -> Path:
-        """Where a cell's evaluation is, or will be."""
+        """Folder of a cell's evaluation."""
         return self.store.folder("evaluations", self.evaluation_key(cell))
 
     def done(self, cell: Cell) -> bool:
-        """Whether a cell needs nothing more: it is evaluated, or its training diverged and would again."""
+        """True if a cell needs nothing more: it is evaluated, or its training diverged and would again."""
         return is_evaluation(self.evaluation_folder(cell)) or self.failure(cell) is not None
 
     def failure(self, cell: Cell) -> str | None:
-        """Why a cell has no result, where its training, or its source's, diverged."""
+        """Reason why a cell has no result, if its training or its source's diverged; else None."""
         return _failure(self.store.folder("sources", self.source_key(cell.source))) or _failure(
             self.result_folder(cell)
         )
@@ -218,22 +218,22 @@ class Workshop:
 
 
 def method_of(spec: Pretrained) -> Pretraining:
-    """A pretraining method with its settings."""
+    """Pretraining method with its settings."""
     return build(PRETRAINING.get(spec.method), spec.set, f"method {spec.method!r}")
 
 
 def is_checkpoint(folder: Path) -> bool:
-    """Whether a run folder holds a finished network."""
+    """True if a run folder holds a finished network."""
     return (folder / WEIGHTS).is_file() and (folder / CARD).is_file()
 
 
 def is_settled(folder: Path) -> bool:
-    """Whether a result is there, or is known not to come."""
+    """True if a result is there, or is known not to come."""
     return is_checkpoint(folder) or (folder / FAILED).is_file()
 
 
 def is_evaluation(folder: Path) -> bool:
-    """Whether a folder holds a finished evaluation."""
+    """True if a folder holds a finished evaluation."""
     return (folder / EVALUATION).is_file() and not goes_on(folder)
 
 

@@ -1,4 +1,4 @@
-"""Which images a training step sees: addressed by seed and step, augmented on the device."""
+"""Minibatches of a training step: addressed by seed and step, augmented on the device."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ AHEAD = 3  # batches that are being read at a time
 
 
 def batch_order(seed: int, epoch: int, n: int) -> Tensor:
-    """The order in which epoch ``epoch`` (from 0) visits ``n`` training images."""
+    """Order in which epoch ``epoch`` (from 0) visits ``n`` training images."""
     return randomness.permutation(randomness.Address(seed=seed, purpose="order", step=epoch), n)
 
 
 class Batches:
-    """The batches of a training run. All have one size: what is left at an epoch's end waits for the next shuffle.
+    """Batches of a training run. All have one size: what is left at an epoch's end waits for the next shuffle.
 
     Each is seen in ``replays`` successive steps; there are as many steps as without, so the data is seen less often.
     Without ``read`` no image is read: what is known of it by its place is enough.

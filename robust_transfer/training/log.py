@@ -23,7 +23,7 @@ class Log:
             append_line(self.path, json.dumps({k: None if _is_nan(v) else v for k, v in record.items()}))
 
     def size(self) -> int:
-        """The length of the log in bytes."""
+        """Length of the log in bytes."""
         return self.path.stat().st_size if self.path is not None and self.path.exists() else 0
 
     def cut(self, size: int | None, step: int) -> None:

@@ -36,7 +36,7 @@ SAVE_SECONDS = 300.0
 
 @dataclass(frozen=True)
 class FitResult:
-    """The trained classifier (averaged or selected, as the settings say) and what happened on the way.
+    """Trained classifier (averaged or selected, as the settings say) and what happened on the way.
 
     ``last`` are the latest figures on val. ``images`` and ``passes`` (forward-equivalent) count all that training took,
     undone steps and the guard included, ``validation_passes`` and ``validation_examples`` what validation took.
@@ -55,7 +55,7 @@ class FitResult:
 
 @dataclass(frozen=True)
 class Trouble:
-    """Why training must go back; a ``divergence`` halves the rate, anything else is for the objective to react to."""
+    """Reason to go back to an earlier state; a ``divergence`` halves the rate, the objective reacts to anything else."""
 
     what: str
     divergence: bool = True
@@ -69,22 +69,22 @@ def fit(
     *,
     validate: Validate | None = None,
     label: str = "training",
-    cached: dict[str, Any] | None = None,
+    fingerprint: dict[str, Any] | None = None,
 ) -> FitResult:
     """Train ``objective`` on ``split``.
 
     ``validate(classifier)`` returns figures on val after each epoch (``clean_accuracy``, ``robust_accuracy``).
     With ``run.out`` set, metrics go to ``metrics.jsonl`` and the resume state to ``state/``; with ``run.resume``
-    training goes on from there to the same weights, bit for bit on one machine. ``cached`` adds to the fingerprint that
+    training goes on from there to the same weights, bit for bit on one machine. ``fingerprint`` adds to the fingerprint that
     a resume state must match. Raises :class:`DivergedError` after a third divergence.
     """
     if settings.select != "last" and validate is None:
         raise ConfigError(f"select={settings.select} needs figures on val: use select=last")
-    return _Loop(objective, split, settings, run, validate, label, cached or {}).train()
+    return _Loop(objective, split, settings, run, validate, label, fingerprint or {}).train()
 
 
 class _Loop:
-    """The state of one call of ``fit``."""
+    """State of one call of ``fit``."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class _Loop:
         run: Run,
         validate: Validate | None,
         label: str,
-        cached: dict[str, Any],
+        fingerprint: dict[str, Any],
     ) -> None:
         self.settings, self.run, self.validate, self.label = settings, run, validate, label
         self.processes = Processes(run.torch_device())
@@ -120,7 +120,7 @@ class _Loop:
             "network": as_dict(objective.classifier.spec),
             "precision": str(run.dtype()),
             "processes": self.processes.world,
-            **cached,
+            **fingerprint,
         }
 
     # ---------------------------------------------------------------- the loop
@@ -169,7 +169,7 @@ class _Loop:
         return loss, trouble
 
     def _after_step(self) -> None:
-        """What follows a step that went well: validation, and a state to go back to or resume from."""
+        """Finish a good step: validate, and keep a state to go back to or resume from."""
         if self._epoch_ends and self.validate is not None:
             self._validate(self.validate)
         if not (self._epoch_ends or self._guard_is_due):

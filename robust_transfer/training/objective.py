@@ -1,4 +1,4 @@
-"""What ``fit`` trains: an Objective owns the classifier (and a teacher, if any) and turns a batch into a loss."""
+"""Objective: owns the classifier (and a teacher, if any) and turns a batch into the loss that ``fit`` minimises."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Batch:
     slots: Tensor | None = None
 
 
-class Known:
+class CachedRows:
     """Rows that were computed once, looked up by a batch's places.
 
     Not a buffer: processes would send all of them to each other at every step.
@@ -39,7 +39,7 @@ class Known:
         self.rows = rows
 
     def __call__(self, batch: Batch) -> Tensor:
-        """The rows of a batch, on its device."""
+        """Rows of a batch, on its device."""
         self.rows = self.rows.to(batch.indices.device)
         return self.rows[batch.indices]
 
@@ -65,10 +65,10 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """The loss of one batch."""
+        """Loss of one batch."""
 
     def undecayed(self) -> list[nn.Parameter]:
-        """The parameters that weight decay is to leave alone: those whose penalty is in the loss."""
+        """Parameters that weight decay is to leave alone: those whose penalty is in the loss."""
         return []
 
     def after_backward(self, gather: Callable[[Tensor], Tensor]) -> None:
@@ -104,7 +104,7 @@ class NaturalObjective(Objective):
 
 
 def one_class(logits: Tensor, labels: Tensor) -> bool:
-    """Whether a batch of several classes (8 images or more) is all predicted as one."""
+    """True if a batch of several classes (8 images or more) is all predicted as one."""
     if len(labels) < 8 or bool((labels == labels[0]).all()):
         return False
     predicted = logits.argmax(1)
@@ -112,5 +112,5 @@ def one_class(logits: Tensor, labels: Tensor) -> bool:
 
 
 def is_finite(loss: Tensor) -> bool:
-    """Whether a loss is a number."""
+    """True if a loss is finite."""
     return bool(torch.isfinite(loss).all())

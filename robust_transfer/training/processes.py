@@ -1,4 +1,4 @@
-"""The processes of a training run: one, or those that torchrun or ``accelerate launch`` started, through accelerate."""
+"""Processes of a training run: one, or those that torchrun or ``accelerate launch`` started, through accelerate."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PATIENCE = timedelta(days=7)  # the others wait while the main process evaluates
 
 
 class Processes:
-    """How many processes train together, and what they tell each other.
+    """Processes that train together, and their communication.
 
     A process that trains alone leaves accelerate aside: its settings are global, could come from anybody's environment,
     and would tie all later training to the first device.
@@ -42,11 +42,11 @@ class Processes:
 
     @property
     def main(self) -> bool:
-        """Whether this process is the one that validates and writes."""
+        """True in the process that validates and writes."""
         return self.rank == 0
 
     def wrap(self, objective: nn.Module) -> nn.Module:
-        """The objective with its gradients averaged over all processes."""
+        """Objective with its gradients averaged over all processes."""
         if self.world == 1:
             return objective
         return cast(nn.Module, self.accelerator.prepare_model(objective, device_placement=False))
@@ -59,14 +59,14 @@ class Processes:
         return [bool(value) for value in cast(Tensor, self.accelerator.reduce(raised, "sum")).tolist()]
 
     def gather(self, rows: Tensor) -> Tensor:
-        """The rows of a whole minibatch, of which each process has every ``world``-th, in order."""
+        """Rows of a whole minibatch, of which each process has every ``world``-th, in order."""
         if self.world == 1:
             return rows
         shares = cast(Tensor, self.accelerator.gather(rows.contiguous()))
         return shares.view(self.world, -1, *rows.shape[1:]).transpose(0, 1).flatten(0, 1)
 
     def from_main(self, value: T) -> T:
-        """The main process's ``value`` (anything that JSON can hold), in every process."""
+        """Main process's ``value`` (anything that JSON can hold), in every process."""
         if self.world == 1:
             return value
         from accelerate.utils import broadcast_object_list
@@ -75,7 +75,7 @@ class Processes:
 
 
 def alone() -> bool:
-    """Whether this process trains by itself."""
+    """True if this process trains alone."""
     return not _several()
 
 

@@ -23,7 +23,7 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 
 @config
 class TrainingSettings:
-    """How weights are trained.
+    """Settings of training.
 
     ``learning_rate`` is the schedule's peak; ``schedule`` a function of the share of steps done. ``ema`` is the decay
     of an exponential moving average of weights and buffers, which is then what is validated and kept (None: none).
@@ -72,13 +72,13 @@ class TrainingSettings:
         return self.epochs * (images - images % self.batch_size or images)
 
     def rate(self, step: int, total: int) -> float:
-        """The learning rate of step ``step`` of ``total``."""
+        """Learning rate of step ``step`` of ``total``."""
         return self.learning_rate * SCHEDULES[self.schedule](step / total)
 
     def build_optimizer(
         self, parameters: Iterable[nn.Parameter], undecayed: Iterable[nn.Parameter] = ()
     ) -> torch.optim.Optimizer:
-        """An optimiser over the parameters that take gradients; no weight decay on those that are also ``undecayed``.
+        """Optimiser over the parameters that take gradients; no weight decay on those that are also ``undecayed``.
 
         Raises :class:`ConfigError` if no parameter takes gradients.
         """

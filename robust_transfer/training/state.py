@@ -22,7 +22,7 @@ FILE = "state/state.safetensors"
 
 @dataclass
 class Progress:
-    """Where training is. ``step`` counts finished steps; ``rate_scale`` is halved by each divergence.
+    """Position of training. ``step`` counts finished steps; ``rate_scale`` is halved by each divergence.
 
     ``one_class`` counts successive batches predicted as one class, ``several`` is whether any was not; ``last`` are the
     latest figures on val; ``logged`` is the length of the log in bytes. What an older state lacks is at its default.
@@ -103,7 +103,7 @@ def restore(
 
 
 def finite(objective: nn.Module, optimizer: torch.optim.Optimizer, averaged: nn.Module | None) -> bool:
-    """Whether every weight, statistic and moment is a number: a state that is not must never be gone back to."""
+    """True if every weight, statistic and moment is finite: only such a state may be gone back to."""
     tensors = [*objective.state_dict().values(), *(averaged.state_dict().values() if averaged is not None else ())]
     for values in optimizer.state_dict()["state"].values():
         tensors += [value for value in values.values() if isinstance(value, Tensor)]
@@ -118,7 +118,7 @@ def save(folder: Path, tensors: dict[str, Tensor], progress: Progress, fingerpri
 
 
 def load(folder: Path, fingerprint: dict[str, Any]) -> tuple[dict[str, Tensor], Progress] | None:
-    """The state in ``folder``, or None if there is none yet.
+    """State in ``folder``, or None if there is none yet.
 
     A state of other settings is refused by :class:`CheckpointError`, naming the setting; a key that the state does not
     know (an older version wrote it) is not compared.

@@ -13,19 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from robust_transfer.attacks import APGD, PGD, Attack, Target, TargetedAPGD, apgd_t
-from robust_transfer.attacks.apgd import checkpoints
-from robust_transfer.attacks.base import Worst, highest
+from robust_transfer.attacks import APGD, PGD, Attack, TargetedAPGD, Victim, apgd_t
+from robust_transfer.attacks.apgd import step_checkpoints
+from robust_transfer.attacks.base import BestSoFar, highest
 from robust_transfer.errors import ConfigError
 from robust_transfer.losses import margin
 from robust_transfer.threat import Threat
 
 
 def test_checkpoints_are_the_papers() -> None:
-    assert list(checkpoints(100)) == [22, 41, 57, 70, 80, 87, 93, 99]
-    assert list(checkpoints(1)) == []
+    assert list(step_checkpoints(100)) == [22, 41, 57, 70, 80, 87, 93, 99]
+    assert list(step_checkpoints(1)) == []
     for steps in (2, 5, 20, 33):
-        found = checkpoints(steps)
+        found = step_checkpoints(steps)
         assert sum(found.values()) == max(found) < steps
 
 
@@ -55,7 +55,7 @@ def reference(
     value, gradient = value_and_gradient(at)
     best_value, best_gradient, eta = value, gradient, 2 * threat.eps
     iterates, rises, was_halved, checked = [start], 0, True, value
-    intervals = checkpoints(steps)
+    intervals = step_checkpoints(steps)
     for k in range(1, steps + 1):
         momentum = 0.75 if k > 1 else 1.0
         z = inside(at + eta * upward(gradient))
@@ -82,11 +82,11 @@ def test_the_iterates_are_those_of_the_papers_algorithm(
     x, labels, ids = x[right], labels[right], ids[right]
     found: list[Tensor] = []
 
-    def never(self: Target, x: Tensor, labels: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+    def never(self: Victim, x: Tensor, labels: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
         found.append(x.clone())
         return torch.zeros(len(x), dtype=torch.bool), margin(logits, labels)
 
-    monkeypatch.setattr(Target, "judge", never)
+    monkeypatch.setattr(Victim, "judge", never)
     steps = 24
     APGD(steps=steps)(network, x, labels, ids, threat, seed=3)
     assert len(found) == steps + 1
@@ -172,11 +172,11 @@ def test_the_highest_of_each_row(pairs: list[tuple[int, float]], count: int) -> 
 
 
 def test_of_several_images_of_an_example_the_worst_is_kept() -> None:
-    worst, images = Worst(torch.zeros(3, 1, 1, 1)), torch.arange(1.0, 6).view(5, 1, 1, 1)
+    worst, images = BestSoFar(torch.zeros(3, 1, 1, 1)), torch.arange(1.0, 6).view(5, 1, 1, 1)
     score = torch.tensor([-2.0, -1.0, torch.inf, torch.inf, -3.0])
-    worst.offer(torch.tensor([0, 0, 1, 1, 0]), images, score.isposinf(), score)
+    worst.update(torch.tensor([0, 0, 1, 1, 0]), images, score.isposinf(), score)
     assert worst.images.flatten().tolist() == [2, 3, 0]
-    worst.offer(torch.tensor([0, 1]), images[3:], torch.tensor([False, False]), torch.tensor([-1.5, 9.0]))
+    worst.update(torch.tensor([0, 1]), images[3:], torch.tensor([False, False]), torch.tensor([-1.5, 9.0]))
     assert worst.images.flatten().tolist() == [2, 3, 0]
 
 

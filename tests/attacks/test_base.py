@@ -14,7 +14,7 @@ from helpers import make_classifier
 from torch import Tensor, nn
 
 from robust_transfer import losses
-from robust_transfer.attacks import APGD, ATTACKS, FGSM, PGD, Attack, Knowledge, Target, TargetedAPGD, parse_attack
+from robust_transfer.attacks import APGD, ATTACKS, FGSM, PGD, Attack, Knowledge, TargetedAPGD, Victim, parse_attack
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import build
 from robust_transfer.errors import ConfigError, NetworkError
@@ -85,7 +85,7 @@ def test_callers_modes_do_not_matter(network: nn.Module, batch: Batch) -> None:
 
 EXACT_MATHS = """
 import torch
-from robust_transfer.attacks.target import exact_float32
+from robust_transfer.attacks.victim import exact_float32
 
 conv, matmul, cpu = torch.backends.cudnn.conv, torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
 
@@ -280,13 +280,13 @@ def test_fgsm_refuses_settings_out_of_range() -> None:
     ids=str,
 )
 def test_the_most_steps_are_those_of_what_nothing_breaks(monkeypatch: pytest.MonkeyPatch, attack: Attack) -> None:
-    taken, gradient = [0], Target.gradient
+    taken, gradient = [0], Victim.gradient
 
-    def counted(self: Target, x: Tensor, *rest: Any) -> Any:
+    def counted(self: Victim, x: Tensor, *rest: Any) -> Any:
         taken[0] += len(x)
         return gradient(self, x, *rest)
 
-    monkeypatch.setattr(Target, "gradient", counted)
+    monkeypatch.setattr(Victim, "gradient", counted)
     unbreakable = Function(lambda x: 9.0 - torch.arange(4.0) + 0 * x.flatten(1)[:, :1])
     assert not attack(unbreakable, *constant(5), LINF).broken.any()
     assert taken[0] == 5 * attack.most_steps
@@ -296,7 +296,7 @@ def test_a_pass_takes_no_more_images_than_it_may(network: nn.Module, batch: Batc
     x, labels, _ = first(batch, 8)
     seen: list[int] = []
     hook = network.register_forward_pre_hook(lambda _, arguments: seen.append(len(arguments[0])))
-    target = Target(network, x.device, most=3)
+    target = Victim(network, x.device, most=3)
     logits = target.logits(x)
     again, gradient = target.gradient(x, labels, losses.cross_entropy)
     hook.remove()

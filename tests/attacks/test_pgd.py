@@ -12,7 +12,7 @@ from attack_helpers import L2, LINF, SLACK, Batch, Function, Scaled, constant, f
 from torch import Tensor, nn
 
 from robust_transfer import losses
-from robust_transfer.attacks import FGSM, PGD, Attack, Target
+from robust_transfer.attacks import FGSM, PGD, Attack, Victim
 from robust_transfer.losses import margin
 from robust_transfer.threat import Threat
 
@@ -80,11 +80,11 @@ def test_pgd_takes_the_steps_of_ten_lines_of_plain_pytorch(
     clean, labels, ids = first(batch, 96)
     iterates: list[Tensor] = []
 
-    def never(self: Target, x: Tensor, labels: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+    def never(self: Victim, x: Tensor, labels: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
         iterates.append(x.clone())
         return torch.zeros(len(x), dtype=torch.bool), margin(logits, labels)
 
-    monkeypatch.setattr(Target, "judge", never)
+    monkeypatch.setattr(Victim, "judge", never)
     right = network(clean).argmax(1) == labels
     clean, labels, ids = clean[right], labels[right], ids[right]
     PGD(steps=steps)(network, clean, labels, ids, threat, seed=seed)

@@ -10,7 +10,7 @@ from attack_helpers import LINF, Batch, Function, first
 from helpers import make_classifier
 from torch import Tensor, nn
 
-from robust_transfer.attacks import APGD, FeatureLoss, Knowledge, SourceFeatures, Target
+from robust_transfer.attacks import APGD, FeatureLoss, Knowledge, SourceFeatures, Victim
 from robust_transfer.attacks.apgd import climb
 from robust_transfer.attacks.source_features import Features, away, towards
 from robust_transfer.classifier import Classifier
@@ -64,7 +64,7 @@ def test_images_to_come_close_to_break_more_than_going_away_alone(
 
 def test_aims_are_the_nearest_features_of_other_classes(own: Batch, known: Knowledge) -> None:
     x, labels, _ = own
-    source = Target(Features(known.source), torch.device("cpu"))
+    source = Victim(Features(known.source), torch.device("cpu"))
     clean, theirs = source.logits(x), source.logits(known.images)
     aims = SourceFeatures(images=2)._aims(source, clean, labels, known.images, known.labels)
     for z, label, chosen in zip(clean, labels, aims, strict=True):
@@ -86,7 +86,7 @@ def test_what_is_climbed_is_cross_entropy_and_the_features_drift(
 ) -> None:
     seen: list[Any] = []
 
-    def watched(target: Target, on: Any, loss: Any, *rest: Any, **more: Any) -> Tensor:
+    def watched(target: Victim, on: Any, loss: Any, *rest: Any, **more: Any) -> Tensor:
         seen.append((on, loss, more["guide"]))
         return climb(target, on, loss, *rest, **more)
 

@@ -9,7 +9,7 @@ import torch
 from attack_helpers import LINF, Batch, Function, constant, first
 from torch import Tensor, nn
 
-from robust_transfer.attacks import PGD, Square, Target
+from robust_transfer.attacks import PGD, Square, Victim
 from robust_transfer.attacks.square import _pyramid, _two_pyramids
 from robust_transfer.errors import ConfigError
 from robust_transfer.threat import Threat
@@ -19,11 +19,11 @@ def queries_of(threat: Threat, monkeypatch: pytest.MonkeyPatch, queries: int = 6
     """The perturbations that are tried, one tensor a query, when the margin always rises a little."""
     seen: list[Tensor] = []
 
-    def rising(self: Target, x: Tensor, labels: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+    def rising(self: Victim, x: Tensor, labels: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
         seen.append(x - 0.5)
         return torch.zeros(len(x), dtype=torch.bool), torch.full((len(x),), float(len(seen)))
 
-    monkeypatch.setattr(Target, "judge", rising)
+    monkeypatch.setattr(Victim, "judge", rising)
     x = torch.full((5, 3, size, size), 0.5)
     model = Function(lambda x: torch.tensor([1.0, 0.0]).repeat(len(x), 1))
     Square(queries=queries)(model, x, torch.zeros(5).long(), torch.arange(5), threat)

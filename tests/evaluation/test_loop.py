@@ -21,7 +21,7 @@ from robust_transfer.evaluation import Evaluation, evaluate, load_evaluation
 from robust_transfer.evaluation.adversary import Adversary
 from robust_transfer.evaluation.deadline import Deadline
 from robust_transfer.evaluation.loop import attack_split
-from robust_transfer.evaluation.outcomes import CLEAN, STANDING, UNTESTED
+from robust_transfer.evaluation.outcomes import CLEAN, SURVIVED, UNTESTED
 from robust_transfer.run import Run
 
 ATTACKS: list[Attack] = [FGSM(), PGD(steps=5), PGD(steps=10, loss="margin")]
@@ -68,15 +68,15 @@ def test_each_attack_is_given_what_the_earlier_ones_left_in_full_batches(
 
 def test_the_outcomes_are_the_worst_of_each_attack(network: nn.Module, split: Split, alone: list[AttackResult]) -> None:
     found = attack_split(Adversary(ATTACKS, LINF, seed=2, batch_size=50), network, split, RUN)
-    names = np.full(len(split), STANDING, object)
+    names = np.full(len(split), SURVIVED, object)
     for attack, result in reversed(list(zip(ATTACKS, alone, strict=True))):
         names[result.broken.numpy()] = str(attack)
     names[(alone[0].clean_prediction != split.labels).numpy()] = CLEAN
-    assert set(names) == {STANDING, CLEAN, *map(str, ATTACKS)}
+    assert set(names) == {SURVIVED, CLEAN, *map(str, ATTACKS)}
     assert found.table["broken_by"].tolist() == names.tolist()
     assert found.table["index"].tolist() == split.ids.tolist()
     assert found.table["clean_prediction"].tolist() == alone[0].clean_prediction.tolist()
-    stands = names == STANDING
+    stands = names == SURVIVED
     largest = torch.stack([result.margin for result in alone]).amax(0).numpy()
     assert (found.table["margin"][stands] == largest[stands]).all()
     assert (found.table["adversarial_prediction"][stands] == found.table["label"][stands]).all()
@@ -112,7 +112,7 @@ def test_a_budget_stops_in_time_on_a_fair_sample(
     left = found.unreached(ATTACKS)
     reached = len(found.reached)
     assert left[str(ATTACKS[0])] == len(split) - reached
-    assert left[str(ATTACKS[1])] == len(split) - reached + int((found.rows["broken_by"] == STANDING).sum())
+    assert left[str(ATTACKS[1])] == len(split) - reached + int((found.rows["broken_by"] == SURVIVED).sum())
     assert found.used == 1
 
 

@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robust_transfer.errors import DataError
-from robust_transfer.statistics.frontier_gain import Right, above_front, place
+from robust_transfer.statistics.frontier_gain import Correctness, above_front, place
 
 N = 200
 
 
-def right(clean: float, robust: float) -> Right:
+def right(clean: float, robust: float) -> Correctness:
     """So many of :data:`N` images are right; the others of two cells with equal shares are the same ones."""
-    return Right(np.arange(N) < round(clean * N), np.arange(N) < round(robust * N))
+    return Correctness(np.arange(N) < round(clean * N), np.arange(N) < round(robust * N))
 
 
 CURVE = [right(0.8, 0.1), right(0.6, 0.3), right(0.5, 0.4)]
@@ -27,8 +27,8 @@ CURVE = [right(0.8, 0.1), right(0.6, 0.3), right(0.5, 0.4)]
         ((0.75, 0.2), 0.05, "on"),
         ((0.6, 0.3), 0.0, "on"),
         ((0.5, 0.35), -0.05, "on"),
-        ((0.55, 0.5), 0.05, "right"),
-        ((0.9, 0.05), 0.1, "left"),
+        ((0.55, 0.5), 0.05, "above"),
+        ((0.9, 0.05), 0.1, "below"),
     ],
 )
 def test_a_gain_is_read_off_the_piecewise_linear_front(point: tuple[float, float], gain: float, where: str) -> None:
@@ -64,9 +64,9 @@ def test_the_interval_covers_what_independent_images_would_give() -> None:
     """Cells whose images are independent draws, a true gain of 0.1: the interval holds it in most of 60 worlds."""
     rng, held = np.random.default_rng(0), 0
 
-    def draw(clean: float, robust: float) -> Right:
+    def draw(clean: float, robust: float) -> Correctness:
         u = rng.random(N)
-        return Right(u < clean, u < robust)
+        return Correctness(u < clean, u < robust)
 
     for _ in range(60):
         found = above_front([draw(0.8, 0.2)], [[draw(0.8, 0.1), draw(0.6, 0.3)]], resamples=200)
@@ -75,7 +75,7 @@ def test_the_interval_covers_what_independent_images_would_give() -> None:
 
 
 def test_what_cannot_be_compared_is_refused() -> None:
-    short = Right(np.ones(3), np.ones(3))
+    short = Correctness(np.ones(3), np.ones(3))
     for points, curves in (([], [CURVE]), ([right(1, 1)], []), ([right(1, 1)], [[]]), ([right(1, 1)] * 3, [CURVE] * 2)):
         with pytest.raises(DataError):
             above_front(points, curves)

@@ -23,7 +23,7 @@ from robust_transfer.errors import ConfigError, DivergedError, OutputError
 from robust_transfer.evaluation import load_evaluation
 from robust_transfer.pretraining import Fast
 from robust_transfer.run import Run
-from robust_transfer.statistics.frontier_gain import Right, above_front, place
+from robust_transfer.statistics.frontier_gain import Correctness, above_front, place
 from robust_transfer.statistics.intervals import Difference
 from robust_transfer.strategies import FineTune, softmax
 from robust_transfer.strategies import features as features_module
@@ -318,9 +318,9 @@ def test_a_claim_about_a_front_is_about_all_of_its_cells(plain: tuple[Path, pd.D
     workshop, every = Workshop(recipe, Store(plain[0]), RUN), cells(recipe)
     near = {"evaluation": "near"}
 
-    def rights(**which: object) -> list[Right]:
+    def rights(**which: object) -> list[Correctness]:
         found = [load_evaluation(workshop.evaluation_folder(c)) for c in every if matches(c, {**near, **which})]
-        return [Right(e.right("clean").to_numpy(float), e.right("robust").to_numpy(float)) for e in found]
+        return [Correctness(e.right("clean").to_numpy(float), e.right("robust").to_numpy(float)) for e in found]
 
     claim = Claim(says="x", of={**near, "strategy": "tuned"}, above={**near, "strategy": "probe"}, at_least=-1.0)
     found = judge(workshop, claim, every)
@@ -329,7 +329,7 @@ def test_a_claim_about_a_front_is_about_all_of_its_cells(plain: tuple[Path, pd.D
     assert [len(front) for front in fronts] == [2, 2]
     assert found.figure == above_front(points, fronts)
     assert found.by_seed == pytest.approx([above_front([p], [f]).value for p, f in zip(points, fronts, strict=True)])
-    assert found.verdict == ("open" if place(points, fronts) == "left" else "holds")
+    assert found.verdict == ("open" if place(points, fronts) == "below" else "holds")
     assert diverged(workshop, claim, every) == 0
 
 

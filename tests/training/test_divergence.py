@@ -116,7 +116,7 @@ def test_momentum_is_restored_too(digits_task: Task) -> None:
 @pytest.mark.parametrize("at", [7, 5, 11])
 @pytest.mark.parametrize("ema", [None, 0.5])
 def test_nan_gradients_never_reach_a_state_to_go_back_to(digits_task: Task, at: int, ema: float | None) -> None:
-    """In the middle of an epoch; before the end of one, where the state is remembered; and in the very last step."""
+    """In the middle of an epoch; before the end of one, where the state is load_or_compute; and in the very last step."""
     objective = Mishap((at,), has_nan_gradients)
     script = Scripted(clean_accuracy=[0.5, 0.5, 0.5])
     result = fit(objective, digits_task.train, settings(ema=ema), RUN, validate=script)

@@ -42,7 +42,7 @@ class StoredSplit:
 
 @dataclass(frozen=True)
 class StoredDataset:
-    """A data set as it is stored. Without a split to test on, ``test_fraction`` of train becomes test.
+    """Data set as it is stored. Without a split to test on, ``test_fraction`` of train becomes test.
 
     ``notes`` are sentences on what was guessed and what was left out.
     """

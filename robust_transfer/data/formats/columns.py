@@ -1,4 +1,4 @@
-"""Which columns of a table hold the images and the labels."""
+"""Columns of a table that hold the images and the labels."""
 
 from __future__ import annotations
 

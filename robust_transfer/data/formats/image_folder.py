@@ -112,7 +112,7 @@ class _Reading:
             self.folder(split, role, domain, depth + 1)
 
     def _wrapper(self, folder: Path, inside: Sequence[Path], own: Sequence[Path], role: Role | None) -> Path | None:
-        """The one folder in ``folder`` where it is no class: named like ``folder`` or its split, or a data set of its own."""
+        """One folder in ``folder`` where it is no class: named like ``folder`` or its split, or a data set of its own."""
         if len(inside) != 1 or own:
             return None
         [inner] = inside

@@ -15,7 +15,7 @@ from robust_transfer.errors import DataError
 
 
 def class_values(column: Any, split: str) -> list[Any]:
-    """The distinct labels of a pyarrow column whose classes have no stored names, in order: the classes of the data."""
+    """Distinct labels of a pyarrow column whose classes have no stored names, in order: the classes of the data."""
     values: list[Any] = sorted(pc.unique(checked(column, split)).to_pylist())
     return values
 
@@ -85,12 +85,12 @@ def value_indices(column: Any, split: str, values: Sequence[Any]) -> Tensor:
 
 
 def all_hidden(column: Any) -> bool:
-    """Whether every label is -1, as in test splits whose labels are kept secret."""
+    """True if every label is -1, as in test splits whose labels are kept secret."""
     return bool(pa.types.is_integer(column.type) and len(column) and pc.all(pc.equal(column, -1)).as_py())
 
 
 def _first(mask: Any) -> int | None:
-    """The first row where ``mask`` is true."""
+    """First row where ``mask`` is true."""
     row: int = pc.index(mask, True).as_py()
     return row if row >= 0 else None
 

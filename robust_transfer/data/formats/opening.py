@@ -11,7 +11,7 @@ from robust_transfer.registry import nearest
 
 
 def open_dataset(data: str | Path, columns: ColumnNames) -> StoredDataset:
-    """The stored data set called ``data``: a name with the prefix of a format, or a path that one recognises.
+    """Stored data set called ``data``: a name with the prefix of a format, or a path that one recognises.
 
     Raises :class:`DataError` for what does not exist, or is of no registered format.
     """

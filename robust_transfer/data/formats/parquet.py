@@ -41,7 +41,7 @@ class Parquet(Format):
 
 @dataclass(frozen=True)
 class Files:
-    """The files of each split, and notes on those that are of none."""
+    """Files of each split, and notes on those that are of none."""
 
     of: dict[Role, list[Path]]
     notes: tuple[str, ...] = ()
@@ -116,7 +116,7 @@ def _without_names(files: list[Path]) -> Files:
 
 
 def _missing_shards(role: Role, files: list[tuple[Path, FileName]]) -> list[str]:
-    """A note where shards are missing; :class:`DataError` where one is there twice."""
+    """Note where shards are missing; :class:`DataError` where one is there twice."""
     totals = {name.total for _, name in files if name.total is not None}
     if len(totals) > 1:
         raise DataError(f"the {WRITTEN[role]} files count to different totals, {sorted(totals)}: keep one set of them")
@@ -138,7 +138,7 @@ def _missing_shards(role: Role, files: list[tuple[Path, FileName]]) -> list[str]
 
 
 def read_parquet(root: Path, files: Files, columns: ColumnNames) -> StoredDataset:
-    """The data set in ``files`` (see :func:`find_parquet`)."""
+    """Data set in ``files`` (see :func:`find_parquet`)."""
     folder = root.parent if root.is_file() else root
     image, label = columns.image, columns.label
     tables: dict[Role, Table] = {}
@@ -177,7 +177,7 @@ def _read_split(paths: list[Path], opened: list[Any], role: Role, image: str, la
 
 
 def _features(path: Path, schema: Any) -> Any:
-    """The columns as `datasets` describes them. It refuses types that it does not know, in many ways."""
+    """Columns as `datasets` describes them. It refuses types that it does not know, in many ways."""
     from datasets import Features
 
     try:

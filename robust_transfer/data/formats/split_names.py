@@ -31,12 +31,12 @@ DOMAINS = {
 
 
 def folded(name: str) -> str:
-    """A name in the spelling of :data:`SPLIT_NAMES`."""
+    """Name in the spelling of :data:`SPLIT_NAMES`."""
     return re.sub(r"[-. _]+", "_", name.strip()).casefold()
 
 
 def role_of(name: str) -> Role | None:
-    """The split that a whole name stands for, or None: "train_images" is train, "train_mini" is none."""
+    """Split that a whole name stands for, or None: "train_images" is train, "train_mini" is none."""
     name = folded(name)
     if matched := _YEAR.fullmatch(name):
         name = matched[1]
@@ -50,7 +50,7 @@ def speaks_of_a_split(name: str) -> bool:
 
 @dataclass(frozen=True)
 class FileName:
-    """A data file's name in its parts: ``pets-train-00001-of-00003`` is ("pets", "train", 1, 3).
+    """Data file's name in its parts: ``pets-train-00001-of-00003`` is ("pets", "train", 1, 3).
 
     ``index`` and ``total`` are None where the name counts nothing; ``total`` is None where it counts without an end.
     """

@@ -37,7 +37,7 @@ def class_names(feature: Any) -> tuple[str, ...] | None:
 def in_one_order(
     labels: Sequence[Any], names: Sequence[tuple[str, ...] | None], files: Sequence[str]
 ) -> tuple[list[Any], list[str]]:
-    """The label columns of one split's files, all counted by the first file's class names; and notes on what was mapped.
+    """Label columns of one split's files, all counted by the first file's class names; and notes on what was mapped.
 
     Raises :class:`DataError` where some files name their classes and others count without names, or the names differ.
     """

@@ -11,8 +11,8 @@ import torch
 from attack_helpers import L2, LINF, SLACK, Batch, Function, Linear, constant, first, small_network
 from torch import Tensor, nn
 
-from robust_transfer.attacks import FGSM, PGD, Attack, Target
-from robust_transfer.attacks.target import NOISE, is_broken, predicted
+from robust_transfer.attacks import FGSM, PGD, Attack, Victim
+from robust_transfer.attacks.victim import NOISE, is_broken, predicted
 from robust_transfer.classifier import Classifier, NetworkSpec
 from robust_transfer.config import config
 from robust_transfer.engine import Engine
@@ -167,7 +167,7 @@ class Rogue(Attack):
 
     how: str
 
-    def run(self, target: Target, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
+    def run(self, target: Victim, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
         if self.how == "in place":
             x += 5
             labels += 1

@@ -1,4 +1,4 @@
-"""The model under attack: how it is queried, what a query costs, and when an example counts as broken."""
+"""Model under attack: how it is queried, what a query costs, and when an example counts as broken."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PER_THREAD, USUAL, FEWEST = 16, 128, 8
 
 
 def usual_chunk(device: torch.device) -> int | None:
-    """How many images one pass takes: always the same number on the CPU (given the threads), all there are elsewhere.
+    """Images in one pass: always the same number on the CPU (given the threads), all there are elsewhere.
 
     CPU kernels are chosen by the batch's size and differ in their last bits, which the sign in an attack's step turns
     into another image; with one shape a row's result depends on that row alone.
@@ -33,7 +33,7 @@ def usual_chunk(device: torch.device) -> int | None:
 
 @dataclass(frozen=True)
 class Knowledge:
-    """What an attacker has beside the model: the public network that it was transferred from, and images with labels.
+    """Knowledge of an attacker beside the model: its public source network, and images with labels.
 
     ``images`` ``(n, C, H, W)`` in [0, 1] and ``labels`` ``(n,)`` are the same for every example that is attacked.
     """
@@ -44,8 +44,8 @@ class Knowledge:
 
 
 @dataclass
-class Target:
-    """The model under attack and how it is queried; counts what the attack costs.
+class Victim:
+    """Model under attack and how it is queried; counts what the attack costs.
 
     ``passes`` counts forward-equivalent image passes: 1 for a forward pass of an image, 2 with its input gradient.
     With ``chunk`` every pass takes exactly so many images; a short last one is filled up (that is not counted). Without
@@ -101,7 +101,7 @@ class Target:
         return is_broken(logits, labels, noise=2 * NOISE), score
 
     @contextmanager
-    def beside(self, module: nn.Module) -> Iterator[Target]:
+    def beside(self, module: nn.Module) -> Iterator[Victim]:
         """Another network, queried as this one is, in evaluation mode; what it costs is counted here."""
         with eval_mode(module), without_weight_gradients(module):
             other = replace(self, model=module, passes=0, unconfirmed=0)
@@ -160,7 +160,7 @@ def attacking(
     engine: Engine | None = None,
     knowledge: Knowledge | None = None,
     most: int | None = None,
-) -> Iterator[Target]:
+) -> Iterator[Victim]:
     """``model`` as a target, while it is in evaluation mode, its weights take no gradients and float32 is float32.
 
     Without an ``engine`` the model itself computes the steps. Passes take ``most`` images, where the device asks for no
@@ -169,7 +169,7 @@ def attacking(
     """
     with eval_mode(model), without_weight_gradients(model), exact_float32():
         engine = engine or Engine(folded=False)
-        yield Target(model, device, engine, chunk=usual_chunk(device), most=most, knowledge=knowledge)
+        yield Victim(model, device, engine, chunk=usual_chunk(device), most=most, knowledge=knowledge)
 
 
 def is_broken(logits: Tensor, labels: Tensor, noise: float = NOISE) -> Tensor:
@@ -187,7 +187,7 @@ def is_broken(logits: Tensor, labels: Tensor, noise: float = NOISE) -> Tensor:
 
 
 def predicted(logits: Tensor) -> Tensor:
-    """The predicted classes ``(B,)``; -1 where the logits are no numbers."""
+    """Predicted classes ``(B,)``; -1 where the logits are no numbers."""
     return torch.where(_numbers(logits), logits.argmax(1), -1)
 
 
