@@ -30,7 +30,7 @@ slow: $(STAMP)
 
 # Links inside the documentation, and the commands that it shows.
 docs: $(STAMP)
-	$(BIN)/python -m pytest tests/test_docs.py
+	$(BIN)/python -m pytest tests/whole/test_docs.py
 
 # Builds the wheel and uses it in a clean environment, which takes PyTorch and all else from pip.
 # LIBRARIES=.venv takes the libraries of that environment instead: seconds rather than minutes.

@@ -12,7 +12,7 @@ import typer.main
 
 from robust_transfer import cli
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / ".github").rglob("*.md")])
 COMMANDS = {name: command.params for name, command in vars(typer.main.get_command(cli.app))["commands"].items()}
 OPTIONS = {name: {opt for p in params for opt in (*p.opts, *p.secondary_opts)} for name, params in COMMANDS.items()}

@@ -20,7 +20,7 @@ import robust_transfer
 from robust_transfer.data import to_pixels
 from robust_transfer.run import Run
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 CODE = next(
     block for block in re.findall(r"^```python\n(.*?)^```", TEXT, re.M | re.S) if "STRATEGIES.register" in block

@@ -16,7 +16,7 @@ METADATA = "robust_transfer-1.2.3.dist-info/METADATA"
 
 def test_a_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
     expected = expected_contents(PYPROJECT.parent)
-    kinds = ("py.typed", "weights/bundled/model.safetensors", "study/recipes/pairs.yaml", "report/demo.html", "run.py")
+    kinds = ("py.typed", "weights/bundled/model.safetensors", "study/recipes/pairs.yaml", "drawing/demo.html", "run.py")
     assert expected >= {f"robust_transfer/{name}" for name in kinds}
     assert not any("__pycache__" in name or name.startswith("tests/") for name in expected)
     with zipfile.ZipFile(tmp_path / "some.whl", "w") as archive:

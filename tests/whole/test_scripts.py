@@ -13,7 +13,7 @@ from helpers import make_classifier
 
 from robust_transfer.checkpoint import Card, Checkpoint
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
+SCRIPTS = Path(__file__).parents[2] / "scripts"
 NAMES = tuple(str(i) for i in range(10))
 
 

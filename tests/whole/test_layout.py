@@ -1,0 +1,115 @@
+"""The tests' tree is the package's: the test of a file is found by its path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import robust_transfer
+
+PACKAGE, TESTS = Path(robust_transfer.__file__).parent, Path(__file__).parents[1]
+WHOLE = "whole"  # tests of the package as a whole, its repository and its command line: they have no twin
+# Modules without a test file of their own name, and the file that tests them.
+ELSEWHERE = {
+    "attacks/apgd_t": "attacks/test_apgd",
+    "attacks/feature_loss": "attacks/test_source_features",
+    "attacks/fgsm": "attacks/test_base",
+    "analysis/pictures": "analysis/test_layers",
+    "cli/base": "whole/test_bad_input",
+    "cli/compare": "whole/test_road",
+    "cli/demo": "whole/test_road",
+    "cli/evaluate": "whole/test_road",
+    "cli/listing": "cli/test_catalogue",
+    "cli/options": "whole/test_bad_input",
+    "cli/pretrain": "whole/test_road",
+    "cli/study": "study/test_study",
+    "cli/transfer": "whole/test_road",
+    "cli/verify": "whole/test_road",
+    "data/classes": "data/test_loading",
+    "data/decoded": "data/test_loading",
+    "data/encoded": "data/test_loading",
+    "data/fingerprints": "data/test_duplicates",
+    "data/parallel": "data/test_loading",
+    "data/shared": "data/test_duplicates",
+    "data/subsets": "data/test_split",
+    "data/formats/base": "whole/test_data_errors",
+    "data/formats/builtin": "data/test_loading",
+    "data/formats/columns": "whole/test_data_errors",
+    "data/formats/disk": "data/formats/test_image_folder",
+    "data/formats/labels": "whole/test_data_errors",
+    "data/formats/opening": "whole/test_data_errors",
+    "data/formats/tables": "data/formats/test_parquet",
+    "demo/page": "whole/test_road",
+    "drawing/page": "whole/test_road",
+    "drawing/plots": "study/test_report",
+    "errors": "whole/test_bad_input",
+    "evaluation/adversary": "evaluation/test_loop",
+    "evaluation/deadline": "evaluation/test_loop",
+    "evaluation/deltas": "evaluation/test_verification",
+    "evaluation/effort": "evaluation/test_sizes",
+    "evaluation/knowledge": "evaluation/test_transfer_attacks",
+    "evaluation/measurements": "evaluation/test_curve",
+    "evaluation/outcomes": "evaluation/test_loop",
+    "evaluation/own_val": "evaluation/test_seen",
+    "evaluation/renamed": "evaluation/test_evaluator",
+    "evaluation/resolve": "evaluation/test_evaluator",
+    "evaluation/result": "evaluation/test_resume",
+    "heads": "test_classifier",
+    "monitor": "pretraining/test_base",
+    "networks/base": "networks/test_names",
+    "networks/resnet": "networks/test_names",
+    "networks/wide_resnet": "networks/test_names",
+    "pretraining/fast": "pretraining/test_base",
+    "pretraining/natural": "pretraining/test_base",
+    "pretraining/objective": "pretraining/test_base",
+    "pretraining/pgd_at": "pretraining/test_base",
+    "production": "strategies/test_base",
+    "sources/folder": "sources/test_base",
+    "sources/packaged": "sources/test_base",
+    "strategies/features": "strategies/test_base",
+    "strategies/interpolation": "strategies/test_base",
+    "strategies/linear_probe": "strategies/test_softmax",
+    "strategies/trained": "strategies/test_fine_tune",
+    "study/claims": "study/test_study",
+    "study/executors": "study/test_study",
+    "study/filters": "whole/test_recipe_runs",
+    "study/reading": "study/test_recipe",
+    "study/store": "study/test_study",
+    "study/table": "study/test_study",
+    "study/validation": "study/test_recipe",
+    "study/work": "study/test_study",
+    "trained_on": "evaluation/test_seen",
+    "training/batches": "training/test_loop",
+    "training/log": "training/test_state",
+    "training/objective": "training/test_loop",
+    "training/settings": "training/test_loop",
+}
+
+
+def modules() -> list[str]:
+    """Modules by their path in the package, without ``__init__`` and ``__main__``."""
+    paths = (path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if not path.name.startswith("__"))
+    return sorted(path.with_suffix("").as_posix() for path in paths)
+
+
+def test_every_test_stands_where_its_module_does() -> None:
+    known = set(modules())
+    for path in TESTS.rglob("test_*.py"):
+        where = path.relative_to(TESTS)
+        if where.parts[0] != WHOLE:
+            twin = (where.parent / where.stem.removeprefix("test_")).as_posix()
+            assert twin in known, f"{where} has no module {twin}.py: move it, or put it in {WHOLE}/"
+
+
+def test_every_module_has_its_test_or_says_where_it_is() -> None:
+    for module in modules():
+        own = TESTS / Path(module).parent / f"test_{Path(module).name}.py"
+        if not own.exists():
+            assert module in ELSEWHERE, f"{module} has no test file: write {own.relative_to(TESTS)}"
+        else:
+            assert module not in ELSEWHERE, f"{module} has a test file of its own now"
+
+
+def test_the_list_is_true() -> None:
+    assert ELSEWHERE.keys() <= set(modules())
+    for where in ELSEWHERE.values():
+        assert (TESTS / f"{where}.py").is_file(), where
