@@ -152,6 +152,7 @@ def _identity(subject: Subject, adversary: Adversary, attack: str) -> dict[str, 
         "compiled": adversary.engine.compiled,
         "seed": adversary.seed,
         "data_hash": subject.given.hash,
+        "matched": list(subject.matched),
         "model_hash": module_hash(subject.module),
         "source_hash": subject.source.hash if subject.source is not None and adversary.knowledge is not None else None,
     }

@@ -25,7 +25,7 @@ class Subject:
     """Model and what it is evaluated on: ``split``, at the size that it reads, is ``whole`` or a sample of it.
 
     Labels are in the order of the model's classes; ``given`` is ``split`` with its labels as the data counts them, and
-    ``notes`` say how they were matched. ``source`` is what an attacker is taken to have of the network it came from.
+    ``matched`` says how they were matched, ``notes`` hold that and the data's own. ``source`` is what an attacker is taken to have of the network it came from.
     """
 
     model: Checkpoint | nn.Module
@@ -35,6 +35,7 @@ class Subject:
     given: Split
     source: Checkpoint | None
     notes: tuple[str, ...] = ()
+    matched: tuple[str, ...] = ()
 
     @property
     def is_transferred(self) -> bool:
@@ -66,7 +67,7 @@ def resolve(
     with stage("reading images", None, run.quiet):
         given = at_input_size(module, chosen)
     images, _ = in_classes_of(model, given, class_map)
-    return Subject(model, module, whole, images, given, source, (*split.notes, *notes))
+    return Subject(model, module, whole, images, given, source, (*split.notes, *notes), tuple(notes))
 
 
 def subset(split: Split, examples: int | None, seed: int) -> Split:

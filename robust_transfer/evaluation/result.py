@@ -77,6 +77,7 @@ class Evaluation:
     compiled: bool = False
     seen: list[Seen] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    matched: list[str] = field(default_factory=list)
     class_names: list[str] = field(default_factory=list)
 
     def right(self, level: Accuracy) -> pd.Series[bool]:

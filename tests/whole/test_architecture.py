@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -113,3 +114,9 @@ def f():
 
 def test_the_order_names_each_room_once() -> None:
     assert len(set(ORDER)) == len(ORDER)
+
+
+def test_the_page_on_design_lists_the_rooms_in_their_order() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "design.md").read_text(encoding="utf-8")
+    rooms = re.findall(r"^\| `([a-z_]+)` \|", page, re.MULTILINE)
+    assert tuple(rooms) == (*ORDER, "cli")
