@@ -24,8 +24,9 @@ from robust_transfer.run import Run
 class Subject:
     """Model and what it is evaluated on: ``split``, at the size that it reads, is ``whole`` or a sample of it.
 
-    Labels are in the order of the model's classes; ``given`` is ``split`` with its labels as the data counts them, and
-    ``matched`` says how they were matched, ``notes`` hold that and the data's own. ``source`` is what an attacker is taken to have of the network it came from.
+    Labels are in the order of the model's classes; ``given`` is ``split`` with its labels as the data counts them,
+    ``matched`` says how they were matched, and ``notes`` hold that and the data's own. ``source`` is what an attacker is
+    taken to have of the network that the model came from.
     """
 
     model: Checkpoint | nn.Module
