@@ -65,7 +65,7 @@ def test_few_images_are_shown_more_often(images: int, epochs: float) -> None:
 def test_a_network_from_scratch_has_the_sources_shape_and_none_of_its_weights(
     task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rows, "from_scratch", lambda n: {"natural training": Natural(epochs=5, batch_size=16)})
+    monkeypatch.setattr(rows, "from_scratch", lambda n: {"natural training": Natural(epochs=20, batch_size=16)})
     source = made("linf:8/255")
     [one] = [c for c in contenders(source, None, task, THREAT, scratch=True) if c.group == "scratch"]
     result = one.make(Run(quiet=True))

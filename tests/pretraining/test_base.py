@@ -93,7 +93,7 @@ def test_every_method_runs_is_seeded_and_saves_a_checkpoint(name: str, tiny: Tas
     assert card.method == f"pretrain:{name}"
     assert card.settings == as_dict(method)
     assert card.threat == ("linf:8/255" if method.adversarial else None)
-    assert card.data == {"name": "digits", "train": 40, "val": 20, "hash": tiny.train.hash}
+    assert card.data == {"name": "digits", "train": 40, "val": 20, "hash": tiny.train.hash, "notes": []}
     assert (card.seed, card.precision, card.criterion) == (3, "float32", "last epoch")
     measured = {"val_clean_accuracy", "val_robust_accuracy"} if method.adversarial else {"val_clean_accuracy"}
     assert set(card.metrics) == measured

@@ -187,7 +187,7 @@ def test_a_disk_too_full_for_the_weights_keeps_no_part_of_a_result(
         patched.setattr(os, "replace", full)
         with pytest.raises(OutputError, match=r"the disk is full, so .*model\.safetensors was not written"):
             quick(name)(source, task, run=run)
-    assert {path.name for path in folder_of(run).iterdir()} <= {"metrics.jsonl", "state", "frontier.svg"}
+    assert {path.name for path in folder_of(run).glob("*")} <= {"metrics.jsonl", "state", "frontier.svg"}
     assert quick(name)(source, task, run=dataclasses.replace(run, resume=True)).card.weights_hash
 
 

@@ -199,7 +199,7 @@ class Guarded(AdversarialObjective):
 
 
 def empty_split() -> Split:
-    return Split.in_memory(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.zeros(1), ("0",))
+    return Split.in_memory(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64), ("0",))
 
 
 GOOD, BAD = (0.5, 0.45), (0.8, 0.1)

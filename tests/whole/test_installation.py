@@ -24,11 +24,14 @@ def test_torch_and_torchvision_match() -> None:
     assert child.returncode == 0, f"{PAIR} do not match: install both at once\n{child.stderr[-500:]}"
 
 
+PROBE = ["transfer", "--source", "bundled", "--data", "x", "--strategy", "lwf", "--out", "x"]
+
+
 def test_a_pair_that_does_not_match_is_said_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "torchvision").mkdir()
     broken = 'raise RuntimeError("operator torchvision::nms does not exist")\n'
     (tmp_path / "torchvision" / "__init__.py").write_text(broken)
-    child = python("import sys; sys.argv[1:] = ['list', 'networks']; from robust_transfer.cli import main; main()",
+    child = python(f"import sys; sys.argv[1:] = {PROBE}; from robust_transfer.cli import main; main()",
                    PYTHONPATH=str(tmp_path))  # fmt: skip
     assert child.returncode == 2
     assert child.stderr.startswith(f"robust-transfer: {PAIR} do not work together (operator torchvision::nms")

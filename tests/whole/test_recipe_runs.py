@@ -10,6 +10,7 @@ import pytest
 from robust_transfer.run import Run
 from robust_transfer.study import load_recipe, packaged, run_study
 from robust_transfer.study.recipe import Recipe, cells
+from robust_transfer.study.store import Store
 
 
 def assert_filters(recipe: Recipe, out: Path) -> None:
@@ -27,11 +28,22 @@ def assert_filters(recipe: Recipe, out: Path) -> None:
     assert (out / "layers.svg").read_text().startswith("<svg")
 
 
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder of sources for all studies: several train the very same one, and the store makes it once."""
+    return tmp_path_factory.mktemp("sources")
+
+
 @pytest.mark.parametrize("name", list(packaged()))
-def test_every_recipe_runs_at_smoke_scale(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_recipe_runs_at_smoke_scale(
+    name: str, tmp_path: Path, sources: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # an epoch teaches nobody to tell digits apart; the check on collapse has its own test
-    for place in ("pretraining.base", "strategies.base"):
-        monkeypatch.setattr(f"robust_transfer.{place}.refuse_collapse", lambda *_: None)
+    monkeypatch.setattr("robust_transfer.production.refuse_collapse", lambda *_: None)
+    own = Store.folder
+    monkeypatch.setattr(
+        Store, "folder", lambda store, kind, key: own(Store(sources) if kind == "sources" else store, kind, key)
+    )
     recipe = load_recipe(name, scale="smoke")
     table = run_study(recipe, tmp_path, run=Run(quiet=True, threads=1, precision="float32", device="cpu"))
     assert len(table) == len(cells(recipe))

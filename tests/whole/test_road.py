@@ -82,7 +82,7 @@ def test_everything_about_an_evaluation_and_its_verification(invoke: Invoke, sou
 
     status, text, err = invoke("verify", out, *DIGITS, run)
     assert status == 0, err
-    assert "60 of 599 images" in text
+    assert "60 of 565 images" in text
     assert "the claim stands" in text
     table = pd.read_parquet(out / "outcomes.parquet")
     table.loc[table.index[table["broken_by"] == ""][0], "broken_by"] = "fgsm"
