@@ -31,7 +31,7 @@ def assert_filters(recipe: Recipe, out: Path) -> None:
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One folder of sources for all studies: several train the very same one, and the store makes it once."""
-    return tmp_path_factory.mktemp("sources")
+    return tmp_path_factory.mktemp("shared") / "sources"
 
 
 @pytest.mark.parametrize("name", list(packaged()))
