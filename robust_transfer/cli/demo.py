@@ -31,7 +31,7 @@ def demo(
         str, typer.Option("--data", help="Your own folder, in place of the built-in digits.")
     ] = "builtin:digits",
     out: Out = Path("demo"),
-    source: Annotated[str, typer.Option("--source", help="bundled, or a run folder.")] = "bundled",
+    source: Annotated[str, typer.Option("--source", help="bundled, natural, or a run folder.")] = "bundled",
     control: Annotated[
         str | None,
         typer.Option(
