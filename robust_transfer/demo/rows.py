@@ -33,11 +33,11 @@ STRATEGIES: dict[str, Strategy] = {
     "lwf": LwF(head="new"),
 }
 # Training from scratch: small batches, and few images are shown more often, so that it comes to an end.
-BATCH, EPOCHS, SHOWN = 16, 8, 3200
+BATCH, EPOCHS, SHOWN = 16, 8, 1600
 
 
 def from_scratch(images: int) -> dict[str, Pretraining]:
-    """The rivals that use no source, by name: at least 8 epochs over ``images``, and 3,200 images shown in all."""
+    """The rivals that use no source, by name: at least 8 epochs over ``images``, and 1,600 images shown in all."""
     epochs = max(EPOCHS, SHOWN / images)
     return {
         "natural training": Natural(epochs=epochs, batch_size=BATCH),
