@@ -62,15 +62,16 @@ def demo(
     from robust_transfer.demo import run_demo
     from robust_transfer.sources import BUNDLED, NATURAL, load_source
 
-    run.check_out()
-    checkpoint = load_source(source)
-    if control is None and source == BUNDLED:
-        control = NATURAL
-    twin = load_source(control) if control is not None else None
-    if shots is None and data == "builtin:digits":
-        shots = 10
-    task = read_task(data, image_column, label_column, shots=shots, seed=seed, val=val)
-    page = run_demo(
-        checkpoint, task, data=data, examples=examples, run=run, source_name=source, control=twin, scratch=scratch
-    )
-    say(quiet, f"the page: {page}")
+    with run.writing():
+        run.check_out()
+        checkpoint = load_source(source)
+        if control is None and source == BUNDLED:
+            control = NATURAL
+        twin = load_source(control) if control is not None else None
+        if shots is None and data == "builtin:digits":
+            shots = 10
+        task = read_task(data, image_column, label_column, shots=shots, seed=seed, val=val)
+        page = run_demo(
+            checkpoint, task, data=data, examples=examples, run=run, source_name=source, control=twin, scratch=scratch
+        )
+        say(quiet, f"the page: {page}")

@@ -53,20 +53,21 @@ def run_demo(
         raise ConfigError(f"examples must be at least 1, not {examples}")
     if control is not None:
         check_control(source, control)
-    run.check_out()
-    started = time.perf_counter()
-    threat = Threat.parse(source.card.threat or "linf:8/255")
-    task = task.at_size(source.input_size)
-    out = run.prepare_out() or run.out
-    wanted = contenders(source, control, task, threat, scratch=scratch)
-    with tempfile.TemporaryDirectory() as folder:
-        rows, failed = measure(wanted, task, threat, examples=examples, run=run, folder=Path(folder))
-    named = {"source": source_name, "data": data}
-    page = _page(rows, failed, (source, control), task, named, threat, run, time.perf_counter() - started)
-    table = {"rows": [r.figures() for r in rows], "failed": failed}
-    write_json(out / "table.json", {**table, "evaluations": [r.evaluation.to_dict() for r in rows]})
-    write_text(out / "index.html", page)
-    return out / "index.html"
+    with run.writing():
+        run.check_out()
+        started = time.perf_counter()
+        threat = Threat.parse(source.card.threat or "linf:8/255")
+        task = task.at_size(source.input_size)
+        out = run.prepare_out() or run.out
+        wanted = contenders(source, control, task, threat, scratch=scratch)
+        with tempfile.TemporaryDirectory() as folder:
+            rows, failed = measure(wanted, task, threat, examples=examples, run=run, folder=Path(folder))
+        named = {"source": source_name, "data": data}
+        page = _page(rows, failed, (source, control), task, named, threat, run, time.perf_counter() - started)
+        table = {"rows": [r.figures() for r in rows], "failed": failed}
+        write_json(out / "table.json", {**table, "evaluations": [r.evaluation.to_dict() for r in rows]})
+        write_text(out / "index.html", page)
+        return out / "index.html"
 
 
 def _page(

@@ -15,11 +15,13 @@ from typing import Any
 
 import pytest
 from cli_helpers import DIGITS, Invoke, one_sentence
+from filelock import FileLock
 from safetensors.torch import load_file, save_file
 
 import robust_transfer
 from robust_transfer import cli
 from robust_transfer.errors import ConfigError
+from robust_transfer.run_folder import LOCK
 
 # -------------------------------------------------------------------- bad input
 
@@ -314,3 +316,22 @@ def test_the_home_folder_in_an_option(invoke: Invoke, tmp_path: Path, monkeypatc
         status, _, err = invoke(*words, "--out=~/full", "--quiet")
         assert status == 2
         assert f"the output folder {tmp_path / 'full'} is not empty" in err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("pretrain", "--epochs", "1"),
+        ("transfer", "--source", "bundled", "--strategy", "linear-probe"),
+        ("demo",),
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_folder_that_another_process_writes_to_is_refused(
+    invoke: Invoke, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    tmp_path.joinpath("run").mkdir()
+    with FileLock(tmp_path / "run" / LOCK):
+        status, _, err = invoke(*command, *DIGITS, "--out", tmp_path / "run", "--quiet")
+    assert status == 2
+    assert "another process is writing to" in one_sentence(err)
