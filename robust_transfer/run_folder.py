@@ -20,8 +20,14 @@ from robust_transfer.launch import is_main_process
 # What makes a run folder one; --overwrite removes what is WRITTEN and no other file.
 RESULTS = {"card.json", "metrics.jsonl", "evaluation.json", "outcomes.parquet", "table.json"}
 RESULTS |= {"model.safetensors", "state.safetensors", "path.safetensors"}
-WRITTEN = RESULTS | {"config.yaml", "README.md", "deltas.parquet", "index.html", "frontier.svg"}
-WRITTEN |= {"fingerprints.safetensors"}
+WRITTEN = RESULTS | {
+    "config.yaml",
+    "README.md",
+    "deltas.parquet",
+    "index.html",
+    "frontier.svg",
+    "fingerprints.safetensors",
+}
 LOCK = ".lock"  # held by the process that writes; it is gone when nobody does
 PART = re.compile(r"deltas-\d{9}\.parquet")  # of an evaluation that is not finished
 

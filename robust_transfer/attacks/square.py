@@ -32,6 +32,7 @@ class Square(Attack):
     area: float = 0.8
 
     count: ClassVar[str | None] = "queries"
+    gradient_free: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.queries < 1 or self.restarts < 1:

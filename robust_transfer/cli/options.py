@@ -102,11 +102,11 @@ def read_task(
 
     dataset = Dataset(data, image_column=image_column, label_column=label_column)
     task = dataset.task(shots=shots, seed=seed, val=val, duplicates=duplicates)  # type: ignore[arg-type]  # checked there
-    tell(task.notes)
+    say_notes(task.notes)
     return task
 
 
-def tell(notes: Sequence[str]) -> None:
+def say_notes(notes: Sequence[str]) -> None:
     """Say notes on standard error, also where the rest is to be quiet: they are about the figures."""
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
@@ -134,7 +134,7 @@ def read_split(
 
     task = read_task(data, image_column, label_column)
     found = own_val(checkpoint, task)
-    tell([note for note in found.notes if note not in task.notes])
+    say_notes([note for note in found.notes if note not in task.notes])
     return found
 
 

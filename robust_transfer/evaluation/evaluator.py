@@ -181,7 +181,7 @@ def _record(
     seen, unknown = look_for_seen(model, reached.given, found.table) if isinstance(model, Checkpoint) else ([], [])
     return Evaluation(
         schema=SCHEMA,
-        **_figures(found, [str(a) for a in adversary.attacks], seen, identity["split"]),
+        **_figures(found, adversary.attacks, seen, identity["split"]),
         by_class=None,
         curve=None,
         transferred=None,
@@ -213,13 +213,13 @@ def _finished(run: Run, identity: dict[str, Any], keep_deltas: bool) -> Evaluati
     return finished
 
 
-def _figures(found: Outcomes, names: list[str], seen: list[Seen], split: str) -> dict[str, Any]:
+def _figures(found: Outcomes, attacks: Sequence[Attack], seen: list[Seen], split: str) -> dict[str, Any]:
     """Summary of the outcomes, with the flags that they raise."""
     table = found.table
     n, constant = len(table), int(table["label"].value_counts().iloc[0])
     left = standing = int((table["broken_by"] != CLEAN).sum())
     by_attack = {}
-    for name in names[: found.used]:
+    for name in [str(attack) for attack in attacks][: found.used]:
         standing -= int((table["broken_by"] == name).sum())
         by_attack[name] = standing / n
     clean, robust = wilson(left, n), wilson(standing, n)
@@ -228,5 +228,5 @@ def _figures(found: Outcomes, names: list[str], seen: list[Seen], split: str) ->
         "robust_accuracy": robust,
         "constant_accuracy": constant / n,
         "by_attack": by_attack,
-        "flags": [*(each.flag(split, clean, robust) for each in seen), *outcome_flags(table)],
+        "flags": [*(each.flag(split, clean, robust) for each in seen), *outcome_flags(table, attacks)],
     }

@@ -320,8 +320,8 @@ def _harder(attack: Attack) -> Iterator[Attack]:
 # ---------------------------------------------------------------- what the outcomes show
 
 
-def outcome_flags(table: pd.DataFrame) -> list[str]:
-    """Red flags that an evaluation's outcomes show as a whole."""
+def outcome_flags(table: pd.DataFrame, attacks: Sequence[Attack]) -> list[str]:
+    """Red flags that the outcomes of ``attacks`` show as a whole."""
     n, flags = len(table), []
     predicted_, there = table["clean_prediction"].nunique(), table["label"].nunique()
     if predicted_ == 1 and there > 1:
@@ -332,7 +332,7 @@ def outcome_flags(table: pd.DataFrame) -> list[str]:
     if standing <= int(table["label"].value_counts().iloc[0]):
         flags.append("constant classifier is more robust")
     names = list(table["broken_by"].unique())
-    black = [name for name in names if name.startswith("square")]
+    black = [str(attack) for attack in attacks if attack.gradient_free and str(attack) in names]
     if len(black) < len([name for name in names if name not in (SURVIVED, CLEAN)]):  # gradients have been used, too
         found = int(table["broken_by"].isin(black).sum())
         if found >= max(FEWEST, SHARE * (standing + found)):

@@ -24,7 +24,7 @@ class Processes:
 
     def __init__(self, device: torch.device) -> None:
         self.world, self.rank, self.device = 1, 0, device
-        if not _several():
+        if alone():
             return
         from accelerate import Accelerator
         from accelerate.utils import InitProcessGroupKwargs
@@ -76,8 +76,4 @@ class Processes:
 
 def alone() -> bool:
     """True if this process trains alone."""
-    return not _several()
-
-
-def _several() -> bool:
-    return place().world > 1
+    return place().world == 1

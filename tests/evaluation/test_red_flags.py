@@ -170,19 +170,21 @@ def outcomes(labels: list[int], predicted: list[int], broken_by: list[str]) -> p
 
 def test_collapse_to_few_classes_is_flagged() -> None:
     labels, stands = list(range(10)) * 12, [""] * 120
-    assert outcome_flags(outcomes(labels, labels, stands)) == []
+    assert outcome_flags(outcomes(labels, labels, stands), [APGD(steps=50)]) == []
     two = [label % 2 for label in labels]
-    assert outcome_flags(outcomes(labels, two, stands)) == ["only 2 of 10 classes are ever predicted"]
-    assert outcome_flags(outcomes(labels, [0] * 120, stands)) == ["all predictions are one class"]
-    assert outcome_flags(outcomes(labels[:10], two[:10], stands[:10])) == []  # too few images to say
+    assert outcome_flags(outcomes(labels, two, stands), [APGD(steps=50)]) == ["only 2 of 10 classes are ever predicted"]
+    assert outcome_flags(outcomes(labels, [0] * 120, stands), [APGD(steps=50)]) == ["all predictions are one class"]
+    assert outcome_flags(outcomes(labels[:10], two[:10], stands[:10]), [APGD(steps=50)]) == []  # too few images to say
 
 
 def test_random_search_that_finds_what_gradients_left_is_flagged() -> None:
-    labels = list(range(10)) * 10
+    labels, attacks = list(range(10)) * 10, [APGD(steps=50), Square(queries=300)]
     for found, flagged in ((3, False), (8, True)):
         fate = ["apgd-50"] * 20 + ["square-300"] * found + [""] * (80 - found)
-        assert bool(outcome_flags(outcomes(labels, labels, fate))) == flagged
-    assert outcome_flags(outcomes(labels, labels, ["square-300"] * 20 + [""] * 80)) == []  # nothing else was tried
+        assert bool(outcome_flags(outcomes(labels, labels, fate), attacks)) == flagged
+    assert (
+        outcome_flags(outcomes(labels, labels, ["square-300"] * 20 + [""] * 80), attacks[1:]) == []
+    )  # nothing else was tried
 
 
 def test_a_model_that_is_never_right_is_nothing_to_check(network: nn.Module, batch: Batch) -> None:

@@ -6,15 +6,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from torch import Tensor
 
 from robust_transfer.data.encoded import Images
+from robust_transfer.data.split import Role as Role  # readers import it from here
 from robust_transfer.errors import DataError
 from robust_transfer.registry import Registry
 
-Role = Literal["train", "val", "test"]
 WRITTEN: dict[Role, str] = {"train": "train", "val": "validation", "test": "test"}  # as messages and HF call them
 
 
