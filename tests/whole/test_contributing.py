@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -59,11 +60,14 @@ def test_it_is_as_short_as_promised() -> None:
 
 
 def test_it_is_the_nearest_class_mean(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scope: dict[str, object] = {"__name__": "class_means_of_the_test"}
     monkeypatch.setattr("robust_transfer.strategies.STRATEGIES.register", lambda *_, **__: lambda cls: cls)
-    monkeypatch.setitem(sys.modules, "class_means_of_the_test", type(sys)("class_means_of_the_test"))
-    exec(compile(CODE, "class_means.py", "exec"), scope)
-    strategy, source, task = scope["ClassMeans"](scale=3.0), make_source(), make_digits()  # type: ignore[operator]
+    spec = importlib.util.spec_from_file_location("class_means", package / "my_package" / "class_means.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)  # where annotations are looked up
+    spec.loader.exec_module(module)
+    strategy, source, task = module.ClassMeans(scale=3.0), make_source(), make_digits()
     made = strategy.adapt(source, task, Run(quiet=True))
     with torch.no_grad(), source.classifier.eval_mode(), made.classifier.eval_mode():
         z = source.classifier.features(to_pixels(task.train.images()))
