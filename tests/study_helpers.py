@@ -5,7 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
+
+from robust_transfer.run import Run
+from robust_transfer.study.table import TIMINGS
 
 NEAR = {"source": "robust", "task": "few", "strategy": "probe", "evaluation": "near"}
 TINY: dict[str, Any] = {
@@ -31,3 +35,14 @@ def written(tmp_path: Path, **changes: Any) -> Path:
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump({**TINY, **changes}))
     return path
+
+
+RUN = Run(quiet=True, threads=1, precision="float32", device="cpu")
+WANTED = {
+    "grid": [{**TINY["grid"][0], "shots": [10], "evaluation": ["near", "far"]}],
+    "evaluations": {**TINY["evaluations"], "far": {"threat": "linf:0.2", "attack": "pgd-2", "examples": 40}},
+}
+
+
+def facts(table: pd.DataFrame) -> pd.DataFrame:
+    return table.drop(columns=list(TIMINGS))

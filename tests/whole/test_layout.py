@@ -69,8 +69,6 @@ ELSEWHERE = {
     "strategies/interpolation": "strategies/test_base",
     "strategies/linear_probe": "strategies/test_softmax",
     "strategies/trained": "strategies/test_fine_tune",
-    "study/claims": "study/test_study",
-    "study/executors": "study/test_study",
     "study/filters": "whole/test_recipe_runs",
     "study/reading": "study/test_recipe",
     "study/store": "study/test_study",

@@ -1,0 +1,91 @@
+"""Executors: whoever computes a study's cells, and however often it is killed, the table is the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from study_helpers import RUN, facts
+
+from robust_transfer.errors import ConfigError
+from robust_transfer.study import run_study
+from robust_transfer.study.executors import anywhere, groups, shard
+from robust_transfer.study.recipe import Recipe, SourceSpec, cells
+
+
+@pytest.mark.parametrize("after", [pytest.param(0.2, marks=pytest.mark.slow), 0.8])
+def test_a_killed_study_goes_on_to_the_same_table(
+    plain: tuple[Path, pd.DataFrame], recipe: Recipe, path: Path, tmp_path: Path, after: float
+) -> None:
+    """Killed when so large a share of its folders is there."""
+    out, wanted = tmp_path / "killed", int(after * 19)
+    command = [sys.executable, "-m", "robust_transfer.cli", "study", str(path), "--out", str(out)]
+    child = subprocess.Popen([*command, "--threads", "1", "--quiet", "--precision", "float32"], start_new_session=True)
+    deadline = time.monotonic() + 200
+    while len([p for kind in ("sources", "results", "evaluations") for p in out.glob(f"{kind}/*")]) < wanted:
+        assert child.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    assert not (out / "table.parquet").exists()
+    assert facts(run_study(recipe, out, run=RUN)).equals(facts(plain[1]))
+
+
+def test_two_processes_make_the_same_table(plain: tuple[Path, pd.DataFrame], recipe: Recipe, tmp_path: Path) -> None:
+    found = run_study(recipe, tmp_path / "jobs", run=RUN, jobs=2)
+    assert facts(found).equals(facts(plain[1]))
+
+
+def test_two_shards_make_the_same_table(plain: tuple[Path, pd.DataFrame], recipe: Recipe, tmp_path: Path) -> None:
+    first = run_study(recipe, tmp_path / "shards", run=RUN, shard="1/2")
+    assert 0 < len(first) < 12
+    second = run_study(recipe, tmp_path / "shards", run=RUN, shard="2/2")
+    assert facts(second).equals(facts(plain[1]))
+    work = groups(recipe)
+    assert sorted(map(repr, [*shard("1/2", work), *shard("2/2", work)])) == sorted(map(repr, work))
+    for text in ("0/2", "3/2", "1", "1/0"):
+        with pytest.raises(ConfigError, match="write i/n"):
+            shard(text, work)
+
+
+def test_processes_that_start_in_other_folders_find_what_the_recipe_names(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("photos", "source", "bundled"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    given = {"own": SourceSpec(use="source"), "ours": SourceSpec(use="bundled"), "far": SourceSpec(use="hf:A/B")}
+    data = {"here": "photos", "digits": "builtin:digits"}
+    sent = anywhere(dataclasses.replace(recipe, sources={**recipe.sources, **given}, data=data))
+    monkeypatch.chdir("/")
+    assert sent.data == {"here": str(tmp_path / "photos"), "digits": "builtin:digits"}
+    used = {name: sent.sources[name].use for name in (*given, "robust")}
+    assert used == {"robust": None, "own": str(tmp_path / "source"), "ours": "bundled", "far": "hf:A/B"}
+
+
+@pytest.mark.slow
+def test_ray_makes_the_same_table(plain: tuple[Path, pd.DataFrame], recipe: Recipe, tmp_path: Path) -> None:
+    found = run_study(recipe, tmp_path / "ray", run=RUN, ray="local")
+    assert facts(found).equals(facts(plain[1]))
+
+
+@pytest.mark.slow
+def test_a_team_of_two_processes_trains_each_cell_together(path: Path, recipe: Recipe, tmp_path: Path) -> None:
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command = ["-m", "robust_transfer.cli", "study", str(path), "--out", str(tmp_path / "team"), "--threads", "1"]
+    child = subprocess.run([*launch, *command, "--quiet"], capture_output=True, text=True, timeout=400)
+    assert child.returncode == 0, child.stderr[-3000:]
+    table = pd.read_parquet(tmp_path / "team" / "table.parquet")
+    assert len(table) == len(cells(recipe))
+    assert table["failure"].isna().all()
+    for log in (tmp_path / "team").glob("*/*/metrics.jsonl"):
+        assert "2 processes" in log.read_text()
+    assert len(list((tmp_path / "team").glob("sources/*/metrics.jsonl"))) == 1
