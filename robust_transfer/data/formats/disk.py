@@ -32,13 +32,12 @@ class Disk:
     examples: dict[str, str] = field(default_factory=dict)
     _seen: set[tuple[str, str]] = field(default_factory=set)
     _found: dict[Path, list[Path]] = field(default_factory=dict)
+    _listings: dict[Path, tuple[list[Path], list[Path]]] = field(default_factory=dict)
 
     def folders(self, folder: Path) -> list[Path]:
         """Folders in ``folder`` that may hold images, by name; hidden ones and systems' own are left out."""
         found = []
-        for path in self._entries(folder):
-            if not path.is_dir():
-                continue
+        for path in self._listing(folder)[0]:
             if path.name.startswith(".") or path.name.casefold() in SYSTEM_FOLDERS:
                 self._leave("hidden folders, and thumbnails of systems and programs", path)
             else:
@@ -53,7 +52,7 @@ class Disk:
 
     def own_images(self, folder: Path) -> list[Path]:
         """Image files in ``folder`` itself."""
-        return [path for path in self._entries(folder) if self._is_image(path)]
+        return [path for path in self._listing(folder)[1] if self._is_image(path)]
 
     def notes(self) -> list[str]:
         """Sentences on what was left out."""
@@ -72,21 +71,17 @@ class Disk:
             yield from self._images(inner, seen)
 
     def _is_image(self, path: Path) -> bool:
-        if path.is_dir():
-            return False
-        if not path.exists():
-            self._leave("links that lead nowhere", path)
+        suffix = path.suffix.casefold()
+        if not path.is_file():
+            self._leave("devices, pipes and sockets" if path.exists() else "links that lead nowhere", path)
         elif path.name.startswith("."):
             self._leave("hidden files, and resource forks", path)
         elif path.name.casefold() in SYSTEM_FILES:
             self._leave("files of systems and programs", path)
-        elif not path.is_file():
-            self._leave("devices, pipes and sockets", path)
-        elif path.suffix.casefold() in extensions():
-            return True
-        else:
-            suffix = path.suffix.casefold()
+        elif suffix not in extensions():
             self._leave(f"files with the extension {suffix}" if suffix else "files without an extension", path)
+        else:
+            return True
         return False
 
     def _leave(self, kind: str, path: Path) -> None:
@@ -95,8 +90,23 @@ class Disk:
             self.left[kind] += 1
             self.examples.setdefault(kind, path.name)
 
-    def _entries(self, folder: Path) -> list[Path]:
-        try:
-            return sorted(folder / name for name in os.listdir(folder))
-        except OSError as error:
-            raise DataError(f"cannot read the folder {folder}: {error.strerror or error}") from None
+    def _listing(self, folder: Path) -> tuple[list[Path], list[Path]]:
+        """Folders in ``folder``, and what is none, each by name; read from the disk once."""
+        if folder not in self._listings:
+            folders: list[Path] = []
+            others: list[Path] = []
+            try:
+                with os.scandir(folder) as entries:
+                    for entry in sorted(entries, key=lambda entry: entry.name):
+                        (folders if _is_folder(entry) else others).append(folder / entry.name)
+            except OSError as error:
+                raise DataError(f"cannot read the folder {folder}: {error.strerror or error}") from None
+            self._listings[folder] = folders, others
+        return self._listings[folder]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle
+        return False
