@@ -18,9 +18,8 @@ from robust_transfer.monitor import validation_passes
 from robust_transfer.pretraining import PRETRAINING, Pretraining
 from robust_transfer.run import Run
 from robust_transfer.strategies.base import STRATEGIES
-from robust_transfer.strategies.trained import BatchNorm, Trained, TrainingStart
+from robust_transfer.strategies.trained import BatchNorm, Minimised, Trained, TrainingStart
 from robust_transfer.threat import Threat
-from robust_transfer.training import Objective
 from robust_transfer.training.settings import Schedule
 
 OWN = ("steps", "step", "beta", "replays")
@@ -91,12 +90,11 @@ class Adversarial(Trained):
         torch.manual_seed(run.seed)
         return TrainingStart(Classifier.build(classifier.spec), "from scratch")
 
-    def objective(
-        self, source: Checkpoint, start: TrainingStart, task: Task, run: Run
-    ) -> tuple[Objective, float, dict[str, Any]]:
+    def objective(self, source: Checkpoint, start: TrainingStart, task: Task, run: Run) -> Minimised:
         """See :class:`Trained`."""
         threat = self._threat(source)
-        return self.made().objective(start.classifier, task, threat, run), 0.0, {"trained_for": str(threat)}
+        objective = self.made().objective(start.classifier, task, threat, run)
+        return Minimised(objective, metrics={"trained_for": str(threat)})
 
     def _threat(self, source: Checkpoint) -> Threat:
         wanted = self.threat_of(source)

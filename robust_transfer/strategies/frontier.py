@@ -22,8 +22,9 @@ from robust_transfer.production import Produced
 from robust_transfer.run import Run
 from robust_transfer.statistics.intervals import wilson
 from robust_transfer.strategies.base import STRATEGIES, Strategy
-from robust_transfer.strategies.linear_probe import PATH, LinearProbe, Probe, attach
+from robust_transfer.strategies.linear_probe import PATH, LinearProbe, Probe
 from robust_transfer.strategies.lwf import Distance, LwF
+from robust_transfer.strategies.softmax import Solution
 from robust_transfer.strategies.trained import TrainingStart
 from robust_transfer.threat import Threat
 from robust_transfer.training import TrainingSettings
@@ -129,11 +130,12 @@ class Frontier(TrainingSettings, Strategy):
             if log is not None:
                 append_line(log, json.dumps(candidate.record()))
 
-        heads = {solution.l2: attach(source.classifier, solution.head()) for solution in probe.solutions}
+        heads = {solution.l2: source.classifier.with_layers(solution.head()) for solution in probe.solutions}
         for l2, classifier in heads.items():
             add("linear-probe", l2, None, classifier.freeze())
         for l2, strength in product(self.heads, self.strengths):
-            name, start = f"l2-{l2:g}-strength-{strength:g}", _start(probe, heads[l2], l2)
+            name = f"l2-{l2:g}-strength-{strength:g}"
+            start = _start(probe, heads[l2], next(s for s in probe.solutions if s.l2 == l2))
             try:
                 trained = self.lwf(l2, strength).train_from(start, source, task, _inside(run, name))
             except DivergedError as error:
@@ -176,14 +178,13 @@ class Frontier(TrainingSettings, Strategy):
         )
 
 
-def _start(probe: Probe, classifier: Classifier, l2: float) -> TrainingStart:
-    """Copy of the probe's network at ``l2``; that it cost nothing more is what sharing means."""
+def _start(probe: Probe, classifier: Classifier, solution: Solution) -> TrainingStart:
+    """Copy of the probe's network at one point of its path; that it cost nothing more is what sharing means."""
     return TrainingStart(
         classifier.copy(),
-        f"head warm-started: l2 given as {l2:g}",
-        l2=l2,
-        deviations=probe.standardisation.std.float(),
+        f"head warm-started: l2 given as {solution.l2:g}",
         features=probe.features,
+        head_penalty=probe.penalty(solution),
     )
 
 

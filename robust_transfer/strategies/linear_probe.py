@@ -8,15 +8,13 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from robust_transfer.cache import load_or_compute
 from robust_transfer.checkpoint import Checkpoint
-from robust_transfer.classifier import Classifier
 from robust_transfer.config import config, digest
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError, DivergedError
-from robust_transfer.heads import HeadSpec
 from robust_transfer.monitor import Validation
 from robust_transfer.production import Produced
 from robust_transfer.run import Run
@@ -24,6 +22,7 @@ from robust_transfer.strategies.base import STRATEGIES, Strategy
 from robust_transfer.strategies.features import features_of
 from robust_transfer.strategies.softmax import Solution, Standardisation, solve_path
 from robust_transfer.threat import Threat
+from robust_transfer.training import HeadPenalty
 
 PATH = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 1e-4, 1e-5)
 Choose = Literal["log-loss", "clean", "robust"]
@@ -72,7 +71,7 @@ class LinearProbe(Strategy):
                 f"the head predicts one class for every training image (l2 = {probe.chosen.l2:g}; {probe.criterion}): "
                 "nothing was saved; try a smaller l2, or choose=clean"
             )
-        classifier = attach(source.classifier, probe.chosen.head())
+        classifier = source.classifier.with_layers(probe.chosen.head())
         classifier.freeze()
         return Produced(
             classifier=classifier,
@@ -119,7 +118,7 @@ class LinearProbe(Strategy):
         assert source.card.threat is not None  # see check
         validation = Validation(task.val, Threat.parse(source.card.threat), run)
         for solution, record in zip(probe.solutions, probe.records, strict=True):
-            model = attach(source.classifier, solution.head()).to(run.torch_device())
+            model = source.classifier.with_layers(solution.head()).to(run.torch_device())
             record["val_robust_accuracy"] = validation(model)["robust_accuracy"]
         probe.cost += validation.passes
         probe.adversarial_examples = validation.adversarial_examples
@@ -168,15 +167,14 @@ class Probe:
             if not s.converged
         )
 
+    def penalty(self, solution: Solution) -> HeadPenalty:
+        """Penalty that ``solution`` was found with, on the head for raw features."""
+        return HeadPenalty(solution.l2, self.standardisation.std.float())
+
     def tensors(self) -> dict[str, Tensor]:
         """``{"0.01/weight": (K, d), "0.01/bias": (K,), ...}`` on raw features."""
         pairs = {f"{s.l2:.12g}/weight": s.weight for s in self.solutions}
         return pairs | {f"{s.l2:.12g}/bias": s.bias for s in self.solutions}
-
-
-def attach(classifier: Classifier, head: nn.Linear) -> Classifier:
-    """Copy of ``classifier`` with ``head`` in place of its own."""
-    return classifier.with_layers(head, HeadSpec()).eval()
 
 
 def _record(solution: Solution, train: Tensor, train_labels: Tensor, val: Tensor, val_labels: Tensor) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from robust_transfer.run import Run
 from robust_transfer.strategies.base import STRATEGIES
 from robust_transfer.strategies.features import features_of
 from robust_transfer.strategies.softmax import Standardisation
-from robust_transfer.strategies.trained import BatchNorm, Trained, TrainingStart
+from robust_transfer.strategies.trained import BatchNorm, Minimised, Trained, TrainingStart
 from robust_transfer.threat import Threat
 from robust_transfer.training import Batch, CachedRows, Objective, Validate
 
@@ -73,12 +73,10 @@ class MLPHead(Trained):
             classifier, f"new head of {self.depth} hidden layers", cost=float(len(features)), features=features
         )
 
-    def objective(
-        self, source: Checkpoint, start: TrainingStart, task: Task, run: Run
-    ) -> tuple[Objective, float, dict[str, Any]]:
+    def objective(self, source: Checkpoint, start: TrainingStart, task: Task, run: Run) -> Minimised:
         """See :class:`Trained`."""
         assert start.features is not None
-        return HeadObjective(start.classifier, start.features, self.patience(task)), 0.0, {}
+        return Minimised(HeadObjective(start.classifier, start.features, self.patience(task)))
 
     def validation(self, classifier: Classifier, task: Task, threat: Threat | None, run: Run) -> Validate:
         """See :class:`Trained`: clean images need no network, either."""
