@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from robust_transfer.classifier import Classifier, NetworkSpec, Normalisation
 from robust_transfer.config import as_dict, build, config, difference
 from robust_transfer.errors import CheckpointError, ConfigError, NetworkError
-from robust_transfer.files import all_or_none, write_atomically, write_json, write_text
+from robust_transfer.files import all_or_none, expanded, write_atomically, write_json, write_text
 from robust_transfer.run import Run
 from robust_transfer.trained_on import FINGERPRINTS, TrainedOn, read_trained_on
 
@@ -117,7 +117,7 @@ class Checkpoint:
 
 def load_checkpoint(folder: Path) -> Checkpoint:
     """Read a run folder. Missing, foreign, damaged or mismatched files raise :class:`CheckpointError`."""
-    folder = Path(folder)
+    folder = expanded(folder)
     if not folder.is_dir():
         raise CheckpointError(f"there is no folder {folder}: give a run folder with {WEIGHTS} and {CARD}, or 'bundled'")
     for name in (CARD, WEIGHTS):

@@ -27,8 +27,8 @@ def place() -> Place:
     local = _number("LOCAL_RANK") or 0
     if torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized():
         return Place(torch.distributed.get_rank(), torch.distributed.get_world_size(), local)
-    rank, world = _number("RANK"), _number("WORLD_SIZE")
-    if rank is None or world is None or not all(os.environ.get(name) for name in NEEDED) or not 0 <= rank < world:
+    rank, world, port = (_number(name) for name in ("RANK", "WORLD_SIZE", "MASTER_PORT"))
+    if rank is None or world is None or port is None or not os.environ.get("MASTER_ADDR") or not 0 <= rank < world:
         return Place()
     return Place(rank, world, local) if world > 1 else Place()
 

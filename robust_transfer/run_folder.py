@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,7 +26,7 @@ LOCK = ".lock"  # held by the process that writes; it is gone when nobody does
 PART = re.compile(r"deltas-\d{9}\.parquet")  # of an evaluation that is not finished
 
 
-_held: set[str] = set()  # folders that this process holds
+_held: set[tuple[str, int]] = set()  # folders that this process holds, each with the thread that does
 
 
 @contextmanager
@@ -36,12 +38,15 @@ def hold(out: Path | None) -> Iterator[None]:
     if out is None or not is_main_process() or (out.exists() and not out.is_dir()):
         yield  # what is wrong with a file in the folder's place is said by check_out
         return
-    key = os.path.realpath(out)
+    key = os.path.realpath(out), threading.get_ident()
     if key in _held:
         yield
         return
     new = [folder for folder in (out, *out.parents) if not folder.exists()]
     lock = _locked(out)
+    if lock is None:
+        yield
+        return
     _held.add(key)
     try:
         yield
@@ -54,7 +59,8 @@ def hold(out: Path | None) -> Iterator[None]:
                 folder.rmdir()
 
 
-def _locked(out: Path) -> BaseFileLock:
+def _locked(out: Path) -> BaseFileLock | None:
+    """Lock of ``out``; None where nothing can be written, which the first write says: a finished run may be read there."""
     while True:
         lock = FileLock(out / LOCK, timeout=0)
         try:
@@ -63,6 +69,8 @@ def _locked(out: Path) -> BaseFileLock:
         except Timeout:
             raise OutputError(f"another process is writing to {out}: wait for it, or give another --out") from None
         except OSError as error:
+            if out.is_dir() and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                return None
             raise OutputError(os_message(out, error)) from None
         if (out / LOCK).exists():
             return lock

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from robust_transfer.errors import OutputError
 from robust_transfer.run import Run
@@ -167,3 +170,31 @@ def test_overwrite_keeps_the_lock(tmp_path: Path) -> None:
     with Run(out=tmp_path, overwrite=True).writing():
         Run(out=tmp_path, overwrite=True).prepare_out()
         assert files(tmp_path) == {LOCK}
+
+
+def test_another_thread_is_refused_as_another_process_is(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def write() -> None:
+        try:
+            with Run(out=tmp_path / "a").writing():
+                said.append("held")
+        except OutputError as error:
+            said.append(str(error))
+
+    with Run(out=tmp_path / "a").writing():
+        other = threading.Thread(target=write)
+        other.start()
+        other.join()
+    write()
+    assert "another process is writing" in said[0]
+    assert said[1] == "held"
+
+
+def test_what_cannot_be_written_to_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(FileLock, "_acquire", refuse)  # root may write anywhere
+    with Run(out=tmp_path, resume=True).writing():
+        pass

@@ -17,6 +17,7 @@ from robust_transfer.evaluation.outcomes import CLEAN, COLUMNS, EVALUATION, OUTC
 from robust_transfer.evaluation.renamed import FIELDS, translated
 from robust_transfer.evaluation.seen import Seen
 from robust_transfer.evaluation.transfer_attacks import Transferred
+from robust_transfer.files import expanded
 from robust_transfer.statistics.intervals import Proportion
 
 SCHEMA = 1
@@ -130,7 +131,7 @@ class Evaluation:
 
 def load_evaluation(folder: Path) -> Evaluation:
     """Read what :meth:`Evaluation.save` wrote; raises :class:`DataError` for what is missing or is something else."""
-    folder = Path(folder)
+    folder = expanded(folder)
     if not (folder / EVALUATION).is_file():
         raise DataError(f"{folder} holds no evaluation: run `robust-transfer evaluate ... --out {folder}` first")
     try:

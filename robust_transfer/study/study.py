@@ -13,7 +13,7 @@ from rich.console import Console
 from robust_transfer.config import as_dict, build
 from robust_transfer.environment import command_line, environment
 from robust_transfer.errors import ConfigError, OutputError
-from robust_transfer.files import TEMPORARY, append_line, write_json
+from robust_transfer.files import TEMPORARY, append_line, expanded, write_json
 from robust_transfer.launch import is_main_process
 from robust_transfer.progress import progress_bars
 from robust_transfer.run import Run
@@ -49,6 +49,7 @@ def run_study(
     """
     if sum(given is not None for given in (jobs, shard, ray)) > 1:
         raise ConfigError("jobs, shard and ray are three ways to compute: give one of them")
+    out = expanded(out)
     begun, store, run = time.perf_counter(), _open(out), _settled(run or Run(), out)
     run = dataclasses.replace(run, out=None, resume=False, overwrite=False)
     if jobs is not None:
