@@ -185,7 +185,7 @@ class Study:
             threat = rt.Threat.parse(THREATS[0])
             validation = Validation(task.val.at_size(result.input_size), threat, rt.Run(), limit=self.plan.val)
             figures = validation(result.classifier)
-            spent = {"adversarial_examples": validation.adversarial_examples, "passes": validation.passes}
+            spent = {"adversarial_examples": validation.cost.adversarial_examples, "passes": validation.cost.passes}
             write_json(out / "val.json", {**figures, **spent})
         return result
 

@@ -73,9 +73,9 @@ class Adversarial(Trained):
         watching = looks * validation_passes(task.val, robust=self.select == "robust")
         return self.images_seen(len(task.train)) * self.made().passes_per_image + watching
 
-    def threat_of(self, source: Checkpoint) -> str | None:
+    def threat_of(self, source: Checkpoint) -> Threat | None:
         """Threat that it is trained for."""
-        return self.threat or source.card.threat
+        return Threat.parse(self.threat) if self.threat is not None else source.card.threat
 
     def check(self, source: Checkpoint, task: Task) -> None:
         """See :class:`Strategy`."""
@@ -102,4 +102,4 @@ class Adversarial(Trained):
             raise ConfigError(
                 "adversarial training needs a threat, and the source's card has none: set threat=linf:8/255"
             )
-        return Threat.parse(wanted)
+        return wanted

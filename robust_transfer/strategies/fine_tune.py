@@ -62,7 +62,6 @@ class FineTune(Trained):
             metrics={"l2": probe.chosen.l2, "l2_path": probe.records},
             events=probe.notes(),
             cost=probe.cost,
-            adversarial_examples=probe.adversarial_examples,
             features=probe.features,
             head_penalty=probe.penalty(probe.chosen) if self.hold_l2 else None,
         )

@@ -13,6 +13,7 @@ from torch import Tensor
 from robust_transfer.cache import load_or_compute
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.config import config, digest
+from robust_transfer.cost import Cost
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError, DivergedError
 from robust_transfer.monitor import Validation
@@ -79,7 +80,6 @@ class LinearProbe(Strategy):
             metrics={"l2": probe.chosen.l2, "path": probe.records},
             events=probe.notes(),
             cost=probe.cost,
-            adversarial_examples=probe.adversarial_examples,
             path=probe.tensors(),
         )
 
@@ -94,7 +94,13 @@ class LinearProbe(Strategy):
         solutions = _solved(train, task, path, run)
         records = [_record(s, train, task.train.labels, val, task.val.labels) for s in solutions]
         probe = Probe(
-            solutions, solutions[0], "", records, float(len(train) + len(val)), 0, train, Standardisation.of(train)
+            solutions,
+            solutions[0],
+            "",
+            records,
+            Cost(passes=len(train) + len(val)),
+            train,
+            Standardisation.of(train),
         )
         return self._choose(probe, source, task, run)
 
@@ -105,23 +111,21 @@ class LinearProbe(Strategy):
             index = [s.l2 for s in probe.solutions].index(self.without_val)
             criterion = f"no val split: l2 = {self.without_val:g}"
         else:
-            if self.choose == "robust":
-                self._attack_path(probe, source, task, run)
+            if self.choose == "robust" and source.card.threat is not None:  # without one, check has refused
+                self._attack_path(probe, source, source.card.threat, task, run)
             key, sign, words = CRITERIA[self.choose]
             index = max(range(len(probe.records)), key=lambda i: (sign * probe.records[i][key], probe.records[i]["l2"]))
             criterion = f"best val {words} over the L2 path"
         probe.chosen, probe.criterion = probe.solutions[index], criterion
         return probe
 
-    def _attack_path(self, probe: Probe, source: Checkpoint, task: Task, run: Run) -> None:
+    def _attack_path(self, probe: Probe, source: Checkpoint, threat: Threat, task: Task, run: Run) -> None:
         """Add ``val_robust_accuracy`` to every record."""
-        assert source.card.threat is not None  # see check
-        validation = Validation(task.val, Threat.parse(source.card.threat), run)
+        validation = Validation(task.val, threat, run)
         for solution, record in zip(probe.solutions, probe.records, strict=True):
             model = source.classifier.with_layers(solution.head()).to(run.torch_device())
             record["val_robust_accuracy"] = validation(model)["robust_accuracy"]
-        probe.cost += validation.passes
-        probe.adversarial_examples = validation.adversarial_examples
+        probe.cost += validation.cost
 
 
 def _solved(features: Tensor, task: Task, path: tuple[float, ...], run: Run) -> list[Solution]:
@@ -154,8 +158,7 @@ class Probe:
     chosen: Solution
     criterion: str
     records: list[dict[str, Any]]
-    cost: float
-    adversarial_examples: int
+    cost: Cost
     features: Tensor
     standardisation: Standardisation
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
+from robust_transfer.cost import Cost
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError
 from robust_transfer.run import Run
@@ -99,9 +100,9 @@ class LwF(FineTune):
 
     def objective(self, source: Checkpoint, start: TrainingStart, task: Task, run: Run) -> Minimised:
         """See :class:`Trained`."""
-        features, weight, notes, cost = start.features, self.strength, dict[str, Any](), 0.0
+        features, weight, notes, cost = start.features, self.strength, dict[str, Any](), Cost()
         if features is None and (self.teacher == "cached" or self.feature_weight == "auto"):
-            features, cost = features_of(source.classifier, task.train, run), float(len(task.train))
+            features, cost = features_of(source.classifier, task.train, run), Cost(passes=len(task.train))
         if features is not None:
             size = float(feature_distance(features, torch.zeros_like(features), self.distance).double().mean())
             if self.feature_weight == "auto" and not size:

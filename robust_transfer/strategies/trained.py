@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from torch import Tensor
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
+from robust_transfer.cost import Cost
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError
 from robust_transfer.monitor import Validation, validation_passes
@@ -32,7 +32,7 @@ TELLING = 500  # images of other classes than the commonest: to call none of the
 class TrainingStart:
     """Network that training begins with, and its part of the card.
 
-    ``cost`` in forward-equivalent image passes. ``features`` are the source's on the train split ``(n, d)``, if they were
+    ``features`` are the source's on the train split ``(n, d)``, if they were
     computed on the way, and ``head_penalty`` the penalty that a solved head was found with.
     """
 
@@ -40,18 +40,17 @@ class TrainingStart:
     criterion: str
     metrics: dict[str, Any] = field(default_factory=dict)
     events: tuple[str, ...] = ()
-    cost: float = 0.0
-    adversarial_examples: int = 0
+    cost: Cost = field(default_factory=Cost)
     features: Tensor | None = None
     head_penalty: HeadPenalty | None = None
 
 
 @dataclass
 class Minimised:
-    """Objective that training minimises; ``cost``: image passes that preparing it took; ``metrics``: notes for the card."""
+    """Objective that training minimises; ``cost`` of preparing it; ``metrics``: notes for the card."""
 
     objective: Objective
-    cost: float = 0.0
+    cost: Cost = field(default_factory=Cost)
     metrics: dict[str, Any] = field(default_factory=dict)
 
 
@@ -100,9 +99,7 @@ class Trained(TrainingSettings, Strategy):
         torch.manual_seed(run.seed)
         minimised = self.objective(source, start, task, run)
         minimised.objective.head_penalty = start.head_penalty
-        own = self.threat_of(source)
-        threat = Threat.parse(own) if self.select == "robust" and own else None
-        began = time.perf_counter()
+        threat = self.threat_of(source) if self.select == "robust" else None
         fitted = fit(
             minimised.objective,
             task.train,
@@ -120,11 +117,7 @@ class Trained(TrainingSettings, Strategy):
             criterion=f"{selected}; {start.criterion}",
             metrics={**{f"val_{k}": v for k, v in fitted.figures.items()}, **start.metrics, **minimised.metrics},
             events=(*start.events, *fitted.events),
-            cost=start.cost + minimised.cost + fitted.passes + fitted.validation_passes,
-            adversarial_examples=start.adversarial_examples
-            + fitted.validation_examples
-            + (fitted.images if self.adversarial else 0),
-            seconds_before=max(0.0, fitted.seconds - (time.perf_counter() - began)),
+            cost=start.cost + minimised.cost + fitted.cost(self.adversarial),
         )
 
     def validation(self, classifier: Classifier, task: Task, threat: Threat | None, run: Run) -> Validate:

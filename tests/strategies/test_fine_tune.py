@@ -79,14 +79,14 @@ def test_costs_are_counted_once(source: Checkpoint, task: Task) -> None:
     settings: dict[str, Any] = {"head": "new", "epochs": epochs, "l2": 0.1}
     looked = epochs * val  # a clean pass over val after each epoch
     cost = {
-        "probe": transfer(source, task, LinearProbe(l2=0.1), run=QUIET).card.cost,
-        "tuned": transfer(source, task, FineTune(**settings), run=QUIET).card.cost,
-        "cached": transfer(source, task, LwF(**settings), run=QUIET).card.cost,
-        "live": transfer(source, task, LwF(**settings, teacher="live"), run=QUIET).card.cost,
-        "cold": transfer(source, task, LwF(**settings, warm_start=False), run=QUIET).card.cost,
+        "probe": transfer(source, task, LinearProbe(l2=0.1), run=QUIET).card.cost.passes,
+        "tuned": transfer(source, task, FineTune(**settings), run=QUIET).card.cost.passes,
+        "cached": transfer(source, task, LwF(**settings), run=QUIET).card.cost.passes,
+        "live": transfer(source, task, LwF(**settings, teacher="live"), run=QUIET).card.cost.passes,
+        "cold": transfer(source, task, LwF(**settings, warm_start=False), run=QUIET).card.cost.passes,
         "raw": transfer(
             source, task, LwF(**settings, warm_start=False, teacher="live", feature_weight=0.1), run=QUIET
-        ).card.cost,
+        ).card.cost.passes,
     }
     assert cost == {
         "probe": n + val,
@@ -115,7 +115,7 @@ def test_adversarial_examples_are_made_only_when_asked_for(source: Checkpoint, t
     few = dataclasses.replace(task, val=task.val.subset(torch.arange(10)))
     for strategy, expected in ((LwF(head="new", epochs=1), False), (LwF(head="new", epochs=1, select="robust"), True)):
         card = transfer(source, few, strategy, run=QUIET).card
-        assert (card.adversarial_examples > 0) is expected
+        assert (card.cost.adversarial_examples > 0) is expected
         assert ("val_robust_accuracy" in card.metrics) is expected
         assert ("epoch 1" in card.criterion) is expected
 
@@ -249,7 +249,7 @@ def test_the_whole_path_is_kept_and_the_choice_is_by_val(source: Checkpoint, tas
 def test_choosing_by_attack_is_counted(source: Checkpoint, task: Task) -> None:
     result = transfer(source, task, LinearProbe(path=(1.0, 0.01), choose="robust"), run=QUIET)
     right = sum(round(r["val_accuracy"] * len(task.val)) for r in result.card.metrics["path"])
-    assert result.card.adversarial_examples == right > 0
+    assert result.card.cost.adversarial_examples == right > 0
     best = max(result.card.metrics["path"], key=lambda r: r["val_robust_accuracy"])
     assert result.card.metrics["l2"] == best["l2"]
     natural = dataclasses.replace(source, card=dataclasses.replace(source.card, threat=None))

@@ -157,7 +157,7 @@ def test_a_killed_run_resumes_to_the_same_bits(
     assert calls[0] == 4  # not from the beginning
     assert same_state(resumed.classifier, whole.classifier)
     assert resumed.card.metrics == whole.card.metrics
-    assert resumed.card.cost == whole.card.cost
+    assert resumed.card.cost.passes == whole.card.cost.passes
 
 
 def test_another_val_split_is_another_run(
