@@ -90,7 +90,18 @@ def use(bin: Path, folder: Path, version: str) -> None:
     data = ("--data", "builtin:digits", "--quiet")
     call(command, "transfer", "--source", "bundled", "--strategy", "linear-probe", "--shots", "20", *data,
          "--out", "probe", cwd=folder)  # fmt: skip
-    how = ("--threat", "linf:2/255", "--attack", "pgd-5", "--examples", "50", "--checks", "0", "--beyond", "0")
+    how = (
+        "--threat",
+        "linf:2/255",
+        "--attack",
+        "pgd-5",
+        "--examples",
+        "50",
+        "--red-flag-examples",
+        "0",
+        "--transfer-attack-examples",
+        "0",
+    )
     call(command, "evaluate", "probe", *data, *how, "--out", "evaluated", cwd=folder)
     figures = json.loads((folder / "evaluated" / "evaluation.json").read_text())
     clean, robust = (figures[f"{name}_accuracy"]["value"] for name in ("clean", "robust"))

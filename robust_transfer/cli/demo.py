@@ -31,7 +31,7 @@ def demo(
         str, typer.Option("--data", help="Your own folder, in place of the built-in digits.")
     ] = "builtin:digits",
     out: Out = Path("demo"),
-    source: Annotated[str, typer.Option("--source", help="bundled, or a run folder.")] = "bundled",
+    source: Annotated[str, typer.Option("--source", help="bundled, natural, or a run folder.")] = "bundled",
     control: Annotated[
         str | None,
         typer.Option(
@@ -46,7 +46,7 @@ def demo(
         int | None,
         typer.Option("--shots", help="Images per class, train and val together. [default: 10 digits, all of --data]"),
     ] = None,
-    examples: Annotated[int, typer.Option("--examples", help="How many test images are attacked.")] = 200,
+    examples: Annotated[int, typer.Option("--examples", help="How many test images are attacked.")] = 100,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
     val: Val = None,

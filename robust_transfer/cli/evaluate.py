@@ -34,7 +34,9 @@ T = TypeVar("T", int, str)
 
 @app.command()
 def evaluate(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="What is evaluated: bundled, or a run folder.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="What is evaluated: bundled, natural, or a run folder.")
+    ],
     data: Data,
     split: Annotated[str, typer.Option("--split", help="test, val (the model's own) or train.")] = "test",
     threat: Threat = None,

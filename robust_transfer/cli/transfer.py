@@ -33,7 +33,7 @@ from robust_transfer.cli.options import (
 
 @app.command()
 def transfer(
-    source: Annotated[str, typer.Option("--source", help="bundled, or a run folder.")],
+    source: Annotated[str, typer.Option("--source", help="bundled, natural, or a run folder.")],
     data: Data,
     strategy: Annotated[str, typer.Option("--strategy", help="See `list strategies`.")],
     out: Out,

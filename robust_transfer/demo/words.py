@@ -58,7 +58,7 @@ def _groups(ours: Sequence[Figures], theirs: Sequence[Figures], level: CurvePoin
     twins = {row["name"]: row for row in theirs}
     pairs = [(row, twins[row["name"]]) for row in ours if row["name"] in twins]
     parts = []
-    for sign, word in ((1, f"more {what}"), (-1, f"less {what}"), (0, f"not clearly different in how {what}")):
+    for sign, word in ((1, f"more {what}"), (-1, f"less {what}"), (0, f"no clear difference in how {what} they are")):
         found = [
             f"{a['name']} ({_percent(a[level]['value'])} against {_percent(b[level]['value'])})"
             for a, b in pairs

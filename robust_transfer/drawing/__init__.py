@@ -1,6 +1,6 @@
 """Reports: plots and self-contained HTML pages."""
 
 from robust_transfer.drawing.page import render
-from robust_transfer.drawing.plots import png, scatter
+from robust_transfer.drawing.plots import png
 
-__all__ = ["png", "render", "scatter"]
+__all__ = ["png", "render"]

@@ -41,32 +41,6 @@ def tidy(axes: Axes) -> None:
     axes.grid(alpha=0.25)
 
 
-def scatter(points: Sequence[Point], *, constant: float, threat: str) -> str:
-    """Clean against robust accuracy with 95 % intervals, and the constant classifier as a line; SVG."""
-    with style():
-        figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-        axes = figure.subplots()
-        axes.axhline(100 * constant, color="#888888", lw=1, ls="--")
-        axes.annotate(
-            "constant classifier", (0.01, 100 * constant), (0, 3), xycoords=("axes fraction", "data"),
-            textcoords="offset points", color="#666666", size=9,
-        )  # fmt: skip
-        for index, point in enumerate(points):
-            colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
-            size = 7 + 3 * (len(points) - 1 - index)  # open marks, the later the smaller: coinciding points show
-            x, y = (100 * np.array(v) for v in (point.clean, point.robust))
-            axes.errorbar(
-                x[0], y[0], xerr=[[x[0] - x[1]], [x[2] - x[0]]], yerr=[[y[0] - y[1]], [y[2] - y[0]]],
-                fmt=marker, color=colour, mfc="none", capsize=3, ms=size, lw=1.2, label=point.name,
-            )  # fmt: skip
-        axes.set_xlabel("clean accuracy, %")
-        axes.set_ylabel(f"robust accuracy, % ({threat})")
-        axes.set_ylim(-3, 103)
-        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-        tidy(axes)
-        return svg(figure)
-
-
 def front(series: Mapping[str, Sequence[Point]], *, chosen: Point, constant: float, threat: str) -> str:
     """Robust over clean accuracy, a line a series, the chosen point ringed; SVG."""
     with style():

@@ -58,7 +58,7 @@ def test_a_control_is_natural_and_of_the_same_shape() -> None:
         check_control(source, Checkpoint(other.classifier, wider))
 
 
-@pytest.mark.parametrize(("images", "epochs"), [(80, 40), (160, 20), (400, 8), (50_000, 8)])
+@pytest.mark.parametrize(("images", "epochs"), [(80, 20), (160, 10), (400, 8), (50_000, 8)])
 def test_few_images_are_shown_more_often(images: int, epochs: float) -> None:
     assert {method.epochs for method in from_scratch(images).values()} == {epochs}
 

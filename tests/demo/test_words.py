@@ -59,7 +59,7 @@ def test_every_pair_apart_is_said_in_a_sentence() -> None:
     )
     assert second == (
         "From the robust source against from its natural twin, more accurate on clean images: lwf (92.0 % against 75.0 %); "
-        "not clearly different in how accurate on clean images: linear-probe (90.0 % against 89.0 %)."
+        "no clear difference in how accurate on clean images they are: linear-probe (90.0 % against 89.0 %)."
     )
 
 

@@ -19,7 +19,7 @@ from robust_transfer.evaluation.adversary import Adversary
 from robust_transfer.evaluation.knowledge import IMAGES, knowledge_of, public_source
 from robust_transfer.evaluation.transfer_attacks import examine, unseen_threat
 from robust_transfer.provenance import Mixture, Provenance
-from robust_transfer.sources import load_source
+from robust_transfer.sources import PACKAGED, load_source
 from robust_transfer.strategies import LinearProbe, interpolate, transfer
 from robust_transfer.threat import Threat
 
@@ -138,8 +138,9 @@ def test_a_head_that_is_robust_is_told_from_one_that_is_not(source: Checkpoint, 
     assert a != b
 
 
-def test_the_bundled_source_is_found_through_any_number_of_steps(digits: Task) -> None:
-    bundled = load_source("bundled")
+@pytest.mark.parametrize("name", PACKAGED)
+def test_a_source_of_the_package_is_found_through_any_number_of_steps(name: str) -> None:
+    bundled = load_source(name)
     card = make_source().card
     first = Provenance(method="fast", data="x", weights=bundled.hash)
     for source, known in (
