@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from robust_transfer.checkpoint import Card, Checkpoint, load_checkpoint
     from robust_transfer.classifier import Classifier, NetworkSpec, Normalisation
     from robust_transfer.comparison import Comparison, compare
+    from robust_transfer.cost import Cost
     from robust_transfer.data import Augmentation, Dataset, Format, Split, Task, load_task
     from robust_transfer.errors import RobustTransferError
     from robust_transfer.evaluation import Evaluation, evaluate, load_evaluation, verify
@@ -72,6 +73,7 @@ _WHERE = {
         "Comparison",
         "compare",
     ),
+    "cost": ("Cost",),
     "data": (
         "Augmentation",
         "Dataset",
@@ -134,6 +136,7 @@ __all__ = [
     "Checkpoint",
     "Classifier",
     "Comparison",
+    "Cost",
     "Dataset",
     "Evaluation",
     "FGSM",

@@ -8,32 +8,43 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import yaml
+from pydantic import BeforeValidator
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from robust_transfer.classifier import Classifier, NetworkSpec, Normalisation
 from robust_transfer.config import as_dict, build, config, difference
+from robust_transfer.cost import Cost
 from robust_transfer.errors import CheckpointError, ConfigError, NetworkError
 from robust_transfer.files import all_or_none, expanded, write_atomically, write_json, write_text
+from robust_transfer.provenance import Mixture, Provenance
 from robust_transfer.run import Run
+from robust_transfer.threat import Threat
 from robust_transfer.trained_on import FINGERPRINTS, TrainedOn, read_trained_on
 
 WEIGHTS, CARD = "model.safetensors", "card.json"
 SCHEMA = 1
 
 
+COSTS = ("adversarial_examples", "seconds")  # fields of a cost that stand in a card's JSON by themselves
+
+
+def _threat(given: Any) -> Any:
+    return Threat.parse(given) if isinstance(given, str) else given
+
+
 @config
 class Card:
     """Record of a set of weights. ``threat`` is the one it was trained for, or inherits (None: natural training).
 
-    ``cost`` counts forward-equivalent image passes, tuning included; ``adversarial_examples`` those crafted on the way.
+    It may be given as text. ``cost`` has tuning in it.
     ``fingerprints``: the hash of the file that says what was trained on, and how many images it has.
     """
 
@@ -41,15 +52,13 @@ class Card:
     class_names: tuple[str, ...]
     method: str
     settings: dict[str, Any] = field(default_factory=dict)
-    threat: str | None = None
+    threat: Annotated[Threat | None, BeforeValidator(_threat)] = None
     data: dict[str, Any] = field(default_factory=dict)
-    source: dict[str, Any] | None = None
+    source: Provenance | Mixture | None = None
     criterion: str = "last epoch"
     metrics: dict[str, Any] = field(default_factory=dict)
     events: tuple[str, ...] = ()
-    cost: float = 0.0
-    adversarial_examples: int = 0
-    seconds: float = 0.0
+    cost: Cost = Cost()
     seed: int = 0
     precision: str = "float32"
     command: str = ""
@@ -62,6 +71,12 @@ class Card:
     def __post_init__(self) -> None:
         if len(self.class_names) != self.network.num_classes:
             raise ConfigError(f"{len(self.class_names)} class names for {self.network.num_classes} classes")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types: the threat as text, and the cost beside the other fields, its passes as ``cost``."""
+        plain = {f.name: as_dict(getattr(self, f.name)) for f in fields(self)}
+        cost = plain.pop("cost")
+        return {**plain, "cost": cost["passes"], **{name: cost[name] for name in COSTS}}
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +96,12 @@ class Checkpoint:
     def hash(self) -> str:
         """Hash of the weights as they are now (16 hex digits), independent of their precision on disk."""
         return weights_hash(self.classifier)
+
+    @property
+    def provenance(self) -> Provenance:
+        """What the card of a network that is made from this one says of it."""
+        card = self.card
+        return Provenance(method=card.method, data=card.data.get("name"), weights=self.hash, source=card.source)
 
     def save(self, folder: Path, *, dtype: torch.dtype = torch.float32) -> Checkpoint:
         """Write weights (float32 or float16), card, configuration and README; returns the checkpoint as stored.
@@ -185,7 +206,8 @@ def read_card(path: Path) -> Card:
         network = dict(raw.pop("network"))
         normalisation = build(Normalisation, network.pop("normalisation"), "normalisation")
         spec = build(NetworkSpec, {**network, "normalisation": normalisation}, "network")
-        return build(Card, {**raw, "network": spec}, "card")
+        cost = {"passes": raw.pop("cost", 0.0), **{name: raw.pop(name) for name in COSTS if name in raw}}
+        return build(Card, {**raw, "network": spec, "cost": build(Cost, cost, "cost")}, "card")
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from None
     except ConfigError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -171,11 +172,11 @@ class Classifier(nn.Module):
 
     def with_head(self, num_classes: int, *, seed: int = 0) -> Classifier:
         """Copy with a new linear head, drawn from ``seed``. Nothing is frozen in the copy."""
-        return self.with_layers(new_head(self.num_features, num_classes, replacement_head_rng(seed)), HeadSpec())
+        return self.with_layers(new_head(self.num_features, num_classes, replacement_head_rng(seed)))
 
-    def with_layers(self, head: Head, how: HeadSpec) -> Classifier:
-        """Copy with ``head``, built as ``how`` says. Nothing is frozen in the copy."""
-        spec = NetworkSpec(**{**_fields(self.spec), "num_classes": head.out_features, "head": how})
+    def with_layers(self, head: Head, how: HeadSpec = HeadSpec()) -> Classifier:  # noqa: B008 (a frozen value)
+        """Copy with ``head``, built as ``how`` says (by default linear). Nothing is frozen in the copy."""
+        spec = dataclasses.replace(self.spec, num_classes=head.out_features, head=how)
         return self._with(head.to(self.device), spec)
 
     def copy(self) -> Classifier:
@@ -265,7 +266,3 @@ def probe_features(body: nn.Module, spec: NetworkSpec) -> int:
             f"the network {spec.name!r} has no pooled features: it gives {tuple(out.shape)} without its head"
         )
     return int(out.shape[1])
-
-
-def _fields(spec: NetworkSpec) -> dict[str, Any]:
-    return {name: getattr(spec, name) for name in spec.__dataclass_fields__}

@@ -119,6 +119,8 @@ def _scalar(text: str) -> Any:
 
 def as_dict(value: Any) -> Any:
     """Configuration as plain JSON types, for cards, logs and YAML."""
+    if hasattr(value, "to_json") and not isinstance(value, type):
+        return as_dict(value.to_json())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: as_dict(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from robust_transfer.attacks import PGD
 from robust_transfer.classifier import Classifier
+from robust_transfer.cost import Cost
 from robust_transfer.data import Split, to_pixels
 from robust_transfer.engine import Engine
 from robust_transfer.errors import DivergedError
@@ -26,7 +27,7 @@ def validation_passes(val: Split, *, robust: bool) -> float:
 class Validation:
     """Clean and PGD accuracy on val: ``{"clean_accuracy", "robust_accuracy"}``; clean only where ``threat`` is None.
 
-    ``passes`` and ``adversarial_examples`` count what that has taken so far.
+    ``cost`` counts what that has taken so far (but for the seconds).
     """
 
     def __init__(self, val: Split, threat: Threat | None, run: Run, steps: int = STEPS, limit: int = LIMIT) -> None:
@@ -34,8 +35,7 @@ class Validation:
         self.run, self.attack = run, PGD(steps=steps)
         self.robust = threat is not None
         self.threat = threat or Threat(norm="linf", eps=0.0)  # nothing is crafted
-        self.adversarial_examples = 0
-        self.passes = 0
+        self.cost = Cost()
 
     def __call__(self, classifier: Classifier) -> dict[str, float]:
         """Figures of ``classifier``, each over all val images."""
@@ -47,10 +47,10 @@ class Validation:
             result = self.attack(classifier, x, labels, ids, self.threat, seed=self.run.seed, engine=engine)
             right += int((result.clean_prediction == labels).sum())
             standing += int((~result.broken).sum())
-            self.passes += result.passes
+            self.cost += Cost(passes=result.passes)
         figures = {"clean_accuracy": right / len(self.val)}
         if self.robust:
-            self.adversarial_examples += right
+            self.cost += Cost(adversarial_examples=right)
             figures["robust_accuracy"] = standing / len(self.val)
         return figures
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from robust_transfer.checkpoint import Card, Checkpoint, finished
 from robust_transfer.classifier import Classifier
+from robust_transfer.cost import Cost
 from robust_transfer.data import Task
 from robust_transfer.environment import command_line, environment
 from robust_transfer.errors import DivergedError
@@ -31,19 +32,16 @@ PATH_FILE = "path.safetensors"
 class Produced:
     """Classifier that a method made, and the contents of its card.
 
-    ``cost`` in forward-equivalent image passes; ``path`` holds further tensors worth keeping (a whole L2 path of heads);
-    ``seconds_before`` is what an interrupted run had spent that this one went on with, ``seconds`` all of it where known.
+    ``path`` holds further tensors worth keeping (a whole L2 path of heads). The seconds of ``cost`` are those of an
+    interrupted run that this one went on with: its own are measured by :func:`produce`.
     """
 
     classifier: Classifier
     criterion: str
     metrics: dict[str, Any] = field(default_factory=dict)
     events: tuple[str, ...] = ()
-    cost: float = 0.0
-    adversarial_examples: int = 0
+    cost: Cost = field(default_factory=Cost)
     path: dict[str, Tensor] = field(default_factory=dict)
-    seconds_before: float = 0.0
-    seconds: float | None = None
 
 
 def without_test(task: Task) -> Task:
@@ -78,8 +76,8 @@ def produce(
         if out is not None and is_main_process():
             state.discard(out)  # going on from there would only diverge again
         raise
-    seconds = made.seconds_before + time.perf_counter() - started if made.seconds is None else made.seconds
-    checkpoint = Checkpoint(made.classifier.cpu().eval(), _card(identity, made, task, run, seconds), seen)
+    cost = made.cost + Cost(seconds=time.perf_counter() - started)
+    checkpoint = Checkpoint(made.classifier.cpu().eval(), _card(identity, made, task, run, cost), seen)
     if out is None or not is_main_process():
         return checkpoint
     with all_or_none(out / PATH_FILE):
@@ -90,16 +88,14 @@ def produce(
     return saved
 
 
-def _card(identity: Mapping[str, Any], made: Produced, task: Task, run: Run, seconds: float) -> Card:
+def _card(identity: Mapping[str, Any], made: Produced, task: Task, run: Run, cost: Cost) -> Card:
     return Card(
         **{"network": made.classifier.spec, **identity},
         class_names=task.class_names,
         criterion=made.criterion,
         metrics=made.metrics,
         events=made.events,
-        cost=made.cost,
-        adversarial_examples=made.adversarial_examples,
-        seconds=seconds,
+        cost=cost,
         seed=run.seed,
         precision=str(run.dtype()).removeprefix("torch."),
         command=command_line(),

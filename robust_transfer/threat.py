@@ -67,6 +67,10 @@ class Threat:
             raise ThreatError(f"the eps {eps_text!r} is too large for a number") from None
         return cls(norm=norm.strip().lower().replace("l_inf", "linf"), eps=eps)
 
+    def to_json(self) -> str:
+        """The text that :meth:`parse` reads: a threat's form in JSON."""
+        return str(self)
+
     def __str__(self) -> str:
         """Shortest of ``linf:0.3``, ``linf:8/255`` and all the digits that :meth:`parse` reads as this threat."""
         forms = (f"{self.eps:g}", f"{round(self.eps * 255, 3):g}/255", repr(self.eps))
@@ -119,6 +123,9 @@ class Threat:
             share = radius.cpu().double() ** (1 / math.prod(shape))  # in float32 its last bit depends on the batch
             delta = direction * _per_example(self.eps * share.to(direction.device, torch.float32), direction)
         return self.project(clean + delta.to(clean.dtype), clean)
+
+
+DEFAULT_THREAT = "linf:8/255"  # where nobody names a threat
 
 
 def _length(flat: Tensor) -> Tensor:

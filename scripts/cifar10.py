@@ -33,7 +33,6 @@ from robust_transfer.files import write_json
 from robust_transfer.monitor import Validation
 from robust_transfer.production import PATH_FILE
 from robust_transfer.strategies.base import STRATEGIES, Strategy
-from robust_transfer.strategies.linear_probe import attach
 
 THREATS = ("linf:8/255", "linf:4/255")
 ATTACK = "pgd-20"
@@ -176,7 +175,7 @@ class Study:
         figures = {"clean_accuracy": found["val_accuracy"], "robust_accuracy": found["val_robust_accuracy"]}
         write_json(out / "val.json", figures)
         card = dataclasses.replace(card, settings={**card.settings, "l2": l2}, criterion=f"l2 given as {l2:g}")
-        return rt.Checkpoint(attach(self.source.classifier, head), card, whole.trained_on).save(out)
+        return rt.Checkpoint(self.source.classifier.with_layers(head).eval(), card, whole.trained_on).save(out)
 
     def _tuned(self, out: Path, seed: int, l2: float, strength: float) -> rt.Checkpoint:
         """LwF, and how it does on val."""
@@ -186,7 +185,7 @@ class Study:
             threat = rt.Threat.parse(THREATS[0])
             validation = Validation(task.val.at_size(result.input_size), threat, rt.Run(), limit=self.plan.val)
             figures = validation(result.classifier)
-            spent = {"adversarial_examples": validation.adversarial_examples, "passes": validation.passes}
+            spent = {"adversarial_examples": validation.cost.adversarial_examples, "passes": validation.cost.passes}
             write_json(out / "val.json", {**figures, **spent})
         return result
 

@@ -21,8 +21,11 @@ from torch import Tensor
 
 from robust_transfer import checkpoint as checkpoint_module
 from robust_transfer.checkpoint import CARD, WEIGHTS, Card, Checkpoint, finished, load_checkpoint, weights_hash
+from robust_transfer.cost import Cost
 from robust_transfer.errors import CheckpointError, ConfigError, OutputError
+from robust_transfer.provenance import Provenance
 from robust_transfer.run import Run
+from robust_transfer.threat import Threat
 
 NAMES = tuple("0123456789")
 FILES = {WEIGHTS, CARD, "config.yaml", "README.md"}
@@ -64,10 +67,10 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
         "settings": {"epochs": 3.0, "nested": {"a": [1, None]}},
         "threat": "linf:8/255",
         "data": {"name": "digits", "hash": "0" * 16},
-        "source": {"method": "x"},
+        "source": Provenance(method="x", data=None, weights="w"),
         "metrics": {"val_clean_accuracy": 0.5},
         "events": ("step 3: something",),
-        "cost": 12.5,
+        "cost": Cost(passes=12.5, adversarial_examples=7, seconds=0.5),
     }
     made = make(3, **full)
     saved = made.save(tmp_path / "a" / "run")
@@ -88,6 +91,20 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
     readme = (tmp_path / "a" / "run" / "README.md").read_text()
     assert "| val_clean_accuracy | 0.5 |" in readme
     assert "linf:8/255" in readme
+
+
+def test_the_card_on_disk_is_flat(tmp_path: Path) -> None:
+    """Cards of earlier versions have the same fields, some of which they may lack."""
+    source = Provenance(method="x", data=None, weights="w")
+    cost = Cost(passes=12.5, adversarial_examples=7, seconds=0.5)
+    make(threat=Threat.parse("l2:0.5"), source=source, cost=cost).save(tmp_path)
+    told = json.loads((tmp_path / CARD).read_text())
+    assert (told["cost"], told["adversarial_examples"], told["seconds"]) == (12.5, 7, 0.5)
+    assert (told["threat"], told["source"]) == ("l2:0.5", {"method": "x", "data": None, "weights": "w"})
+    card = load_checkpoint(tmp_path).card
+    assert (card.cost, card.threat, card.source) == (cost, Threat(norm="l2", eps=0.5), source)
+    edit_card(tmp_path, lambda card: [card.pop(key) for key in ("cost", "adversarial_examples", "seconds", "source")])
+    assert load_checkpoint(tmp_path).card.cost == Cost()
 
 
 def test_loading_leaves_no_trace_in_the_global_generator(folder: Path) -> None:

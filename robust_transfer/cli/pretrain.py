@@ -29,6 +29,7 @@ from robust_transfer.cli.options import (
     read_task,
     say,
 )
+from robust_transfer.threat import DEFAULT_THREAT
 
 
 @app.command()
@@ -37,7 +38,7 @@ def pretrain(
     out: Out,
     network: Annotated[str, typer.Option("--network", help="A network's name; see `list networks`.")] = "wrn-16-2",
     method: Annotated[str, typer.Option("--method", help="See `list pretraining`.")] = "fast",
-    threat: Annotated[str, typer.Option("--threat", help="norm:eps to train for.")] = "linf:8/255",
+    threat: Annotated[str, typer.Option("--threat", help="norm:eps to train for.")] = DEFAULT_THREAT,
     settings: Setting = None,
     input_size: Annotated[
         int | None, typer.Option("--input-size", help="Side of the images. [default: their own]")

@@ -24,7 +24,7 @@ from robust_transfer.evaluation.deltas import unpack
 from robust_transfer.evaluation.outcomes import CLEAN, SURVIVED
 from robust_transfer.files import write_json, write_text
 from robust_transfer.run import Run
-from robust_transfer.threat import Threat
+from robust_transfer.threat import DEFAULT_THREAT, Threat
 
 PICTURES = 5
 
@@ -56,7 +56,7 @@ def run_demo(
     with run.writing():
         run.check_out()
         started = time.perf_counter()
-        threat = Threat.parse(source.card.threat or "linf:8/255")
+        threat = source.card.threat or Threat.parse(DEFAULT_THREAT)
         task = task.at_size(source.input_size)
         out = run.prepare_out() or run.out
         wanted = contenders(source, control, task, threat, scratch=scratch)

@@ -77,8 +77,8 @@ class Row:
             "clean": as_dict(self.evaluation.clean_accuracy),
             "robust": as_dict(self.evaluation.robust_accuracy),
             "seconds": self.seconds,
-            "cost": self.card.cost,
-            "adversarial_examples": self.card.adversarial_examples,
+            "cost": self.card.cost.passes,
+            "adversarial_examples": self.card.cost.adversarial_examples,
         }
 
 

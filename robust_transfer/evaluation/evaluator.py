@@ -33,9 +33,7 @@ from robust_transfer.files import write_atomically
 from robust_transfer.progress import tell
 from robust_transfer.run import Run
 from robust_transfer.statistics.intervals import wilson
-from robust_transfer.threat import Threat
-
-DEFAULT_THREAT = "linf:8/255"
+from robust_transfer.threat import DEFAULT_THREAT, Threat
 
 
 @accepting(ARGUMENTS)

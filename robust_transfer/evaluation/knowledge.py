@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 from robust_transfer.attacks.victim import Knowledge
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.data import Split, to_pixels
@@ -18,13 +15,13 @@ def public_source(model: Checkpoint) -> Checkpoint | None:
     """Source of the package that ``model`` descends from, if any: everybody has those."""
     if model.card.source is None:
         return None
-    lineage = set(_weights(model.card.source))
+    ancestors = set(model.card.source.hashes())
     for name in PACKAGED:
         try:
             packaged = load_source(name)
         except CheckpointError:
             continue
-        if packaged.hash in lineage:
+        if packaged.hash in ancestors:
             return packaged
     return None
 
@@ -33,12 +30,3 @@ def knowledge_of(source: Checkpoint, split: Split, *, seed: int) -> Knowledge:
     """``source``, and a stratified sample of ``split`` at the source's input size."""
     sample = split.sample(IMAGES, seed=seed, purpose="knowledge").at_size(source.input_size)
     return Knowledge(source.classifier, to_pixels(sample.images()), sample.labels)
-
-
-def _weights(lineage: dict[str, Any]) -> Iterator[str]:
-    """Hashes of all weights that a card's lineage names."""
-    for key, value in lineage.items():
-        if key == "weights":
-            yield str(value)
-        elif isinstance(value, dict):
-            yield from _weights(value)

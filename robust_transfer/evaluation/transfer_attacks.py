@@ -73,7 +73,7 @@ def examine(
     started, device = time.perf_counter(), run.torch_device()
     sample = split.sample(n, seed=adversary.seed, purpose="transferred").at_size(model.input_size)
     trained = source.card.threat if source is not None else model.card.threat
-    other = unseen_threat(Threat.parse(trained) if trained else adversary.threat, model.input_size)
+    other = unseen_threat(trained or adversary.threat, model.input_size)
     attacks, networks = _attacks(model, source), _networks(model, source)
     standing, drifts, passes = dict.fromkeys(attacks, 0), list[torch.Tensor](), 0
     total = passes_each(model, source) * len(sample)

@@ -18,7 +18,7 @@ from robust_transfer.monitor import Validation, validation_passes
 from robust_transfer.production import Produced, produce, without_test
 from robust_transfer.registry import Registry
 from robust_transfer.run import Run
-from robust_transfer.threat import Threat
+from robust_transfer.threat import DEFAULT_THREAT, Threat
 from robust_transfer.trained_on import trained_on
 from robust_transfer.training import Objective, TrainingSettings, fit
 from robust_transfer.training.settings import Schedule
@@ -54,7 +54,7 @@ class Pretraining(TrainingSettings, ABC):
         task: Task,
         *,
         network: str | NetworkSpec = "wrn_16_2",
-        threat: Threat | str = "linf:8/255",
+        threat: Threat | str = DEFAULT_THREAT,
         input_size: int | None = None,
         run: Run | None = None,
     ) -> Checkpoint:
@@ -94,9 +94,7 @@ class Pretraining(TrainingSettings, ABC):
             criterion="last epoch" if self.select == "last" else best,
             metrics={f"val_{k}": v for k, v in fitted.figures.items()},
             events=fitted.events,
-            cost=fitted.passes + fitted.validation_passes,
-            adversarial_examples=(fitted.images if self.adversarial else 0) + fitted.validation_examples,
-            seconds=fitted.seconds,
+            cost=fitted.cost(self.adversarial),
         )
 
     def _validation(self, task: Task, threat: Threat, run: Run) -> Validation | None:
@@ -128,7 +126,7 @@ class Pretraining(TrainingSettings, ABC):
             "method": f"pretrain:{PRETRAINING.name_of(type(self))}",
             "settings": as_dict(self),
             "network": spec,
-            "threat": str(threat) if self.adversarial else None,
+            "threat": threat if self.adversarial else None,
             "data": task.record(),
         }
 
@@ -141,7 +139,7 @@ def pretrain(
     method: Pretraining,
     *,
     network: str | NetworkSpec = "wrn-16-2",
-    threat: Threat | str = "linf:8/255",
+    threat: Threat | str = DEFAULT_THREAT,
     input_size: int | None = None,
     run: Run | None = None,
 ) -> Checkpoint:

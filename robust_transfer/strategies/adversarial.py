@@ -18,9 +18,8 @@ from robust_transfer.monitor import validation_passes
 from robust_transfer.pretraining import PRETRAINING, Pretraining
 from robust_transfer.run import Run
 from robust_transfer.strategies.base import STRATEGIES
-from robust_transfer.strategies.trained import BatchNorm, Trained, TrainingStart
+from robust_transfer.strategies.trained import BatchNorm, Minimised, Trained, TrainingStart
 from robust_transfer.threat import Threat
-from robust_transfer.training import Objective
 from robust_transfer.training.settings import Schedule
 
 OWN = ("steps", "step", "beta", "replays")
@@ -74,9 +73,9 @@ class Adversarial(Trained):
         watching = looks * validation_passes(task.val, robust=self.select == "robust")
         return self.images_seen(len(task.train)) * self.made().passes_per_image + watching
 
-    def threat_of(self, source: Checkpoint) -> str | None:
+    def threat_of(self, source: Checkpoint) -> Threat | None:
         """Threat that it is trained for."""
-        return self.threat or source.card.threat
+        return Threat.parse(self.threat) if self.threat is not None else source.card.threat
 
     def check(self, source: Checkpoint, task: Task) -> None:
         """See :class:`Strategy`."""
@@ -91,12 +90,11 @@ class Adversarial(Trained):
         torch.manual_seed(run.seed)
         return TrainingStart(Classifier.build(classifier.spec), "from scratch")
 
-    def objective(
-        self, source: Checkpoint, start: TrainingStart, task: Task, run: Run
-    ) -> tuple[Objective, float, dict[str, Any]]:
+    def objective(self, source: Checkpoint, start: TrainingStart, task: Task, run: Run) -> Minimised:
         """See :class:`Trained`."""
         threat = self._threat(source)
-        return self.made().objective(start.classifier, task, threat, run), 0.0, {"trained_for": str(threat)}
+        objective = self.made().objective(start.classifier, task, threat, run)
+        return Minimised(objective, metrics={"trained_for": str(threat)})
 
     def _threat(self, source: Checkpoint) -> Threat:
         wanted = self.threat_of(source)
@@ -104,4 +102,4 @@ class Adversarial(Trained):
             raise ConfigError(
                 "adversarial training needs a threat, and the source's card has none: set threat=linf:8/255"
             )
-        return Threat.parse(wanted)
+        return wanted

@@ -13,6 +13,7 @@ from robust_transfer.errors import ConfigError, DataError
 from robust_transfer.production import Produced, produce, without_test
 from robust_transfer.registry import Registry, unknown
 from robust_transfer.run import Run
+from robust_transfer.threat import Threat
 from robust_transfer.trained_on import trained_on
 
 HeadRule = Literal["auto", "new", "keep"]
@@ -37,7 +38,7 @@ class Strategy(ABC):
         """Forward-equivalent image passes that :meth:`adapt` takes: a forecast, for estimates. Here one look at all images."""
         return float(len(task.train))
 
-    def threat_of(self, source: Checkpoint) -> str | None:
+    def threat_of(self, source: Checkpoint) -> Threat | None:
         """Threat that the result withstands, if it does: it inherits the source's."""
         return source.card.threat
 
@@ -75,15 +76,8 @@ class Strategy(ABC):
             "settings": as_dict(self),
             "threat": self.threat_of(source),
             "data": task.record(),
-            "source": lineage(source),
+            "source": source.provenance,
         }
-
-
-def lineage(source: Checkpoint) -> dict[str, Any]:
-    """Provenance of a source, and of the sources it came from in turn."""
-    card = source.card
-    own = {"method": card.method, "data": card.data.get("name"), "weights": source.hash}
-    return own if card.source is None else {**own, "source": card.source}
 
 
 def _refuse_hopeless(task: Task) -> None:

@@ -22,8 +22,9 @@ from robust_transfer.production import Produced
 from robust_transfer.run import Run
 from robust_transfer.statistics.intervals import wilson
 from robust_transfer.strategies.base import STRATEGIES, Strategy
-from robust_transfer.strategies.linear_probe import PATH, LinearProbe, Probe, attach
+from robust_transfer.strategies.linear_probe import PATH, LinearProbe, Probe
 from robust_transfer.strategies.lwf import Distance, LwF
+from robust_transfer.strategies.softmax import Solution
 from robust_transfer.strategies.trained import TrainingStart
 from robust_transfer.threat import Threat
 from robust_transfer.training import TrainingSettings
@@ -100,8 +101,12 @@ class Frontier(TrainingSettings, Strategy):
         """See :class:`Strategy`."""
         if not len(task.val):
             raise ConfigError("frontier chooses on val, and there is none: give --val, or more shots")
+        self._threat(source)
+
+    def _threat(self, source: Checkpoint) -> Threat:
         if source.card.threat is None:
             raise ConfigError("frontier needs a source with a threat on its card: there is no robustness to keep")
+        return source.card.threat
 
     def passes(self, task: Task) -> float:
         """See :class:`Strategy`: a training for each head and strength."""
@@ -111,11 +116,11 @@ class Frontier(TrainingSettings, Strategy):
 
     def adapt(self, source: Checkpoint, task: Task, run: Run) -> Produced:
         """See :class:`Strategy`."""
-        assert source.card.threat is not None  # see check
-        validation = Validation(task.val, Threat.parse(source.card.threat), run)
+        threat = self._threat(source)
+        validation = Validation(task.val, threat, run)
         path = tuple(sorted({*self.path, *self.heads}, reverse=True))
         probe = LinearProbe(path=path, choose="clean").solve(source, task, run)
-        found, cost, examples, events = list[Candidate](), probe.cost, 0, list(probe.notes())
+        found, cost, events = list[Candidate](), probe.cost, list(probe.notes())
         log = run.out / "metrics.jsonl" if run.out is not None and is_main_process() else None
         if log is not None:
             write_text(log, "")
@@ -129,30 +134,30 @@ class Frontier(TrainingSettings, Strategy):
             if log is not None:
                 append_line(log, json.dumps(candidate.record()))
 
-        heads = {solution.l2: attach(source.classifier, solution.head()) for solution in probe.solutions}
+        heads = {solution.l2: source.classifier.with_layers(solution.head()) for solution in probe.solutions}
         for l2, classifier in heads.items():
             add("linear-probe", l2, None, classifier.freeze())
         for l2, strength in product(self.heads, self.strengths):
-            name, start = f"l2-{l2:g}-strength-{strength:g}", _start(probe, heads[l2], l2)
+            name = f"l2-{l2:g}-strength-{strength:g}"
+            start = _start(probe, heads[l2], next(s for s in probe.solutions if s.l2 == l2))
             try:
                 trained = self.lwf(l2, strength).train_from(start, source, task, _inside(run, name))
             except DivergedError as error:
                 events.append(f"{name}: {error}")
                 continue
-            cost, examples = cost + trained.cost, examples + trained.adversarial_examples
+            cost += trained.cost
             events += [f"{name}: {event}" for event in trained.events]
             add("lwf", l2, strength, trained.classifier)
         chosen, criterion = self.choose(found)
         if run.out is not None and is_main_process():
-            write_text(run.out / PLOT, _plot(found, chosen, task, source.card.threat, len(validation.val)))
+            write_text(run.out / PLOT, _plot(found, chosen, task, threat, len(validation.val)))
             shutil.rmtree(run.out / "front", ignore_errors=True)
         return Produced(
             classifier=chosen.classifier,
             criterion=criterion,
             metrics={"chosen": chosen.record(), "front": [candidate.record() for candidate in found]},
             events=tuple(events),
-            cost=cost + validation.passes,
-            adversarial_examples=examples + validation.adversarial_examples,
+            cost=cost + validation.cost,
         )
 
     def choose(self, found: list[Candidate]) -> tuple[Candidate, str]:
@@ -176,14 +181,13 @@ class Frontier(TrainingSettings, Strategy):
         )
 
 
-def _start(probe: Probe, classifier: Classifier, l2: float) -> TrainingStart:
-    """Copy of the probe's network at ``l2``; that it cost nothing more is what sharing means."""
+def _start(probe: Probe, classifier: Classifier, solution: Solution) -> TrainingStart:
+    """Copy of the probe's network at one point of its path; that it cost nothing more is what sharing means."""
     return TrainingStart(
         classifier.copy(),
-        f"head warm-started: l2 given as {l2:g}",
-        l2=l2,
-        deviations=probe.standardisation.std.float(),
+        f"head warm-started: l2 given as {solution.l2:g}",
         features=probe.features,
+        head_penalty=probe.penalty(solution),
     )
 
 
@@ -194,7 +198,7 @@ def _inside(run: Run, name: str) -> Run:
     return dataclasses.replace(run, out=run.out / "front" / name, overwrite=False)
 
 
-def _plot(found: list[Candidate], chosen: Candidate, task: Task, threat: str, n: int) -> str:
+def _plot(found: list[Candidate], chosen: Candidate, task: Task, threat: Threat, n: int) -> str:
     def point(candidate: Candidate) -> Point:
         shares = [wilson(round(share * n), n) for share in (candidate.clean, candidate.robust)]
         clean, robust = ((share.value, share.low, share.high) for share in shares)

@@ -8,7 +8,7 @@ import torch
 
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.errors import CheckpointError, ConfigError
-from robust_transfer.strategies.base import lineage
+from robust_transfer.provenance import Mixture
 from robust_transfer.trained_on import merged
 
 
@@ -34,13 +34,11 @@ def interpolate(a: Checkpoint, b: Checkpoint, share: float) -> Checkpoint:
         settings={"share": share, "a": a.card.method, "b": b.card.method},
         threat=a.card.threat if a.card.threat == b.card.threat else None,
         data=a.card.data if a.card.data == b.card.data else {"name": f"{_data(a)} and {_data(b)}"},
-        source={"a": lineage(a), "b": lineage(b)},
+        source=Mixture(a=a.provenance, b=b.provenance),
         criterion=f"share given as {share:g}",
         metrics={},
         events=(),
         cost=a.card.cost + b.card.cost,
-        adversarial_examples=a.card.adversarial_examples + b.card.adversarial_examples,
-        seconds=a.card.seconds + b.card.seconds,
         weights_hash="",
         fingerprints={},
     )

@@ -8,15 +8,14 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from robust_transfer.cache import load_or_compute
 from robust_transfer.checkpoint import Checkpoint
-from robust_transfer.classifier import Classifier
 from robust_transfer.config import config, digest
+from robust_transfer.cost import Cost
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError, DivergedError
-from robust_transfer.heads import HeadSpec
 from robust_transfer.monitor import Validation
 from robust_transfer.production import Produced
 from robust_transfer.run import Run
@@ -24,6 +23,7 @@ from robust_transfer.strategies.base import STRATEGIES, Strategy
 from robust_transfer.strategies.features import features_of
 from robust_transfer.strategies.softmax import Solution, Standardisation, solve_path
 from robust_transfer.threat import Threat
+from robust_transfer.training import HeadPenalty
 
 PATH = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 1e-4, 1e-5)
 Choose = Literal["log-loss", "clean", "robust"]
@@ -72,7 +72,7 @@ class LinearProbe(Strategy):
                 f"the head predicts one class for every training image (l2 = {probe.chosen.l2:g}; {probe.criterion}): "
                 "nothing was saved; try a smaller l2, or choose=clean"
             )
-        classifier = attach(source.classifier, probe.chosen.head())
+        classifier = source.classifier.with_layers(probe.chosen.head())
         classifier.freeze()
         return Produced(
             classifier=classifier,
@@ -80,7 +80,6 @@ class LinearProbe(Strategy):
             metrics={"l2": probe.chosen.l2, "path": probe.records},
             events=probe.notes(),
             cost=probe.cost,
-            adversarial_examples=probe.adversarial_examples,
             path=probe.tensors(),
         )
 
@@ -95,7 +94,13 @@ class LinearProbe(Strategy):
         solutions = _solved(train, task, path, run)
         records = [_record(s, train, task.train.labels, val, task.val.labels) for s in solutions]
         probe = Probe(
-            solutions, solutions[0], "", records, float(len(train) + len(val)), 0, train, Standardisation.of(train)
+            solutions,
+            solutions[0],
+            "",
+            records,
+            Cost(passes=len(train) + len(val)),
+            train,
+            Standardisation.of(train),
         )
         return self._choose(probe, source, task, run)
 
@@ -106,23 +111,21 @@ class LinearProbe(Strategy):
             index = [s.l2 for s in probe.solutions].index(self.without_val)
             criterion = f"no val split: l2 = {self.without_val:g}"
         else:
-            if self.choose == "robust":
-                self._attack_path(probe, source, task, run)
+            if self.choose == "robust" and source.card.threat is not None:  # without one, check has refused
+                self._attack_path(probe, source, source.card.threat, task, run)
             key, sign, words = CRITERIA[self.choose]
             index = max(range(len(probe.records)), key=lambda i: (sign * probe.records[i][key], probe.records[i]["l2"]))
             criterion = f"best val {words} over the L2 path"
         probe.chosen, probe.criterion = probe.solutions[index], criterion
         return probe
 
-    def _attack_path(self, probe: Probe, source: Checkpoint, task: Task, run: Run) -> None:
+    def _attack_path(self, probe: Probe, source: Checkpoint, threat: Threat, task: Task, run: Run) -> None:
         """Add ``val_robust_accuracy`` to every record."""
-        assert source.card.threat is not None  # see check
-        validation = Validation(task.val, Threat.parse(source.card.threat), run)
+        validation = Validation(task.val, threat, run)
         for solution, record in zip(probe.solutions, probe.records, strict=True):
-            model = attach(source.classifier, solution.head()).to(run.torch_device())
+            model = source.classifier.with_layers(solution.head()).to(run.torch_device())
             record["val_robust_accuracy"] = validation(model)["robust_accuracy"]
-        probe.cost += validation.passes
-        probe.adversarial_examples = validation.adversarial_examples
+        probe.cost += validation.cost
 
 
 def _solved(features: Tensor, task: Task, path: tuple[float, ...], run: Run) -> list[Solution]:
@@ -155,8 +158,7 @@ class Probe:
     chosen: Solution
     criterion: str
     records: list[dict[str, Any]]
-    cost: float
-    adversarial_examples: int
+    cost: Cost
     features: Tensor
     standardisation: Standardisation
 
@@ -168,15 +170,14 @@ class Probe:
             if not s.converged
         )
 
+    def penalty(self, solution: Solution) -> HeadPenalty:
+        """Penalty that ``solution`` was found with, on the head for raw features."""
+        return HeadPenalty(solution.l2, self.standardisation.std.float())
+
     def tensors(self) -> dict[str, Tensor]:
         """``{"0.01/weight": (K, d), "0.01/bias": (K,), ...}`` on raw features."""
         pairs = {f"{s.l2:.12g}/weight": s.weight for s in self.solutions}
         return pairs | {f"{s.l2:.12g}/bias": s.bias for s in self.solutions}
-
-
-def attach(classifier: Classifier, head: nn.Linear) -> Classifier:
-    """Copy of ``classifier`` with ``head`` in place of its own."""
-    return classifier.with_layers(head, HeadSpec()).eval()
 
 
 def _record(solution: Solution, train: Tensor, train_labels: Tensor, val: Tensor, val_labels: Tensor) -> dict[str, Any]:

@@ -14,13 +14,14 @@ from torch import Tensor
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
+from robust_transfer.cost import Cost
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError
 from robust_transfer.run import Run
 from robust_transfer.strategies.base import STRATEGIES
 from robust_transfer.strategies.features import features_of
 from robust_transfer.strategies.fine_tune import FineTune
-from robust_transfer.strategies.trained import TrainingStart
+from robust_transfer.strategies.trained import Minimised, TrainingStart
 from robust_transfer.training import Batch, CachedRows, Objective
 
 Distance = Literal["l1", "l2", "squared-l2"]
@@ -97,13 +98,11 @@ class LwF(FineTune):
         if self.strength < 0:
             raise ConfigError(f"strength must not be negative, not {self.strength}")
 
-    def loss(
-        self, source: Checkpoint, start: TrainingStart, task: Task, run: Run
-    ) -> tuple[Objective, float, dict[str, Any]]:
-        """See :class:`FineTune`."""
-        features, weight, notes, cost = start.features, self.strength, dict[str, Any](), 0.0
+    def objective(self, source: Checkpoint, start: TrainingStart, task: Task, run: Run) -> Minimised:
+        """See :class:`Trained`."""
+        features, weight, notes, cost = start.features, self.strength, dict[str, Any](), Cost()
         if features is None and (self.teacher == "cached" or self.feature_weight == "auto"):
-            features, cost = features_of(source.classifier, task.train, run), float(len(task.train))
+            features, cost = features_of(source.classifier, task.train, run), Cost(passes=len(task.train))
         if features is not None:
             size = float(feature_distance(features, torch.zeros_like(features), self.distance).double().mean())
             if self.feature_weight == "auto" and not size:
@@ -121,7 +120,7 @@ class LwF(FineTune):
             teacher=source.classifier.copy() if live else None,
             patience=self.patience(task),
         )
-        return objective, cost, {"feature_weight": weight, **notes}
+        return Minimised(objective, cost, {"feature_weight": weight, **notes})
 
 
 class LwFObjective(Objective):

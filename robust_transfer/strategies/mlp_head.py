@@ -11,6 +11,7 @@ from torch import Tensor
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
+from robust_transfer.cost import Cost
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError
 from robust_transfer.heads import HeadSpec, new_mlp, replacement_head_rng
@@ -18,7 +19,7 @@ from robust_transfer.run import Run
 from robust_transfer.strategies.base import STRATEGIES
 from robust_transfer.strategies.features import features_of
 from robust_transfer.strategies.softmax import Standardisation
-from robust_transfer.strategies.trained import BatchNorm, Trained, TrainingStart
+from robust_transfer.strategies.trained import BatchNorm, Minimised, Trained, TrainingStart
 from robust_transfer.threat import Threat
 from robust_transfer.training import Batch, CachedRows, Objective, Validate
 
@@ -70,15 +71,13 @@ class MLPHead(Trained):
         classifier = source.classifier.with_layers(head, how)
         classifier.freeze()
         return TrainingStart(
-            classifier, f"new head of {self.depth} hidden layers", cost=float(len(features)), features=features
+            classifier, f"new head of {self.depth} hidden layers", cost=Cost(passes=len(features)), features=features
         )
 
-    def objective(
-        self, source: Checkpoint, start: TrainingStart, task: Task, run: Run
-    ) -> tuple[Objective, float, dict[str, Any]]:
+    def objective(self, source: Checkpoint, start: TrainingStart, task: Task, run: Run) -> Minimised:
         """See :class:`Trained`."""
         assert start.features is not None
-        return HeadObjective(start.classifier, start.features, self.patience(task)), 0.0, {}
+        return Minimised(HeadObjective(start.classifier, start.features, self.patience(task)))
 
     def validation(self, classifier: Classifier, task: Task, threat: Threat | None, run: Run) -> Validate:
         """See :class:`Trained`: clean images need no network, either."""
@@ -107,14 +106,12 @@ class HeadObjective(Objective):
 class HeadValidation:
     """Clean accuracy of a head on ``features`` ``(n, d)`` of val that are known."""
 
-    adversarial_examples = 0
-
     def __init__(self, features: Tensor, labels: Tensor) -> None:
-        self.features, self.labels, self.passes = features, labels, 0
+        self.features, self.labels, self.cost = features, labels, Cost()
 
     def __call__(self, classifier: Classifier) -> dict[str, float]:
         """Its share of right answers; the features' own passes are counted with the first."""
-        self.passes = len(self.features)
+        self.cost = Cost(passes=len(self.features))
         with classifier.eval_mode(), torch.no_grad():
             predicted = classifier.classify(self.features.to(classifier.device)).argmax(1).cpu()
         return {"clean_accuracy": float((predicted == self.labels).float().mean())}

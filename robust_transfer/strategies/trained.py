@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import time
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
+from robust_transfer.cost import Cost
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError
 from robust_transfer.monitor import Validation, validation_passes
@@ -21,7 +21,7 @@ from robust_transfer.production import Produced
 from robust_transfer.run import Run
 from robust_transfer.strategies.base import STRATEGIES, Strategy
 from robust_transfer.threat import Threat
-from robust_transfer.training import NaturalObjective, Objective, TrainingSettings, Validate, fit
+from robust_transfer.training import HeadPenalty, NaturalObjective, Objective, TrainingSettings, Validate, fit
 from robust_transfer.training.settings import Schedule
 
 BatchNorm = Literal["eval", "train"]
@@ -29,16 +29,29 @@ TELLING = 500  # images of other classes than the commonest: to call none of the
 
 
 @dataclass
-class TrainingStart(Produced):
-    """Network that training begins with, and what finding it took.
+class TrainingStart:
+    """Network that training begins with, and its part of the card.
 
-    The last three where its head is a linear probe's: the penalty, the deviations of the features ``(d,)`` and the
-    source's features on the train split ``(n, d)``.
+    ``features`` are the source's on the train split ``(n, d)``, if they were
+    computed on the way, and ``head_penalty`` the penalty that a solved head was found with.
     """
 
-    l2: float | None = None
-    deviations: Tensor | None = None
+    classifier: Classifier
+    criterion: str
+    metrics: dict[str, Any] = field(default_factory=dict)
+    events: tuple[str, ...] = ()
+    cost: Cost = field(default_factory=Cost)
     features: Tensor | None = None
+    head_penalty: HeadPenalty | None = None
+
+
+@dataclass
+class Minimised:
+    """Objective that training minimises; ``cost`` of preparing it; ``metrics``: notes for the card."""
+
+    objective: Objective
+    cost: Cost = field(default_factory=Cost)
+    metrics: dict[str, Any] = field(default_factory=dict)
 
 
 @config
@@ -65,11 +78,9 @@ class Trained(TrainingSettings, Strategy):
     def start(self, source: Checkpoint, task: Task, run: Run) -> TrainingStart:
         """Network that training begins with; independent of ``source``."""
 
-    def objective(
-        self, source: Checkpoint, start: TrainingStart, task: Task, run: Run
-    ) -> tuple[Objective, float, dict[str, Any]]:
-        """Objective to minimise, the image passes that preparing it took, and notes for the card."""
-        return NaturalObjective(start.classifier, self.patience(task)), 0.0, {}
+    def objective(self, source: Checkpoint, start: TrainingStart, task: Task, run: Run) -> Minimised:
+        """Objective on ``start.classifier``; ``start.head_penalty``, if any, is added to it afterwards."""
+        return Minimised(NaturalObjective(start.classifier, self.patience(task)))
 
     def check(self, source: Checkpoint, task: Task) -> None:
         """See :class:`Strategy`."""
@@ -86,12 +97,11 @@ class Trained(TrainingSettings, Strategy):
         """Train from a given start; what that has cost is counted with it."""
         start.classifier.hold_batch_norm = self.batch_norm == "eval"
         torch.manual_seed(run.seed)
-        objective, cost, notes = self.objective(source, start, task, run)
-        own = self.threat_of(source)
-        threat = Threat.parse(own) if self.select == "robust" and own else None
-        began = time.perf_counter()
+        minimised = self.objective(source, start, task, run)
+        minimised.objective.head_penalty = start.head_penalty
+        threat = self.threat_of(source) if self.select == "robust" else None
         fitted = fit(
-            objective,
+            minimised.objective,
             task.train,
             self,
             run,
@@ -105,13 +115,9 @@ class Trained(TrainingSettings, Strategy):
         return Produced(
             classifier=fitted.classifier,
             criterion=f"{selected}; {start.criterion}",
-            metrics={**{f"val_{k}": v for k, v in fitted.figures.items()}, **start.metrics, **notes},
+            metrics={**{f"val_{k}": v for k, v in fitted.figures.items()}, **start.metrics, **minimised.metrics},
             events=(*start.events, *fitted.events),
-            cost=start.cost + cost + fitted.passes + fitted.validation_passes,
-            adversarial_examples=start.adversarial_examples
-            + fitted.validation_examples
-            + (fitted.images if self.adversarial else 0),
-            seconds_before=max(0.0, fitted.seconds - (time.perf_counter() - began)),
+            cost=start.cost + minimised.cost + fitted.cost(self.adversarial),
         )
 
     def validation(self, classifier: Classifier, task: Task, threat: Threat | None, run: Run) -> Validate:

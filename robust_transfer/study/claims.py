@@ -130,7 +130,7 @@ def _of_cost(workshop: Workshop, claim: Claim, of: Mapping[int, Cell], less: Map
 
 
 def _cost(workshop: Workshop, cell: Cell) -> float:
-    return read_card(workshop.result_folder(cell) / CARD).cost
+    return read_card(workshop.result_folder(cell) / CARD).cost.passes
 
 
 def _right(workshop: Workshop, cell: Cell, level: Accuracy) -> pd.Series[float]:

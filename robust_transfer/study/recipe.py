@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from robust_transfer.config import config
 from robust_transfer.errors import ConfigError
+from robust_transfer.threat import DEFAULT_THREAT
 
 Measure = Literal["clean", "robust", "cost"]
 
@@ -20,7 +21,7 @@ class Pretrained:
     task: str
     network: str = "wrn_16_2"
     method: str = "fast"
-    threat: str = "linf:8/255"
+    threat: str = DEFAULT_THREAT
     input_size: int | None = None
     seed: int = 0
     set: dict[str, Any] = field(default_factory=dict)
@@ -64,7 +65,7 @@ class EvaluationSpec:
     ``red_flag_examples`` images (0: none) reasons to doubt the figures are looked for.
     """
 
-    threat: str = "linf:8/255"
+    threat: str = DEFAULT_THREAT
     attack: str = "pgd-20"
     examples: int | None = None
     transfer_attack_examples: int = 25
@@ -134,7 +135,7 @@ class Filters:
     images: int = 200
     pictures: int = 8
     steps: int = 200
-    threat: str = "linf:8/255"
+    threat: str = DEFAULT_THREAT
     attack_steps: int = 20
 
     def __post_init__(self) -> None:

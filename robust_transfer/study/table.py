@@ -55,14 +55,14 @@ def _row(workshop: Workshop, cell: Cell) -> dict[str, Any]:
     result = workshop.result_folder(cell)
     row |= {"result": result.name, "failure": workshop.failure(cell)}
     if is_checkpoint(result):
-        row["source_cost"] = workshop.source(cell.source).card.cost
+        row["source_cost"] = workshop.source(cell.source).card.cost.passes
         card = read_card(result / CARD)
         row |= {
             "train_images": card.data["train"],
             "val_images": card.data["val"],
-            "cost": card.cost,
-            "adversarial_examples": card.adversarial_examples,
-            "training_seconds": card.seconds,
+            "cost": card.cost.passes,
+            "adversarial_examples": card.cost.adversarial_examples,
+            "training_seconds": card.cost.seconds,
             "criterion": card.criterion,
             "weights": card.weights_hash,
             "version": card.environment.get("versions", {}).get("robust-transfer"),

@@ -112,7 +112,7 @@ class Workshop:
             return self.source(name)
         method, task = method_of(how), self.task(how.task, None, how.seed)
         spec = method.network_spec(how.network, task, how.input_size)
-        threat = str(Threat.parse(how.threat)) if method.adversarial else None
+        threat = Threat.parse(how.threat) if method.adversarial else None
         return Checkpoint(
             Classifier.build(spec), Card(network=spec, class_names=task.class_names, method="", threat=threat)
         )

@@ -2,12 +2,13 @@
 
 from robust_transfer.training.batches import batch_order
 from robust_transfer.training.loop import FitResult, Validate, fit
-from robust_transfer.training.objective import Batch, CachedRows, NaturalObjective, Objective
+from robust_transfer.training.objective import Batch, CachedRows, HeadPenalty, NaturalObjective, Objective
 from robust_transfer.training.settings import TrainingSettings
 
 __all__ = [
     "Batch",
     "FitResult",
+    "HeadPenalty",
     "CachedRows",
     "NaturalObjective",
     "Objective",

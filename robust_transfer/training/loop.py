@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import as_dict
+from robust_transfer.cost import Cost
 from robust_transfer.data import Split
 from robust_transfer.errors import CheckpointError, ConfigError, DivergedError
 from robust_transfer.progress import Bar
@@ -49,8 +50,20 @@ class FitResult:
     images: int
     passes: float
     seconds: float
-    validation_passes: int = 0
+    validation_passes: float = 0.0
     validation_examples: int = 0
+    earlier_seconds: float = 0.0
+
+    def cost(self, adversarial: bool) -> Cost:
+        """Passes and examples of training and validation; ``adversarial``: what was trained on was crafted.
+
+        The seconds are those of the interrupted runs before this one.
+        """
+        return Cost(
+            passes=self.passes + self.validation_passes,
+            adversarial_examples=(self.images if adversarial else 0) + self.validation_examples,
+            seconds=self.earlier_seconds,
+        )
 
 
 @dataclass(frozen=True)
@@ -129,7 +142,8 @@ class _Loop:
         self._resume()
         self._announce()
         self._remember()
-        self.started = time.perf_counter() - self.progress.seconds
+        self.earlier_seconds = self.progress.seconds
+        self.started = time.perf_counter() - self.earlier_seconds
         self.saved_at = time.perf_counter()
         hidden = self.run.quiet or not self.processes.main
         with Bar(self.label, self.total, self.progress.step, hidden) as advance:
@@ -272,9 +286,9 @@ class _Loop:
         progress, select = self.progress, self.settings.select
         before = _spent(validate)
         figures = self.processes.from_main(validate(self._candidate()) if self.processes.main else {})
-        passes, examples = _spent(validate)
-        progress.validation_passes += passes - before[0]
-        progress.validation_examples += examples - before[1]
+        spent = _spent(validate)
+        progress.validation_passes += spent.passes - before.passes
+        progress.validation_examples += spent.adversarial_examples - before.adversarial_examples
         progress.last = figures
         epoch = progress.step / self.per_epoch
         if figures:
@@ -304,6 +318,7 @@ class _Loop:
             seconds=progress.seconds,
             validation_passes=progress.validation_passes,
             validation_examples=progress.validation_examples,
+            earlier_seconds=self.earlier_seconds,
         )
 
     def _remember(self) -> None:
@@ -366,6 +381,7 @@ class _Loop:
         self.log.write({**record, "seconds": round(self.progress.seconds, 2)})
 
 
-def _spent(validate: Validate) -> tuple[int, int]:
-    """Image passes and adversarial examples that a validation has taken, where it counts them."""
-    return int(getattr(validate, "passes", 0)), int(getattr(validate, "adversarial_examples", 0))
+def _spent(validate: Validate) -> Cost:
+    """Cost of a validation so far, if it counts it."""
+    spent: Cost = getattr(validate, "cost", Cost())
+    return spent

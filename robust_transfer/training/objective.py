@@ -44,12 +44,32 @@ class CachedRows:
         return self.rows[batch.indices]
 
 
+class HeadPenalty(nn.Module):
+    """``l2 / 2 * |W diag(deviations)|^2`` of a linear head's weights ``W (K, d)``: a linear probe's own penalty.
+
+    ``deviations`` ``(d,)`` are those of the features that the probe was solved on, which it standardises.
+    """
+
+    deviations: Tensor
+
+    def __init__(self, l2: float, deviations: Tensor) -> None:
+        super().__init__()
+        self.l2 = l2
+        self.register_buffer("deviations", deviations)
+
+    def forward(self, head: nn.Module) -> Tensor:
+        """Penalty, a scalar."""
+        assert isinstance(head, nn.Linear)  # it is the probe's
+        return self.l2 / 2 * (head.weight * self.deviations).square().sum()
+
+
 class Objective(nn.Module, ABC):
     """``forward(batch)`` returns ``{"loss": scalar, "logits": (B, K), ...}``; further scalars are logged.
 
     All forward passes of a step happen inside ``forward``, because that is what accelerate wraps: calling the
     classifier beside it would leave gradients unsynchronised across processes. ``passes_per_image`` is the cost of a
     step in forward-equivalent image passes (forward 1, backward 2, an input gradient alone 1).
+    ``head_penalty``, if there is one, is added to the loss, in place of the optimiser's weight decay on the head.
     """
 
     passes_per_image: float = 3.0
@@ -62,6 +82,15 @@ class Objective(nn.Module, ABC):
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
         self.classifier = classifier
+        self.head_penalty: HeadPenalty | None = None
+
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        """``forward``, with the head's penalty on top: still within the module that accelerate wraps."""
+        out: dict[str, Tensor] = super().__call__(batch)
+        if self.head_penalty is None:
+            return out
+        penalty = self.head_penalty(self.classifier.head)
+        return {**out, "loss": out["loss"] + penalty, "head_penalty": penalty}
 
     @abstractmethod
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -69,7 +98,7 @@ class Objective(nn.Module, ABC):
 
     def undecayed(self) -> list[nn.Parameter]:
         """Parameters that weight decay is to leave alone: those whose penalty is in the loss."""
-        return []
+        return list(self.classifier.head.parameters()) if self.head_penalty is not None else []
 
     def after_backward(self, gather: Callable[[Tensor], Tensor]) -> None:
         """Use what the backward pass has found, before the optimiser's step.

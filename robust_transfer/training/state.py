@@ -43,7 +43,7 @@ class Progress:
     one_class: int = 0
     several: bool = False
     last: dict[str, float] = field(default_factory=dict)
-    validation_passes: int = 0
+    validation_passes: float = 0.0
     validation_examples: int = 0
     logged: int | None = None
 

@@ -23,7 +23,8 @@ THREAT = Threat.parse("linf:8/255")
 
 def made(threat: str | None, seed: int = 0) -> Checkpoint:
     classifier = make_classifier(seed).eval()
-    card = Card(network=classifier.spec, class_names=tuple("0123456789"), method="made", threat=threat)
+    trained = Threat.parse(threat) if threat is not None else None
+    card = Card(network=classifier.spec, class_names=tuple("0123456789"), method="made", threat=trained)
     return Checkpoint(classifier, card)
 
 

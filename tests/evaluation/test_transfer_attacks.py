@@ -18,6 +18,7 @@ from robust_transfer.evaluation import evaluate, load_evaluation
 from robust_transfer.evaluation.adversary import Adversary
 from robust_transfer.evaluation.knowledge import IMAGES, knowledge_of, public_source
 from robust_transfer.evaluation.transfer_attacks import examine, unseen_threat
+from robust_transfer.provenance import Mixture, Provenance
 from robust_transfer.sources import PACKAGED, load_source
 from robust_transfer.strategies import LinearProbe, interpolate, transfer
 from robust_transfer.threat import Threat
@@ -96,7 +97,7 @@ def test_a_source_itself_has_no_source_to_be_attacked_by(source: Checkpoint, dig
 def test_the_unseen_threat_is_what_the_source_was_not_trained_for(
     source: Checkpoint, probe: Checkpoint, digits: Task, trained: str, norm: str, evaluated: str
 ) -> None:
-    source = Checkpoint(source.classifier, dataclasses.replace(source.card, threat=trained))
+    source = Checkpoint(source.classifier, dataclasses.replace(source.card, threat=Threat.parse(trained)))
     known = knowledge_of(source, digits.test, seed=0)
     adversary = Adversary([], Threat.parse(evaluated), knowledge=known)
     found = examine(probe, source, digits.test, adversary, QUIET, n=10)
@@ -141,12 +142,12 @@ def test_a_head_that_is_robust_is_told_from_one_that_is_not(source: Checkpoint, 
 def test_a_source_of_the_package_is_found_through_any_number_of_steps(name: str) -> None:
     bundled = load_source(name)
     card = make_source().card
-    first = {"method": "fast", "data": "x", "weights": bundled.hash}
+    first = Provenance(method="fast", data="x", weights=bundled.hash)
     for source, known in (
         (None, False),
-        ({"method": "fast", "data": "x", "weights": "another"}, False),
+        (Provenance(method="fast", data="x", weights="another"), False),
         (first, True),
-        ({"method": "transfer:lwf", "data": "y", "weights": "z", "source": first}, True),
+        (Provenance(method="transfer:lwf", data="y", weights="z", source=first), True),
     ):
         found = public_source(Checkpoint(make_classifier(), dataclasses.replace(card, source=source)))
         assert (found is not None and found.hash == bundled.hash) == known
@@ -154,8 +155,10 @@ def test_a_source_of_the_package_is_found_through_any_number_of_steps(name: str)
 
 def test_what_is_interpolated_keeps_its_lineage(source: Checkpoint, probe: Checkpoint, digits: Task) -> None:
     mixed = interpolate(probe, transfer(source, digits, LinearProbe(l2=1.0), run=QUIET), 0.5)
-    assert mixed.card.source is not None
-    assert mixed.card.source["a"]["source"]["weights"] == source.hash
+    assert isinstance(mixed.card.source, Mixture)
+    assert isinstance(mixed.card.source.a.source, Provenance)
+    assert mixed.card.source.a.source.weights == source.hash
+    assert set(mixed.card.source.hashes()) > {probe.hash, source.hash}
 
 
 def test_the_attackers_images_do_not_depend_on_which_are_evaluated(source: Checkpoint, digits: Task) -> None:

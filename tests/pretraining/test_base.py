@@ -92,7 +92,7 @@ def test_every_method_runs_is_seeded_and_saves_a_checkpoint(name: str, tiny: Tas
     card = loaded.card
     assert card.method == f"pretrain:{name}"
     assert card.settings == as_dict(method)
-    assert card.threat == ("linf:8/255" if method.adversarial else None)
+    assert card.threat == (THREAT if method.adversarial else None)
     assert card.data == {"name": "digits", "train": 40, "val": 20, "hash": tiny.train.hash, "notes": []}
     assert (card.seed, card.precision, card.criterion) == (3, "float32", "last epoch")
     measured = {"val_clean_accuracy", "val_robust_accuracy"} if method.adversarial else {"val_clean_accuracy"}
@@ -100,7 +100,7 @@ def test_every_method_runs_is_seeded_and_saves_a_checkpoint(name: str, tiny: Tas
     assert card.class_names == tiny.class_names
     assert card.environment["versions"]["torch"]
     assert again.card.metrics == card.metrics
-    assert again.card.cost == card.cost > 40 * 3
+    assert again.card.cost.passes == card.cost.passes > 40 * 3
 
 
 @methods
@@ -159,7 +159,7 @@ def test_the_papers_network_standardises_per_image(tiny: Task) -> None:
 def test_without_val_nothing_is_measured(tmp_path: Path) -> None:
     made = Fast(**TINY)(make_digits(train=40, val=0, test=0), **NETWORK, run=RUN)
     assert made.card.metrics == {}
-    assert made.card.adversarial_examples == 40
+    assert made.card.cost.adversarial_examples == 40
 
 
 def test_selection_is_on_the_card(tiny: Task) -> None:
@@ -315,14 +315,14 @@ def test_validation_measures_and_counts() -> None:
     assert figures["robust_accuracy"] == figures["clean_accuracy"], "a budget of 0 changes nothing"
     strong = Validation(task.val, Threat.parse("linf:0.5"), RUN)
     assert strong(classifier)["robust_accuracy"] < figures["clean_accuracy"]
-    assert strong.adversarial_examples == int(right.sum())
-    once = strong.passes
-    assert once > none.passes >= 60
+    assert strong.cost.adversarial_examples == int(right.sum())
+    once = strong.cost.passes
+    assert once > none.cost.passes >= 60
     strong(classifier)
-    assert strong.passes == 2 * once
+    assert strong.cost.passes == 2 * once
     clean = Validation(task.val, None, RUN)
     assert clean(classifier) == {"clean_accuracy": figures["clean_accuracy"]}
-    assert clean.adversarial_examples == 0
+    assert clean.cost.adversarial_examples == 0
     assert len(Validation(task.val, THREAT, RUN, limit=7).val) == 7
 
 

@@ -15,6 +15,7 @@ from robust_transfer import sources
 from robust_transfer.checkpoint import Card, Checkpoint
 from robust_transfer.errors import CheckpointError, ConfigError, UnknownNameError
 from robust_transfer.sources import list_sources, load_source
+from robust_transfer.threat import Threat
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         network=classifier.spec,
         class_names=names,
         method="pretrain:fast",
-        threat="linf:8/255",
+        threat=Threat.parse("linf:8/255"),
         data={"name": "cifar100"},
     )
     folder = tmp_path_factory.mktemp("runs") / "lwf-one"
@@ -46,7 +47,7 @@ def test_a_run_folder_is_a_source(run_folder: Path, monkeypatch: pytest.MonkeyPa
 def test_a_source_of_the_package(name: str, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / name).symlink_to(run_folder)
     monkeypatch.setattr(sources.packaged, "_PACKAGE", tmp_path)
-    assert load_source(name).card.threat == "linf:8/255"
+    assert load_source(name).card.threat == Threat.parse("linf:8/255")
     listed = list_sources()
     assert listed[name].startswith("wrn_16_1, pretrain:fast on cifar100 for linf:8/255, 8 pixels")
     assert list(listed) == ["bundled", "natural", "FOLDER"]
@@ -76,7 +77,7 @@ def test_the_natural_twin_differs_in_the_method_alone() -> None:
         assert getattr(natural, field) == getattr(robust, field)
     shared = natural.settings.keys() - {"compile"}  # a matter of speed
     assert {k: natural.settings[k] for k in shared} == {k: robust.settings[k] for k in shared}
-    assert (robust.threat, natural.threat, natural.adversarial_examples) == ("linf:8/255", None, 0)
+    assert (robust.threat, natural.threat, natural.cost.adversarial_examples) == (Threat.parse("linf:8/255"), None, 0)
     figures = [
         [card.metrics[f"test_{kind}_accuracy"]["value"] for kind in ("clean", "robust")] for card in (robust, natural)
     ]

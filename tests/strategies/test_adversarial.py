@@ -10,6 +10,7 @@ import torch
 from helpers import QUIET, make_source, same_state
 
 from robust_transfer.classifier import Classifier
+from robust_transfer.cost import Cost
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError
 from robust_transfer.pretraining.free import FreeObjective
@@ -33,13 +34,13 @@ def test_the_methods_objective_is_what_is_trained(task: Task, method: Any, own: 
     source = make_source(threat="linf:8/255")
     strategy = Adversarial(method=method, **own, **QUICK)
     start = strategy.start(source, task, QUIET)
-    objective, cost, notes = strategy.objective(source, start, task, QUIET)
-    assert type(objective) is kind
+    minimised = strategy.objective(source, start, task, QUIET)
+    assert type(minimised.objective) is kind
     for name, value in own.items():
-        assert float(getattr(objective, name)) == value
-    assert (cost, notes) == (0.0, {"trained_for": "linf:8/255"})
+        assert float(getattr(minimised.objective, name)) == value
+    assert (minimised.cost, minimised.metrics) == (Cost(), {"trained_for": "linf:8/255"})
     result = transfer(source, task, strategy, run=QUIET)
-    assert result.card.adversarial_examples == result.card.data["train"] // 64 * 64
+    assert result.card.cost.adversarial_examples == result.card.data["train"] // 64 * 64
     assert not same_state(result.classifier, start.classifier)
 
 

@@ -15,9 +15,11 @@ from helpers import NONE, QUIET, Unreadable, folder_of, make_digits, make_source
 from robust_transfer.checkpoint import Checkpoint, load_checkpoint
 from robust_transfer.data import Split, Task, to_pixels
 from robust_transfer.errors import CheckpointError, ConfigError, DataError, DivergedError, OutputError, UnknownNameError
+from robust_transfer.provenance import Mixture, Provenance
 from robust_transfer.run import Run
 from robust_transfer.strategies import STRATEGIES, FineTune, LinearProbe, LwF, Strategy, interpolate, transfer
 from robust_transfer.strategies.trained import Trained
+from robust_transfer.threat import Threat
 
 TRAINED = [entry.name for entry in STRATEGIES if issubclass(entry.cls, Trained)]
 CHOOSES_BY_ATTACK = {"frontier"}  # on val, without which they refuse
@@ -91,11 +93,11 @@ def test_the_card_tells_where_the_source_came_from(name: str, task: Task) -> Non
     """Also the source's own source: results are sources."""
     first = transfer(make_source(threat="linf:8/255"), task, LinearProbe(l2=0.1), run=QUIET)
     second = transfer(first, task, quick(name), run=QUIET)
-    assert second.card.source is not None
-    assert second.card.source["weights"] == first.hash
-    assert second.card.source["method"] == "transfer:linear-probe"
-    assert second.card.source["source"] == first.card.source
-    assert second.card.threat == "linf:8/255"
+    assert isinstance(second.card.source, Provenance)
+    assert second.card.source.weights == first.hash
+    assert second.card.source.method == "transfer:linear-probe"
+    assert second.card.source.source == first.card.source
+    assert second.card.threat == Threat.parse("linf:8/255")
 
 
 def test_a_finished_run_is_returned_at_once_or_refused(
@@ -125,7 +127,7 @@ def test_saved_and_returned_are_the_same(name: str, task: Task, tmp_path: Path) 
     assert torch.equal(logits[0], logits[1])
     assert torch.equal(logits[0], logits[2])
     assert saved.card.metrics == kept.card.metrics
-    assert saved.card.cost == kept.card.cost
+    assert saved.card.cost.passes == kept.card.cost.passes
 
 
 def test_a_class_without_images_keeps_its_output(name: str, task: Task) -> None:
@@ -224,8 +226,9 @@ def test_interpolation_says_what_it_is_made_of(task: Task) -> None:
     mixed = interpolate(a, b, 0.25).card
     assert mixed.source is not None
     assert mixed.cost == a.card.cost + b.card.cost
-    assert mixed.adversarial_examples == a.card.adversarial_examples > 0
-    assert (mixed.source["a"]["weights"], mixed.source["b"]["weights"]) == (a.hash, b.hash)
+    assert mixed.cost.adversarial_examples == a.card.cost.adversarial_examples > 0
+    assert isinstance(mixed.source, Mixture)
+    assert (mixed.source.a.weights, mixed.source.b.weights) == (a.hash, b.hash)
     assert mixed.data == a.card.data
     assert "0.25" in mixed.criterion
 
@@ -254,16 +257,16 @@ def test_the_contract(name: str, source: Checkpoint, task: Task, tmp_path: Path)
 
     card = result.card
     assert card.criterion
-    assert card.cost >= len(task.train)
+    assert card.cost.passes >= len(task.train)
     if STRATEGIES.get(name).adversarial:
-        assert card.adversarial_examples == len(task.train) // 128 * 128
+        assert card.cost.adversarial_examples == len(task.train) // 128 * 128
     elif name in CHOOSES_BY_ATTACK:
-        assert 0 < card.adversarial_examples <= 3 * len(task.val)
+        assert 0 < card.cost.adversarial_examples <= 3 * len(task.val)
     else:
-        assert card.adversarial_examples == 0  # nothing chosen by attack: not one adversarial example
-    assert card.source is not None
-    assert card.source["weights"] == source.hash
-    assert card.threat == "linf:8/255"
+        assert card.cost.adversarial_examples == 0  # nothing chosen by attack: not one adversarial example
+    assert isinstance(card.source, Provenance)
+    assert card.source.weights == source.hash
+    assert card.threat == Threat.parse("linf:8/255")
 
     x = to_pixels(task.val.images())
     loaded = load_checkpoint(folder_of(run))

@@ -15,10 +15,8 @@ from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.data import Split, Task, to_pixels
 from robust_transfer.errors import CheckpointError, ConfigError, DivergedError
 from robust_transfer.strategies import FineTune, LinearProbe, LwF, Strategy, features_of, softmax, transfer
-from robust_transfer.strategies.fine_tune import HeldHead
-from robust_transfer.strategies.linear_probe import attach
 from robust_transfer.strategies.softmax import Standardisation
-from robust_transfer.training import Batch, NaturalObjective, Objective, TrainingSettings, fit
+from robust_transfer.training import Batch, HeadPenalty, NaturalObjective, Objective, TrainingSettings, fit
 
 # -------------------------------------------------------------------- the probe
 
@@ -81,14 +79,14 @@ def test_costs_are_counted_once(source: Checkpoint, task: Task) -> None:
     settings: dict[str, Any] = {"head": "new", "epochs": epochs, "l2": 0.1}
     looked = epochs * val  # a clean pass over val after each epoch
     cost = {
-        "probe": transfer(source, task, LinearProbe(l2=0.1), run=QUIET).card.cost,
-        "tuned": transfer(source, task, FineTune(**settings), run=QUIET).card.cost,
-        "cached": transfer(source, task, LwF(**settings), run=QUIET).card.cost,
-        "live": transfer(source, task, LwF(**settings, teacher="live"), run=QUIET).card.cost,
-        "cold": transfer(source, task, LwF(**settings, warm_start=False), run=QUIET).card.cost,
+        "probe": transfer(source, task, LinearProbe(l2=0.1), run=QUIET).card.cost.passes,
+        "tuned": transfer(source, task, FineTune(**settings), run=QUIET).card.cost.passes,
+        "cached": transfer(source, task, LwF(**settings), run=QUIET).card.cost.passes,
+        "live": transfer(source, task, LwF(**settings, teacher="live"), run=QUIET).card.cost.passes,
+        "cold": transfer(source, task, LwF(**settings, warm_start=False), run=QUIET).card.cost.passes,
         "raw": transfer(
             source, task, LwF(**settings, warm_start=False, teacher="live", feature_weight=0.1), run=QUIET
-        ).card.cost,
+        ).card.cost.passes,
     }
     assert cost == {
         "probe": n + val,
@@ -117,7 +115,7 @@ def test_adversarial_examples_are_made_only_when_asked_for(source: Checkpoint, t
     few = dataclasses.replace(task, val=task.val.subset(torch.arange(10)))
     for strategy, expected in ((LwF(head="new", epochs=1), False), (LwF(head="new", epochs=1, select="robust"), True)):
         card = transfer(source, few, strategy, run=QUIET).card
-        assert (card.adversarial_examples > 0) is expected
+        assert (card.cost.adversarial_examples > 0) is expected
         assert ("val_robust_accuracy" in card.metrics) is expected
         assert ("epoch 1" in card.criterion) is expected
 
@@ -136,19 +134,21 @@ def test_a_held_head_stays_at_the_probes_optimum(
     )
     drift = []
     for _ in range(2):
-        model = attach(source.classifier, probe.chosen.head()).freeze()
-        held = HeldHead(NaturalObjective(model, 10**6), 0.5, probe.standardisation.std.float())
+        model = source.classifier.with_layers(probe.chosen.head()).freeze()
+        held = NaturalObjective(model, 10**6)
+        held.head_penalty = probe.penalty(probe.chosen)
         found = fit(held, task.train, settings, QUIET).classifier.get_parameter("head.weight")
         drift.append(float(((found - optimum).norm() / optimum.norm()).detach()))
-        monkeypatch.setattr(HeldHead, "undecayed", lambda self: [])
+        monkeypatch.setattr(Objective, "undecayed", lambda self: [])
     assert drift[0] < 1e-3 < 1e-2 < drift[1]
 
 
 def test_the_loss_that_is_shown_is_what_is_minimised(source: Checkpoint, task: Task) -> None:
     """Cross-entropy and penalty."""
-    natural = NaturalObjective(source.classifier.copy(), 10**6)
-    held = HeldHead(natural, 0.5, torch.ones(source.classifier.num_features))
-    out, plain = held(everything(task)), natural(everything(task))
+    plain = NaturalObjective(source.classifier.copy(), 10**6)(everything(task))
+    held = NaturalObjective(source.classifier.copy(), 10**6)
+    held.head_penalty = HeadPenalty(0.5, torch.ones(source.classifier.num_features))
+    out = held(everything(task))
     expected = plain["loss"] + 0.25 * source.classifier.get_parameter("head.weight").square().sum()
     torch.testing.assert_close(out["loss"].detach(), expected.detach())
 
@@ -164,36 +164,32 @@ def test_holding_is_of_the_probes_penalty(source: Checkpoint, task: Task, monkey
     for hold in (True, False):
         transfer(source, task, FineTune(head="new", epochs=0.01, l2=0.3, hold_l2=hold), run=QUIET)
     held, free = seen
-    assert isinstance(held, HeldHead)
-    assert held.l2 == 0.3
+    assert held.head_penalty.l2 == 0.3
     z = features_of(source.classifier, task.train, QUIET)
-    torch.testing.assert_close(held.deviations.double(), Standardisation.of(z).std)
-    assert not isinstance(free, HeldHead)
+    torch.testing.assert_close(held.head_penalty.deviations.double(), Standardisation.of(z).std)
+    assert free.head_penalty is None
     assert sum("head.weight" in key for key in held.state_dict()) == 1  # the classifier is not saved twice
 
 
-def test_a_held_head_passes_everything_on() -> None:
-    class Guarded(Objective):
-        max_reactions, passes_per_image = 2, 7.0
+def test_every_objective_takes_the_penalty_of_the_head(source: Checkpoint, task: Task) -> None:
+    """Whatever it minimises, and whichever strategy hands it over."""
 
-        def forward(self, batch: Any) -> Any:
-            raise AssertionError("nothing is trained here")
+    class Other(Objective):
+        def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
+            logits = self.classifier(batch.images)
+            return {"loss": logits.square().mean(), "logits": logits}
 
-        def guard(self) -> Any:
-            self.spent = 5.0
-            return "trouble", {"figure": 1.0}
-
-        def react(self) -> Any:
-            return "reacted"
-
-    inner = Guarded(make_source().classifier)
-    held = HeldHead(inner, 0.1, torch.ones(64))
-    assert (held.max_reactions, held.passes_per_image) == (2, 7.0)
-    assert held.guard() == ("trouble", {"figure": 1.0})
-    assert (held.spent, inner.spent) == (5.0, 0.0)
-    assert held.react() == "reacted"
-    inner.passes_per_image = 9.0
-    assert held.passes_per_image == 9.0
+    objective = Other(source.classifier.copy())
+    plain = objective(everything(task))["loss"]
+    assert objective.undecayed() == []
+    deviations = torch.arange(1.0, source.classifier.num_features + 1)
+    objective.head_penalty = HeadPenalty(0.1, deviations)
+    out = objective(everything(task))
+    weights = source.classifier.get_parameter("head.weight")
+    by_hand = sum(0.05 * (w * d).square().sum() for w, d in zip(weights.T, deviations, strict=True))
+    torch.testing.assert_close(out["head_penalty"], by_hand)
+    torch.testing.assert_close(out["loss"], plain + by_hand)
+    assert {id(p) for p in objective.undecayed()} == {id(p) for p in objective.classifier.head.parameters()}
 
 
 def test_patience_grows_with_imbalance_and_small_batches(task: Task) -> None:
@@ -253,7 +249,7 @@ def test_the_whole_path_is_kept_and_the_choice_is_by_val(source: Checkpoint, tas
 def test_choosing_by_attack_is_counted(source: Checkpoint, task: Task) -> None:
     result = transfer(source, task, LinearProbe(path=(1.0, 0.01), choose="robust"), run=QUIET)
     right = sum(round(r["val_accuracy"] * len(task.val)) for r in result.card.metrics["path"])
-    assert result.card.adversarial_examples == right > 0
+    assert result.card.cost.adversarial_examples == right > 0
     best = max(result.card.metrics["path"], key=lambda r: r["val_robust_accuracy"])
     assert result.card.metrics["l2"] == best["l2"]
     natural = dataclasses.replace(source, card=dataclasses.replace(source.card, threat=None))
@@ -291,8 +287,8 @@ def test_batch_norm_is_held_or_adapts(source: Checkpoint, task: Task) -> None:
 def test_a_held_penalty_makes_the_probe_stationary(source: Checkpoint, task: Task) -> None:
     """At the probe's solution, cross-entropy alone still pulls on the head; with the probe's penalty nothing does."""
     probe = LinearProbe(l2=0.1).solve(source, task, QUIET)
-    natural = NaturalObjective(attach(source.classifier, probe.chosen.head()).eval())
-    held = HeldHead(natural, 0.1, probe.standardisation.std.float())
+    natural, held = (NaturalObjective(source.classifier.with_layers(probe.chosen.head()).eval()) for _ in range(2))
+    held.head_penalty = probe.penalty(probe.chosen)
     everything = torch.arange(len(task.train))
     batch = Batch(to_pixels(task.train.images()), task.train.labels, task.train.ids, everything, 0)
     pulls = []

@@ -45,7 +45,7 @@ def test_every_point_is_what_its_strategy_makes(source: Checkpoint, task: Task) 
     wanted = transfer(source, task, alone, run=QUIET).classifier
     for name, value in result.classifier.state_dict().items():  # a path's solves start from each other
         torch.testing.assert_close(value, wanted.state_dict()[name], rtol=0.02, atol=0.01)
-    assert result.card.adversarial_examples > 0
+    assert result.card.cost.adversarial_examples > 0
 
 
 def test_features_are_computed_once(source: Checkpoint, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,7 +72,7 @@ def test_features_are_those_of_the_source_and_the_head_is_saved(task: Task, tmp_
     assert loaded.card.network.head == HeadSpec(hidden=(16, 16), batch_norm=True, dropout=0.2)
     x = to_pixels(task.val.images())
     assert torch.equal(loaded.classifier(x), result.classifier.eval()(x))
-    assert result.card.cost == len(task.train) + len(task.val), "the network is run once over the images"
+    assert result.card.cost.passes == len(task.train) + len(task.val), "the network is run once over the images"
 
 
 def test_it_fits_the_training_set_better_than_a_linear_head(task: Task) -> None:
@@ -99,7 +99,7 @@ def test_what_comes_after_it_can_start_from_it_or_from_a_new_head(task: Task) ->
 def test_the_network_sees_every_image_once_however_many_epochs(task: Task) -> None:
     source = make_source()
     heads = [MLPHead(depth=1, width=8, epochs=epochs)(source, task, run=QUIET) for epochs in (1, 5)]
-    assert [head.card.cost for head in heads] == [len(task.train) + len(task.val)] * 2
+    assert [head.card.cost.passes for head in heads] == [len(task.train) + len(task.val)] * 2
     with torch.no_grad():
         x = to_pixels(task.val.images(), heads[1].classifier.device)
         right = heads[1].classifier.eval()(x).argmax(1) == task.val.labels

@@ -25,6 +25,8 @@ ORDER = (
     "cache",
     "randomness",
     "threat",
+    "cost",
+    "provenance",
     "losses",
     "networks",
     "heads",

@@ -17,6 +17,7 @@ PUBLIC = [
     "Checkpoint",
     "Classifier",
     "Comparison",
+    "Cost",
     "Dataset",
     "Evaluation",
     "FGSM",

@@ -12,6 +12,7 @@ import pytest
 from helpers import make_classifier
 
 from robust_transfer.checkpoint import Card, Checkpoint
+from robust_transfer.threat import Threat
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 NAMES = tuple(str(i) for i in range(10))
@@ -43,7 +44,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("study")
     for seed, name in enumerate(("source", "twin")):
         classifier = make_classifier(seed).eval()
-        threat = "linf:8/255" if name == "source" else None
+        threat = Threat.parse("linf:8/255") if name == "source" else None
         card = Card(network=classifier.spec, class_names=NAMES, method="made", threat=threat)
         Checkpoint(classifier, card).save(out / name)
     return out

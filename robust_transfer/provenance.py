@@ -1,0 +1,53 @@
+"""Provenance: the weights that a network was made from, and those that these were made from in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict
+
+STRICT = ConfigDict(extra="forbid")  # for cards that are read: no keys but these
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Set of weights that others were made from. ``data``: the name of what it was trained on; ``weights``: its hash."""
+
+    method: str
+    data: str | None
+    weights: str
+    source: Provenance | Mixture | None = None
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    def hashes(self) -> Iterator[str]:
+        """Hashes of these weights and of all that they descend from."""
+        yield self.weights
+        if self.source is not None:
+            yield from self.source.hashes()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types; ``source`` only where there is one."""
+        told: dict[str, Any] = {"method": self.method, "data": self.data, "weights": self.weights}
+        return told if self.source is None else {**told, "source": self.source.to_json()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixture:
+    """Two sets of weights that one was interpolated from."""
+
+    a: Provenance
+    b: Provenance
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    def hashes(self) -> Iterator[str]:
+        """Hashes of both, and of all that they descend from."""
+        yield from self.a.hashes()
+        yield from self.b.hashes()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {"a": self.a.to_json(), "b": self.b.to_json()}
