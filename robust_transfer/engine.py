@@ -38,6 +38,8 @@ class Engine:
     """Computation of attack steps: in ``dtype`` and, if ``folded``, on copies of the networks.
 
     ``compiled``: the copies' gradients by ``torch.compile``, which takes seconds for every new size of a batch.
+    ``tight``: where few images are left, passes on the CPU get smaller by powers of two. That is several times as fast for
+    small samples; but kernels are chosen by the batch's size, so a row's last bits then depend on how many rows there are.
     Copies are made once and kept as long as the engine, so weights must not change meanwhile; where they do (in
     training) ``folded`` is false, and other precisions than float32 are reached by autocast.
     """
@@ -45,6 +47,7 @@ class Engine:
     dtype: torch.dtype = torch.float32
     folded: bool = True
     compiled: bool = False
+    tight: bool = False
     _bodies: dict[tuple[int, torch.dtype], tuple[nn.Module, nn.Module]] = field(
         default_factory=dict, repr=False, compare=False
     )

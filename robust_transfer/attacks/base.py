@@ -50,7 +50,7 @@ class AttackResult:
 
 
 class BestSoFar:
-    """BestSoFar image seen so far of each example: a break is never given up, survivors keep the largest margin."""
+    """Strongest adversarial image of each example so far: a break is never given up, survivors keep the largest margin."""
 
     def __init__(self, x: Tensor) -> None:
         self.images = x.clone()

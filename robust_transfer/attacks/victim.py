@@ -19,6 +19,7 @@ from robust_transfer.progress import tick
 NOISE = 1e-4  # relative float32 noise of a margin; a break must exceed it (see `is_broken`)
 # Images in one pass on the CPU: so many a thread, up to USUAL in all, but at least FEWEST a thread.
 PER_THREAD, USUAL, FEWEST = 16, 128, 8
+SMALLEST = 4  # images in a pass of a tight engine, at least
 
 
 def usual_chunk(device: torch.device) -> int | None:
@@ -48,8 +49,8 @@ class Victim:
     """Model under attack and how it is queried; counts what the attack costs.
 
     ``passes`` counts forward-equivalent image passes: 1 for a forward pass of an image, 2 with its input gradient.
-    With ``chunk`` every pass takes exactly so many images; a short last one is filled up (that is not counted). Without
-    it a pass takes all that there are, up to ``most``.
+    With ``chunk`` every pass takes exactly so many images; a short last one is filled up (that is not counted), by a tight
+    engine only to the next power of two. Without it a pass takes all that there are, up to ``most``.
     ``knowledge``: what else the attacker has. ``unconfirmed`` counts iterates that broke the model in the engine's
     precision and not in float32.
     """
@@ -140,9 +141,17 @@ class Victim:
     def _chunks(self, rows: Tensor) -> tuple[Tensor, ...]:
         if self.chunk is None:
             return torch.split(rows, self.most or max(len(rows), 1))
-        missing = -len(rows) % self.chunk
-        full = torch.cat([rows, rows[:1].repeat(missing, *[1] * (rows.dim() - 1))])
-        return tuple(full[start : start + self.chunk] for start in range(0, len(full), self.chunk))
+        chunks = list(torch.split(rows, self.chunk))
+        missing = self._size(len(chunks[-1])) - len(chunks[-1])
+        chunks[-1] = torch.cat([chunks[-1], rows[:1].repeat(missing, *[1] * (rows.dim() - 1))])
+        return tuple(chunks)
+
+    def _size(self, rows: int) -> int:
+        """Images in a pass for the last ``rows``. Compiled steps have one size: each would be compiled anew."""
+        assert self.chunk is not None
+        if not self.engine.tight or self.engine.compiled:
+            return self.chunk
+        return min(self.chunk, max(SMALLEST, 1 << (rows - 1).bit_length()))
 
 
 def _forward(model: nn.Module, x: Tensor) -> Tensor:

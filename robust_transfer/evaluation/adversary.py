@@ -32,6 +32,10 @@ class Adversary:
         """Same with another eps."""
         return replace(self, threat=replace(self.threat, eps=eps))
 
+    def tight(self) -> Adversary:
+        """Same for small samples whose examples are counted: passes get smaller as examples leave. See :class:`Engine`."""
+        return replace(self, engine=replace(self.engine, tight=True))
+
     def run(self, attack: Attack, model: nn.Module, x: Tensor, labels: Tensor, ids: Tensor) -> AttackResult:
         """Result of ``attack`` on a batch, as for :meth:`Attack.__call__`."""
         seed, engine, knowledge = self.seed, self.engine, self.knowledge

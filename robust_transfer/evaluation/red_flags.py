@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from robust_transfer import losses
 from robust_transfer.attacks import APGD, FGSM, PGD, Attack, AttackResult, Square, TargetedAPGD, Victim
 from robust_transfer.attacks.victim import attacking, predicted
+from robust_transfer.engine import Engine
 from robust_transfer.evaluation.adversary import Adversary
 from robust_transfer.evaluation.effort import effort
 from robust_transfer.evaluation.outcomes import CLEAN, SURVIVED
@@ -33,6 +34,7 @@ SMALLEST = round(FEWEST / UNCONVERGED)  # images of which FEWEST are the share t
 DRAWS, STEPS, QUERIES = 10, 20, 200  # random points; steps and queries of the checks' own attacks
 RAISED = "red flags"
 BY_GRADIENTS = (FGSM, PGD, APGD, TargetedAPGD)  # attacks that climb the model's own gradient and nothing else
+PLAIN = Engine(folded=False, tight=True)  # the model itself computes the steps
 HALF_GREY = Threat(norm="linf", eps=0.5)  # every image can be made grey: nothing can withstand that
 
 
@@ -67,7 +69,7 @@ class Sample:
     def attacked(self, attack: Attack, threat: Threat | None = None) -> Tensor:
         """Mask ``(n,)`` of the examples that an attack breaks with the model's own gradients in float32."""
         some = (self.target.model, self.x, self.labels, self.ids, threat or self.threat)
-        return self._count(attack(*some, seed=self.adversary.seed))
+        return self._count(attack(*some, seed=self.adversary.seed, engine=PLAIN))
 
     def attacked_again(self, attack: Attack) -> Tensor:
         """Mask ``(n,)`` of the examples that an attack of the adversary's breaks, computed as the adversary does."""
@@ -106,7 +108,8 @@ def red_flags(
     The verdict in question is that of the adversary's attacks. ``broken`` ``(B,)``: what they have broken (left out: the
     first of them is run to see), ``by_gradients`` ``(B,)``: those of it that an attack by gradients did (left out: none).
     """
-    with attacking(model, x.device) as target, stage(RAISED, passes_each(adversary) * len(x), hidden) as bar:
+    adversary = adversary.tight()  # what is counted here are examples: last bits do not matter
+    with attacking(model, x.device, PLAIN) as target, stage(RAISED, passes_each(adversary) * len(x), hidden) as bar:
         logits = target.logits(x)
         right = predicted(logits) == labels
         x, labels, ids = x[right], labels[right], ids[right]

@@ -70,7 +70,7 @@ def examine(
     model: Checkpoint, source: Checkpoint | None, split: Split, adversary: Adversary, run: Run, *, n: int
 ) -> Transferred:
     """Attack a stratified sample of ``n`` images of ``split`` in the ways that are named above."""
-    started, device = time.perf_counter(), run.torch_device()
+    started, device, adversary = time.perf_counter(), run.torch_device(), adversary.tight()
     sample = split.sample(n, seed=adversary.seed, purpose="transferred").at_size(model.input_size)
     trained = source.card.threat if source is not None else model.card.threat
     other = unseen_threat(trained or adversary.threat, model.input_size)

@@ -79,6 +79,33 @@ def test_costs_are_counted_in_image_passes_whatever_the_batch(network: nn.Module
 # ---------------------------------------------------------------- precision
 
 
+@pytest.mark.parametrize(
+    ("engine", "sizes"),
+    [
+        (Engine(), [32, 32]),
+        (Engine(tight=True), [32, 8]),
+        (Engine(tight=True, compiled=True), [32, 32]),  # a size that is compiled once
+    ],
+)
+def test_the_last_pass_of_a_tight_engine_is_a_small_one(engine: Engine, sizes: list[int]) -> None:
+    seen: list[int] = []
+
+    def model(x: Tensor) -> Tensor:
+        seen.append(len(x))
+        return x.flatten(1)[:, :2]
+
+    x = torch.rand(37, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    victim = Victim(Function(model), x.device, engine, chunk=32)
+    assert torch.equal(victim.logits(x), x.flatten(1)[:, :2]) and victim.passes == 37
+    assert seen == sizes
+    for few, size in [(1, 4), (4, 4), (5, 8), (16, 16), (17, 32), (32, 32)]:
+        seen.clear()
+        assert torch.equal(
+            victim.gradient(x[:few], torch.zeros(few, dtype=torch.long), margin)[0], x[:few].flatten(1)[:, :2]
+        )
+        assert seen == ([size] if engine.tight and not engine.compiled else [32])
+
+
 def test_bfloat16_steps_get_float32_verdicts(network: nn.Module, batch: Batch) -> None:
     result = PGD(steps=8)(network, *batch, LINF, engine=Engine(torch.bfloat16))
     exact = PGD(steps=8)(network, *batch, LINF)
