@@ -65,7 +65,7 @@ def cases(given: argparse.Namespace, run: rt.Run) -> Iterator[Case]:
         if checkpoint.classifier.num_classes != len(task.class_names):
             checkpoint, told = rt.LinearProbe(l2=L2)(checkpoint, task, run=run), f"{told} with a linear probe"
         model = fewer_classes(checkpoint.classifier, given.classes) if given.classes else checkpoint.classifier
-        split = test.at_size(model.spec.input_size)
+        split = test.prepared(model.spec.preprocessing)
         split = split.sample(given.examples, seed=0, purpose="bench")
         split = split.subset(torch.arange(min(given.first or len(split), len(split))))
         x = to_pixels(split.images(), device)

@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from robust_transfer.classifier import Classifier, NetworkSpec
 from robust_transfer.data import Split
 from robust_transfer.environment import environment
+from robust_transfer.preprocessing import Preprocessing
 from robust_transfer.run import Run
 
 
@@ -54,4 +55,4 @@ def random_split(n: int, classes: int, size: int = 32) -> Split:
 
 def classifier(network: str, classes: int) -> Classifier:
     torch.manual_seed(0)
-    return Classifier.build(NetworkSpec(name=network, num_classes=classes, input_size=32))
+    return Classifier.build(NetworkSpec(name=network, num_classes=classes, preprocessing=Preprocessing(size=32)))

@@ -124,7 +124,7 @@ def _trained(
     loop: Callable[..., None], model: Classifier, task: rt.Task, plan: Plan, seed: int, **how: object
 ) -> nn.Module:
     model = model.to(memory_format=torch.channels_last).requires_grad_(True)
-    train = task.at_size(model.spec.input_size).train
+    train = task.prepared(model.spec.preprocessing).train
     loop(model, train.images(), train.labels, replace(plan, seed=seed), **how)
     return model.eval()
 

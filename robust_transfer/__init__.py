@@ -22,12 +22,13 @@ if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys(
 if TYPE_CHECKING:
     from robust_transfer.attacks import APGD, FGSM, PGD, Attack, Square
     from robust_transfer.checkpoint import Card, Checkpoint, load_checkpoint
-    from robust_transfer.classifier import Classifier, NetworkSpec, Normalisation
+    from robust_transfer.classifier import Classifier, NetworkSpec
     from robust_transfer.comparison import Comparison, compare
     from robust_transfer.cost import Cost
     from robust_transfer.data import Augmentation, Dataset, Format, Split, Task, load_task
     from robust_transfer.errors import RobustTransferError
     from robust_transfer.evaluation import Evaluation, evaluate, load_evaluation, verify
+    from robust_transfer.preprocessing import Normalisation, Preprocessing
     from robust_transfer.pretraining import PGDAT, Fast, Free, Natural, Pretraining, Trades, pretrain
     from robust_transfer.production import Produced
     from robust_transfer.run import Run
@@ -67,7 +68,6 @@ _WHERE = {
     "classifier": (
         "Classifier",
         "NetworkSpec",
-        "Normalisation",
     ),
     "comparison": (
         "Comparison",
@@ -88,6 +88,10 @@ _WHERE = {
         "evaluate",
         "load_evaluation",
         "verify",
+    ),
+    "preprocessing": (
+        "Normalisation",
+        "Preprocessing",
     ),
     "pretraining": (
         "Fast",
@@ -154,6 +158,7 @@ __all__ = [
     "Normalisation",
     "PGD",
     "PGDAT",
+    "Preprocessing",
     "Pretraining",
     "Produced",
     "Recipe",

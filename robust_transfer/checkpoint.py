@@ -19,11 +19,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from robust_transfer.classifier import Classifier, NetworkSpec, Normalisation
+from robust_transfer.classifier import Classifier, NetworkSpec
 from robust_transfer.config import as_dict, build, config, difference
 from robust_transfer.cost import Cost
 from robust_transfer.errors import CheckpointError, ConfigError, NetworkError
 from robust_transfer.files import all_or_none, expanded, write_atomically, write_json, write_text
+from robust_transfer.preprocessing import Normalisation, Preprocessing
 from robust_transfer.provenance import Mixture, Provenance
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
@@ -91,6 +92,11 @@ class Checkpoint:
     def input_size(self) -> int:
         """Side of the images it reads, in pixels."""
         return self.card.network.input_size
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """Preparation of the images that the network reads."""
+        return self.card.network.preprocessing
 
     @property
     def hash(self) -> str:
@@ -203,9 +209,7 @@ def read_card(path: Path) -> Card:
             newer = isinstance(raw.get("schema"), int) and raw["schema"] > SCHEMA
             advice = "update robust-transfer" if newer else "it is no card of this project"
             raise CheckpointError(f"{path} has schema {raw.get('schema')!r}, this version reads {SCHEMA}: {advice}")
-        network = dict(raw.pop("network"))
-        normalisation = build(Normalisation, network.pop("normalisation"), "normalisation")
-        spec = build(NetworkSpec, {**network, "normalisation": normalisation}, "network")
+        spec = _network(dict(raw.pop("network")))
         cost = {"passes": raw.pop("cost", 0.0), **{name: raw.pop(name) for name in COSTS if name in raw}}
         return build(Card, {**raw, "network": spec, "cost": build(Cost, cost, "cost")}, "card")
     except OSError as error:
@@ -214,6 +218,17 @@ def read_card(path: Path) -> Card:
         raise CheckpointError(f"{path} is no card of this project: {error}") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path} is no card of this project ({type(error).__name__}: {error})") from None
+
+
+def _network(raw: dict[str, Any]) -> NetworkSpec:
+    """Network from a card's JSON, each part with errors of its own."""
+    if "input_size" in raw:  # cards of before preprocessing was a value
+        given = {"size": raw.pop("input_size"), "normalisation": raw.pop("normalisation")}
+    else:
+        given = dict(raw.pop("preprocessing"))
+    normalisation = build(Normalisation, given.pop("normalisation"), "normalisation")
+    preprocessing = build(Preprocessing, {**given, "normalisation": normalisation}, "preprocessing")
+    return build(NetworkSpec, {**raw, "preprocessing": preprocessing}, "network")
 
 
 def _refuse_foreign(path: Path, data: bytes) -> None:

@@ -19,47 +19,7 @@ from robust_transfer.config import config
 from robust_transfer.errors import ConfigError, NetworkError
 from robust_transfer.heads import Head, HeadSpec, initial_head_rng, new_head, new_mlp, replacement_head_rng
 from robust_transfer.modes import eval_mode
-
-CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
-
-
-@config
-class Normalisation:
-    """Normalisation of pixels in [0, 1] to a network's input. It belongs to the network, not to the target data.
-
-    ``per_image`` standardises each image by its own mean and deviation (at least ``1 / sqrt(C * H * W)``), as the
-    transfer paper's network does; otherwise ``mean`` and ``std`` are per channel.
-    """
-
-    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
-    std: tuple[float, ...] = (0.5, 0.5, 0.5)
-    per_image: bool = False
-
-    def __post_init__(self) -> None:
-        if len(self.mean) != len(self.std) or min(self.std, default=0) <= 0:
-            raise ConfigError("normalisation needs one mean and one positive std per channel")
-
-
-class Normalise(nn.Module):
-    """Applies a :class:`Normalisation`; it has no parameters and nothing in it is learned."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, how: Normalisation) -> None:
-        super().__init__()
-        self.how = how
-        self.register_buffer("mean", torch.tensor(how.mean).view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(how.std).view(1, -1, 1, 1), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Pixels ``(B, C, H, W)`` in [0, 1] to network inputs of the same shape."""
-        if self.how.per_image:
-            flat = x.flatten(1)
-            floor = flat.shape[1] ** -0.5 / 255  # it is 1 / sqrt(n) for pixels from 0 to 255
-            mean, std = flat.mean(1), flat.std(1, correction=0).clamp_min(floor)
-            return (x - mean.view(-1, 1, 1, 1)) / std.view(-1, 1, 1, 1)
-        return (x - self.mean) / self.std
+from robust_transfer.preprocessing import Normalise, Preprocessing
 
 
 @config
@@ -68,18 +28,18 @@ class NetworkSpec:
 
     name: str
     num_classes: int
-    input_size: int
-    normalisation: Normalisation = Normalisation(mean=CIFAR_MEAN, std=CIFAR_STD)
+    preprocessing: Preprocessing
     settings: dict[str, Any] = field(default_factory=dict)
     head: HeadSpec = HeadSpec()
 
     def __post_init__(self) -> None:
-        if len(self.normalisation.mean) not in (1, 3):  # images are RGB
-            raise ConfigError(f"normalisation needs 3 channels (or 1 for all), not {len(self.normalisation.mean)}")
         if self.num_classes < 2:
             raise ConfigError(f"a classifier needs at least 2 classes, not {self.num_classes}")
-        if self.input_size < 4:
-            raise ConfigError(f"input_size must be at least 4 pixels, not {self.input_size}")
+
+    @property
+    def input_size(self) -> int:
+        """Side in pixels of the images that the network reads."""
+        return self.preprocessing.size
 
 
 class Classifier(nn.Module):
@@ -93,7 +53,7 @@ class Classifier(nn.Module):
 
     def __init__(self, body: nn.Module, head: Head, spec: NetworkSpec) -> None:
         super().__init__()
-        self.normalise = Normalise(spec.normalisation)
+        self.normalise = Normalise(spec.preprocessing.normalisation)
         self.body: nn.Module = cast(Any, body).to(memory_format=torch.channels_last)  # not in every torch's types
         self.head: Head = head
         self.spec = spec

@@ -183,7 +183,7 @@ class Study:
         result = rt.LwF(strength=strength, l2=l2, **self.plan.tuning)(self.source, task, run=_run(out, seed))
         if not (out / "val.json").exists():
             threat = rt.Threat.parse(THREATS[0])
-            validation = Validation(task.val.at_size(result.input_size), threat, rt.Run(), limit=self.plan.val)
+            validation = Validation(task.val.prepared(result.preprocessing), threat, rt.Run(), limit=self.plan.val)
             figures = validation(result.classifier)
             spent = {"adversarial_examples": validation.cost.adversarial_examples, "passes": validation.cost.passes}
             write_json(out / "val.json", {**figures, **spent})

@@ -28,7 +28,7 @@ def main() -> None:
     if (model.card.source is not None) != (given.source is not None):
         raise SystemExit("give --source where the run was transferred, and only there")
     task = rt.load_task(given.data, val=given.val, shots=given.shots, seed=model.card.seed)
-    if task.train.at_size(model.input_size).hash != model.card.data["hash"]:
+    if task.train.prepared(model.preprocessing).hash != model.card.data["hash"]:
         raise SystemExit(f"{given.run_folder} was trained on other images: its card has another hash of the data")
     source = rt.load_source(given.source) if given.source else None
     seen = trained_on(task, source.trained_on if source else None, transferred=source is not None)

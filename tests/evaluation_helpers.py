@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from robust_transfer.checkpoint import Card, Checkpoint
 from robust_transfer.classifier import Classifier, NetworkSpec
 from robust_transfer.data import Split
+from robust_transfer.preprocessing import Preprocessing
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
 
@@ -50,7 +51,7 @@ N = len(VALUES)
 def checkpoint(classes: int = 10, threat: str | None = "linf:4/255", size: int = 8) -> Checkpoint:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        spec = NetworkSpec(name="wrn_16_1", num_classes=classes, input_size=size)
+        spec = NetworkSpec(name="wrn_16_1", num_classes=classes, preprocessing=Preprocessing(size=size))
         ball = Threat.parse(threat) if threat is not None else None
         card = Card(network=spec, class_names=tuple(f"c{i}" for i in range(classes)), method="test", threat=ball)
         return Checkpoint(Classifier.build(spec).eval(), card)

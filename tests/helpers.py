@@ -17,6 +17,7 @@ from robust_transfer.checkpoint import Card, Checkpoint
 from robust_transfer.classifier import Classifier, NetworkSpec
 from robust_transfer.data import Split, Task, to_pixels
 from robust_transfer.data.split import Reader
+from robust_transfer.preprocessing import Preprocessing
 from robust_transfer.run import Run
 from robust_transfer.training import Batch
 
@@ -57,7 +58,9 @@ def make_digits(train: int = 320, val: int = 80, test: int = 80, size: int = 8) 
 def make_classifier(seed: int = 0, name: str = "wrn_16_1", size: int = 8, **settings: Any) -> Classifier:
     """A tiny network with weights drawn from ``seed``."""
     torch.manual_seed(seed)
-    return Classifier.build(NetworkSpec(name=name, num_classes=10, input_size=size, settings=settings))
+    return Classifier.build(
+        NetworkSpec(name=name, num_classes=10, preprocessing=Preprocessing(size=size), settings=settings)
+    )
 
 
 def same_state(a: torch.nn.Module, b: torch.nn.Module) -> bool:

@@ -197,7 +197,7 @@ def test_files_that_are_no_card(folder: Path, text: str, message: str) -> None:
         (lambda card: card.pop("method"), "method"),
         (lambda card: card.update(class_names=["a"]), "1 class names for 10 classes"),
         (lambda card: card["network"].update(deph=3), "unknown setting of network 'deph'"),
-        (lambda card: card["network"]["normalisation"].update(std=[0, 1, 1]), "positive std"),
+        (lambda card: card["network"]["preprocessing"]["normalisation"].update(std=[0, 1, 1]), "positive std"),
         (lambda card: card["network"].update(name="wrn_16_11"), "unknown network 'wrn_16_11': did you mean"),
         (
             lambda card: card["network"].update(settings={"checkpoint_path": "evil.pt"}),
@@ -354,6 +354,18 @@ def test_a_finished_run_is_taken_as_it_is_or_refused(folder: Path) -> None:
             finished(Run(out=folder, resume=True), {**wanted, **other})
     (folder / WEIGHTS).unlink()
     assert finished(Run(out=folder, resume=True), wanted) is None
+
+
+def test_a_card_of_before_preprocessing_was_a_value_is_read(folder: Path) -> None:
+    before = load_checkpoint(folder).card
+
+    def flatten(card: dict[str, Any]) -> None:
+        preprocessing = card["network"].pop("preprocessing")
+        card["network"].update(input_size=preprocessing["size"], normalisation=preprocessing["normalisation"])
+
+    edit_card(folder, flatten)
+    assert "preprocessing" not in (folder / CARD).read_text()
+    assert load_checkpoint(folder).card == before
 
 
 def test_the_schema_is_on_the_card(folder: Path) -> None:

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,11 +13,12 @@ from helpers import make_classifier, same_state
 from timm.models import register_model
 from torch import Tensor, nn
 
-from robust_transfer.classifier import Classifier, NetworkSpec, Normalisation, Normalise
+from robust_transfer.classifier import Classifier, NetworkSpec
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError, NetworkError
 from robust_transfer.heads import new_head, replacement_head_rng
 from robust_transfer.modes import eval_mode, without_weight_gradients
+from robust_transfer.preprocessing import Preprocessing
 from robust_transfer.run import Run
 from robust_transfer.training import NaturalObjective, TrainingSettings, fit
 
@@ -38,54 +38,12 @@ def foreign(name: str) -> Classifier:
     return make_classifier(name=name, size=size, **settings)
 
 
-# ---------------------------------------------------------------- normalisation
+# ---------------------------------------------------------------- specification
 
 
-def test_normalisation_is_per_channel() -> None:
-    normalise = Normalise(Normalisation(mean=(0.5, 0.25, 0.0), std=(0.5, 0.25, 2.0)))
-    assert normalise(torch.ones(1, 3, 2, 2))[0, :, 0, 0].tolist() == [1.0, 3.0, 0.5]
-    assert normalise.state_dict() == {}
-
-
-def test_per_image_standardisation() -> None:
-    """As tf.image.per_image_standardization of pixels from 0 to 255: population deviation, at least 1 / sqrt(n)."""
-    x = torch.rand(4, 3, 8, 8, dtype=torch.float64)
-    x[1] = x[1] * 1e-5 + 0.5
-    pixels = x.numpy().reshape(4, -1)
-    deviation = np.maximum(pixels.std(1, ddof=0), 192**-0.5 / 255)
-    expected = (pixels - pixels.mean(1, keepdims=True)) / deviation[:, None]
-    found = Normalise(Normalisation(per_image=True))(x)
-    np.testing.assert_allclose(found.numpy().reshape(4, -1), expected, rtol=1e-9, atol=1e-10)
-    assert float(found[0].std(correction=0)) == pytest.approx(1)
-    assert float(found[1].std(correction=0)) < 0.1
-
-
-def test_per_image_gradients_exist_even_for_a_black_image() -> None:
-    x = torch.zeros(2, 3, 8, 8, requires_grad=True)
-    Normalise(Normalisation(per_image=True))(x).square().sum().backward()
-    assert x.grad is not None
-    assert bool(x.grad.isfinite().all())
-
-
-@pytest.mark.parametrize(
-    "settings", [{"mean": (0.5,), "std": (0.5, 0.5)}, {"std": (0.5, 0.0, 0.5)}, {"mean": (), "std": ()}]
-)
-def test_normalisation_needs_a_mean_and_a_positive_std_each(settings: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="one mean and one positive std"):
-        Normalisation(**settings)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"num_classes": 1}, "at least 2 classes"),
-        ({"input_size": 3}, "at least 4 pixels"),
-        ({"normalisation": {"mean": (0.5, 0.5), "std": (1.0, 1.0)}}, "needs 3 channels"),
-    ],
-)
-def test_a_spec_that_makes_no_sense(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        NetworkSpec(**{"name": "wrn_16_1", "num_classes": 10, "input_size": 8, **settings})
+def test_a_spec_that_makes_no_sense() -> None:
+    with pytest.raises(ConfigError, match="at least 2 classes"):
+        NetworkSpec(name="wrn_16_1", num_classes=1, preprocessing=Preprocessing(size=8))
 
 
 # ---------------------------------------------------------------- forward
@@ -175,7 +133,7 @@ def test_features_are_what_the_head_sees_not_what_the_trunk_makes() -> None:
 
 
 def test_blocks_need_a_description() -> None:
-    spec = NetworkSpec(name="mine", num_classes=2, input_size=8)
+    spec = NetworkSpec(name="mine", num_classes=2, preprocessing=Preprocessing(size=8))
     body = nn.Sequential(nn.Flatten(), nn.Linear(192, 4))
     with pytest.raises(NetworkError, match="'mine' does not say what its blocks are"):
         Classifier(body, nn.Linear(4, 2), spec).blocks()

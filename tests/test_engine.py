@@ -19,6 +19,7 @@ from robust_transfer.attacks.source_features import Features
 from robust_transfer.classifier import Classifier, NetworkSpec
 from robust_transfer.engine import Engine, better, choose
 from robust_transfer.losses import cross_entropy
+from robust_transfer.preprocessing import Preprocessing
 from robust_transfer.run import Run
 
 NETWORKS: dict[str, int | None] = {  # how many batch norms cannot be folded; None: whatever the tracing finds
@@ -33,7 +34,7 @@ NETWORKS: dict[str, int | None] = {  # how many batch norms cannot be folded; No
 def used(name: str = "wrn_16_1", size: int = 16) -> Classifier:
     """A network whose batch norm has seen something."""
     torch.manual_seed(0)
-    classifier = Classifier.build(NetworkSpec(name=name, num_classes=5, input_size=size)).eval()
+    classifier = Classifier.build(NetworkSpec(name=name, num_classes=5, preprocessing=Preprocessing(size=size))).eval()
     for part in classifier.modules():
         if isinstance(part, _BatchNorm):
             part.running_mean.normal_(std=0.1)  # type: ignore[union-attr]

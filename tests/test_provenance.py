@@ -10,6 +10,7 @@ from robust_transfer.checkpoint import Card
 from robust_transfer.classifier import NetworkSpec
 from robust_transfer.config import as_dict, build
 from robust_transfer.errors import ConfigError
+from robust_transfer.preprocessing import Preprocessing
 from robust_transfer.provenance import Mixture, Provenance
 
 ROOT = Provenance(method="pretrain:fast", data="cifar100", weights="r")
@@ -34,7 +35,7 @@ def test_the_form_on_a_card() -> None:
 
 def read(told: object) -> Provenance | Mixture | None:
     """As from a card's file."""
-    network = NetworkSpec(name="wrn_16_1", num_classes=2, input_size=8)
+    network = NetworkSpec(name="wrn_16_1", num_classes=2, preprocessing=Preprocessing(size=8))
     return build(Card, {"network": network, "class_names": ("a", "b"), "method": "m", "source": told}, "card").source
 
 

@@ -20,6 +20,7 @@ from robust_transfer.data.fingerprints import NONE, Fingerprints, fingerprint
 from robust_transfer.data.parallel import in_threads
 from robust_transfer.data.subsets import stratified
 from robust_transfer.errors import DataError
+from robust_transfer.preprocessing import Preprocessing
 
 MEMORY_LIMIT = 2 * 2**30  # bytes of decoded uint8 images that a split may keep in memory
 RESIZE = f"{CONVERSION}, the whole image resized to a square with PIL bicubic (antialiased)"
@@ -252,6 +253,10 @@ class Split:
         images, content = self.reader.read(self.positions, size), self._content
         return replace(self, reader=MemoryReader(images), positions=torch.arange(len(self)), size=size, content=content)
 
+    def prepared(self, how: Preprocessing) -> Split:
+        """Same images as a network reads them, but for the normalisation, which is the network's own."""
+        return self.at_size(how.size)
+
     @property
     def streamed(self) -> bool:
         """True if images are read on demand rather than kept in memory."""
@@ -302,6 +307,10 @@ class Task:
     def at_size(self, size: int) -> Task:
         """Task with every image at ``size`` pixels."""
         return replace(self, train=self.train.at_size(size), val=self.val.at_size(size), test=self.test.at_size(size))
+
+    def prepared(self, how: Preprocessing) -> Task:
+        """Task with every image as :meth:`Split.prepared` gives it."""
+        return replace(self, train=self.train.prepared(how), val=self.val.prepared(how), test=self.test.prepared(how))
 
 
 def to_pixels(images: Tensor, device: torch.device | str = "cpu") -> Tensor:

@@ -57,7 +57,7 @@ def run_demo(
         run.check_out()
         started = time.perf_counter()
         threat = source.card.threat or Threat.parse(DEFAULT_THREAT)
-        task = task.at_size(source.input_size)
+        task = task.prepared(source.preprocessing)
         out = run.prepare_out() or run.out
         wanted = contenders(source, control, task, threat, scratch=scratch)
         with tempfile.TemporaryDirectory() as folder:

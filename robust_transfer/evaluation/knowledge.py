@@ -28,5 +28,5 @@ def public_source(model: Checkpoint) -> Checkpoint | None:
 
 def knowledge_of(source: Checkpoint, split: Split, *, seed: int) -> Knowledge:
     """``source``, and a stratified sample of ``split`` at the source's input size."""
-    sample = split.sample(IMAGES, seed=seed, purpose="knowledge").at_size(source.input_size)
+    sample = split.sample(IMAGES, seed=seed, purpose="knowledge").prepared(source.preprocessing)
     return Knowledge(source.classifier, to_pixels(sample.images()), sample.labels)

@@ -34,7 +34,7 @@ def own_val(model: Checkpoint, task: Task) -> Split:
     rows, missing = _found(level, pool)
     cut = len(task.train)
     chosen = (task.train, rows[rows < cut]), (task.val, rows[rows >= cut] - cut)
-    parts = [split.subset(torch.from_numpy(some)).at_size(model.input_size) for split, some in chosen]
+    parts = [split.subset(torch.from_numpy(some)).prepared(model.preprocessing) for split, some in chosen]
     if not any(len(part) for part in parts):
         raise DataError(
             f"none of the {len(level.val)} val images of the model is in this data: give the data of its training"

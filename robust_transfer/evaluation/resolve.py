@@ -88,7 +88,7 @@ def module_of(model: Checkpoint | nn.Module) -> nn.Module:
 def at_input_size(module: nn.Module, split: Split) -> Split:
     """``split`` at the size that ``module`` reads; for a plain module at its own, if its images have one."""
     if isinstance(module, Classifier):
-        return split.at_size(module.spec.input_size)
+        return split.prepared(module.spec.preprocessing)
     if split.size is None:
         raise DataError("the images have different sizes: say at which one to evaluate, with split.at_size(...)")
     return split

@@ -71,7 +71,7 @@ def examine(
 ) -> Transferred:
     """Attack a stratified sample of ``n`` images of ``split`` in the ways that are named above."""
     started, device, adversary = time.perf_counter(), run.torch_device(), adversary.tight()
-    sample = split.sample(n, seed=adversary.seed, purpose="transferred").at_size(model.input_size)
+    sample = split.sample(n, seed=adversary.seed, purpose="transferred").prepared(model.preprocessing)
     trained = source.card.threat if source is not None else model.card.threat
     other = unseen_threat(trained or adversary.threat, model.input_size)
     attacks, networks = _attacks(model, source), _networks(model, source)

@@ -10,11 +10,12 @@ import torch
 
 from robust_transfer import networks
 from robust_transfer.checkpoint import Checkpoint
-from robust_transfer.classifier import CIFAR_MEAN, CIFAR_STD, Classifier, NetworkSpec, Normalisation
+from robust_transfer.classifier import Classifier, NetworkSpec
 from robust_transfer.config import as_dict, config
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError
 from robust_transfer.monitor import Validation, validation_passes
+from robust_transfer.preprocessing import CIFAR_MEAN, CIFAR_STD, Normalisation, Preprocessing
 from robust_transfer.production import Produced, produce, without_test
 from robust_transfer.registry import Registry
 from robust_transfer.run import Run
@@ -67,7 +68,7 @@ class Pretraining(TrainingSettings, ABC):
         with run.writing():
             run.check_out()
             spec = self.network_spec(network, task, input_size)
-            task = without_test(task).at_size(spec.input_size)
+            task = without_test(task).prepared(spec.preprocessing)
             if self.select != "last" and not len(task.val):
                 raise ConfigError(f"select={self.select} needs a val split, and there is none: use select=last")
             identity = self._identity(spec, task, threat)
@@ -118,7 +119,8 @@ class Pretraining(TrainingSettings, ABC):
         name = networks.canonical(network)
         per_image = name == "wrn_32_10_shafahi"
         normalisation = Normalisation(per_image=True) if per_image else Normalisation(mean=CIFAR_MEAN, std=CIFAR_STD)
-        return NetworkSpec(name=name, num_classes=task.num_classes, input_size=size, normalisation=normalisation)
+        preprocessing = Preprocessing(size=size, normalisation=normalisation)
+        return NetworkSpec(name=name, num_classes=task.num_classes, preprocessing=preprocessing)
 
     def _identity(self, spec: NetworkSpec, task: Task, threat: Threat) -> dict[str, Any]:
         """Card's fields that say what was asked for; a finished run with the same ones is not trained again."""

@@ -65,7 +65,7 @@ class Strategy(ABC):
             run.check_out()
             _refuse_hopeless(task)
             self.check(source, task)
-            task = without_test(task).at_size(source.input_size)
+            task = without_test(task).prepared(source.preprocessing)
             seen = trained_on(task, source.trained_on, transferred=True)
             return produce(self._identity(source, task), task, run, lambda: lambda: self.adapt(source, task, run), seen)
 

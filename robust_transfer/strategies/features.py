@@ -25,7 +25,7 @@ def features_of(classifier: Classifier, split: Split, run: Run) -> Tensor:
     if not len(split):
         return torch.empty(0, classifier.num_features)
     spec = classifier.spec
-    parts = [spec.name, spec.settings, spec.input_size, spec.normalisation, weights_hash(classifier.body), run.dtype()]
+    parts = [spec.name, spec.settings, spec.preprocessing, weights_hash(classifier.body), run.dtype()]
     key = digest(*parts, split.hash) if run.cache is not None else ""
     return load_or_compute(run.cache, "features", key, lambda: {"features": _computed(classifier, split, run)})[
         "features"

@@ -75,7 +75,7 @@ def _make(workshop: Workshop, how: Filters, out: Path) -> None:
 
 def _distances(workshop: Workshop, name: str, source: Checkpoint, test: Split, how: Filters) -> pd.DataFrame:
     """Row a layer: the mean distance under attack, and its 10 % and 90 % quantiles over images."""
-    device, split = workshop.run.torch_device(), test.at_size(source.input_size)
+    device, split = workshop.run.torch_device(), test.prepared(source.preprocessing)
     x, _, ids = split.sample(how.images, seed=0, purpose="filters").on(device)
     with on_device(source.classifier, device):
         attacked = _all_steps(source.classifier, x, ids, Threat.parse(how.threat), how.attack_steps)
@@ -112,7 +112,7 @@ def _all_steps(classifier: Classifier, x: Tensor, ids: Tensor, threat: Threat, s
 
 def _pictures(workshop: Workshop, name: str, source: Checkpoint, test: Split, how: Filters) -> dict[str, Any]:
     """For one source: images that drive some of its features, and images from the features of test images."""
-    device, split = workshop.run.torch_device(), test.at_size(source.input_size)
+    device, split = workshop.run.torch_device(), test.prepared(source.preprocessing)
     some = split.sample(how.pictures, seed=0, purpose="filters/pictures")
     x = to_pixels(some.images(), device)
     with on_device(source.classifier, device):

@@ -10,11 +10,12 @@ from torch import nn
 from robust_transfer.analysis import feature_distances, maximise, reconstruct
 from robust_transfer.analysis.layers import blocks_of, outputs
 from robust_transfer.classifier import Classifier, NetworkSpec
+from robust_transfer.preprocessing import Preprocessing
 
 
 @pytest.mark.parametrize("name", ["wrn_16_1", "preact_resnet18_w32", "resnet18_cifar", "resnet10t", "convnext_atto"])
 def test_blocks_are_modules_in_order_and_none_within_another(name: str) -> None:
-    classifier = Classifier.build(NetworkSpec(name=name, num_classes=10, input_size=32))
+    classifier = Classifier.build(NetworkSpec(name=name, num_classes=10, preprocessing=Preprocessing(size=32)))
     found = blocks_of(classifier)
     assert len(found) == len(classifier.blocks()) - 1
     paths = [path for path, _ in found]
@@ -55,7 +56,7 @@ class Means(nn.Module):
 
 
 def means() -> Classifier:
-    spec = NetworkSpec(name="wrn_16_1", num_classes=2, input_size=4)
+    spec = NetworkSpec(name="wrn_16_1", num_classes=2, preprocessing=Preprocessing(size=4))
     return Classifier(Means(), nn.Linear(3, 2), spec).eval()
 
 
@@ -76,7 +77,7 @@ class Gate(nn.Module):
 
 
 def test_a_feature_that_is_dead_near_grey_is_driven_all_the_same() -> None:
-    spec = NetworkSpec(name="wrn_16_1", num_classes=2, input_size=4)
+    spec = NetworkSpec(name="wrn_16_1", num_classes=2, preprocessing=Preprocessing(size=4))
     found = maximise(Classifier(Gate(), nn.Linear(3, 2), spec).eval(), torch.tensor([1]), steps=60)
     assert found[0, 1].min() > 0.99
 

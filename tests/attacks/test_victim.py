@@ -17,6 +17,7 @@ from robust_transfer.classifier import Classifier, NetworkSpec
 from robust_transfer.config import config
 from robust_transfer.engine import Engine
 from robust_transfer.losses import margin
+from robust_transfer.preprocessing import Preprocessing
 from robust_transfer.threat import Threat
 
 # ---------------------------------------------------------------- one example's verdict is its own
@@ -29,7 +30,7 @@ def random_network() -> nn.Module:
 
 def residual_network() -> nn.Module:
     torch.manual_seed(5)
-    return Classifier.build(NetworkSpec(name="wrn_16_1", num_classes=10, input_size=8)).eval()
+    return Classifier.build(NetworkSpec(name="wrn_16_1", num_classes=10, preprocessing=Preprocessing(size=8))).eval()
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,8 @@ def test_the_last_pass_of_a_tight_engine_is_a_small_one(engine: Engine, sizes: l
 
     x = torch.rand(37, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     victim = Victim(Function(model), x.device, engine, chunk=32)
-    assert torch.equal(victim.logits(x), x.flatten(1)[:, :2]) and victim.passes == 37
+    assert torch.equal(victim.logits(x), x.flatten(1)[:, :2])
+    assert victim.passes == 37
     assert seen == sizes
     for few, size in [(1, 4), (4, 4), (5, 8), (16, 16), (17, 32), (32, 32)]:
         seen.clear()

@@ -14,6 +14,7 @@ from robust_transfer.data import Task, load_task
 from robust_transfer.demo import rows
 from robust_transfer.demo.rows import Contender, check_control, contenders, from_scratch, measure
 from robust_transfer.errors import ConfigError, DivergedError
+from robust_transfer.preprocessing import Preprocessing
 from robust_transfer.pretraining import Natural
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
@@ -51,7 +52,9 @@ def test_a_control_is_natural_and_of_the_same_shape() -> None:
     with pytest.raises(ConfigError, match=r"trained for l2:0\.5: give a naturally trained network"):
         check_control(source, made("l2:0.5"))
     other = made(None)
-    wider = dataclasses.replace(other.card, network=dataclasses.replace(other.card.network, input_size=16))
+    wider = dataclasses.replace(
+        other.card, network=dataclasses.replace(other.card.network, preprocessing=Preprocessing(size=16))
+    )
     with pytest.raises(
         ConfigError, match="the control is a wrn_16_1 at 16 pixels and the source a wrn_16_1 at 8 pixels"
     ):

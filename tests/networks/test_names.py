@@ -16,6 +16,7 @@ from robust_transfer import networks
 from robust_transfer.classifier import Classifier, NetworkSpec
 from robust_transfer.errors import NetworkError
 from robust_transfer.networks.wide_resnet import Unit, WideResNet
+from robust_transfer.preprocessing import Preprocessing
 
 
 def on_meta(name: str, num_classes: int = 10) -> Any:
@@ -57,7 +58,7 @@ def test_every_network_answers_the_same_questions(name: str) -> None:
 
 def test_the_transfer_papers_network() -> None:
     body = on_meta("wrn_32_10_shafahi", num_classes=0)
-    spec = NetworkSpec(name="wrn_32_10_shafahi", num_classes=10, input_size=32)
+    spec = NetworkSpec(name="wrn_32_10_shafahi", num_classes=10, preprocessing=Preprocessing(size=32))
     classifier = Classifier(body, nn.Linear(640, 10, device="meta"), spec)
     blocks = classifier.blocks()
     assert len(blocks) == 17

@@ -15,11 +15,12 @@ from helpers import make_classifier, make_digits, same_state
 from torch import Tensor, nn
 
 from robust_transfer.checkpoint import Checkpoint, load_checkpoint
-from robust_transfer.classifier import CIFAR_MEAN, Classifier, NetworkSpec
+from robust_transfer.classifier import Classifier, NetworkSpec
 from robust_transfer.config import as_dict, build
 from robust_transfer.data import Split, Task, to_pixels
 from robust_transfer.errors import ConfigError, DivergedError, NetworkError, OutputError, UnknownNameError
 from robust_transfer.monitor import Validation, refuse_collapse
+from robust_transfer.preprocessing import CIFAR_MEAN, Preprocessing
 from robust_transfer.pretraining import PGDAT, PRETRAINING, Fast, Natural, Pretraining
 from robust_transfer.pretraining.objective import AdversarialObjective
 from robust_transfer.run import Run
@@ -118,7 +119,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_touched(tiny: Task, tmp
     old = tmp_path / "card.json"
     old.write_text("{}")
     run = Run(out=tmp_path, overwrite=True, quiet=True)
-    spec = NetworkSpec(name="wrn_16_1", num_classes=10, input_size=16)
+    spec = NetworkSpec(name="wrn_16_1", num_classes=10, preprocessing=Preprocessing(size=16))
     for error, message, call in (
         (NetworkError, "unknown network 'wrn_61_1'", {"network": "wrn_61_1"}),
         (ConfigError, "the network reads 16x16 images, not 8x8", {"network": spec, "input_size": 8}),
@@ -143,17 +144,17 @@ def test_what_does_not_fit_is_refused_before_anything_is_touched(tiny: Task, tmp
 
 
 def test_images_are_brought_to_the_networks_size(tiny: Task) -> None:
-    spec = NetworkSpec(name="wrn_16_1", num_classes=10, input_size=12)
+    spec = NetworkSpec(name="wrn_16_1", num_classes=10, preprocessing=Preprocessing(size=12))
     for call in ({"network": spec}, {"network": "WRN-16-1", "input_size": 12}):
         made = Natural(**TINY)(tiny, threat="linf:8/255", run=RUN, **call)
         assert made.card.network == spec
         assert made.card.data["hash"] == tiny.at_size(12).train.hash
-    assert spec.normalisation.mean == CIFAR_MEAN
+    assert spec.preprocessing.normalisation.mean == CIFAR_MEAN
 
 
 def test_the_papers_network_standardises_per_image(tiny: Task) -> None:
-    assert Natural().network_spec("WRN-32-10-Shafahi", tiny, None).normalisation.per_image
-    assert not Natural().network_spec("wrn_28_10", tiny, None).normalisation.per_image
+    assert Natural().network_spec("WRN-32-10-Shafahi", tiny, None).preprocessing.normalisation.per_image
+    assert not Natural().network_spec("wrn_28_10", tiny, None).preprocessing.normalisation.per_image
 
 
 def test_without_val_nothing_is_measured(tmp_path: Path) -> None:

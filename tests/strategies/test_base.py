@@ -15,6 +15,7 @@ from helpers import NONE, QUIET, Unreadable, folder_of, make_digits, make_source
 from robust_transfer.checkpoint import Checkpoint, load_checkpoint
 from robust_transfer.data import Split, Task, to_pixels
 from robust_transfer.errors import CheckpointError, ConfigError, DataError, DivergedError, OutputError, UnknownNameError
+from robust_transfer.preprocessing import Preprocessing
 from robust_transfer.provenance import Mixture, Provenance
 from robust_transfer.run import Run
 from robust_transfer.strategies import STRATEGIES, FineTune, LinearProbe, LwF, Strategy, interpolate, transfer
@@ -236,7 +237,7 @@ def test_interpolation_says_what_it_is_made_of(task: Task) -> None:
 def test_interpolation_refuses_what_does_not_mix(task: Task) -> None:
     a = make_source()
     renamed = dataclasses.replace(a, card=dataclasses.replace(a.card, class_names=tuple("abcdefghij")))
-    spec = dataclasses.replace(a.card.network, input_size=16)
+    spec = dataclasses.replace(a.card.network, preprocessing=Preprocessing(size=16))
     resized = dataclasses.replace(a, card=dataclasses.replace(a.card, network=spec))
     for other, what in ((renamed, "classes"), (resized, "network")):
         with pytest.raises(CheckpointError, match=what):

@@ -19,10 +19,14 @@ from robust_transfer.config import as_dict, build
 from robust_transfer.data import Task, to_pixels
 from robust_transfer.errors import ConfigError
 from robust_transfer.heads import MLP, HeadSpec
+from robust_transfer.preprocessing import Preprocessing
 from robust_transfer.strategies import FineTune, LinearProbe, MLPHead, features_of, transfer
 
 SPEC = NetworkSpec(
-    name="wrn_16_1", num_classes=4, input_size=8, head=HeadSpec(hidden=(6, 5), batch_norm=True, dropout=0.5)
+    name="wrn_16_1",
+    num_classes=4,
+    preprocessing=Preprocessing(size=8),
+    head=HeadSpec(hidden=(6, 5), batch_norm=True, dropout=0.5),
 )
 
 

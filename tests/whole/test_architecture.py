@@ -28,6 +28,7 @@ ORDER = (
     "cost",
     "provenance",
     "losses",
+    "preprocessing",
     "networks",
     "heads",
     "modes",

@@ -35,6 +35,7 @@ PUBLIC = [
     "Normalisation",
     "PGD",
     "PGDAT",
+    "Preprocessing",
     "Pretraining",
     "Produced",
     "Recipe",
