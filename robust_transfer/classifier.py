@@ -180,6 +180,11 @@ class Classifier(nn.Module):
         return self
 
     def _paths_to_hold(self) -> Iterator[str]:
+        """Paths of the modules that must stay in evaluation mode for frozen features not to change from step to step.
+
+        Frozen weights alone do not do it: batch norm would go on counting, and dropout or drop path between two frozen
+        layers, which have no weights that could be frozen, would go on drawing.
+        """
         state = list(self.state_dict())
         previous_frozen, stateless = True, list[str]()  # what comes before the first weights belongs to them
         for path, module in self.named_modules():

@@ -29,8 +29,8 @@ from robust_transfer.run import Run
 GAIN = 1.1  # bfloat16, or compiled steps, must be so many times as fast, or they are not used
 TRUSTED = 1 / GAIN  # hardware with units for bfloat16 must be slower by as much, or it is used
 AGREEMENT = 0.9  # median cosine between the gradients of both precisions, or bfloat16 is not used
-LONG = 60.0  # seconds of attacking, from which on compiling, which takes some ten, can pay
-LEAST = 1e-5  # seconds that an image pass takes at the very least: what is short by far is not timed
+WORTH_COMPILING = 60.0  # seconds of attacking, from which on compiling, which takes some ten, can pay
+FASTEST_PASS = 1e-5  # seconds that an image pass takes at the very least: what is short by far is not timed
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def choose(module: nn.Module, sample: Callable[[], tuple[Tensor, Tensor]], run: 
     have one size, ``torch.compile`` is tried in the same way if so many image ``passes`` will take minutes.
     """
     engine = Engine(run.dtype())
-    long = passes * LEAST > LONG and run.torch_device().type == "cpu" and _is_ours(module)
+    long = passes * FASTEST_PASS > WORTH_COMPILING and run.torch_device().type == "cpu" and _is_ours(module)
     if not long and (run.precision != "auto" or engine.dtype is torch.float32):
         return engine
     x, labels = sample()
@@ -97,7 +97,7 @@ def choose(module: nn.Module, sample: Callable[[], tuple[Tensor, Tensor]], run: 
         bar = TRUSTED if hardware.has_matrix_units(x.device) else GAIN
         with stage("trying out bfloat16", None, run.quiet):
             engine = better(Engine(), engine, module, x, labels, bar)
-    if long and passes / 2 / len(x) * seconds_of(engine, module, x, labels) > LONG:
+    if long and passes / 2 / len(x) * seconds_of(engine, module, x, labels) > WORTH_COMPILING:
         with stage("trying out compiled steps", None, run.quiet):
             engine = better(engine, replace(engine, compiled=True, _bodies={}), module, x, labels)
     return engine
@@ -156,6 +156,8 @@ def exact_float32() -> Iterator[None]:
     cuda: Any = torch.backends.cuda
     cudnn: Any = torch.backends.cudnn
     cpu: Any = torch.backends.mkldnn
+    # A verdict's noise bound is that of float32. TensorFloat-32 has ten bits: margins would move by more than the bound,
+    # and an attack could "break" an image that the model classifies rightly.
     with ExitStack() as stack:
         for holder in (cudnn, cuda.matmul):
             # PyTorch has two interfaces; the older one is not readable once the newer one has been used

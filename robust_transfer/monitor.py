@@ -16,12 +16,12 @@ from robust_transfer.errors import DivergedError
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
 
-STEPS, LIMIT = 10, 1000  # of PGD, and val images that it is run on
+VALIDATION_STEPS, VALIDATION_IMAGES = 10, 1000  # of PGD, and val images that it is run on
 
 
 def validation_passes(val: Split, *, robust: bool) -> float:
     """Image passes that a look at ``val`` takes, roughly."""
-    return min(len(val), LIMIT) * (PGD(steps=STEPS).passes if robust else 1.0)
+    return min(len(val), VALIDATION_IMAGES) * (PGD(steps=VALIDATION_STEPS).passes if robust else 1.0)
 
 
 class Validation:
@@ -30,7 +30,9 @@ class Validation:
     ``cost`` counts what that has taken so far (but for the seconds).
     """
 
-    def __init__(self, val: Split, threat: Threat | None, run: Run, steps: int = STEPS, limit: int = LIMIT) -> None:
+    def __init__(
+        self, val: Split, threat: Threat | None, run: Run, steps: int = VALIDATION_STEPS, limit: int = VALIDATION_IMAGES
+    ) -> None:
         self.val = val.sample(limit, seed=0, purpose="validation")
         self.run, self.attack = run, PGD(steps=steps)
         self.robust = threat is not None

@@ -148,6 +148,7 @@ def climb(
 
 
 def _score(target: Victim, on: Climb, logits: Tensor, worst: BestSoFar) -> Tensor:
+    # An example may be climbed from several starts at once: where one of them breaks it, all of its rows leave.
     broken, score = target.judge(on.at, on.labels, logits)
     worst.update(on.rows, on.at, broken, score)
     standing = ~torch.isin(on.rows, on.rows[broken])

@@ -17,7 +17,7 @@ from robust_transfer.registry import unknown
 from robust_transfer.threat import Threat
 
 # Examples that are tried at a time: so many pixels of climbs, in one channel, and at least so many examples.
-CLIMBING, FEWEST = 2**22, 32
+CLIMBING, MIN_ROWS = 2**22, 32
 
 
 @ATTACKS.register(
@@ -77,7 +77,7 @@ class TargetedAPGD(Attack):
 
         ranks = list(range(nearest.shape[1]))
         trial = self.trial if self.finalists < len(ranks) and self.trial != self.steps else None
-        at_once = max(FEWEST, CLIMBING // x[0, 0].numel() // len(ranks))
+        at_once = max(MIN_ROWS, CLIMBING // x[0, 0].numel() // len(ranks))
         for restart in range(self.restarts):
             # a trial climbs towards all classes at once, in full batches; without one, few may need the later classes
             for together in [ranks] if trial else [[rank] for rank in ranks]:

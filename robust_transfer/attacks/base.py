@@ -58,6 +58,8 @@ class BestSoFar:
 
     def update(self, rows: Tensor, images: Tensor, broken: Tensor, score: Tensor) -> None:
         """Offer images of the examples in ``rows``, with what :meth:`Victim.judge` said of them."""
+        # Both a break by once the noise and one by twice the noise score infinity, and only the latter is sure to be found
+        # again by the final verdict: so it enters even where the scores tie. Of several images of an example the best counts.
         better = broken | (score > self.score[rows])
         rows, images, score = rows[better], images[better], score[better]
         chosen = highest(rows, score)

@@ -17,9 +17,9 @@ from robust_transfer.modes import call, eval_mode, without_weight_gradients
 from robust_transfer.progress import tick
 
 NOISE = 1e-4  # relative float32 noise of a margin; a break must exceed it (see `is_broken`)
-# Images in one pass on the CPU: so many a thread, up to USUAL in all, but at least FEWEST a thread.
-PER_THREAD, USUAL, FEWEST = 16, 128, 8
-SMALLEST = 4  # images in a pass of a tight engine, at least
+# Images in one pass on the CPU: so many a thread, up to MAX_PASS in all, but at least MIN_A_THREAD a thread.
+IMAGES_A_THREAD, MAX_PASS, MIN_A_THREAD = 16, 128, 8
+MIN_PASS = 4  # images in a pass of a tight engine, at least
 
 
 def usual_chunk(device: torch.device) -> int | None:
@@ -29,7 +29,7 @@ def usual_chunk(device: torch.device) -> int | None:
     into another image; with one shape a row's result depends on that row alone.
     """
     threads = torch.get_num_threads()
-    return max(FEWEST * threads, min(USUAL, PER_THREAD * threads)) if device.type == "cpu" else None
+    return max(MIN_A_THREAD * threads, min(MAX_PASS, IMAGES_A_THREAD * threads)) if device.type == "cpu" else None
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,8 @@ class Victim:
         ``broken`` asks twice the noise of the final verdict, so that what is given up as broken is found broken again.
         ``score`` orders an example's iterates: the margin, or infinity for what the verdict will call a break.
         """
+        # A pass of another batch may move a margin by the noise: at once the noise, an example given up here could stand
+        # again in the final verdict, unattacked. Twice leaves room for both passes.
         doubtful = losses.margin(logits, labels) > 0
         if self.engine.dtype is not torch.float32 and doubtful.any():
             claimed, logits = is_broken(logits, labels), logits.clone()
@@ -151,7 +153,7 @@ class Victim:
         assert self.chunk is not None
         if not self.engine.tight or self.engine.compiled:
             return self.chunk
-        return min(self.chunk, max(SMALLEST, 1 << (rows - 1).bit_length()))
+        return min(self.chunk, max(MIN_PASS, 1 << (rows - 1).bit_length()))
 
 
 def _forward(model: nn.Module, x: Tensor) -> Tensor:

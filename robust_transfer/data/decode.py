@@ -14,7 +14,7 @@ from PIL import Image, ImageOps, features
 CONVERSION = "RGB uint8 (EXIF orientation applied, transparency over white, 16 bits scaled to 8)"
 
 # The formats that are read, in the order they are tried: PIL knows others, and one (EPS) runs an interpreter.
-FORMATS = (
+PILLOW_FORMATS = (
     "PNG",
     "JPEG",
     "WEBP",
@@ -33,12 +33,12 @@ _WHITE = 255
 @functools.cache
 def extensions() -> frozenset[str]:
     """Extensions of the files of these formats, in lower case: ``.png``, ``.jpg``, ``.jfif`` ..."""
-    return frozenset(extension for extension, name in Image.registered_extensions().items() if name in FORMATS)
+    return frozenset(extension for extension, name in Image.registered_extensions().items() if name in PILLOW_FORMATS)
 
 
 def open_image(file: Path | BinaryIO) -> Image.Image:
     """Picture in ``file``, header read only; raises UnidentifiedImageError if it has none of the formats."""
-    return Image.open(file, formats=FORMATS)
+    return Image.open(file, formats=PILLOW_FORMATS)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -22,7 +22,7 @@ CELLS = 3
 SIDE = 32
 FREQUENCIES = 8 * SIGNS
 FAINT = 1.0  # a coefficient below it may be rounding alone; the luma deviates by a 32nd of it
-TELLING = 48  # so many frequencies must be there for a look to tell images apart
+MIN_FREQUENCIES = 48  # so many frequencies must be there for a look to tell images apart
 
 
 def _low_frequencies() -> tuple[NDArray[np.float64], NDArray[np.intp], NDArray[np.intp]]:
@@ -93,7 +93,7 @@ def fingerprint(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         luma = luma.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
     spectrum = _BASIS @ np.asarray(luma, np.float64) @ _BASIS.T
     chosen = spectrum[_ROWS, _COLUMNS]
-    telling = np.count_nonzero(np.abs(chosen) >= FAINT) >= TELLING
+    telling = np.count_nonzero(np.abs(chosen) >= FAINT) >= MIN_FREQUENCIES
     row = np.zeros(BYTES, np.uint8)
     row[:EXACT] = np.frombuffer(content.digest()[:EXACT], np.uint8)
     if telling:

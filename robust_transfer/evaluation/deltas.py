@@ -19,8 +19,8 @@ from robust_transfer.errors import DataError
 from robust_transfer.threat import Threat
 
 DELTAS = "deltas.parquet"
-STEPS = 127
-COLUMNS = ["index", "scale", "delta"]  # a scale of 0: the delta is float32
+QUANTISATION_STEPS = 127
+DELTA_COLUMNS = ["index", "scale", "delta"]  # a scale of 0: the delta is float32
 
 
 def pack(
@@ -30,8 +30,8 @@ def pack(
     rows = (result.clean_prediction == labels).nonzero().squeeze(1)
     x, labels, broken = x[rows], labels[rows], result.broken[rows]
     delta = result.adversarial[rows] - x
-    scale = delta.flatten(1).abs().amax(1) / STEPS if len(rows) else torch.zeros(0, device=x.device)
-    steps = (delta / scale.clamp_min(1e-12).view(-1, 1, 1, 1)).round().clamp(-STEPS, STEPS)
+    scale = delta.flatten(1).abs().amax(1) / QUANTISATION_STEPS if len(rows) else torch.zeros(0, device=x.device)
+    steps = (delta / scale.clamp_min(1e-12).view(-1, 1, 1, 1)).round().clamp(-QUANTISATION_STEPS, QUANTISATION_STEPS)
     # rounding may have made it longer than the ball is wide
     longer = threat.size(steps * scale.view(-1, 1, 1, 1)) if len(rows) else scale
     scale = scale * (threat.eps / longer.clamp_min(1e-12)).clamp(max=1.0)
@@ -41,7 +41,9 @@ def pack(
     small, exact = steps.to(torch.int8).cpu().numpy(), delta.cpu().numpy()
     found = [(small[row] if keeps else exact[row]).tobytes() for row, keeps in enumerate(same.tolist())]
     scales = torch.where(same, scale.clamp_min(1e-12), 0.0).cpu().numpy()
-    return pd.DataFrame({"index": ids[rows.cpu()].cpu().numpy(), "scale": scales, "delta": found}, columns=COLUMNS)
+    return pd.DataFrame(
+        {"index": ids[rows.cpu()].cpu().numpy(), "scale": scales, "delta": found}, columns=DELTA_COLUMNS
+    )
 
 
 def unpack(rows: pd.DataFrame, x: Tensor, threat: Threat) -> Tensor:
@@ -66,7 +68,7 @@ def unpack(rows: pd.DataFrame, x: Tensor, threat: Threat) -> Tensor:
 def join(parts: Path, to: Path) -> None:
     """Part files of a run, in the order of their names, as one file."""
     tables = [pd.read_parquet(part) for part in sorted(parts.glob("deltas-*.parquet"))]
-    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS)
+    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=DELTA_COLUMNS)
     table.drop_duplicates("index", keep="last").to_parquet(to, index=False, compression="zstd")
 
 

@@ -8,7 +8,7 @@ from robust_transfer.data import Split, to_pixels
 from robust_transfer.errors import CheckpointError
 from robust_transfer.sources import PACKAGED, load_source
 
-IMAGES = 200
+KNOWN_IMAGES = 200
 
 
 def public_source(model: Checkpoint) -> Checkpoint | None:
@@ -28,5 +28,5 @@ def public_source(model: Checkpoint) -> Checkpoint | None:
 
 def knowledge_of(source: Checkpoint, split: Split, *, seed: int) -> Knowledge:
     """``source``, and a stratified sample of ``split`` at the source's input size."""
-    sample = split.sample(IMAGES, seed=seed, purpose="knowledge").prepared(source.preprocessing)
+    sample = split.sample(KNOWN_IMAGES, seed=seed, purpose="knowledge").prepared(source.preprocessing)
     return Knowledge(source.classifier, to_pixels(sample.images()), sample.labels)

@@ -23,8 +23,8 @@ from robust_transfer.progress import stage
 from robust_transfer.randomness import Address, permutation
 from robust_transfer.run import Run
 
-FEWEST, MOST = 128, 4096
-PIXELS = {"cpu": 2**21, "cuda": 2**22}  # of the images that are attacked at a time, in one channel
+MIN_BATCH, MAX_BATCH = 128, 4096
+BATCH_PIXELS = {"cpu": 2**21, "cuda": 2**22}  # of the images that are attacked at a time, in one channel
 
 
 def attack_split(
@@ -81,7 +81,7 @@ def attack_split(
 
 def usual_batch(device: torch.device, size: int | None) -> int:
     """Images attacked at a time: as many as memory allows, since broken ones leave the batch."""
-    return max(FEWEST, min(MOST, PIXELS.get(device.type, 2**21) // (size or 224) ** 2))
+    return max(MIN_BATCH, min(MAX_BATCH, BATCH_PIXELS.get(device.type, 2**21) // (size or 224) ** 2))
 
 
 def _of(result: AttackResult, mask: Tensor) -> AttackResult:

@@ -19,7 +19,7 @@ from robust_transfer.evaluation.deadline import Deadline
 from robust_transfer.evaluation.outcomes import CLEAN, SURVIVED
 from robust_transfer.evaluation.red_flags import BY_GRADIENTS, RAISED, passes_each, red_flags
 from robust_transfer.evaluation.resolve import Subject
-from robust_transfer.evaluation.result import SMALLEST, Evaluation
+from robust_transfer.evaluation.result import SMALLEST_EPS, Evaluation
 from robust_transfer.modes import on_device
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat, parse_eps
@@ -97,7 +97,7 @@ class Measurements:
             yield "transfer attacks", self._examining * examined, lambda f: self._examine(f, examined)
         if curve is not None and found.curve is None:
             yield "the curve", each * n * len(curve), lambda f: self._curve(f, curve)
-        if request.smallest_eps and SMALLEST not in found.outcomes:
+        if request.smallest_eps and SMALLEST_EPS not in found.outcomes:
             yield "the smallest eps", 6 * each * n, self._smallest
 
     def _sizes(self, found: Evaluation, request: Request) -> tuple[int, int]:
@@ -162,5 +162,5 @@ class Measurements:
 
     def _smallest(self, found: Evaluation) -> Evaluation:
         reach, table = self._budgets(), found.outcomes.copy()
-        table[SMALLEST] = reach.smallest(table)
+        table[SMALLEST_EPS] = reach.smallest(table)
         return replace(found, outcomes=table, passes=found.passes + reach.passes)

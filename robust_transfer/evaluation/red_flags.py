@@ -25,13 +25,17 @@ from robust_transfer.modes import call
 from robust_transfer.progress import stage
 from robust_transfer.threat import Threat
 
-SHARE = 0.05  # of the sample: fewer examples than that raise no flag, nor do fewer than FEWEST
-FEWEST = 3
-TELLING = 10  # images a class, of which a network that has learnt something predicts at least half of the classes
-TEN, MOST_STEPS = 10, 400
+FLAGGED_SHARE = 0.05  # of the sample: fewer examples than that raise no flag, nor do fewer than MIN_FLAGGED
+MIN_FLAGGED = 3
+IMAGES_A_CLASS = (
+    10  # images a class, of which a network that has learnt something predicts at least half of the classes
+)
+MORE_EFFORT, MOST_STEPS = 10, 400
 UNCONVERGED = 0.1  # of the sample: so many more must ten times the effort break
-SMALLEST = round(FEWEST / UNCONVERGED)  # images of which FEWEST are the share that flags an attack; fewer say little
-DRAWS, STEPS, QUERIES = 10, 20, 200  # random points; steps and queries of the checks' own attacks
+MIN_SAMPLE = round(
+    MIN_FLAGGED / UNCONVERGED
+)  # images of which MIN_FLAGGED are the share that flags an attack; fewer say little
+DRAWS, CHECK_STEPS, QUERIES = 10, 20, 200  # random points; steps and queries of the checks' own attacks
 RAISED = "red flags"
 BY_GRADIENTS = (FGSM, PGD, APGD, TargetedAPGD)  # attacks that climb the model's own gradient and nothing else
 PLAIN = Engine(folded=False, tight=True)  # the model itself computes the steps
@@ -59,7 +63,7 @@ class Sample:
     @property
     def enough(self) -> int:
         """Smallest count of examples that raises a flag."""
-        return max(FEWEST, round(SHARE * len(self.x)))
+        return max(MIN_FLAGGED, round(FLAGGED_SHARE * len(self.x)))
 
     def of(self, mask: Tensor) -> Sample:
         """Some of the images."""
@@ -103,7 +107,7 @@ def red_flags(
     by_gradients: Tensor | None = None,
     hidden: bool = True,
 ) -> Found:
-    """Look for red flags on a sample of images, as for :meth:`Attack.__call__`; from :data:`SMALLEST` on they will do.
+    """Look for red flags on a sample of images, as for :meth:`Attack.__call__`; from :data:`MIN_SAMPLE` on they will do.
 
     The verdict in question is that of the adversary's attacks. ``broken`` ``(B,)``: what they have broken (left out: the
     first of them is run to see), ``by_gradients`` ``(B,)``: those of it that an attack by gradients did (left out: none).
@@ -138,7 +142,7 @@ def untested(adversary: Adversary) -> list[str]:
     attack = _climber(adversary.attacks)
     if attack is None:
         return [f"{RAISED}: more effort, since no attack climbs a gradient by a number of steps that could be raised"]
-    if (times := _times(attack)) < TEN:
+    if (times := _times(attack)) < MORE_EFFORT:
         return [f"{RAISED}: ten times the steps of {attack} (only {times:.3g} times, {MOST_STEPS} at most)"]
     return []
 
@@ -150,9 +154,9 @@ def passes_each(adversary: Adversary) -> float:
 
 def _passes(check: Check, adversary: Adversary) -> float:
     if check is black_box_wins:
-        return effort([APGD(steps=STEPS)]) + effort([Square(queries=QUERIES)])
+        return effort([APGD(steps=CHECK_STEPS)]) + effort([Square(queries=QUERIES)])
     if check is withstands_everything:
-        return effort([APGD(steps=STEPS)])
+        return effort([APGD(steps=CHECK_STEPS)])
     if check is more_effort_finds_more:
         attack = _climber(adversary.attacks)
         return effort(list(_harder(attack))) if attack is not None else 0.0
@@ -260,7 +264,7 @@ def _random(sample: Sample, draw: int) -> Tensor:
 def black_box_wins(sample: Sample) -> str | None:
     """Random search breaks what the gradient could not."""
     left = sample.of(~sample.by_gradients)  # what is broken is broken: the evaluation's attacks need no repetition
-    for attack in (APGD(steps=STEPS), Square(queries=QUERIES)):
+    for attack in (APGD(steps=CHECK_STEPS), Square(queries=QUERIES)):
         if len(left.x) < sample.enough:
             return None
         found = left.attacked(attack)
@@ -273,7 +277,7 @@ def black_box_wins(sample: Sample) -> str | None:
 
 def withstands_everything(sample: Sample) -> str | None:
     """At half the pixel range every image can be made grey."""
-    standing = int((~sample.attacked(APGD(steps=STEPS), HALF_GREY)).sum())
+    standing = int((~sample.attacked(APGD(steps=CHECK_STEPS), HALF_GREY)).sum())
     if standing < sample.enough:
         return None
     return f"at {HALF_GREY} {standing} of {len(sample.x)} images still stand, where nothing can: the attack fails"
@@ -292,7 +296,7 @@ def more_effort_finds_more(sample: Sample) -> str | None:
         left, found = left.of(~broken), found + int(broken.sum())
     if found < least:
         return None
-    times = "ten" if (more := _times(attack)) >= TEN else f"{more:.3g}"
+    times = "ten" if (more := _times(attack)) >= MORE_EFFORT else f"{more:.3g}"
     what = f"{times} times the effort breaks {found} of {len(sample.x)} images more"
     return f"{what}: the attack has not converged, try harder"
 
@@ -309,13 +313,13 @@ def _climber(attacks: Sequence[Attack]) -> Attack | None:
 
 def _times(attack: Attack) -> float:
     """Factor by which the effort is raised."""
-    return min(TEN, max(1.0, MOST_STEPS / attack.most_steps))
+    return min(MORE_EFFORT, max(1.0, MOST_STEPS / attack.most_steps))
 
 
 def _harder(attack: Attack) -> Iterator[Attack]:
     """Ten times the steps; ten times the starts, of a tenth of them each."""
     assert isinstance(attack, (PGD, APGD))
-    total = min(TEN * attack.steps * attack.restarts, MOST_STEPS)
+    total = min(MORE_EFFORT * attack.steps * attack.restarts, MOST_STEPS)
     yield replace(attack, steps=max(total // attack.restarts, attack.steps))
     yield replace(attack, restarts=max(2, total // attack.steps))
 
@@ -329,7 +333,7 @@ def outcome_flags(table: pd.DataFrame, attacks: Sequence[Attack]) -> list[str]:
     predicted_, there = table["clean_prediction"].nunique(), table["label"].nunique()
     if predicted_ == 1 and there > 1:
         flags.append("all predictions are one class")
-    elif n >= TELLING * there and 2 * predicted_ < there:
+    elif n >= IMAGES_A_CLASS * there and 2 * predicted_ < there:
         flags.append(f"only {predicted_} of {there} classes are ever predicted")
     standing = int((table["broken_by"] == SURVIVED).sum())
     if standing <= int(table["label"].value_counts().iloc[0]):
@@ -338,7 +342,7 @@ def outcome_flags(table: pd.DataFrame, attacks: Sequence[Attack]) -> list[str]:
     black = [str(attack) for attack in attacks if attack.gradient_free and str(attack) in names]
     if len(black) < len([name for name in names if name not in (SURVIVED, CLEAN)]):  # gradients have been used, too
         found = int(table["broken_by"].isin(black).sum())
-        if found >= max(FEWEST, SHARE * (standing + found)):
+        if found >= max(MIN_FLAGGED, FLAGGED_SHARE * (standing + found)):
             flags.append(f"random search broke {found} of the {standing + found} images that gradients had left")
     return flags
 

@@ -21,7 +21,7 @@ from robust_transfer.files import expanded
 from robust_transfer.statistics.intervals import Proportion
 
 SCHEMA = 1
-SMALLEST = "smallest_eps"
+SMALLEST_EPS = "smallest_eps"
 Accuracy = Literal["clean", "robust"]
 
 
@@ -139,7 +139,7 @@ def load_evaluation(folder: Path) -> Evaluation:
         if summary["schema"] != SCHEMA:
             raise DataError(f"{folder / EVALUATION} has schema {summary['schema']!r}, this version reads {SCHEMA}")
         table = pd.read_parquet(folder / OUTCOMES)
-        table = table[[*COLUMNS, *(name for name in table if name == SMALLEST)]].astype(COLUMNS)
+        table = table[[*COLUMNS, *(name for name in table if name == SMALLEST_EPS)]].astype(COLUMNS)
         named = translated(summary, FIELDS, EVALUATION, warn=False)
         evaluation = Evaluation(**_typed(named), outcomes=table)
         claimed = evaluation.robust_accuracy.n, round(evaluation.robust_accuracy.value * len(table))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from robust_transfer.evaluation.adversary import Adversary
 from robust_transfer.evaluation.effort import effort
-from robust_transfer.evaluation.red_flags import SMALLEST, passes_each
+from robust_transfer.evaluation.red_flags import MIN_SAMPLE, passes_each
 
 RED_FLAGS, TRANSFER_ATTACKS = 64, 200  # of a thorough evaluation; beyond these more images tell little more
 
@@ -34,4 +34,4 @@ def _allowed(adversary: Adversary, n: int) -> float:
 
 
 def _within(images: int, most: int) -> int:
-    return min(most, max(SMALLEST, images))
+    return min(most, max(MIN_SAMPLE, images))

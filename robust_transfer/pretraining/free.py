@@ -13,7 +13,7 @@ from robust_transfer.config import config
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError
 from robust_transfer.pretraining.base import PRETRAINING, Pretraining
-from robust_transfer.pretraining.objective import PATIENCE
+from robust_transfer.pretraining.objective import ONE_CLASS_BATCHES
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
 from robust_transfer.training import Batch, Objective
@@ -55,7 +55,7 @@ class FreeObjective(Objective):
 
     def __init__(self, classifier: Classifier, threat: Threat, *, replays: int, step: float, slots: int) -> None:
         super().__init__(classifier)
-        self.threat, self.replays, self.step, self.collapse_patience = threat, replays, step, PATIENCE
+        self.threat, self.replays, self.step, self.collapse_patience = threat, replays, step, ONE_CLASS_BATCHES
         size = classifier.spec.input_size
         self.register_buffer("delta", torch.zeros(slots, 3, size, size))
 

@@ -17,7 +17,7 @@ from robust_transfer.run import Run
 from robust_transfer.threat import Threat
 from robust_transfer.training import Batch, Objective
 
-PATIENCE = 400  # training from scratch begins with one-class batches; only a lasting collapse is one
+ONE_CLASS_BATCHES = 400  # training from scratch begins with one-class batches; only a lasting collapse is one
 
 
 class AdversarialObjective(Objective):
@@ -37,7 +37,7 @@ class AdversarialObjective(Objective):
         self.threat, self.run, self.step, self.guarded = threat, run, step, guarded
         self.register_buffer("steps", torch.tensor(steps))
         self.max_reactions = 3 if guarded is not None else 0
-        self.collapse_patience = PATIENCE
+        self.collapse_patience = ONE_CLASS_BATCHES
 
     @property
     def passes_per_image(self) -> float:  # type: ignore[override]

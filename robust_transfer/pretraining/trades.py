@@ -14,7 +14,7 @@ from robust_transfer.engine import Engine
 from robust_transfer.errors import ConfigError
 from robust_transfer.modes import without_weight_gradients
 from robust_transfer.pretraining.base import PRETRAINING, Pretraining
-from robust_transfer.pretraining.objective import PATIENCE
+from robust_transfer.pretraining.objective import ONE_CLASS_BATCHES
 from robust_transfer.randomness import Address, normal
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
@@ -61,7 +61,7 @@ class TradesObjective(Objective):
     ) -> None:
         super().__init__(classifier)
         self.threat, self.run, self.beta, self.steps, self.step = threat, run, beta, steps, step
-        self.collapse_patience = PATIENCE
+        self.collapse_patience = ONE_CLASS_BATCHES
         self.passes_per_image = 6.0 + 1.0 + 2.0 * steps  # two training passes, the clean logits, the attack's steps
 
     def craft(self, batch: Batch) -> Tensor:

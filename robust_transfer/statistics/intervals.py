@@ -92,6 +92,8 @@ def _shared_images(rows: NDArray[np.float64], drawn: NDArray[Any], rng: np.rando
 
     Images on which all seeds have the same differences are alike, so it is their patterns that are drawn: few.
     """
+    # Drawing n images with replacement and counting each pattern is one multinomial draw: the same distribution as drawing
+    # the images one by one, at the cost of the few patterns in place of n x resamples random numbers.
     patterns, counts = np.unique(rows, axis=1, return_counts=True)
     n = rows.shape[1]
     totals = np.empty(len(drawn))

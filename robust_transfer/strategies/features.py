@@ -13,7 +13,7 @@ from robust_transfer.data import Split, to_pixels
 from robust_transfer.errors import CheckpointError
 from robust_transfer.run import Run
 
-PIXELS = 500 * 64 * 64  # of a batch
+BATCH_PIXELS = 500 * 64 * 64  # of a batch
 
 
 def features_of(classifier: Classifier, split: Split, run: Run) -> Tensor:
@@ -36,7 +36,7 @@ def _computed(classifier: Classifier, split: Split, run: Run) -> Tensor:
     device = run.torch_device()
     model = classifier if classifier.device == device else classifier.copy().to(device)
     size = classifier.spec.input_size
-    batch = max(2, min(500, PIXELS // (size * size)))
+    batch = max(2, min(500, BATCH_PIXELS // (size * size)))
     rows = [torch.empty(0, classifier.num_features)]
     with model.eval_mode(), torch.no_grad(), run.autocast():
         for images, _, _ in split.batches(batch):

@@ -30,7 +30,7 @@ from robust_transfer.threat import Threat
 from robust_transfer.training import TrainingSettings
 from robust_transfer.training.settings import Schedule
 
-PLOT = "frontier.svg"
+FRONTIER_PLOT = "frontier.svg"
 Kind = Literal["linear-probe", "lwf"]
 
 
@@ -150,7 +150,7 @@ class Frontier(TrainingSettings, Strategy):
             add("lwf", l2, strength, trained.classifier)
         chosen, criterion = self.choose(found)
         if run.out is not None and is_main_process():
-            write_text(run.out / PLOT, _plot(found, chosen, task, threat, len(validation.val)))
+            write_text(run.out / FRONTIER_PLOT, _plot(found, chosen, task, threat, len(validation.val)))
             shutil.rmtree(run.out / "front", ignore_errors=True)
         return Produced(
             classifier=chosen.classifier,

@@ -25,7 +25,7 @@ from robust_transfer.training import HeadPenalty, NaturalObjective, Objective, T
 from robust_transfer.training.settings import Schedule
 
 BatchNorm = Literal["eval", "train"]
-TELLING = 500  # images of other classes than the commonest: to call none of them by its name is to have collapsed
+COLLAPSE_EVIDENCE = 500  # minority-class images, all predicted as one class, that count as collapse
 
 
 @dataclass
@@ -131,4 +131,6 @@ class Trained(TrainingSettings, Strategy):
         """
         commonest = int(task.train.labels.bincount().amax())
         others = len(task.train) - commonest
-        return max(4, math.ceil(TELLING * len(task.train) / max(others, 1) / min(self.batch_size, len(task.train))))
+        return max(
+            4, math.ceil(COLLAPSE_EVIDENCE * len(task.train) / max(others, 1) / min(self.batch_size, len(task.train)))
+        )

@@ -22,7 +22,7 @@ from robust_transfer.study.recipe import Cell, Filters, cells
 from robust_transfer.study.work import Workshop, is_checkpoint, is_evaluation, is_settled, method_of
 from robust_transfer.threat import Threat
 
-SAMPLE = 64
+TIMED_IMAGES = 64
 
 
 @dataclass
@@ -119,12 +119,12 @@ def _speed(spec: NetworkSpec, run: Run, known: dict[str, float]) -> float:
     if name not in known:
         device = run.torch_device()
         network = Classifier.build(spec).to(device).eval()
-        x = torch.rand(SAMPLE, 3, spec.input_size, spec.input_size, device=device)
-        labels, times = torch.zeros(SAMPLE, dtype=torch.long, device=device), []
+        x = torch.rand(TIMED_IMAGES, 3, spec.input_size, spec.input_size, device=device)
+        labels, times = torch.zeros(TIMED_IMAGES, dtype=torch.long, device=device), []
         with attacking(network, device, Engine(run.dtype())) as target:
             for _ in range(3):
                 begun = time.perf_counter()
                 target.gradient(x, labels, losses.cross_entropy)[1].sum().item()
                 times.append(time.perf_counter() - begun)
-        known[name] = 2 * SAMPLE / median(times)
+        known[name] = 2 * TIMED_IMAGES / median(times)
     return known[name]

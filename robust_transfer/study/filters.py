@@ -27,7 +27,7 @@ from robust_transfer.study.recipe import Filters
 from robust_transfer.study.work import Workshop
 from robust_transfer.threat import Threat
 
-LAYERS, PAGE, PLOT = "layers.parquet", "filters.html", "layers.svg"
+LAYERS, PAGE, LAYERS_PLOT = "layers.parquet", "filters.html", "layers.svg"
 SIDE = 96  # of a picture on the page, in pixels, at least
 
 
@@ -38,7 +38,7 @@ def look_at_filters(workshop: Workshop, how: Filters) -> Path:
     """
     make = partial(_make, workshop, how)
     folder = workshop.store.once("filters", _key(workshop, how), _is_made, make, workshop.team)
-    for name in (LAYERS, PLOT, PAGE) if workshop.team.main else ():
+    for name in (LAYERS, LAYERS_PLOT, PAGE) if workshop.team.main else ():
         write_atomically(workshop.store.root / name, partial(shutil.copyfile, folder / name))
     return workshop.store.root / PAGE
 
@@ -67,7 +67,7 @@ def _make(workshop: Workshop, how: Filters, out: Path) -> None:
     )
     write_atomically(out / LAYERS, partial(table.to_parquet, index=False))
     plot = _plot(table)
-    write_text(out / PLOT, plot)
+    write_text(out / LAYERS_PLOT, plot)
     pictures = [_pictures(workshop, name, source, test, how) for name, source in sources.items()]
     page = render("filters.html", title=workshop.recipe.title, how=as_dict(how), plot=plot, sources=pictures)
     write_text(out / PAGE, page)

@@ -104,6 +104,7 @@ def dry_run(recipe: Recipe, out: Path, *, run: Run | None = None) -> Estimate:
 
 def _settled(run: Run, out: Path) -> Run:
     """``run`` in the study's precision: all of its processes, and those of later starts, compute in one."""
+    # `auto` is decided by the machine: a shard on another one would mix precisions in one table, so the first decides.
     if run.precision != "auto":
         return run
     try:

@@ -247,12 +247,14 @@ class _Loop:
 
     def _go_back(self, trouble: Trouble) -> None:
         """Restore the last good state; halve the rate, or let the objective change its ways; give up after a while."""
+        # What was spent since stays spent (costs are honest), and what was learnt about the training stays learnt: the
+        # restored state is older than the reactions, so they are applied to it anew. Without that it would go the same way.
         at, now = self.progress.step, self.progress
         tensors, text = self.good
         then = state.Progress(**json.loads(text))
         self.best = state.restore(tensors, self.objective, self.optimizer, self.averaged, self.device)
         self.progress = then.spent_by(now)
-        for _ in range(now.reactions - then.reactions):  # the restored objective has not reacted to these yet
+        for _ in range(now.reactions - then.reactions):
             self.objective.react()
         if trouble.divergence:
             self.progress.divergences += 1

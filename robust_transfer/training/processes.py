@@ -12,7 +12,7 @@ from robust_transfer.errors import ConfigError
 from robust_transfer.launch import place
 
 T = TypeVar("T")
-PATIENCE = timedelta(days=7)  # the others wait while the main process evaluates, or waits for another study
+PROCESS_TIMEOUT = timedelta(days=7)  # the others wait while the main process evaluates, or waits for another study
 
 
 class Processes:
@@ -33,7 +33,7 @@ class Processes:
             self.accelerator = Accelerator(
                 cpu=device.type == "cpu",
                 mixed_precision="no",  # Run.autocast is what decides
-                kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
+                kwargs_handlers=[InitProcessGroupKwargs(timeout=PROCESS_TIMEOUT)],
             )
         except ValueError as error:
             raise ConfigError(f"cannot train on {device} with several processes: {error}") from None

@@ -266,7 +266,7 @@ def test_how_many_are_tried_at_a_time_changes_nothing(
 ) -> None:
     attack, some = TargetedAPGD(steps=6, targets=3, trial=2, finalists=1), first(batch, 60)
     together = attack(network, *some, LINF)
-    for name, value in (("CLIMBING", 1), ("FEWEST", 7)):
+    for name, value in (("CLIMBING", 1), ("MIN_ROWS", 7)):
         monkeypatch.setattr(apgd_t, name, value)
     apart = attack(network, *some, LINF)
     assert torch.equal(together.adversarial, apart.adversarial)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from robust_transfer.attacks import APGD, FGSM, PGD, Attack, Square
 from robust_transfer.engine import Engine
 from robust_transfer.evaluation.adversary import Adversary
-from robust_transfer.evaluation.red_flags import CHECKS, SMALLEST, outcome_flags, red_flags
+from robust_transfer.evaluation.red_flags import CHECKS, MIN_SAMPLE, outcome_flags, red_flags
 from robust_transfer.threat import Threat
 
 SMALL = Threat(norm="linf", eps=0.1)
@@ -27,7 +27,7 @@ def adversary(threat: Threat = SMALL, *attacks: Attack, engine: Engine | None = 
     return Adversary(attacks or (PGD(steps=20),), threat, engine or Engine())
 
 
-def flags(model: nn.Module, batch: Batch, threat: Threat = SMALL, n: int = SMALLEST) -> list[str]:
+def flags(model: nn.Module, batch: Batch, threat: Threat = SMALL, n: int = MIN_SAMPLE) -> list[str]:
     found = red_flags(model, *first(batch, n), adversary(threat))
     assert found.passes > n
     return found.flags
@@ -96,7 +96,7 @@ def test_effort_that_pays_is_flagged() -> None:
 
     x = torch.rand(80, 3, 8, 8, generator=torch.Generator().manual_seed(0)) / 10 + 0.45
     model = Function(hills)
-    for n in (SMALLEST, 80):
+    for n in (MIN_SAMPLE, 80):
         found = red_flags(model, x[:n], model(x[:n]).argmax(1), torch.arange(n), adversary()).flags
         assert any("ten times the effort" in flag for flag in found), found
 
@@ -106,9 +106,9 @@ def test_steps_in_another_precision_that_say_something_else_are_flagged(network:
         return network(x) * (-1 if torch.is_autocast_enabled("cpu") else 1)  # type: ignore[no-any-return]
 
     low = adversary(engine=Engine(torch.bfloat16))
-    found = red_flags(Function(forward), *first(batch, SMALLEST), low).flags
+    found = red_flags(Function(forward), *first(batch, MIN_SAMPLE), low).flags
     assert any("predictions change" in flag for flag in found)
-    assert red_flags(network, *first(batch, SMALLEST), low).flags == []
+    assert red_flags(network, *first(batch, MIN_SAMPLE), low).flags == []
 
 
 def test_a_fast_copy_that_says_something_else_is_flagged(network: nn.Module, batch: Batch) -> None:
@@ -116,7 +116,7 @@ def test_a_fast_copy_that_says_something_else_is_flagged(network: nn.Module, bat
         def of(self, module: nn.Module) -> nn.Module:
             return Function(lambda x: -module(x))
 
-    found = red_flags(network, *first(batch, SMALLEST), adversary(engine=Wrong())).flags
+    found = red_flags(network, *first(batch, MIN_SAMPLE), adversary(engine=Wrong())).flags
     assert any("fast copy" in flag for flag in found)
 
 
@@ -130,7 +130,7 @@ def band(x: Tensor) -> Tensor:
 @pytest.mark.parametrize("attack", [FGSM(), PGD(steps=1, step=0.2), APGD(steps=2)], ids=str)
 def test_an_attack_that_has_not_converged_is_flagged(attack: Attack) -> None:
     """In one dimension, where it can be worked out that the band is met by chance only, on any hardware."""
-    some = constant(SMALLEST)
+    some = constant(MIN_SAMPLE)
     for broken in (None, attack(Function(band), *some, LINF).broken):
         found = red_flags(Function(band), *some, adversary(LINF, attack), broken=broken)
         assert any("ten times the effort" in flag for flag in found.flags)
@@ -150,16 +150,16 @@ def test_effort_that_cannot_be_multiplied_by_ten_is_said(network: nn.Module, bat
 
 def test_what_is_decided_takes_no_more_passes(network: nn.Module, batch: Batch) -> None:
     """Where everything is broken, by gradients, neither random search nor more effort has anything left to do."""
-    x, _, ids = first(batch, SMALLEST)
-    labels, everything = network(x).argmax(1), torch.ones(SMALLEST, dtype=torch.bool)
+    x, _, ids = first(batch, MIN_SAMPLE)
+    labels, everything = network(x).argmax(1), torch.ones(MIN_SAMPLE, dtype=torch.bool)
     known = red_flags(network, x, labels, ids, adversary(), broken=everything, by_gradients=everything)
     anew = red_flags(network, x, labels, ids, adversary(), broken=~everything)
     assert known.flags == []
-    assert known.passes < 100 * SMALLEST < anew.passes
+    assert known.passes < 100 * MIN_SAMPLE < anew.passes
 
 
 def test_of_a_random_model_the_rest_is_untested(network: nn.Module, batch: Batch) -> None:
-    found = red_flags(Noisy(network), *first(batch, SMALLEST), adversary())
+    found = red_flags(Noisy(network), *first(batch, MIN_SAMPLE), adversary())
     assert len(found.flags) == len(found.untested) == 1
     assert "random" in found.untested[0]
 

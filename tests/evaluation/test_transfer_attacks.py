@@ -16,7 +16,7 @@ from robust_transfer.data import Task, to_pixels
 from robust_transfer.errors import ConfigError
 from robust_transfer.evaluation import evaluate, load_evaluation
 from robust_transfer.evaluation.adversary import Adversary
-from robust_transfer.evaluation.knowledge import IMAGES, knowledge_of, public_source
+from robust_transfer.evaluation.knowledge import KNOWN_IMAGES, knowledge_of, public_source
 from robust_transfer.evaluation.transfer_attacks import examine, unseen_threat
 from robust_transfer.provenance import Mixture, Provenance
 from robust_transfer.sources import PACKAGED, load_source
@@ -163,7 +163,7 @@ def test_what_is_interpolated_keeps_its_lineage(source: Checkpoint, probe: Check
 
 def test_the_attackers_images_do_not_depend_on_which_are_evaluated(source: Checkpoint, digits: Task) -> None:
     known = knowledge_of(source, digits.test, seed=0)
-    assert len(known.images) == len(known.labels) == min(IMAGES, len(digits.test))
+    assert len(known.images) == len(known.labels) == min(KNOWN_IMAGES, len(digits.test))
     assert torch.equal(known.images, to_pixels(digits.test.images()))
 
 
