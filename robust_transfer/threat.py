@@ -125,9 +125,6 @@ class Threat:
         return self.project(clean + delta.to(clean.dtype), clean)
 
 
-DEFAULT_THREAT = "linf:8/255"  # where nobody names a threat
-
-
 def _length(flat: Tensor) -> Tensor:
     """Euclidean lengths of ``(B, D)`` rows, summed in float64 (where there is one): the same bits in any batch."""
     exact = torch.float32 if flat.device.type == "mps" else torch.float64

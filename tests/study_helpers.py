@@ -25,7 +25,7 @@ TINY: dict[str, Any] = {
         "probe": {"strategy": "linear-probe", "each": {"l2": [1.0, 0.01]}},
         "tuned": {"strategy": "fine-tune", "set": {"epochs": 1}},
     },
-    "evaluations": {"near": {"threat": "linf:0.05", "attack": "pgd-2", "examples": 40}},
+    "evaluations": {"near": {"threat": "linf:0.05", "attack": "pgd-2", "examples": 40, "transfer_attack_examples": 2}},
     "grid": [{"source": "robust", "task": "few", "strategy": ["probe", "tuned"], "seed": [0, 1], "evaluation": "near"}],
     "scales": {"smoke": {"grid": [NEAR]}, "laptop": None},
 }
@@ -38,9 +38,10 @@ def written(tmp_path: Path, **changes: Any) -> Path:
 
 
 RUN = Run(quiet=True, threads=1, precision="float32", device="cpu")
+FAR = {"threat": "linf:0.2", "attack": "pgd-2", "examples": 40}
 WANTED = {
     "grid": [{**TINY["grid"][0], "shots": [10], "evaluation": ["near", "far"]}],
-    "evaluations": {**TINY["evaluations"], "far": {"threat": "linf:0.2", "attack": "pgd-2", "examples": 40}},
+    "evaluations": {**TINY["evaluations"], "far": {**FAR, "transfer_attack_examples": 0, "red_flag_examples": 3}},
 }
 
 

@@ -29,7 +29,7 @@ from robust_transfer.cli.options import (
     read_task,
     say,
 )
-from robust_transfer.threat import DEFAULT_THREAT
+from robust_transfer.defaults import DEFAULT_THREAT
 
 
 @app.command()

@@ -14,6 +14,7 @@ import torch
 
 from robust_transfer.checkpoint import Card, Checkpoint
 from robust_transfer.data import Split, Task, to_pixels
+from robust_transfer.defaults import DEFAULT_THREAT
 from robust_transfer.demo.rows import BATCH, Row, check_control, contenders, from_scratch, measure
 from robust_transfer.demo.words import headline, sentences
 from robust_transfer.drawing import png, render
@@ -24,7 +25,7 @@ from robust_transfer.evaluation.deltas import unpack
 from robust_transfer.evaluation.outcomes import CLEAN, SURVIVED
 from robust_transfer.files import write_json, write_text
 from robust_transfer.run import Run
-from robust_transfer.threat import DEFAULT_THREAT, Threat
+from robust_transfer.threat import Threat
 
 PICTURES = 5
 

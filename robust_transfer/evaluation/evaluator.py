@@ -13,6 +13,7 @@ from robust_transfer.attacks.naming import left_out
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.data import Split
 from robust_transfer.data.class_map import ClassMap
+from robust_transfer.defaults import DEFAULT_THREAT
 from robust_transfer.environment import command_line, environment
 from robust_transfer.errors import ConfigError
 from robust_transfer.evaluation.adversary import Adversary
@@ -33,7 +34,7 @@ from robust_transfer.files import write_atomically
 from robust_transfer.progress import tell
 from robust_transfer.run import Run
 from robust_transfer.statistics.intervals import wilson
-from robust_transfer.threat import DEFAULT_THREAT, Threat
+from robust_transfer.threat import Threat
 
 
 @accepting(ARGUMENTS)

@@ -13,13 +13,14 @@ from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier, NetworkSpec
 from robust_transfer.config import as_dict, config
 from robust_transfer.data import Task
+from robust_transfer.defaults import DEFAULT_THREAT
 from robust_transfer.errors import ConfigError
 from robust_transfer.monitor import Validation, validation_passes
 from robust_transfer.preprocessing import CIFAR_MEAN, CIFAR_STD, Normalisation, Preprocessing
 from robust_transfer.production import Produced, produce, without_test
 from robust_transfer.registry import Registry
 from robust_transfer.run import Run
-from robust_transfer.threat import DEFAULT_THREAT, Threat
+from robust_transfer.threat import Threat
 from robust_transfer.trained_on import trained_on
 from robust_transfer.training import Objective, TrainingSettings, fit
 from robust_transfer.training.settings import Schedule

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -49,6 +49,8 @@ class LinearProbe(Strategy):
     so the whole path is kept (``path.safetensors``: a head for every strength, on raw features). Without a val split it
     is ``without_val``.
     """
+
+    quick: ClassVar[dict[str, Any]] = {"path": (1.0, 0.1)}
 
     l2: float | None = None
     path: tuple[float, ...] = PATH

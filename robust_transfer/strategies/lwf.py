@@ -63,7 +63,7 @@ class LwF(FineTune):
     ``preset=paper``: the released code's settings.
     """
 
-    quick: ClassVar[dict[str, Any]] = {"epochs": 1, "head": "new"}
+    quick: ClassVar[dict[str, Any]] = {"epochs": 1, "head": "new", "l2": 0.1}
 
     feature_weight: float | Literal["auto"] = "auto"
     strength: float = 1.0

@@ -8,8 +8,8 @@ from itertools import product
 from typing import Any, Literal
 
 from robust_transfer.config import config
+from robust_transfer.defaults import DEFAULT_THREAT
 from robust_transfer.errors import ConfigError
-from robust_transfer.threat import DEFAULT_THREAT
 
 Measure = Literal["clean", "robust", "cost"]
 

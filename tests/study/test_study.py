@@ -101,8 +101,10 @@ def test_another_setting_is_another_cell(recipe: Recipe, path: Path, plain: tupl
 
 
 def test_training_that_diverges_is_told_and_stops_nothing(
-    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    recipe = load_recipe(path, changes=["evaluations.near.transfer_attack_examples=0"])
+
     def diverges(*_: object) -> None:
         raise DivergedError("the loss exploded")
 
@@ -159,8 +161,9 @@ def test_folders_that_are_no_studies_are_left_alone(recipe: Recipe, tmp_path: Pa
     assert not (tmp_path / "new").exists()
 
 
-def test_what_results_share_is_computed_once(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_results_share_is_computed_once(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Six results of two seeds: two probes and a warm-started head each, from the features of train and val."""
+    recipe = load_recipe(path, changes=["evaluations.near.transfer_attack_examples=0"])
     computed, solved = list[int](), list[tuple[float, ...]]()
     features, solve = features_module._computed, softmax.solve_path
 

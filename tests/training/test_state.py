@@ -123,20 +123,32 @@ def figures(classifier: Classifier) -> dict[str, float]:
     return {"clean_accuracy": 1e3 * float(classifier.get_parameter("head.weight").detach().abs().sum()) % 1}
 
 
-@pytest.mark.parametrize("name", ["natural", "fast", "free"])
-def test_a_killed_run_goes_on_bit_for_bit(name: str, tmp_path: Path) -> None:
-    at = random.SystemRandom().randrange(1, 20)
-    command = [sys.executable, __file__, name, str(tmp_path / "killed"), str(at)]
-    child = subprocess.run(command, capture_output=True, text=True, timeout=300, env=with_helpers())
-    assert child.returncode == -signal.SIGKILL, child.stderr
+NAMES = ("natural", "fast", "free")
 
-    resumed = scene(name, tmp_path / "killed", resume=True)
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, int]]:
+    """A folder that each scene was killed in, and at which step: a process each, forked from one that has PyTorch."""
+    folder, random_ = tmp_path_factory.mktemp("killed"), random.SystemRandom()
+    ends = {name: (folder / name, random_.randrange(1, 20)) for name in NAMES}
+    scenes = [f"{name}:{at}" for name, (_, at) in ends.items()]
+    command = [sys.executable, __file__, str(folder), *scenes]
+    child = subprocess.run(command, capture_output=True, text=True, timeout=300, env=with_helpers())
+    assert child.returncode == 0, child.stderr
+    assert json.loads(child.stdout) == [-signal.SIGKILL] * len(NAMES), child.stderr
+    return ends
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_killed_run_goes_on_bit_for_bit(name: str, killed: dict[str, tuple[Path, int]], tmp_path: Path) -> None:
+    folder, at = killed[name]
+    resumed = scene(name, folder, resume=True)
     whole = scene(name, tmp_path / "whole")
     assert same_state(resumed.classifier, whole.classifier), f"killed at step {at}"
-    assert log_of(tmp_path / "killed") == log_of(tmp_path / "whole"), f"killed at step {at}"
+    assert log_of(folder) == log_of(tmp_path / "whole"), f"killed at step {at}"
     for field in ("figures", "best_epoch", "events", "images", "passes"):
         assert getattr(resumed, field) == getattr(whole, field), f"{field}, killed at step {at}"
-    first, second = (load_file(tmp_path / folder / STATE) for folder in ("killed", "whole"))
+    first, second = (load_file(f / STATE) for f in (folder, tmp_path / "whole"))
     assert first.keys() == second.keys()
     assert all(torch.equal(first[k], second[k]) for k in first)
 
@@ -319,5 +331,14 @@ def test_another_threat_is_another_run(digits_task: Task, tmp_path: Path, monkey
         train("linf:8/255", resume=True)
 
 
+def ended(folder: Path, name: str, at: int) -> int:
+    """How a process of its own ends that plays a scene up to a step, where it kills itself."""
+    if not (child := os.fork()):
+        scene(name, folder / name, at=at, how=kill)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
 if __name__ == "__main__":
-    scene(sys.argv[1], Path(sys.argv[2]), at=int(sys.argv[3]), how=kill)
+    scenes = [text.split(":") for text in sys.argv[2:]]
+    print(json.dumps([ended(Path(sys.argv[1]), name, int(at)) for name, at in scenes]))

@@ -13,6 +13,7 @@ import robust_transfer
 
 ORDER = (
     "errors",
+    "defaults",
     "registry",
     "config",
     "files",
