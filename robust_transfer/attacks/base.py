@@ -21,6 +21,7 @@ from robust_transfer.attacks.victim import attacking, is_broken, predicted
 from robust_transfer.config import config
 from robust_transfer.engine import Engine
 from robust_transfer.errors import NetworkError
+from robust_transfer.presets import WithPresets
 from robust_transfer.registry import Registry
 from robust_transfer.threat import Threat
 
@@ -77,7 +78,7 @@ def highest(rows: Tensor, values: Tensor, count: int = 1) -> Tensor:
 
 
 @config
-class Attack(ABC):
+class Attack(WithPresets, ABC):
     """Base of the registered attacks. Subclasses are configurations and implement :meth:`run`.
 
     ``count`` names the field that a number after the attack's name sets: the 20 of ``pgd-20``. ``needs_source`` is true
@@ -93,6 +94,11 @@ class Attack(ABC):
     gradient_free: ClassVar[bool] = False
     needs_source: ClassVar[bool] = False
     batch_free: ClassVar[bool] = True
+
+    @classmethod
+    def described(cls) -> str:
+        """See :class:`WithPresets`."""
+        return f"attack {ATTACKS.name_of(cls)!r}"
 
     @abstractmethod
     def run(self, target: Victim, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from robust_transfer.attacks.base import ATTACKS, Attack
-from robust_transfer.config import build, parse_settings
+from robust_transfer.config import parse_settings
 from robust_transfer.errors import ConfigError, UnknownNameError
 from robust_transfer.registry import unknown
 
@@ -76,7 +76,7 @@ def _one(text: str) -> Attack:
         if cls.count in settings:
             raise ConfigError(f"{text!r} gives {cls.count} twice: leave out one of them")
         settings[cls.count] = number
-    return build(cls, settings, what)
+    return cls.from_settings(settings)
 
 
 def _name_and_number(head: str) -> tuple[str, int | None]:

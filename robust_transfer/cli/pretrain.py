@@ -59,18 +59,15 @@ def pretrain(
 ) -> None:
     """Train a network from scratch, adversarially or naturally, as a source to transfer from."""
     run = make_run(seed, device, precision, threads, out, resume, overwrite, quiet)
-    from robust_transfer.config import build
     from robust_transfer.pretraining import PRETRAINING
     from robust_transfer.threat import Threat as ThreatModel
 
-    chosen = build(
-        PRETRAINING.get(method), read_settings(settings, epochs, batch_size), f"pretraining method {method!r}"
-    )
-    budget = ThreatModel.parse(threat)
+    chosen = PRETRAINING.get(method).from_settings(read_settings(settings, epochs, batch_size))
+    trained_for = ThreatModel.parse(threat)
     with run.writing():
         run.check_out()
         task = read_task(data, image_column, label_column, seed=seed, val=val, duplicates=duplicates)
-        checkpoint = chosen(task, network=network, threat=budget, input_size=input_size, run=run)
+        checkpoint = chosen(task, network=network, threat=trained_for, input_size=input_size, run=run)
         say(quiet, f"saved {out}: {_figures(checkpoint.card.metrics)}")
 
 

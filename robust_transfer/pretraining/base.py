@@ -17,6 +17,7 @@ from robust_transfer.defaults import DEFAULT_THREAT
 from robust_transfer.errors import ConfigError
 from robust_transfer.monitor import Validation, validation_passes
 from robust_transfer.preprocessing import CIFAR_MEAN, CIFAR_STD, Normalisation, Preprocessing
+from robust_transfer.presets import WithPresets
 from robust_transfer.production import Produced, produce, without_test
 from robust_transfer.registry import Registry
 from robust_transfer.run import Run
@@ -27,7 +28,7 @@ from robust_transfer.training.settings import Schedule
 
 
 @config
-class Pretraining(TrainingSettings, ABC):
+class Pretraining(TrainingSettings, WithPresets, ABC):
     """Base of the registered methods. Subclasses are configurations and implement :meth:`objective`."""
 
     epochs: float = 30.0
@@ -39,6 +40,11 @@ class Pretraining(TrainingSettings, ABC):
     @abstractmethod
     def objective(self, classifier: Classifier, task: Task, threat: Threat, run: Run) -> Objective:
         """Objective that :func:`fit` minimises."""
+
+    @classmethod
+    def described(cls) -> str:
+        """See :class:`WithPresets`."""
+        return f"pretraining method {PRETRAINING.name_of(cls)!r}"
 
     @property
     def passes_per_image(self) -> float:

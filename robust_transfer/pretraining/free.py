@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +29,12 @@ class Free(Pretraining):
 
     The perturbation belongs to the place in the minibatch and is carried over to the next one. ``epochs`` are those of
     equal cost: the data is seen ``epochs / replays`` times, as the method divides them. The paper: m = 8 for CIFAR.
+    ``preset=paper``: as the transfer paper's free-trained sources (Shafahi et al. 2020, section 4).
     """
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {"epochs": 120.0, "replays": 8, "learning_rate": 0.1, "schedule": "step"}
+    }
 
     replays: int = 8
     step: float = 1.0

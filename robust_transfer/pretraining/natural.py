@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
@@ -19,9 +19,12 @@ from robust_transfer.training import NaturalObjective, Objective
 )
 @config
 class Natural(Pretraining):
-    """Plain training; not robust to anything."""
+    """Plain training; not robust to anything. ``preset=paper``: as the transfer paper's natural sources."""
 
     adversarial: ClassVar[bool] = False
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {"epochs": 120.0, "learning_rate": 0.1, "schedule": "step"}
+    }
 
     def objective(self, classifier: Classifier, task: Task, threat: Threat, run: Run) -> Objective:
         """See :class:`Pretraining`."""

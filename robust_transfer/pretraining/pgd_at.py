@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
 from robust_transfer.data import Task
@@ -16,7 +18,14 @@ from robust_transfer.training import Objective
 @PRETRAINING.register("pgd-at", summary="training on PGD examples", paper="Madry et al. 2018")
 @config
 class PGDAT(Pretraining):
-    """``steps`` steps of ``step * eps``; the defaults are Madry et al.'s 7 steps of 2/255 at 8/255."""
+    """``steps`` steps of ``step * eps``; the defaults are Madry et al.'s 7 steps of 2/255 at 8/255.
+
+    ``preset=paper``: as the transfer paper's sources for LwF (Shafahi et al. 2020, section 6).
+    """
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {"epochs": 100.0, "learning_rate": 0.1, "schedule": "step"}
+    }
 
     steps: int = 7
     step: float = 0.25

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 from robust_transfer.checkpoint import Checkpoint
-from robust_transfer.config import as_dict, build, config
+from robust_transfer.config import as_dict, config
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError, DataError
+from robust_transfer.presets import WithPresets
 from robust_transfer.production import Produced, produce, without_test
-from robust_transfer.registry import Registry, unknown
+from robust_transfer.registry import Registry
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
 from robust_transfer.trained_on import trained_on
@@ -20,10 +20,9 @@ HeadRule = Literal["auto", "new", "keep"]
 
 
 @config
-class Strategy(ABC):
+class Strategy(WithPresets, ABC):
     """Base of the registered strategies. Subclasses are configurations and implement :meth:`adapt`."""
 
-    presets: ClassVar[dict[str, dict[str, Any]]] = {}
     quick: ClassVar[dict[str, Any]] = {}  # settings that are cheap, for the contract tests
     adversarial: ClassVar[bool] = False  # whether it trains on adversarial examples
 
@@ -31,7 +30,7 @@ class Strategy(ABC):
     def adapt(self, source: Checkpoint, task: Task, run: Run) -> Produced:
         """Learn ``task`` (train and val, at the source's input size) from a copy of ``source``."""
 
-    def check(self, source: Checkpoint, task: Task) -> None:  # noqa: B027 (most have nothing to add)
+    def check(self, source: Checkpoint, task: Task) -> None:
         """Refuse, by :class:`ConfigError`, what cannot work; called before any file is written or removed."""
 
     def passes(self, task: Task) -> float:
@@ -43,17 +42,9 @@ class Strategy(ABC):
         return source.card.threat
 
     @classmethod
-    def from_settings(cls, settings: Mapping[str, Any]) -> Self:
-        """Build from loose settings, as the command line has them; ``preset=NAME`` gives defaults that others override."""
-        what = f"strategy {STRATEGIES.name_of(cls)!r}"
-        chosen = dict(settings)
-        name = chosen.pop("preset", None)
-        if name is not None:
-            if not isinstance(name, str) or name not in cls.presets:
-                known = list(cls.presets)
-                raise ConfigError(unknown(f"preset of {what}", str(name), known) if known else f"{what} has no presets")
-            chosen = {**cls.presets[name], **chosen}
-        return build(cls, chosen, what)
+    def described(cls) -> str:
+        """See :class:`WithPresets`."""
+        return f"strategy {STRATEGIES.name_of(cls)!r}"
 
     def __call__(self, source: Checkpoint, task: Task, *, run: Run | None = None) -> Checkpoint:
         """Adapt and, with ``run.out`` set, save. The source is not changed.

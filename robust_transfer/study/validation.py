@@ -7,7 +7,6 @@ from typing import Any
 
 from robust_transfer.attacks import parse_attack
 from robust_transfer.comparison import LEVELS
-from robust_transfer.config import build
 from robust_transfer.errors import ConfigError
 from robust_transfer.networks import canonical
 from robust_transfer.pretraining import PRETRAINING
@@ -31,7 +30,10 @@ def validate(recipe: Recipe) -> None:
             _known(source.pretrain.task, recipe.tasks, f"sources.{name}.pretrain.task")
             canonical(source.pretrain.network)
             Threat.parse(source.pretrain.threat)
-            build(PRETRAINING.get(source.pretrain.method), source.pretrain.set, f"sources.{name}.pretrain.set")
+            try:
+                PRETRAINING.get(source.pretrain.method).from_settings(source.pretrain.set)
+            except ConfigError as error:
+                raise type(error)(f"sources.{name}.pretrain.set: {error}") from None
     for name, strategy in recipe.strategies.items():
         if empty := [key for key, values in strategy.each.items() if not values]:
             raise ConfigError(f"strategies.{name}.each.{empty[0]} is empty: it would leave no cell")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from robust_transfer.checkpoint import CARD, WEIGHTS, Card, Checkpoint, load_checkpoint
 from robust_transfer.classifier import Classifier
-from robust_transfer.config import as_dict, build, digest
+from robust_transfer.config import as_dict, digest
 from robust_transfer.data import Dataset, Split, Task
 from robust_transfer.data.classes import only_classes
 from robust_transfer.errors import ConfigError, DivergedError
@@ -219,7 +219,7 @@ class Workshop:
 
 def method_of(spec: Pretrained) -> Pretraining:
     """Pretraining method with its settings."""
-    return build(PRETRAINING.get(spec.method), spec.set, f"method {spec.method!r}")
+    return PRETRAINING.get(spec.method).from_settings(spec.set)
 
 
 def is_checkpoint(folder: Path) -> bool:

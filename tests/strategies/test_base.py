@@ -46,18 +46,6 @@ def test_default_construction_is_possible_and_documented(name: str) -> None:
     assert (type(strategy).__doc__ or "").strip()
 
 
-def test_presets_can_be_built_and_overridden(name: str) -> None:
-    cls = STRATEGIES.get(name)
-    for preset, values in cls.presets.items():
-        made = cls.from_settings({"preset": preset})
-        assert {key: getattr(made, key) for key in values} == values
-        key = next(iter(values))
-        changed = cls.from_settings({"preset": preset, key: values[key] * 2})
-        assert getattr(changed, key) == values[key] * 2
-    with pytest.raises(ConfigError):
-        cls.from_settings({"preset": ["a", "list"]})
-
-
 def test_the_source_is_left_exactly_as_it_was(name: str, task: Task) -> None:
     source = make_source(threat="linf:8/255")
     source.classifier.freeze(["body.conv1.weight"])

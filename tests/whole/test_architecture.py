@@ -16,6 +16,7 @@ ORDER = (
     "defaults",
     "registry",
     "config",
+    "presets",
     "files",
     "launch",
     "run_folder",

@@ -38,6 +38,7 @@ ELSEWHERE = {
     "data/formats/labels": "whole/test_data_errors",
     "data/formats/opening": "whole/test_data_errors",
     "data/formats/tables": "data/formats/test_parquet",
+    "defaults": "test_threat",
     "demo/page": "whole/test_road",
     "drawing/page": "whole/test_road",
     "drawing/plots": "study/test_report",
