@@ -1,6 +1,11 @@
-"""CIFAR networks in the field's standard forms, registered with timm; importing this package registers them."""
+"""CIFAR networks in the field's standard forms; timm knows them, too, once it is loaded by either side."""
+
+import sys
 
 from robust_transfer.networks import resnet, wide_resnet
-from robust_transfer.networks.names import available, canonical, create, group_with_matcher
+from robust_transfer.networks.names import add_to_timm, available, canonical, create, group_with_matcher
 
-__all__ = ["available", "canonical", "create", "group_with_matcher", "resnet", "wide_resnet"]
+if "timm" in sys.modules:
+    add_to_timm()
+
+__all__ = ["add_to_timm", "available", "canonical", "create", "group_with_matcher", "resnet", "wide_resnet"]

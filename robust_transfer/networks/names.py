@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, cast
 
@@ -13,25 +14,24 @@ from torch import nn
 from robust_transfer.errors import NetworkError
 from robust_transfer.registry import nearest, unknown
 
-try:
-    import timm
-    from timm.models import register_model
-    from timm.models._manipulate import group_with_matcher as group_with_matcher
-except (ImportError, RuntimeError) as error:  # how a torchvision that was built for another torch shows itself
-    versions = " and ".join(f"{name} {version(name)}" for name in ("torch", "torchvision"))
-    raise NetworkError(
-        f"{versions} do not work together ({str(error).splitlines()[0]}): "
-        "install both at once, from one place: pip install --upgrade torch torchvision"
-    ) from None
 
-OURS: dict[str, str] = {}  # name -> one-line summary
+@dataclass(frozen=True)
+class Own:
+    """Network of ours: what builds it, in the form that timm calls, and a line on it."""
+
+    entry: Callable[..., nn.Module]
+    summary: str
+
+
+OURS: dict[str, Own] = {}
+_IN_TIMM: dict[str, Own] = {}  # those of OURS that timm has been given
 # What timm.create_model takes beside a network's own settings: files to load (pickles among them) and the like.
 NOT_SETTINGS = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
 NOT_SETTINGS |= {"scriptable", "exportable", "no_jit", "num_classes", "features_only"}
 
 
 def register(name: str, summary: str, make: Callable[..., nn.Module], module: str) -> None:
-    """Register ``make(num_classes=..., in_chans=...)`` with timm as a network of the module called ``module``."""
+    """Register ``make(num_classes=..., in_chans=...)`` as a network of the module called ``module``."""
 
     # timm sends every network the last three; they are named here so that a setting that does not exist is refused.
     def entry(
@@ -49,21 +49,55 @@ def register(name: str, summary: str, make: Callable[..., nn.Module], module: st
     entry.__name__ = entry.__qualname__ = name
     entry.__module__ = module
     setattr(sys.modules[module], name, entry)  # timm adds the name to the module's __all__
-    with warnings.catch_warnings():
-        if name in OURS:  # the module is being reloaded; a name of somebody else's would be worth timm's warning
-            warnings.filterwarnings("ignore", "Overwriting", UserWarning)
-        register_model(entry)
-    OURS[name] = summary
+    OURS[name] = Own(entry, summary)
+
+
+def add_to_timm() -> Any:
+    """Register our networks with timm, and return it.
+
+    That happens by itself where a name is not ours, or where timm is loaded before this package: loading it, and
+    torchvision with it, takes seconds, which nobody should wait for who uses a network of ours.
+    """
+    try:
+        import timm
+        from timm.models import register_model
+    except (ImportError, RuntimeError) as error:  # how a torchvision that was built for another torch shows itself
+        versions = " and ".join(f"{name} {version(name)}" for name in ("torch", "torchvision"))
+        raise NetworkError(
+            f"{versions} do not work together ({str(error).splitlines()[0]}): "
+            "install both at once, from one place: pip install --upgrade torch torchvision"
+        ) from None
+    for name, own in OURS.items():
+        if _IN_TIMM.get(name) is own:
+            continue
+        with warnings.catch_warnings():
+            if name in _IN_TIMM:  # the module was reloaded; a name of somebody else's would be worth timm's warning
+                warnings.filterwarnings("ignore", "Overwriting", UserWarning)
+            register_model(own.entry)
+        _IN_TIMM[name] = own
+    return timm
+
+
+def group_with_matcher(*args: Any, **how: Any) -> Any:
+    """timm's grouping of a network's state by its ``group_matcher``."""
+    add_to_timm()
+    from timm.models._manipulate import group_with_matcher as grouped
+
+    return grouped(*args, **how)
 
 
 def available() -> dict[str, str]:
     """Networks that this package adds to timm, with a line on each."""
-    return dict(OURS)
+    return {name: own.summary for name, own in OURS.items()}
 
 
 def canonical(name: str) -> str:
     """timm's spelling of a network's name: ``WRN-28-10`` is ``wrn_28_10``."""
     folded = name.strip().lower().replace("-", "_")
+    for candidate in (name, folded):
+        if candidate in OURS:
+            return candidate
+    timm = add_to_timm()
     for candidate in (name, folded):
         if timm.is_model(candidate):
             return candidate
@@ -80,14 +114,16 @@ def create(name: str, *, num_classes: int, input_size: int, **settings: Any) -> 
     name = canonical(name)
     if refused := sorted(NOT_SETTINGS & settings.keys()):
         raise NetworkError(f"{refused[0]!r} is no setting of the network {name!r}: weights come with a checkpoint")
-    if name not in OURS and _takes_image_size(name):
-        settings = {"img_size": input_size, **settings}
     try:
+        if name in OURS:
+            return OURS[name].entry(num_classes=num_classes, **settings)
+        timm = add_to_timm()
+        if _takes_image_size(name, timm.get_pretrained_cfg(name)):
+            settings = {"img_size": input_size, **settings}
         return cast(nn.Module, timm.create_model(name, pretrained=False, num_classes=num_classes, **settings))
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
         raise NetworkError(f"cannot build the network {name!r} for {input_size}x{input_size} images: {error}") from None
 
 
-def _takes_image_size(name: str) -> bool:
-    config = timm.get_pretrained_cfg(name)
+def _takes_image_size(name: str, config: Any) -> bool:
     return bool(config and config.fixed_input_size) or name.startswith(("vit_", "deit", "swin", "beit"))

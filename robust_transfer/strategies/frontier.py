@@ -13,7 +13,6 @@ from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
 from robust_transfer.data import Task
-from robust_transfer.drawing.plots import Point, front
 from robust_transfer.errors import ConfigError, DivergedError
 from robust_transfer.files import append_line, write_text
 from robust_transfer.launch import is_main_process
@@ -199,6 +198,8 @@ def _inside(run: Run, name: str) -> Run:
 
 
 def _plot(found: list[Candidate], chosen: Candidate, task: Task, threat: Threat, n: int) -> str:
+    from robust_transfer.drawing.plots import Point, front  # Matplotlib: no other strategy draws
+
     def point(candidate: Candidate) -> Point:
         shares = [wilson(round(share * n), n) for share in (candidate.clean, candidate.robust)]
         clean, robust = ((share.value, share.low, share.high) for share in shares)

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 EXACT = 2e7  # multiplications of one product X W up to which all is float64
@@ -211,5 +212,7 @@ def _solve(problem: _Problem, l2: float, weight: Tensor, bias: Tensor) -> tuple[
         "ftol": 1e-14 if exact else 1e-12,
         "gtol": 1e-7 if exact else 4e-5,
     }
-    result = minimize(objective, pack(weight, bias, torch.div), jac=True, method="L-BFGS-B", options=options)
+    # L-BFGS itself works on short vectors: SciPy's own BLAS would wake a second thread thousands of times, for nothing
+    with threadpool_limits(1, user_api="blas"):
+        result = minimize(objective, pack(weight, bias, torch.div), jac=True, method="L-BFGS-B", options=options)
     return *unpack(result.x), float(result.fun), int(result.nit)

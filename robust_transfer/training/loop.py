@@ -8,9 +8,8 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from timm.utils import ModelEmaV3
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -27,6 +26,9 @@ from robust_transfer.training.log import Log
 from robust_transfer.training.objective import Batch, Objective, is_finite, one_class
 from robust_transfer.training.processes import Processes
 from robust_transfer.training.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from timm.utils import ModelEmaV3
 
 Validate = Callable[[Classifier], dict[str, float]]
 EXPLODED = 20.0  # times the loss of the first step (or of a uniform guess, if that is larger)
@@ -118,7 +120,7 @@ class _Loop:
         self.objective = objective.to(self.device)  # the classifier is channels-last already
         if settings.compile:
             objective.classifier.body.compile()
-        self.averaged = ModelEmaV3(objective.classifier, decay=settings.ema) if settings.ema else None
+        self.averaged = _averaged(objective.classifier, settings.ema) if settings.ema else None
         self.wrapped = self.processes.wrap(objective)
         self.optimizer = settings.build_optimizer(objective.parameters(), objective.undecayed())
         self.best: dict[str, Tensor] | None = None
@@ -381,6 +383,12 @@ class _Loop:
         rate = self.optimizer.param_groups[0]["lr"]
         record = {"step": step, "epoch": step / self.per_epoch, **scalars, "accuracy": float(accuracy), "rate": rate}
         self.log.write({**record, "seconds": round(self.progress.seconds, 2)})
+
+
+def _averaged(classifier: Classifier, decay: float) -> ModelEmaV3:
+    from timm.utils import ModelEmaV3  # with torchvision it takes seconds to load, and most runs average nothing
+
+    return ModelEmaV3(classifier, decay=decay)
 
 
 def _spent(validate: Validate) -> Cost:

@@ -20,6 +20,7 @@ from images import encoded, exact_hash, number, picture, write_classes, write_pa
 from PIL import Image
 
 from robust_transfer.data import Dataset, Split, Task, load_task, split
+from robust_transfer.data.formats import builtin
 from robust_transfer.errors import ConfigError
 
 NAMES = ["cat", "dog", "eel"]
@@ -248,6 +249,11 @@ class TestDigits:
         np.testing.assert_array_equal(task.train.images()[:, 0], grey)
         np.testing.assert_array_equal(task.train.images()[:, 2], grey)
         assert int(task.train.images().max()) == 255
+
+    def test_they_are_found_where_another_version_keeps_them(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        direct = builtin._digits_table()
+        monkeypatch.setattr(builtin, "find_spec", lambda _: None)
+        np.testing.assert_array_equal(builtin._digits_table(), direct)
 
     def test_shots(self) -> None:
         few, more = load_task("builtin:digits", shots=4), load_task("builtin:digits", shots=10)

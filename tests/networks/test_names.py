@@ -168,6 +168,7 @@ def test_modules_can_be_reloaded_and_star_imported() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         importlib.reload(networks.resnet)
+        networks.add_to_timm()
     for name in networks.resnet.__all__:
         assert hasattr(networks.resnet, name)
 
@@ -178,13 +179,15 @@ def test_a_name_of_timms_is_not_taken_silently() -> None:
 
     original = timm.model_entrypoint("resnet18")
     try:
+        networks.names.register("resnet18", "ours", entry, networks.resnet.__name__)
         with pytest.warns(UserWarning, match="Overwriting resnet18"):
-            networks.names.register("resnet18", "ours", entry, networks.resnet.__name__)
+            networks.add_to_timm()
     finally:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             timm.models.register_model(original)
-        del networks.names.OURS["resnet18"], vars(networks.resnet)["resnet18"]
+        for names in (networks.names.OURS, networks.names._IN_TIMM, vars(networks.resnet)):
+            del names["resnet18"]
         networks.resnet.__all__.remove("resnet18")
 
 

@@ -24,16 +24,36 @@ def test_torch_and_torchvision_match() -> None:
     assert child.returncode == 0, f"{PAIR} do not match: install both at once\n{child.stderr[-500:]}"
 
 
-PROBE = ["transfer", "--source", "bundled", "--data", "x", "--strategy", "lwf", "--out", "x"]
+PROBE = ["transfer", "--source", "bundled", "--data", "builtin:digits", "--shots", "2", "--strategy", "linear-probe"]
+FOREIGN = ["pretrain", "--data", "builtin:digits", "--network", "resnet18", "--method", "natural", "--input-size", "32"]
+SLOW_TO_LOAD = ("timm", "torchvision", "sklearn", "matplotlib", "pandas", "accelerate")
+CODE = """
+import sys
+from robust_transfer.cli import main
+sys.argv[1:] = {probe}
+try:
+    main()
+except SystemExit as end:
+    print("probe:", end.code)
+print("loaded:", [name for name in {slow} if name in sys.modules])
+sys.argv[1:] = {foreign}
+main()
+"""
 
 
-def test_a_pair_that_does_not_match_is_said_in_a_sentence(tmp_path: Path) -> None:
+def test_only_a_foreign_network_needs_torchvision(tmp_path: Path) -> None:
+    """A torchvision that was built for another torch: a network of ours does not notice, for timm's one sentence says so."""
     (tmp_path / "torchvision").mkdir()
     broken = 'raise RuntimeError("operator torchvision::nms does not exist")\n'
     (tmp_path / "torchvision" / "__init__.py").write_text(broken)
-    child = python(f"import sys; sys.argv[1:] = {PROBE}; from robust_transfer.cli import main; main()",
-                   PYTHONPATH=str(tmp_path))  # fmt: skip
+    probe, foreign = (
+        [*words, "--out", str(tmp_path / name), "--quiet"] for words, name in ((PROBE, "a"), (FOREIGN, "b"))
+    )
+    child = python(CODE.format(probe=probe, foreign=foreign, slow=SLOW_TO_LOAD), PYTHONPATH=str(tmp_path))
+    assert child.stdout == "probe: 0\nloaded: []\n", child.stderr
+    assert (tmp_path / "a" / "card.json").exists()
     assert child.returncode == 2
-    assert child.stderr.startswith(f"robust-transfer: {PAIR} do not work together (operator torchvision::nms")
-    assert child.stderr.rstrip().endswith("pip install --upgrade torch torchvision")
-    assert child.stderr.count("\n") == 1
+    said = [line for line in child.stderr.splitlines() if not line.startswith("note: ")]
+    assert len(said) == 1
+    assert said[0].startswith(f"robust-transfer: {PAIR} do not work together (operator torchvision::nms")
+    assert said[0].endswith("pip install --upgrade torch torchvision")

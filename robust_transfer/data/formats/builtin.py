@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from robust_transfer.data.encoded import ArrayImages
 from robust_transfer.data.formats.base import FORMATS, ColumnNames, Format, StoredDataset, StoredSplit
@@ -36,13 +39,24 @@ class Builtin(Format):
 
 def _digits() -> StoredDataset:
     """scikit-learn's 1,797 handwritten digits, 8x8, grey 0..16 (UCI Optical Recognition of Handwritten Digits)."""
-    from sklearn.datasets import load_digits
+    table = _digits_table()
+    pixels = np.rint(table[:, :-1].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    labels = torch.from_numpy(table[:, -1].astype(np.int64))
+    train = StoredSplit(ArrayImages(pixels), labels, tuple(str(digit) for digit in range(10)))
+    return StoredDataset("builtin:digits", {"train": train}, test_fraction=1 / 3)
+
+
+def _digits_table() -> NDArray[np.float64]:
+    """``(1797, 65)``: 64 grey values and the digit, from scikit-learn's own file: importing it takes a second."""
+    package = find_spec("sklearn")
+    folders = package.submodule_search_locations if package is not None else None
+    file = Path(folders[0], "datasets", "data", "digits.csv.gz") if folders else None
+    if file is not None and file.is_file():
+        return np.loadtxt(file, delimiter=",")
+    from sklearn.datasets import load_digits  # another version may keep the file elsewhere
 
     digits = load_digits()
-    pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)
-    names = tuple(str(name) for name in digits.target_names)
-    train = StoredSplit(ArrayImages(pixels), torch.from_numpy(digits.target).long(), names)
-    return StoredDataset("builtin:digits", {"train": train}, test_fraction=1 / 3)
+    return np.column_stack([digits.data, digits.target])
 
 
 BUILTIN: dict[str, Callable[[], StoredDataset]] = {"digits": _digits}
