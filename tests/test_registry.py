@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from robust_transfer.errors import ConfigError, UnknownNameError
@@ -63,3 +66,20 @@ def test_nearest(typed: str, meant: str) -> None:
 
 def test_nearest_gives_at_most_three() -> None:
     assert len(nearest("net", ["net1", "net2", "net3", "net4"])) == 3
+
+
+def test_a_package_that_cannot_be_loaded_is_told_and_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, code in (("broken", "raise RuntimeError('boom')\n"), ("fine", "")):
+        (tmp_path / f"a_{name}_package.py").write_text(code)
+        info = tmp_path / f"{name}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[robust_transfer.things]\n{name} = a_{name}_package\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    things: Registry[object] = Registry("thing", group="robust_transfer.things")
+    things.register("mine", summary="a thing", paper="")(int)
+    assert things.names() == ["mine"]
+    assert "a_fine_package" in sys.modules, "one that is broken keeps no other away"
+    assert [record.getMessage() for record in caplog.records] == ["the thing 'broken' of broken cannot be loaded: boom"]

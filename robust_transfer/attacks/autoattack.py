@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from robust_transfer.attacks.base import ATTACKS, Attack
+from robust_transfer.attacks.base import ATTACKS, SURVIVAL_SHARE, Attack
 from robust_transfer.attacks.victim import Victim
 from robust_transfer.config import config
 from robust_transfer.errors import ConfigError
@@ -43,6 +43,16 @@ class PyAutoAttack(Attack):
     """
 
     batch_free: ClassVar[bool] = False
+
+    @property
+    def most_steps(self) -> int:
+        """See :class:`Attack`: Auto-PGD, then Auto-PGD and FAB towards nine targets each, 100 steps a time."""
+        return 100 * (1 + 9 + 9)
+
+    @property
+    def passes(self) -> float:
+        """See :class:`Attack`: gradients (FAB's of two passes and a half), and 5,000 queries of Square."""
+        return 3.0 + SURVIVAL_SHARE * (2.0 * 1000 + 2.5 * 900 + 5000)
 
     def run(self, target: Victim, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
         """See :class:`Attack`."""

@@ -5,7 +5,9 @@ Shafahi et al. 2020, section 4: with few images both lose to a new head on froze
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping
+from dataclasses import field, fields
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 
@@ -22,7 +24,7 @@ from robust_transfer.strategies.trained import BatchNorm, Minimised, Trained, Tr
 from robust_transfer.threat import Threat
 from robust_transfer.training.settings import Schedule
 
-OWN = ("steps", "step", "beta", "replays")
+THIS_STRATEGYS = frozenset({"method", "init", "threat", "own"})  # fields that are not handed to the method
 
 
 @STRATEGIES.register(
@@ -32,21 +34,23 @@ OWN = ("steps", "step", "beta", "replays")
 )
 @config
 class Adversarial(Trained):
-    """``method`` is pgd-at, trades, free or fast; ``steps``, ``step``, ``beta`` and ``replays`` are its own where given.
+    """``method`` is a registered pretraining method that crafts examples.
 
-    ``init``: from the ``source``, with a new head, or from ``scratch``, with the source's architecture only. ``threat``
-    defaults to the source's.
+    ``steps``, ``step``, ``beta`` and ``replays`` are settings of such methods; further ones of a method go to ``own``
+    (the command line sorts them: ``--set method=mine --set radius=3``). ``init``: from the ``source``, with a new head,
+    or from ``scratch``, with the source's architecture only. ``threat`` defaults to the source's.
     """
 
     quick: ClassVar[dict[str, Any]] = {"epochs": 1, "augment": False, "threat": "linf:8/255", "steps": 1}
 
-    method: Literal["pgd-at", "trades", "free", "fast"] = "pgd-at"
+    method: str = "pgd-at"
     init: Literal["source", "scratch"] = "source"
     threat: str | None = None
     steps: int | None = None
     step: float | None = None
     beta: float | None = None
     replays: int | None = None
+    own: dict[str, Any] = field(default_factory=dict)
     epochs: float = 20.0
     learning_rate: float = 0.02
     weight_decay: float = 5e-4
@@ -62,10 +66,24 @@ class Adversarial(Trained):
         if self.threat is not None:
             Threat.parse(self.threat)
 
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> Self:
+        """See :class:`WithPresets`; what is no setting of this strategy but one of the method's goes to ``own``."""
+        mine, method = {f.name for f in fields(cls)}, PRETRAINING.get(str(settings.get("method", cls.method)))
+        own = {f.name for f in fields(method)} - mine
+        given = {key: value for key, value in settings.items() if key in own}
+        rest = {key: value for key, value in settings.items() if key not in given}
+        return super().from_settings({**rest, "own": {**rest.get("own", {}), **given}} if given else rest)
+
     def made(self) -> Pretraining:
         """Method, with this strategy's training settings."""
-        given = {name: getattr(self, name) for name in OWN if getattr(self, name) is not None}
-        return build(PRETRAINING.get(self.method), {**self.training(), **given}, f"method {self.method!r}")
+        method, training = PRETRAINING.get(self.method), self.training()
+        if not method.adversarial:
+            known = ", ".join(entry.name for entry in PRETRAINING if entry.cls.adversarial)
+            raise ConfigError(f"method {self.method!r} crafts no adversarial examples: use one of {known}")
+        named = {f.name for f in fields(self)} - {f.name for f in fields(Trained)} - THIS_STRATEGYS
+        given = {name: value for name in named if (value := getattr(self, name)) is not None}
+        return build(method, {**training, **given, **self.own}, f"method {self.method!r}")
 
     def passes(self, task: Task) -> float:
         """See :class:`Strategy`: those of the method; val is looked at without attacks, unless it is selected by them."""

@@ -108,10 +108,11 @@ class Frontier(TrainingSettings, Strategy):
         return source.card.threat
 
     def passes(self, task: Task) -> float:
-        """See :class:`Strategy`: a training for each head and strength."""
-        points = len(self.heads) * len(self.strengths)
+        """See :class:`Strategy`: a training for each head and strength, and PGD-10 on val for each of all points."""
+        trained, solved = len(self.heads) * len(self.strengths), len({*self.path, *self.heads})
         each = 3.0 * self.images_seen(len(task.train)) + self.epochs * validation_passes(task.val, robust=False)
-        return len(task.train) + points * each
+        looks = (trained + solved) * validation_passes(task.val, robust=True)
+        return len(task.train) + len(task.val) + trained * each + looks
 
     def adapt(self, source: Checkpoint, task: Task, run: Run) -> Produced:
         """See :class:`Strategy`."""

@@ -16,7 +16,7 @@ from robust_transfer.config import config, digest
 from robust_transfer.cost import Cost
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError, DivergedError
-from robust_transfer.monitor import Validation
+from robust_transfer.monitor import Validation, validation_passes
 from robust_transfer.production import Produced
 from robust_transfer.run import Run
 from robust_transfer.strategies.base import STRATEGIES, Strategy
@@ -60,6 +60,11 @@ class LinearProbe(Strategy):
     def __post_init__(self) -> None:
         if not self.path or min((*self.path, self.without_val)) <= 0 or (self.l2 is not None and self.l2 <= 0):
             raise ConfigError("L2 strengths must be positive (and path must not be empty)")
+
+    def passes(self, task: Task) -> float:
+        """See :class:`Strategy`: features of train and val, and PGD-10 on val for every point if it chooses."""
+        attacked = len(self.path) if self.l2 is None and self.choose == "robust" and len(task.val) else 0
+        return len(task.train) + len(task.val) + attacked * validation_passes(task.val, robust=True)
 
     def check(self, source: Checkpoint, task: Task) -> None:
         """See :class:`Strategy`."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from robust_transfer import losses
 from robust_transfer.attacks import APGD, ATTACKS, FGSM, PGD, Attack, Knowledge, TargetedAPGD, Victim, parse_attack
+from robust_transfer.attacks.base import SURVIVAL_SHARE
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import build
 from robust_transfer.errors import ConfigError, NetworkError
@@ -216,7 +217,7 @@ def test_every_attack_stays_in_ball_and_box_and_is_seeded(
     assert result.adversarial.max() <= 1
     assert (threat.size(result.adversarial - some[0]) <= threat.eps + SLACK * max(1, threat.eps)).all()
     assert not model.training
-    if name != "fgsm":
+    if cls.count:  # one step from the image itself draws nothing
         other = attack(model, *some, threat, seed=2, knowledge=known)
         assert not torch.equal(result.adversarial, other.adversarial)
 
@@ -227,7 +228,7 @@ def test_every_attack_breaks_something_whatever_the_batch(
     name: str, threat: Threat, scene: tuple[nn.Module, Knowledge | None, Batch]
 ) -> None:
     (model, known, batch), cls = scene, ATTACKS.get(name)
-    effort: dict[str, Any] = {cls.count: 10 if name != "square" else 150} if cls.count else {}
+    effort: dict[str, Any] = {cls.count: 150 if cls.gradient_free else 10} if cls.count else {}
     attack = cls(**effort)
     x, labels, ids = first(batch, 60)
     together = attack(model, x, labels, ids, threat, knowledge=known)
@@ -252,6 +253,21 @@ def test_every_attack_is_documented_and_strict(name: str) -> None:
         build(entry.cls, {"no_such_setting": 1}, f"attack {name!r}")
     with pytest.raises(ConfigError, match="no_such_setting"):
         entry.cls(no_such_setting=1)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_an_attack_says_about_how_many_passes_it_takes(
+    name: str, scene: tuple[nn.Module, Knowledge | None, Batch]
+) -> None:
+    """Where nothing breaks no example leaves, and the effort is the most that there can be: 1 / 0.4 times as much."""
+    (model, known, batch), cls = scene, ATTACKS.get(name)
+    effort: dict[str, Any] = {cls.count: 150 if cls.gradient_free else 10} if cls.count else {}
+    attack = cls(**effort)
+    x, _, ids = first(batch, 20)
+    labels = model(x).argmax(1)
+    result = attack(model, x, labels, ids, Threat(norm="linf", eps=1e-6), knowledge=known)
+    assert not result.broken.any()
+    assert 0.9 < result.passes / len(x) / attack.passes < 1.2 / SURVIVAL_SHARE
 
 
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"restarts": 0}, {"step": 0.0}, {"step": -1}, {"loss": "nonsense"}])

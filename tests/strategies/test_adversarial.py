@@ -10,9 +10,11 @@ import torch
 from helpers import QUIET, make_source, same_state
 
 from robust_transfer.classifier import Classifier
+from robust_transfer.config import config
 from robust_transfer.cost import Cost
 from robust_transfer.data import Task
-from robust_transfer.errors import ConfigError
+from robust_transfer.errors import ConfigError, UnknownNameError
+from robust_transfer.pretraining import PGDAT, PRETRAINING
 from robust_transfer.pretraining.free import FreeObjective
 from robust_transfer.pretraining.objective import AdversarialObjective
 from robust_transfer.pretraining.trades import TradesObjective
@@ -54,6 +56,30 @@ def test_from_scratch_nothing_of_the_source_is_used(task: Task) -> None:
     assert not any(torch.equal(state[name], source[name]) for name in body)
     torch.manual_seed(0)
     assert same_state(drawn, Classifier.build(drawn.spec)), "what pretraining with this seed begins with"
+
+
+def test_a_method_of_somebody_elses_is_taken_with_its_own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PRETRAINING, "_entries", dict(PRETRAINING._entries))
+
+    @PRETRAINING.register("near", summary="pgd-at within a radius", paper="none")
+    @config
+    class Near(PGDAT):
+        radius: float = 1.0
+
+    strategy = Adversarial.from_settings({"method": "near", "radius": 3.0, "steps": 2, "epochs": 1})
+    assert strategy.made() == Near(radius=3.0, steps=2, **strategy.training())
+    assert strategy == Adversarial(method="near", own={"radius": 3.0}, steps=2, epochs=1)
+    with pytest.raises(ConfigError, match="radis"):
+        Adversarial.from_settings({"method": "near", "radis": 3.0})
+
+
+def test_a_method_that_crafts_nothing_is_refused() -> None:
+    with pytest.raises(
+        ConfigError, match=r"'natural' crafts no adversarial examples: use one of fast, free, pgd-at, trades"
+    ):
+        Adversarial(method="natural")
+    with pytest.raises(UnknownNameError, match="did you mean 'trades'"):
+        Adversarial(method="trade")
 
 
 def test_settings_of_other_methods_are_refused() -> None:

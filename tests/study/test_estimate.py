@@ -10,7 +10,7 @@ from robust_transfer.classifier import Classifier
 from robust_transfer.data import load_task
 from robust_transfer.pretraining import Fast, Free, Natural, Pretraining
 from robust_transfer.run import Run
-from robust_transfer.strategies import Adversarial, LwF, Strategy
+from robust_transfer.strategies import STRATEGIES, Adversarial, LinearProbe, LwF, Strategy
 from robust_transfer.threat import Threat
 
 RUN = Run(quiet=True, threads=1, precision="float32", device="cpu")
@@ -23,6 +23,8 @@ RUN = Run(quiet=True, threads=1, precision="float32", device="cpu")
         Free(epochs=8, replays=4, augment=False),
         Adversarial(method="free", replays=2, init="scratch", epochs=6, select="robust", augment=False),
         LwF(epochs=2, batch_size=32),
+        LinearProbe(choose="robust", path=(1.0, 0.1)),
+        *(entry.cls.from_settings(entry.cls.quick) for entry in STRATEGIES),
     ],
     ids=lambda how: type(how).__name__,
 )

@@ -11,6 +11,7 @@ import pytest
 import typer.main
 
 from robust_transfer import cli
+from robust_transfer.strategies import STRATEGIES
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / ".github").rglob("*.md")])
@@ -123,3 +124,9 @@ Inside a line, `robust-transfer verify x --ham` and `robust-transfer list`.
 def test_the_pages_show_commands() -> None:
     shown = [words for page in PAGES for words in commands(page.read_text(encoding="utf-8"))]
     assert {words[1] for words in shown if words[0] == "robust-transfer" and len(words) > 1} >= set(COMMANDS)
+
+
+def test_the_page_of_strategies_has_a_section_for_each() -> None:
+    text = (ROOT / "docs" / "strategies.md").read_text(encoding="utf-8")
+    sections = re.findall(r"^## ([a-z][a-z-]*)$", text, re.M)
+    assert sorted(sections) == sorted(STRATEGIES.names())
