@@ -12,15 +12,17 @@ from typing import Any, cast
 from torch import nn
 
 from robust_transfer.errors import NetworkError
+from robust_transfer.preprocessing import CIFAR_MEAN, CIFAR_STD, Normalisation
 from robust_transfer.registry import nearest, unknown
 
 
 @dataclass(frozen=True)
 class Own:
-    """Network of ours: what builds it, in the form that timm calls, and a line on it."""
+    """Network of ours: what builds it, in the form that timm calls, a line on it, and what it wants of pixels."""
 
     entry: Callable[..., nn.Module]
     summary: str
+    normalisation: Normalisation
 
 
 OURS: dict[str, Own] = {}
@@ -30,7 +32,13 @@ NOT_SETTINGS = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "check
 NOT_SETTINGS |= {"scriptable", "exportable", "no_jit", "num_classes", "features_only"}
 
 
-def register(name: str, summary: str, make: Callable[..., nn.Module], module: str) -> None:
+def register(
+    name: str,
+    summary: str,
+    make: Callable[..., nn.Module],
+    module: str,
+    normalisation: Normalisation = Normalisation(mean=CIFAR_MEAN, std=CIFAR_STD),  # noqa: B008 (a frozen value)
+) -> None:
     """Register ``make(num_classes=..., in_chans=...)`` as a network of the module called ``module``."""
 
     # timm sends every network the last three; they are named here so that a setting that does not exist is refused.
@@ -49,7 +57,7 @@ def register(name: str, summary: str, make: Callable[..., nn.Module], module: st
     entry.__name__ = entry.__qualname__ = name
     entry.__module__ = module
     setattr(sys.modules[module], name, entry)  # timm adds the name to the module's __all__
-    OURS[name] = Own(entry, summary)
+    OURS[name] = Own(entry, summary, normalisation)
 
 
 def add_to_timm() -> Any:
@@ -89,6 +97,12 @@ def group_with_matcher(*args: Any, **how: Any) -> Any:
 def available() -> dict[str, str]:
     """Networks that this package adds to timm, with a line on each."""
     return {name: own.summary for name, own in OURS.items()}
+
+
+def normalisation(name: str) -> Normalisation:
+    """Normalisation of pixels that a fresh network is trained with: its own, or CIFAR-10's."""
+    own = OURS.get(canonical(name))
+    return own.normalisation if own is not None else Normalisation(mean=CIFAR_MEAN, std=CIFAR_STD)
 
 
 def canonical(name: str) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from robust_transfer.networks.base import CifarNetwork, conv
 from robust_transfer.networks.names import register
+from robust_transfer.preprocessing import Normalisation
 
 
 class Unit(nn.Module):
@@ -112,5 +113,7 @@ NETWORKS = {
 _SHAFAHI = partial(WideResNet, 32, 10, units_per_stage=5, slope=0.1, free_shortcut=True)
 for _name, _summary in NETWORKS.items():
     _depth, _width = (int(part) for part in _name.split("_")[1:3])
-    _make = _SHAFAHI if _name.endswith("shafahi") else partial(WideResNet, _depth, _width)
-    register(_name, _summary, _make, __name__)
+    if _name.endswith("shafahi"):  # it standardises each image, as tf.image.per_image_standardization does
+        register(_name, _summary, _SHAFAHI, __name__, Normalisation(per_image=True))
+    else:
+        register(_name, _summary, partial(WideResNet, _depth, _width), __name__)

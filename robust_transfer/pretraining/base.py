@@ -16,7 +16,7 @@ from robust_transfer.data import Task
 from robust_transfer.defaults import DEFAULT_THREAT
 from robust_transfer.errors import ConfigError
 from robust_transfer.monitor import Validation, validation_passes
-from robust_transfer.preprocessing import CIFAR_MEAN, CIFAR_STD, Normalisation, Preprocessing
+from robust_transfer.preprocessing import Preprocessing
 from robust_transfer.presets import WithPresets
 from robust_transfer.production import Produced, produce, without_test
 from robust_transfer.registry import Registry
@@ -124,9 +124,7 @@ class Pretraining(TrainingSettings, WithPresets, ABC):
         if size is None:
             raise ConfigError("the images have different sizes: say at which one to train, with --input-size")
         name = networks.canonical(network)
-        per_image = name == "wrn_32_10_shafahi"
-        normalisation = Normalisation(per_image=True) if per_image else Normalisation(mean=CIFAR_MEAN, std=CIFAR_STD)
-        preprocessing = Preprocessing(size=size, normalisation=normalisation)
+        preprocessing = Preprocessing(size=size, normalisation=networks.normalisation(name))
         return NetworkSpec(name=name, num_classes=task.num_classes, preprocessing=preprocessing)
 
     def _identity(self, spec: NetworkSpec, task: Task, threat: Threat) -> dict[str, Any]:
