@@ -145,14 +145,14 @@ def test_a_folder_has_one_writer_until_that_dies(tmp_path: Path) -> None:
     child = holder(out)
     try:
         for _ in range(2):
-            with pytest.raises(OutputError, match="another process is writing to"), Run(out=out).writing():
+            with pytest.raises(OutputError, match="another process is writing to"), Run(out=out).at_work():
                 pass
-        with Run(out=tmp_path / "runs" / "b").writing():
+        with Run(out=tmp_path / "runs" / "b").at_work():
             pass
     finally:
         child.kill()  # as the kernel would: nothing is tidied up
         child.communicate()
-    with Run(out=out).writing():
+    with Run(out=out).at_work():
         Run(out=out).check_out()  # what the dead has left does not count
         (out / "card.json").write_text("{}")
     assert files(tmp_path) == {"runs/a/card.json"}
@@ -160,14 +160,14 @@ def test_a_folder_has_one_writer_until_that_dies(tmp_path: Path) -> None:
 
 def test_holding_leaves_nothing_behind(tmp_path: Path) -> None:
     out = tmp_path / "runs" / "a"
-    with Run(out=out).writing(), Run(out=out).writing():
+    with Run(out=out).at_work(), Run(out=out).at_work():
         assert (out / LOCK).exists()
     assert not list(tmp_path.iterdir())
 
 
 def test_overwrite_keeps_the_lock(tmp_path: Path) -> None:
     fill(tmp_path, "card.json", "model.safetensors")
-    with Run(out=tmp_path, overwrite=True).writing():
+    with Run(out=tmp_path, overwrite=True).at_work():
         Run(out=tmp_path, overwrite=True).prepare_out()
         assert files(tmp_path) == {LOCK}
 
@@ -177,12 +177,12 @@ def test_another_thread_is_refused_as_another_process_is(tmp_path: Path) -> None
 
     def write() -> None:
         try:
-            with Run(out=tmp_path / "a").writing():
+            with Run(out=tmp_path / "a").at_work():
                 said.append("held")
         except OutputError as error:
             said.append(str(error))
 
-    with Run(out=tmp_path / "a").writing():
+    with Run(out=tmp_path / "a").at_work():
         other = threading.Thread(target=write)
         other.start()
         other.join()
@@ -196,5 +196,5 @@ def test_what_cannot_be_written_to_can_be_read(tmp_path: Path, monkeypatch: pyte
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(FileLock, "_acquire", refuse)  # root may write anywhere
-    with Run(out=tmp_path, resume=True).writing():
+    with Run(out=tmp_path, resume=True).at_work():
         pass

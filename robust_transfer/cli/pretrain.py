@@ -67,7 +67,7 @@ def pretrain(
         PRETRAINING.get(method), read_settings(settings, epochs, batch_size), f"pretraining method {method!r}"
     )
     budget = ThreatModel.parse(threat)
-    with run.writing():
+    with run.at_work():
         run.check_out()
         task = read_task(data, image_column, label_column, seed=seed, val=val, duplicates=duplicates)
         checkpoint = chosen(task, network=network, threat=budget, input_size=input_size, run=run)

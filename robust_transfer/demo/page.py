@@ -53,7 +53,7 @@ def run_demo(
         raise ConfigError(f"examples must be at least 1, not {examples}")
     if control is not None:
         check_control(source, control)
-    with run.writing():
+    with run.at_work():
         run.check_out()
         started = time.perf_counter()
         threat = source.card.threat or Threat.parse(DEFAULT_THREAT)

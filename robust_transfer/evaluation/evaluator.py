@@ -90,8 +90,8 @@ def evaluate(
     _check(how, batch_size, time_limit, keep_deltas)
     known = find_source(model, source)
     attacks, untested = _within_reach(model, known, attack)
-    subject = resolve(model, split, known, examples, how, class_map)
-    with how.writing():
+    with how.at_work():
+        subject = resolve(model, split, known, examples, how, class_map)
         prepare_out(how, subject.stored_hash)
         asks_source = transfer_attack_examples != 0 or any(some.needs_source for some in attacks)
         knowledge = knowledge_of(known, subject.whole, seed=how.seed) if known is not None and asks_source else None

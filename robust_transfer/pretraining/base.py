@@ -64,7 +64,7 @@ class Pretraining(TrainingSettings, ABC):
         keeps failing; then nothing is saved.
         """
         run, threat = run or Run(), Threat.parse(threat)
-        with run.writing():
+        with run.at_work():
             run.check_out()
             spec = self.network_spec(network, task, input_size)
             task = without_test(task).at_size(spec.input_size)
