@@ -12,8 +12,9 @@ import pytest
 from filelock import FileLock
 
 from robust_transfer.errors import OutputError
+from robust_transfer.files import write_text
+from robust_transfer.manifest import FILE, LOCK
 from robust_transfer.run import Run
-from robust_transfer.run_folder import LOCK
 
 
 def fill(folder: Path, *names: str) -> Path:
@@ -165,11 +166,25 @@ def test_holding_leaves_nothing_behind(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_overwrite_keeps_the_lock(tmp_path: Path) -> None:
-    fill(tmp_path, "card.json", "model.safetensors")
-    with Run(out=tmp_path, overwrite=True).at_work():
-        Run(out=tmp_path, overwrite=True).prepare_out()
-        assert files(tmp_path) == {LOCK}
+def test_the_first_write_empties_the_folder_and_keeps_the_lock(tmp_path: Path) -> None:
+    old = files(fill(tmp_path, "card.json", "model.safetensors", "state/state.safetensors"))
+    run = Run(out=tmp_path, overwrite=True)
+    with run.at_work():
+        run.prepare_out()
+        assert files(tmp_path) == {*old, LOCK}, "what fails from here on costs nothing"
+        write_text(tmp_path / "card.json", "new")
+        assert files(tmp_path) == {"card.json", FILE, LOCK}
+        write_text(tmp_path / "evaluation.json", "new")
+    assert files(tmp_path) == {"card.json", "evaluation.json", FILE}
+
+
+def test_a_run_that_fails_before_it_writes_costs_nothing(tmp_path: Path) -> None:
+    old = files(fill(tmp_path, "card.json", "model.safetensors"))
+    run = Run(out=tmp_path, overwrite=True)
+    with pytest.raises(ZeroDivisionError), run.at_work():
+        run.prepare_out()
+        raise ZeroDivisionError
+    assert files(tmp_path) == old
 
 
 def test_another_thread_is_refused_as_another_process_is(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ ORDER = (
     "config",
     "files",
     "launch",
+    "manifest",
     "run_folder",
     "hardware",
     "environment",
