@@ -95,7 +95,8 @@ class Run:
     def at_work(self) -> Iterator[None]:
         """Compute with this run's threads and hold its output folder inside the block; may be nested.
 
-        Afterwards PyTorch and BLAS have the threads that they had. Raises :class:`OutputError` where another process holds the folder.
+        Afterwards PyTorch and BLAS have the threads that they had. Raises :class:`OutputError` where another process holds
+        the folder.
         """
         with run_folder.hold(self.out), _threads(self.threads):
             yield

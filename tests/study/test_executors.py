@@ -50,8 +50,15 @@ def test_two_processes_make_the_same_table(plain: tuple[Path, pd.DataFrame], rec
 
 @pytest.mark.parametrize(
     ("cores", "jobs", "said", "given", "threads"),
-    [(8, 2, None, None, 4), (8, 3, None, None, 2), (2, 5, None, None, 1), (8, 2, "3", None, 3), (8, 2, "16", None, 4)]
-    + [(8, 2, None, 7, 7), (8, 2, "3", 7, 7), (8, 2, "4,2", None, 4)],
+    [
+        (8, 2, None, None, 4),
+        (8, 3, None, None, 2),
+        (2, 5, None, None, 1),
+        (8, 2, "3", None, 3),
+        (8, 2, "16", None, 4),
+        (8, 2, "4,2", None, 4),
+        (8, 2, "3", 7, 7),
+    ],
 )
 def test_each_process_has_its_share_of_the_cores(
     monkeypatch: pytest.MonkeyPatch, cores: int, jobs: int, said: str | None, given: int | None, threads: int
