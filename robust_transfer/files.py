@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import functools
 import json
 import os
 import re
@@ -19,6 +18,7 @@ from robust_transfer.errors import OutputError
 
 # What a kill in the middle of a write leaves behind: our temporary file, or safetensors' own.
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}|\.tmp\w{6}")
+_told: list[Callable[[Path], None]] = []
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -28,10 +28,13 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     try:
+        _tell(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            temporary.touch()
+            usual = temporary.stat().st_mode
             write(temporary)
-            temporary.chmod(0o666 & ~_umask())  # safetensors creates files that only their owner may read
+            temporary.chmod(usual)  # safetensors puts a file there that only its owner may read
             with temporary.open("r+b") as file:
                 os.fsync(file.fileno())  # some file systems say only here that the disk is full
             temporary.replace(path)
@@ -42,8 +45,25 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 
 @contextmanager
+def told_of_writes(hear: Callable[[Path], None]) -> Iterator[None]:
+    """Call ``hear(path)`` before each write of this module's functions inside the block, whatever thread makes it."""
+    _told.append(hear)
+    try:
+        yield
+    finally:
+        _told.remove(hear)
+
+
+def _tell(path: Path) -> None:
+    for hear in tuple(_told):
+        hear(path)
+
+
+@contextmanager
 def all_or_none(*paths: Path) -> Iterator[None]:
     """Files that belong together: where one cannot be written, those that were not there before are removed again."""
+    for path in paths:
+        _tell(path)  # what makes room for them does so before one looks what is there
     new = [path for path in paths if not path.exists()]
     try:
         yield
@@ -64,6 +84,7 @@ def expanded(path: str | Path) -> Path:
 def append_line(path: Path, text: str) -> None:
     """Append a line to a log; creates the file and its folder. Raises :class:`OutputError`."""
     try:
+        _tell(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
             file.write(text + "\n")
@@ -84,14 +105,6 @@ def write_text(path: Path, text: str) -> None:
 
 def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
-
-
-@functools.cache
-def _umask() -> int:
-    """Permissions that new files of this process lack. Asked once: reading it sets it for a moment."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def os_message(path: Path, error: Exception) -> str:

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from robust_transfer import run_folder
 from robust_transfer.checkpoint import Card, Checkpoint, finished
 from robust_transfer.classifier import Classifier
 from robust_transfer.cost import Cost
@@ -73,6 +74,7 @@ def produce(
         made = make()
         refuse_collapse(made.classifier, task.train, run)
     except DivergedError:
+        run_folder.begin(out)
         if out is not None and is_main_process():
             state.discard(out)  # going on from there would only diverge again
         raise

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
 from pydantic import AfterValidator
+from threadpoolctl import threadpool_limits
 
 from robust_transfer import run_folder
 from robust_transfer.config import config
@@ -29,6 +30,7 @@ class Run:
     ``precision``: ``auto`` takes bfloat16 where the hardware gains by it (CUDA of compute capability 8 and above, CPUs
     with AMX, CPUs with AVX-512's bfloat16 products where those are measured to be faster) and float32 elsewhere; verdicts
     are float32 in any case.
+    ``threads``: so many of the CPU's while something is computed (None: as many as PyTorch would take anyway).
     ``out``: the folder that results are written to, or None to keep them in memory. ``cache``: a folder where features
     and solved heads are kept for other runs that need the same, or None.
     """
@@ -51,8 +53,6 @@ class Run:
         if self.resume and self.overwrite:
             raise ConfigError("--resume goes on with a folder and --overwrite empties it: give one of them")
         self.torch_device()  # a wrong name is told now, not after the data has been loaded
-        if self.threads is not None:
-            torch.set_num_threads(self.threads)
 
     def torch_device(self) -> torch.device:
         """Device as PyTorch knows it."""
@@ -91,10 +91,31 @@ class Run:
         """Refuse an output folder that must not be written to; nothing is created or removed."""
         run_folder.check_out(self.out, resume=self.resume, overwrite=self.overwrite)
 
-    def writing(self) -> AbstractContextManager[None]:
-        """Hold the output folder: inside the block no other process may write to it (:class:`OutputError` there)."""
-        return run_folder.hold(self.out)
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Compute with this run's threads and hold its output folder inside the block; may be nested.
+
+        Afterwards PyTorch and BLAS have the threads that they had. Raises :class:`OutputError` where another process holds
+        the folder.
+        """
+        with run_folder.hold(self.out), _threads(self.threads):
+            yield
 
     def prepare_out(self) -> Path | None:
-        """Check the output folder and, with ``overwrite``, empty it; it is created by the first write."""
+        """Check the output folder; inside :meth:`at_work` the first write creates it and, with ``overwrite``, empties it."""
         return run_folder.prepare_out(self.out, resume=self.resume, overwrite=self.overwrite)
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """So many threads, for PyTorch and for the BLAS of NumPy and SciPy: the last bits of what both compute depend on it."""
+    if count is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    with threadpool_limits(count, user_api="blas"):
+        torch.set_num_threads(count)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)

@@ -1,50 +1,60 @@
-"""Run folders: which folder is one, and when it may be written to or emptied."""
+"""Run folders: which folder is one, who may write to it, and what of it may be removed."""
 
 from __future__ import annotations
 
 import errno
 import os
-import re
-import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
 
 from robust_transfer.errors import OutputError
-from robust_transfer.files import TEMPORARY, os_message
+from robust_transfer.files import TEMPORARY, os_message, told_of_writes
 from robust_transfer.launch import is_main_process
-
-# What makes a run folder one; --overwrite removes what is WRITTEN and no other file.
-RESULTS = {"card.json", "metrics.jsonl", "evaluation.json", "outcomes.parquet", "table.json"}
-RESULTS |= {"model.safetensors", "state.safetensors", "path.safetensors"}
-WRITTEN = RESULTS | {
-    "config.yaml",
-    "README.md",
-    "deltas.parquet",
-    "index.html",
-    "frontier.svg",
-    "fingerprints.safetensors",
-}
-LOCK = ".lock"  # held by the process that writes; it is gone when nobody does
-PART = re.compile(r"deltas-\d{9}\.parquet")  # of an evaluation that is not finished
+from robust_transfer.manifest import FILE, LOCK, RESULTS, Manifest
 
 
-_held: set[tuple[str, int]] = set()  # folders that this process holds, each with the thread that does
+class _Held:
+    """Folder that this process holds: what is written to it is noted, and first makes room for itself."""
+
+    def __init__(self, out: Path) -> None:
+        self.manifest = Manifest(out)
+        self.make_room: Callable[[], None] | None = None
+
+    def hear(self, path: Path) -> None:
+        """A file is about to be written."""
+        if self.manifest.covers(path):
+            self.begin()
+            self.manifest.note(path)
+
+    def begin(self) -> None:
+        """Remove what is to be replaced, if that has not happened yet."""
+        make_room, self.make_room = self.make_room, None
+        if make_room is not None:
+            make_room()
+
+
+_held: dict[tuple[str, int], _Held] = {}  # by folder, and the thread that holds it
+
+
+def _key(out: Path) -> tuple[str, int]:
+    return os.path.realpath(out), threading.get_ident()
 
 
 @contextmanager
 def hold(out: Path | None) -> Iterator[None]:
-    """Hold ``out`` against other processes inside the block; the folder is made for it, and removed again if left empty.
+    """Hold ``out`` against other processes inside the block, and note what is written there; may be nested.
 
-    The lock ends with its process, however that dies. Raises :class:`OutputError` where another process holds it.
+    The folder is made for it, and removed again if left empty. The lock ends with its process, however that dies.
+    Raises :class:`OutputError` where another process holds it.
     """
     if out is None or not is_main_process() or (out.exists() and not out.is_dir()):
         yield  # what is wrong with a file in the folder's place is said by check_out
         return
-    key = os.path.realpath(out), threading.get_ident()
+    key = _key(out)
     if key in _held:
         yield
         return
@@ -53,11 +63,13 @@ def hold(out: Path | None) -> Iterator[None]:
     if lock is None:
         yield
         return
-    _held.add(key)
+    held = _held[key] = _Held(out)
     try:
-        yield
+        with told_of_writes(held.hear):
+            yield
     finally:
-        _held.discard(key)
+        del _held[key]
+        held.manifest.tidy()
         (out / LOCK).unlink(missing_ok=True)  # while it is held: who comes now makes a new one
         lock.release()
         with suppress(OSError):  # not empty
@@ -92,56 +104,84 @@ def check_out(out: Path | None, *, resume: bool, overwrite: bool) -> None:
             raise OutputError(f"the output path {out} is a file: give a folder")
         there = [path for path in out.iterdir() if path.name != LOCK] if out.is_dir() else []
         empty = all(_is_leftover(path) for path in there) if resume else not there
+        if empty:
+            return
+        if not (resume or overwrite):
+            raise OutputError(f"the output folder {out} is not empty: give another, or --overwrite, or --resume")
+        foreign = next((path for path, known in _files(out) if not known), None) if overwrite else None
+        if foreign is not None or not _holds_results(out, deep=overwrite):
+            why = f" (no run wrote {foreign.relative_to(out)})" if foreign is not None else ""
+            option = "--resume does not write to it" if resume else "--overwrite does not empty it"
+            raise OutputError(f"{out} does not look like a run folder{why}, so {option}: give another")
     except OSError as error:
         raise OutputError(os_message(out, error)) from None
-    if empty:
-        return
-    if not (resume or overwrite):
-        raise OutputError(f"the output folder {out} is not empty: give another, or --overwrite, or --resume")
-    foreign = _foreign(out) if overwrite else None
-    if foreign is not None or not _holds_results(out, deep=overwrite):
-        why = f" (no run wrote {foreign.relative_to(out)})" if foreign is not None else ""
-        option = "--resume does not write to it" if resume else "--overwrite does not empty it"
-        raise OutputError(f"{out} does not look like a run folder{why}, so {option}: give another")
 
 
 def prepare_out(out: Path | None, *, resume: bool, overwrite: bool) -> Path | None:
-    """Check an output folder and, with ``overwrite``, empty it; it is created by the first write."""
+    """Check an output folder; with ``overwrite`` what is there is removed before the first write, see :func:`replacing`."""
     check_out(out, resume=resume, overwrite=overwrite)
-    if out is not None and overwrite and out.is_dir() and is_main_process():
-        try:
-            for entry in out.iterdir():
-                if entry.name == LOCK:
-                    continue
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-        except OSError as error:
-            raise OutputError(os_message(out, error)) from None
+    if out is not None and overwrite and out.is_dir():
+        replacing(out, lambda: _empty(out))
     return out
+
+
+def replacing(out: Path, remove: Callable[[], None]) -> None:
+    """Call ``remove`` before the first write to ``out`` inside :func:`hold`: what fails before it costs nothing there.
+
+    Outside of :func:`hold` it is called at once. Processes other than the main one remove nothing.
+    """
+    if not is_main_process():
+        return
+    held = _held.get(_key(out))
+    if held is None:
+        remove()
+    else:
+        held.make_room = remove
+
+
+def begin(out: Path | None) -> None:
+    """Remove now what the first write to ``out`` would have removed: nothing old is to be taken for the result."""
+    if out is not None and (held := _held.get(_key(out))) is not None:
+        held.begin()
+
+
+def _empty(folder: Path) -> None:
+    """Remove all that the project wrote to a folder; what somebody else has put there in the meantime stays."""
+    try:
+        for path, known in list(_files(folder)):
+            if known and path != folder / LOCK:
+                path.unlink(missing_ok=True)
+        folders = [path for path in folder.rglob("*") if path.is_dir() and not path.is_symlink()]
+        for path in sorted(folders, reverse=True):
+            with suppress(OSError):  # not empty
+                path.rmdir()
+    except OSError as error:
+        raise OutputError(os_message(folder, error)) from None
 
 
 def _is_leftover(path: Path) -> bool:
     """True if ``path`` is only what a kill during a run's first write left behind."""
     if path.is_dir():
         return path.name == "state" and all(_is_leftover(entry) for entry in path.iterdir())
-    return TEMPORARY.fullmatch(path.name) is not None
+    return path.name == FILE or TEMPORARY.fullmatch(path.name) is not None
 
 
 def _holds_results(folder: Path, deep: bool) -> bool:
     """True if a folder is a run's, or (``deep``) holds a run's somewhere below."""
     paths = folder.rglob("*") if deep else [*folder.iterdir(), *folder.glob("state/*")]
-    return any(path.name in RESULTS for path in paths)
+    return any(path.name in RESULTS or path.name == FILE for path in paths)
 
 
-def _foreign(folder: Path) -> Path | None:
-    """First entry of a folder (or of a run folder in it) that no run writes, or None."""
-    for entry in sorted(folder.iterdir()):
+def _files(folder: Path, above: Manifest | None = None) -> Iterator[tuple[Path, bool]]:
+    """Files below a folder, each with whether the project wrote it; a folder's manifest comes after its other files.
+
+    ``above``: the manifest of the run folder that this one lies in, which knows what was written here unless this one
+    is a run folder itself.
+    """
+    own = Manifest(folder)
+    manifest = own if above is None or own.path.exists() else above
+    for entry in sorted(folder.iterdir(), key=lambda path: (path.name == FILE, path)):
         if entry.is_dir() and not entry.is_symlink():
-            if (found := _foreign(entry)) is not None:
-                return found
-        elif (
-            entry.name not in WRITTEN | {LOCK}
-            and not PART.fullmatch(entry.name)
-            and not TEMPORARY.fullmatch(entry.name)
-        ):
-            return entry
-    return None
+            yield from _files(entry, manifest if manifest.path.exists() else None)
+        else:
+            yield entry, manifest.knows(entry)

@@ -32,6 +32,13 @@ def test_a_file_is_written_with_the_usual_permissions(tmp_path: Path) -> None:
     assert path.stat().st_mode == plain.stat().st_mode == (tmp_path / "weights").stat().st_mode
 
 
+def test_permissions_are_not_asked_for_by_setting_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a moment files of other threads would be anybody's."""
+    monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("the process's own permissions were changed"))
+    write_text(tmp_path / "a.txt", "x")
+    write_atomically(tmp_path / "weights", lambda temporary: save_file({"a": torch.ones(2)}, str(temporary)))
+
+
 def full_disk(*_: object, **__: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from robust_transfer import hardware
+from robust_transfer.attacks import victim
+from robust_transfer.checkpoint import Checkpoint
+from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError
+from robust_transfer.evaluation import evaluate
+from robust_transfer.pretraining import Natural
 from robust_transfer.run import Run
+from robust_transfer.strategies import LinearProbe
 
 
 @pytest.mark.parametrize(
@@ -74,17 +82,53 @@ def test_the_home_folder_is_meant_by_its_sign(monkeypatch: pytest.MonkeyPatch, t
     assert Run(out=Path("a~/~b")).out == Path("a~/~b")
 
 
-def test_threads_are_set() -> None:
-    before = torch.get_num_threads()
-    Run(threads=2)
-    assert torch.get_num_threads() == 2
-    torch.set_num_threads(before)
+def test_threads_are_set_at_work_and_nowhere_else() -> None:
+    torch.set_num_threads(1)
+    run = dataclasses.replace(Run(threads=3), quiet=True)
+    assert torch.get_num_threads() == 1
+    with run.at_work():
+        assert torch.get_num_threads() == 3
+        with Run().at_work():
+            assert torch.get_num_threads() == 3, "who gives no number takes what there is"
+        with Run(threads=2).at_work():
+            assert torch.get_num_threads() == 2
+        assert torch.get_num_threads() == 3
+    assert torch.get_num_threads() == 1
+    with pytest.raises(KeyError), run.at_work():
+        raise KeyError
+    assert torch.get_num_threads() == 1
 
 
-# ---------------------------------------------------------------- the output folder
+def blas() -> set[int]:
+    return {info["num_threads"] for info in threadpool_info() if info["user_api"] == "blas"}
 
 
-# ---------------------------------------------------------------- writing
+def test_the_threads_are_blas_too() -> None:
+    """SciPy solves a probe: with another number of threads its weights have other last bits."""
+    with threadpool_limits(2, "blas"):
+        before = blas()
+        with Run(threads=1).at_work():
+            assert blas() == {1}
+        assert blas() == before
 
 
-# ---------------------------------------------------------------- the record
+def test_verbs_compute_with_the_runs_threads(monkeypatch: pytest.MonkeyPatch, source: Checkpoint, task: Task) -> None:
+    """Seen where an attack's batches are cut, which depends on it, and where a card is written."""
+    torch.set_num_threads(1)
+    run = Run(threads=2, quiet=True, device="cpu")
+    asked: list[int] = []
+
+    def usual_chunk(device: torch.device) -> int:
+        asked.append(torch.get_num_threads())
+        return 16
+
+    monkeypatch.setattr(victim, "usual_chunk", usual_chunk)
+    card = LinearProbe(l2=0.1)(source, task, run=run).card
+    assert card.environment["hardware"]["threads"] == 2
+    card = Natural(epochs=0.1)(task, network="wrn_16_1", run=run).card
+    assert card.environment["hardware"]["threads"] == 2
+    found = evaluate(source, task.train.subset(torch.arange(8)), attack="fgsm", run=run, red_flag_examples=0)
+    assert found.hardware["threads"] == 2
+    assert asked
+    assert set(asked) == {2}
+    assert torch.get_num_threads() == 1

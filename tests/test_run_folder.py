@@ -12,8 +12,9 @@ import pytest
 from filelock import FileLock
 
 from robust_transfer.errors import OutputError
+from robust_transfer.files import write_text
+from robust_transfer.manifest import FILE, LOCK
 from robust_transfer.run import Run
-from robust_transfer.run_folder import LOCK
 
 
 def fill(folder: Path, *names: str) -> Path:
@@ -145,14 +146,14 @@ def test_a_folder_has_one_writer_until_that_dies(tmp_path: Path) -> None:
     child = holder(out)
     try:
         for _ in range(2):
-            with pytest.raises(OutputError, match="another process is writing to"), Run(out=out).writing():
+            with pytest.raises(OutputError, match="another process is writing to"), Run(out=out).at_work():
                 pass
-        with Run(out=tmp_path / "runs" / "b").writing():
+        with Run(out=tmp_path / "runs" / "b").at_work():
             pass
     finally:
         child.kill()  # as the kernel would: nothing is tidied up
         child.communicate()
-    with Run(out=out).writing():
+    with Run(out=out).at_work():
         Run(out=out).check_out()  # what the dead has left does not count
         (out / "card.json").write_text("{}")
     assert files(tmp_path) == {"runs/a/card.json"}
@@ -160,16 +161,29 @@ def test_a_folder_has_one_writer_until_that_dies(tmp_path: Path) -> None:
 
 def test_holding_leaves_nothing_behind(tmp_path: Path) -> None:
     out = tmp_path / "runs" / "a"
-    with Run(out=out).writing(), Run(out=out).writing():
+    with Run(out=out).at_work(), Run(out=out).at_work():
         assert (out / LOCK).exists()
     assert not list(tmp_path.iterdir())
 
 
-def test_overwrite_keeps_the_lock(tmp_path: Path) -> None:
-    fill(tmp_path, "card.json", "model.safetensors")
-    with Run(out=tmp_path, overwrite=True).writing():
-        Run(out=tmp_path, overwrite=True).prepare_out()
-        assert files(tmp_path) == {LOCK}
+def test_the_first_write_empties_the_folder_and_keeps_the_lock(tmp_path: Path) -> None:
+    old = files(fill(tmp_path, "card.json", "model.safetensors", "state/state.safetensors"))
+    run = Run(out=tmp_path, overwrite=True)
+    with run.at_work():
+        run.prepare_out()
+        assert files(tmp_path) == {*old, LOCK}, "what fails from here on costs nothing"
+        write_text(tmp_path / "card.json", "new")
+        assert files(tmp_path) == {"card.json", FILE, LOCK}
+        write_text(tmp_path / "evaluation.json", "new")
+    assert files(tmp_path) == {"card.json", "evaluation.json", FILE}
+
+
+def test_a_run_that_writes_nothing_removes_nothing(tmp_path: Path) -> None:
+    old = files(fill(tmp_path, "card.json", "model.safetensors"))
+    run = Run(out=tmp_path, overwrite=True)
+    with run.at_work():
+        run.prepare_out()
+    assert files(tmp_path) == old
 
 
 def test_another_thread_is_refused_as_another_process_is(tmp_path: Path) -> None:
@@ -177,12 +191,12 @@ def test_another_thread_is_refused_as_another_process_is(tmp_path: Path) -> None
 
     def write() -> None:
         try:
-            with Run(out=tmp_path / "a").writing():
+            with Run(out=tmp_path / "a").at_work():
                 said.append("held")
         except OutputError as error:
             said.append(str(error))
 
-    with Run(out=tmp_path / "a").writing():
+    with Run(out=tmp_path / "a").at_work():
         other = threading.Thread(target=write)
         other.start()
         other.join()
@@ -196,5 +210,5 @@ def test_what_cannot_be_written_to_can_be_read(tmp_path: Path, monkeypatch: pyte
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(FileLock, "_acquire", refuse)  # root may write anywhere
-    with Run(out=tmp_path, resume=True).writing():
+    with Run(out=tmp_path, resume=True).at_work():
         pass

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from robust_transfer.cli.base import app
-from robust_transfer.cli.options import Seed, as_path
+from robust_transfer.cli.options import Seed, as_path, leave_to_one_process
 
 
 @app.command()
@@ -25,6 +25,7 @@ def compare(
     seed: Seed = 0,
 ) -> None:
     """Paired differences between two evaluations on the same examples, with 95 % intervals."""
+    leave_to_one_process("compare")
     from robust_transfer.comparison import compare as measure
 
     result = measure(a, b, seed=seed)

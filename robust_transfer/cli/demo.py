@@ -62,7 +62,7 @@ def demo(
     from robust_transfer.demo import run_demo
     from robust_transfer.sources import BUNDLED, NATURAL, load_source
 
-    with run.writing():
+    with run.at_work():
         run.check_out()
         checkpoint = load_source(source)
         if control is None and source == BUNDLED:

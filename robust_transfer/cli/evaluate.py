@@ -25,6 +25,7 @@ from robust_transfer.cli.options import (
     Threads,
     Threat,
     Val,
+    leave_to_one_process,
     make_run,
     read_split,
 )
@@ -108,6 +109,7 @@ def evaluate(
     budget: Annotated[str | None, typer.Option("--budget", hidden=True)] = None,
 ) -> None:
     """Measure clean and robust accuracy, with intervals and per-example outcomes."""
+    leave_to_one_process("evaluate")
     run = make_run(seed, device, precision, threads, out, resume, overwrite, quiet)
     from robust_transfer.attacks import parse_attack
     from robust_transfer.evaluation import evaluate as measure
@@ -119,28 +121,29 @@ def evaluate(
     checked = _renamed("--checks", checks, "--red-flag-examples", red_flag_examples)
     limit = _renamed("--budget", budget, "--time-limit", time_limit)
     seconds = _seconds(limit) if limit else None
-    checkpoint, known = load_source(model), load_source(source) if source else None
-    with stage(f"reading {data}", None, quiet):
-        images = read_split(split, checkpoint, data, image_column, label_column, shots=shots, seed=seed, val=val)
-    result = measure(
-        checkpoint,
-        images,
-        threat=threat,
-        attack=attack,
-        examples=examples,
-        run=run,
-        batch_size=batch_size,
-        source=known,
-        red_flag_examples=checked,
-        transfer_attack_examples=examined,
-        thorough=thorough,
-        keep_deltas=keep_deltas,
-        time_limit=seconds,
-        per_class=per_class,
-        curve=curve.split(",") if curve else None,
-        smallest_eps=smallest_eps,
-        class_map=class_map,
-    )
+    with run.at_work():
+        checkpoint, known = load_source(model), load_source(source) if source else None
+        with stage(f"reading {data}", None, quiet):
+            images = read_split(split, checkpoint, data, image_column, label_column, shots=shots, seed=seed, val=val)
+        result = measure(
+            checkpoint,
+            images,
+            threat=threat,
+            attack=attack,
+            examples=examples,
+            run=run,
+            batch_size=batch_size,
+            source=known,
+            red_flag_examples=checked,
+            transfer_attack_examples=examined,
+            thorough=thorough,
+            keep_deltas=keep_deltas,
+            time_limit=seconds,
+            per_class=per_class,
+            curve=curve.split(",") if curve else None,
+            smallest_eps=smallest_eps,
+            class_map=class_map,
+        )
     print(json.dumps(result.to_dict(), indent=2) if as_json else result)
 
 

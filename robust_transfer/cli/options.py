@@ -138,6 +138,17 @@ def read_split(
     return found
 
 
+def leave_to_one_process(what: str) -> None:
+    """End this process, unless it is the main one of those that a launcher started: several would do ``what`` over again."""
+    from robust_transfer.launch import place
+
+    if place().rank:
+        print(
+            f"process {place().rank} of {place().world}: {what} takes one process, which is process 0", file=sys.stderr
+        )
+        raise typer.Exit
+
+
 def say(quiet: bool, text: str) -> None:
     """Print in the process that writes, unless it is to be quiet; any other process says that it has written nothing."""
     from robust_transfer.launch import place

@@ -64,7 +64,7 @@ def pretrain(
 
     chosen = PRETRAINING.get(method).from_settings(read_settings(settings, epochs, batch_size))
     trained_for = ThreatModel.parse(threat)
-    with run.writing():
+    with run.at_work():
         run.check_out()
         task = read_task(data, image_column, label_column, seed=seed, val=val, duplicates=duplicates)
         checkpoint = chosen(task, network=network, threat=trained_for, input_size=input_size, run=run)

@@ -50,7 +50,7 @@ def study(
 
     chosen = load_recipe(recipe, scale=scale, data=_places(data), changes=changes or [])
     if dry:
-        print(dry_run(chosen, out, run=run))
+        say(False, str(dry_run(chosen, out, run=run)))
         return
     table = run_study(chosen, out, run=run, jobs=jobs, shard=shard, ray=ray)
     say(quiet, f"{len(table)} cells: {out / 'table.parquet'}, {out / 'report.md'}")

@@ -59,7 +59,7 @@ def transfer(
     from robust_transfer.strategies import STRATEGIES
 
     chosen = STRATEGIES.get(strategy).from_settings(read_settings(settings, epochs, batch_size))
-    with run.writing():
+    with run.at_work():
         run.check_out()
         checkpoint = load_source(source)
         task = read_task(data, image_column, label_column, shots=shots, seed=seed, val=val, duplicates=duplicates)

@@ -18,6 +18,7 @@ from robust_transfer.cli.options import (
     Threads,
     Val,
     as_path,
+    leave_to_one_process,
     make_run,
     read_split,
 )
@@ -45,14 +46,16 @@ def verify(
     threads: Threads = None,
 ) -> None:
     """Score a claim again from the adversarial images that were kept, without running an attack."""
+    leave_to_one_process("verify")
     run = make_run(seed, device, "float32", threads, None, False, False, True)
     from robust_transfer.errors import DataError
     from robust_transfer.evaluation import verify as check
     from robust_transfer.sources import load_source
 
-    checkpoint = load_source(source or str(folder))
-    images = read_split(split, checkpoint, data, image_column, label_column, shots=shots, seed=seed, val=val)
-    result = check(folder, checkpoint, images, run=run, class_map=class_map)
+    with run.at_work():
+        checkpoint = load_source(source or str(folder))
+        images = read_split(split, checkpoint, data, image_column, label_column, shots=shots, seed=seed, val=val)
+        result = check(folder, checkpoint, images, run=run, class_map=class_map)
     print(result)
     if result.problems:
         raise DataError(f"the claim in {folder} does not stand: {result.problems[0]}")

@@ -24,6 +24,7 @@ from robust_transfer.evaluation import Evaluation
 from robust_transfer.evaluation.deltas import unpack
 from robust_transfer.evaluation.outcomes import CLEAN, SURVIVED
 from robust_transfer.files import write_json, write_text
+from robust_transfer.launch import place
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
 
@@ -48,13 +49,15 @@ def run_demo(
     ``examples`` test images (a stratified subset) are attacked by PGD-20 at the source's threat (linf:8/255 where it has
     none). Returns the page's path. Raises :class:`ConfigError` for a control that does not fit.
     """
+    if place().world > 1:
+        raise ConfigError("the demo takes one process: start it without torchrun")
     if run.out is None:
         raise DataError("the demo writes a page: give it an output folder")
     if examples < 1:
         raise ConfigError(f"examples must be at least 1, not {examples}")
     if control is not None:
         check_control(source, control)
-    with run.writing():
+    with run.at_work():
         run.check_out()
         started = time.perf_counter()
         threat = source.card.threat or Threat.parse(DEFAULT_THREAT)

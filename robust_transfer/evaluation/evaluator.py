@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -31,6 +32,7 @@ from robust_transfer.evaluation.result import SCHEMA, Evaluation, load_evaluatio
 from robust_transfer.evaluation.resume import discard_state, goes_on, prepare_out, refuse_another
 from robust_transfer.evaluation.seen import Seen, look_for_seen
 from robust_transfer.files import write_atomically
+from robust_transfer.launch import is_main_process
 from robust_transfer.progress import tell
 from robust_transfer.run import Run
 from robust_transfer.statistics.intervals import wilson
@@ -89,10 +91,14 @@ def evaluate(
     )  # fmt: skip
     request.check_curve(ball)
     _check(how, batch_size, time_limit, keep_deltas)
+    if (
+        not is_main_process()
+    ):  # in memory it may do the same work as the main one, which alone reads and writes the folder
+        how, keep_deltas = replace(how, out=None, resume=False, overwrite=False), False
     known = find_source(model, source)
     attacks, untested = _within_reach(model, known, attack)
-    subject = resolve(model, split, known, examples, how, class_map)
-    with how.writing():
+    with how.at_work():
+        subject = resolve(model, split, known, examples, how, class_map)
         prepare_out(how, subject.stored_hash)
         asks_source = transfer_attack_examples != 0 or any(some.needs_source for some in attacks)
         knowledge = knowledge_of(known, subject.whole, seed=how.seed) if known is not None and asks_source else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from robust_transfer.evaluation.deltas import DELTAS
 from robust_transfer.evaluation.outcomes import COLUMNS, EVALUATION, OUTCOMES, Outcomes, dtype_of
 from robust_transfer.files import write_atomically
 from robust_transfer.run import Run
+from robust_transfer.run_folder import replacing
 
 COUNTS = ("passes", "unconfirmed", "missed", "seconds", "parts")
 
@@ -41,8 +43,8 @@ def read_state(state: Path, identity: dict[str, Any]) -> Outcomes | None:
 
 
 def prepare_out(run: Run, weights: str | None) -> None:
-    """Check the output folder and, with ``overwrite``, empty it; the folder of the model itself, whose stored ``weights``
-    have this hash, loses only its evaluation.
+    """Check the output folder; with ``overwrite`` the first write empties it. The folder of the model itself, whose stored
+    ``weights`` have this hash, loses only its evaluation.
     """
     if run.out is None or not (run.out / CARD).exists() or read_card(run.out / CARD).weights_hash != weights:
         run.prepare_out()
@@ -50,9 +52,13 @@ def prepare_out(run: Run, weights: str | None) -> None:
     if (run.out / EVALUATION).exists() and not (run.overwrite or run.resume):
         raise OutputError(f"{run.out} already holds an evaluation: give another --out, or --overwrite, or --resume")
     if run.overwrite:
-        for name in (EVALUATION, DELTAS):
-            (run.out / name).unlink(missing_ok=True)
-        discard_state(run.out)
+        replacing(run.out, partial(_discard, run.out))
+
+
+def _discard(out: Path) -> None:
+    for name in (EVALUATION, DELTAS):
+        (out / name).unlink(missing_ok=True)
+    discard_state(out)
 
 
 def refuse_another(out: Path, saved: dict[str, Any], wanted: dict[str, Any]) -> None:

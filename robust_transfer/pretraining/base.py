@@ -72,7 +72,7 @@ class Pretraining(TrainingSettings, WithPresets, ABC):
         keeps failing; then nothing is saved.
         """
         run, threat = run or Run(), Threat.parse(threat)
-        with run.writing():
+        with run.at_work():
             run.check_out()
             spec = self.network_spec(network, task, input_size)
             task = without_test(task).prepared(spec.preprocessing)

@@ -52,7 +52,7 @@ class Strategy(WithPresets, ABC):
         Raises :class:`DivergedError` where training does not settle; then nothing but its log is left in the folder.
         """
         run = run or Run()
-        with run.writing():
+        with run.at_work():
             run.check_out()
             _refuse_hopeless(task)
             self.check(source, task)

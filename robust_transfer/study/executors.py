@@ -10,8 +10,10 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Any
 
+import pyarrow as pa
 import torch
 
 from robust_transfer.errors import ConfigError
@@ -23,6 +25,7 @@ from robust_transfer.study.store import Store
 from robust_transfer.study.work import Workshop
 
 Group = tuple[Cell, ...]
+POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 Told = Callable[[int], object]  # called with the number of cells that have just been done
 
 
@@ -51,18 +54,41 @@ def shard(text: str, work: Sequence[Group]) -> list[Group]:
 
 
 def threads_for(jobs: int, run: Run) -> Run:
-    """``run`` with the threads that each of ``jobs`` processes has, where they were not given."""
+    """``run`` with the threads of each of ``jobs`` processes: as given, else its share of the cores that there are for it."""
     if jobs < 1:
         raise ConfigError(f"jobs must be at least 1, not {jobs}")
-    return run if run.threads is not None else dataclasses.replace(run, threads=max(1, (os.cpu_count() or 1) // jobs))
+    if run.threads is not None:
+        return run
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    most = os.environ.get("OMP_NUM_THREADS", "")  # what the user lets a process take
+    share = max(1, cores // jobs)
+    return dataclasses.replace(run, threads=min(share, int(most)) if most.isdecimal() and int(most) else share)
+
+
+@contextmanager
+def pool(jobs: int, threads: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes whose libraries compute with so many ``threads`` each.
+
+    Libraries read the variables when they are loaded, so that in the process itself it would be too late.
+    """
+    given = {name: os.environ.get(name) for name in POOLS}
+    os.environ.update(dict.fromkeys(POOLS, str(threads)))
+    try:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(threads,)) as processes:
+            yield processes
+    finally:
+        for name, value in given.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def processes(jobs: int, recipe: Recipe, store: Store, run: Run, work: Sequence[Group], told: Told) -> None:
     """In ``jobs`` processes of this machine. A cell is begun when its source is there: nobody waits for one."""
-    context = multiprocessing.get_context("spawn")
     try:
-        with ProcessPoolExecutor(jobs, context) as pool:
-            trained = {pool.submit(_source, recipe, store, run, name): name for name in _sources(work)}
+        with pool(jobs, run.threads or 1) as workers:
+            trained = {workers.submit(_source, recipe, store, run, name): name for name in _sources(work)}
             pending: set[Future[Any]] = set(trained)
             while pending:
                 done, pending = wait(pending, return_when=FIRST_COMPLETED)
@@ -72,7 +98,7 @@ def processes(jobs: int, recipe: Recipe, store: Store, run: Run, work: Sequence[
                         told(made)
                         continue
                     ready = [group for group in work if group[0].source == trained[future]]
-                    pending |= {pool.submit(_group, recipe, store, run, group) for group in ready}
+                    pending |= {workers.submit(_group, recipe, store, run, group) for group in ready}
     except BrokenProcessPool:
         raise ConfigError("a process was killed, perhaps for want of memory: run it again, with fewer --jobs") from None
 
@@ -120,6 +146,12 @@ def anywhere(recipe: Recipe) -> Recipe:
 # ---------------------------------------------------------------- in the processes
 
 _workshop: Workshop | None = None
+
+
+def _begin(threads: int) -> None:
+    """Give PyTorch and Arrow, which mind no variable or another one, a process's share of the threads for good."""
+    torch.set_num_threads(threads)
+    pa.set_cpu_count(threads)
 
 
 def _open(recipe: Recipe, store: Store, run: Run) -> Workshop:

@@ -50,12 +50,19 @@ def run_study(
     if sum(given is not None for given in (jobs, shard, ray)) > 1:
         raise ConfigError("jobs, shard and ray are three ways to compute: give one of them")
     out = expanded(out)
-    begun, store, run = time.perf_counter(), _open(out), _settled(run or Run(), out)
-    run = dataclasses.replace(run, out=None, resume=False, overwrite=False)
+    begun, store = time.perf_counter(), _open(out)
+    run = dataclasses.replace(run or Run(), out=None, resume=False, overwrite=False)
     if jobs is not None:
         run = executors.threads_for(jobs, run)
     if (jobs is not None or ray is not None) and not alone():
         raise ConfigError("torchrun's processes train each cell together: leave --jobs and --ray out")
+    with run.at_work():
+        return _run(recipe, store, _settled(run, out), jobs=jobs, shard=shard, ray=ray, begun=begun)
+
+
+def _run(
+    recipe: Recipe, store: Store, run: Run, *, jobs: int | None, shard: str | None, ray: str | None, begun: float
+) -> pd.DataFrame:
     work, workshop = executors.groups(recipe), Workshop(recipe, store, run)
     work = executors.shard(shard, work) if shard is not None else work
     missing = [cell for group in work for cell in group if not workshop.done(cell)]
@@ -97,9 +104,11 @@ def collect(workshop: Workshop) -> pd.DataFrame:
 
 def dry_run(recipe: Recipe, out: Path, *, run: Run | None = None) -> Estimate:
     """Plan of a study: the missing pieces and their estimated time; nothing is written."""
-    workshop = Workshop(recipe, _open(out), _settled(run or Run(), out))
-    workshop.refuse_impossible(cells(recipe))
-    return estimate(workshop)
+    run, store = run or Run(), _open(out)
+    with run.at_work():
+        workshop = Workshop(recipe, store, _settled(run, out))
+        workshop.refuse_impossible(cells(recipe))
+        return estimate(workshop)
 
 
 def _settled(run: Run, out: Path) -> Run:

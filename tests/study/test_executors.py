@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -15,8 +16,9 @@ import pytest
 from study_helpers import RUN, facts
 
 from robust_transfer.errors import ConfigError
+from robust_transfer.run import Run
 from robust_transfer.study import run_study
-from robust_transfer.study.executors import anywhere, groups, shard
+from robust_transfer.study.executors import POOLS, anywhere, groups, pool, shard, threads_for
 from robust_transfer.study.recipe import Recipe, SourceSpec, cells
 
 
@@ -42,6 +44,54 @@ def test_a_killed_study_goes_on_to_the_same_table(
 def test_two_processes_make_the_same_table(plain: tuple[Path, pd.DataFrame], recipe: Recipe, tmp_path: Path) -> None:
     found = run_study(recipe, tmp_path / "jobs", run=RUN, jobs=2)
     assert facts(found).equals(facts(plain[1]))
+    records = [json.loads(path.read_text()) for path in (tmp_path / "jobs").glob("evaluations/*/evaluation.json")]
+    assert {record["hardware"]["threads"] for record in records} == {RUN.threads}
+
+
+@pytest.mark.parametrize(
+    ("cores", "jobs", "said", "given", "threads"),
+    [
+        (8, 2, None, None, 4),
+        (8, 3, None, None, 2),
+        (2, 5, None, None, 1),
+        (8, 2, "3", None, 3),
+        (8, 2, "16", None, 4),
+        (8, 2, "4,2", None, 4),
+        (8, 2, "3", 7, 7),
+    ],
+)
+def test_each_process_has_its_share_of_the_cores(
+    monkeypatch: pytest.MonkeyPatch, cores: int, jobs: int, said: str | None, given: int | None, threads: int
+) -> None:
+    """Of those that this process may use, which in a container are not all that there are."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)), raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if said is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", said)
+    assert threads_for(jobs, Run(threads=given)).threads == threads
+
+
+def pools_of_a_process() -> dict[str, int]:
+    """The threads of each library, asked in a process of a study; PyTorch's own OpenMP among them."""
+    import pyarrow as pa
+    import sklearn.linear_model  # noqa: F401 (its OpenMP, and SciPy's BLAS)
+    import threadpoolctl
+    import torch
+
+    found = {info["filepath"]: int(info["num_threads"]) for info in threadpoolctl.threadpool_info()}
+    return {**found, "torch": torch.get_num_threads(), "arrow": pa.cpu_count()}
+
+
+def test_a_process_has_that_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in POOLS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    with pool(1, 1) as workers:
+        found = workers.submit(pools_of_a_process).result(timeout=120)
+    assert {"torch", "arrow"} < found.keys()
+    assert set(found.values()) == {1}, found
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+    assert "MKL_NUM_THREADS" not in os.environ
 
 
 def test_two_shards_make_the_same_table(plain: tuple[Path, pd.DataFrame], recipe: Recipe, tmp_path: Path) -> None:

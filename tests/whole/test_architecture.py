@@ -19,6 +19,7 @@ ORDER = (
     "presets",
     "files",
     "launch",
+    "manifest",
     "run_folder",
     "hardware",
     "environment",

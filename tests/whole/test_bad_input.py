@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 import robust_transfer
 from robust_transfer import cli
 from robust_transfer.errors import ConfigError
-from robust_transfer.run_folder import LOCK
+from robust_transfer.manifest import LOCK
 
 # -------------------------------------------------------------------- bad input
 

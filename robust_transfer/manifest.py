@@ -1,0 +1,84 @@
+"""Manifest of a run folder: the names of the files that the project has written to it, so that no other is removed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+
+from robust_transfer.files import TEMPORARY, write_json
+
+FILE = ".written.json"
+LOCK = ".lock"  # held by the process that writes; it is gone when nobody does
+
+# Folders without a manifest are known by these names. It is complete: what is written nowadays is noted.
+RESULTS = {"card.json", "metrics.jsonl", "evaluation.json", "outcomes.parquet", "table.json"}
+RESULTS |= {"model.safetensors", "state.safetensors", "path.safetensors"}
+EARLIER = RESULTS | {"config.yaml", "README.md", "deltas.parquet", "index.html", "frontier.svg"}
+EARLIER |= {"fingerprints.safetensors"}
+PART = re.compile(r"deltas-\d{9}\.parquet")
+
+
+class Manifest:
+    """Files that were written to ``folder``, as paths below it.
+
+    A file is noted before it is written: a kill in between leaves a note of nothing, never a file that nobody knows.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(os.path.realpath(folder))
+        self.path = self.folder / FILE
+        self._names: set[str] | None = None
+
+    @property
+    def names(self) -> set[str]:
+        """What is noted: nothing where there is no manifest, or none that can be read."""
+        if not self.path.exists():  # it is gone where the folder has been emptied
+            self._names = set()
+        elif self._names is None:
+            try:
+                self._names = set(json.loads(self.path.read_text(encoding="utf-8")))
+            except (ValueError, TypeError):
+                self._names = set()
+        return self._names or set()
+
+    def knows(self, path: Path) -> bool:
+        """True if ``path``, a file below the folder, was written by the project."""
+        if path.name in (FILE, LOCK) or TEMPORARY.fullmatch(path.name):
+            return True
+        return self._name(path) in self.names if self.path.exists() else _is_earlier(path)
+
+    def covers(self, path: Path) -> bool:
+        """True if ``path`` lies in the folder."""
+        return self._name(path) is not None
+
+    def note(self, path: Path) -> None:
+        """Note ``path``, which lies in the folder and is about to be written."""
+        name = self._name(path)
+        if name is None or path.name == FILE or name in self.names:
+            return
+        names = self.names | {name} if self.path.exists() else {name, *self._earlier()}
+        write_json(self.path, sorted(names))
+        self._names = names
+
+    def tidy(self) -> None:
+        """Remove the manifest where nothing that it names is there."""
+        if self.path.exists() and not any((self.folder / name).exists() for name in self.names):
+            with suppress(OSError):
+                self.path.unlink()
+
+    def _name(self, path: Path) -> str | None:
+        """Path below the folder, by whatever links it is reached; None for a path outside."""
+        real = Path(os.path.realpath(path.parent)) / path.name
+        return real.relative_to(self.folder).as_posix() if real.is_relative_to(self.folder) else None
+
+    def _earlier(self) -> set[str]:
+        """What was written to the folder before there were manifests."""
+        there = [path for path in self.folder.rglob("*") if path.is_file() and _is_earlier(path)]
+        return {path.relative_to(self.folder).as_posix() for path in there}
+
+
+def _is_earlier(path: Path) -> bool:
+    return path.name in EARLIER or PART.fullmatch(path.name) is not None
