@@ -78,8 +78,8 @@ class NetworkSpec:
             raise ConfigError(f"normalisation needs 3 channels (or 1 for all), not {len(self.normalisation.mean)}")
         if self.num_classes < 2:
             raise ConfigError(f"a classifier needs at least 2 classes, not {self.num_classes}")
-        if self.input_size < 4:
-            raise ConfigError(f"input_size must be at least 4 pixels, not {self.input_size}")
+        if not 4 <= self.input_size <= 4096:
+            raise ConfigError(f"input_size must be between 4 and 4096 pixels, not {self.input_size}")
 
 
 class Classifier(nn.Module):
