@@ -45,8 +45,8 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if len(self.normalisation.mean) not in (1, 3):  # images are RGB
             raise ConfigError(f"normalisation needs 3 channels (or 1 for all), not {len(self.normalisation.mean)}")
-        if self.size < 4:
-            raise ConfigError(f"images must be read at 4 pixels at least, not {self.size}")
+        if not 4 <= self.size <= 4096:
+            raise ConfigError(f"input_size must be between 4 and 4096 pixels, not {self.size}")
 
 
 class Normalise(nn.Module):

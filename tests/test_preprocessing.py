@@ -51,7 +51,8 @@ def test_normalisation_needs_a_mean_and_a_positive_std_each(settings: dict[str, 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"size": 3}, "at 4 pixels at least"),
+        ({"size": 3}, "between 4 and 4096 pixels, not 3"),
+        ({"size": 4097}, "between 4 and 4096"),
         ({"normalisation": Normalisation(mean=(0.5, 0.5), std=(1.0, 1.0))}, "needs 3 channels"),
         ({"resize": "crop"}, "resize"),
         ({"interpolation": "nearest"}, "interpolation"),

@@ -26,7 +26,8 @@ from robust_transfer.strategies import LinearProbe
     [
         ({"seed": -1}, "seed must be between 0"),
         ({"seed": 2**31}, "seed must be between 0"),
-        ({"threads": 0}, "threads must be at least 1"),
+        ({"threads": 0}, "threads must be between 1 and 1024"),
+        ({"threads": 10**30}, "threads must be between 1 and 1024"),
         ({"resume": True, "overwrite": True}, "give one of them"),
         ({"device": "gpu"}, "unknown device 'gpu': use auto, cpu, cuda, cuda:N or mps"),
         ({"device": "meta"}, "unknown device 'meta'"),

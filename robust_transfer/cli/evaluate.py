@@ -120,9 +120,9 @@ def evaluate(
     examined = _renamed("--beyond", beyond, "--transfer-attack-examples", transfer_attack_examples)
     checked = _renamed("--checks", checks, "--red-flag-examples", red_flag_examples)
     limit = _renamed("--budget", budget, "--time-limit", time_limit)
-    seconds = _seconds(limit) if limit else None
+    seconds = _seconds(limit) if limit is not None else None
     with run.at_work():
-        checkpoint, known = load_source(model), load_source(source) if source else None
+        checkpoint, known = load_source(model), load_source(source) if source is not None else None
         with stage(f"reading {data}", None, quiet):
             images = read_split(split, checkpoint, data, image_column, label_column, shots=shots, seed=seed, val=val)
         result = measure(
@@ -140,7 +140,7 @@ def evaluate(
             keep_deltas=keep_deltas,
             time_limit=seconds,
             per_class=per_class,
-            curve=curve.split(",") if curve else None,
+            curve=curve.split(",") if curve is not None else None,
             smallest_eps=smallest_eps,
             class_map=class_map,
         )
@@ -163,7 +163,7 @@ def _seconds(text: str) -> float:
     """``90s``, ``5m``, ``1.5h`` or a number of seconds."""
     from robust_transfer.errors import ConfigError
 
-    number, unit = (text[:-1], text[-1]) if text[-1:] in "smh" else (text, "s")
+    number, unit = (text[:-1], text[-1]) if text[-1:] in tuple("smh") else (text, "s")
     try:
         return float(number) * {"s": 1, "m": 60, "h": 3600}[unit]
     except ValueError:

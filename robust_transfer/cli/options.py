@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 
 def as_path(path: str) -> Path:
     """Path as it is typed, with ``~`` for the home folder (which a shell leaves alone in ``--out=~/x``)."""
+    from robust_transfer.errors import ConfigError
     from robust_transfer.files import expanded
 
+    if not path.strip():  # it would be the folder that one is in
+        raise ConfigError("a path is empty: write . for the current folder")
     return expanded(path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -84,7 +85,8 @@ def evaluate(
     Raises :class:`ConfigError`, :class:`DataError` and :class:`OutputError` for what does not fit.
     """
     how = run or Run()
-    ball = Threat.parse(threat or (model.card.threat if isinstance(model, Checkpoint) else None) or DEFAULT_THREAT)
+    own = model.card.threat if isinstance(model, Checkpoint) else None
+    ball = Threat.parse(threat if threat is not None else own or DEFAULT_THREAT)
     request = Request(
         red_flag_examples=red_flag_examples, transfer_attack_examples=transfer_attack_examples, thorough=thorough,
         per_class=per_class, curve=curve, smallest_eps=smallest_eps,
@@ -125,7 +127,7 @@ def evaluate(
 
 
 def _check(run: Run, batch_size: int | None, time_limit: float | None, keep_deltas: bool) -> None:
-    if time_limit is not None and time_limit <= 0:
+    if time_limit is not None and not 0 < time_limit < math.inf:
         raise ConfigError(f"a time limit is a positive number of seconds, not {time_limit}")
     if batch_size is not None and batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1, not {batch_size}")

@@ -120,7 +120,7 @@ class Pretraining(TrainingSettings, WithPresets, ABC):
                     f"the network reads {network.input_size}x{network.input_size} images, not {size}x{size}"
                 )
             return network
-        size = size or task.train.size
+        size = size if size is not None else task.train.size
         if size is None:
             raise ConfigError("the images have different sizes: say at which one to train, with --input-size")
         name = networks.canonical(network)

@@ -50,4 +50,4 @@ def _summary(card: Path) -> str:
         return "not in this installation"
     told = json.loads(card.read_text(encoding="utf-8"))
     network, data, threat = told["network"], told["data"].get("name", "unknown data"), told["threat"] or "no threat"
-    return f"{network['name']}, {told['method']} on {data} for {threat}, {network['input_size']} pixels"
+    return f"{network['name']}, {told['method']} on {data} for {threat}, {network['preprocessing']['size']} pixels"

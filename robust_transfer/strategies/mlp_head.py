@@ -57,6 +57,12 @@ class MLPHead(Trained):
         """Head as the network's description has it."""
         return HeadSpec(hidden=(self.width,) * self.depth, batch_norm=self.layer_batch_norm, dropout=self.dropout)
 
+    def check(self, source: Checkpoint, task: Task) -> None:
+        """See :class:`Strategy`."""
+        super().check(source, task)
+        if self.layer_batch_norm and self.batch_norm == "train" and min(self.batch_size, len(task.train)) == 1:
+            raise ConfigError("batch norm cannot be trained on one image at a time: give a batch_size of at least 2")
+
     def passes(self, task: Task) -> float:
         """See :class:`Strategy`: the network sees each image once, the head alone is trained."""
         return float(len(task.train))

@@ -18,7 +18,7 @@ import torch
 
 from robust_transfer.errors import ConfigError
 from robust_transfer.files import expanded
-from robust_transfer.run import Run
+from robust_transfer.run import MOST_THREADS, Run
 from robust_transfer.sources import PACKAGED
 from robust_transfer.study.recipe import Cell, Recipe, cells
 from robust_transfer.study.store import Store
@@ -55,8 +55,8 @@ def shard(text: str, work: Sequence[Group]) -> list[Group]:
 
 def threads_for(jobs: int, run: Run) -> Run:
     """``run`` with the threads of each of ``jobs`` processes: as given, else its share of the cores that there are for it."""
-    if jobs < 1:
-        raise ConfigError(f"jobs must be at least 1, not {jobs}")
+    if not 1 <= jobs <= MOST_THREADS:
+        raise ConfigError(f"jobs must be between 1 and {MOST_THREADS}, not {jobs}")
     if run.threads is not None:
         return run
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

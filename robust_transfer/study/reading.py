@@ -58,7 +58,7 @@ def load_recipe(
     for key, part in (("scales", scales), ("data", raw.get("data") or {})):
         if not isinstance(part, dict):
             raise ConfigError(f"the recipe's {key} must be a mapping of names")
-    chosen = scale or ("laptop" if scales else None)
+    chosen = scale if scale is not None else "laptop" if scales else None
     if chosen is not None:
         if chosen not in scales:
             raise ConfigError(unknown("scale", chosen, list(scales)) if scales else f"{name} has no scales")

@@ -49,6 +49,8 @@ def run_study(
     """
     if sum(given is not None for given in (jobs, shard, ray)) > 1:
         raise ConfigError("jobs, shard and ray are three ways to compute: give one of them")
+    if ray is not None and not ray.strip():
+        raise ConfigError("ray is the address of a cluster, or local: it is empty")
     out = expanded(out)
     begun, store = time.perf_counter(), _open(out)
     run = dataclasses.replace(run or Run(), out=None, resume=False, overwrite=False)

@@ -25,6 +25,7 @@ from robust_transfer.classifier import Classifier
 from robust_transfer.data import Split
 from robust_transfer.errors import ConfigError, DataError, OutputError, ThreatError
 from robust_transfer.evaluation import Evaluation, evaluate, load_evaluation
+from robust_transfer.manifest import FILE
 from robust_transfer.run import Run
 
 KEYS = """schema clean_accuracy robust_accuracy constant_accuracy by_attack by_class curve transferred untested threat
@@ -47,7 +48,7 @@ def run_to(out: Path, **settings: Any) -> Run:
 def test_what_is_written_is_read_back(split: Split, tmp_path: Path) -> None:
     out = tmp_path / "run"
     found = evaluate(Brightness(), split, threat="linf:20/255", attack="quick", run=run_to(out))
-    assert sorted(p.name for p in out.iterdir()) == ["evaluation.json", "outcomes.parquet"]
+    assert sorted(p.name for p in out.iterdir()) == [FILE, "evaluation.json", "outcomes.parquet"]
     raw = json.loads((out / "evaluation.json").read_text())
     assert raw == found.to_dict()
     assert list(raw) == KEYS.split()
@@ -103,7 +104,7 @@ def test_an_evaluation_that_was_killed_goes_on(tmp_path: Path, monkeypatch: pyte
     pd.testing.assert_frame_equal(resumed.outcomes, whole.outcomes)
     assert resumed.passes == whole.passes
     assert resumed.robust_accuracy == whole.robust_accuracy
-    assert sorted(p.name for p in out.iterdir()) == ["evaluation.json", "outcomes.parquet"]
+    assert sorted(p.name for p in out.iterdir()) == [FILE, "evaluation.json", "outcomes.parquet"]
 
 
 def test_a_damaged_state_is_refused_and_overwritten(split: Split, tmp_path: Path) -> None:
@@ -140,7 +141,7 @@ def test_a_models_own_folder_keeps_the_model(tmp_path: Path) -> None:
     assert load_evaluation(out).attack == "pgd-1"
     after = {p.name: p.read_bytes() for p in out.iterdir()}
     assert before.items() <= after.items()
-    assert set(after) - set(before) == {"evaluation.json", "outcomes.parquet"}
+    assert set(after) - set(before) == {"evaluation.json", "outcomes.parquet", FILE}
 
 
 def test_another_models_folder_is_not_written_to(tmp_path: Path) -> None:

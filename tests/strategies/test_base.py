@@ -15,6 +15,7 @@ from helpers import NONE, QUIET, Unreadable, folder_of, make_digits, make_source
 from robust_transfer.checkpoint import Checkpoint, load_checkpoint
 from robust_transfer.data import Split, Task, to_pixels
 from robust_transfer.errors import CheckpointError, ConfigError, DataError, DivergedError, OutputError, UnknownNameError
+from robust_transfer.manifest import FILE
 from robust_transfer.preprocessing import Preprocessing
 from robust_transfer.provenance import Mixture, Provenance
 from robust_transfer.run import Run
@@ -178,7 +179,7 @@ def test_a_disk_too_full_for_the_weights_keeps_no_part_of_a_result(
         patched.setattr(os, "replace", full)
         with pytest.raises(OutputError, match=r"the disk is full, so .*model\.safetensors was not written"):
             quick(name)(source, task, run=run)
-    assert {path.name for path in folder_of(run).glob("*")} <= {"metrics.jsonl", "state", "frontier.svg"}
+    assert {path.name for path in folder_of(run).glob("*")} <= {"metrics.jsonl", "state", "frontier.svg", FILE}
     assert quick(name)(source, task, run=dataclasses.replace(run, resume=True)).card.weights_hash
 
 
@@ -190,7 +191,7 @@ def test_divergence_leaves_only_the_log(name: str, task: Task, tmp_path: Path) -
             make_source(threat="linf:8/255"), task, quick(name, learning_rate=1e9, epochs=3, batch_size=32), run=run
         )
     assert error.value.exit_status == 3
-    assert {path.name for path in folder_of(run).rglob("*")} <= {"metrics.jsonl", "state"}
+    assert {path.name for path in folder_of(run).rglob("*")} <= {"metrics.jsonl", "state", FILE}
     assert not list(folder_of(run).rglob("*.safetensors"))
 
 
