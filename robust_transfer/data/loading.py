@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robust_transfer.data.class_names import match_names
+from robust_transfer.data.class_names import lookalikes, match_names
 from robust_transfer.data.decoded import Decoded
 from robust_transfer.data.formats import ColumnNames, Role, StoredDataset, open_dataset
 from robust_transfer.data.formats.base import WRITTEN, listed
@@ -185,6 +185,8 @@ def _in_one_order(source: StoredDataset) -> StoredDataset:
         if not count:
             raise DataError(f"the class {name!r} has no images in the train split: add some, or remove the class")
     splits, notes = dict(source.splits), list(source.notes)
+    for one, other, kind in lookalikes(names):
+        notes.append(f"{one!a} and {other!a} are two classes whose names differ only in {kind}")
     for role, split in source.splits.items():
         if split.class_names == names:
             continue

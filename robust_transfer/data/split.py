@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from robust_transfer.data.class_names import match_names
 from robust_transfer.data.decode import CONVERSION
 from robust_transfer.data.fingerprints import NONE, Fingerprints, fingerprint
 from robust_transfer.data.parallel import in_threads
@@ -114,6 +115,27 @@ def resize(image: Image.Image, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]
     return np.asarray(image).transpose(2, 0, 1)
 
 
+def _pixels(images: Any) -> Tensor:
+    """``images`` as a tensor in memory; :class:`DataError` for what is no array of pixels, with the usual remedies."""
+    wanted = "images must be uint8 (n, 3, H, H)"
+    if not isinstance(images, Tensor | np.ndarray):
+        raise DataError(f"{wanted}, not {type(images).__name__}: stack images of one size into a tensor or an array")
+    given, dtype = tuple(images.shape), str(images.dtype).removeprefix("torch.")
+    if dtype != "uint8":
+        hint = ": (255 * images).round().to(torch.uint8), if they are in [0, 1]" if "float" in dtype else ""
+        raise DataError(f"{wanted}, not {dtype} {given}{hint}")
+    if len(given) == 4 and given[1] != 3 and given[3] == 3:
+        raise DataError(f"{wanted}, not {given}: move the channels first, images.permute(0, 3, 1, 2)")
+    if 0 in given[1:]:
+        raise DataError(f"{wanted}, not {given}: images of no pixels hold nothing")
+    if isinstance(images, np.ndarray):
+        usable = images.flags.writeable and min(images.strides, default=0) >= 0  # by PyTorch; else a copy of them is
+        return torch.from_numpy(images if usable else images.copy())
+    if images.is_meta or images.layout is not torch.strided:
+        raise DataError(f"{wanted}, not a {'meta' if images.is_meta else 'sparse'} tensor: give the pixels themselves")
+    return images.cpu()
+
+
 def _whole_numbers(values: Any, n: int, what: str) -> Tensor:
     """``values`` as int64 ``(n,)``; :class:`DataError` for another number of them, another shape, or fractions."""
     try:
@@ -181,11 +203,13 @@ class Split:
 
         ``ids`` are n different whole numbers (0 to n - 1 if left out). Raises :class:`DataError` for what does not fit.
         """
-        reader = MemoryReader(torch.as_tensor(images))
+        reader = MemoryReader(_pixels(images))
         n = len(reader.images)
         checked = _whole_numbers(labels, n, "labels")
+        if isinstance(class_names, str) or not isinstance(class_names, Sequence | np.ndarray):
+            raise DataError(f"class_names are the names of the classes in label order, in a list, not {class_names!r}")
         names = tuple(class_names)
-        if isinstance(class_names, str) or any(not isinstance(name, str) for name in names):
+        if any(not isinstance(name, str) for name in names):
             raise DataError(f"class_names are the names of the classes in label order, not {class_names!r}")
         if len(set(names)) < len(names):
             raise DataError("class_names has a name twice, so classes cannot be told apart by name")
@@ -280,6 +304,7 @@ class Split:
 class Task:
     """Data set to learn: train, val and test splits of the same classes. Val may be empty; strategies never see test.
 
+    Labels of val and test are put into the order of train's classes, by name; other classes raise :class:`DataError`.
     ``notes``: sentences on how the splits came about, where the data did not settle it.
     """
 
@@ -288,6 +313,15 @@ class Task:
     val: Split
     test: Split
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for role, split in (("val", self.val), ("test", self.test)):
+            if split.class_names != self.train.class_names:
+                order = match_names(self.train.class_names, split.class_names, wanted_by="train", given_by=role)
+                labels = torch.tensor(order)[split.labels]
+                object.__setattr__(self, role, replace(split, labels=labels, class_names=self.train.class_names))
+                note = f"{role} lists the classes in another order than train: matched by name"
+                object.__setattr__(self, "notes", (*self.notes, note))
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -218,6 +218,28 @@ def test_lists_and_arrays_of_whole_numbers_are_labels() -> None:
         assert split.class_names == ("a", "b", "c")
 
 
+def test_arrays_that_pytorch_does_not_take_are_copied() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 3, 8, 8), np.uint8)
+    wanted = pixels[..., ::-1].tolist()
+    fixed = pixels[..., ::-1].copy()
+    fixed.flags.writeable = False
+    for array in (pixels[..., ::-1], fixed):
+        assert Split.in_memory(array, torch.arange(6) % 3, ("a", "b", "c")).images().tolist() == wanted
+
+
+def test_a_tasks_splits_count_the_classes_as_train_does() -> None:
+    labels = torch.tensor([0, 1, 2, 0, 1, 2])
+    train = Split.in_memory(IMAGES, labels, ("a", "b", "c"))
+    other = Split.in_memory(IMAGES, labels, ("c", "a", "b"))
+    task = Task("t", train, other, other)
+    for part in (task.val, task.test):
+        assert [part.class_names[label] for label in part.labels] == ["c", "a", "b", "c", "a", "b"]
+        assert part.class_names == ("a", "b", "c")
+    assert "val lists the classes in another order than train: matched by name" in task.notes
+    with pytest.raises(DataError, match=r"'c' in train and 'C' in test differ only in upper and lower case"):
+        Task("t", train, train, Split.in_memory(IMAGES, labels, ("a", "b", "C")))
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -229,6 +251,19 @@ def test_lists_and_arrays_of_whole_numbers_are_labels() -> None:
         ({"images": IMAGES.float()}, "must be uint8"),
         ({"images": IMAGES[:, :1]}, "must be uint8"),
         ({"images": IMAGES[..., :7]}, "must be uint8"),
+        ({"images": IMAGES / 255}, r"\(255 \* images\)"),
+        ({"images": IMAGES.numpy().astype(">u2")}, "not >u2"),
+        ({"images": IMAGES.permute(0, 2, 3, 1)}, "move the channels first"),
+        ({"images": list(IMAGES)}, "not list: stack"),
+        ({"images": [Image.new("RGB", (8, 8))] * 6}, "not list: stack"),
+        ({"images": None}, "not NoneType"),
+        ({"images": {"images": IMAGES}}, "not dict"),
+        ({"images": IMAGES.to("meta")}, "meta tensor"),
+        ({"images": IMAGES.to_sparse()}, "sparse tensor"),
+        ({"images": IMAGES[..., :0, :0]}, "of no pixels"),
+        ({"class_names": None}, "in label order"),
+        ({"class_names": {"a", "b", "c"}}, "in label order"),  # a set has none
+        ({"class_names": {"a": 2, "b": 1, "c": 0}}, "in label order"),  # this says another than its own
     ],
 )
 def test_other_arguments_that_do_not_fit_are_refused(arguments: dict[str, Any], said: str) -> None:

@@ -21,6 +21,7 @@ SYSTEM_FOLDERS = {
     "lost+found",
     "system volume information",
 }
+READ_ANYWAY = "links to folders that are read already"
 SYSTEM_FILES = {"thumbs.db", "desktop.ini", "ehthumbs.db", "picasa.ini"}
 
 
@@ -54,6 +55,10 @@ class Disk:
         """Image files in ``folder`` itself."""
         return [path for path in self._listing(folder)[1] if self._is_image(path)]
 
+    def files(self, folder: Path) -> list[Path]:
+        """Everything in ``folder`` that is no folder."""
+        return list(self._listing(folder)[1])
+
     def notes(self) -> list[str]:
         """Sentences on what was left out."""
         return [
@@ -63,7 +68,7 @@ class Disk:
     def _images(self, folder: Path, seen: set[str]) -> Iterator[Path]:
         real = os.path.realpath(folder)
         if real in seen:
-            self._leave("links to folders that are read already", folder)
+            self._leave(READ_ANYWAY, folder)
             return
         seen.add(real)
         yield from self.own_images(folder)
@@ -72,7 +77,9 @@ class Disk:
 
     def _is_image(self, path: Path) -> bool:
         suffix = path.suffix.casefold()
-        if not path.is_file():
+        if path.is_dir():
+            self._leave(READ_ANYWAY, path)
+        elif not path.is_file():
             self._leave("devices, pipes and sockets" if path.exists() else "links that lead nowhere", path)
         elif path.name.startswith("."):
             self._leave("hidden files, and resource forks", path)
@@ -91,14 +98,20 @@ class Disk:
             self.examples.setdefault(kind, path.name)
 
     def _listing(self, folder: Path) -> tuple[list[Path], list[Path]]:
-        """Folders in ``folder``, and what is none, each by name; read from the disk once."""
+        """Folders in ``folder``, and what is none, each by name; read from the disk once.
+
+        A link to the folder itself or to one above it counts with the others: what is there is read without it.
+        """
         if folder not in self._listings:
             folders: list[Path] = []
             others: list[Path] = []
+            above = {os.path.realpath(folder)}
+            above |= {str(parent) for parent in Path(*above).parents}
             try:
                 with os.scandir(folder) as entries:
                     for entry in sorted(entries, key=lambda entry: entry.name):
-                        (folders if _is_folder(entry) else others).append(folder / entry.name)
+                        circle = entry.is_symlink() and os.path.realpath(entry.path) in above
+                        (folders if _is_folder(entry) and not circle else others).append(folder / entry.name)
             except OSError as error:
                 raise DataError(f"cannot read the folder {folder}: {error.strerror or error}") from None
             self._listings[folder] = folders, others

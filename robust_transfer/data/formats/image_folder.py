@@ -7,6 +7,7 @@ neither is refused with :data:`LAYOUTS`, and every guess is noted.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,13 +26,15 @@ from robust_transfer.data.formats.base import (
     listed,
 )
 from robust_transfer.data.formats.disk import Disk
-from robust_transfer.data.formats.split_names import DOMAINS, folded, role_of
+from robust_transfer.data.formats.split_names import DOMAINS, folded, role_of, speaks_of_a_part
 from robust_transfer.errors import DataError
 
 LAYOUTS = (
     "<class>/*, train/<class>/* and test/<class>/*, <class>/train/* and <class>/test/*, "
     "or either with a known domain's folder (photo, sketch, amazon ...) above the classes"
 )
+LABEL_FILES = {".csv", ".tsv", ".json", ".jsonl", ".txt"}
+DEEPEST = 8  # folders above the classes
 
 
 @FORMATS.register("an image folder", summary="train/<class>/*.png, test/<class>/*.png, or just <class>/*.png", paper="")
@@ -64,20 +67,26 @@ class _Reading:
         """Read ``folder``, of the split ``role`` (None: not settled yet)."""
         inside = self.disk.folders(folder)
         own = self.disk.own_images(folder)
-        if not inside or depth > 4:
+        if depth > DEEPEST:
+            raise DataError(f"{folder} lies too deep below other folders: give a folder nearer to it")
+        if not inside:
             self._refuse_flat(folder, role, own)
         splits = [inner for inner in inside if role_of(inner.name) is not None]
         if role is None and splits and self._holds_splits(inside, splits):
+            self._leave_loose(folder, own)
             self._splits(folder, inside, splits, domain, depth)
-        elif (inner := self._wrapper(folder, inside, own, role)) is not None:
+        elif (inner := self._wrapper(folder, inside, role)) is not None:
+            self._leave_loose(folder, own)
             self.notes.append(f"{folder.name} holds the one folder {inner.name!r}: its contents are read")
             self.folder(inner, role, domain, depth + 1)
         elif self._are_domains(inside):
+            self._leave_loose(folder, own)
             names = [inner.name for inner in inside]
             self.notes.append(f"the folders {listed(names)} in {folder.name} are taken for domains, and merged")
             for inner in inside:
                 self.folder(inner, role, inner.name, depth + 1)
         elif role is None and self._splits_in_classes(inside):
+            self._leave_loose(folder, own)
             self.notes.append(f"the classes in {folder.name} hold splits each: merged by split")
             for inner in inside:
                 for part in self.disk.folders(inner):
@@ -85,7 +94,7 @@ class _Reading:
                     assert split is not None
                     self._add(split, inner.name, self.disk.images(part), part)
         else:
-            self._classes(folder, inside, own, role or "train")
+            self._classes(folder, inside, own, role)
 
     def _holds_splits(self, inside: Sequence[Path], splits: Sequence[Path]) -> bool:
         """True for splits, not for classes of which one is called "train": that holds images, and no class folders."""
@@ -111,15 +120,17 @@ class _Reading:
             roles[role] = split
             self.folder(split, role, domain, depth + 1)
 
-    def _wrapper(self, folder: Path, inside: Sequence[Path], own: Sequence[Path], role: Role | None) -> Path | None:
+    def _wrapper(self, folder: Path, inside: Sequence[Path], role: Role | None) -> Path | None:
         """One folder in ``folder`` where it is no class: named like ``folder`` or its split, or a data set of its own."""
-        if len(inside) != 1 or own:
+        if len(inside) != 1:
             return None
         [inner] = inside
         if role is not None:
             same = folded(inner.name) == folded(folder.name) or role_of(inner.name) == role
             return inner if same and self.disk.folders(inner) else None
         deeper = self.disk.folders(inner)
+        if any(role_of(part.name) is not None and self.disk.folders(part) for part in deeper):
+            return inner
         return inner if any(self.disk.images(part) for part in deeper) and not self.disk.own_images(inner) else None
 
     def _are_domains(self, inside: Sequence[Path]) -> bool:
@@ -134,33 +145,64 @@ class _Reading:
             self.disk.own_images(inner) for inner in inside
         )
 
-    def _classes(self, folder: Path, inside: Sequence[Path], own: Sequence[Path], role: Role) -> None:
-        parts = {inner: {part.name for part in self.disk.folders(inner)} for inner in inside}
-        if self._two_levels(list(parts.values())):
-            names = listed(sorted(next(iter(parts.values()))), most=3)
+    def _classes(self, folder: Path, inside: Sequence[Path], own: Sequence[Path], role: Role | None) -> None:
+        parts = {inner: sorted(part.name for part in self.disk.folders(inner)) for inner in inside}
+        self._refuse_splits_among(parts)
+        if role is None:
+            self._refuse_parts(folder, inside)
+        shared = [
+            name for name, times in Counter(name for names in parts.values() for name in names).items() if times > 1
+        ]
+        if len(shared) > 1:
             raise DataError(
-                f"in {folder} every folder holds the folders {names}: either level could be the classes; "
-                f"leave one. Understood are {LAYOUTS}"
+                f"in {folder} several folders hold the folders {listed(sorted(shared), most=3)}: either level could be "
+                f"the classes; leave one. Understood are {LAYOUTS}"
             )
-        if own:
-            self.notes.append(
-                f"left out: {len(own)} images that are in no class folder, in {folder.name} (such as {own[0].name!r})"
-            )
+        self._leave_loose(folder, own)
         nested = [inner for inner, names in parts.items() if names]
         if nested:
             self.notes.append(
-                f"images in folders under a class, such as {nested[0].name}/{min(parts[nested[0]])}, are taken for the class's"
+                f"images in folders under a class, such as {nested[0].name}/{parts[nested[0]][0]}, are taken for the class's"
             )
         found = {inner: self.disk.images(inner) for inner in inside}
         if not any(found.values()):
             self._refuse_flat(folder, None, [])
         for inner, images in found.items():
-            self._add(role, inner.name, images, inner)
+            self._add(role or "train", inner.name, images, inner)
 
-    @staticmethod
-    def _two_levels(inner: Sequence[set[str]]) -> bool:
-        """True if several folders hold folders of the very same names, at least two: classes and domains look alike."""
-        return len(inner) > 1 and len(inner[0]) > 1 and all(names == inner[0] for names in inner)
+    def _refuse_splits_among(self, parts: dict[Path, list[str]]) -> None:
+        """Refuse splits where only some of the classes have them, or where other folders lie beside them."""
+        for inner, names in parts.items():
+            if splits := [name for name in names if role_of(name) is not None]:
+                where = f"{inner} holds {listed(splits)}, called as splits are"
+            elif names and role_of(inner.name) is not None and not self.disk.own_images(inner):
+                where = f"{inner} is called as a split is, and holds folders"
+            else:
+                continue
+            raise DataError(
+                f"{where}, where class folders are: put splits above all classes, or each into every class and nothing "
+                f"beside them. Understood are {LAYOUTS}"
+            )
+
+    def _refuse_parts(self, folder: Path, inside: Sequence[Path]) -> None:
+        """Refuse folders that are all called as parts of a data set are; a class that is called as a split is noted."""
+        names = [inner.name for inner in inside]
+        if all(speaks_of_a_part(name) for name in names):
+            raise DataError(
+                f"the folders {listed(names)} in {folder} are called as parts of a data set are, not as classes: rename "
+                f"splits to train, val and test, with class folders in them. Understood are {LAYOUTS}"
+            )
+        for name in names:
+            if role_of(name) is not None:
+                self.notes.append(
+                    f"{name!r} in {folder.name} is taken for a class: it holds images, and no class folders"
+                )
+
+    def _leave_loose(self, folder: Path, own: Sequence[Path]) -> None:
+        if own:
+            self.notes.append(
+                f"left out: {len(own)} images that are in no class folder, in {folder.name} (such as {own[0].name!r})"
+            )
 
     def _add(self, role: Role, name: str, images: list[Path], folder: Path) -> None:
         if not images:
@@ -174,13 +216,14 @@ class _Reading:
 
     def _refuse_flat(self, folder: Path, role: Role | None, own: Sequence[Path]) -> None:
         if role is not None:
-            raise DataError(f"the split in {folder} has no class folders: put its images in {folder.name}/<class>/")
-        if own:
-            raise DataError(f"the images in {folder} are in no class folders: put each class's in a folder of its own")
-        raise DataError(
-            f"no parquet files and no class folders of images found in {folder}: is it the right folder? "
-            f"Understood are {LAYOUTS}"
-        )
+            what = f"the split in {folder} has no class folders: put its images in {folder.name}/<class>/"
+        elif own:
+            what = f"the images in {folder} are in no class folders: put each class's in a folder of its own"
+        else:
+            what = f"no parquet files and no class folders of images found in {folder}: is it the right folder?"
+        if tables := [path.name for path in self.disk.files(folder) if path.suffix.casefold() in LABEL_FILES]:
+            what += f" (labels are not read from files such as {tables[0]!r})"
+        raise DataError(f"{what}. Understood are {LAYOUTS}".replace("?.", "?"))
 
 
 def _stored(root: Path, role: Role, classes: dict[str, list[Path]]) -> StoredSplit:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
+from robust_transfer.data.class_names import alike
 from robust_transfer.errors import DataError
 
 
@@ -77,8 +78,11 @@ def value_indices(column: Any, split: str, values: Sequence[Any]) -> Tensor:
     indices = pc.index_in(labels, value_set=known.cast(labels.type))
     row = _first(pc.is_null(indices))
     if row is not None:
+        name = str(labels[row].as_py())
+        close = alike(name, [str(value) for value in values])
+        differ = f" ({name!a} and {close[0]!a} differ only in {close[1]})" if close else ""
         raise DataError(
-            f"{_row(row, split)} is of the class {str(labels[row].as_py())!r}, which train does not have: "
+            f"{_row(row, split)} is of the class {name!r}, which train does not have{differ}: "
             "the splits must have the same classes"
         )
     return torch.from_numpy(np.array(indices.to_numpy(), np.int64))

@@ -29,6 +29,12 @@ DOMAINS = {
     "caltech", "caltech101", "labelme", "sun09", "voc2007", "infograph", "painting", "quickdraw", "real",
 }  # fmt: skip
 
+# Words of the names of parts that are none of the three splits: folders that are all called so are no classes.
+PARTS = {
+    "eval", "evaluation", "extra", "fold", "folds", "gallery", "holdout", "pred", "query", "trn", "tst",
+    "unlabeled", "unlabelled",
+}  # fmt: skip
+
 
 def folded(name: str) -> str:
     """Name in the spelling of :data:`SPLIT_NAMES`."""
@@ -44,8 +50,17 @@ def role_of(name: str) -> Role | None:
 
 
 def speaks_of_a_split(name: str) -> bool:
-    """True if one of a name's words is a split's ("test_corrupted", "pre-train"), though the whole is none."""
-    return any(word in SPLIT_NAMES for word in re.split(r"[^a-z]+", name.casefold()))
+    """True if one of a name's words is a split's ("test_corrupted", "pre-train", "trainA"), whatever the whole is."""
+    return any(word in SPLIT_NAMES for word in _words(name))
+
+
+def speaks_of_a_part(name: str) -> bool:
+    """True if a name speaks of some part of a data set: of a split, or with a word of :data:`PARTS` or an ending."""
+    return speaks_of_a_split(name) or any(word in PARTS or word in ENDINGS for word in _words(name))
+
+
+def _words(name: str) -> list[str]:
+    return re.split(r"[^a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).casefold())
 
 
 @dataclass(frozen=True)

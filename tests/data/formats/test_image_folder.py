@@ -151,3 +151,95 @@ def test_any_name_of_a_folder(tmp_path: Path, name: str) -> None:
     write_classes(tmp_path / name / "train", PETS)
     write_classes(tmp_path / name / "test", PETS)
     assert sizes(load_task(tmp_path / name)) == (8, 8)
+
+
+@pytest.mark.parametrize(
+    "beside", [{"train": 4, "test1": 4}, {"train_64x64": 4, "valid_64x64": 4}, {"trainA": 4, "testB": 4},
+               {"cat_train": 4, "cat_test": 4, "dog_train": 3}, {"images_background": 4, "images_evaluation": 4},
+               {"fold1": 4, "fold2": 4}, {"train": 4, "holdout": 4}],
+)  # fmt: skip
+def test_parts_of_a_data_set_are_no_classes(tmp_path: Path, beside: dict[str, int]) -> None:
+    write_classes(tmp_path, beside)
+    with pytest.raises(DataError, match="called as parts of a data set are, not as classes"):
+        load_task(tmp_path)
+
+
+def test_a_class_that_is_called_train_is_one_and_said(tmp_path: Path) -> None:
+    write_classes(tmp_path, {"train": 4, "ship": 4})
+    task = load_task(tmp_path, val=0)
+    assert task.class_names == ("ship", "train")
+    assert "'train' in" in task.notes[0]
+    assert "is taken for a class" in task.notes[0]
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        {"cat": {"train": 3, "test": 3}, "dog": {"train": 3, "test": 3}, "bird": {".": 3}},
+        {"cat": {"train": 3, "test": 3, "ground_truth": 3}, "dog": {"train": 3, "test": 3}},
+        {"data": {"train/cat": 3, "test/cat": 3}, "assets": {".": 2}},
+        {"train/cat": {".": 4}, "train/dog": {".": 4}, "train/test": {"cat": 3, "dog": 3}},
+    ],
+)
+def test_splits_below_some_of_the_classes_are_not_poured_into_them(
+    tmp_path: Path, folders: dict[str, dict[str, int]]
+) -> None:
+    for folder, inner in folders.items():
+        for name, count in inner.items():
+            (tmp_path / folder / name).mkdir(parents=True, exist_ok=True)
+            for i in range(count):
+                (tmp_path / folder / name / f"{i}.png").write_bytes(encoded(picture(0, i)))
+    with pytest.raises(DataError, match=r"called as (splits are|a split is)"):
+        load_task(tmp_path)
+
+
+def test_two_levels_of_which_one_lacks_a_folder_are_refused(tmp_path: Path) -> None:
+    write_classes(tmp_path / "day", {"cat": 3, "dog": 3})
+    write_classes(tmp_path / "night", {"cat": 3, "dog": 3, "bat": 3})
+    with pytest.raises(DataError, match="'cat', 'dog': either level could be the classes"):
+        load_task(tmp_path)
+
+
+@pytest.mark.parametrize("above", ["train", "archive/set/train", "photo/train"])
+def test_loose_images_above_the_classes_are_counted(tmp_path: Path, above: str) -> None:
+    for split in ("train", "test"):
+        write_classes(tmp_path / Path(above).parent / split, PETS)
+    for folder in {tmp_path / above, (tmp_path / above).parent}:
+        (folder / "overview.png").write_bytes(encoded(picture(9, 9)))
+    notes = load_task(tmp_path, val=0).notes
+    assert len([note for note in notes if "1 images that are in no class folder" in note]) == 2
+
+
+def test_a_label_file_beside_flat_images_is_named_in_the_refusal(tmp_path: Path) -> None:
+    write_classes(tmp_path / "train", {".": 3})
+    (tmp_path / "train" / "metadata.csv").write_text("file_name,label\n000.png,cat\n")
+    with pytest.raises(
+        DataError, match=r"labels are not read from files such as 'metadata.csv'\). Understood are <class>"
+    ):
+        load_task(tmp_path)
+
+
+@pytest.mark.parametrize("target", [".", "..", "../..", "../../.."])
+def test_a_link_to_a_folder_above_is_left_out(tmp_path: Path, target: str) -> None:
+    root = tmp_path / "set"
+    write_classes(root / "train", PETS)
+    write_classes(root / "test", PETS)
+    for place in ("train/cat", "train", "."):
+        os.symlink(target, root / place / "again")
+    task = load_task(root, val=0)
+    assert torch.bincount(task.train.labels).tolist() == [4, 4]
+    assert len(task.test) == 8
+    assert any("left out: 3 links to folders that are read already" in note for note in task.notes)
+
+
+def test_splits_may_lie_deep(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        write_classes(tmp_path / "a" / "b" / "c" / "d" / split, PETS)
+    assert sizes(load_task(tmp_path)) == (8, 8)
+
+
+def test_classes_that_look_alike_are_said(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        write_classes(tmp_path / split, {"cat": 3, "cat\u200b": 3, "dog": 3})
+    notes = load_task(tmp_path, val=0).notes
+    assert r"'cat' and 'cat\u200b' are two classes whose names differ only in invisible characters" in notes

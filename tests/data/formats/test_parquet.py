@@ -93,7 +93,7 @@ def test_files_that_are_no_splits_are_left_out_and_said(tmp_path: Path, extra: s
     task = load_task(tmp_path, val=0)
     assert (len(task.train), len(task.test)) == (12, 6)
     assert [note for note in task.notes if "left out" in note] == [
-        f"1 parquet file left out, as the name is not a split's: '{extra}.parquet'"
+        f"1 parquet file left out, as the name is not a split's, or in another folder: '{extra}.parquet'"
     ]
 
 
@@ -120,3 +120,63 @@ def test_files_that_name_no_split_are_train_and_said(tmp_path: Path) -> None:
     task = load_task(tmp_path, val=0)
     assert len(task.train) + len(task.test) == 18
     assert "all 2 files, whose names are no splits', are taken as train: '0000.parquet', '0001.parquet'" in task.notes
+
+
+def test_a_file_whose_name_denies_its_folders_is_refused(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "train" / "train-0.parquet", [0, 1] * 4)
+    write_parquet(tmp_path / "train" / "test-0.parquet", [0, 1] * 4)
+    with pytest.raises(DataError, match=r"test-0.parquet is called as test is, in a folder of train"):
+        load_task(tmp_path)
+
+
+@pytest.mark.parametrize("layout", ["default/{}/0000.parquet", "set/{}-00000-of-00001.parquet", "{}.parquet/part-0.parquet",
+                                    "{}.PARQUET"])  # fmt: skip
+def test_layouts_of_the_hub_and_of_other_writers(tmp_path: Path, layout: str) -> None:
+    for start, (split, count) in enumerate((("train", 8), ("test", 4))):
+        contents = [encoded(picture(start, i)) for i in range(count)]
+        write_parquet(tmp_path / layout.format(split), [0, 1] * (count // 2), contents=contents)
+    task = load_task(tmp_path, val=0)
+    assert (len(task.train), len(task.test)) == (8, 4)
+    write_parquet(tmp_path / "other" / "train" / "0.parquet", [0, 1] * 4)
+    if "/" in layout and "{}." not in layout:
+        with pytest.raises(DataError, match="data sets in folders of their own: give one of them"):
+            load_task(tmp_path)
+
+
+def test_what_lies_beside_parquet_files_is_said(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "train-0.parquet", [0, 1] * 4)
+    write_parquet(tmp_path / "train-2.parquet", [0, 1] * 4, contents=[encoded(picture(2, i)) for i in range(8)])
+    write_parquet(tmp_path / "more" / "deep" / "down" / "x.parquet", [0, 1])
+    (tmp_path / "test.csv").write_text("x")
+    (tmp_path / "._train-1.parquet").write_bytes(b"x")
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "0.png").write_bytes(encoded(picture(3, 0)))
+    notes = load_task(tmp_path, val=0).notes
+    assert list(notes[:5]) == [
+        "only 2 of the 3 train files are there: the others' images are not in the task",
+        "left out: 1 parquet files in other folders",
+        "1 image files beside the parquet files count only where a row names them (such as 'test/0.png')",
+        "left out: 1 files with the extension .csv (such as 'test.csv')",
+        "left out: 1 hidden files, and resource forks (such as '._train-1.parquet')",
+    ]
+
+
+def test_a_file_given_alone_says_what_it_is_and_what_is_not_read(tmp_path: Path) -> None:
+    alone = write_parquet(tmp_path / "test-00000-of-00002.parquet", [0, 1] * 4)
+    write_parquet(tmp_path / "train.parquet", [0, 1] * 4)
+    notes = load_task(alone, val=0).notes
+    assert list(notes[:3]) == [
+        "test-00000-of-00002.parquet is called as test is: given alone, it is taken as train",
+        "test-00000-of-00002.parquet alone is read, not what lies beside it: 'train.parquet'",
+        "only 1 of the 2 test files are there: the others' images are not in the task",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("other", "kind"), [("cat ", "spaces"), ("Cat", "upper and lower case"), ("cat\u200b", "invisible characters")]
+)
+def test_a_label_that_only_looks_like_a_class_is_told_apart(tmp_path: Path, other: str, kind: str) -> None:
+    write_parquet(tmp_path / "train.parquet", ["cat", "dog"] * 4)
+    write_parquet(tmp_path / "test.parquet", [other, "dog"] * 2)
+    with pytest.raises(DataError, match=f"differ only in {kind}"):
+        load_task(tmp_path)
