@@ -35,8 +35,10 @@ def flags(model: nn.Module, batch: Batch, threat: Threat = SMALL, n: int = MIN_S
 
 @pytest.mark.parametrize("threat", [SMALL, LINF, L2], ids=str)
 def test_honest_networks_raise_none(network: nn.Module, natural: nn.Module, batch: Batch, threat: Threat) -> None:
-    assert flags(network, batch, threat) == []
-    assert flags(natural, batch, threat) == []
+    # At linf:0.2 ten times the effort breaks 10 of 251 images more: of 30 that can be 3, which flag it, by the bits of a CPU
+    n = 80 if threat == LINF else MIN_SAMPLE
+    assert flags(network, batch, threat, n) == []
+    assert flags(natural, batch, threat, n) == []
 
 
 class Noisy(nn.Module):

@@ -24,6 +24,7 @@ from robust_transfer.cli import app
 from robust_transfer.data import load_task
 from robust_transfer.errors import RobustTransferError
 from robust_transfer.evaluation import evaluate
+from robust_transfer.preprocessing import Preprocessing
 from robust_transfer.run import Run
 from robust_transfer.study.work import Workshop
 
@@ -94,7 +95,9 @@ def places(tmp_path_factory: pytest.TempPathFactory, images: Path) -> dict[str, 
     """A source of two classes, an evaluation of it, and a tiny study's recipe."""
     root = tmp_path_factory.mktemp("places")
     torch.manual_seed(0)
-    classifier = Classifier.build(NetworkSpec(name="wrn_16_1", num_classes=2, input_size=8)).eval()
+    classifier = Classifier.build(
+        NetworkSpec(name="wrn_16_1", num_classes=2, preprocessing=Preprocessing(size=8))
+    ).eval()
     card = Card(
         network=classifier.spec,
         class_names=("dark", "light"),
