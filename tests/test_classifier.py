@@ -79,7 +79,7 @@ def test_normalisation_needs_a_mean_and_a_positive_std_each(settings: dict[str, 
     ("settings", "message"),
     [
         ({"num_classes": 1}, "at least 2 classes"),
-        ({"input_size": 3}, "at least 4 pixels"),
+        ({"input_size": 3}, "between 4 and 4096 pixels"),
         ({"normalisation": {"mean": (0.5, 0.5), "std": (1.0, 1.0)}}, "needs 3 channels"),
     ],
 )
