@@ -101,10 +101,11 @@ def without_val(task: Task) -> Task:
 
 
 def relabelled(task: Task, labels: Tensor, names: tuple[str, ...], keep: Tensor | None = None) -> Task:
-    """The training images under other labels (those at ``keep`` only), without val."""
+    """The training images under other labels (those at ``keep`` only), without val; without test, too, if classes change."""
     keep = torch.arange(len(task.train)) if keep is None else keep
     train = Split.in_memory(task.train.fetch(keep), labels[keep], names)
-    return dataclasses.replace(task, train=train, val=train.subset(NONE))
+    test = task.test if names == task.class_names else train.subset(NONE)
+    return dataclasses.replace(task, train=train, val=train.subset(NONE), test=test)
 
 
 def everything(task: Task) -> Batch:

@@ -178,7 +178,7 @@ def test_training_that_diverges_saves_nothing(tiny: Task, tmp_path: Path, monkey
     with pytest.raises(DivergedError) as caught:
         Natural(**TINY)(tiny, **NETWORK, run=Run(out=tmp_path, quiet=True))
     assert caught.value.exit_status == 3
-    assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".written.json", "metrics.jsonl"]
 
 
 def test_training_that_ends_in_a_collapse_saves_nothing(

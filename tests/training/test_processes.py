@@ -180,6 +180,7 @@ def test_only_the_main_process_validates_and_writes(together: tuple[Path, str]) 
         "README.md",
         "metrics.jsonl",
         "fingerprints.safetensors",
+        ".written.json",
     }
 
 

@@ -9,6 +9,7 @@ from robust_transfer.data.formats.base import listed
 from robust_transfer.errors import DataError
 from robust_transfer.registry import nearest
 
+LISTED = 12  # an error message names at most so many columns
 _IMAGE_NAMES = ("image", "img")
 _LABEL_NAMES = ("labels", "target", "class")
 
@@ -52,7 +53,9 @@ def _only(candidates: list[str], usual: tuple[str, ...], features: Mapping[str, 
 
 
 def _columns(features: Mapping[str, Any]) -> str:
-    return f"columns: {', '.join(features)}"
+    names = list(features)
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return f"columns: {', '.join(names[:LISTED])}{more}"
 
 
 def _holds_images(feature: Any) -> bool:

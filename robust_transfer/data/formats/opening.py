@@ -20,6 +20,8 @@ def open_dataset(data: str | Path, columns: ColumnNames) -> StoredDataset:
     for known in formats:
         if colon and known.prefix == prefix:
             return known.read(name, columns)
+    if not str(data).strip():  # as a path it would be the folder that one happens to be in
+        raise DataError(f"no data set is named: give one of {', '.join(entry.name for entry in FORMATS)}")
     path = expanded(data)
     if not path.exists():
         raise DataError(_not_there(str(data), path, formats))
