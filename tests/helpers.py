@@ -101,7 +101,7 @@ def without_val(task: Task) -> Task:
 
 
 def relabelled(task: Task, labels: Tensor, names: tuple[str, ...], keep: Tensor | None = None) -> Task:
-    """The training images under other labels (those at ``keep`` only), without val; without test, too, if classes change."""
+    """The training images under other labels (those at ``keep`` only), without val; other classes: without test, too."""
     keep = torch.arange(len(task.train)) if keep is None else keep
     train = Split.in_memory(task.train.fetch(keep), labels[keep], names)
     test = task.test if names == task.class_names else train.subset(NONE)

@@ -316,7 +316,9 @@ class Task:
 
     def __post_init__(self) -> None:
         for role, split in (("val", self.val), ("test", self.test)):
-            if split.class_names != self.train.class_names:
+            if not len(split):  # it counts nothing, whatever names it was cut with
+                object.__setattr__(self, role, replace(split, class_names=self.train.class_names))
+            elif split.class_names != self.train.class_names:
                 order = match_names(self.train.class_names, split.class_names, wanted_by="train", given_by=role)
                 labels = torch.tensor(order)[split.labels]
                 object.__setattr__(self, role, replace(split, labels=labels, class_names=self.train.class_names))
