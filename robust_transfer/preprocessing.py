@@ -30,6 +30,9 @@ class Normalisation:
             raise ConfigError("normalisation needs one mean and one positive std per channel")
 
 
+CIFAR10 = Normalisation(mean=CIFAR_MEAN, std=CIFAR_STD)
+
+
 @config
 class Preprocessing:
     """Resizing to a square of ``size`` pixels, before an attack, and normalisation, after it.
@@ -38,7 +41,7 @@ class Preprocessing:
     """
 
     size: int
-    normalisation: Normalisation = Normalisation(mean=CIFAR_MEAN, std=CIFAR_STD)
+    normalisation: Normalisation = CIFAR10
     resize: Literal["squash"] = "squash"
     interpolation: Literal["bicubic"] = "bicubic"
 

@@ -93,14 +93,14 @@ class Victim:
         ``broken`` asks twice the noise of the final verdict, so that what is given up as broken is found broken again.
         ``score`` orders an example's iterates: the margin, or infinity for what the verdict will call a break.
         """
-        # A pass of another batch may move a margin by the noise: at once the noise, an example given up here could stand
-        # again in the final verdict, unattacked. Twice leaves room for both passes.
         doubtful = losses.margin(logits, labels) > 0
         if self.engine.dtype is not torch.float32 and doubtful.any():
             claimed, logits = is_broken(logits, labels), logits.clone()
             logits[doubtful] = self.logits(x[doubtful])
             self.unconfirmed += int((claimed & ~is_broken(logits, labels)).sum())
         score = losses.margin(logits, labels).masked_fill(is_broken(logits, labels), torch.inf)
+        # A pass of another batch may move a margin by the noise: at once the noise, an example given up here could stand
+        # again in the final verdict, unattacked. Twice leaves room for both passes.
         return is_broken(logits, labels, noise=2 * NOISE), score
 
     @contextmanager

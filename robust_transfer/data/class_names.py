@@ -7,9 +7,27 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, Protocol, TypeVar
+
+import torch
+from torch import Tensor
 
 from robust_transfer.errors import DataError
 
+
+class HasLabels(Protocol):
+    """Labels (int64 ``(n,)``) and the names of their classes, in a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def labels(self) -> Tensor: ...  # noqa: D102
+    @property
+    def class_names(self) -> tuple[str, ...]: ...  # noqa: D102
+
+
+Labelled = TypeVar("Labelled", bound=HasLabels)
 LISTED = 6  # an error message lists at most so many names of a side
 
 
@@ -44,6 +62,15 @@ def match_names(wanted: Sequence[str], given: Sequence[str], *, wanted_by: str, 
         differ = _difference(missing, extra, wanted_by, given_by)
         raise DataError(f"{wanted_by} and {given_by} have different classes ({differ}): give both the same")
     return [places[name] for name in given]
+
+
+def matched(side: Labelled, names: tuple[str, ...], *, given_by: str) -> tuple[Labelled, list[str]]:
+    """``side`` (a dataclass) with its labels in the order of train's ``names``, and a note where that is another one."""
+    if side.class_names == names:
+        return side, []
+    order = match_names(names, side.class_names, wanted_by="train", given_by=given_by)
+    note = f"{given_by} lists the classes in another order than train: matched by name"
+    return replace(side, labels=torch.tensor(order)[side.labels], class_names=names), [note]
 
 
 def alike(name: str, others: Iterable[str]) -> tuple[str, str] | None:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robust_transfer.data.class_names import lookalikes, match_names
+from robust_transfer.data.class_names import lookalikes, match_names, matched
 from robust_transfer.data.decoded import Decoded
 from robust_transfer.data.formats import ColumnNames, Role, StoredDataset, open_dataset
 from robust_transfer.data.formats.base import WRITTEN, listed
@@ -188,11 +188,8 @@ def _in_one_order(source: StoredDataset) -> StoredDataset:
     for one, other, kind in lookalikes(names):
         notes.append(f"{one!a} and {other!a} are two classes whose names differ only in {kind}")
     for role, split in source.splits.items():
-        if split.class_names == names:
-            continue
-        order = match_names(names, split.class_names, wanted_by="train", given_by=WRITTEN[role])
-        splits[role] = replace(split, labels=torch.tensor(order)[split.labels], class_names=names)
-        notes.append(f"{WRITTEN[role]} lists the classes in another order than train: matched by name")
+        splits[role], said = matched(split, names, given_by=WRITTEN[role])
+        notes += said
     return replace(source, splits=splits, notes=tuple(notes))
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from robust_transfer.data.class_names import match_names
+from robust_transfer.data.class_names import matched
 from robust_transfer.data.decode import CONVERSION
 from robust_transfer.data.fingerprints import NONE, Fingerprints, fingerprint
 from robust_transfer.data.parallel import in_threads
@@ -318,12 +318,10 @@ class Task:
         for role, split in (("val", self.val), ("test", self.test)):
             if not len(split):  # it counts nothing, whatever names it was cut with
                 object.__setattr__(self, role, replace(split, class_names=self.train.class_names))
-            elif split.class_names != self.train.class_names:
-                order = match_names(self.train.class_names, split.class_names, wanted_by="train", given_by=role)
-                labels = torch.tensor(order)[split.labels]
-                object.__setattr__(self, role, replace(split, labels=labels, class_names=self.train.class_names))
-                note = f"{role} lists the classes in another order than train: matched by name"
-                object.__setattr__(self, "notes", (*self.notes, note))
+            else:
+                found, notes = matched(split, self.train.class_names, given_by=role)
+                object.__setattr__(self, role, found)
+                object.__setattr__(self, "notes", (*self.notes, *notes))
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -27,14 +27,10 @@ from robust_transfer.threat import Threat
 
 FLAGGED_SHARE = 0.05  # of the sample: fewer examples than that raise no flag, nor do fewer than MIN_FLAGGED
 MIN_FLAGGED = 3
-IMAGES_A_CLASS = (
-    10  # images a class, of which a network that has learnt something predicts at least half of the classes
-)
+IMAGES_A_CLASS = 10  # with so many a network that has learnt something predicts at least half of the classes
 MORE_EFFORT, MOST_STEPS = 10, 400
 UNCONVERGED = 0.1  # of the sample: so many more must ten times the effort break
-MIN_SAMPLE = round(
-    MIN_FLAGGED / UNCONVERGED
-)  # images of which MIN_FLAGGED are the share that flags an attack; fewer say little
+MIN_SAMPLE = round(MIN_FLAGGED / UNCONVERGED)  # images of which MIN_FLAGGED flag an attack; fewer say little
 DRAWS, CHECK_STEPS, QUERIES = 10, 20, 200  # random points; steps and queries of the checks' own attacks
 RAISED = "red flags"
 BY_GRADIENTS = (FGSM, PGD, APGD, TargetedAPGD)  # attacks that climb the model's own gradient and nothing else

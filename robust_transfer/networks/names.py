@@ -12,7 +12,7 @@ from typing import Any, cast
 from torch import nn
 
 from robust_transfer.errors import NetworkError
-from robust_transfer.preprocessing import CIFAR_MEAN, CIFAR_STD, Normalisation
+from robust_transfer.preprocessing import CIFAR10, Normalisation
 from robust_transfer.registry import nearest, unknown
 
 
@@ -37,7 +37,7 @@ def register(
     summary: str,
     make: Callable[..., nn.Module],
     module: str,
-    normalisation: Normalisation = Normalisation(mean=CIFAR_MEAN, std=CIFAR_STD),  # noqa: B008 (a frozen value)
+    normalisation: Normalisation = CIFAR10,
 ) -> None:
     """Register ``make(num_classes=..., in_chans=...)`` as a network of the module called ``module``."""
 
@@ -102,7 +102,7 @@ def available() -> dict[str, str]:
 def normalisation(name: str) -> Normalisation:
     """Normalisation of pixels that a fresh network is trained with: its own, or CIFAR-10's."""
     own = OURS.get(canonical(name))
-    return own.normalisation if own is not None else Normalisation(mean=CIFAR_MEAN, std=CIFAR_STD)
+    return own.normalisation if own is not None else CIFAR10
 
 
 def canonical(name: str) -> str:

@@ -24,7 +24,7 @@ from robust_transfer.strategies.trained import BatchNorm, Minimised, Trained, Tr
 from robust_transfer.threat import Threat
 from robust_transfer.training.settings import Schedule
 
-THIS_STRATEGYS = frozenset({"method", "init", "threat", "own"})  # fields that are not handed to the method
+NOT_THE_METHODS = {"method", "init", "threat", "own"}  # fields of this strategy that are not handed on
 
 
 @STRATEGIES.register(
@@ -81,7 +81,7 @@ class Adversarial(Trained):
         if not method.adversarial:
             known = ", ".join(entry.name for entry in PRETRAINING if entry.cls.adversarial)
             raise ConfigError(f"method {self.method!r} crafts no adversarial examples: use one of {known}")
-        named = {f.name for f in fields(self)} - {f.name for f in fields(Trained)} - THIS_STRATEGYS
+        named = {f.name for f in fields(self)} - {f.name for f in fields(Trained)} - NOT_THE_METHODS
         given = {name: value for name in named if (value := getattr(self, name)) is not None}
         return build(method, {**training, **given, **self.own}, f"method {self.method!r}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -77,8 +77,8 @@ class Format(ABC):
 FORMATS: Registry[Format] = Registry("data format", group="robust_transfer.data")
 
 
-def listed(names: Iterable[str], most: int = 6) -> str:
+def listed(names: Iterable[str], most: int = 6, show: Callable[[str], str] = repr) -> str:
     """``'a', 'b' and 3 more``."""
-    quoted = [repr(name) for name in names]
+    quoted = [show(name) for name in names]
     shown = ", ".join(quoted[:most])
     return f"{shown} and {len(quoted) - most} more" if len(quoted) > most else shown

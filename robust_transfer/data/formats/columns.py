@@ -53,9 +53,7 @@ def _only(candidates: list[str], usual: tuple[str, ...], features: Mapping[str, 
 
 
 def _columns(features: Mapping[str, Any]) -> str:
-    names = list(features)
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return f"columns: {', '.join(names[:LISTED])}{more}"
+    return f"columns: {listed(features, most=LISTED, show=str)}"
 
 
 def _holds_images(feature: Any) -> bool:
