@@ -11,11 +11,11 @@ import torch
 from robust_transfer import networks
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import CIFAR_MEAN, CIFAR_STD, Classifier, NetworkSpec, Normalisation
-from robust_transfer.config import as_dict, config
+from robust_transfer.config import as_dict, config, expect
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError
 from robust_transfer.monitor import Validation, validation_passes
-from robust_transfer.production import Produced, produce, without_test
+from robust_transfer.production import Produced, check_arguments, produce, without_test
 from robust_transfer.registry import Registry
 from robust_transfer.run import Run
 from robust_transfer.threat import DEFAULT_THREAT, Threat
@@ -63,6 +63,7 @@ class Pretraining(TrainingSettings, ABC):
         ``input_size`` defaults to the images' own size (where all have one). Raises :class:`DivergedError` if training
         keeps failing; then nothing is saved.
         """
+        check_arguments(run, task)
         run, threat = run or Run(), Threat.parse(threat)
         with run.writing():
             run.check_out()
@@ -144,4 +145,5 @@ def pretrain(
     run: Run | None = None,
 ) -> Checkpoint:
     """Train ``network`` from scratch on ``task`` by ``method``; see :meth:`Pretraining.__call__`."""
+    expect("method", method, Pretraining, hint="such as PGDAT()")
     return method(task, network=network, threat=threat, input_size=input_size, run=run)

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
 from robust_transfer.checkpoint import Checkpoint
-from robust_transfer.config import as_dict, build, config
+from robust_transfer.config import as_dict, build, config, expect
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError, DataError
-from robust_transfer.production import Produced, produce, without_test
+from robust_transfer.production import Produced, check_arguments, produce, without_test
 from robust_transfer.registry import Registry, unknown
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
@@ -60,6 +60,7 @@ class Strategy(ABC):
 
         Raises :class:`DivergedError` where training does not settle; then nothing but its log is left in the folder.
         """
+        check_arguments(run, task, source=source)
         run = run or Run()
         with run.writing():
             run.check_out()
@@ -101,6 +102,7 @@ def keeps_head(source: Checkpoint, task: Task, rule: HeadRule) -> bool:
 
 def transfer(source: Checkpoint, task: Task, strategy: Strategy, *, run: Run | None = None) -> Checkpoint:
     """``strategy(source, task, run=run)``: the public name of the step from a source to a result."""
+    expect("strategy", strategy, Strategy, hint="such as LinearProbe()")
     return strategy(source, task, run=run)
 
 

@@ -21,7 +21,11 @@ def open_dataset(data: str | Path, columns: ColumnNames) -> StoredDataset:
         if colon and known.prefix == prefix:
             return known.read(name, columns)
     path = expanded(data)
-    if not path.exists():
+    try:
+        there = bool(str(data)) and path.exists()
+    except OSError as error:  # a folder above that may not be entered, a name that is too long
+        raise DataError(f"cannot read {str(data)!r}: {error.strerror or error}") from None
+    if not there:
         raise DataError(_not_there(str(data), path, formats))
     for known in formats:
         if known.recognises(path):
