@@ -78,7 +78,7 @@ def test_folders_without_data(tmp_path: Path) -> None:
 
 def test_images_in_no_class_folder(tmp_path: Path) -> None:
     (tmp_path / "one.png").write_bytes(encoded(picture(0, 0)))
-    assert message(tmp_path).endswith("are in no class folders: put each class's in a folder of its own")
+    assert "are in no class folders: put each class's in a folder of its own" in message(tmp_path)
 
 
 @pytest.mark.parametrize("with_images", [True, False])
@@ -87,7 +87,7 @@ def test_a_split_without_class_folders(tmp_path: Path, with_images: bool) -> Non
     (tmp_path / "test").mkdir()
     if with_images:
         (tmp_path / "test" / "one.png").write_bytes(encoded(picture(0, 0)))
-    assert message(tmp_path).endswith("test has no class folders: put its images in test/<class>/")
+    assert "test has no class folders: put its images in test/<class>/" in message(tmp_path)
 
 
 def test_flat_splits_are_not_taken_for_classes(tmp_path: Path) -> None:
