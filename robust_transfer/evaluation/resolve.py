@@ -74,7 +74,7 @@ def try_out(module: nn.Module, split: Split, run: Run) -> None:
     try:
         with on_device(module, device), attacking(module, device) as target:
             logits = target.logits(x)
-    except NetworkError:
+    except (NetworkError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # whatever a foreign forward pass raises
         size, told = "x".join(map(str, x.shape[1:])), str(error).strip().split("\n")[0]
