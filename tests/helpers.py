@@ -98,10 +98,10 @@ def without_val(task: Task) -> Task:
 
 
 def relabelled(task: Task, labels: Tensor, names: tuple[str, ...], keep: Tensor | None = None) -> Task:
-    """The training images under other labels (those at ``keep`` only), without val."""
+    """The training images under other labels (those at ``keep`` only), without val and test."""
     keep = torch.arange(len(task.train)) if keep is None else keep
     train = Split.in_memory(task.train.fetch(keep), labels[keep], names)
-    return dataclasses.replace(task, train=train, val=train.subset(NONE))
+    return dataclasses.replace(task, train=train, val=train.subset(NONE), test=train.subset(NONE))
 
 
 def everything(task: Task) -> Batch:

@@ -263,14 +263,15 @@ def test_the_head_rule(source: Checkpoint, task: Task) -> None:
         kept.classifier.get_parameter("head.weight"), source.classifier.get_parameter("head.weight"), atol=1e-6
     )
     renamed = dataclasses.replace(task.train, class_names=tuple("abcdefghij"))
-    other = dataclasses.replace(task, train=renamed, val=task.val.subset(torch.arange(0)))
+    none = renamed.subset(torch.arange(0))
+    other = dataclasses.replace(task, train=renamed, val=none, test=none)
     new = transfer(source, other, FineTune(epochs=0.01, learning_rate=1e-9), run=QUIET)
     assert not torch.allclose(
         new.classifier.get_parameter("head.weight"), source.classifier.get_parameter("head.weight"), atol=1e-2
     )
     five = Split.in_memory(task.train.images(), task.train.labels % 5, tuple("abcde"))
     with pytest.raises(ConfigError, match="head=new"):
-        transfer(source, dataclasses.replace(other, train=five, val=five), FineTune(head="keep"), run=QUIET)
+        transfer(source, dataclasses.replace(other, train=five, val=five, test=five), FineTune(head="keep"), run=QUIET)
 
 
 def test_batch_norm_is_held_or_adapts(source: Checkpoint, task: Task) -> None:
