@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from robust_transfer.data import Dataset
 from robust_transfer.data.decoded import Decoded
@@ -32,8 +32,17 @@ def to(image: Image.Image, *size: int) -> Image.Image:
     return image.resize((size[0], size[-1]), Image.Resampling.BICUBIC)
 
 
+def lighter(image: Image.Image, gamma: float) -> Image.Image:
+    return image.point([round(255 * (value / 255) ** gamma) for value in range(256)] * 3)
+
+
+def cropped(image: Image.Image, share: float) -> Image.Image:
+    return ImageOps.crop(image, max(1, round(share * image.size[0])))
+
+
 CHANGES: dict[str, Change] = {
     "JPEG q75": lambda x: again(x, "JPEG", quality=75),
+    "JPEG q30": lambda x: again(x, "JPEG", quality=30),
     "JPEG q95": lambda x: again(x, "JPEG", quality=95),
     "WebP q80": lambda x: again(x, "WEBP", quality=80),
     "GIF": lambda x: again(x, "GIF"),
@@ -41,6 +50,14 @@ CHANGES: dict[str, Change] = {
     "to 64, JPEG q75": lambda x: again(to(x, 64), "JPEG", quality=75),
     "to 48x64": lambda x: to(x, 48, 64),
     "to half": lambda x: to(x, max(8, x.size[0] // 2)),
+    "gamma 0.8": lambda x: lighter(x, 0.8),
+    "gamma 1.25": lambda x: lighter(x, 1.25),
+    "grey": lambda x: x.convert("L").convert("RGB"),
+    "mirror": ImageOps.mirror,
+    "crop 3 %": lambda x: cropped(x, 0.03),
+    "crop 5 %": lambda x: cropped(x, 0.05),
+    "turn 90": lambda x: x.rotate(90),
+    "turn 180": lambda x: x.rotate(180),
 }
 
 

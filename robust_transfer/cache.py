@@ -7,10 +7,10 @@ from pathlib import Path
 
 from filelock import FileLock
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 from torch import Tensor
 
-from robust_transfer.files import write_atomically
+from robust_transfer.files import write_bytes
 
 
 def load_or_compute(
@@ -26,8 +26,8 @@ def load_or_compute(
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(str(path.with_suffix(".lock"))):
         try:
-            return load_file(path)
+            return load(path.read_bytes())
         except (FileNotFoundError, SafetensorError):  # not there, or cut off by somebody else's doing
             tensors = {name: value.contiguous() for name, value in make().items()}
-            write_atomically(path, lambda temporary: save_file(tensors, str(temporary)))
+            write_bytes(path, save(tensors))
             return tensors

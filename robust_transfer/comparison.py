@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from robust_transfer.config import as_dict
+from robust_transfer.config import as_dict, expect
 from robust_transfer.data.class_names import match_names
 from robust_transfer.errors import DataError
 from robust_transfer.evaluation import Evaluation, load_evaluation
@@ -98,6 +98,7 @@ def compare(a: Results, b: Results, *, seed: int = 0) -> Comparison:
 def _evaluations(results: Results) -> list[Evaluation]:
     if isinstance(results, Evaluation):
         return [results]
+    expect("what is compared", results, Evaluation, str, Path, Sequence, hint="or several of these, one a seed")
     if not isinstance(results, (str, Path)):
         found = [evaluation for result in results for evaluation in _evaluations(result)]
         if not found:

@@ -22,6 +22,27 @@ from robust_transfer.registry import unknown
 C = TypeVar("C")
 
 
+_SPOKEN = {"Integral": "a whole number", "Real": "a number", "NoneType": "None", "str": "text", "PathLike": "a path"}
+
+
+def expect(what: str, value: Any, *kinds: type[Any], hint: str = "") -> None:
+    """Raise :class:`ConfigError` where ``value`` is of none of ``kinds``; True and False are numbers only where said.
+
+    ``what`` is the argument's name; ``hint`` ends the sentence, and says what to give.
+    """
+    if isinstance(value, kinds) and not (isinstance(value, bool) and bool not in kinds):
+        return
+    spoken = [_SPOKEN.get(kind.__name__) or _with_article(kind.__name__) for kind in kinds]
+    given = f"the class {value.__name__}" if isinstance(value, type) else _with_article(type(value).__name__)
+    if value is None or isinstance(value, bool | int | float | str):
+        given = reprlib.repr(value)
+    raise ConfigError(f"{what} is to be {' or '.join(spoken)}, not {given}{hint and ': ' + hint}")
+
+
+def _with_article(name: str) -> str:
+    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
+
+
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def config(cls: type[C]) -> type[C]:
     """Make ``cls`` a frozen dataclass with keyword-only, validated fields.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import re
@@ -10,11 +11,14 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
 from robust_transfer.errors import OutputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # What a kill in the middle of a write leaves behind: our temporary file, or safetensors' own.
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}|\.tmp\w{6}")
@@ -86,7 +90,7 @@ def append_line(path: Path, text: str) -> None:
     try:
         _tell(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
+        with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text + "\n")
     except OSError as error:
         raise OutputError(os_message(path, error)) from None
@@ -99,12 +103,24 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
-    write_atomically(path, lambda temporary: _write(temporary, text))
+    """Write a text file atomically, in UTF-8: bytes of a name that are none stand there as ``\\udcff``."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically. Libraries give bytes for it, as most of them take no path that is not UTF-8."""
+    write_atomically(path, lambda temporary: _write(temporary, content))
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Table in a parquet file, whatever bytes its name has."""
+    import pandas
+
+    return pandas.read_parquet(io.BytesIO(path.read_bytes()))
 
 
 def os_message(path: Path, error: Exception) -> str:

@@ -15,6 +15,8 @@ def eval_mode(module: nn.Module) -> Iterator[None]:
     """Evaluation mode for any module, restoring each submodule's own mode afterwards."""
     modes = [(m, m.training) for m in module.modules()]
     module.eval()
+    for m, _ in modes:  # also where a module's own eval() or train() leaves some of them as they were
+        m.training = False
     try:
         yield
     finally:

@@ -5,21 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from robust_transfer import run_folder
 from robust_transfer.checkpoint import Card, Checkpoint, finished
 from robust_transfer.classifier import Classifier
+from robust_transfer.config import expect
 from robust_transfer.cost import Cost
 from robust_transfer.data import Task
 from robust_transfer.environment import command_line, environment
 from robust_transfer.errors import DivergedError
-from robust_transfer.files import all_or_none, write_atomically
+from robust_transfer.files import all_or_none, write_bytes
 from robust_transfer.launch import is_main_process
 from robust_transfer.monitor import refuse_collapse
 from robust_transfer.run import Run
@@ -48,6 +49,14 @@ class Produced:
 def without_test(task: Task) -> Task:
     """``task`` without its test images, not even an empty part of them: methods have no way to them."""
     return replace(task, test=task.train.subset(torch.arange(0)))
+
+
+def check_arguments(run: Run | None, task: Task, **source: Checkpoint) -> None:
+    """Raise :class:`ConfigError` for what is no run, task or checkpoint."""
+    for name, given in source.items():
+        expect(name, given, Checkpoint, hint="such as load_source('bundled')")
+    expect("task", task, Task, hint="such as load_task('builtin:digits')")
+    expect("run", run, Run, NoneType, hint="such as Run(seed=1)")
 
 
 def produce(
@@ -84,7 +93,7 @@ def produce(
         return checkpoint
     with all_or_none(out / PATH_FILE):
         if made.path:
-            write_atomically(out / PATH_FILE, lambda path: _save(made.path, path))
+            write_bytes(out / PATH_FILE, save({k: v.contiguous() for k, v in made.path.items()}))
         saved = checkpoint.save(out)
     state.discard(out)
     return saved
@@ -103,7 +112,3 @@ def _card(identity: Mapping[str, Any], made: Produced, task: Task, run: Run, cos
         command=command_line(),
         environment=environment(),
     )
-
-
-def _save(tensors: dict[str, Tensor], path: Path) -> None:
-    save_file({k: v.contiguous() for k, v in tensors.items()}, str(path))

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 
@@ -42,12 +43,12 @@ class Stage:
 
     def __init__(self, bar: Progress, label: str, total: float | None, each: float) -> None:
         self.bar, self.each, self.settled, self.most, self.inside = bar, max(each, 1e-9), 0.0, 0.0, 0.0
-        self.task = bar.add_task(label, total=total)
+        self.task = bar.add_task(escape(label), total=total)
 
     def begin(self, units: float, label: str | None = None) -> None:
         """Block of ``units`` is under way; until :meth:`advance` the bar stays below its end."""
         self.most, self.inside = 0.99 * units, 0.0
-        self.bar.update(self.task, description=label)
+        self.bar.update(self.task, description=None if label is None else escape(label))
 
     def watch(self, passes: int) -> None:
         """Image passes that were made inside the block."""
@@ -83,7 +84,7 @@ class Bar:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), loss)
         clocks = (TimeElapsedColumn(), TimeRemainingColumn())
         self.bar = Progress(*columns, *clocks, console=Console(stderr=True), disable=hidden)
-        self.task = self.bar.add_task(label, total=total, completed=step, loss="")
+        self.task = self.bar.add_task(escape(label), total=total, completed=step, loss="")
 
     def __enter__(self) -> Callable[[int, float], None]:
         self.bar.start()

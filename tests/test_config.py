@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import OrderedDict
 from collections.abc import Callable
+from numbers import Integral, Real
+from os import PathLike
 from pathlib import Path
+from types import NoneType
 from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
 
-from robust_transfer.config import as_dict, build, config, difference, parse_settings
+from robust_transfer.config import as_dict, build, config, difference, expect, parse_settings
 from robust_transfer.errors import ConfigError, ThreatError
 
 
@@ -164,3 +168,16 @@ def test_difference_names_the_first_place() -> None:
     assert difference(saved, {"seed": 0, "settings": {"epochs": 3, "rate": 0.2}}) == ("settings.rate", 0.1, 0.2)
     assert difference(saved, {"seed": 0, "settings": {"epochs": 3}}) == ("settings.rate", 0.1, None)
     assert difference(saved, {**saved, "more": 1}) == ("more", None, 1)
+
+
+def test_a_value_of_another_kind_is_told_with_what_is_wanted() -> None:
+    expect("n", 3, Integral)
+    expect("n", None, Integral, NoneType)
+    with pytest.raises(ConfigError, match=r"^n is to be a whole number or None, not '3'$"):
+        expect("n", "3", Integral, NoneType)
+    with pytest.raises(ConfigError, match=r"^n is to be a whole number, not True$"):
+        expect("n", True, Integral)
+    with pytest.raises(ConfigError, match=r"^n is to be a number, not the class int: such as 1$"):
+        expect("n", int, Real, hint="such as 1")
+    with pytest.raises(ConfigError, match=r"^path is to be text or a path, not an OrderedDict$"):
+        expect("path", OrderedDict(), str, PathLike)

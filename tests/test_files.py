@@ -107,7 +107,7 @@ def test_places_that_cannot_be_written_to(tmp_path: Path, monkeypatch: pytest.Mo
     def read_only(*_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(Path, "write_text", read_only)  # root may write to every folder, so it is acted out
+    monkeypatch.setattr(Path, "write_bytes", read_only)  # root may write to every folder, so it is acted out
     with pytest.raises(OutputError, match=r"cannot write .*Permission denied; choose another --out"):
         write_text(tmp_path / "a.txt", "x")
     monkeypatch.setattr(Path, "iterdir", read_only)

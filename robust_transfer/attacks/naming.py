@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from robust_transfer.attacks.base import ATTACKS, Attack
-from robust_transfer.config import parse_settings
+from robust_transfer.config import expect, parse_settings
 from robust_transfer.errors import ConfigError, UnknownNameError
 from robust_transfer.registry import unknown
 
@@ -33,6 +33,9 @@ def parse_attack(text: str | Attack | Sequence[Attack]) -> list[Attack]:
     if isinstance(text, Attack):
         return [text]
     if not isinstance(text, str):
+        expect("attack", text, str, Attack, Sequence, hint="such as 'pgd-20' or PGD()")
+        for attack in text:
+            expect("each of several attacks", attack, Attack, hint="or give one text, such as 'pgd-20+fgsm'")
         attacks = list(text)
     else:
         attacks = []

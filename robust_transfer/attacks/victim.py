@@ -161,6 +161,8 @@ def _forward(model: nn.Module, x: Tensor) -> Tensor:
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(x):
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise NetworkError(f"the model must return logits (batch, classes) for images, not {found}")
+    if logits.is_complex() or logits.dtype is torch.bool:
+        raise NetworkError(f"the model must return logits that are real numbers, not {logits.dtype}")
     return logits
 
 

@@ -1,4 +1,4 @@
-"""Copies of images: the same pixels, or the same look after re-encoding or resizing.
+"""Copies of images: the same pixels, or the same look after re-encoding, resizing, other contrast or a mirror.
 
 Exact copies are found by sorting. For looks, images are sorted by the luma of their middle, and compared only with those
 that are close in it, as products of matrices of signs: all pairs that match are found, none is left to chance.
@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robust_transfer.data.fingerprints import FREQUENCIES, Fingerprints
+from robust_transfer.data.fingerprints import CELLS, FREQUENCIES, Fingerprints, mirrored
 
 DISTANCE = 15  # so many of the 96 signs may differ
 SHADE = 5  # and each mean by so much, of 255
-_MIDDLE = 4  # of the 3 x 3 cells
+# Or so few signs, where the means of luma are the other's after a change of brightness and contrast, but for SHADE.
+CLOSE, CONTRAST, BRIGHTNESS = 8, (0.6, 1.6), 25
+_CELLS, _MIDDLE = CELLS**2, 4
 _ROWS, _COLUMNS = 512, 8192  # how many are compared at a time
 
 
@@ -42,8 +44,9 @@ def find_copies(these: Fingerprints, those: Fingerprints) -> Copies:
         place = np.minimum(np.searchsorted(keys[order], wanted), len(keys) - 1)
         exact = keys[order][place] == wanted
         partner[exact] = order[place][exact]
-        left = np.flatnonzero(~exact & these.signs.any(1))
-        partner[left] = _alike(these.take(left), those)
+        for turned in (these, mirrored(these)):
+            left = np.flatnonzero((partner < 0) & these.signs.any(1))
+            partner[left] = _alike(turned.take(left), those)
     return Copies(partner, exact)
 
 
@@ -57,19 +60,30 @@ def _alike(these: Fingerprints, those: Fingerprints) -> NDArray[np.int64]:
     for start in range(0, len(order), _ROWS):
         rows = order[start : start + _ROWS]
         mine, own = _plus_minus(these.take(rows)), these.shades[rows].astype(np.int16)
-        low = int(np.searchsorted(shades[:, _MIDDLE], own[0, _MIDDLE] - SHADE, "left"))
-        high = int(np.searchsorted(shades[:, _MIDDLE], own[-1, _MIDDLE] + SHADE, "right"))
+        low = int(np.searchsorted(shades[:, _MIDDLE], own[0, _MIDDLE] - BRIGHTNESS, "left"))
+        high = int(np.searchsorted(shades[:, _MIDDLE], own[-1, _MIDDLE] + BRIGHTNESS, "right"))
         for begin in range(low, high, _COLUMNS):
             block = slice(begin, min(begin + _COLUMNS, high))
             # the product is the number of signs that agree less those that differ
-            near = mine @ signs[block].T >= FREQUENCIES - 2 * DISTANCE
-            i, j = np.nonzero(near)
-            close = (np.abs(own[i] - shades[block][j]) <= SHADE).all(1)
-            for row, column in zip(i[close].tolist(), j[close].tolist(), strict=True):
-                distance = (FREQUENCIES - float(mine[row] @ signs[begin + column])) / 2
+            agreement = mine @ signs[block].T
+            i, j = np.nonzero(agreement >= FREQUENCIES - 2 * DISTANCE)
+            distances, a, b = (FREQUENCIES - agreement[i, j]) / 2, own[i], shades[block][j]
+            alike = (np.abs(a - b) <= SHADE).all(1) | ((distances <= CLOSE) & _other_contrast(a, b))
+            for row, column, distance in zip(
+                i[alike].tolist(), j[alike].tolist(), distances[alike].tolist(), strict=True
+            ):
                 if distance < best[rows[row]]:
                     best[rows[row]], nearest[rows[row]] = distance, there[begin + column]
     return nearest
+
+
+def _other_contrast(a: NDArray[np.int16], b: NDArray[np.int16]) -> NDArray[np.bool_]:
+    """Mask ``(n,)``: the luma of ``b`` is that of ``a`` after a change of brightness and contrast, whatever the colour."""
+    x, y = (some[:, :_CELLS] - some[:, :_CELLS].mean(1, keepdims=True) for some in (a, b))
+    slope = ((x * y).sum(1) / np.maximum((x * x).sum(1), 1e-9)).clip(*CONTRAST)
+    middle = np.abs(a[:, _MIDDLE] - b[:, _MIDDLE]) <= BRIGHTNESS
+    fits: NDArray[np.bool_] = (np.abs(y - slope[:, None] * x) <= SHADE).all(1) & middle
+    return fits
 
 
 def _plus_minus(prints: Fingerprints) -> NDArray[Any]:

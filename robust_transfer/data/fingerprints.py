@@ -82,6 +82,17 @@ def joined(parts: Sequence[Fingerprints]) -> Fingerprints:
     return Fingerprints(np.concatenate([NONE.rows, *(part.rows for part in parts)]))
 
 
+def mirrored(prints: Fingerprints) -> Fingerprints:
+    """Looks of the same images, left for right; their exact parts stay, and mean nothing."""
+    rows = prints.rows.copy()
+    cells = slice(EXACT + SIGNS, EXACT + SIGNS + CELLS**2)
+    rows[:, cells] = rows[:, cells].reshape(-1, CELLS, CELLS)[:, :, ::-1].reshape(-1, CELLS**2)
+    known = prints.signs.any(1)
+    # of a frequency with an odd number of half waves from left to right a mirror changes the sign
+    rows[known, EXACT : EXACT + SIGNS] ^= np.packbits(_COLUMNS % 2 == 1)
+    return Fingerprints(rows)
+
+
 def fingerprint(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Fingerprint ``(32,)`` of an RGB image, uint8 ``(height, width, 3)`` at its native size."""
     height, width, _ = pixels.shape

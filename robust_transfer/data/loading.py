@@ -5,13 +5,17 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from functools import cached_property
+from numbers import Integral, Real
+from os import PathLike
 from pathlib import Path
+from types import NoneType
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from robust_transfer.config import expect
 from robust_transfer.data.class_names import lookalikes, match_names, matched
 from robust_transfer.data.decoded import Decoded
 from robust_transfer.data.formats import ColumnNames, Role, StoredDataset, open_dataset
@@ -81,6 +85,7 @@ class Dataset:
         duplicates: Duplicates = "keep",
     ) -> Task:
         """Task of these shots, seed and val."""
+        expect("data", self._where, str, PathLike, hint="a name such as 'builtin:digits', or a folder")
         _check_arguments(shots, seed, val, duplicates)
         source, held_out = self._source, self._held_out
         notes = [*source.notes, *held_out.notes]
@@ -161,6 +166,9 @@ class _HeldOut(NamedTuple):
 
 
 def _check_arguments(shots: int | None, seed: int, val: float | None, duplicates: str) -> None:
+    expect("shots", shots, Integral, NoneType)
+    expect("val", val, Real, NoneType)
+    expect("seed", seed, Integral)
     if duplicates not in ("keep", "drop"):
         raise ConfigError(f"duplicates are to be 'keep' or 'drop', not {duplicates!r}")
     if shots is not None and shots < 1:

@@ -18,6 +18,7 @@ from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError, DivergedError
 from robust_transfer.evaluation import Evaluation, evaluate
 from robust_transfer.evaluation.deltas import DELTAS
+from robust_transfer.files import read_table
 from robust_transfer.heads import HeadSpec
 from robust_transfer.pretraining.base import Pretraining
 from robust_transfer.pretraining.natural import Natural
@@ -131,7 +132,7 @@ def measure(
             made, task.test, threat=threat, attack=ATTACK, examples=examples, run=replace(inner, out=out),
             transfer_attack_examples=0, red_flag_examples=0, keep_deltas=keep,
         )  # fmt: skip
-        deltas = pd.read_parquet(out / DELTAS) if keep else None
+        deltas = read_table(out / DELTAS) if keep else None
         shown.add(one.group)
         rows.append(Row(one.group, one.name, made.card, measured, seconds, deltas))
     return rows, failed

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from robust_transfer.attacks.base import AttackResult
 from robust_transfer.attacks.victim import attacking, is_broken
 from robust_transfer.errors import DataError
+from robust_transfer.files import read_table
 from robust_transfer.threat import Threat
 
 DELTAS = "deltas.parquet"
@@ -65,11 +66,12 @@ def unpack(rows: pd.DataFrame, x: Tensor, threat: Threat) -> Tensor:
     return _applied(x, delta, threat)
 
 
-def join(parts: Path, to: Path) -> None:
-    """Part files of a run, in the order of their names, as one file."""
-    tables = [pd.read_parquet(part) for part in sorted(parts.glob("deltas-*.parquet"))]
+def join(parts: Path) -> bytes:
+    """Content of one file with what a run's part files hold, in the order of their names."""
+    tables = [read_table(part) for part in sorted(parts.glob("deltas-*.parquet"))]
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=DELTA_COLUMNS)
-    table.drop_duplicates("index", keep="last").to_parquet(to, index=False, compression="zstd")
+    joined: bytes = table.drop_duplicates("index", keep="last").to_parquet(index=False, compression="zstd")
+    return joined
 
 
 def _applied(x: Tensor, delta: Tensor, threat: Threat) -> Tensor:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+from numbers import Integral, Real
+from types import NoneType
 from typing import Any
 
 from torch import nn
@@ -13,6 +14,7 @@ from torch import nn
 from robust_transfer.attacks import Attack, attack_name, parse_attack
 from robust_transfer.attacks.naming import left_out
 from robust_transfer.checkpoint import Checkpoint
+from robust_transfer.config import expect
 from robust_transfer.data import Split
 from robust_transfer.data.class_map import ClassMap
 from robust_transfer.defaults import DEFAULT_THREAT
@@ -28,11 +30,11 @@ from robust_transfer.evaluation.outcomes import CLEAN, EVALUATION, Outcomes
 from robust_transfer.evaluation.precision import disagreement, engine_for, without_repetition
 from robust_transfer.evaluation.red_flags import outcome_flags
 from robust_transfer.evaluation.renamed import ARGUMENTS, accepting
-from robust_transfer.evaluation.resolve import Subject, find_source, module_hash, resolve
+from robust_transfer.evaluation.resolve import Subject, check_arguments, find_source, module_hash, resolve
 from robust_transfer.evaluation.result import SCHEMA, Evaluation, load_evaluation
 from robust_transfer.evaluation.resume import discard_state, goes_on, prepare_out, refuse_another
 from robust_transfer.evaluation.seen import Seen, look_for_seen
-from robust_transfer.files import write_atomically
+from robust_transfer.files import write_bytes
 from robust_transfer.launch import is_main_process
 from robust_transfer.progress import tell
 from robust_transfer.run import Run
@@ -84,6 +86,11 @@ def evaluate(
     ``run.resume`` is added to: what is asked for and is not there is measured.
     Raises :class:`ConfigError`, :class:`DataError` and :class:`OutputError` for what does not fit.
     """
+    check_arguments(model, split, run)
+    expect("source", source, Checkpoint, NoneType, hint="such as load_source('bundled')")
+    for name, number in (("examples", examples), ("batch_size", batch_size)):
+        expect(name, number, Integral, NoneType)
+    expect("time_limit", time_limit, Real, NoneType, hint="in seconds")
     how = run or Run()
     own = model.card.threat if isinstance(model, Checkpoint) else None
     ball = Threat.parse(threat if threat is not None else own or DEFAULT_THREAT)
@@ -119,7 +126,7 @@ def evaluate(
         evaluation = measurements.add(found, request, Deadline(0.0) if late else deadline)
         if how.out is not None and evaluation is not finished:
             if keep_deltas and finished is None:
-                write_atomically(how.out / DELTAS, partial(join, how.out / "state"))
+                write_bytes(how.out / DELTAS, join(how.out / "state"))
             evaluation.save(how.out)
             if not late:
                 discard_state(how.out)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ from robust_transfer.evaluation.deltas import pack
 from robust_transfer.evaluation.effort import effort
 from robust_transfer.evaluation.outcomes import Outcomes
 from robust_transfer.evaluation.resume import read_state, write_state
-from robust_transfer.files import write_atomically
+from robust_transfer.files import write_bytes
 from robust_transfer.modes import on_device
 from robust_transfer.progress import stage
 from robust_transfer.randomness import Address, permutation
@@ -69,7 +68,7 @@ def attack_split(
                     if state is not None and keep_deltas:
                         part = pack(model, x[worse], y[worse], i[worse], _of(result, worse), adversary.threat)
                         path = state / f"deltas-{done.parts:09d}.parquet"
-                        write_atomically(path, partial(part.to_parquet, index=False, compression="zstd"))
+                        write_bytes(path, part.to_parquet(index=False, compression="zstd"))
                         done.parts += 1
                     seconds = time.perf_counter() - begun
                     at, done.seconds = at + len(rows), done.seconds + seconds

@@ -6,10 +6,13 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
+from types import NoneType
 
 import torch
 
 from robust_transfer.checkpoint import Checkpoint
+from robust_transfer.config import expect
 from robust_transfer.data.subsets import stratified
 from robust_transfer.errors import ConfigError
 from robust_transfer.evaluation import sizes, transfer_attacks
@@ -45,6 +48,8 @@ class Request:
     smallest_eps: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("red_flag_examples", "transfer_attack_examples"):
+            expect(name, getattr(self, name), Integral, NoneType)
         if min(self.red_flag_examples or 0, self.transfer_attack_examples or 0) < 0:
             raise ConfigError("red_flag_examples and transfer_attack_examples are numbers of images: 0 for none")
         if self.curve is not None and not len(self.curve):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from robust_transfer.attacks.base import Attack, AttackResult
 from robust_transfer.data import Split
-from robust_transfer.files import write_atomically, write_json
+from robust_transfer.files import write_bytes, write_json
 
 EVALUATION, OUTCOMES = "evaluation.json", "outcomes.parquet"
 SURVIVED, CLEAN, UNTESTED = "", "clean", "?"  # values of broken_by beside the attacks' names
@@ -106,7 +106,7 @@ class Outcomes:
 
 def write_outcomes(folder: Path, summary: dict[str, Any], table: pd.DataFrame) -> None:
     """Write a table and then the JSON that vouches for it, each atomically; raises :class:`OutputError`."""
-    write_atomically(folder / OUTCOMES, lambda path: table.to_parquet(path, index=False))
+    write_bytes(folder / OUTCOMES, table.to_parquet(index=False))
     write_json(folder / EVALUATION, summary)
 
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-import pandas as pd
 import torch
 from pyarrow import ArrowInvalid
 from torch import Tensor, nn
@@ -20,6 +19,7 @@ from robust_transfer.engine import Engine, choose
 from robust_transfer.evaluation.effort import effort
 from robust_transfer.evaluation.outcomes import EVALUATION, OUTCOMES, Outcomes
 from robust_transfer.evaluation.resume import goes_on
+from robust_transfer.files import read_table
 from robust_transfer.modes import on_device
 from robust_transfer.run import Run
 
@@ -63,7 +63,7 @@ def _begun(out: Path) -> tuple[str, bool] | None:
     """Precision of the evaluation in ``out``, finished or not, and whether its steps are compiled."""
     try:
         if goes_on(out):
-            how = pd.read_parquet(out / "state" / OUTCOMES).attrs["identity"]
+            how = read_table(out / "state" / OUTCOMES).attrs["identity"]
         else:
             how = json.loads((out / EVALUATION).read_text(encoding="utf-8"))
         return str(how["precision"]), bool(how.get("compiled", False))

@@ -326,6 +326,10 @@ def _harder(attack: Attack) -> Iterator[Attack]:
 def outcome_flags(table: pd.DataFrame, attacks: Sequence[Attack]) -> list[str]:
     """Red flags that the outcomes of ``attacks`` show as a whole."""
     n, flags = len(table), []
+    if numberless := int((table["clean_prediction"] < 0).sum()):
+        flags.append(
+            f"the logits of {numberless} of {n} clean images are no numbers (NaN or infinite): they count as misclassified"
+        )
     predicted_, there = table["clean_prediction"].nunique(), table["label"].nunique()
     if predicted_ == 1 and there > 1:
         flags.append("all predictions are one class")

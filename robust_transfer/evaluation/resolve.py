@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from types import NoneType
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from robust_transfer.attacks.victim import attacking
 from robust_transfer.checkpoint import Checkpoint, weights_hash
 from robust_transfer.classifier import Classifier
+from robust_transfer.config import expect
 from robust_transfer.data import Split
 from robust_transfer.data.class_map import ClassMap, in_order_of
-from robust_transfer.errors import ConfigError, DataError
+from robust_transfer.errors import ConfigError, DataError, NetworkError
 from robust_transfer.evaluation.knowledge import public_source
+from robust_transfer.modes import on_device
 from robust_transfer.progress import stage
 from robust_transfer.run import Run
 
@@ -54,6 +58,36 @@ class Subject:
         return self.model.card.weights_hash if isinstance(self.model, Checkpoint) else None
 
 
+def check_arguments(model: Checkpoint | nn.Module, split: Split, run: Run | None) -> None:
+    """Raise :class:`ConfigError` for what is no model, split or run."""
+    expect(
+        "model", model, Checkpoint, nn.Module, hint="such as load_source(folder), or wrap a function in an nn.Module"
+    )
+    expect("split", split, Split, hint="such as load_task(data).test, or Split.in_memory(images, labels, class_names)")
+    expect("run", run, Run, NoneType, hint="such as Run(seed=1)")
+
+
+def try_out(module: nn.Module, split: Split, run: Run) -> None:
+    """One pass of a module that is not ours; :class:`NetworkError` where it fails, or tells other classes apart."""
+    device, classes = run.torch_device(), len(split.class_names)
+    x, _, _ = split.subset(torch.arange(1)).on(device)
+    try:
+        with on_device(module, device), attacking(module, device) as target:
+            logits = target.logits(x)
+    except (NetworkError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # whatever a foreign forward pass raises
+        size, told = "x".join(map(str, x.shape[1:])), str(error).strip().split("\n")[0]
+        raise NetworkError(
+            f"the model fails on float32 images of {size} in [0, 1] ({type(error).__name__}: {told}): "
+            "give the split at the size, and the model in the precision, that fit"
+        ) from error
+    if logits.shape[1] != classes:
+        raise NetworkError(
+            f"the model tells {logits.shape[1]} classes apart and the data has {classes}: they must be the same"
+        )
+
+
 def resolve(
     model: Checkpoint | nn.Module,
     split: Split,
@@ -67,6 +101,8 @@ def resolve(
     module, chosen = module_of(model), subset(split, examples, run.seed)
     with stage("reading images", None, run.quiet):
         given = at_input_size(module, chosen)
+    if not isinstance(module, Classifier):
+        try_out(module, given, run)
     images, _ = in_classes_of(model, given, class_map)
     return Subject(model, module, whole, images, given, source, (*split.notes, *notes), tuple(notes))
 

@@ -17,7 +17,7 @@ from robust_transfer.evaluation.outcomes import CLEAN, COLUMNS, EVALUATION, OUTC
 from robust_transfer.evaluation.renamed import FIELDS, translated
 from robust_transfer.evaluation.seen import Seen
 from robust_transfer.evaluation.transfer_attacks import Transferred
-from robust_transfer.files import expanded
+from robust_transfer.files import expanded, read_table
 from robust_transfer.statistics.intervals import Proportion
 
 SCHEMA = 1
@@ -138,7 +138,7 @@ def load_evaluation(folder: Path) -> Evaluation:
         summary = dict(json.loads((folder / EVALUATION).read_text(encoding="utf-8")))
         if summary["schema"] != SCHEMA:
             raise DataError(f"{folder / EVALUATION} has schema {summary['schema']!r}, this version reads {SCHEMA}")
-        table = pd.read_parquet(folder / OUTCOMES)
+        table = read_table(folder / OUTCOMES)
         table = table[[*COLUMNS, *(name for name in table if name == SMALLEST_EPS)]].astype(COLUMNS)
         named = translated(summary, FIELDS, EVALUATION, warn=False)
         evaluation = Evaluation(**_typed(named), outcomes=table)

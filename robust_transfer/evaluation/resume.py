@@ -14,7 +14,7 @@ from robust_transfer.config import difference
 from robust_transfer.errors import OutputError
 from robust_transfer.evaluation.deltas import DELTAS
 from robust_transfer.evaluation.outcomes import COLUMNS, EVALUATION, OUTCOMES, Outcomes, dtype_of
-from robust_transfer.files import write_atomically
+from robust_transfer.files import read_table, write_bytes
 from robust_transfer.run import Run
 from robust_transfer.run_folder import replacing
 
@@ -25,7 +25,7 @@ def write_state(state: Path, done: Outcomes, identity: dict[str, Any] | None) ->
     """One file, so that what was found and what it cost are never of two moments."""
     table = pd.DataFrame(done.rows)
     table.attrs = {"identity": identity, **{name: getattr(done, name) for name in COUNTS}}
-    write_atomically(state / OUTCOMES, lambda path: table.to_parquet(path, index=False))
+    write_bytes(state / OUTCOMES, table.to_parquet(index=False))
 
 
 def read_state(state: Path, identity: dict[str, Any]) -> Outcomes | None:
@@ -33,7 +33,7 @@ def read_state(state: Path, identity: dict[str, Any]) -> Outcomes | None:
     if not (state / OUTCOMES).exists():
         return None
     try:
-        table = pd.read_parquet(state / OUTCOMES)
+        table = read_table(state / OUTCOMES)
         rows = {name: table[name].to_numpy(dtype_of(name), copy=True) for name in (*COLUMNS, "faced")}
         saved, counts = dict(table.attrs["identity"]), {name: table.attrs[name] for name in COUNTS}
     except (OSError, ArrowInvalid, ValueError, KeyError, TypeError) as error:

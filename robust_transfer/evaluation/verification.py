@@ -18,8 +18,16 @@ from robust_transfer.errors import DataError
 from robust_transfer.evaluation.deltas import DELTAS, unpack
 from robust_transfer.evaluation.measurements import LATE
 from robust_transfer.evaluation.outcomes import CLEAN, SURVIVED
-from robust_transfer.evaluation.resolve import at_input_size, in_classes_of, module_hash, module_of, subset
+from robust_transfer.evaluation.resolve import (
+    at_input_size,
+    check_arguments,
+    in_classes_of,
+    module_hash,
+    module_of,
+    subset,
+)
 from robust_transfer.evaluation.result import Evaluation, load_evaluation
+from robust_transfer.files import read_table
 from robust_transfer.modes import on_device
 from robust_transfer.run import Run
 from robust_transfer.statistics.intervals import Proportion, wilson
@@ -69,6 +77,7 @@ def verify(
     Classes are matched by name, as by :func:`evaluate`.
     Raises :class:`DataError` where model or images are others than those evaluated, or no deltas were kept.
     """
+    check_arguments(model, split, run)
     run, evaluation = run or Run(), load_evaluation(folder)
     module = module_of(model)
     whole, split = split, _evaluated(evaluation, at_input_size(module, split))
@@ -166,6 +175,6 @@ def _deltas(folder: Path) -> pd.DataFrame:
     if not (folder / DELTAS).is_file():
         raise DataError(f"{folder} keeps no adversarial images: evaluate with --keep-deltas")
     try:
-        return pd.read_parquet(folder / DELTAS).set_index("index")
+        return read_table(folder / DELTAS).set_index("index")
     except (OSError, ArrowInvalid, KeyError, ValueError) as error:
         raise DataError(f"{folder / DELTAS} cannot be read ({type(error).__name__}): evaluate again") from None

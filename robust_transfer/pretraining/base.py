@@ -11,14 +11,14 @@ import torch
 from robust_transfer import networks
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier, NetworkSpec
-from robust_transfer.config import as_dict, config
+from robust_transfer.config import as_dict, config, expect
 from robust_transfer.data import Task
 from robust_transfer.defaults import DEFAULT_THREAT
 from robust_transfer.errors import ConfigError
 from robust_transfer.monitor import Validation, validation_passes
 from robust_transfer.preprocessing import Preprocessing
 from robust_transfer.presets import WithPresets
-from robust_transfer.production import Produced, produce, without_test
+from robust_transfer.production import Produced, check_arguments, produce, without_test
 from robust_transfer.registry import Registry
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
@@ -71,6 +71,7 @@ class Pretraining(TrainingSettings, WithPresets, ABC):
         ``input_size`` defaults to the images' own size (where all have one). Raises :class:`DivergedError` if training
         keeps failing; then nothing is saved.
         """
+        check_arguments(run, task)
         run, threat = run or Run(), Threat.parse(threat)
         with run.at_work():
             run.check_out()
@@ -151,4 +152,5 @@ def pretrain(
     run: Run | None = None,
 ) -> Checkpoint:
     """Train ``network`` from scratch on ``task`` by ``method``; see :meth:`Pretraining.__call__`."""
+    expect("method", method, Pretraining, hint="such as PGDAT()")
     return method(task, network=network, threat=threat, input_size=input_size, run=run)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from robust_transfer.config import expect
 from robust_transfer.errors import ConfigError, UnknownNameError
 from robust_transfer.registry import Registry, unknown
 
@@ -45,6 +47,7 @@ def load_source(name: str | Path) -> Checkpoint:
     Raises :class:`UnknownNameError` with the nearest names for what is neither, :class:`ConfigError` for a kind of
     source that cannot be read, :class:`CheckpointError` for a file or folder that is no run folder, or a damaged one.
     """
+    expect("the name of a source", name, str, PathLike, hint="such as 'bundled', or a run folder")
     kinds = [entry.cls() for entry in SOURCES]
     for kind in kinds:
         if kind.takes(str(name)):

@@ -23,7 +23,10 @@ class RunFolder(SourceKind):
 
     def takes(self, name: str) -> bool:
         """See :class:`SourceKind`."""
-        return expanded(name).exists()
+        try:
+            return bool(name) and expanded(name).exists()
+        except OSError as error:  # a folder above that may not be entered, a name that is too long
+            raise CheckpointError(f"cannot read {name!r}: {error.strerror or error}") from None
 
     def load(self, name: str) -> Checkpoint:
         """See :class:`SourceKind`."""

@@ -6,11 +6,11 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal
 
 from robust_transfer.checkpoint import Checkpoint
-from robust_transfer.config import as_dict, config
+from robust_transfer.config import as_dict, config, expect
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError, DataError
 from robust_transfer.presets import WithPresets
-from robust_transfer.production import Produced, produce, without_test
+from robust_transfer.production import Produced, check_arguments, produce, without_test
 from robust_transfer.registry import Registry
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
@@ -51,6 +51,7 @@ class Strategy(WithPresets, ABC):
 
         Raises :class:`DivergedError` where training does not settle; then nothing but its log is left in the folder.
         """
+        check_arguments(run, task, source=source)
         run = run or Run()
         with run.at_work():
             run.check_out()
@@ -92,6 +93,7 @@ def keeps_head(source: Checkpoint, task: Task, rule: HeadRule) -> bool:
 
 def transfer(source: Checkpoint, task: Task, strategy: Strategy, *, run: Run | None = None) -> Checkpoint:
     """``strategy(source, task, run=run)``: the public name of the step from a source to a result."""
+    expect("strategy", strategy, Strategy, hint="such as LinearProbe()")
     return strategy(source, task, run=run)
 
 

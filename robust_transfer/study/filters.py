@@ -21,7 +21,7 @@ from robust_transfer.config import as_dict, digest
 from robust_transfer.data import Split, to_pixels
 from robust_transfer.drawing.page import render
 from robust_transfer.drawing.plots import COLOURS, MARKERS, png, style, svg, tidy
-from robust_transfer.files import write_atomically, write_text
+from robust_transfer.files import write_atomically, write_bytes, write_text
 from robust_transfer.modes import on_device
 from robust_transfer.study.recipe import Filters
 from robust_transfer.study.work import Workshop
@@ -65,7 +65,7 @@ def _make(workshop: Workshop, how: Filters, out: Path) -> None:
     table = pd.concat(
         [_distances(workshop, name, source, test, how) for name, source in sources.items()], ignore_index=True
     )
-    write_atomically(out / LAYERS, partial(table.to_parquet, index=False))
+    write_bytes(out / LAYERS, table.to_parquet(index=False))
     plot = _plot(table)
     write_text(out / LAYERS_PLOT, plot)
     pictures = [_pictures(workshop, name, source, test, how) for name, source in sources.items()]

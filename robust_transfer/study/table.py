@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pandas as pd
 
 from robust_transfer.checkpoint import CARD, read_card
 from robust_transfer.evaluation import load_evaluation
-from robust_transfer.files import write_atomically
+from robust_transfer.files import write_bytes
 from robust_transfer.statistics.intervals import Proportion
 from robust_transfer.study.recipe import Cell, columns
 from robust_transfer.study.work import Workshop, is_checkpoint
@@ -44,7 +43,7 @@ def tabulate(workshop: Workshop, cells: Iterable[Cell]) -> pd.DataFrame:
 
 def write_table(table: pd.DataFrame, folder: Path) -> Path:
     """Write it to ``folder``, atomically."""
-    write_atomically(folder / TABLE, partial(table.to_parquet, index=False))
+    write_bytes(folder / TABLE, table.to_parquet(index=False))
     return folder / TABLE
 
 

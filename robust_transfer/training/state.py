@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load as from_bytes
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from robust_transfer.checkpoint import not_the_same
 from robust_transfer.config import difference
 from robust_transfer.errors import CheckpointError
-from robust_transfer.files import TEMPORARY, write_atomically
+from robust_transfer.files import TEMPORARY, write_bytes
 
 FILE = "state/state.safetensors"
 
@@ -114,7 +115,7 @@ def finite(objective: nn.Module, optimizer: torch.optim.Optimizer, averaged: nn.
 def save(folder: Path, tensors: dict[str, Tensor], progress: Progress, fingerprint: dict[str, Any]) -> None:
     """Write the state atomically: a kill at any moment leaves the previous state or this one."""
     metadata = {"progress": json.dumps(asdict(progress)), "fingerprint": json.dumps(fingerprint, sort_keys=True)}
-    write_atomically(folder / FILE, lambda path: save_file(tensors, str(path), metadata))
+    write_bytes(folder / FILE, to_bytes(tensors, metadata))
 
 
 def load(folder: Path, fingerprint: dict[str, Any]) -> tuple[dict[str, Tensor], Progress] | None:
@@ -127,9 +128,10 @@ def load(folder: Path, fingerprint: dict[str, Any]) -> tuple[dict[str, Tensor], 
     if not path.exists():
         return None
     try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        content = path.read_bytes()
+        tensors = from_bytes(content)
+        header = content[8 : 8 + int.from_bytes(content[:8], "little")]  # of every safetensors file, after its length
+        metadata = json.loads(header).get("__metadata__", {})
         saved, progress = json.loads(metadata["fingerprint"]), Progress(**json.loads(metadata["progress"]))
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(

@@ -13,8 +13,8 @@ from images import encoded, picture
 from PIL import Image
 
 from robust_transfer.data import load_task
-from robust_transfer.data.duplicates import DISTANCE, SHADE, find_copies
-from robust_transfer.data.fingerprints import EXACT, SIGNS, Fingerprints, fingerprint
+from robust_transfer.data.duplicates import BRIGHTNESS, CLOSE, CONTRAST, DISTANCE, SHADE, find_copies
+from robust_transfer.data.fingerprints import EXACT, SIGNS, Fingerprints, fingerprint, mirrored
 from robust_transfer.errors import ConfigError
 
 Change = Callable[[Image.Image], Image.Image]
@@ -44,6 +44,12 @@ CHANGES: dict[str, Change] = {
     "webp": lambda x: again(x, "WEBP", quality=80),
     "twice as large": lambda x: x.resize((64, 64), Image.Resampling.BICUBIC),
     "squashed": lambda x: x.resize((48, 64), Image.Resampling.BILINEAR),
+    "jpeg q30": lambda x: again(x, "JPEG", quality=30),
+    "darker": lambda x: x.point(lambda value: round(255 * (value / 255) ** 1.15)),
+    "brighter": lambda x: x.point(lambda value: min(255, round(1.08 * value))),
+    "in grey": lambda x: x.convert("L").convert("RGB"),
+    "mirrored": lambda x: x.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+    "mirrored and jpeg": lambda x: again(x.transpose(Image.Transpose.FLIP_LEFT_RIGHT), "JPEG", quality=75),
     "resized and jpeg": lambda x: again(x.resize((64, 64), Image.Resampling.BICUBIC), "JPEG", quality=75),
 }
 
@@ -57,6 +63,28 @@ def test_a_changed_copy_is_found_and_is_no_other_image(change: str, kind: str) -
     assert not found.exact.any()
     strangers = [Image.fromarray(picture(1, i, 32)) if kind == "noise" else smooth(100 + i) for i in range(60)]
     assert not find_copies(prints(strangers), prints(images)).found.any()
+
+
+def test_what_is_no_copy_is_none_in_any_shade() -> None:
+    """Digits look alike: some differ in at most 8 signs, and in the means by less than a copy in other shades may."""
+    from robust_transfer.data import Dataset
+
+    found = Dataset("builtin:digits").task(val=0)
+    prints = [split.fingerprints for split in (found.train, found.test)]
+    bits = [np.unpackbits(one.signs, axis=1).astype(int) for one in prints]
+    assert ((bits[0][:, None] != bits[1][None]).sum(2) <= 8).sum() > 5
+    assert not find_copies(*prints).found.any()
+
+
+def test_a_mirror_turns_the_look_around() -> None:
+    images = [smooth(i, 48) for i in range(20)]
+    there = prints([image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for image in images])
+    turned = mirrored(prints(images))
+    assert (there.shades == turned.shades).all()
+    different = np.unpackbits(there.signs ^ turned.signs, axis=1)
+    assert different.sum(1).max() <= 4  # where a coefficient is as good as 0
+    flat = prints([Image.new("RGB", (32, 32))])
+    assert not mirrored(flat).signs.any()
 
 
 def test_a_large_picture_made_small_is_found() -> None:
@@ -80,25 +108,44 @@ def test_flat_pictures_are_known_exactly_only() -> None:
 
 def test_the_search_is_the_comparison_of_all_pairs() -> None:
     rng = np.random.default_rng(0)
-    rows = rng.integers(0, 256, (900, 32)).astype(np.uint8)
-    rows[:, EXACT + SIGNS :] = rng.integers(100, 112, (900, 12))
-    near = rows[:300].copy()
-    near[:, :EXACT] = rng.integers(0, 256, (300, EXACT))
-    near[:100, :EXACT] = rows[:100, :EXACT]  # exact copies
-    for row in near:  # flips 0 to 29 of the signs
+    rows = rng.integers(0, 256, (300, 32)).astype(np.uint8)
+    rows[:, EXACT + SIGNS :] = rng.integers(100, 130, (300, 12))
+    near = rows[:120].copy()
+    near[:, :EXACT] = rng.integers(0, 256, (120, EXACT))
+    near[:30, :EXACT] = rows[:30, :EXACT]  # exact copies
+    for k, row in enumerate(near):  # flips 0 to 29 of the signs
         bits = np.unpackbits(row[EXACT : EXACT + SIGNS])
         bits[rng.choice(96, rng.integers(0, 30), replace=False)] ^= 1
         row[EXACT : EXACT + SIGNS] = np.packbits(bits)
+        shades = row[EXACT + SIGNS :].astype(int)
+        if k % 3 == 1:  # other shades, and in some other contrast
+            shades = np.rint(rng.uniform(0.5, 1.7) * (shades - 115) + 115 + rng.integers(-30, 30)).astype(int)
+        row[EXACT + SIGNS :] = shades + rng.integers(-3, 4, 12)
+    near[90:] = mirrored(Fingerprints(near[90:])).rows
     found = find_copies(Fingerprints(near), Fingerprints(rows))
-    bits, others = (np.unpackbits(r[:, EXACT : EXACT + SIGNS], axis=1).astype(int) for r in (near, rows))
-    distance = (bits[:, None] != others[None]).sum(2)
-    shades, theirs = (r[:, EXACT + SIGNS :].astype(int) for r in (near, rows))
-    distance[(np.abs(shades[:, None] - theirs[None]) > SHADE).any(2)] = 99
-    same = (near[:, None, :EXACT] == rows[None, :, :EXACT]).all(2)
-    expected = np.where(same.any(1), same.argmax(1), np.where(distance.min(1) <= DISTANCE, distance.argmin(1), -1))
-    assert found.partner.tolist() == expected.tolist()
-    assert found.exact.tolist() == same.any(1).tolist()
-    assert 0 < (expected < 0).sum() < 200
+
+    def compared(one: np.ndarray, other: np.ndarray) -> float:
+        """Number of signs that differ, or 99 where the shades do."""
+        a, b = one[EXACT + SIGNS :].astype(int), other[EXACT + SIGNS :].astype(int)
+        distance = int((np.unpackbits(one[EXACT : EXACT + SIGNS]) != np.unpackbits(other[EXACT : EXACT + SIGNS])).sum())
+        if abs(a - b).max() <= SHADE:
+            return distance if distance <= DISTANCE else 99
+        x, y = a[:9] - a[:9].mean(), b[:9] - b[:9].mean()
+        slope = min(max((x @ y) / (x @ x), CONTRAST[0]), CONTRAST[1])
+        fits = abs(y - slope * x).max() <= SHADE and abs(a[4] - b[4]) <= BRIGHTNESS
+        return distance if fits and distance <= CLOSE else 99
+
+    kinds = set()
+    for k, one in enumerate(near):
+        same = [i for i, other in enumerate(rows) if (one[:EXACT] == other[:EXACT]).all()]
+        nearest, kind = (same[0], "exact") if same else (-1, "none")
+        for turned, name in ((one, "as it is"), (mirrored(Fingerprints(one[None])).rows[0], "mirrored")):
+            distances = [compared(turned, other) for other in rows] if nearest < 0 else [99]
+            if min(distances) < 99:
+                nearest, kind = int(np.argmin(distances)), name
+        assert (found.partner[k], found.exact[k]) == (nearest, bool(same))
+        kinds.add(kind)
+    assert kinds == {"exact", "as it is", "mirrored", "none"}
 
 
 @pytest.fixture

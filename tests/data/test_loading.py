@@ -21,7 +21,7 @@ from PIL import Image
 
 from robust_transfer.data import Dataset, Split, Task, load_task, split
 from robust_transfer.data.formats import builtin
-from robust_transfer.errors import ConfigError
+from robust_transfer.errors import ConfigError, DataError
 
 NAMES = ["cat", "dog", "eel"]
 
@@ -385,3 +385,9 @@ class TestStreaming:
         environment = {**os.environ, "PYTHONHASHSEED": "1"}
         there = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         assert there.stdout.strip() == here.hash
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "", "a\0b"])
+def test_paths_that_cannot_be(name: str) -> None:
+    with pytest.raises(DataError, match=r"cannot read|does not exist"):
+        load_task(name)

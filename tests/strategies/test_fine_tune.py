@@ -271,7 +271,7 @@ def test_the_head_rule(source: Checkpoint, task: Task) -> None:
     )
     five = Split.in_memory(task.train.images(), task.train.labels % 5, tuple("abcde"))
     with pytest.raises(ConfigError, match="head=new"):
-        transfer(source, dataclasses.replace(other, train=five, val=five), FineTune(head="keep"), run=QUIET)
+        transfer(source, dataclasses.replace(other, train=five, val=five, test=five), FineTune(head="keep"), run=QUIET)
 
 
 def test_batch_norm_is_held_or_adapts(source: Checkpoint, task: Task) -> None:

@@ -16,7 +16,8 @@ from robust_transfer.strategies.kept_head import kept_head
 
 
 def renamed(task: Task, names: tuple[str, ...]) -> Task:
-    return dataclasses.replace(task, train=dataclasses.replace(task.train, class_names=names))
+    train, val, test = (dataclasses.replace(part, class_names=names) for part in (task.train, task.val, task.test))
+    return dataclasses.replace(task, train=train, val=val, test=test)
 
 
 def logits(source: Checkpoint | torch.nn.Module, split: Split) -> torch.Tensor:

@@ -52,7 +52,6 @@ ELSEWHERE = {
     "evaluation/outcomes": "evaluation/test_loop",
     "evaluation/own_val": "evaluation/test_seen",
     "evaluation/renamed": "evaluation/test_evaluator",
-    "evaluation/resolve": "evaluation/test_evaluator",
     "evaluation/result": "evaluation/test_resume",
     "heads": "test_classifier",
     "monitor": "pretraining/test_base",

@@ -208,8 +208,8 @@ class _Reading:
         if not images:
             raise DataError(f"the class folder {folder} holds no images: add some, or remove the folder")
         try:
-            name.encode()
-        except UnicodeEncodeError:
+            name = os.fsencode(name).decode("utf-8")  # where the system's encoding is another, too
+        except UnicodeDecodeError:
             shown = os.fsencode(name).decode("utf-8", "replace")
             raise DataError(f"the name of the class folder {shown!r} is not UTF-8: rename it") from None
         self.found.setdefault(role, {}).setdefault(name, []).extend(images)

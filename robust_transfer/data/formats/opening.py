@@ -23,7 +23,11 @@ def open_dataset(data: str | Path, columns: ColumnNames) -> StoredDataset:
     if not str(data).strip():  # as a path it would be the folder that one happens to be in
         raise DataError(f"no data set is named: give one of {', '.join(entry.name for entry in FORMATS)}")
     path = expanded(data)
-    if not path.exists():
+    try:
+        there = bool(str(data)) and path.exists()
+    except OSError as error:  # a folder above that may not be entered, a name that is too long
+        raise DataError(f"cannot read {str(data)!r}: {error.strerror or error}") from None
+    if not there:
         raise DataError(_not_there(str(data), path, formats))
     for known in formats:
         if known.recognises(path):

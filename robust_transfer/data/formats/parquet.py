@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import mmap
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -244,7 +245,11 @@ def _features(path: Path, schema: Any) -> Any:
 
 def _open(path: Path) -> Any:
     try:
-        return pq.ParquetFile(path)
+        try:
+            return pq.ParquetFile(path)
+        except UnicodeEncodeError:  # the library takes no name that is not UTF-8
+            with path.open("rb") as file:
+                return pq.ParquetFile(pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
     except (pa.ArrowException, OSError) as error:
         raise DataError(_unreadable(path, error)) from None
 
