@@ -40,8 +40,15 @@ def written(tmp_path: Path, **changes: Any) -> Path:
 RUN = Run(quiet=True, threads=1, precision="float32", device="cpu")
 FAR = {"threat": "linf:0.2", "attack": "pgd-2", "examples": 40}
 WANTED = {
-    "grid": [{**TINY["grid"][0], "shots": [10], "evaluation": ["near", "far"]}],
-    "evaluations": {**TINY["evaluations"], "far": {**FAR, "transfer_attack_examples": 0, "red_flag_examples": 3}},
+    "grid": [
+        {**TINY["grid"][0], "shots": [10], "evaluation": ["near", "far"]},
+        {**NEAR, "strategy": "tuned", "shots": [10], "evaluation": "transferred"},
+    ],
+    "evaluations": {
+        "near": {**TINY["evaluations"]["near"], "transfer_attack_examples": 0},
+        "far": {**FAR, "transfer_attack_examples": 0, "red_flag_examples": 3},
+        "transferred": TINY["evaluations"]["near"],
+    },
 }
 
 

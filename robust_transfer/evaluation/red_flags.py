@@ -30,7 +30,11 @@ MIN_FLAGGED = 3
 IMAGES_A_CLASS = 10  # with so many a network that has learnt something predicts at least half of the classes
 MORE_EFFORT, MOST_STEPS = 10, 400
 UNCONVERGED = 0.1  # of the sample: so many more must ten times the effort break
-MIN_SAMPLE = round(MIN_FLAGGED / UNCONVERGED)  # images of which MIN_FLAGGED flag an attack; fewer say little
+CONVERGED, LEVEL = (
+    0.05,
+    0.05,
+)  # it may break that share where an attack has converged; a flag is so rare by chance there
+MIN_SAMPLE = 30  # images of which MIN_FLAGGED are a tenth; fewer say little
 DRAWS, CHECK_STEPS, QUERIES = 10, 20, 200  # random points; steps and queries of the checks' own attacks
 RAISED = "red flags"
 BY_GRADIENTS = (FGSM, PGD, APGD, TargetedAPGD)  # attacks that climb the model's own gradient and nothing else
@@ -284,7 +288,7 @@ def more_effort_finds_more(sample: Sample) -> str | None:
     if (attack := _climber(sample.adversary.attacks)) is None:
         return None
     left, found = sample.of(~sample.broken), 0
-    least = max(sample.enough, round(UNCONVERGED * len(sample.x)))
+    least = max(sample.enough, round(UNCONVERGED * len(sample.x)), _rare(len(sample.x)))
     for harder in _harder(attack):
         if found + len(left.x) < least or found >= least:
             break  # it is decided
@@ -295,6 +299,13 @@ def more_effort_finds_more(sample: Sample) -> str | None:
     times = "ten" if (more := _times(attack)) >= MORE_EFFORT else f"{more:.3g}"
     what = f"{times} times the effort breaks {found} of {len(sample.x)} images more"
     return f"{what}: the attack has not converged, try harder"
+
+
+def _rare(n: int) -> int:
+    """Smallest count of ``n`` examples that :data:`CONVERGED` reaches with a probability of at most :data:`LEVEL`."""
+    from scipy.special import bdtrc  # 1 - binomial distribution function
+
+    return next(count for count in range(1, n + 2) if bdtrc(count - 1, n, CONVERGED) <= LEVEL)
 
 
 def _climber(attacks: Sequence[Attack]) -> Attack | None:

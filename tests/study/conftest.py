@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+from filelock import FileLock
 from study_helpers import RUN, WANTED, written
 
 from robust_transfer.study import load_recipe, run_study
@@ -29,7 +31,10 @@ def recipe(path: Path) -> Recipe:
 
 
 @pytest.fixture(scope="session")
-def plain(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame]:
-    """The study in one process."""
-    out = tmp_path_factory.mktemp("plain")
+def plain(recipe: Recipe, common: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame]:
+    """The study in one process: a copy of one that all workers of a test session share."""
+    with FileLock(common / "plain.lock"):
+        run_study(recipe, common / "plain", run=RUN)
+    out = tmp_path_factory.mktemp("plain") / "study"
+    shutil.copytree(common / "plain", out)
     return out, run_study(recipe, out, run=RUN)

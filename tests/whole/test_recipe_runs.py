@@ -28,10 +28,10 @@ def assert_filters(recipe: Recipe, out: Path) -> None:
     assert (out / "layers.svg").read_text().startswith("<svg")
 
 
-@pytest.fixture(scope="module")
-def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def sources(common: Path) -> Path:
     """One folder of sources for all studies: several train the very same one, and the store makes it once."""
-    return tmp_path_factory.mktemp("shared") / "sources"
+    return common / "sources"
 
 
 @pytest.mark.parametrize("name", list(packaged()))
