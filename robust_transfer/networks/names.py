@@ -39,9 +39,12 @@ def register(
     module: str,
     normalisation: Normalisation = CIFAR10,
 ) -> None:
-    """Register ``make(num_classes=..., in_chans=...)`` as a network of the module called ``module``."""
+    """Register ``make(num_classes=..., in_chans=..., **settings)`` as a network of the module called ``module``.
 
-    # timm sends every network the last three; they are named here so that a setting that does not exist is refused.
+    Settings of the network's own are what ``make`` takes by name; any other is refused when it is built.
+    """
+
+    # timm sends every network the last three
     def entry(
         pretrained: bool = False,
         num_classes: int = 10,
@@ -49,10 +52,11 @@ def register(
         pretrained_cfg: Any = None,
         pretrained_cfg_overlay: Any = None,
         cache_dir: Any = None,
+        **settings: Any,
     ) -> nn.Module:
         if pretrained:
             raise ValueError(f"{name} has no pretrained weights in timm")
-        return make(num_classes=num_classes, in_chans=in_chans)
+        return make(num_classes=num_classes, in_chans=in_chans, **settings)
 
     entry.__name__ = entry.__qualname__ = name
     entry.__module__ = module

@@ -39,6 +39,7 @@ ORDER = (
     "data",
     "trained_on",
     "checkpoint",
+    "foreign",
     "sources",
     "training",
     "engine",
