@@ -46,7 +46,8 @@ class Card:
     """Record of a set of weights. ``threat`` is the one it was trained for, or inherits (None: natural training).
 
     It may be given as text. ``cost`` has tuning in it.
-    ``fingerprints``: the hash of the file that says what was trained on, and how many images it has.
+    ``fingerprints``: the hash of the file that says what was trained on, and how many images it has. ``origin``: of
+    other people's weights, where they are from, how the file was read and what speaks for it.
     """
 
     network: NetworkSpec
@@ -67,6 +68,7 @@ class Card:
     weights_hash: str = ""
     weights_dtype: str = "float32"
     fingerprints: dict[str, Any] = field(default_factory=dict)
+    origin: dict[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:

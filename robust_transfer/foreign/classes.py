@@ -1,0 +1,41 @@
+"""Names of the classes of well-known data sets, in the order of their labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from robust_transfer.errors import ConfigError
+
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_CIFAR100 = (
+    "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can "
+    "castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin "
+    "elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard "
+    "lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear "
+    "pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark "
+    "shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone "
+    "television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm"
+)
+CIFAR100 = tuple(_CIFAR100.split())
+
+
+def class_names(given: Sequence[str] | None, count: int, address: str) -> tuple[str, ...]:
+    """Names of ``count`` classes: those given, those of CIFAR-10 or -100 or ImageNet by their number, else numbers.
+
+    A thousand classes are ImageNet's in their usual order. Ten or a hundred may be anybody's: they are CIFAR's only where
+    the ``address`` says so.
+    """
+    if given is not None:
+        if len(given) != count:
+            raise ConfigError(f"{len(given)} class names are given for a network of {count} classes")
+        return tuple(given)
+    folded = address.lower().replace("-", "").replace("_", "")
+    if count == 10 and "cifar10" in folded and "cifar100" not in folded:
+        return CIFAR10
+    if count == 100 and "cifar100" in folded:
+        return CIFAR100
+    if count == 1000:
+        from torchvision.models import ResNet18_Weights
+
+        return tuple(ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
+    return tuple(str(i) for i in range(count))

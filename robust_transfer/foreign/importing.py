@@ -1,0 +1,266 @@
+"""Import of other people's checkpoints: from a file to a classifier with a card that tells how it was read."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from robust_transfer import networks
+from robust_transfer.checkpoint import Card, Checkpoint
+from robust_transfer.classifier import Classifier, NetworkSpec
+from robust_transfer.config import as_dict, config
+from robust_transfer.data import Split, to_pixels
+from robust_transfer.environment import command_line, environment
+from robust_transfer.errors import CheckpointError, NetworkError
+from robust_transfer.foreign.classes import class_names
+from robust_transfer.foreign.evidence import IMAGES, Candidate, Decision, decide
+from robust_transfer.foreign.families import FAMILIES, Architecture, recognised
+from robust_transfer.foreign.layout import COUNTER, Layout, lay_out
+from robust_transfer.foreign.normalisations import name_of
+from robust_transfer.foreign.reading import Contents, read_weights
+from robust_transfer.preprocessing import Normalisation, Preprocessing
+from robust_transfer.threat import Threat
+
+METHOD = "import"
+
+
+@config
+class Hints:
+    """What no file may tell, given by somebody who knows; None: to be found out.
+
+    ``network``: its name, with ``settings``. ``size``: side of the images in pixels. ``weights``: which of the sets of
+    weights in the file ("best"). ``threat``: what the network was trained for.
+    """
+
+    network: str | None = None
+    settings: dict[str, Any] | None = None
+    normalisation: Normalisation | None = None
+    size: int | None = None
+    threat: Threat | None = None
+    weights: str | None = None
+    class_names: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What a file is, before anything that it does not tell is decided."""
+
+    address: str
+    contents: Contents
+    layout: Layout
+    family: str
+    architecture: Architecture
+    hints: Hints
+
+    def candidates(self) -> list[tuple[dict[str, str], NetworkSpec]]:
+        """Readings of the file that are possible, the likeliest first, with what tells them apart."""
+        kind, hints = self.architecture, self.hints
+        given = hints.settings or {}
+        open_ = {name: values for name, values in kind.variants.items() if name not in given}
+        found: list[tuple[dict[str, str], NetworkSpec]] = []
+        for chosen in itertools.product(*open_.values()):
+            settings = {**kind.settings, **dict(zip(open_, chosen, strict=True)), **given}
+            for how in self._preprocessings():
+                what = {name: str(value) for name, value in zip(open_, chosen, strict=True)}
+                what["normalisation"] = name_of(how.normalisation)
+                spec = NetworkSpec(
+                    name=kind.network, num_classes=max(kind.num_classes, 2), preprocessing=how, settings=settings
+                )
+                found.append((what, spec))
+        return found
+
+    def _preprocessings(self) -> list[Preprocessing]:
+        known = list(self.architecture.preprocessings) or [Preprocessing(size=self.hints.size or 224)]
+        if self.hints.size is not None:
+            known = [replace(how, size=self.hints.size) for how in known]
+        stored = self.hints.normalisation or self.layout.normalisation
+        if stored is not None:
+            known = [replace(how, normalisation=stored) for how in known]
+        unique: list[Preprocessing] = []
+        for how in known:
+            if how not in unique:
+                unique.append(how)
+        return unique
+
+
+def find(path: Path, *, hints: Hints | None = None, address: str | None = None) -> Found:
+    """Network that a file of weights holds. Raises :class:`CheckpointError` for what is none, or none that is known."""
+    hints = hints or Hints()
+    contents = read_weights(path)
+    layout = lay_out(contents, hints.weights)
+    found = _named(layout.state, hints) if hints.network is not None else recognised(layout.state)
+    if found is None:
+        keys = ", ".join(list(layout.state)[:4])
+        raise CheckpointError(
+            f"{address or path} is of no family that is known ({', '.join(FAMILIES.names())}): its weights are called "
+            f"{keys} ...; give the network's name"
+        )
+    return Found(address or str(path), contents, layout, *found, hints)
+
+
+def bring_in(found: Found, images: Split | None = None, *, sha256: str = "", revision: str = "") -> Checkpoint:
+    """Checkpoint of what was found; ``images`` to decide by what the file does not tell.
+
+    They count as labelled where the network has as many classes as they have. Raises :class:`CheckpointError` where the
+    weights do not fit, and where there is no evidence or it is weak.
+    """
+    readings = found.candidates()
+    weights = _renamed(found)
+    tried = [Candidate(what, lambda spec=spec: _built(spec, weights)) for what, spec in readings]  # type: ignore[misc]
+    pixels, labels = _evidence(found, readings, images)
+    chosen, decision = decide(tried, pixels, labels)
+    spec = readings[tried.index(chosen)][1]
+    classifier = _built(spec, weights)
+    names = class_names(found.hints.class_names, spec.num_classes, found.address)
+    card = Card(
+        network=spec,
+        class_names=names,
+        method=METHOD,
+        settings={},
+        threat=found.hints.threat,
+        data={"name": found.address},
+        criterion="as it was published",
+        command=command_line(),
+        environment=environment(),
+        origin=record(found, decision, sha256, revision),
+    )
+    return Checkpoint(classifier.eval(), card)
+
+
+def record(found: Found, decision: Decision | None, sha256: str = "", revision: str = "") -> dict[str, Any]:
+    """What a card says of a file and of how it was read."""
+    kind, lay = found.architecture, found.layout
+    told: dict[str, Any] = {
+        "address": found.address, "sha256": sha256, "revision": revision, "format": found.contents.format,
+        "weights": lay.where, "prefix": lay.prefix, "others": lay.others, "family": found.family,
+        "inferred": kind.inferred, "unused": _unused(found), "dropped": lay.dropped, "notes": lay.notes,
+        "stated": lay.stated, "refused": found.contents.refused,
+        "normalisation": _source_of_normalisation(found),
+    }  # fmt: skip
+    if decision is not None:
+        rows = [
+            {**row.what, "accuracy": row.accuracy, "distance": row.distance, "chosen": row.chosen}
+            for row in decision.rows
+        ]
+        told |= {"decided_by": decision.by, "evidence": rows, "evidence_note": decision.note}
+    return dict(as_dict({key: value for key, value in told.items() if value not in ("", (), None, {})}))
+
+
+def _source_of_normalisation(found: Found) -> str:
+    if found.hints.normalisation is not None:
+        return "given"
+    return "stored in the file" if found.layout.normalisation is not None else "of no file: see the evidence"
+
+
+# ---------------------------------------------------------------- weights
+
+
+def _renamed(found: Found) -> dict[str, Tensor]:
+    """State with our names: the last linear layer is the ``head``, all else the ``body``."""
+    kind, unused = found.architecture, set(_unused(found))
+    state: dict[str, Tensor] = {}
+    for name, tensor in found.layout.state.items():
+        if name in unused:
+            continue
+        inside = bool(kind.head) and name.startswith(f"{kind.head}.")
+        state[f"head.{name.removeprefix(f'{kind.head}.')}" if inside else f"body.{name}"] = tensor
+    if kind.head and "head.weight" in state and "head.bias" not in state:
+        state["head.bias"] = torch.zeros(len(state["head.weight"]))
+    return state
+
+
+def _unused(found: Found) -> list[str]:
+    """Keys that the forward pass never uses: those listed, and all below those that end in a dot or a star."""
+    patterns = [key.rstrip("*") for key in found.architecture.unused]
+    return [
+        name
+        for name in found.layout.state
+        if any(name == p or (p.endswith(".") and name.startswith(p)) for p in patterns)
+    ]
+
+
+def _built(spec: NetworkSpec, weights: Mapping[str, Tensor]) -> Classifier:
+    """Classifier with these weights, and no others; strict but for counters of batches, which no result depends on."""
+    with torch.random.fork_rng(devices=[]):
+        classifier = Classifier.build(spec)
+    wanted = classifier.state_dict()
+    state = dict(weights)
+    for name, tensor in wanted.items():
+        if name not in state and (name.endswith(COUNTER) or (name.startswith("head.") and not _has_head(weights))):
+            state[name] = tensor
+    for name in sorted({*wanted, *state}):
+        shown = name.partition(".")[2]
+        if name not in state or name not in wanted:
+            where = "lacks" if name not in state else "has an extra"
+            raise CheckpointError(f"the weights are of another network: the file {where} {shown!r} for a {spec.name!r}")
+        if state[name].shape != wanted[name].shape:
+            raise CheckpointError(
+                f"the weights are of another network: {shown!r} is {tuple(state[name].shape)}, a {spec.name!r} has "
+                f"{tuple(wanted[name].shape)}"
+            )
+    classifier.load_state_dict(state, strict=True)
+    return classifier.eval()
+
+
+def _has_head(weights: Mapping[str, Tensor]) -> bool:
+    return "head.weight" in weights
+
+
+def _named(state: Mapping[str, Tensor], hints: Hints) -> tuple[str, Architecture]:
+    """Architecture of a network whose name was given: its last layer by what timm says of it."""
+    assert hints.network is not None
+    name = networks.canonical(hints.network)
+    known = recognised(state)
+    if known is not None and known[1].network == name:
+        return known
+    heads = [
+        key.removesuffix(".weight") for key, value in state.items() if key.endswith(".weight") and value.dim() == 2
+    ]
+    told = _classifier_of(name, hints)
+    head = told if f"{told}.weight" in state else next(reversed(heads), "")
+    classes = len(state[f"{head}.weight"]) if head else 0
+    return "given by name", Architecture(name, classes, head, settings=dict(hints.settings or {}))
+
+
+def _classifier_of(name: str, hints: Hints) -> str:
+    try:
+        body = networks.create(name, num_classes=0, input_size=hints.size or 224, **(hints.settings or {}))
+    except NetworkError as error:
+        raise CheckpointError(str(error)) from None
+    return str((getattr(body, "default_cfg", None) or {}).get("classifier") or "")
+
+
+# ---------------------------------------------------------------- images
+
+
+def _evidence(
+    found: Found, readings: list[tuple[dict[str, str], NetworkSpec]], images: Split | None
+) -> tuple[Tensor | None, Tensor | None]:
+    """Pixels as the network reads them, and labels in its own classes where these are known to be the images'."""
+    if images is None or len(readings) == 1 or not len(images):
+        return None, None
+    some = images.prepared(readings[0][1].preprocessing).subset(_spread(len(images)))
+    return to_pixels(some.images()), _labels(found, some)
+
+
+def _labels(found: Found, images: Split) -> Tensor | None:
+    kind = found.architecture
+    if not kind.head:
+        return None
+    names = class_names(found.hints.class_names, kind.num_classes, found.address)
+    if set(images.class_names) <= set(names):
+        return torch.tensor([names.index(name) for name in images.class_names])[images.labels]
+    nameless = names == tuple(map(str, range(kind.num_classes)))
+    fits = nameless and len(images.class_names) == kind.num_classes
+    return images.labels if fits else None
+
+
+def _spread(n: int) -> Tensor:
+    """Positions of at most :data:`IMAGES` images, evenly over the split: it may be sorted by class."""
+    return torch.linspace(0, n - 1, min(n, IMAGES)).round().long().unique()

@@ -1,0 +1,230 @@
+"""Layout of a checkpoint: which of its dictionaries are weights, what stands before their names, the stored normaliser.
+
+The wrappers and prefixes are those of the public repositories (RobustBench's loaders, MadryLab's robustness, timm,
+Lightning); what is taken is said, and so is what is left.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from robust_transfer.errors import CheckpointError, ConfigError
+from robust_transfer.foreign.reading import Contents
+from robust_transfer.preprocessing import Normalisation
+from robust_transfer.registry import unknown
+
+# Names under which repositories keep weights, those to be preferred first: averages of weights before the weights
+# themselves; the last epoch before the best, as RobustBench takes it.
+WRAPPERS = (
+    "model_state_dict", "state_dict_ema", "model_ema", "ema_state_dict", "ema", "state_dict", "model", "net", "network",
+    "weights", "params", "last", "best", "unaveraged_model_state_dict",
+)  # fmt: skip
+AVERAGED = {"model_state_dict", "state_dict_ema", "model_ema", "ema_state_dict", "ema"}
+NO_WEIGHTS = (
+    "optim",
+    "schedul",
+    "amp",
+    "scaler",
+    "loss",
+    "rng",
+    "callbacks",
+    "loops",
+)  # what keeps tensors, but no network's
+PREFIXES = ("module", "model", "base_model", "_orig_mod", "backbone", "net", "network", "encoder", "student", "1")
+MEANS = r"(?:new_)?mean|mu|image_mean"
+NORMALISER = re.compile(
+    rf"^(?P<where>(?:.*\.)?(?:normali[sz](?:er|e|ation)(?:_layer)?|norm|preprocess(?:ing|or)?|0)\.|)(?P<mean>{MEANS})$"
+)
+STD_OF = {"mean": "std", "new_mean": "new_std", "mu": "sigma", "image_mean": "image_std"}
+COUNTER = "num_batches_tracked"
+MOST_STATED = 40  # plain values of a file that are shown
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Weights of one network in a file, and how they lay there.
+
+    ``state``: flat, names without ``prefix``, float32, without normaliser and counters of batches. ``where``: keys that
+    lead to it in the file ("" where it is the whole file). ``normalisation``: stored beside the weights, or None.
+    ``others``: further sets of weights, by their ``where``. ``dropped`` and ``notes``: in sentences. ``stated``: plain
+    values beside the weights, such as an epoch or an accuracy.
+    """
+
+    state: dict[str, Tensor]
+    where: str
+    prefix: str
+    normalisation: Normalisation | None
+    others: tuple[str, ...]
+    dropped: tuple[str, ...]
+    notes: tuple[str, ...]
+    stated: dict[str, Any]
+
+
+def lay_out(contents: Contents, weights: str | None = None) -> Layout:
+    """Weights of a file that was read: those called ``weights`` ("best", "state_dict"), or those that are usually meant.
+
+    Raises :class:`CheckpointError` where there are none, or two networks that differ where there should be one.
+    """
+    found = dict(_states(contents.tree))
+    if not found:
+        raise CheckpointError("the file holds no weights: there is no dictionary of tensors in it")
+    where = _chosen(found, weights)
+    others = tuple(name for name in found if name != where)
+    notes = []
+    if others:
+        averaged = "averaged weights (EMA), " if _last(where) in AVERAGED and _averages(others) else ""
+        notes.append(
+            f"{averaged}{where or 'the top level'!r} was taken; the file also has {', '.join(map(repr, others))}"
+        )
+    state = {name: tensor.detach() for name, tensor in found[where].items()}
+    prefix, state, normalisation, dropped = _unwrapped(state)
+    if prefix.endswith("1.") and normalisation is None:
+        notes.append("something without weights stood before the network (a Sequential's 0), likely a normaliser")
+    state = {k: v.float() if v.is_floating_point() else v for k, v in state.items() if _last(k) != COUNTER}
+    halves = {str(v.dtype).removeprefix("torch.") for v in found[where].values() if v.is_floating_point()} - {"float32"}
+    if halves:
+        notes.append(f"stored in {', '.join(sorted(halves))}, computed in float32")
+    bad = next((k for k, v in state.items() if v.is_floating_point() and not bool(v.isfinite().all())), None)
+    if bad is not None:
+        raise CheckpointError(f"the weights hold values that are not finite, in {bad!r}: get the file again")
+    return Layout(state, where, prefix, normalisation, others, tuple(dropped), tuple(notes), _stated(contents.tree))
+
+
+# ---------------------------------------------------------------- which dictionary
+
+
+def _states(tree: Any, where: str = "", depth: int = 0) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Dictionaries of tensors by name, outer ones first."""
+    if not isinstance(tree, Mapping) or depth > 4:
+        return
+    own = {str(k): v for k, v in tree.items() if isinstance(v, Tensor)}
+    if any(v.dim() > 1 for v in own.values()):
+        yield where, own
+    for key, value in tree.items():
+        name = str(key)
+        if not any(name.lower().startswith(word) for word in NO_WEIGHTS):
+            yield from _states(value, f"{where}.{name}" if where else name, depth + 1)
+
+
+def _chosen(found: Mapping[str, Any], weights: str | None) -> str:
+    if weights is not None:
+        if weights in found:
+            return weights
+        meant = [name for name in found if _last(name) == weights]
+        if len(meant) != 1:
+            raise ConfigError(unknown("set of weights in the file", weights, list(found)))
+        return meant[0]
+    if len(found) == 1:
+        return next(iter(found))
+    return min(found, key=lambda name: (_rank(name), list(found).index(name)))
+
+
+def _rank(where: str) -> int:
+    ranks = [WRAPPERS.index(part) for part in where.split(".") if part in WRAPPERS]
+    return max(ranks, default=-1 if not where else len(WRAPPERS))
+
+
+def _averages(others: tuple[str, ...]) -> bool:
+    return any(_last(name) in WRAPPERS and _last(name) not in AVERAGED for name in others)
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+# ---------------------------------------------------------------- prefixes and what stands beside the network
+
+
+def _unwrapped(state: dict[str, Tensor]) -> tuple[str, dict[str, Tensor], Normalisation | None, list[str]]:
+    """Chain of prefixes, state without it, normalisation, and what was dropped."""
+    prefix, normalisation, dropped = "", None, list[str]()
+    while True:
+        state, stored = _without_normaliser(state)
+        if stored is not None:
+            if normalisation is not None and stored != normalisation:
+                raise CheckpointError(f"the file has two normalisers that differ: {normalisation} and {stored}")
+            normalisation = stored
+        state, copies = _without_attacker(state)
+        dropped += copies
+        common = _common_prefix(state)
+        if common is None:
+            return prefix, state, normalisation, dropped
+        state = {name.removeprefix(f"{common}."): tensor for name, tensor in state.items()}
+        prefix += f"{common}."
+
+
+def _common_prefix(state: Mapping[str, Tensor]) -> str | None:
+    """First part of all names, where it is one that wrappers add."""
+    firsts = {name.partition(".")[0] for name in state}
+    first = next(iter(firsts), "")
+    return first if len(firsts) == 1 and first in PREFIXES and all("." in name for name in state) else None
+
+
+def _without_normaliser(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], Normalisation | None]:
+    found: dict[str, Normalisation] = {}
+    for name, mean in state.items():
+        match = NORMALISER.match(name)
+        if match is None or mean.numel() not in (1, 3) or not mean.is_floating_point():
+            continue
+        partner = f"{match['where']}{STD_OF[match['mean']]}"
+        if partner in state and state[partner].numel() == mean.numel():
+            found[name] = _normalisation(mean, state[partner])
+    if not found:
+        return state, None
+    values = list(found.values())
+    for other in values[1:]:
+        if other != values[0]:
+            raise CheckpointError(f"the file has two normalisers that differ: {values[0]} and {other}")
+    gone = {*found, *(name[: -len(_last(name))] + STD_OF[_last(name)] for name in found)}
+    return {name: tensor for name, tensor in state.items() if name not in gone}, values[0]
+
+
+def _normalisation(mean: Tensor, std: Tensor) -> Normalisation:
+    """Of stored buffers, whatever their shape; those for pixels from 0 to 255 are said in fractions of 1."""
+    low, high = (value.flatten().double() for value in (mean, std))
+    if float(low.abs().max()) > 2:
+        low, high = low / 255, high / 255
+    rounded = [tuple(round(float(v), 7) for v in value) for value in (low, high)]
+    if min(rounded[1]) <= 0:
+        raise CheckpointError(f"the stored normaliser divides by {min(rounded[1]):g}: the file is damaged")
+    return Normalisation(mean=rounded[0], std=rounded[1])
+
+
+def _without_attacker(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """State without the second copy of a network that MadryLab's ``AttackerModel`` stores; the copies must agree."""
+    copies = {name: tensor for name, tensor in state.items() if name.startswith("attacker.")}
+    rest = {name: tensor for name, tensor in state.items() if name not in copies}
+    if not copies or not rest:
+        return state, []
+    for name, tensor in copies.items():
+        own = rest.get(name.removeprefix("attacker."))
+        if own is not None and (own.shape != tensor.shape or not torch.equal(own, tensor)):
+            raise CheckpointError(
+                f"the network and the attacker's copy of it differ in {name!r}: the file is damaged, get it again"
+            )
+    return rest, [f"attacker.*: a second copy of the network, {len(copies)} tensors, equal to the first"]
+
+
+# ---------------------------------------------------------------- what a file says of itself
+
+
+def _stated(tree: Any) -> dict[str, Any]:
+    """Plain values near the top of a file, by their path."""
+    stated: dict[str, Any] = {}
+
+    def walk(value: Any, where: str, depth: int) -> None:
+        if isinstance(value, (str, int, float, bool)) and where and len(stated) < MOST_STATED:
+            stated[where] = value
+        elif isinstance(value, Mapping) and depth < 3:
+            for key, inner in value.items():
+                if not any(str(key).lower().startswith(word) for word in NO_WEIGHTS):
+                    walk(inner, f"{where}.{key}" if where else str(key), depth + 1)
+
+    walk(tree, "", 0)
+    return stated

@@ -1,0 +1,50 @@
+"""Normalisations by the names that the field gives them."""
+
+from __future__ import annotations
+
+from robust_transfer.errors import ConfigError
+from robust_transfer.preprocessing import CIFAR10, Normalisation
+from robust_transfer.registry import unknown
+
+NORMALISATIONS: dict[str, Normalisation] = {
+    "none": Normalisation(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
+    "half": Normalisation(),  # 2x - 1
+    "per-image": Normalisation(per_image=True),
+    "cifar10": CIFAR10,
+    "cifar10-small-std": Normalisation(mean=(0.4914, 0.4822, 0.4465), std=(0.2023, 0.1994, 0.2010)),
+    "cifar100": Normalisation(mean=(0.5071, 0.4865, 0.4409), std=(0.2673, 0.2564, 0.2762)),
+    "svhn": Normalisation(mean=(0.4377, 0.4438, 0.4728), std=(0.1980, 0.2010, 0.1970)),
+    "imagenet": Normalisation(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
+    "clip": Normalisation(mean=(0.48145466, 0.4578275, 0.40821073), std=(0.26862954, 0.26130258, 0.27577711)),
+}
+
+
+def parse_normalisation(text: str) -> Normalisation:
+    """``imagenet``, ``none``, ..., or ``0.485,0.456,0.406/0.229,0.224,0.225``: means and deviations of pixels in [0, 1]."""
+    if text in NORMALISATIONS:
+        return NORMALISATIONS[text]
+    mean, slash, std = text.partition("/")
+    if not slash:
+        raise ConfigError(f"{unknown('normalisation', text, list(NORMALISATIONS))}; or give means/deviations")
+    try:
+        values = [tuple(float(part) for part in side.split(",")) for side in (mean, std)]
+    except ValueError:
+        raise ConfigError(
+            f"cannot read the normalisation {text!r}: write 0.485,0.456,0.406/0.229,0.224,0.225"
+        ) from None
+    return Normalisation(mean=values[0], std=values[1])
+
+
+def name_of(normalisation: Normalisation) -> str:
+    """Name, or else the numbers, in the form that :func:`parse_normalisation` reads."""
+    for name, known in NORMALISATIONS.items():
+        if _near(known, normalisation):
+            return name
+    return "/".join(",".join(f"{v:g}" for v in side) for side in (normalisation.mean, normalisation.std))
+
+
+def _near(a: Normalisation, b: Normalisation) -> bool:
+    if a.per_image or b.per_image:
+        return a.per_image == b.per_image
+    pairs = [*zip(a.mean, b.mean, strict=False), *zip(a.std, b.std, strict=False)]
+    return len(a.mean) == len(b.mean) and all(abs(x - y) < 1e-5 for x, y in pairs)
