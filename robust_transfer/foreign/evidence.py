@@ -1,9 +1,11 @@
 """Evidence for what no file tells: normaliser, activation, padding, shortcut.
 
-Two kinds. With labelled images: clean accuracy. Without labels: batch-norm statistics, for the layers' inputs on images
-like those of training have the means and variances that the file stores if, and only if, all before them is computed as
-in training. The distance is the mean over layers and channels of the Kullback-Leibler divergence between the Gaussian of
-the images and that of the file; 0 is perfect, and the logarithm keeps single channels from deciding.
+Two kinds. Batch-norm statistics, without labels: on images like those of training, the inputs of the layers have the means
+and variances that the file stores if all before them is computed as in training. The distance of a layer is the mean over
+its channels of ``log(1 + KL)``, from the Gaussian of the images to the stored one; of a network, the mean over its layers;
+0 is perfect. Training crops its images at random, which moves the statistics more than a wrong normaliser does (black borders):
+they are taken of the images as they are and as training crops them, and the nearer counts. Clean accuracy, on labelled images of the network's own classes: it tells other networks from this one, but
+hardly one normaliser from the next, which cost it a point or two; there the statistics are the sharper test.
 """
 
 from __future__ import annotations
@@ -11,19 +13,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from robust_transfer.errors import CheckpointError
 from robust_transfer.statistics.intervals import Proportion, wilson
 
-By = Literal["given", "stated in the file", "the only one", "clean accuracy", "batch-norm statistics"]
-IMAGES = 128  # that evidence is gathered on, at most
-FACTOR = 1.25  # so many times nearer to the stored statistics must the best be than any that computes something else
-SAME = 0.02  # candidates whose logits differ by less than that share of their range are one
+By = Literal["the only one", "clean accuracy", "batch-norm statistics", "batch-norm statistics and clean accuracy"]
+IMAGES, GROUPS = 256, 8  # that evidence is gathered on, at most; in so many groups, which are compared one by one
+AGREEING = 7  # of the groups: so many must say the same (of 8, by chance less than once in 25)
+FACTOR = 1.1  # so many times farther from the stored statistics must any rival be
+FAR = 0.1  # a distance at which the images are too unlike those of training for the statistics to tell
+LARGE = 64  # pixels: from there on the field trains on random resized crops
+SAME = 0.002  # candidates whose logits differ by less than that share of their range are one
 CLEAR = 0.05  # level at which one accuracy is above another, on the same images (McNemar, exact)
 
 
@@ -56,10 +62,21 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class _Measured:
+    """``distances``: of all images, then of each group; empty without batch norm. ``right``: ``(n,)``, or None."""
+
     candidate: Candidate
     logits: Tensor
-    distance: float | None
+    distances: tuple[float, ...]
     right: Tensor | None
+
+    @property
+    def distance(self) -> float | None:
+        return self.distances[0] if self.distances else None
+
+    @property
+    def share(self) -> float:
+        """Share of the images that it is right on."""
+        return 0.0 if self.right is None else float(self.right.float().mean())
 
 
 def decide(
@@ -67,59 +84,96 @@ def decide(
 ) -> tuple[Candidate, Decision]:
     """Candidate that the evidence speaks for; images ``(n, 3, H, W)`` in [0, 1], as the network reads them.
 
-    Candidates that compute nearly the same are one: the first of them stands for all. Raises :class:`CheckpointError`,
-    with the table, where the evidence is weak: then somebody has to say.
+    Labels are the network's own. Candidates that compute the same are one: the first of them stands for all. Raises
+    :class:`CheckpointError` where the evidence is weak, or its two kinds disagree: then somebody has to say.
     """
-    if len(candidates) == 1:
+    if len(candidates) == 1 and (images is None or labels is None):
         return candidates[0], Decision((Row(candidates[0].what, None, None, True),), "the only one")
     if images is None or not len(images):
-        told = _told(candidates)
         raise CheckpointError(
-            f"the file does not tell {told}, and there are no images to find out: say which, or give data"
+            f"the file does not tell {_told(candidates)}, and there are no images to find out: say which, or give data"
         )
-    measured = [_measure(each, images[:IMAGES], None if labels is None else labels[:IMAGES]) for each in candidates]
-    by: By = "clean accuracy" if labels is not None else "batch-norm statistics"
-    if labels is None and any(each.distance is None for each in measured):
-        raise CheckpointError(
-            f"the file does not tell {_told(candidates)}; the network has no batch norm that could: give labelled images "
-            "of its own classes, or say which"
-        )
+    images, labels = images[:IMAGES], None if labels is None else labels[:IMAGES]
+    views = (images, _cropped(images))
+    measured = [_measure(each, views, labels) for each in candidates]
+    n, classes = measured[0].logits.shape
     if labels is not None:
-        _refuse_chance(max(map(_share, measured)), len(images[:IMAGES]), int(measured[0].logits.shape[1]))
-    ordered = sorted(measured, key=_accuracy_first if labels is not None else _distance_first)
-    best = ordered[0]
-    same = [each for each in ordered if _alike(each, best)]
-    first = min(same, key=measured.index)
-    rivals = [each for each in ordered if each not in same]
-    weak = next((each for each in rivals if not _clearly_better(best, each)), None)
-    rows = tuple(_row(each, each is first) for each in [first, *(each for each in ordered if each is not first)])
-    if weak is not None:
-        raise CheckpointError(
-            f"the evidence is weak: {_named(best)} is hardly better than {_named(weak)} "
-            f"({_figures(best)} against {_figures(weak)}, {len(images[:IMAGES])} images): say which"
-        )
-    note = f"{len(same)} of them compute nearly the same; the likeliest was taken" if len(same) > 1 else ""
-    return first.candidate, Decision(rows, by, note)
+        _refuse_chance(max(each.share for each in measured), n, classes)
+    best = min(measured, key=lambda each: (each.distance if each.distance is not None else 0.0, -each.share))
+    if best.distance is None:
+        best = max(measured, key=lambda each: each.share)
+    same = [each for each in measured if _alike(each, best)]
+    rivals = [each for each in measured if each not in same]
+    for rival in rivals:
+        if (reason := _doubt(best, rival, len(images))) is not None:
+            raise CheckpointError(f"{reason}: say which")
+    first, by = same[0], _what_decided(best, labels)
+    rest = sorted(
+        (each for each in measured if each is not first), key=lambda each: (each.distance or 0.0, -each.share)
+    )
+    rows = tuple(_row(each, each is first) for each in [first, *rest])
+    note = f"{len(same)} of them compute the same; the likeliest was taken" if len(same) > 1 else ""
+    return first.candidate, Decision(rows, by if rivals else "the only one", note)
+
+
+def _what_decided(best: _Measured, labels: Tensor | None) -> By:
+    if best.distance is None:
+        return "clean accuracy"
+    return "batch-norm statistics" if labels is None else "batch-norm statistics and clean accuracy"
 
 
 # ---------------------------------------------------------------- measuring
 
 
-def _measure(candidate: Candidate, images: Tensor, labels: Tensor | None) -> _Measured:
+def _measure(candidate: Candidate, views: Sequence[Tensor], labels: Tensor | None) -> _Measured:
+    """The first of the views are the images as they are."""
     module = candidate.build().eval()
+    seen = [_look(module, view) for view in views]
+    logits, distances = seen[0][0], min((found for _, found in seen), key=lambda found: found[:1])
+    return _Measured(candidate, logits, distances, None if labels is None else logits.argmax(1) == labels)
+
+
+def _look(module: nn.Module, images: Tensor) -> tuple[Tensor, tuple[float, ...]]:
+    """Logits, and the distances of all images and of each group."""
     with torch.no_grad(), _statistics(module) as found:
-        logits = module(images)
-    distance = sum(found) / len(found) if found else None
-    return _Measured(candidate, logits, distance, None if labels is None else logits.argmax(1) == labels)
+        logits = torch.cat([module(group) for group in images.tensor_split(min(GROUPS, len(images)))])
+    layers = list(found.items())
+    distances = tuple(sum(each) / len(layers) for each in zip(*map(_distances, layers), strict=True))
+    return logits, distances
+
+
+def _cropped(images: Tensor) -> Tensor:
+    """As training crops them: below :data:`LARGE` pixels after black padding by an eighth, else random resized crops."""
+    size, generator = images.shape[-1], torch.Generator().manual_seed(0)
+    if size >= LARGE:
+        return torch.stack([_resized_crop(image, generator) for image in images])
+    padded = F.pad(images, (size // 8,) * 4)
+    corners = torch.randint(0, 2 * (size // 8) + 1, (len(images), 2), generator=generator).tolist()
+    return torch.stack([one[:, y : y + size, x : x + size] for one, (y, x) in zip(padded, corners, strict=True)])
+
+
+def _resized_crop(image: Tensor, generator: torch.Generator) -> Tensor:
+    """A square of 8 to 100 % of the area (Szegedy et al. 2015), enlarged."""
+    size = image.shape[-1]
+    share = 0.08 + 0.92 * float(torch.rand((), generator=generator))
+    side = max(1, round(size * share**0.5))
+    y, x = (int(torch.randint(0, size - side + 1, (), generator=generator)) for _ in range(2))
+    part = image[None, :, y : y + side, x : x + side]
+    return F.interpolate(part, size=(size, size), mode="bilinear", antialias=True, align_corners=False)[0]
+
+
+Moments = list[tuple[Tensor, Tensor]]  # mean and variance of each channel, a group of images each
 
 
 @contextmanager
-def _statistics(module: nn.Module) -> Iterator[list[float]]:
-    """Distances of batch-norm layers, in the order in which they are computed."""
-    found: list[float] = []
+def _statistics(module: nn.Module) -> Iterator[dict[_BatchNorm, Moments]]:
+    """Moments of the inputs of the batch-norm layers that are used."""
+    found: dict[_BatchNorm, Moments] = {}
 
-    def look(layer: _BatchNorm, given: tuple[Tensor, ...]) -> None:
-        found.append(_divergence(given[0], layer))
+    def look(layer: nn.Module, given: tuple[Tensor, ...]) -> None:
+        over = [d for d in range(given[0].dim()) if d != 1]
+        x = given[0].double()
+        found.setdefault(cast(_BatchNorm, layer), []).append((x.mean(over), x.var(over, correction=0)))
 
     layers = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
     handles = [layer.register_forward_pre_hook(look) for layer in layers]
@@ -130,12 +184,17 @@ def _statistics(module: nn.Module) -> Iterator[list[float]]:
             handle.remove()
 
 
-def _divergence(x: Tensor, layer: _BatchNorm) -> float:
-    """Mean over channels of ``log(1 + KL)`` from the Gaussian of the images to the stored one."""
+def _distances(measured: tuple[_BatchNorm, Moments]) -> list[float]:
+    """Distance of a layer for all images, then for each group (groups are of about one size)."""
+    layer, moments = measured
+    means, variances = (torch.stack(side) for side in zip(*moments, strict=True))
+    pooled = means.mean(0), variances.mean(0) + means.var(0, correction=0)
+    return [_divergence(layer, *each) for each in [pooled, *moments]]
+
+
+def _divergence(layer: _BatchNorm, mean: Tensor, var: Tensor) -> float:
     assert layer.running_mean is not None
     assert layer.running_var is not None
-    over = [d for d in range(x.dim()) if d != 1]
-    mean, var = x.double().mean(over), x.double().var(over, correction=0)
     kept, spread = layer.running_mean.double(), layer.running_var.double()
     alive = spread > 1e-8  # of a dead channel nothing can be told
     if not bool(alive.any()):
@@ -147,20 +206,6 @@ def _divergence(x: Tensor, layer: _BatchNorm) -> float:
 
 
 # ---------------------------------------------------------------- judging
-
-
-def _accuracy_first(each: _Measured) -> tuple[float, float]:
-    return -_share(each), each.distance or 0.0
-
-
-def _distance_first(each: _Measured) -> float:
-    assert each.distance is not None
-    return each.distance
-
-
-def _share(each: _Measured) -> float:
-    assert each.right is not None
-    return float(each.right.float().mean())
 
 
 def _refuse_chance(best: float, n: int, classes: int) -> None:
@@ -180,14 +225,24 @@ def _alike(a: _Measured, b: _Measured) -> bool:
     return bool(((a.logits - b.logits).abs().mean() / spread) <= SAME)
 
 
-def _clearly_better(best: _Measured, other: _Measured) -> bool:
-    if best.right is None or other.right is None:
-        assert best.distance is not None
-        assert other.distance is not None
-        return other.distance >= FACTOR * best.distance
-    won = int((best.right & ~other.right).sum())
-    lost = int((other.right & ~best.right).sum())
-    return _binomial_tail(won, won + lost) <= CLEAR
+def _doubt(best: _Measured, rival: _Measured, n: int) -> str | None:
+    """Reason why ``best`` is not clearly better than ``rival``, in a sentence without its end."""
+    both = f"{_named(best)} ({_figures(best)}) and {_named(rival)} ({_figures(rival)}), on {n} images"
+    if best.right is not None and rival.right is not None:
+        won, lost = (int((a & ~b).sum()) for a, b in ((best.right, rival.right), (rival.right, best.right)))
+        if best.distance is not None and lost > won and _binomial_tail(lost, won + lost) <= CLEAR:
+            return f"batch-norm statistics and clean accuracy disagree: {both}"
+        if _binomial_tail(won, won + lost) <= CLEAR:
+            return None
+    if best.distance is None or rival.distance is None:
+        return f"the evidence is weak, and without batch norm there is no other: {both}"
+    if best.distance > FAR:
+        return f"the images are too unlike those of training to tell: {both}"
+    groups = list(zip(best.distances[1:], rival.distances[1:], strict=True))
+    nearer = sum(mine < theirs for mine, theirs in groups)
+    if rival.distance < FACTOR * best.distance or nearer * GROUPS < AGREEING * len(groups):
+        return f"the evidence is weak: {both}"
+    return None
 
 
 def _binomial_tail(won: int, n: int) -> float:
@@ -208,9 +263,8 @@ def _named(each: _Measured) -> str:
 
 
 def _figures(each: _Measured) -> str:
-    if each.right is not None:
-        return f"{100 * _share(each):.0f} % right"
-    return f"distance {each.distance:.3f}"
+    right = [] if each.right is None else [f"{100 * each.share:.0f} % right"]
+    return ", ".join([*right, *([] if each.distance is None else [f"distance {each.distance:.3f}"])])
 
 
 def _told(candidates: Sequence[Candidate]) -> str:
