@@ -3,9 +3,10 @@
 Two kinds. Batch-norm statistics, without labels: on images like those of training, the inputs of the layers have the means
 and variances that the file stores if all before them is computed as in training. The distance of a layer is the mean over
 its channels of ``log(1 + KL)``, from the Gaussian of the images to the stored one; of a network, the mean over its layers;
-0 is perfect. Training crops its images at random, which moves the statistics more than a wrong normaliser does (black borders):
-they are taken of the images as they are and as training crops them, and the nearer counts. Clean accuracy, on labelled images of the network's own classes: it tells other networks from this one, but
-hardly one normaliser from the next, which cost it a point or two; there the statistics are the sharper test.
+0 is perfect. Training crops its images at random, and the black borders move the statistics more than a wrong normaliser
+does: they are taken of the images as they are and as training crops them, and the nearer counts. Clean accuracy, on
+labelled images of the network's own classes: it tells other networks from this one, but hardly one normaliser from the
+next, which cost it a point or two; there the statistics are the sharper test.
 """
 
 from __future__ import annotations

@@ -13,6 +13,8 @@ from robust_transfer.registry import Registry, unknown
 
 if TYPE_CHECKING:
     from robust_transfer.checkpoint import Checkpoint
+    from robust_transfer.data import Split
+    from robust_transfer.foreign.importing import Hints
 
 RESERVED = ("timm", "torchvision", "hf", "robustbench")
 
@@ -28,6 +30,17 @@ class SourceKind(ABC):
     def load(self, name: str) -> Checkpoint:
         """Checkpoint called ``name``; raises :class:`CheckpointError` for what is damaged or cannot be trusted."""
 
+    def load_with(self, name: str, hints: Hints, images: Split | None) -> Checkpoint:
+        """Checkpoint called ``name``, with what somebody knows of it, and images to find out what nobody tells.
+
+        Kinds whose cards tell everything take no hints.
+        """
+        if hints != type(hints)():
+            raise ConfigError(
+                f"{name!r} says itself what it is: a network, a normalisation or the like cannot be given"
+            )
+        return self.load(name)
+
     def listed(self) -> dict[str, str]:
         """Names that ``list sources`` shows, with a line on each. Reads no weights, and does not import PyTorch."""
         return {}
@@ -40,10 +53,12 @@ class SourceKind(ABC):
 SOURCES: Registry[SourceKind] = Registry("kind of source", group="robust_transfer.sources")
 
 
-def load_source(name: str | Path) -> Checkpoint:
-    """Checkpoint called ``name``: ``bundled``, ``natural``, or the path of a run folder (perhaps ``./natural``).
+def load_source(name: str | Path, *, hints: Hints | None = None, images: Split | None = None) -> Checkpoint:
+    """Checkpoint called ``name``: ``bundled``, ``natural``, a run folder (perhaps ``./natural``), or other people's weights.
 
     ``natural`` is the control: the network of ``bundled``, trained on the same images without an adversarial example.
+    Of other people's weights, ``hints`` say what their file may not tell; ``images``, like those that the network was
+    trained on, are evidence for it.
     Raises :class:`UnknownNameError` with the nearest names for what is neither, :class:`ConfigError` for a kind of
     source that cannot be read, :class:`CheckpointError` for a file or folder that is no run folder, or a damaged one.
     """
@@ -51,12 +66,18 @@ def load_source(name: str | Path) -> Checkpoint:
     kinds = [entry.cls() for entry in SOURCES]
     for kind in kinds:
         if kind.takes(str(name)):
-            return kind.load(str(name))
+            return kind.load(str(name)) if hints is None and images is None else _with(kind, str(name), hints, images)
     prefix, colon, _ = str(name).partition(":")
     if colon and prefix in RESERVED:
         raise ConfigError(f"sources of the kind {prefix!r} cannot be read: {what_there_is()}")
     known = [suggestion for kind in kinds for suggestion in kind.suggestions(str(name))]
     raise UnknownNameError(f"{unknown('source', str(name), known)} ({what_there_is()})")
+
+
+def _with(kind: SourceKind, name: str, hints: Hints | None, images: Split | None) -> Checkpoint:
+    from robust_transfer.foreign.importing import Hints
+
+    return kind.load_with(name, hints or Hints(), images)
 
 
 def list_sources() -> dict[str, str]:

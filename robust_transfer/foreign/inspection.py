@@ -1,0 +1,84 @@
+"""Inspection of a foreign checkpoint: what it is, how that was found, and what spoke for it, as a page of text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+Lines = Iterator[tuple[str, str]]
+
+
+def told(name: str, origin: Mapping[str, Any], network: Mapping[str, Any] | None, threat: str | None) -> Lines:
+    """Rows of a label and a text; ``origin`` and ``network`` are those of a card (None where it is not decided)."""
+    yield "file", _joined(name, origin.get("format"), _of("sha256", origin), _of("revision", origin))
+    yield "weights", _joined(origin.get("weights") or "the whole file", _prefix(origin))
+    for label in ("others", "dropped", "unused", "notes"):
+        for line in _lines(origin.get(label, ())):
+            yield {"others": "also in the file", "unused": "never used", "notes": "note"}.get(label, label), line
+    yield "family", str(origin["family"])
+    if network is not None:
+        settings = ", ".join(f"{key} {value}" for key, value in network["settings"].items())
+        yield "network", _joined(network["name"], settings, f"{network['num_classes']} classes")
+        how = network["preprocessing"]
+        yield "input", f"{how['size']} pixels, {how['resize']}, {how['interpolation']}"
+    for line in origin.get("inferred", ()):
+        yield "inferred", str(line)
+    yield "normalisation", _normalisation(origin, network)
+    yield "threat", threat or "not stated: give it if you know it"
+    if origin.get("decided_by"):
+        yield "decided by", _joined(origin["decided_by"], origin.get("evidence_note"))
+    for key, value in dict(origin.get("stated", {})).items():
+        yield "stated in the file", f"{key}: {value}"
+    if origin.get("refused"):
+        yield "not imported", ", ".join(origin["refused"])
+
+
+def evidence(origin: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Table of the readings that were tried: its head and its rows, the chosen one first; empty where one was possible."""
+    rows = list(origin.get("evidence", ()))
+    if len(rows) < 2:
+        return [], []
+    settings = [key for key in rows[0] if key not in ("accuracy", "distance", "chosen")]
+    return [*settings, "accuracy", "distance to the stored statistics", ""], [
+        [*(str(row.get(key, "")) for key in settings), _share(row["accuracy"]), _number(row["distance"]),
+         "taken" if row["chosen"] else ""]
+        for row in rows
+    ]  # fmt: skip
+
+
+def _normalisation(origin: Mapping[str, Any], network: Mapping[str, Any] | None) -> str:
+    where = str(origin["normalisation"])
+    if network is None:
+        return where
+    how = network["preprocessing"]["normalisation"]
+    values = "of each image" if how["per_image"] else " ".join(
+        f"{name} {' '.join(f'{v:.5g}' for v in how[name])}" for name in ("mean", "std")
+    )  # fmt: skip
+    return f"{values} ({where})"
+
+
+def _prefix(origin: Mapping[str, Any]) -> str:
+    return f"names begin with {origin['prefix']!r}" if origin.get("prefix") else ""
+
+
+def _of(label: str, origin: Mapping[str, Any]) -> str:
+    return f"{label} {origin[label]}" if origin.get(label) else ""
+
+
+def _lines(value: Any) -> list[str]:
+    lines = [str(each) for each in value]
+    return lines if len(lines) <= 3 else [*lines[:2], f"... and {len(lines) - 2} more"]
+
+
+def _joined(*parts: Any) -> str:
+    return ", ".join(str(part) for part in parts if part)
+
+
+def _share(value: Mapping[str, Any] | None) -> str:
+    return (
+        "" if value is None else f"{100 * value['value']:.1f} % [{100 * value['low']:.1f}, {100 * value['high']:.1f}]"
+    )
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"

@@ -1,0 +1,34 @@
+"""Files of weights as sources: whatever PyTorch, NumPy or safetensors have stored."""
+
+from __future__ import annotations
+
+from robust_transfer.errors import CheckpointError
+from robust_transfer.files import expanded
+from robust_transfer.sources.base import SOURCES
+from robust_transfer.sources.folder import CARD, WEIGHTS
+from robust_transfer.sources.foreign import ForeignKind, Got
+
+
+@SOURCES.register("a file of weights", summary="of a network that is recognised; read without executing it", paper="")
+class WeightsFile(ForeignKind):
+    """Any file; of a run folder, the folder is to be given."""
+
+    def takes(self, name: str) -> bool:
+        """See :class:`SourceKind`."""
+        try:
+            return bool(name) and expanded(name).is_file()
+        except OSError as error:
+            raise CheckpointError(f"cannot read {name!r}: {error.strerror or error}") from None
+
+    def get(self, name: str) -> Got:
+        """See :class:`ForeignKind`."""
+        path = expanded(name)
+        if path.name == CARD or (path.name == WEIGHTS and (path.parent / CARD).is_file()):
+            raise CheckpointError(f"{path} is one file of a run folder: give the folder, {str(path.parent)!r}")
+        return Got(path, path.name)
+
+    def listed(self) -> dict[str, str]:
+        """See :class:`SourceKind`."""
+        return {
+            "FILE": "a file of weights (.pt, .pth, .ckpt, .bin, .safetensors, .npz) of a network that is recognised"
+        }

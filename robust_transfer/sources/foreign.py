@@ -1,0 +1,60 @@
+"""Base of the kinds of sources that other people have stored: a file is got, then read without executing it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from robust_transfer.sources.base import SourceKind
+
+if TYPE_CHECKING:
+    from robust_transfer.checkpoint import Checkpoint
+    from robust_transfer.data import Split
+    from robust_transfer.foreign.importing import Found, Hints
+
+
+@dataclass(frozen=True)
+class Got:
+    """File of weights on this machine: the ``address`` that it is of, its hash and revision where these are known."""
+
+    path: Path
+    address: str
+    sha256: str = ""
+    revision: str = ""
+
+
+class ForeignKind(SourceKind):
+    """Base of these kinds: they say where the file is, and what is known of it without reading it."""
+
+    @abstractmethod
+    def get(self, name: str) -> Got:
+        """File of the source called ``name``, downloaded if need be. Raises :class:`CheckpointError`."""
+
+    def known(self, name: str) -> Hints:
+        """What is published of ``name`` beside its file; what a user says wins over it."""
+        from robust_transfer.foreign.importing import Hints
+
+        return Hints()
+
+    def load(self, name: str) -> Checkpoint:
+        """See :class:`SourceKind`."""
+        from robust_transfer.foreign.importing import Hints
+
+        return self.load_with(name, Hints(), None)
+
+    def load_with(self, name: str, hints: Hints, images: Split | None) -> Checkpoint:
+        """See :class:`SourceKind`."""
+        from robust_transfer.foreign.importing import bring_in
+
+        found, got = self.found(name, hints)
+        return bring_in(found, images, sha256=got.sha256, revision=got.revision)
+
+    def found(self, name: str, hints: Hints) -> tuple[Found, Got]:
+        """What the file of ``name`` is, and where it lies."""
+        from robust_transfer.foreign.importing import find
+
+        got, known = self.get(name), self.known(name)
+        said = {key: value for key, value in vars(hints).items() if value is not None}
+        return find(got.path, hints=replace(known, **said), address=got.address), got
