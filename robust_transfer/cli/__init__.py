@@ -1,6 +1,19 @@
 """Command line: parses, calls the public API, prints. Nothing heavy is imported until a command runs."""
 
-from robust_transfer.cli import compare, demo, evaluate, listing, pretrain, study, transfer, verify
+from robust_transfer.cli import (
+    compare,
+    demo,
+    evaluate,
+    import_,
+    inspect,
+    listing,
+    pretrain,
+    study,
+    transfer,
+    verify,
+)
 from robust_transfer.cli.base import app, main
 
-__all__ = ["app", "compare", "demo", "evaluate", "listing", "main", "pretrain", "study", "transfer", "verify"]
+__all__ = [
+    "app", "compare", "demo", "evaluate", "import_", "inspect", "listing", "main", "pretrain", "study", "transfer", "verify",
+]  # fmt: skip

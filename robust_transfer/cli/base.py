@@ -10,7 +10,18 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-ROAD = ("list", "pretrain", "transfer", "evaluate", "verify", "compare", "study", "demo")  # as --help shows them
+ROAD = (
+    "list",
+    "inspect",
+    "import",
+    "pretrain",
+    "transfer",
+    "evaluate",
+    "verify",
+    "compare",
+    "study",
+    "demo",
+)  # as --help shows them
 
 
 class _Group(TyperGroup):

@@ -12,6 +12,7 @@ import typer
 if TYPE_CHECKING:
     from robust_transfer.checkpoint import Checkpoint
     from robust_transfer.data import Split, Task
+    from robust_transfer.foreign.importing import Hints
     from robust_transfer.run import Run
 
 
@@ -60,6 +61,19 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupte
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Empty --out first.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars, no text but results.")]
 
+Network = Annotated[
+    str | None, typer.Option("--network", help="The network of a file of weights. [default: found out]")
+]
+Normalisation = Annotated[
+    str | None,
+    typer.Option("--normalisation", help="imagenet, cifar10, none ..., or means/deviations. [default: found out]"),
+]
+InputSize = Annotated[int | None, typer.Option("--input-size", help="Side of the images that it reads, in pixels.")]
+Weights = Annotated[str | None, typer.Option("--weights", help="Which weights of the file: best, model_state_dict ...")]
+SourceThreat = Annotated[
+    str | None, typer.Option("--threat", help="norm:eps that the source was trained for, where it does not say.")
+]
+
 
 def make_run(
     seed: int,
@@ -88,6 +102,32 @@ def read_settings(pairs: list[str] | None, epochs: float | None, batch_size: int
         if value is not None:
             settings[key] = value
     return settings
+
+
+def read_hints(
+    network: str | None,
+    normalisation: str | None,
+    weights: str | None,
+    threat: str | None = None,
+    input_size: int | None = None,
+    settings: list[str] | None = None,
+) -> Hints | None:
+    """What the options say of a file of weights; None where they say nothing."""
+    if all(each is None for each in (network, normalisation, weights, threat, input_size, settings)):
+        return None
+    from robust_transfer.config import parse_settings
+    from robust_transfer.foreign.importing import Hints
+    from robust_transfer.foreign.normalisations import parse_normalisation
+    from robust_transfer.threat import Threat as ThreatModel
+
+    return Hints(
+        network=network,
+        normalisation=None if normalisation is None else parse_normalisation(normalisation),
+        weights=weights,
+        threat=None if threat is None else ThreatModel.parse(threat),
+        size=input_size,
+        settings=parse_settings(settings) if settings else None,
+    )
 
 
 def read_task(

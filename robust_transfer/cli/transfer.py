@@ -15,6 +15,8 @@ from robust_transfer.cli.options import (
     Epochs,
     ImageColumn,
     LabelColumn,
+    Network,
+    Normalisation,
     Out,
     Overwrite,
     Precision,
@@ -22,9 +24,12 @@ from robust_transfer.cli.options import (
     Resume,
     Seed,
     Setting,
+    SourceThreat,
     Threads,
     Val,
+    Weights,
     make_run,
+    read_hints,
     read_settings,
     read_task,
     say,
@@ -33,11 +38,15 @@ from robust_transfer.cli.options import (
 
 @app.command()
 def transfer(
-    source: Annotated[str, typer.Option("--source", help="bundled, natural, or a run folder.")],
+    source: Annotated[str, typer.Option("--source", help="See `list sources`.")],
     data: Data,
     strategy: Annotated[str, typer.Option("--strategy", help="See `list strategies`.")],
     out: Out,
     settings: Setting = None,
+    network: Network = None,
+    normalisation: Normalisation = None,
+    threat: SourceThreat = None,
+    weights: Weights = None,
     shots: Annotated[int | None, typer.Option("--shots", help="Images per class, train and val together.")] = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
@@ -61,7 +70,7 @@ def transfer(
     chosen = STRATEGIES.get(strategy).from_settings(read_settings(settings, epochs, batch_size))
     with run.at_work():
         run.check_out()
-        checkpoint = load_source(source)
         task = read_task(data, image_column, label_column, shots=shots, seed=seed, val=val, duplicates=duplicates)
+        checkpoint = load_source(source, hints=read_hints(network, normalisation, weights, threat), images=task.train)
         result = chosen(checkpoint, task, run=run)
         say(quiet, f"saved {out}: {result.card.criterion}. Next: robust-transfer evaluate {out} --data {data}")

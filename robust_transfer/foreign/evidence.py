@@ -34,6 +34,10 @@ SAME = 0.002  # candidates whose logits differ by less than that share of their 
 CLEAR = 0.05  # level at which one accuracy is above another, on the same images (McNemar, exact)
 
 
+class UndecidedError(CheckpointError):
+    """There is no evidence for one reading of a file, or it is weak."""
+
+
 @dataclass(frozen=True)
 class Row:
     """Candidate and what speaks for it: ``accuracy`` on labelled images, ``distance`` to the stored statistics."""
@@ -86,12 +90,12 @@ def decide(
     """Candidate that the evidence speaks for; images ``(n, 3, H, W)`` in [0, 1], as the network reads them.
 
     Labels are the network's own. Candidates that compute the same are one: the first of them stands for all. Raises
-    :class:`CheckpointError` where the evidence is weak, or its two kinds disagree: then somebody has to say.
+    :class:`UndecidedError` where the evidence is weak, or its two kinds disagree: then somebody has to say.
     """
     if len(candidates) == 1 and (images is None or labels is None):
         return candidates[0], Decision((Row(candidates[0].what, None, None, True),), "the only one")
     if images is None or not len(images):
-        raise CheckpointError(
+        raise UndecidedError(
             f"the file does not tell {_told(candidates)}, and there are no images to find out: say which, or give data"
         )
     images, labels = images[:IMAGES], None if labels is None else labels[:IMAGES]
@@ -107,7 +111,7 @@ def decide(
     rivals = [each for each in measured if each not in same]
     for rival in rivals:
         if (reason := _doubt(best, rival, len(images))) is not None:
-            raise CheckpointError(f"{reason}: say which")
+            raise UndecidedError(f"{reason}: say which")
     first, by = same[0], _what_decided(best, labels)
     rest = sorted(
         (each for each in measured if each is not first), key=lambda each: (each.distance or 0.0, -each.share)
@@ -138,7 +142,7 @@ def _look(module: nn.Module, images: Tensor) -> tuple[Tensor, tuple[float, ...]]
     """Logits, and the distances of all images and of each group."""
     with torch.no_grad(), _statistics(module) as found:
         logits = torch.cat([module(group) for group in images.tensor_split(min(GROUPS, len(images)))])
-    layers = list(found.items())
+    layers = [each for each in found.items() if len(each[1]) == min(GROUPS, len(images))]  # none that is used twice
     distances = tuple(sum(each) / len(layers) for each in zip(*map(_distances, layers), strict=True))
     return logits, distances
 
@@ -215,7 +219,7 @@ def _refuse_chance(best: float, n: int, classes: int) -> None:
 
     right = round(best * n)
     if not right or bdtrc(right - 1, n, 1 / classes) > CLEAR:
-        raise CheckpointError(
+        raise UndecidedError(
             f"no reading of the file is right on these images more often than chance ({right} of {n}, {classes} classes): "
             "are they of the network's own classes, in its order?"
         )

@@ -3,12 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
+
+from robust_transfer.data import Split
+from robust_transfer.foreign.evidence import UndecidedError
+from robust_transfer.foreign.importing import Hints, bring_in, record
 
 Lines = Iterator[tuple[str, str]]
 
 
-def told(name: str, origin: Mapping[str, Any], network: Mapping[str, Any] | None, threat: str | None) -> Lines:
+@dataclass(frozen=True)
+class Page:
+    """What a source is. ``card``: as JSON, of a reading that was decided on; ``origin`` alone where none was.
+
+    ``undecided``: the sentence that says why, and what to give.
+    """
+
+    name: str
+    origin: dict[str, Any]
+    card: dict[str, Any] | None
+    undecided: str = ""
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Labels and texts."""
+        card = self.card or {}
+        return list(_told(self.name, self.origin, card.get("network"), card.get("threat")))
+
+    def evidence(self) -> tuple[list[str], list[list[str]]]:
+        """Head and rows of the table of readings that were tried, the chosen one first; empty where one was possible."""
+        return _evidence(self.origin)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        told = {"source": self.name, "origin": self.origin, "undecided": self.undecided}
+        return {**told, **({} if self.card is None else {"card": self.card})}
+
+
+def inspected(name: str, hints: Hints | None = None, images: Split | None = None) -> Page:
+    """Page on a source; one that cannot be decided on is told as far as it goes.
+
+    Raises what :func:`load_source` raises for what is no source at all.
+    """
+    from robust_transfer.sources import SOURCES, load_source
+    from robust_transfer.sources.foreign import ForeignKind
+
+    kind = next((made for entry in SOURCES if (made := entry.cls()).takes(name)), None)
+    if not isinstance(kind, ForeignKind):
+        card = load_source(name, hints=hints).card.to_json()
+        return Page(name, card["origin"] or {"family": "robust-transfer's own", "normalisation": "on its card"}, card)
+    found, got = kind.found(name, hints or Hints())
+    try:
+        card = bring_in(found, images, sha256=got.sha256, revision=got.revision).card.to_json()
+    except UndecidedError as error:
+        return Page(name, record(found, None, got.sha256, got.revision), None, str(error))
+    return Page(name, card["origin"], card)
+
+
+def _told(name: str, origin: Mapping[str, Any], network: Mapping[str, Any] | None, threat: str | None) -> Lines:
     """Rows of a label and a text; ``origin`` and ``network`` are those of a card (None where it is not decided)."""
     yield "file", _joined(name, origin.get("format"), _of("sha256", origin), _of("revision", origin))
     yield "weights", _joined(origin.get("weights") or "the whole file", _prefix(origin))
@@ -33,7 +85,7 @@ def told(name: str, origin: Mapping[str, Any], network: Mapping[str, Any] | None
         yield "not imported", ", ".join(origin["refused"])
 
 
-def evidence(origin: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+def _evidence(origin: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Table of the readings that were tried: its head and its rows, the chosen one first; empty where one was possible."""
     rows = list(origin.get("evidence", ()))
     if len(rows) < 2:

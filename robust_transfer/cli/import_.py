@@ -1,0 +1,59 @@
+"""``import``: other people's weights as a run folder."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from robust_transfer.cli.base import app
+from robust_transfer.cli.inspect import images_of
+from robust_transfer.cli.options import (
+    ImageColumn,
+    InputSize,
+    LabelColumn,
+    Network,
+    Normalisation,
+    Out,
+    Overwrite,
+    Quiet,
+    Setting,
+    SourceThreat,
+    Weights,
+    make_run,
+    read_hints,
+    say,
+)
+
+
+@app.command("import")
+def import_(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A file of weights, or see `list sources`.")],
+    out: Out,
+    data: Annotated[
+        str | None, typer.Option("--data", help="Images like those of its training, to find out what no file tells.")
+    ] = None,
+    network: Network = None,
+    settings: Setting = None,
+    normalisation: Normalisation = None,
+    input_size: InputSize = None,
+    threat: SourceThreat = None,
+    weights: Weights = None,
+    image_column: ImageColumn = None,
+    label_column: LabelColumn = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make a run folder of other people's weights, once: they are then a source and a model like any other."""
+    run = make_run(0, "cpu", "float32", None, out, False, overwrite, quiet)
+    from robust_transfer.foreign.importing import Hints
+    from robust_transfer.sources import load_source
+
+    hints = read_hints(network, normalisation, weights, threat, input_size, settings) or Hints()
+    with run.at_work():
+        run.check_out()
+        found = load_source(source, hints=hints, images=images_of(data, image_column, label_column))
+        saved = found.save(out)
+        spec = saved.card.network
+        say(quiet, f"saved {out}: {spec.name}, {spec.num_classes} classes, {spec.input_size} pixels, threat "
+                   f"{saved.card.threat or 'not stated'}")  # fmt: skip

@@ -1,0 +1,80 @@
+"""``inspect``: what other people's weights are, without making anything of them."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from robust_transfer.cli.base import app
+from robust_transfer.cli.options import (
+    ImageColumn,
+    InputSize,
+    LabelColumn,
+    Network,
+    Normalisation,
+    Setting,
+    SourceThreat,
+    Weights,
+    leave_to_one_process,
+    read_hints,
+)
+
+
+@app.command()
+def inspect(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A file of weights, or see `list sources`.")],
+    data: Annotated[
+        str | None, typer.Option("--data", help="Images like those of its training, to find out what no file tells.")
+    ] = None,
+    network: Network = None,
+    settings: Setting = None,
+    normalisation: Normalisation = None,
+    input_size: InputSize = None,
+    threat: SourceThreat = None,
+    weights: Weights = None,
+    image_column: ImageColumn = None,
+    label_column: LabelColumn = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Say what a source is: wrapper, network, normalisation, what was inferred and what speaks for it."""
+    leave_to_one_process("inspect")
+    from robust_transfer.sources.inspection import inspected
+
+    hints = read_hints(network, normalisation, weights, threat, input_size, settings)
+    page = inspected(source, hints, images_of(data, image_column, label_column))
+    if as_json:
+        print(json.dumps(page.to_json(), indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for label, text in page.rows():
+        table.add_row(label, text)
+    console.print(table)
+    head, rows = page.evidence()
+    if rows:
+        tried = Table(
+            *head, title="readings that were tried, the nearest first", title_justify="left", box=None, pad_edge=False
+        )
+        for row in rows:
+            tried.add_row(*row)
+        console.print()
+        console.print(tried)
+    if page.undecided:
+        console.print(f"\nundecided: {page.undecided}", highlight=False)
+
+
+def images_of(data: str | None, image_column: str | None, label_column: str | None) -> Any:
+    """Images to find out by: the training images, or the test images of a set that has no others; None without data."""
+    if data is None:
+        return None
+    from robust_transfer.cli.options import read_task
+
+    task = read_task(data, image_column, label_column)
+    return task.train if len(task.train) else task.test
