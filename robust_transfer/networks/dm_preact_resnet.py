@@ -73,9 +73,5 @@ class DMPreActResNet(PooledNetwork):
 
 
 __all__ = ["DMPreActResNet"]
-register(
-    "dm_preact_resnet",
-    "pre-activation ResNet as DeepMind's files name it: Swish, 3x3 shortcuts",
-    DMPreActResNet,
-    __name__,
-)
+NETWORKS = {"dm_preact_resnet": "pre-activation ResNet as DeepMind's files name it: Swish, 3x3 shortcuts"}
+register("dm_preact_resnet", NETWORKS["dm_preact_resnet"], DMPreActResNet, __name__)
