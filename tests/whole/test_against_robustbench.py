@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,27 +25,32 @@ pytestmark = pytest.mark.slow
 PINS = {"robustbench": "robustbench==1.1.1", "robustness": "robustness==1.2.1.post2"}
 
 
-@cache
-def theirs(package: str, folder: str, name: str) -> ModuleType:
-    """A single module of another package, without the package's own ``__init__``, which imports much that is not here."""
-    spec = find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        pytest.fail(
-            f"{package} is not importable: run `make slow`, or install it by "
-            f"`pip install --no-deps --target DIR {' '.join(PINS.values())}` and set PYTHONPATH=DIR"
-        )
-    stub = ModuleType(f"_{package}_alone")
-    stub.__path__ = [str(Path(spec.submodule_search_locations[0], folder))]
-    sys.modules[stub.__name__] = stub
-    return import_module(f"{stub.__name__}.{name}")
+@pytest.fixture(autouse=True, scope="module")
+def alone() -> Iterator[None]:
+    """Packages of others without their ``__init__``, which imports what is not here; afterwards they are forgotten."""
+    before = dict(sys.modules)
+    for package in PINS:
+        spec = find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            pytest.fail(
+                f"{package} is not importable: run `make slow`, or install it by "
+                f"`pip install --no-deps --target DIR {' '.join(PINS.values())}` and set PYTHONPATH=DIR"
+            )
+        root = Path(spec.submodule_search_locations[0])
+        for name, folder in ((package, root), (f"{package}.model_zoo", root / "model_zoo")):
+            sys.modules[name] = ModuleType(name)
+            sys.modules[name].__path__ = [str(folder)]
+    yield
+    for name in [name for name in sys.modules if name.split(".")[0] in PINS and name not in before]:
+        del sys.modules[name]
 
 
 def zoo(name: str) -> ModuleType:
-    return theirs("robustbench", "model_zoo/architectures", name)
+    return import_module(f"robustbench.model_zoo.architectures.{name}")
 
 
 def madry(name: str) -> ModuleType:
-    return theirs("robustness", "", f"cifar_models.{name}")
+    return import_module(f"robustness.cifar_models.{name}")
 
 
 def randomised(model: nn.Module) -> nn.Module:
@@ -190,7 +194,7 @@ OTHERS: dict[str, Make] = {
     "CARD": lambda: zoo("CARD_resnet").LRR_ResNet(width=16),
     "CARD, binary": lambda: zoo("CARD_resnet").WidePreActResNet(),
     "WRN-A4": lambda: zoo("robust_resnet").get_model("WRN-A4"),
-    "ResNeXt": lambda: zoo("resnext").CifarResNeXt(zoo("resnext").ResNeXtBottleneck),
+    "ResNeXt": lambda: zoo("resnext").CifarResNeXt(zoo("resnext").ResNeXtBottleneck, 29, 4, 32, 10),
     "pre-activation bottlenecks of Chen": lambda: zoo("resnet").ResNet(
         zoo("resnet").BottleneckChen2020AdversarialNet, [3, 4, 6, 3]
     ),
