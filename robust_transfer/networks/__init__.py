@@ -2,7 +2,15 @@
 
 import sys
 
-from robust_transfer.networks import resnet, wide_resnet
+from robust_transfer.networks import (
+    dm_preact_resnet,
+    dm_wide_resnet,
+    kuangliu_resnet,
+    resnet,
+    rice_preact_resnet,
+    trades_wide_resnet,
+    wide_resnet,
+)
 from robust_transfer.networks.names import add_to_timm, available, canonical, create, group_with_matcher, normalisation
 
 if "timm" in sys.modules:
@@ -13,8 +21,13 @@ __all__ = [
     "available",
     "canonical",
     "create",
+    "dm_preact_resnet",
+    "dm_wide_resnet",
     "group_with_matcher",
+    "kuangliu_resnet",
     "normalisation",
     "resnet",
+    "rice_preact_resnet",
+    "trades_wide_resnet",
     "wide_resnet",
 ]

@@ -1,4 +1,4 @@
-"""Base of our CIFAR networks: a head that timm finds, ordered groups, initialisation."""
+"""Base of our networks for small images: a head that timm finds, ordered groups, initialisation."""
 
 from __future__ import annotations
 
@@ -8,16 +8,12 @@ import torch
 from torch import Tensor, nn
 
 
-class CifarNetwork(nn.Module):
-    """``conv1``, ``units``, an optional last norm, average pooling and a linear ``head``, in the form timm expects.
+class PooledNetwork(nn.Module):
+    """Feature maps, average pooling and a linear ``head``, in the form timm expects.
 
-    Subclasses set ``conv1``, ``units`` (nn.Sequential) and ``last`` (applied before pooling) and call :meth:`finish`.
+    Subclasses define :meth:`forward_features` and :meth:`group_matcher`, and call :meth:`finish`.
     Input ``(B, 3, H, W)``, output ``(B, num_classes)``, or the features ``(B, num_features)`` without a head.
     """
-
-    conv1: nn.Module
-    units: nn.Sequential
-    last: nn.Module
 
     def finish(self, num_features: int, num_classes: int, default_cfg: dict[str, Any]) -> None:
         """Pooling, head, and the initialisation of He et al. 2015 (fan out); ends a subclass's constructor."""
@@ -40,13 +36,13 @@ class CifarNetwork(nn.Module):
         """Head."""
         return self.head
 
-    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """timm's description of the blocks: the stem, then one a unit."""
-        return {"stem": r"^conv1|^bn1", "blocks": r"^units\.(\d+)"}
+        raise NotImplementedError
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Last feature maps, ``(B, num_features, h, w)``."""
-        return cast(Tensor, self.last(self.units(self.conv1(x))))
+        raise NotImplementedError
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Logits of feature maps, or with ``pre_logits`` the pooled features."""
@@ -56,6 +52,25 @@ class CifarNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits of normalised images."""
         return self.forward_head(self.forward_features(x))
+
+
+class CifarNetwork(PooledNetwork):
+    """``conv1``, ``units``, an optional last norm, average pooling and a linear ``head``.
+
+    Subclasses set ``conv1``, ``units`` (nn.Sequential) and ``last`` (applied before pooling) and call :meth:`finish`.
+    """
+
+    conv1: nn.Module
+    units: nn.Sequential
+    last: nn.Module
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """timm's description of the blocks: the stem, then one a unit."""
+        return {"stem": r"^conv1|^bn1", "blocks": r"^units\.(\d+)"}
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Last feature maps, ``(B, num_features, h, w)``."""
+        return cast(Tensor, self.last(self.units(self.conv1(x))))
 
 
 def conv(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:

@@ -8,6 +8,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from robust_transfer.networks.activations import Activate
 from robust_transfer.networks.base import CifarNetwork, conv
 from robust_transfer.networks.names import register
 from robust_transfer.networks.wide_resnet import Unit
@@ -16,8 +17,9 @@ from robust_transfer.networks.wide_resnet import Unit
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions, each followed by batch norm; the sum is activated."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, activate: Activate = F.relu) -> None:
         super().__init__()
+        self.activate = activate
         self.conv1 = conv(inputs, outputs, 3, stride)
         self.bn1 = nn.BatchNorm2d(outputs)
         self.conv2 = conv(outputs, outputs, 3)
@@ -29,8 +31,8 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Feature maps to feature maps."""
-        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        return F.relu(y + self.shortcut(x))
+        y = self.bn2(self.conv2(self.activate(self.bn1(self.conv1(x)))))
+        return self.activate(y + self.shortcut(x))
 
 
 class CifarResNet(CifarNetwork):

@@ -47,6 +47,17 @@ class Family(ABC):
         shapes that do not fit one another.
         """
 
+    def head(self, state: State, found: Architecture, settings: Mapping[str, Any]) -> tuple[Tensor, Tensor] | None:
+        """Weight ``(K, d)`` and bias ``(K,)`` of the last layer, as the writer's forward pass uses them.
+
+        ``settings`` are those that were chosen among the ``variants``. A bias that the file does not have is 0; None for
+        a feature extractor.
+        """
+        if not found.head:
+            return None
+        weight = state[f"{found.head}.weight"]
+        return weight, state.get(f"{found.head}.bias", weight.new_zeros(len(weight)))
+
 
 FAMILIES: Registry[Family] = Registry("family of checkpoints", group="robust_transfer.families")
 
