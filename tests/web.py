@@ -70,7 +70,12 @@ def serving() -> Iterator[Site]:
             if reply.etag:
                 headers["ETag"] = reply.etag
             asked, condition = self.headers.get("Range"), self.headers.get("If-Range")
-            if asked and reply.ranges and status == 200 and condition in (None, reply.etag, headers.get("Last-Modified")):
+            if (
+                asked
+                and reply.ranges
+                and status == 200
+                and condition in (None, reply.etag, headers.get("Last-Modified"))
+            ):
                 start = int(asked.removeprefix("bytes=").rstrip("-"))
                 if start >= len(body):
                     status, headers["Content-Range"], body = 416, f"bytes */{len(body)}", b""

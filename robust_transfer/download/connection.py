@@ -91,7 +91,8 @@ def _failure(address: Address, error: Exception) -> Exception:
 
 
 def _refuse(address: Address, error: urllib.error.HTTPError, path: Path) -> None:
-    code, what = error.code, f"{error.code} {error.reason}".strip()
+    code = error.code
+    what = f"{code} {http.client.responses.get(code, '')}".strip()
     if code == 416:
         total = (error.headers.get("Content-Range") or "").rpartition("/")[2]
         raise RangeRefused(int(total) if total.isdigit() else None)

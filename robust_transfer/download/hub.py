@@ -31,21 +31,20 @@ def fetch_from_hub(
     name = read_hub_name(text)
     cache = None if folder is None else expanded(folder)
     with _quiet(hidden):
-        commit, files = _listing(name, cache, hidden, timeout)
+        revision, files = _listing(name, cache, hidden, timeout)
         file = choose(name, files)
-
-        def get(wanted: str) -> Path:
-            return _download(name, wanted, commit, cache, timeout)
-
-        path = get(file)
+        # By the revision that was given, whose commit the client notes for the time without a network; the rest by that.
+        path = _download(name, file, revision, cache, timeout)
+        commit = path.parents[len(PurePosixPath(file).parts) - 1].name
         near = [PurePosixPath(file).with_name(beside).as_posix() for beside in BESIDE]
         wanted = [beside for beside in near if beside in files and beside != file]
         wanted += [shard for shard in _shards(path, file, name, files) if shard != file]
-        return path, tuple(get(each) for each in wanted), name.at(commit, file), commit
+        there = tuple(_download(name, each, commit, cache, timeout) for each in wanted)
+        return path, there, name.at(commit, file), commit
 
 
-def _listing(name: HubName, cache: Path | None, hidden: bool, timeout: float) -> tuple[str, list[str]]:
-    """Commit and files of a repository: as the Hub says, or as the cache has it where the Hub cannot be asked."""
+def _listing(name: HubName, cache: Path | None, hidden: bool, timeout: float) -> tuple[str | None, list[str]]:
+    """Files of a repository and the revision to ask for: as the Hub says, or as the cache has them where it cannot be asked."""
     from huggingface_hub import HfApi
 
     try:
@@ -54,39 +53,41 @@ def _listing(name: HubName, cache: Path | None, hidden: bool, timeout: float) ->
         commit, files = _cached(name, cache, error)
         tell(hidden, f"{error}: taking hf:{name.repo}@{commit[:12]} from the cache")
         return commit, files
-    if not info.sha:
-        raise CheckpointError(
-            f"the Hub does not say which commit hf:{name.repo} is at: name one, hf:{name.repo}@COMMIT"
-        )
-    return info.sha, [sibling.rfilename for sibling in info.siblings or ()]
+    return name.revision, [sibling.rfilename for sibling in info.siblings or ()]
 
 
 def _cached(name: HubName, cache: Path | None, why: Exception) -> tuple[str, list[str]]:
-    from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub import constants, scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
 
+    where, wanted = cache or Path(constants.HF_HUB_CACHE), name.revision or constants.DEFAULT_REVISION
     try:
-        found = snapshot_download(name.repo, revision=name.revision, cache_dir=cache, local_files_only=True)
-    except LocalEntryNotFoundError:
-        where = cache or constants.HF_HUB_CACHE
-        raise CheckpointError(
-            f"{why}, and hf:{name.repo} is not in its cache {where}: run `hf download {name.repo}` where there is a network "
-            f"and copy the cache here, or give the path of the file"
-        ) from None
-    snapshot = Path(found)
-    return snapshot.name, [path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file()]
+        repositories = scan_cache_dir(where).repos
+    except CacheNotFound:
+        repositories = frozenset()
+    for repository in repositories:
+        for found in repository.revisions:
+            known = (repository.repo_type, repository.repo_id) == ("model", name.repo)
+            if known and (wanted in found.refs or wanted == found.commit_hash):
+                snapshot = found.snapshot_path
+                paths = (path for path in snapshot.rglob("*") if path.is_file())
+                return found.commit_hash, [path.relative_to(snapshot).as_posix() for path in paths]
+    raise CheckpointError(
+        f"{why}, and hf:{name.repo} is not in its cache {where}: run `hf download {name.repo}` where there is a network and "
+        f"copy the cache here, or give the path of the file"
+    )
 
 
-def _download(name: HubName, file: str, commit: str, cache: Path | None, timeout: float) -> Path:
+def _download(name: HubName, file: str, revision: str | None, cache: Path | None, timeout: float) -> Path:
     from huggingface_hub import hf_hub_download
 
     def ask() -> str:
-        return hf_hub_download(name.repo, file, revision=commit, cache_dir=cache, etag_timeout=timeout)
+        return hf_hub_download(name.repo, file, revision=revision, cache_dir=cache, etag_timeout=timeout)
 
     try:
         path = Path(_asked(name, ask))
     except _NotReachedError as error:
-        raise CheckpointError(f"{error}, and {name.at(commit, file)} is not in its cache: run again later") from None
+        raise CheckpointError(f"{error}, and {file} of hf:{name.repo} is not in its cache: run again later") from None
     stored = path.resolve().name  # the cache calls a large file by its sha256
     if len(stored) == 64 and stored != sha256_of(path):
         raise CheckpointError(f"{path} is damaged (its sha256 is not {stored}): delete {path.resolve()} and run again")
