@@ -17,11 +17,12 @@ from robust_transfer.errors import CheckpointError
 
 ID = "15tUx-gkZMYx7BfEOw1GY5OKC-jECIsPQ"
 SCAN = f"""<!DOCTYPE html><html><head><title>Google Drive - Virus scan warning</title><meta http-equiv="content-type"
-content="text/html; charset=utf-8"/></head><body><div class="uc-main"><p class="uc-warning-subcaption"><span class="uc-name-size">
-<a href="/open?id={ID}">best.pt</a> (300M)</span> is too large for Google to scan for viruses.</p>
+content="text/html; charset=utf-8"/></head><body><div class="uc-main"><p class="uc-warning-subcaption">
+<span class="uc-name-size"><a href="/open?id={ID}">best.pt</a> (300M)</span> is too large for Google to scan for viruses.</p>
 <form id="download-form" action="ACTION" method="get"><input type="submit" id="uc-download-link" value="Download anyway"/>
 <input type="hidden" name="id" value="{ID}"><input type="hidden" name="export" value="download">
-<input type="hidden" name="confirm" value="t"><input type="hidden" name="uuid" value="a&amp;b"></form></div></body></html>""".encode()
+<input type="hidden" name="confirm" value="t"><input type="hidden" name="uuid" value="a&amp;b"></form></div></body>
+</html>""".encode()
 QUOTA = b"""<html><head><title>Google Drive - Quota exceeded</title></head><body><p class="uc-error-caption">Sorry.</p>
 <p class="uc-error-subcaption">Too many users have viewed or downloaded this
 file recently. </p></body></html>"""
@@ -121,7 +122,7 @@ def test_a_form_that_leads_to_itself(site: Site, drive: str, tmp_path: Path) -> 
 
     site.pages[drive] = site.pages[f"/download?id={ID}&export=download&confirm=t&uuid=a%26b"] = always
     message = (
-        rf"is a web page that says 'Google Drive - Virus scan warning', not a file: download it with a browser from "
+        r"is a web page that says 'Google Drive - Virus scan warning', not a file: download it with a browser from "
     )
     with pytest.raises(
         CheckpointError, match=message + rf"https://drive\.google\.com/file/d/{ID} and put it at {tmp_path}/"

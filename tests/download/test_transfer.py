@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import shutil
+import time
 import zlib
 from pathlib import Path
 from types import SimpleNamespace
@@ -217,12 +218,12 @@ def test_a_full_disk_is_told_before_and_during(
     name = addresses.read_address(f"{site.address}/x.pt").name
     (tmp_path / f"{name}.part").symlink_to("/dev/full")
     monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)
-    with pytest.raises(OutputError, match="the disk is full, so .* was not downloaded: free some space and run again"):
+    with pytest.raises(OutputError, match=r"the disk is full, so .* was not downloaded: free some space and run again"):
         fetch(f"{site.address}/x.pt", folder=tmp_path, hidden=True)
 
 
 def test_the_wait_is_a_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
     slept = list[float]()
-    monkeypatch.setattr(transfer.time, "sleep", slept.append)
+    monkeypatch.setattr(time, "sleep", slept.append)
     transfer._wait(2.5)
     assert slept == [2.5]
