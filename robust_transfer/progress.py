@@ -9,7 +9,16 @@ from contextvars import ContextVar
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 
 @contextmanager
@@ -92,3 +101,26 @@ class Bar:
 
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
+
+
+class Download:
+    """Bar of a download, in bytes."""
+
+    def __init__(self, bar: Progress, label: str) -> None:
+        self.bar, self.task = bar, bar.add_task(escape(label), total=None)
+
+    def begin(self, have: int, total: int | None) -> None:
+        """So many bytes are there already, of ``total`` (None: nobody knows): they do not count for the speed."""
+        self.bar.reset(self.task, completed=have, total=total)
+
+    def advance(self, count: int) -> None:
+        """So many more bytes have come."""
+        self.bar.advance(self.task, count)
+
+
+@contextmanager
+def download_bar(label: str, hidden: bool) -> Iterator[Download]:
+    """Bar of a download: bytes, speed and the time left."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), disable=hidden) as bar:
+        yield Download(bar, label)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from robust_transfer.progress import stage, tell, tick
+from robust_transfer.progress import download_bar, stage, tell, tick
 
 
 def completed(shown: object) -> float:
@@ -43,3 +43,15 @@ def test_what_is_told_goes_to_standard_error(capsys: pytest.CaptureFixture[str])
     tell(False, "clean accuracy")
     tell(True, "nothing")
     assert capsys.readouterr() == ("", "clean accuracy\n")
+
+
+def test_a_download_shows_bytes_and_begins_where_it_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    with download_bar("net[1].pt", False) as bar:
+        bar.begin(0, None)
+        bar.begin(1_500_000, 2_000_000)
+        assert completed(bar) == 1_500_000
+        bar.advance(500_000)
+        assert completed(bar) == 2_000_000
+    shown = capsys.readouterr().err
+    assert "net[1].pt" in shown
+    assert "2.0/2.0 MB" in shown

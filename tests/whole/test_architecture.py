@@ -25,6 +25,7 @@ ORDER = (
     "environment",
     "progress",
     "run",
+    "download",
     "cache",
     "randomness",
     "threat",

@@ -1,0 +1,125 @@
+"""Cache folder of downloads: torch.hub's, with a record beside each file of where it came from and of its sha256."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from robust_transfer.errors import CheckpointError, OutputError
+from robust_transfer.progress import tell
+
+_READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def cache_folder() -> Path:
+    """Folder of downloads: ``hub/checkpoints`` below ``TORCH_HOME`` (else ``~/.cache/torch``), as torch.hub has it."""
+    import torch
+
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is kept beside a file: its address and sha256; its size and time of change, for the sha256 to be trusted.
+
+    ``name``: what the server calls it. ``since``: the day on which the sha256 was first recorded.
+    """
+
+    address: str
+    sha256: str
+    size: int
+    modified_ns: int
+    name: str | None
+    since: str
+
+    def fits(self, path: Path) -> bool:
+        """True if the file has not been written to since its sha256 was recorded."""
+        found = path.stat()
+        return (found.st_size, found.st_mtime_ns) == (self.size, self.modified_ns)
+
+
+def record_path(path: Path) -> Path:
+    """Where the record of a file in the cache folder stands."""
+    return path.with_name(path.name + ".json")
+
+
+def read_record(path: Path) -> Record | None:
+    """Record of a file, None where there is none. Raises :class:`CheckpointError` for a damaged one."""
+    beside = record_path(path)
+    try:
+        return Record(**json.loads(beside.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError):
+        raise CheckpointError(f"the record {beside} of a download is damaged: delete it") from None
+
+
+def write_record(path: Path, address: str, sha256: str, name: str | None) -> None:
+    """Record where a file came from and its sha256."""
+    found = path.stat()
+    record = Record(address, sha256, found.st_size, found.st_mtime_ns, name, datetime.now(UTC).date().isoformat())
+    with storing(path):
+        new = record_path(path).with_name(path.name + ".json.part")
+        new.write_text(json.dumps(asdict(record), indent=2) + "\n", encoding="utf-8")
+        new.replace(record_path(path))
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def locked(path: Path, hidden: bool) -> Iterator[bool]:
+    """Hold ``path`` against other processes, which wait; False where the folder cannot be written and needs no lock."""
+    lock_path = path.with_name(path.name + ".lock")
+    while True:
+        lock = FileLock(lock_path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                tell(hidden, f"another process is downloading {path.name}: waiting for it")
+                lock.acquire()
+        except OSError as error:
+            if path.is_file() and error.errno in _READ_ONLY:  # a cache that somebody else fills
+                yield False
+                return
+            raise OutputError(storing_message(path, error)) from None
+        if lock_path.exists():
+            break
+        lock.release()  # its last holder removed the file between our opening and locking it
+    try:
+        yield True
+    finally:
+        lock_path.unlink(missing_ok=True)  # while it is held: who comes now makes a new one
+        lock.release()
+
+
+@contextmanager
+def storing(path: Path) -> Iterator[None]:
+    """Turn what goes wrong with the disk inside the block into an :class:`OutputError`."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(storing_message(path, error)) from None
+
+
+def storing_message(path: Path, error: OSError) -> str:
+    """Sentence for a file that the cache folder did not take."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"the disk is full, so {path} was not downloaded: free some space and run again, which goes on from there, "
+            f"or set TORCH_HOME to a folder with more room"
+        )
+    return f"cannot write {path} ({error.strerror or error}): set TORCH_HOME to a folder that can be written"

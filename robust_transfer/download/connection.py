@@ -1,0 +1,158 @@
+"""One request to a server: redirects, proxies and timeouts; whatever it answers but a file is one sentence."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+import urllib.error
+import urllib.request
+from datetime import UTC, datetime
+from email.message import Message
+from email.utils import parsedate_to_datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import IO
+from urllib.parse import urlsplit
+
+from robust_transfer.download.addresses import Address
+from robust_transfer.errors import CheckpointError
+
+LONGEST_WAIT = 60.0  # seconds that a server may ask us to wait before the next try
+_PASSING = (408, 425, 429, 500, 502, 503, 504)
+
+
+class Interrupted(Exception):  # noqa: N818 - it ends in a sentence or in a further try
+    """Try that failed and may succeed later: ``reason``, and the seconds to ``wait`` where the server says so."""
+
+    def __init__(self, reason: str, wait: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason, self.wait = reason, wait
+
+
+class RangeRefused(Exception):  # noqa: N818 - it is no error: the file is whole, or begun anew
+    """Answer 416: nothing of the file lies behind the offset that was asked for; ``total`` bytes are all, where it says."""
+
+    def __init__(self, total: int | None) -> None:
+        super().__init__(total)
+        self.total = total
+
+
+def request(
+    address: Address, url: str, headers: dict[str, str], path: Path, timeout: float
+) -> http.client.HTTPResponse:
+    """Answer 200 or 206 of the server of ``url``; ``path`` is where the file goes, for the sentences.
+
+    Proxies are taken from the environment (``HTTPS_PROXY``, ``NO_PROXY``). Raises :class:`CheckpointError` where no
+    further try helps, :class:`Interrupted` where one may, :class:`RangeRefused`.
+    """
+    opener = urllib.request.build_opener(_Redirects(address))
+    asked = urllib.request.Request(url, headers={"User-Agent": _user_agent(), "Accept": "*/*", **headers})
+    try:
+        answer: http.client.HTTPResponse = opener.open(asked, timeout=timeout)
+    except urllib.error.HTTPError as error:
+        with error:
+            _refuse(address, error, path)
+            raise  # unreachable: _refuse always raises
+    except (urllib.error.URLError, OSError, http.client.HTTPException) as error:
+        raise _failure(address, error) from None
+    if answer.status not in (200, 206):
+        answer.close()
+        raise CheckpointError(
+            f"{address.text} answered {answer.status} {answer.reason}, which is no file; {by_hand(path)}"
+        )
+    return answer
+
+
+def interrupted(error: Exception, timeout: float) -> Interrupted:
+    """Failure while the file was being read."""
+    if isinstance(error, TimeoutError):
+        return Interrupted(f"nothing came for {timeout:g} seconds")
+    return Interrupted(f"the connection broke off: {error or type(error).__name__}")
+
+
+def by_hand(path: Path) -> str:
+    """What helps in any case, in half a sentence."""
+    return f"or get the file yourself and put it at {path}"
+
+
+def _failure(address: Address, error: Exception) -> Exception:
+    reason = getattr(error, "reason", error)
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        host = urlsplit(address.url).hostname
+        return CheckpointError(
+            f"the certificate of {host} is not trusted ({reason.verify_message}): behind a proxy that looks into "
+            f"connections, set SSL_CERT_FILE to its certificates"
+        )
+    if isinstance(reason, TimeoutError):
+        return Interrupted("it did not answer in time")
+    if isinstance(reason, OSError) and "Tunnel connection failed" in str(reason):
+        return CheckpointError(f"the proxy does not let {address.text} through ({reason}): check HTTPS_PROXY")
+    return Interrupted(getattr(reason, "strerror", None) or str(reason) or type(reason).__name__)
+
+
+def _refuse(address: Address, error: urllib.error.HTTPError, path: Path) -> None:
+    code = error.code
+    what = f"{code} {http.client.responses.get(code, '')}".strip()
+    if code == 416:
+        total = (error.headers.get("Content-Range") or "").rpartition("/")[2]
+        raise RangeRefused(int(total) if total.isdigit() else None)
+    if code in _PASSING:
+        wait = _retry_after(error.headers.get("Retry-After"))
+        busy = "takes no more requests for now" if code == 429 else "has trouble"
+        reason = f"{urlsplit(address.url).hostname} {busy}, {what}"
+        if wait is not None and wait > LONGEST_WAIT:
+            raise CheckpointError(f"{address.text}: {reason}: try again in {wait:.0f} seconds, {by_hand(path)}")
+        raise Interrupted(reason, wait)
+    if code in (401, 403):
+        raise CheckpointError(
+            f"{address.text} is not open to everybody ({what}): log in with a browser where it is shared with you, "
+            f"download it there and put it at {path}"
+        )
+    if code == 407:
+        raise CheckpointError(f"the proxy wants a password ({what}): set HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT")
+    if code == 410:
+        raise CheckpointError(f"{address.text} is gone for good ({what}): look for it elsewhere and put it at {path}")
+    if code == 404:
+        raise CheckpointError(f"there is no file at {address.text} ({what}): check the address, {by_hand(path)}")
+    if 300 <= code < 400:
+        raise CheckpointError(f"{address.text} is redirected in circles or to nowhere ({what}): check the address")
+    raise CheckpointError(f"{address.text} answered {what}: check the address, {by_hand(path)}")
+
+
+def _retry_after(text: str | None) -> float | None:
+    """Seconds that a server asks to wait, given as a number or as a date."""
+    if text is None:
+        return None
+    if text.strip().isdigit():
+        return float(text)
+    try:
+        return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
+    except (TypeError, ValueError):
+        return None
+
+
+def _user_agent() -> str:
+    try:
+        return f"robust-transfer/{version('robust-transfer')}"
+    except PackageNotFoundError:
+        return "robust-transfer"
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects from web address to web address, and never from https to http."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
+    ) -> urllib.request.Request | None:
+        scheme = urlsplit(newurl).scheme
+        if scheme not in ("http", "https"):
+            raise CheckpointError(f"{self.address.text} is redirected to {newurl[:100]}, which is no web address")
+        if urlsplit(req.full_url).scheme == "https" and scheme == "http":
+            raise CheckpointError(
+                f"{self.address.text} is redirected to {newurl[:100]}, where anybody on the way could change it: "
+                f"get the file yourself and give its path"
+            )
+        return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]

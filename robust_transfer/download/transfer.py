@@ -1,0 +1,267 @@
+"""Transfer of one file from a server to the cache folder's part file, which a later call goes on with."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import shutil
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from robust_transfer.download import pages
+from robust_transfer.download.addresses import Address, safe_name
+from robust_transfer.download.cache import storing
+from robust_transfer.download.connection import Interrupted, RangeRefused, by_hand, interrupted, request
+from robust_transfer.errors import CheckpointError, OutputError
+from robust_transfer.progress import Download, download_bar, tell
+
+BLOCK = 2**18  # bytes that are read at once
+TRIES = 4  # tries in a row that bring nothing
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What a part file is the beginning of. ``etag``, ``modified``: the server's words for this version of the file."""
+
+    etag: str | None = None
+    modified: str | None = None
+    whole: int | None = None
+    encoded: bool = False
+    name: str | None = None
+
+    @property
+    def validator(self) -> str | None:
+        """What ``If-Range`` takes: a strong entity tag, else the date (RFC 9110, section 13.1.5)."""
+        return self.etag if self.etag and not self.etag.startswith("W/") else self.modified
+
+
+@dataclass
+class Transfer:
+    """Transfer of ``address`` to ``part``, the beginning of what becomes ``path``.
+
+    ``checked``: the sha256 is known, so that a beginning may be gone on with where the server has no word for its version.
+    """
+
+    address: Address
+    path: Path
+    checked: bool
+    hidden: bool
+    timeout: float
+    resumed: bool = field(default=False, init=False)
+    name: str | None = field(default=None, init=False)
+    led: bool = field(default=False, init=False)  # by a form of Google Drive's, once
+
+    @property
+    def part(self) -> Path:
+        """Part file."""
+        return self.path.with_name(self.path.name + ".part")
+
+    @property
+    def notes(self) -> Path:
+        """What the part file is the beginning of."""
+        return self.path.with_name(self.path.name + ".part.json")
+
+    def forget(self) -> None:
+        """Remove what has been transferred."""
+        with storing(self.path):
+            self.part.unlink(missing_ok=True)
+            self.notes.unlink(missing_ok=True)
+
+    def run(self) -> None:
+        """Transfer the file, in as many tries as bring something, and :data:`TRIES` that bring nothing.
+
+        Raises :class:`CheckpointError`, and :class:`OutputError` where the disk does not take it.
+        """
+        self.led, failed, furthest, url = False, 0, self._have(), self.address.url
+        with download_bar(self.address.text.rsplit("/", 1)[-1], self.hidden) as bar:
+            while True:
+                try:
+                    leads_to = self._try(url, bar)
+                    if leads_to is None:
+                        return
+                    url = leads_to
+                except RangeRefused as refused:
+                    if not (have := self._have()):
+                        raise CheckpointError(
+                            f"{self.address.text} sends no part of the file and not all of it"
+                        ) from None
+                    if refused.total == have:
+                        self._already_whole()
+                        return
+                    self.forget()
+                except Interrupted as error:
+                    have = self._have()
+                    failed, furthest = (0 if have > furthest else failed + 1), max(have, furthest)
+                    if failed >= TRIES:
+                        raise self._given_up(error, have) from None
+                    _wait(error.wait if error.wait is not None else 2.0 ** max(failed - 1, 0))
+
+    def _try(self, url: str, bar: Download) -> str | None:
+        """One request. None: the file is whole; an address: that is where Google Drive's form leads."""
+        beginning, have = self._beginning(), self._have()
+        headers = {"Accept-Encoding": "identity"}
+        if have and beginning is not None:
+            headers["Range"] = f"bytes={have}-"
+            if beginning.validator is not None:
+                headers["If-Range"] = beginning.validator
+        with request(self.address, url, headers, self.path, self.timeout) as answer:
+            if answer.status == 206 and not (beginning and _goes_on(answer, beginning, have)):
+                self.forget()
+                raise Interrupted("it sent another part than was asked for", wait=0.0)
+            if answer.status == 200:
+                beginning, have = _said(answer), 0
+            assert beginning is not None
+            self.name, self.resumed = beginning.name, self.resumed or have > 0
+            return self._read(answer, beginning, have, bar)
+
+    def _read(self, answer: http.client.HTTPResponse, beginning: Beginning, have: int, bar: Download) -> str | None:
+        self._check_room((beginning.whole or 0) - have)
+        bar.begin(have, None if beginning.encoded else beginning.whole)
+        blocks = _decoded(self._blocks(answer, beginning, have), answer, self.address)
+        first = next(blocks, b"")
+        if have == 0:
+            while len(first) < pages.SNIFFED and (more := next(blocks, b"")):
+                first += more
+            if pages.is_page(first):
+                return self._page(first, blocks, answer.url)
+            if pages.is_pointer(first):
+                raise CheckpointError(
+                    f"{self.address.text} is a pointer of Git LFS, not the file: give the address that its page's "
+                    f"Download button has, {by_hand(self.path)}"
+                )
+        with storing(self.path):
+            if have == 0:
+                if self.part.exists():
+                    tell(self.hidden, f"{self.address.text} cannot be gone on with, or has changed: starting over")
+                    self.part.unlink()
+                self.notes.write_text(json.dumps(asdict(beginning)), encoding="utf-8")
+            file = self.part.open("ab")
+        with file:
+            while first:
+                with storing(self.path):
+                    file.write(first)
+                    file.flush()
+                bar.advance(len(first))
+                first = next(blocks, b"")
+        return None
+
+    def _blocks(self, answer: http.client.HTTPResponse, beginning: Beginning, have: int) -> Iterator[bytes]:
+        """Body, as it is sent. Raises :class:`Interrupted` where it ends before its length."""
+        got = have
+        while True:
+            try:
+                block = answer.read(BLOCK)
+            except (OSError, http.client.HTTPException) as error:
+                raise interrupted(error, self.timeout) from None
+            if not block:
+                break
+            got += len(block)
+            yield block
+        if beginning.whole is not None and got != beginning.whole:
+            raise Interrupted(f"the connection broke off after {_size(got)} of {_size(beginning.whole)}")
+
+    def _page(self, first: bytes, rest: Iterator[bytes], url: str) -> str:
+        content = first
+        while len(content) < pages.LONGEST and (more := next(rest, b"")):
+            content += more
+        page = pages.Page(content, url)
+        if self.address.drive and page.leads_to is not None and not self.led:
+            self.led = True
+            return page.leads_to
+        advice = f"download it with a browser from https://drive.google.com/file/d/{self.address.text[7:]}"
+        if not self.address.drive:
+            advice = pages.hint(self.address.url)
+            raise CheckpointError(f"{self.address.text} is {page.says}, not a file: {advice}, {by_hand(self.path)}")
+        raise CheckpointError(f"{self.address.text} is {page.says}, not a file: {advice} and put it at {self.path}")
+
+    def _beginning(self) -> Beginning | None:
+        """What the part file is the beginning of, where it can be gone on with; else it is removed."""
+        try:
+            found = Beginning(**json.loads(self.notes.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            found = None
+        if found is not None and not found.encoded and (self.checked or found.validator is not None) and self._have():
+            return found
+        self.forget()
+        return None
+
+    def _already_whole(self) -> None:
+        beginning = self._beginning()
+        self.resumed, self.name = True, beginning.name if beginning else None
+
+    def _have(self) -> int:
+        return self.part.stat().st_size if self.part.exists() else 0
+
+    def _check_room(self, needed: int) -> None:
+        free = shutil.disk_usage(self.path.parent).free
+        if needed > free:
+            raise OutputError(
+                f"{self.address.text} needs {_size(needed)}, and the disk of {self.path.parent} has {_size(free)}: free "
+                f"some space, or set TORCH_HOME to a folder with more room"
+            )
+
+    def _given_up(self, error: Interrupted, have: int) -> CheckpointError:
+        if have:
+            kept = "run again, which goes on from there" if self._beginning() is not None else "run again"
+            return CheckpointError(f"{self.address.text}: {error.reason}, {TRIES} times: {kept}, {by_hand(self.path)}")
+        return CheckpointError(
+            f"{self.address.text} was not reached ({error.reason}): check the network and HTTPS_PROXY, {by_hand(self.path)}"
+        )
+
+
+def _wait(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def _said(answer: http.client.HTTPResponse) -> Beginning:
+    """What a server says of the file that it begins to send."""
+    length = answer.headers.get("Content-Length", "")
+    whole = int(length) if length.isdigit() else None
+    encoded = _coding(answer) is not None
+    name = safe_name(answer.headers.get_filename())
+    return Beginning(answer.headers.get("ETag"), answer.headers.get("Last-Modified"), whole, encoded, name)
+
+
+def _goes_on(answer: http.client.HTTPResponse, beginning: Beginning, have: int) -> bool:
+    """True if a 206 is the rest of what has been begun: its offset, its whole length, and the same version."""
+    unit, _, rest = answer.headers.get("Content-Range", "").partition(" ")
+    span, _, whole = rest.partition("/")
+    same_length = beginning.whole is None or whole in ("*", str(beginning.whole))
+    same_version = beginning.etag in (None, answer.headers.get("ETag", beginning.etag))
+    return unit == "bytes" and span.startswith(f"{have}-") and same_length and same_version and _coding(answer) is None
+
+
+def _coding(answer: http.client.HTTPResponse) -> str | None:
+    """Coding of the body that is to be undone. A file that is a .gz itself is often sent as if it were coded."""
+    coding = answer.headers.get("Content-Encoding", "identity").strip().lower()
+    if coding in ("", "identity") or urlsplit(answer.url).path.endswith((".gz", ".tgz")):
+        return None
+    return coding
+
+
+def _decoded(blocks: Iterator[bytes], answer: http.client.HTTPResponse, address: Address) -> Iterator[bytes]:
+    coding = _coding(answer)
+    if coding is None:
+        yield from blocks
+        return
+    if coding not in ("gzip", "x-gzip", "deflate"):
+        raise CheckpointError(f"{address.text} comes in the coding {coding!r}, which is not read: download it yourself")
+    decoder = zlib.decompressobj(wbits=47)  # gzip or zlib, as its header says
+    try:
+        for block in blocks:
+            if plain := decoder.decompress(block):
+                yield plain
+        if plain := decoder.flush():
+            yield plain
+    except zlib.error as error:
+        raise Interrupted(f"its {coding} coding is damaged ({error})") from None
+    if not decoder.eof:
+        raise Interrupted(f"its {coding} coding ends too early")
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count} bytes"

@@ -1,0 +1,8 @@
+"""Zoos of robust networks, as tables of facts: where each file is, what the zoo's code builds for it, what was published."""
+
+from robust_transfer.foreign.zoos.tables import ZOOS as ZOOS
+from robust_transfer.foreign.zoos.tables import Entry as Entry
+from robust_transfer.foreign.zoos.tables import entries as entries
+from robust_transfer.foreign.zoos.tables import find as find
+from robust_transfer.foreign.zoos.tables import known_file as known_file
+from robust_transfer.foreign.zoos.tables import read_from as read_from
