@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from robust_transfer.environment import command_line, environment
 from robust_transfer.errors import CheckpointError, NetworkError
 from robust_transfer.foreign.classes import class_names
 from robust_transfer.foreign.evidence import IMAGES, Candidate, Decision, decide
-from robust_transfer.foreign.families import FAMILIES, Architecture, recognised
+from robust_transfer.foreign.families import FAMILIES, Architecture, Family, recognised
+from robust_transfer.foreign.families.base import State
 from robust_transfer.foreign.layout import COUNTER, Layout, lay_out
 from robust_transfer.foreign.normalisations import name_of
 from robust_transfer.foreign.reading import Contents, read_weights
@@ -28,6 +30,7 @@ from robust_transfer.preprocessing import Normalisation, Preprocessing
 from robust_transfer.threat import Threat
 
 METHOD = "import"
+BY_NAME = "given by name"
 
 
 @config
@@ -111,12 +114,11 @@ def bring_in(found: Found, images: Split | None = None, *, sha256: str = "", rev
     weights do not fit, and where there is no evidence or it is weak.
     """
     readings = found.candidates()
-    weights = _renamed(found)
-    tried = [Candidate(what, lambda spec=spec: _built(spec, weights)) for what, spec in readings]  # type: ignore[misc]
+    tried = [Candidate(what, partial(_built, spec, _renamed(found, spec))) for what, spec in readings]
     pixels, labels = _evidence(found, readings, images)
     chosen, decision = decide(tried, pixels, labels)
     spec = readings[tried.index(chosen)][1]
-    classifier = _built(spec, weights)
+    classifier = _built(spec, _renamed(found, spec))
     names = class_names(found.hints.class_names, spec.num_classes, found.address)
     card = Card(
         network=spec,
@@ -161,18 +163,25 @@ def _source_of_normalisation(found: Found) -> str:
 # ---------------------------------------------------------------- weights
 
 
-def _renamed(found: Found) -> dict[str, Tensor]:
+def _renamed(found: Found, spec: NetworkSpec) -> dict[str, Tensor]:
     """State with our names: the last linear layer is the ``head``, all else the ``body``."""
-    kind, unused = found.architecture, set(_unused(found))
-    state: dict[str, Tensor] = {}
-    for name, tensor in found.layout.state.items():
-        if name in unused:
-            continue
-        inside = bool(kind.head) and name.startswith(f"{kind.head}.")
-        state[f"head.{name.removeprefix(f'{kind.head}.')}" if inside else f"body.{name}"] = tensor
-    if kind.head and "head.weight" in state and "head.bias" not in state:
-        state["head.bias"] = torch.zeros(len(state["head.weight"]))
-    return state
+    kind, unused, state = found.architecture, set(_unused(found)), found.layout.state
+    inside = f"{kind.head}." if kind.head else None
+    ours = {
+        f"body.{name}": tensor
+        for name, tensor in state.items()
+        if name not in unused and (inside is None or not name.startswith(inside))
+    }
+    family = _ByName() if found.family == BY_NAME else FAMILIES.get(found.family)()
+    layer = family.head(state, kind, spec.settings)
+    return ours if layer is None else {**ours, "head.weight": layer[0], "head.bias": layer[1]}
+
+
+class _ByName(Family):
+    """Networks whose name was given: their heads are plain."""
+
+    def recognise(self, state: State) -> Architecture | None:
+        return None
 
 
 def _unused(found: Found) -> list[str]:
@@ -225,7 +234,7 @@ def _named(state: Mapping[str, Tensor], hints: Hints) -> tuple[str, Architecture
     told = _classifier_of(name, hints)
     head = told if f"{told}.weight" in state else next(reversed(heads), "")
     classes = len(state[f"{head}.weight"]) if head else 0
-    return "given by name", Architecture(name, classes, head, settings=dict(hints.settings or {}))
+    return BY_NAME, Architecture(name, classes, head, settings=dict(hints.settings or {}))
 
 
 def _classifier_of(name: str, hints: Hints) -> str:

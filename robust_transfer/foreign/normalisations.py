@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from robust_transfer.errors import ConfigError
+from robust_transfer.foreign.families import normalisations as known
 from robust_transfer.preprocessing import CIFAR10, Normalisation
 from robust_transfer.registry import unknown
 
 NORMALISATIONS: dict[str, Normalisation] = {
-    "none": Normalisation(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
-    "half": Normalisation(),  # 2x - 1
-    "per-image": Normalisation(per_image=True),
-    "cifar10": CIFAR10,
-    "cifar10-small-std": Normalisation(mean=(0.4914, 0.4822, 0.4465), std=(0.2023, 0.1994, 0.2010)),
-    "cifar100": Normalisation(mean=(0.5071, 0.4865, 0.4409), std=(0.2673, 0.2564, 0.2762)),
-    "svhn": Normalisation(mean=(0.4377, 0.4438, 0.4728), std=(0.1980, 0.2010, 0.1970)),
-    "imagenet": Normalisation(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
+    "none": known.RAW,
+    "half": known.HALF,
+    "per-image": known.PER_IMAGE,
+    "cifar10": known.CIFAR10_2471,
+    "cifar10-2470": CIFAR10,
+    "cifar10-2023": known.CIFAR10_2023,
+    "cifar100": known.CIFAR100,
+    "cifar100-2675": known.CIFAR100_2675,
+    "svhn": known.SVHN,
+    "tiny-imagenet": known.TINY_IMAGENET,
+    "imagenet": known.IMAGENET,
     "clip": Normalisation(mean=(0.48145466, 0.4578275, 0.40821073), std=(0.26862954, 0.26130258, 0.27577711)),
 }
 
@@ -37,8 +41,8 @@ def parse_normalisation(text: str) -> Normalisation:
 
 def name_of(normalisation: Normalisation) -> str:
     """Name, or else the numbers, in the form that :func:`parse_normalisation` reads."""
-    for name, known in NORMALISATIONS.items():
-        if _near(known, normalisation):
+    for name, named in NORMALISATIONS.items():
+        if _near(named, normalisation):
             return name
     return "/".join(",".join(f"{v:g}" for v in side) for side in (normalisation.mean, normalisation.std))
 

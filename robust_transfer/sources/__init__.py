@@ -1,6 +1,6 @@
 """Sources, a file a kind: importing this package registers them, in the order in which they are asked."""
 
-from robust_transfer.sources import packaged, file, folder  # isort: skip (the order in which they are asked)
+from robust_transfer.sources import packaged, robustbench, hub, address, file, folder  # isort: skip (the order in which they are asked)
 from robust_transfer.sources.base import SOURCES, SourceKind, list_sources, load_source
 from robust_transfer.sources.packaged import BUNDLED, NATURAL, PACKAGED
 
@@ -10,9 +10,12 @@ __all__ = [
     "PACKAGED",
     "SOURCES",
     "SourceKind",
+    "address",
     "file",
     "folder",
+    "hub",
     "list_sources",
     "load_source",
     "packaged",
+    "robustbench",
 ]

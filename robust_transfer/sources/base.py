@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from robust_transfer.data import Split
     from robust_transfer.foreign.importing import Hints
 
-RESERVED = ("timm", "torchvision", "hf", "robustbench")
+RESERVED = ("timm", "torchvision")
 
 
 class SourceKind(ABC):
