@@ -25,8 +25,7 @@ from robust_transfer.errors import CheckpointError
 from robust_transfer.statistics.intervals import Proportion, wilson
 
 By = Literal["the only one", "clean accuracy", "batch-norm statistics", "batch-norm statistics and clean accuracy"]
-IMAGES, GROUPS = 256, 8  # that evidence is gathered on, at most; in so many groups, which are compared one by one
-AGREEING = 7  # of the groups: so many must say the same (of 8, by chance less than once in 25)
+IMAGES, GROUPS = 256, 8  # that evidence is gathered on, at most; in so many groups, of which any may be left out
 FACTOR = 1.1  # so many times farther from the stored statistics must any rival be
 FAR = 0.1  # a distance at which the images are too unlike those of training for the statistics to tell
 LARGE = 64  # pixels: from there on the field trains on random resized crops
@@ -67,7 +66,7 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class _Measured:
-    """``distances``: of all images, then of each group; empty without batch norm. ``right``: ``(n,)``, or None."""
+    """``distances``: of all images, then without each group; empty without batch norm. ``right``: ``(n,)``, or None."""
 
     candidate: Candidate
     logits: Tensor
@@ -139,7 +138,7 @@ def _measure(candidate: Candidate, views: Sequence[Tensor], labels: Tensor | Non
 
 
 def _look(module: nn.Module, images: Tensor) -> tuple[Tensor, tuple[float, ...]]:
-    """Logits, and the distances of all images and of each group."""
+    """Logits, and the distances of all images and without each group."""
     with torch.no_grad(), _statistics(module) as found:
         logits = torch.cat([module(group) for group in images.tensor_split(min(GROUPS, len(images)))])
     layers = [each for each in found.items() if len(each[1]) == min(GROUPS, len(images))]  # none that is used twice
@@ -190,11 +189,14 @@ def _statistics(module: nn.Module) -> Iterator[dict[_BatchNorm, Moments]]:
 
 
 def _distances(measured: tuple[_BatchNorm, Moments]) -> list[float]:
-    """Distance of a layer for all images, then for each group (groups are of about one size)."""
+    """Distance of a layer for all images, then without each group (groups are of about one size)."""
     layer, moments = measured
     means, variances = (torch.stack(side) for side in zip(*moments, strict=True))
-    pooled = means.mean(0), variances.mean(0) + means.var(0, correction=0)
-    return [_divergence(layer, *each) for each in [pooled, *moments]]
+    every = torch.arange(len(moments))
+    some = [every, *(every[every != out] for out in every if len(every) > 1)]
+    return [
+        _divergence(layer, means[of].mean(0), variances[of].mean(0) + means[of].var(0, correction=0)) for of in some
+    ]
 
 
 def _divergence(layer: _BatchNorm, mean: Tensor, var: Tensor) -> float:
@@ -243,9 +245,8 @@ def _doubt(best: _Measured, rival: _Measured, n: int) -> str | None:
         return f"the evidence is weak, and without batch norm there is no other: {both}"
     if best.distance > FAR:
         return f"the images are too unlike those of training to tell: {both}"
-    groups = list(zip(best.distances[1:], rival.distances[1:], strict=True))
-    nearer = sum(mine < theirs for mine, theirs in groups)
-    if rival.distance < FACTOR * best.distance or nearer * GROUPS < AGREEING * len(groups):
+    hangs_on_a_group = any(theirs <= mine for mine, theirs in zip(best.distances, rival.distances, strict=True))
+    if rival.distance < FACTOR * best.distance or hangs_on_a_group:
         return f"the evidence is weak: {both}"
     return None
 
