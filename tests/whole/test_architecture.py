@@ -38,6 +38,8 @@ ORDER = (
     "classifier",
     "data",
     "trained_on",
+    "undrawn",
+    "weights_file",
     "checkpoint",
     "foreign",
     "sources",
