@@ -8,9 +8,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
-DRAWS = {Tensor.normal_, Tensor.uniform_, Tensor.random_, Tensor.erfinv_, Tensor.bernoulli_, Tensor.exponential_}
+# PyTorch hands the functions of nn.init over as a whole, so what they call is not seen.
+_INITIAL = "normal_ uniform_ trunc_normal_ xavier_normal_ xavier_uniform_ kaiming_normal_ kaiming_uniform_ orthogonal_"
+DRAWS = {getattr(init, name) for name in _INITIAL.split()}
+DRAWS |= {Tensor.normal_, Tensor.uniform_, Tensor.random_, Tensor.erfinv_, Tensor.bernoulli_, Tensor.exponential_}
 
 
 class _Undrawn(TorchFunctionMode):
@@ -23,7 +27,10 @@ class _Undrawn(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        return args[0] if func in DRAWS else func(*args, **(kwargs or {}))
+        given = kwargs or {}
+        if func in DRAWS:
+            return args[0] if args else given["tensor"]
+        return func(*args, **given)
 
 
 @contextmanager

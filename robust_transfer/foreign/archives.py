@@ -26,7 +26,7 @@ class Archive:
         _check_directory(source)
         try:
             self._zip = zipfile.ZipFile(cast(IO[bytes], Seekable(source)))
-        except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, struct.error) as error:
+        except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, OverflowError, struct.error) as error:
             raise BrokenError(f"it is cut off or damaged: {error}") from None
         self.members: dict[str, zipfile.ZipInfo] = {}
         for member in self._zip.infolist():
@@ -66,17 +66,26 @@ class Archive:
         return start
 
     def _unfolded(self, member: zipfile.ZipInfo) -> Tensor:
-        parts, reached = list[bytes](), 0
+        content, reached = torch.empty(member.file_size, dtype=torch.uint8), 0
+        target = content.numpy().data
         try:
             with self._zip.open(member) as file:
                 while part := file.read(CHUNK):
-                    parts.append(part)
+                    target[reached : reached + len(part)] = part
                     reached += len(part)
-        except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, RuntimeError, zlib.error) as error:
+        except (
+            zipfile.BadZipFile,
+            NotImplementedError,
+            EOFError,
+            ValueError,
+            RuntimeError,
+            OSError,
+            zlib.error,
+        ) as error:
             raise BrokenError(f"its archive is damaged: {error}") from None
         if reached != member.file_size:
             raise BrokenError(f"its archive is cut off in {member.filename[:100]!r}")
-        return torch.frombuffer(bytearray().join(parts), dtype=torch.uint8) if reached else torch.empty(0).byte()
+        return content
 
 
 class Seekable:
@@ -97,7 +106,7 @@ class Seekable:
         """Move to a position, as in files."""
         at = offset + (0, self._at, len(self._view))[whence]
         if at < 0:
-            raise ValueError("a place before the file's beginning")
+            raise OSError("a place before the file's beginning")  # as files do
         self._at = at
         return at
 

@@ -17,6 +17,7 @@ from robust_transfer.foreign.rebuilding import CALLS, NAMES, add_elements, add_i
 from robust_transfer.foreign.values import BrokenError, Global, Several
 
 MOST_OPCODES = 2_000_000  # a network with 1,000 tensors and its optimiser has 100,000
+MOST_MADE, MOST_NAMES = 1 << 24, 1000  # elements that calls copy, beside four times the file's bytes
 _CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _MADE: dict[str, Callable[[], Any]] = {
     "EMPTY_LIST": list,
@@ -43,7 +44,17 @@ class Machine:
         self.names: set[str] = set()
         self.persistent = persistent
         self.nested: Callable[[Any, Machine], Any] | None = None
-        self._opcodes = 0
+        self._opcodes = self._made = 0
+
+    def within(self) -> Machine:
+        """Machine for a pickle in this one, which shares its bounds with it."""
+        inner = Machine()
+        inner.names, inner._opcodes = self.names, self._opcodes
+        return inner
+
+    def after(self, inner: Machine) -> None:
+        """Count what an inner machine did."""
+        self._opcodes, self._made = inner._opcodes, self._made + inner._made
 
     def load(self, source: Bytes) -> Any:
         """Value of the pickle at the source's position, in terms of :mod:`robust_transfer.foreign.values`.
@@ -53,6 +64,7 @@ class Machine:
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
+        self._size = len(source)
         try:
             for opcode, argument, _ in pickletools.genops(source):  # type: ignore[arg-type]  # it reads bytes and lines
                 self._opcodes += 1
@@ -175,7 +187,22 @@ class Machine:
         nested = full == LOADS_BYTES and self.nested is not None
         if known(full) not in NAMES and known(full) not in CALLS and not nested:
             self.names.add(full)
+            if len(self.names) > MOST_NAMES:
+                raise BrokenError(f"its pickle names more than {MOST_NAMES:,} classes and functions")
         return Global(full)
+
+    def _call(self, function: Any, args: Any) -> None:
+        if self.nested is not None and isinstance(function, Global) and function.name == LOADS_BYTES:
+            made = self.nested(args[0], self)
+        else:
+            made = call(function, args)
+        if isinstance(made, (bytes, list, tuple, dict, Several)):  # the same bytes may be decoded again and again
+            self._made += len(made.elements if isinstance(made, Several) else made) * (
+                16 if isinstance(made, dict) else 1
+            )
+            if self._made > MOST_MADE + 4 * self._size:
+                raise BrokenError("its pickle copies the same values again and again")
+        self.stack.append(made)
 
     def _global(self, argument: str) -> None:
         module, _, name = argument.partition(" ")
@@ -187,24 +214,21 @@ class Machine:
 
     def _reduce(self, _: Any) -> None:
         args, function = self._take(), self._take()
-        if self.nested is not None and isinstance(function, Global) and function.name == LOADS_BYTES:
-            self.stack.append(self.nested(args[0], self))
-        else:
-            self.stack.append(call(function, args))
+        self._call(function, args)
 
     _newobj = _reduce
 
     def _newobj_ex(self, _: Any) -> None:
         keywords, args, function = self._take(), self._take(), self._take()
-        self.stack.append(call(function, args if not keywords else (*args, keywords)))
+        self._call(function, args if not keywords else (*args, keywords))
 
     def _obj(self, _: Any) -> None:
         function, *args = self._marked()
-        self.stack.append(call(function, tuple(args)))
+        self._call(function, tuple(args))
 
     def _inst(self, argument: str) -> None:
         module, _, name = argument.partition(" ")
-        self.stack.append(call(self._named(module, name), tuple(self._marked())))
+        self._call(self._named(module, name), tuple(self._marked()))
 
     def _build(self, _: Any) -> None:
         state = self._take()

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from robust_transfer.foreign.contents import Inert
 from robust_transfer.foreign.values import Array, BrokenError, DType, Global, Made, Several, Storage, View, from_numpy
 
@@ -71,23 +68,25 @@ class Plain:
 
     def _leaf(self, value: Any) -> Any:
         if isinstance(value, View):
-            return self._counted(value.tensor())
+            found = value.tensor()
+            self._count(found.numel() * found.element_size())
+            return found
         if isinstance(value, Array):
             array = value.numpy()
-            found = from_numpy(array) if array is not None else None
-            return Inert("numpy.ndarray") if found is None else self._counted(found)
+            if array is None:
+                return Inert("numpy.ndarray")
+            self._count(array.nbytes * (64 if array.dtype.kind in "SU" else 1))  # words become objects
+            found = from_numpy(array)
+            return Inert("numpy.ndarray") if found is None else found
         if isinstance(value, Global):
             return Inert(value.name)
         kinds = {DType: "numpy.dtype", Storage: "torch.Storage", memoryview: "bytes"}
         return Inert(kinds.get(type(value), type(value).__name__))
 
-    def _counted(self, value: Any) -> Any:
-        if isinstance(value, Tensor):
-            self._bytes += value.numel() * value.element_size()
-            if self._bytes > self._most:
-                raise BrokenError(f"its tensors take more than {MOST_TIMES} times as many bytes as the file has")
-            return value if value.layout is torch.strided else Inert("torch.Tensor")
-        return value
+    def _count(self, count: int) -> None:
+        self._bytes += count
+        if self._bytes > self._most:
+            raise BrokenError(f"its tensors take more than {MOST_TIMES} times as many bytes as the file has")
 
     def _inert(self, value: Made) -> tuple[Inert, Size]:
         """Stand-in with those of its attributes and items that are plain; what is too much in it is left out."""

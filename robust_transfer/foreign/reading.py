@@ -129,9 +129,11 @@ def _sharded(path: Path, source: Bytes) -> Contents:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise CheckpointError(f"{path} is no index of weights: it has no 'weight_map'") from None
     tree, refused, parts = dict[str, Any](), set[str](), list[Contents]()
-    for name in sorted(set(places.values())):
+    names = sorted(set(places.values()))
+    for name in names:
         if name != Path(name).name or name in ("", ".", "..") or "\\" in name or "\0" in name or name.endswith(INDEX):
             raise CheckpointError(f"{path} names the file {name[:100]!r}, which is not beside it: get it again")
+    for name in names:
         file = path.parent / name
         if not file.exists():
             raise CheckpointError(f"{path} names {name}, which is missing beside it: get that file, too")

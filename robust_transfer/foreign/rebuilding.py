@@ -122,9 +122,10 @@ def _from_type(function: Any, kind: Any, args: Any, *_: Any) -> Any:
     return rule(*args) if rule is not None and rule is not _from_type and isinstance(args, tuple) else NOT_MADE
 
 
-def reconstructed(kind: Any, *_: Any) -> Any:
-    """``copyreg._reconstructor(class, base, state)``: how protocols below 2 make an object."""
-    return Made(kind.name) if isinstance(kind, Global) else NOT_MADE
+def _reconstructor(kind: Any, base: Any = None, state: Any = None) -> Any:
+    """``copyreg._reconstructor(class, base, state)``: how protocols below 2 make an object; ``base`` may be dict."""
+    items = list(state.items()) if isinstance(state, dict) else []
+    return Made(kind.name, items=items) if isinstance(kind, Global) else NOT_MADE
 
 
 CALLS: dict[str, Rule] = {
@@ -139,7 +140,7 @@ CALLS: dict[str, Rule] = {
     "builtins.bytes": _bytes,
     "builtins.bytearray": _bytes,
     "_codecs.encode": _encode,
-    "copyreg._reconstructor": reconstructed,
+    "copyreg._reconstructor": _reconstructor,
     "torch.Size": lambda *args: tuple(_elements(args[0])) if args else (),
     "torch._utils._rebuild_tensor": _tensor_v2,
     "torch._utils._rebuild_tensor_v2": _tensor_v2,

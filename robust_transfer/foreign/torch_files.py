@@ -95,8 +95,7 @@ def read_legacy(source: Bytes, machine: Machine) -> Any:
             raise BrokenError(f"a part of its storage {key[:100]!r} does not lie in it")
         return Storage(dtype, length, whole.load, first)
 
-    protocol = Machine().load(source)
-    system = Machine().load(source)
+    protocol, system = machine.load(source), machine.load(source)
     if protocol != PROTOCOL or not isinstance(system, dict):
         raise BrokenError(f"it has the protocol {str(protocol)[:50]} of PyTorch, which is not read")
     if system.get("little_endian") is False:
@@ -111,12 +110,13 @@ def read_legacy(source: Bytes, machine: Machine) -> Any:
         storage = storages.get(str(key)) if isinstance(key, (str, int)) else None
         if storage is None:
             raise BrokenError("it lists a storage that no tensor has")
-        count = int.from_bytes(source.read(8), "little", signed=True)
+        stated = source.read(8)
+        count = int.from_bytes(stated, "little", signed=True)
         length = storage.count * storage.dtype.itemsize
+        if len(stated) < 8 or source.at + length > len(source):
+            raise BrokenError("it is cut off: its download was interrupted, or its disk was full")
         if count != storage.count:
             raise BrokenError(f"a storage has {count:,} numbers, and its tensor speaks of {storage.count:,}")
-        if source.at + length > len(source):
-            raise BrokenError("it is cut off: its download was interrupted, or its disk was full")
         loaded[str(key)] = (source.at, length)
         source.at += length
     return value
@@ -127,9 +127,9 @@ def read_nested(content: Any, outer: Machine, whole: Bytes) -> Any:
     if not isinstance(content, (bytes, memoryview)):
         raise BrokenError("a storage has no bytes")
     source = Bytes(content, whole)
-    if Machine().load(source) != MAGIC:
+    inner = outer.within()
+    if inner.load(source) != MAGIC:
         raise BrokenError("a storage in it is in no format of PyTorch that is read")
-    inner = Machine()
     value = read_legacy(source, inner)
-    outer.names |= inner.names
+    outer.after(inner)
     return value

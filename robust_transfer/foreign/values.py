@@ -192,8 +192,10 @@ def raw_of(given: Any) -> bytes | memoryview:
 def from_numpy(array: np.ndarray[Any, Any]) -> Any:
     """Tensor of an array, sharing its memory where that can be written to; text as str or a list; None for the rest."""
     if array.dtype.kind in "SU":
-        told = array.tolist()
-        return _text(told)
+        try:
+            return _text(array.tolist())
+        except (ValueError, OverflowError):  # numbers that are no characters
+            return None
     if array.dtype.kind not in "biufc" or array.dtype.itemsize > (16 if array.dtype.kind == "c" else 8):
         return None
     array = array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
