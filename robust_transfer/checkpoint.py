@@ -15,20 +15,20 @@ from typing import Annotated, Any
 import torch
 import yaml
 from pydantic import BeforeValidator
-from safetensors import SafetensorError
-from safetensors.torch import load, save
-from torch import Tensor, nn
+from torch import nn
 
 from robust_transfer.classifier import Classifier, NetworkSpec
 from robust_transfer.config import as_dict, build, config, difference
 from robust_transfer.cost import Cost
 from robust_transfer.errors import CheckpointError, ConfigError, NetworkError
-from robust_transfer.files import all_or_none, expanded, write_atomically, write_json, write_text
+from robust_transfer.files import all_or_none, expanded, write_atomically, write_bytes, write_json, write_text
 from robust_transfer.preprocessing import Normalisation, Preprocessing
 from robust_transfer.provenance import Mixture, Provenance
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
 from robust_transfer.trained_on import FINGERPRINTS, TrainedOn, read_trained_on
+from robust_transfer.undrawn import undrawn
+from robust_transfer.weights_file import DamagedError, WeightsFile, raw_bytes, write_weights
 
 WEIGHTS, CARD = "model.safetensors", "card.json"
 SCHEMA = 1
@@ -119,26 +119,25 @@ class Checkpoint:
         if dtype not in (torch.float32, torch.float16):
             raise ConfigError(f"weights are stored as torch.float32 or torch.float16, not {dtype}")
         folder = Path(folder)
-        state = {k: v.detach().cpu().contiguous() for k, v in self.classifier.state_dict().items()}
-        stored = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}
-        if any(not bool(v.isfinite().all()) for v in stored.values() if v.is_floating_point()):
+        state = self.classifier.state_dict()
+        # one at a time, as everywhere here: a copy of all weights may be more than there is room for
+        if any(not bool(v.to(dtype).isfinite().all()) for v in state.values() if v.is_floating_point()):
             raise CheckpointError(f"the weights hold values that are not finite in {dtype}: nothing was saved")
-        data = save(stored)
         seen = self.trained_on
         prints = seen.to_bytes() if seen is not None else None
-        card = replace(
-            self.card,
-            fingerprints=seen.record(prints) if seen is not None and prints is not None else {},
-            weights_hash=hashlib.sha256(data).hexdigest(),
-            weights_dtype=str(dtype).removeprefix("torch."),
-        )
-        recipe = {"method": card.method, "settings": as_dict(card.settings), "seed": card.seed}
+        hashes = list[str]()
         with all_or_none(*(folder / name for name in (WEIGHTS, FINGERPRINTS, CARD, "config.yaml", "README.md"))):
-            write_atomically(folder / WEIGHTS, lambda path: _write(path, data))
+            write_atomically(folder / WEIGHTS, lambda path: hashes.append(write_weights(path, state, dtype)))
+            card = replace(
+                self.card,
+                fingerprints=seen.record(prints) if seen is not None and prints is not None else {},
+                weights_hash=hashes[-1],
+                weights_dtype=str(dtype).removeprefix("torch."),
+            )
             if prints is not None:
-                kept = prints
-                write_atomically(folder / FINGERPRINTS, lambda path: _write(path, kept))
+                write_bytes(folder / FINGERPRINTS, prints)
             write_json(folder / CARD, as_dict(card))
+            recipe = {"method": card.method, "settings": as_dict(card.settings), "seed": card.seed}
             write_text(folder / "config.yaml", yaml.safe_dump(recipe, sort_keys=False))
             write_text(folder / "README.md", readme(card))
         return load_checkpoint(folder)
@@ -155,18 +154,24 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     card = read_card(folder / CARD)
     path = folder / WEIGHTS
     try:
-        data = path.read_bytes()
+        with WeightsFile(path) as file:
+            _refuse_foreign(path, file.beginning)
+            classifier, problem = None, CheckpointError()
+            try:
+                classifier = _restore(card, file)
+            except DamagedError as error:
+                problem = CheckpointError(f"{path} is damaged ({error}): get it again")
+            except (CheckpointError, NetworkError) as error:
+                problem = CheckpointError(f"{folder}: {error}")
+            if file.digest() != card.weights_hash:  # before all else: the card may be of another network
+                raise CheckpointError(
+                    f"{path} is not the file that its card describes (the hash differs): get both again"
+                )
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from None
-    _refuse_foreign(path, data)
-    if hashlib.sha256(data).hexdigest() != card.weights_hash:
-        raise CheckpointError(f"{path} is not the file that its card describes (the hash differs): get both again")
-    try:
-        return Checkpoint(_restore(card, load(data)), card, _trained_on(folder, card))
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} is damaged ({error}): get it again") from None
-    except (CheckpointError, NetworkError) as error:
-        raise CheckpointError(f"{folder}: {error}") from None
+    if classifier is None:
+        raise problem
+    return Checkpoint(classifier, card, _trained_on(folder, card))
 
 
 def _trained_on(folder: Path, card: Card) -> TrainedOn | None:
@@ -245,24 +250,25 @@ def _refuse_foreign(path: Path, data: bytes) -> None:
         raise CheckpointError(f"{path} is a Git LFS pointer, not the weights: run 'git lfs pull' in its folder")
 
 
-def _restore(card: Card, tensors: dict[str, Tensor]) -> Classifier:
-    with torch.random.fork_rng(devices=[]):  # loading draws initial weights only to replace them: leave no trace
+def _restore(card: Card, file: WeightsFile) -> Classifier:
+    """Classifier with the weights of ``file``, which are read one at a time into where they belong."""
+    found = file.header()
+    with undrawn():
         classifier = Classifier.build(card.network)
     wanted, name = classifier.state_dict(), card.network.name
-    for key in sorted({*wanted, *tensors}):
-        if key not in tensors or key not in wanted:
-            where = "lacks" if key not in tensors else "has an extra"
+    for key in sorted({*wanted, *found.entries}):
+        if key not in found.entries or key not in wanted:
+            where = "lacks" if key not in found.entries else "has an extra"
             raise CheckpointError(f"the weights are of another network: the file {where} {key!r} for a {name!r}")
-        found, expected = tensors[key], wanted[key]
-        if found.shape != expected.shape or found.is_floating_point() != expected.is_floating_point():
+        entry, expected = found.entries[key], wanted[key]
+        if entry.shape != expected.shape or entry.dtype.is_floating_point != expected.is_floating_point():
             raise CheckpointError(
-                f"the weights are of another network: {key!r} is {found.dtype} {tuple(found.shape)}, "
+                f"the weights are of another network: {key!r} is {entry.dtype} {entry.shape}, "
                 f"a {name!r} has {expected.dtype} {tuple(expected.shape)}"
             )
-        tensors[key] = found.to(expected.dtype)
-        if not bool(tensors[key].isfinite().all()):
+    for key, value in file.tensors(found):
+        if not bool(wanted[key].copy_(value).isfinite().all()):
             raise CheckpointError(f"the weights hold values that are not finite, in {key!r}: get them again")
-    classifier.load_state_dict(tensors, strict=True)
     return classifier.eval()
 
 
@@ -271,12 +277,8 @@ def weights_hash(module: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
         digest.update(f"{name}{tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(raw_bytes(value))
     return digest.hexdigest()[:16]
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
 
 
 def _figure(value: Any) -> str | None:

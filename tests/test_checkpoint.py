@@ -284,12 +284,16 @@ def test_a_header_as_long_as_a_pickle_is_no_pickle(folder: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied")
+    opened = Path.open
+    for name in (WEIGHTS, CARD):
 
-    for method, name in (("read_bytes", WEIGHTS), ("read_text", CARD)):
+        def refuse(path: Path, *how: Any, refused: str = name, **more: Any) -> Any:
+            if path.name == refused:
+                raise PermissionError(errno.EACCES, "Permission denied")
+            return opened(path, *how, **more)
+
         with monkeypatch.context() as patched:
-            patched.setattr(Path, method, refuse)
+            patched.setattr(Path, "open", refuse)
             with pytest.raises(CheckpointError, match=f"cannot read .*{name}: Permission denied"):
                 load_checkpoint(folder)
 

@@ -20,12 +20,13 @@ from robust_transfer.data import Split, to_pixels
 from robust_transfer.environment import command_line, environment
 from robust_transfer.errors import CheckpointError, NetworkError
 from robust_transfer.foreign.classes import class_names
+from robust_transfer.foreign.contents import Contents
 from robust_transfer.foreign.evidence import IMAGES, Candidate, Decision, decide
 from robust_transfer.foreign.families import FAMILIES, Architecture, Family, recognised
 from robust_transfer.foreign.families.base import State
 from robust_transfer.foreign.layout import COUNTER, Layout, lay_out
 from robust_transfer.foreign.normalisations import name_of
-from robust_transfer.foreign.reading import Contents, read_weights
+from robust_transfer.foreign.reading import read_weights
 from robust_transfer.preprocessing import Normalisation, Preprocessing
 from robust_transfer.threat import Threat
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from robust_transfer.errors import CheckpointError, ConfigError
-from robust_transfer.foreign.reading import Contents
+from robust_transfer.foreign.contents import Contents, Inert, module_state
 from robust_transfer.preprocessing import Normalisation
 from robust_transfer.registry import unknown
 
@@ -101,6 +101,8 @@ def lay_out(contents: Contents, weights: str | None = None) -> Layout:
 
 def _states(tree: Any, where: str = "", depth: int = 0) -> Iterator[tuple[str, dict[str, Tensor]]]:
     """Dictionaries of tensors by name, outer ones first."""
+    if (module := module_state(tree)) is not None:  # torch.save of a whole module
+        tree = module
     if not isinstance(tree, Mapping) or depth > 4:
         return
     own = {str(k): v for k, v in tree.items() if isinstance(v, Tensor)}
@@ -219,6 +221,7 @@ def _stated(tree: Any) -> dict[str, Any]:
     stated: dict[str, Any] = {}
 
     def walk(value: Any, where: str, depth: int) -> None:
+        value = value.state if isinstance(value, Inert) and module_state(value) is None else value
         if isinstance(value, (str, int, float, bool)) and where and len(stated) < MOST_STATED:
             stated[where] = value
         elif isinstance(value, Mapping) and depth < 3:

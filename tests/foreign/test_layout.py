@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from robust_transfer.errors import CheckpointError, ConfigError
+from robust_transfer.foreign.contents import Contents, Inert
 from robust_transfer.foreign.layout import Layout, lay_out
-from robust_transfer.foreign.reading import Contents, Inert
 from robust_transfer.preprocessing import Normalisation
 
 IMAGENET = Normalisation(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))

@@ -39,6 +39,8 @@ ORDER = (
     "classifier",
     "data",
     "trained_on",
+    "undrawn",
+    "weights_file",
     "checkpoint",
     "statistics",
     "foreign",
