@@ -29,6 +29,7 @@ from robust_transfer.foreign.normalisations import name_of
 from robust_transfer.foreign.reading import read_weights
 from robust_transfer.preprocessing import Normalisation, Preprocessing
 from robust_transfer.threat import Threat
+from robust_transfer.undrawn import undrawn
 
 METHOD = "import"
 BY_NAME = "given by name"
@@ -186,24 +187,19 @@ class _ByName(Family):
 
 
 def _unused(found: Found) -> list[str]:
-    """Keys that the forward pass never uses: those listed, and all below those that end in a dot or a star."""
-    patterns = [key.rstrip("*") for key in found.architecture.unused]
-    return [
-        name
-        for name in found.layout.state
-        if any(name == p or (p.endswith(".") and name.startswith(p)) for p in patterns)
-    ]
+    """Keys that the forward pass never uses."""
+    return [name for name in found.layout.state if name in set(found.architecture.unused)]
 
 
 def _built(spec: NetworkSpec, weights: Mapping[str, Tensor]) -> Classifier:
     """Classifier with these weights, and no others; strict but for counters of batches, which no result depends on."""
-    with torch.random.fork_rng(devices=[]):
+    with undrawn():
         classifier = Classifier.build(spec)
     wanted = classifier.state_dict()
     state = dict(weights)
     for name, tensor in wanted.items():
-        if name not in state and (name.endswith(COUNTER) or (name.startswith("head.") and not _has_head(weights))):
-            state[name] = tensor
+        if name not in state and (name.endswith(COUNTER) or (name.startswith("head.") and "head.weight" not in weights)):
+            state[name] = torch.zeros_like(tensor)
     for name in sorted({*wanted, *state}):
         shown = name.partition(".")[2]
         if name not in state or name not in wanted:
@@ -216,10 +212,6 @@ def _built(spec: NetworkSpec, weights: Mapping[str, Tensor]) -> Classifier:
             )
     classifier.load_state_dict(state, strict=True)
     return classifier.eval()
-
-
-def _has_head(weights: Mapping[str, Tensor]) -> bool:
-    return "head.weight" in weights
 
 
 def _named(state: Mapping[str, Tensor], hints: Hints) -> tuple[str, Architecture]:

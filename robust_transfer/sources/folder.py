@@ -18,12 +18,12 @@ WEIGHTS, CARD = "model.safetensors", "card.json"
 
 @SOURCES.register(f"a run folder with {WEIGHTS} and {CARD}", summary="what pretrain or transfer has saved", paper="")
 class RunFolder(SourceKind):
-    """Any folder that exists; what is no run folder is refused."""
+    """Any folder that exists; what is no run folder is refused. Files are weights of other people's."""
 
     def takes(self, name: str) -> bool:
         """See :class:`SourceKind`."""
         try:
-            return bool(name) and expanded(name).exists()
+            return bool(name) and (path := expanded(name)).exists() and not path.is_file()
         except OSError as error:  # a folder above that may not be entered, a name that is too long
             raise CheckpointError(f"cannot read {name!r}: {error.strerror or error}") from None
 
