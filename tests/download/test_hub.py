@@ -176,10 +176,14 @@ def test_without_a_network_the_cache_is_taken(
     hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     hub.repositories["acme/net"] = {"model.safetensors": WEIGHTS, "config.json": b"{}"}
+    older = fetch("hf:acme/net@v1", hidden=True)
     online = fetch("hf:acme/net", hidden=True)
     asked = len(hub.asked)
     offline(monkeypatch)
     assert fetch("hf:acme/net") == online
+    assert fetch("hf:acme/net@v1", hidden=True) == fetch(f"hf:acme/net@{OLDER}", hidden=True) == older
+    with pytest.raises(CheckpointError, match="hf:acme/net is not in its cache"):
+        fetch("hf:acme/net@v2")
     assert len(hub.asked) == asked
     assert (
         f"the Hub must not be asked (HF_HUB_OFFLINE): taking hf:acme/net@{COMMIT[:12]} from the cache"
