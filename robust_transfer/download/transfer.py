@@ -103,7 +103,6 @@ class Transfer:
 
     def _read(self, answer: http.client.HTTPResponse, beginning: Beginning, have: int, bar: Download) -> str | None:
         self._check_room((beginning.whole or 0) - have)
-        bar.begin(have, None if beginning.encoded else beginning.whole)
         blocks = decoded(self._blocks(answer, beginning, have), answer, self.address)
         first = next(blocks, b"")
         if have == 0:
@@ -116,6 +115,7 @@ class Transfer:
                     f"{self.address.text} is a pointer of Git LFS, not the file: give the address that its page's "
                     f"Download button has, {by_hand(self.path)}"
                 )
+        bar.begin(have, None if beginning.encoded else beginning.whole)
         with storing(self.path):
             if have == 0:
                 if self.part.exists():
@@ -188,11 +188,15 @@ class Transfer:
             )
 
     def _given_up(self, error: Interrupted, have: int) -> CheckpointError:
-        if have:
-            kept = "run again, which goes on from there" if self._beginning() is not None else "run again"
-            return CheckpointError(f"{self.address.text}: {error.reason}, {TRIES} times: {kept}, {by_hand(self.path)}")
+        if have or error.answered:
+            goes_on = have > 0 and self._beginning() is not None
+            advice = "run again, which goes on from there" if goes_on else "run again later"
+            return CheckpointError(
+                f"{self.address.text}: {error.reason}, {TRIES} times: {advice}, {by_hand(self.path)}"
+            )
         return CheckpointError(
-            f"{self.address.text} was not reached ({error.reason}): check the network and HTTPS_PROXY, {by_hand(self.path)}"
+            f"{self.address.text} was not reached ({error.reason}): check the network and HTTPS_PROXY, "
+            f"{by_hand(self.path)}"
         )
 
 
