@@ -104,14 +104,14 @@ class Bar:
 
 
 class Download:
-    """Bar of a download, in bytes."""
+    """Bar of a download, in bytes; it is seen when the first of them have come."""
 
     def __init__(self, bar: Progress, label: str) -> None:
-        self.bar, self.task = bar, bar.add_task(escape(label), total=None)
+        self.bar, self.task = bar, bar.add_task(escape(label), total=None, visible=False)
 
     def begin(self, have: int, total: int | None) -> None:
         """So many bytes are there already, of ``total`` (None: nobody knows): they do not count for the speed."""
-        self.bar.reset(self.task, completed=have, total=total)
+        self.bar.reset(self.task, completed=have, total=total, visible=True)
 
     def advance(self, count: int) -> None:
         """So many more bytes have come."""

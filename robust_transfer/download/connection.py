@@ -22,11 +22,14 @@ _PASSING = (408, 425, 429, 500, 502, 503, 504)
 
 
 class Interrupted(Exception):  # noqa: N818 - it ends in a sentence or in a further try
-    """Try that failed and may succeed later: ``reason``, and the seconds to ``wait`` where the server says so."""
+    """Try that failed and may succeed later: ``reason``, and the seconds to ``wait`` where the server says so.
 
-    def __init__(self, reason: str, wait: float | None = None) -> None:
+    ``answered``: it is the server that does not give the file for now.
+    """
+
+    def __init__(self, reason: str, wait: float | None = None, answered: bool = False) -> None:
         super().__init__(reason)
-        self.reason, self.wait = reason, wait
+        self.reason, self.wait, self.answered = reason, wait, answered
 
 
 class RangeRefused(Exception):  # noqa: N818 - it is no error: the file is whole, or begun anew
@@ -102,7 +105,7 @@ def _refuse(address: Address, error: urllib.error.HTTPError, path: Path) -> None
         reason = f"{urlsplit(address.url).hostname} {busy}, {what}"
         if wait is not None and wait > LONGEST_WAIT:
             raise CheckpointError(f"{address.text}: {reason}: try again in {wait:.0f} seconds, {by_hand(path)}")
-        raise Interrupted(reason, wait)
+        raise Interrupted(reason, wait, answered=True)
     if code in (401, 403):
         raise CheckpointError(
             f"{address.text} is not open to everybody ({what}): log in with a browser where it is shared with you, "

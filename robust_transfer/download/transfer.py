@@ -6,14 +6,13 @@ import http.client
 import json
 import shutil
 import time
-import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from robust_transfer.download import pages
-from robust_transfer.download.addresses import Address, safe_name
+from robust_transfer.download.addresses import Address
+from robust_transfer.download.answers import Beginning, decoded, goes_on, said
 from robust_transfer.download.cache import storing
 from robust_transfer.download.connection import Interrupted, RangeRefused, by_hand, interrupted, request
 from robust_transfer.errors import CheckpointError, OutputError
@@ -21,22 +20,6 @@ from robust_transfer.progress import Download, download_bar, tell
 
 BLOCK = 2**18  # bytes that are read at once
 TRIES = 4  # tries in a row that bring nothing
-
-
-@dataclass(frozen=True)
-class Beginning:
-    """What a part file is the beginning of. ``etag``, ``modified``: the server's words for this version of the file."""
-
-    etag: str | None = None
-    modified: str | None = None
-    whole: int | None = None
-    encoded: bool = False
-    name: str | None = None
-
-    @property
-    def validator(self) -> str | None:
-        """What ``If-Range`` takes: a strong entity tag, else the date (RFC 9110, section 13.1.5)."""
-        return self.etag if self.etag and not self.etag.startswith("W/") else self.modified
 
 
 @dataclass
@@ -109,19 +92,18 @@ class Transfer:
             if beginning.validator is not None:
                 headers["If-Range"] = beginning.validator
         with request(self.address, url, headers, self.path, self.timeout) as answer:
-            if answer.status == 206 and not (beginning and _goes_on(answer, beginning, have)):
+            if answer.status == 206 and not (beginning and goes_on(answer, beginning, have)):
                 self.forget()
                 raise Interrupted("it sent another part than was asked for", wait=0.0)
             if answer.status == 200:
-                beginning, have = _said(answer), 0
+                beginning, have = said(answer), 0
             assert beginning is not None
             self.name, self.resumed = beginning.name, self.resumed or have > 0
             return self._read(answer, beginning, have, bar)
 
     def _read(self, answer: http.client.HTTPResponse, beginning: Beginning, have: int, bar: Download) -> str | None:
         self._check_room((beginning.whole or 0) - have)
-        bar.begin(have, None if beginning.encoded else beginning.whole)
-        blocks = _decoded(self._blocks(answer, beginning, have), answer, self.address)
+        blocks = decoded(self._blocks(answer, beginning, have), answer, self.address)
         first = next(blocks, b"")
         if have == 0:
             while len(first) < pages.SNIFFED and (more := next(blocks, b"")):
@@ -133,6 +115,7 @@ class Transfer:
                     f"{self.address.text} is a pointer of Git LFS, not the file: give the address that its page's "
                     f"Download button has, {by_hand(self.path)}"
                 )
+        bar.begin(have, None if beginning.encoded else beginning.whole)
         with storing(self.path):
             if have == 0:
                 if self.part.exists():
@@ -205,62 +188,20 @@ class Transfer:
             )
 
     def _given_up(self, error: Interrupted, have: int) -> CheckpointError:
-        if have:
-            kept = "run again, which goes on from there" if self._beginning() is not None else "run again"
-            return CheckpointError(f"{self.address.text}: {error.reason}, {TRIES} times: {kept}, {by_hand(self.path)}")
+        if have or error.answered:
+            goes_on = have > 0 and self._beginning() is not None
+            advice = "run again, which goes on from there" if goes_on else "run again later"
+            return CheckpointError(
+                f"{self.address.text}: {error.reason}, {TRIES} times: {advice}, {by_hand(self.path)}"
+            )
         return CheckpointError(
-            f"{self.address.text} was not reached ({error.reason}): check the network and HTTPS_PROXY, {by_hand(self.path)}"
+            f"{self.address.text} was not reached ({error.reason}): check the network and HTTPS_PROXY, "
+            f"{by_hand(self.path)}"
         )
 
 
 def _wait(seconds: float) -> None:
     time.sleep(seconds)
-
-
-def _said(answer: http.client.HTTPResponse) -> Beginning:
-    """What a server says of the file that it begins to send."""
-    length = answer.headers.get("Content-Length", "")
-    whole = int(length) if length.isdigit() else None
-    encoded = _coding(answer) is not None
-    name = safe_name(answer.headers.get_filename())
-    return Beginning(answer.headers.get("ETag"), answer.headers.get("Last-Modified"), whole, encoded, name)
-
-
-def _goes_on(answer: http.client.HTTPResponse, beginning: Beginning, have: int) -> bool:
-    """True if a 206 is the rest of what has been begun: its offset, its whole length, and the same version."""
-    unit, _, rest = answer.headers.get("Content-Range", "").partition(" ")
-    span, _, whole = rest.partition("/")
-    same_length = beginning.whole is None or whole in ("*", str(beginning.whole))
-    same_version = beginning.etag in (None, answer.headers.get("ETag", beginning.etag))
-    return unit == "bytes" and span.startswith(f"{have}-") and same_length and same_version and _coding(answer) is None
-
-
-def _coding(answer: http.client.HTTPResponse) -> str | None:
-    """Coding of the body that is to be undone. A file that is a .gz itself is often sent as if it were coded."""
-    coding = answer.headers.get("Content-Encoding", "identity").strip().lower()
-    if coding in ("", "identity") or urlsplit(answer.url).path.endswith((".gz", ".tgz")):
-        return None
-    return coding
-
-
-def _decoded(blocks: Iterator[bytes], answer: http.client.HTTPResponse, address: Address) -> Iterator[bytes]:
-    coding = _coding(answer)
-    if coding is None:
-        yield from blocks
-        return
-    if coding not in ("gzip", "x-gzip", "deflate"):
-        raise CheckpointError(f"{address.text} comes in the coding {coding!r}, which is not read: download it yourself")
-    decoder = zlib.decompressobj(wbits=47)  # gzip or zlib, as its header says
-    try:
-        for block in blocks:
-            if plain := decoder.decompress(block):
-                yield plain
-        if plain := decoder.flush():
-            yield plain
-    except zlib.error as error:
-        raise Interrupted(f"its {coding} coding is damaged ({error})") from None
-    if not decoder.eof:
-        raise Interrupted(f"its {coding} coding ends too early")
 
 
 def _size(count: int) -> str:

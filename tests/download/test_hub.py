@@ -13,7 +13,7 @@ from typing import Any
 
 import huggingface_hub
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import constants, file_download
 from web import Asked, Reply, Site, serving
 
 from robust_transfer.download import fetch
@@ -79,15 +79,22 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
         site.pages = Everything(found.reply)
         # read from the environment when the client is imported
         monkeypatch.setattr(constants, "ENDPOINT", site.address)
-        monkeypatch.setattr(
-            constants, "HUGGINGFACE_CO_URL_TEMPLATE", site.address + "/{repo_id}/resolve/{revision}/{filename}"
-        )
+        template = site.address + "/{repo_id}/resolve/{revision}/{filename}"
+        for module in (constants, file_download):  # older clients copy it
+            monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        new_session()
         yield found
 
 
+def new_session() -> None:
+    """Older clients look only then whether they are offline."""
+    getattr(huggingface_hub.utils, "reset_sessions", lambda: None)()
+
+
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    new_session()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "is_offline_mode", lambda: True, raising=False)
 
@@ -176,10 +183,14 @@ def test_without_a_network_the_cache_is_taken(
     hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     hub.repositories["acme/net"] = {"model.safetensors": WEIGHTS, "config.json": b"{}"}
+    older = fetch("hf:acme/net@v1", hidden=True)
     online = fetch("hf:acme/net", hidden=True)
     asked = len(hub.asked)
     offline(monkeypatch)
     assert fetch("hf:acme/net") == online
+    assert fetch("hf:acme/net@v1", hidden=True) == fetch(f"hf:acme/net@{OLDER}", hidden=True) == older
+    with pytest.raises(CheckpointError, match="hf:acme/net is not in its cache"):
+        fetch("hf:acme/net@v2")
     assert len(hub.asked) == asked
     assert (
         f"the Hub must not be asked (HF_HUB_OFFLINE): taking hf:acme/net@{COMMIT[:12]} from the cache"

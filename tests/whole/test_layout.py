@@ -40,6 +40,7 @@ ELSEWHERE = {
     "data/formats/tables": "data/formats/test_parquet",
     "defaults": "test_threat",
     "demo/page": "whole/test_road",
+    "download/answers": "download/test_transfer",
     "drawing/page": "whole/test_road",
     "drawing/plots": "study/test_report",
     "errors": "whole/test_bad_input",

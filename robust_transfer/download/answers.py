@@ -1,0 +1,76 @@
+"""Answers that bring a file: which version of it they begin, whether they go on with one, and how their body is coded."""
+
+from __future__ import annotations
+
+import http.client
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from robust_transfer.download.addresses import Address, safe_name
+from robust_transfer.download.connection import Interrupted
+from robust_transfer.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What a part file is the beginning of. ``etag``, ``modified``: the server's words for this version of the file."""
+
+    etag: str | None = None
+    modified: str | None = None
+    whole: int | None = None
+    encoded: bool = False
+    name: str | None = None
+
+    @property
+    def validator(self) -> str | None:
+        """What ``If-Range`` takes: a strong entity tag, else the date (RFC 9110, section 13.1.5)."""
+        return self.etag if self.etag and not self.etag.startswith("W/") else self.modified
+
+
+def said(answer: http.client.HTTPResponse) -> Beginning:
+    """What a server says of the file that it begins to send."""
+    length = answer.headers.get("Content-Length", "")
+    whole = int(length) if length.isdigit() else None
+    encoded = _coding(answer) is not None
+    name = safe_name(answer.headers.get_filename())
+    return Beginning(answer.headers.get("ETag"), answer.headers.get("Last-Modified"), whole, encoded, name)
+
+
+def goes_on(answer: http.client.HTTPResponse, beginning: Beginning, have: int) -> bool:
+    """True if a 206 is the rest of what has been begun: its offset, its whole length, and the same version."""
+    unit, _, rest = answer.headers.get("Content-Range", "").partition(" ")
+    span, _, whole = rest.partition("/")
+    same_length = beginning.whole is None or whole in ("*", str(beginning.whole))
+    same_version = beginning.etag in (None, answer.headers.get("ETag", beginning.etag))
+    return unit == "bytes" and span.startswith(f"{have}-") and same_length and same_version and _coding(answer) is None
+
+
+def _coding(answer: http.client.HTTPResponse) -> str | None:
+    """Coding of the body that is to be undone. A file that is a .gz itself is often sent as if it were coded."""
+    coding = answer.headers.get("Content-Encoding", "identity").strip().lower()
+    if coding in ("", "identity") or urlsplit(answer.url).path.endswith((".gz", ".tgz")):
+        return None
+    return coding
+
+
+def decoded(blocks: Iterator[bytes], answer: http.client.HTTPResponse, address: Address) -> Iterator[bytes]:
+    """Body of an answer with its coding undone. Raises :class:`Interrupted` for one that is damaged or ends too early."""
+    coding = _coding(answer)
+    if coding is None:
+        yield from blocks
+        return
+    if coding not in ("gzip", "x-gzip", "deflate"):
+        raise CheckpointError(f"{address.text} comes in the coding {coding!r}, which is not read: download it yourself")
+    decoder = zlib.decompressobj(wbits=47)  # gzip or zlib, as its header says
+    try:
+        for block in blocks:
+            if plain := decoder.decompress(block):
+                yield plain
+        if plain := decoder.flush():
+            yield plain
+    except zlib.error as error:
+        raise Interrupted(f"its {coding} coding is damaged ({error})") from None
+    if not decoder.eof:
+        raise Interrupted(f"its {coding} coding ends too early")
