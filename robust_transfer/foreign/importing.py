@@ -198,7 +198,9 @@ def _built(spec: NetworkSpec, weights: Mapping[str, Tensor]) -> Classifier:
     wanted = classifier.state_dict()
     state = dict(weights)
     for name, tensor in wanted.items():
-        if name not in state and (name.endswith(COUNTER) or (name.startswith("head.") and "head.weight" not in weights)):
+        if name not in state and (
+            name.endswith(COUNTER) or (name.startswith("head.") and "head.weight" not in weights)
+        ):
             state[name] = torch.zeros_like(tensor)
     for name in sorted({*wanted, *state}):
         shown = name.partition(".")[2]

@@ -1,0 +1,169 @@
+"""Import: whatever variant a file was written under, it is found again, and the logits are the writer's."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import published_parts
+import published_resnets
+import published_wide
+import pytest
+import torch
+import torch.nn.functional as F
+from published import CASES, State
+from torch import Tensor
+
+from robust_transfer.checkpoint import Checkpoint, load_checkpoint
+from robust_transfer.data import Split
+from robust_transfer.errors import CheckpointError, ConfigError
+from robust_transfer.foreign.evidence import UndecidedError
+from robust_transfer.foreign.families import recognised
+from robust_transfer.foreign.importing import Hints, bring_in, find
+from robust_transfer.foreign.normalisations import NORMALISATIONS, parse_normalisation
+from robust_transfer.preprocessing import Normalisation
+from robust_transfer.threat import Threat
+
+ONE_A_FAMILY = ("sub_block1", "deepmind", "deepmind preact", "rice", "wong", "kuangliu")
+Forward = Callable[..., Tensor]
+
+
+def photos(n: int, seed: int) -> Tensor:
+    """Smooth random colours, (n, 3, 32, 32) in whole 255ths."""
+    g = torch.Generator().manual_seed(seed)
+    coarse = torch.randn(n, 3, 5, 5, generator=g) + torch.randn(n, 1, 1, 1, generator=g)
+    smooth = F.interpolate(coarse, size=(32, 32), mode="bicubic") / 1.4
+    x = (torch.tensor([0.49, 0.48, 0.45]).view(1, 3, 1, 1) + 0.25 * smooth).clamp(0, 1)
+    return (x * 255).round() / 255
+
+
+def as_split(x: Tensor, labels: Tensor | None = None, names: tuple[str, ...] = ("a", "b")) -> Split:
+    return Split.in_memory((x * 255).byte(), torch.zeros(len(x)).long() if labels is None else labels, names)
+
+
+def normalised(x: Tensor, how: Normalisation) -> Tensor:
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (how.mean, how.std))
+    return ((x - mean) / std).double()
+
+
+def calibrate(state: State, forward: Forward, x: Tensor, monkeypatch: pytest.MonkeyPatch, **chosen: Any) -> None:
+    """Make the state's batch-norm statistics those of ``x`` under this reading."""
+    plain = published_parts.norm
+
+    def noting(s: State, name: str, x: Tensor) -> Tensor:
+        s[f"{name}.running_mean"], s[f"{name}.running_var"] = x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0)
+        return plain(s, name, x)
+
+    with monkeypatch.context() as patch, torch.no_grad():
+        for module in (published_parts, published_resnets, published_wide):
+            patch.setattr(module, "norm", noting)
+        forward(state, x, **chosen)
+
+
+def written(tmp_path: Path, state: State, name: str = "weights.pt", **beside: Any) -> Path:
+    stored = {f"module.{key}": value.float() for key, value in state.items()}
+    torch.save({"state_dict": stored, **beside}, tmp_path / name)
+    return tmp_path / name
+
+
+def readings() -> list[tuple[str, dict[str, Any], str]]:
+    """Of each family the likeliest reading and the least likely one, each under some normaliser."""
+    names, found = itertools.cycle(["none", "cifar10", "half", "cifar10-2023"]), list[tuple[str, dict[str, Any], str]]()
+    for case in ONE_A_FAMILY:
+        known = recognised(CASES[case][1]())
+        assert known is not None
+        found += [(case, {k: v[which] for k, v in known[1].variants.items()}, next(names)) for which in (0, -1)]
+    return found
+
+
+@pytest.mark.parametrize(("case", "chosen", "normalisation"), readings())
+def test_every_reading_is_found_by_its_statistics(
+    case: str, chosen: dict[str, Any], normalisation: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    family, make, forward, settings = CASES[case]
+    state, how = make(), NORMALISATIONS[normalisation]
+    calibrate(state, forward, normalised(photos(200, 1), how), monkeypatch, **chosen)
+    found = find(written(tmp_path, state))
+    x = photos(48, 2)
+    made = bring_in(found, as_split(x))
+    assert made.card.network.settings == settings | chosen
+    assert made.preprocessing.normalisation == how
+    assert (made.card.origin["family"], made.card.origin["decided_by"]) == (family, "batch-norm statistics")
+    rows = made.card.origin["evidence"]
+    assert [row["chosen"] for row in rows] == [True] + [False] * (len(rows) - 1)
+    with torch.no_grad():
+        expected = forward(state, normalised(x[:8], how), **chosen).float()
+        torch.testing.assert_close(made.classifier(x[:8]), expected, rtol=1e-4, atol=1e-5 * float(expected.std()))
+
+
+@pytest.fixture
+def kuangliu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    _, make, forward, _ = CASES["kuangliu"]
+    state = make()
+    calibrate(state, forward, normalised(photos(200, 1), NORMALISATIONS["none"]), monkeypatch)
+    return written(tmp_path, state, "ResNet18_cifar10.pt", epoch=76)
+
+
+def test_the_card_tells_it_and_the_run_folder_is_a_source_like_any_other(kuangliu: Path, tmp_path: Path) -> None:
+    hints = Hints(threat=Threat.parse("linf:8/255"))
+    made = bring_in(find(kuangliu, hints=hints), as_split(photos(48, 2)), sha256="ab12", revision="main")
+    saved: Checkpoint = made.save(tmp_path / "run")
+    again = load_checkpoint(tmp_path / "run")
+    origin = again.card.origin
+    assert origin == saved.card.origin
+    assert (origin["sha256"], origin["revision"], origin["prefix"]) == ("ab12", "main", "module.")
+    assert origin["stated"] == {"epoch": 76}
+    assert again.card.class_names[3] == "cat"  # its address says CIFAR-10
+    assert str(again.card.threat) == "linf:8/255"
+    assert again.trained_on is None
+    with torch.no_grad():
+        x = photos(4, 3)
+        assert torch.equal(again.classifier(x), made.classifier(x))
+
+
+def test_without_evidence_it_is_refused_and_hints_decide(kuangliu: Path) -> None:
+    with pytest.raises(UndecidedError, match=r"does not tell activation \(relu or silu\), normalisation \(none or"):
+        bring_in(find(kuangliu))
+    hints = Hints(settings={"activation": "relu"}, normalisation=parse_normalisation("none"))
+    made = bring_in(find(kuangliu, hints=hints))
+    assert made.card.origin["decided_by"] == "the only one"
+    assert made.card.origin["normalisation"] == "given"
+
+
+def test_a_stored_normaliser_is_taken(tmp_path: Path) -> None:
+    state = CASES["kuangliu"][1]() | {"mu": torch.tensor([0.4, 0.5, 0.6]), "sigma": torch.tensor([0.2, 0.25, 0.3])}
+    found = find(written(tmp_path, state), hints=Hints(settings={"activation": "relu"}))
+    made = bring_in(found)
+    assert made.preprocessing.normalisation == Normalisation(mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
+    assert made.card.origin["normalisation"] == "stored in the file"
+
+
+def test_labels_of_the_networks_own_classes_count(kuangliu: Path) -> None:
+    """By name where the names are known, whatever their order in the data."""
+    plain = bring_in(find(kuangliu), as_split(photos(48, 2)))
+    x = photos(48, 4)
+    with torch.no_grad():
+        labels = plain.classifier(x).argmax(1)
+    names = plain.card.class_names
+    turned = as_split(x, len(names) - 1 - labels, tuple(reversed(names)))
+    made = bring_in(find(kuangliu), turned)
+    assert made.card.origin["decided_by"] == "batch-norm statistics and clean accuracy"
+    assert made.card.origin["evidence"][0]["accuracy"]["value"] == 1.0
+    with pytest.raises(UndecidedError, match="more often than chance"):
+        bring_in(find(kuangliu), as_split(x, (labels + 1) % 10, names))
+
+
+def test_networks_of_no_family_and_wrong_names(tmp_path: Path) -> None:
+    path = written(tmp_path, {"first.weight": torch.zeros(4, 3, 3, 3), "second.weight": torch.zeros(10, 4)})
+    with pytest.raises(CheckpointError, match=r"of no family that is known .*first\.weight, second\.weight"):
+        find(path)
+    own = written(tmp_path, CASES["kuangliu"][1](), "k.pt")
+    with pytest.raises(CheckpointError, match="the weights are of another network"):
+        bring_in(find(own, hints=Hints(network="wrn-16-1", normalisation=NORMALISATIONS["none"], size=32)))
+    with pytest.raises(ConfigError, match="3 class names are given for a network of 10"):
+        hints = Hints(
+            settings={"activation": "relu"}, normalisation=NORMALISATIONS["none"], class_names=("a", "b", "c")
+        )
+        bring_in(find(own, hints=hints))
