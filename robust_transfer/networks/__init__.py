@@ -11,21 +11,27 @@ from robust_transfer.networks import (
     trades_wide_resnet,
     wide_resnet,
 )
+from robust_transfer.networks.builders import HEAD as HEAD_LAYER
+from robust_transfer.networks.builders import builder, mark_of, register_builder
 from robust_transfer.networks.names import add_to_timm, available, canonical, create, group_with_matcher, normalisation
 
 if "timm" in sys.modules:
     add_to_timm()
 
 __all__ = [
+    "HEAD_LAYER",
     "add_to_timm",
     "available",
+    "builder",
     "canonical",
     "create",
     "dm_preact_resnet",
     "dm_wide_resnet",
     "group_with_matcher",
     "kuangliu_resnet",
+    "mark_of",
     "normalisation",
+    "register_builder",
     "resnet",
     "rice_preact_resnet",
     "trades_wide_resnet",

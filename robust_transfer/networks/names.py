@@ -12,6 +12,7 @@ from typing import Any, cast
 from torch import nn
 
 from robust_transfer.errors import NetworkError
+from robust_transfer.networks import builders
 from robust_transfer.preprocessing import CIFAR10, Normalisation
 from robust_transfer.registry import nearest, unknown
 
@@ -129,6 +130,11 @@ def create(name: str, *, num_classes: int, input_size: int, **settings: Any) -> 
     ``input_size`` is the image's side in pixels; networks whose shape depends on it (vision transformers) are told.
     ``settings`` are the network's own (a depth, a rate of dropout); nothing that loads a file is among them.
     """
+    if builders.HEAD in settings:
+        try:
+            return builders.build(name, settings)
+        except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+            raise NetworkError(f"the builder {name!r} fails: {error}") from None
     name = canonical(name)
     if refused := sorted(NOT_SETTINGS & settings.keys()):
         raise NetworkError(f"{refused[0]!r} is no setting of the network {name!r}: weights come with a checkpoint")

@@ -35,6 +35,7 @@ ORDER = (
     "networks",
     "heads",
     "modes",
+    "modules",
     "classifier",
     "data",
     "trained_on",
