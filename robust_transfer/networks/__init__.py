@@ -3,6 +3,7 @@
 import sys
 
 from robust_transfer.networks import (
+    convstem,
     dm_preact_resnet,
     dm_wide_resnet,
     kuangliu_resnet,
@@ -10,6 +11,7 @@ from robust_transfer.networks import (
     rice_preact_resnet,
     trades_wide_resnet,
     wide_resnet,
+    xcit,
 )
 from robust_transfer.networks.builders import HEAD as HEAD_LAYER
 from robust_transfer.networks.builders import builder, mark_of, register_builder
@@ -24,6 +26,7 @@ __all__ = [
     "available",
     "builder",
     "canonical",
+    "convstem",
     "create",
     "dm_preact_resnet",
     "dm_wide_resnet",
@@ -36,4 +39,5 @@ __all__ = [
     "rice_preact_resnet",
     "trades_wide_resnet",
     "wide_resnet",
+    "xcit",
 ]

@@ -12,7 +12,7 @@ from typing import Any, cast
 from torch import nn
 
 from robust_transfer.errors import NetworkError
-from robust_transfer.networks import builders
+from robust_transfer.networks import builders, from_torchvision, open_clip
 from robust_transfer.preprocessing import CIFAR10, Normalisation
 from robust_transfer.registry import nearest, unknown
 
@@ -116,6 +116,9 @@ def canonical(name: str) -> str:
     for candidate in (name, folded):
         if candidate in OURS:
             return candidate
+    for library in (from_torchvision, open_clip):
+        if folded.startswith(library.PREFIX):
+            return library.canonical(name.strip())
     timm = add_to_timm()
     for candidate in (name, folded):
         if timm.is_model(candidate):
@@ -141,6 +144,9 @@ def create(name: str, *, num_classes: int, input_size: int, **settings: Any) -> 
     try:
         if name in OURS:
             return OURS[name].entry(num_classes=num_classes, **settings)
+        for library in (from_torchvision, open_clip):
+            if name.startswith(library.PREFIX) and not num_classes:
+                return library.create(name, input_size, **settings)
         timm = add_to_timm()
         if _takes_image_size(name, timm.get_pretrained_cfg(name)):
             settings = {"img_size": input_size, **settings}
