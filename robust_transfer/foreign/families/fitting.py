@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
 
 import torch
 
@@ -55,14 +57,12 @@ def fitted(state: State, found: Architecture, layout: str) -> Architecture:
 
     Raises CheckpointError, which names the first that differ. Counters of batch norm may be missing.
     """
-    with torch.device("meta"):
-        body = networks.create(found.network, num_classes=0, input_size=32, **found.settings)
-        expected = {key: tuple(value.shape) for key, value in body.state_dict().items() if not key.endswith(COUNTER)}
+    features, shapes = _body(found.network, tuple(sorted(found.settings.items())))
+    expected = dict(shapes)
     if found.head:
-        classes, features = found.num_classes, int(body.num_features)  # type: ignore[arg-type]
-        expected[f"{found.head}.weight"] = (classes, features)
+        expected[f"{found.head}.weight"] = (found.num_classes, features)
         if f"{found.head}.bias" in state:
-            expected[f"{found.head}.bias"] = (classes,)
+            expected[f"{found.head}.bias"] = (found.num_classes,)
     left = set(found.unused)
     given = {key: tuple(value.shape) for key, value in state.items() if key not in left and not key.endswith(COUNTER)}
     if missing := [key for key in expected if key not in given]:
@@ -76,6 +76,15 @@ def fitted(state: State, found: Architecture, layout: str) -> Architecture:
             "this is another network, which has to be built by its own code (Classifier.from_module)"
         )
     return found
+
+
+@lru_cache(maxsize=16)
+def _body(network: str, settings: tuple[tuple[str, Any], ...]) -> tuple[int, dict[str, tuple[int, ...]]]:
+    """Size of the features, and names with their shapes, of a network that is built without memory."""
+    with torch.device("meta"):
+        body: Any = networks.create(network, num_classes=0, input_size=32, **dict(settings))
+    shapes = {key: tuple(value.shape) for key, value in body.state_dict().items() if not key.endswith(COUNTER)}
+    return int(body.num_features), shapes
 
 
 def _first(keys: list[str]) -> str:
