@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from torch import nn
 
@@ -24,8 +25,20 @@ class Own:
     entry: Callable[..., nn.Module]
     summary: str
     normalisation: Normalisation
+    sized: bool  # whether its weights depend on the size of the images, which it takes as img_size
 
 
+class Library(Protocol):
+    """Networks of another library, by names with a prefix; without a head only."""
+
+    PREFIX: str
+
+    def canonical(self, name: str) -> str: ...  # noqa: D102
+
+    def create(self, name: str, input_size: int, **settings: Any) -> nn.Module: ...  # noqa: D102
+
+
+LIBRARIES: tuple[Library, ...] = (from_torchvision, open_clip)
 OURS: dict[str, Own] = {}
 _IN_TIMM: dict[str, Own] = {}  # those of OURS that timm has been given
 # What timm.create_model takes beside a network's own settings: files to load (pickles among them) and the like.
@@ -42,7 +55,8 @@ def register(
 ) -> None:
     """Register ``make(num_classes=..., in_chans=..., **settings)`` as a network of the module called ``module``.
 
-    Settings of the network's own are what ``make`` takes by name; any other is refused when it is built.
+    One whose weights depend on the size of the images takes that as ``img_size``. Settings of the network's own are
+    what ``make`` takes by name; any other is refused when it is built.
     """
 
     # timm sends every network the last three
@@ -62,7 +76,7 @@ def register(
     entry.__name__ = entry.__qualname__ = name
     entry.__module__ = module
     setattr(sys.modules[module], name, entry)  # timm adds the name to the module's __all__
-    OURS[name] = Own(entry, summary, normalisation)
+    OURS[name] = Own(entry, summary, normalisation, "img_size" in inspect.signature(make).parameters)
 
 
 def add_to_timm() -> Any:
@@ -116,7 +130,7 @@ def canonical(name: str) -> str:
     for candidate in (name, folded):
         if candidate in OURS:
             return candidate
-    for library in (from_torchvision, open_clip):
+    for library in LIBRARIES:
         if folded.startswith(library.PREFIX):
             return library.canonical(name.strip())
     timm = add_to_timm()
@@ -143,9 +157,12 @@ def create(name: str, *, num_classes: int, input_size: int, **settings: Any) -> 
         raise NetworkError(f"{refused[0]!r} is no setting of the network {name!r}: weights come with a checkpoint")
     try:
         if name in OURS:
-            return OURS[name].entry(num_classes=num_classes, **settings)
-        for library in (from_torchvision, open_clip):
-            if name.startswith(library.PREFIX) and not num_classes:
+            sized = {"img_size": input_size} if OURS[name].sized else {}
+            return OURS[name].entry(num_classes=num_classes, **{**sized, **settings})
+        for library in LIBRARIES:
+            if name.startswith(library.PREFIX):
+                if num_classes:
+                    raise ValueError("it is built without its head only (num_classes=0)")
                 return library.create(name, input_size, **settings)
         timm = add_to_timm()
         if _takes_image_size(name, timm.get_pretrained_cfg(name)):

@@ -38,7 +38,7 @@ def _convnext(state: State) -> Architecture:
         f"depths {', '.join(map(str, depths))}: so many blocks in each stage",
         f"widths {', '.join(map(str, dims))}: norms in the stages have as many channels",
     )
-    return _fitted(state, "convstem_convnext", settings, said, raw=True)
+    return _fitted(state, "convstem_convnext", settings, said, 224, raw=True)
 
 
 def _vit(state: State) -> Architecture:
@@ -51,14 +51,13 @@ def _vit(state: State) -> Architecture:
         "depth": depth,
         "num_heads": max(1, width // 64),
         "stem": _stem(state, VIT),
-        "img_size": size,
     }
     said = (
         f"depth {depth}: so many blocks",
         f"width {width}: norm.weight has as many channels",
         f"{settings['num_heads']} heads: 64 channels each, as in DeiT; no file tells",
     )
-    return _fitted(state, "convstem_vit", settings, said, raw=False)
+    return _fitted(state, "convstem_vit", settings, said, size, raw=False)
 
 
 def _stem(state: State, prefix: str) -> list[int]:
@@ -76,9 +75,10 @@ def _width(state: State, key: str) -> int:
     return int(state[key].shape[0])
 
 
-def _fitted(state: State, network: str, settings: dict[str, Any], said: tuple[str, ...], *, raw: bool) -> Architecture:
+def _fitted(
+    state: State, network: str, settings: dict[str, Any], said: tuple[str, ...], size: int, *, raw: bool
+) -> Architecture:
     head = head_in(state, "head.fc" if network == "convstem_convnext" else "head")
-    size = settings.get("img_size", 224)
     if not fits(state, network, head, size, settings):
         raise CheckpointError(
             f"these are weights in the layout of {LAYOUT}, but not all of a network with {said[0]} and {said[1]}: "

@@ -67,6 +67,8 @@ class TimmFamily(Family):
 
     def _older(self, state: State) -> Architecture | None:
         modules = {module for part, module in OLDER.items() if any(part in key for key in state)}
+        if not modules:
+            return None
         for entry in sorted(index(), key=lambda entry: _plainness(entry, state)):
             if entry.name.startswith(PREFIX) or _module_of(entry.name) not in modules:
                 continue

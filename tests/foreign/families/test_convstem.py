@@ -145,7 +145,7 @@ def test_convnext(widths: list[int], strides: list[int]) -> None:
 def test_vit() -> None:
     state = drawn(vit_shapes([4, 6, 8, 10], 128, 2, 17, 5))
     found = recognised_as(state, "convstem")
-    assert found.settings == {"embed_dim": 128, "depth": 2, "num_heads": 2, "stem": [4, 6, 8, 10], "img_size": 64}
+    assert found.settings == {"embed_dim": 128, "depth": 2, "num_heads": 2, "stem": [4, 6, 8, 10]}
     assert found.preprocessings[0].size == 64
     assert found.preprocessings[0].normalisation.mean == (0.485, 0.456, 0.406)
     with torch.no_grad():

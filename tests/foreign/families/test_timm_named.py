@@ -11,7 +11,7 @@ import torch
 from foreign_helpers import loaded, randomised, recognised_as, same
 from torch import Tensor, nn
 
-from robust_transfer.foreign.families import timm_named
+from robust_transfer.foreign.families import signatures, timm_named
 
 
 def author(name: str, **settings: Any) -> nn.Module:
@@ -81,7 +81,7 @@ def test_older_names_are_translated() -> None:
 
 def test_networks_that_the_index_lacks_are_built_and_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     state = author("resnet18d").state_dict()
-    kept = tuple(entry for entry in timm_named.index() if entry.name != "resnet18d")
+    kept = tuple(entry for entry in signatures.index() if entry.name != "resnet18d")
     monkeypatch.setattr(timm_named, "index", lambda: kept)
     monkeypatch.setattr(timm, "list_models", lambda: ["resnet18d", "resnet18"])
     assert recognised_as(state, "timm").network == "resnet18d"

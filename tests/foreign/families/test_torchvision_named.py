@@ -1,4 +1,4 @@
-"""Networks as torchvision names them: found whatever their classes, with torchvision's logits, timm's where they are the same."""
+"""Networks as torchvision names them: found whatever their classes, with the logits of torchvision's."""
 
 from __future__ import annotations
 
@@ -134,5 +134,7 @@ def test_names() -> None:
     for settings, message in (({"weights": "DEFAULT"}, "'weights' is no setting"), ({"widht": 1}, "widht")):
         with pytest.raises(NetworkError, match=message):
             networks.create("torchvision/alexnet", num_classes=0, input_size=64, **settings)
+    with pytest.raises(NetworkError, match="without its head only"):
+        networks.create("torchvision/alexnet", num_classes=10, input_size=64)
     body = networks.create("torchvision/alexnet", num_classes=0, input_size=64)
     assert body.eval()(torch.rand(1, 3, 64, 64)).shape == (1, 4096)
