@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from robust_transfer.data import Augmentation, Dataset, Format, Split, Task, load_task
     from robust_transfer.errors import RobustTransferError
     from robust_transfer.evaluation import Evaluation, evaluate, load_evaluation, verify
+    from robust_transfer.networks import register_builder
     from robust_transfer.preprocessing import Normalisation, Preprocessing
     from robust_transfer.pretraining import PGDAT, Fast, Free, Natural, Pretraining, Trades, pretrain
     from robust_transfer.production import Produced
@@ -89,6 +90,7 @@ _WHERE = {
         "load_evaluation",
         "verify",
     ),
+    "networks": ("register_builder",),
     "preprocessing": (
         "Normalisation",
         "Preprocessing",
@@ -182,6 +184,7 @@ __all__ = [
     "load_source",
     "load_task",
     "pretrain",
+    "register_builder",
     "run_study",
     "transfer",
     "verify",

@@ -17,6 +17,7 @@ import yaml
 from pydantic import BeforeValidator
 from torch import nn
 
+from robust_transfer import networks
 from robust_transfer.classifier import Classifier, NetworkSpec
 from robust_transfer.config import as_dict, build, config, difference
 from robust_transfer.cost import Cost
@@ -111,6 +112,15 @@ class Checkpoint:
         card = self.card
         return Provenance(method=card.method, data=card.data.get("name"), weights=self.hash, source=card.source)
 
+    def refuse_unsavable(self) -> None:
+        """Raise :class:`CheckpointError` for a network that nobody could build again when it is loaded."""
+        spec = self.card.network
+        if networks.HEAD_LAYER in spec.settings and networks.builder(spec.name) is None:
+            raise CheckpointError(
+                f"the network {spec.name!r} cannot be saved: nothing is registered that would build it when it is loaded; "
+                "decorate the function that makes the module by @register_builder('a-name') and make it by that function"
+            )
+
     def save(self, folder: Path, *, dtype: torch.dtype = torch.float32) -> Checkpoint:
         """Write weights (float32 or float16), card, configuration and README; returns the checkpoint as stored.
 
@@ -118,6 +128,7 @@ class Checkpoint:
         """
         if dtype not in (torch.float32, torch.float16):
             raise ConfigError(f"weights are stored as torch.float32 or torch.float16, not {dtype}")
+        self.refuse_unsavable()
         folder = Path(folder)
         state = self.classifier.state_dict()
         # one at a time, as everywhere here: a copy of all weights may be more than there is room for

@@ -12,9 +12,9 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _NormBase
 
-from robust_transfer import networks
+from robust_transfer import modules, networks
 from robust_transfer.config import config
 from robust_transfer.errors import ConfigError, NetworkError
 from robust_transfer.heads import Head, HeadSpec, initial_head_rng, new_head, new_mlp, replacement_head_rng
@@ -58,6 +58,7 @@ class Classifier(nn.Module):
         self.head: Head = head
         self.spec = spec
         self.hold_batch_norm = False
+        self._calls: list[str] | None = None  # order of the body's layers, where it had to be found by running it
         self._frozen: frozenset[str] = frozenset()
         self._held: tuple[str, ...] = ()  # paths of the modules that freezing keeps in evaluation mode
 
@@ -69,6 +70,42 @@ class Classifier(nn.Module):
         if spec.head.hidden:
             return cls(body, new_mlp(features, spec.num_classes, spec.head, initial_head_rng()), spec)
         return cls(body, new_head(features, spec.num_classes, initial_head_rng()), spec)
+
+    @classmethod
+    def from_module(
+        cls,
+        module: nn.Module,
+        preprocessing: Preprocessing,
+        *,
+        head: str | None = None,
+        builder: str | None = None,
+        settings: dict[str, Any] | None = None,
+    ) -> Classifier:
+        """Classifier of any ``module`` from normalised images ``(B, 3, H, W)`` to logits ``(B, K)``, in evaluation mode.
+
+        Its last linear layer becomes the head and what that layer reads the features. The layer is found by running the
+        module (or named: ``head="fc"``), and :class:`NetworkError` says so where the logits are not that layer's outputs.
+        The module is left as it is: the classifier has a copy, in float32, on the same device. ``preprocessing``: the
+        size of the images, and the normalisation that the module does not do itself.
+
+        Results can be saved where the module was made by a function with :func:`register_builder`; a function of
+        that kind may also be named by ``builder``, with its arguments as ``settings``.
+        """
+        if isinstance(module, Classifier) or not isinstance(module, nn.Module):
+            raise ConfigError(f"module must be an nn.Module that is no Classifier, not {type(module).__name__}")
+        body, last, layer = modules.split(module, preprocessing.size, head)
+        mark = networks.mark_of(modules.unwrapped(module)) if builder is None else (builder, settings or {})
+        name, own = mark if mark is not None else (f"{type(modules.unwrapped(module)).__name__} (unregistered)", {})
+        spec = NetworkSpec(
+            name=name,
+            num_classes=last.out_features,
+            preprocessing=preprocessing,
+            settings={**own, networks.HEAD_LAYER: layer},
+        )
+        made = cls(body, last, spec).eval()
+        if mark is not None:
+            _refuse_other(made, cls.build(spec))
+        return made
 
     # ---------------------------------------------------------------- forward
 
@@ -108,27 +145,31 @@ class Classifier(nn.Module):
     def blocks(self) -> list[tuple[str, ...]]:
         """State names (parameters *and* buffers) in order from input to output, grouped in blocks; the head is last.
 
-        The groups are timm's; a group that holds nothing but a norm belongs to the block before it.
+        The groups are timm's where the network has some, otherwise those of its tree of submodules, in the order in
+        which it computes; a group that holds nothing but a norm belongs to the block before it.
         """
-        named = [
-            (name.removeprefix("body."), value) for name, value in self.state_dict().items() if name.startswith("body.")
-        ]
-        if not hasattr(self.body, "group_matcher"):
-            raise NetworkError(
-                f"the network {self.spec.name!r} does not say what its blocks are (timm's group_matcher)"
-            )
-        matcher = cast(Any, self.body).group_matcher(coarse=False)
-        groups = networks.group_with_matcher(named, matcher, return_values=False)
-        sizes = dict(named)
+        sizes = self.body.state_dict()
+        if hasattr(self.body, "group_matcher"):
+            matcher = cast(Any, self.body).group_matcher(coarse=False)
+            groups = networks.group_with_matcher(list(sizes.items()), matcher, return_values=False)
+            ordered = [groups[key] for key in sorted(groups, key=float)]
+        else:
+            ordered = modules.blocks_of(self.body, self._order())
         blocks: list[tuple[str, ...]] = []
-        for key in sorted(groups, key=float):
-            names = tuple(f"body.{name}" for name in groups[key])
-            only_norm = all(sizes[name].dim() <= 1 for name in groups[key])
+        for group in ordered:
+            names = tuple(f"body.{name}" for name in group)
+            only_norm = all(sizes[name].dim() <= 1 for name in group)
             if only_norm and blocks:
                 blocks[-1] += names
             else:
                 blocks.append(names)
         return [*blocks, tuple(f"head.{name}" for name in self.head.state_dict())]
+
+    def _order(self) -> list[str]:
+        """Paths of the body's layers in the order of their calls."""
+        if self._calls is None:
+            self._calls = modules.calls_of(self.body, self.spec.input_size)
+        return self._calls
 
     def with_head(self, num_classes: int, *, seed: int = 0) -> Classifier:
         """Copy with a new linear head, drawn from ``seed``. Nothing is frozen in the copy."""
@@ -150,9 +191,9 @@ class Classifier(nn.Module):
     # ---------------------------------------------------------------- freezing and modes
 
     def freeze(self, names: Iterable[str] | None = None) -> Classifier:
-        """Freeze state by name (all but the head if None): no gradients, no batch-norm updates, no dropout, for good.
+        """Freeze state by name (all but the head if None): no gradients, no updates of statistics, no dropout, for good.
 
-        A later ``.train()`` leaves frozen modules in evaluation mode: those whose whole state is frozen, batch norm
+        A later ``.train()`` leaves frozen modules in evaluation mode: those whose whole state is frozen, norms
         whose statistics are, and what has no state (dropout) between frozen modules. Raises :class:`ConfigError` for a
         name that the network does not have.
         """
@@ -168,14 +209,14 @@ class Classifier(nn.Module):
         return self.train(self.training)
 
     def train(self, mode: bool = True) -> Classifier:
-        """Training mode for what is not frozen; with ``hold_batch_norm``, batch norm stays in evaluation mode."""
+        """Training mode for what is not frozen; with ``hold_batch_norm``, norms with statistics stay in evaluation mode."""
         super().train(mode)
         if mode:
             for path in self._held:
                 self.get_submodule(path).eval()
             if self.hold_batch_norm:
                 for module in self.modules():
-                    if isinstance(module, _BatchNorm):
+                    if _keeps_statistics(module):
                         module.eval()
         return self
 
@@ -186,19 +227,30 @@ class Classifier(nn.Module):
         layers, which have no weights that could be frozen, would go on drawing.
         """
         state = list(self.state_dict())
-        previous_frozen, stateless = True, list[str]()  # what comes before the first weights belongs to them
+        leaves = list[str]()
         for path, module in self.named_modules():
             own = [n for n in state if n.startswith(f"{path}.")]
             frozen = self._frozen.issuperset(own)
-            if own and path and (frozen or (isinstance(module, _BatchNorm) and self._holds_statistics(path))):
+            if own and path and (frozen or (_keeps_statistics(module) and self._holds_statistics(path))):
                 yield path
             if next(module.children(), None) is None:
-                if own:
-                    if previous_frozen and frozen:
-                        yield from stateless
-                    previous_frozen, stateless = frozen, []
-                else:
-                    stateless.append(path)
+                leaves.append(path)
+        if not (hasattr(self.body, "group_matcher") or self._frozen.isdisjoint(state)):
+            # a module of unknown making: its layers need not stand in the order in which they compute
+            body = [f"body.{path}" for path in self._order()]
+            leaves = [*body, *(path for path in leaves if path == "head" or path.startswith("head."))]
+        previous_frozen, stateless = True, list[str]()  # what comes before the first weights belongs to them
+        for path in leaves:
+            own = [n for n in state if n.startswith(f"{path}.")]
+            if next(self.get_submodule(path).children(), None) is not None:  # weights beside those of its children
+                own = [n for n in own if "." not in n.removeprefix(f"{path}.")]
+            if own:
+                frozen = self._frozen.issuperset(own)
+                if previous_frozen and frozen:
+                    yield from stateless
+                previous_frozen, stateless = frozen, []
+            else:
+                stateless.append(path)
 
     def _holds_statistics(self, path: str) -> bool:
         return bool(self._frozen & {f"{path}.running_mean", f"{path}.running_var"})
@@ -208,6 +260,30 @@ class Classifier(nn.Module):
         """Evaluation mode inside the block; afterwards every submodule is in the mode it was in."""
         with eval_mode(self):
             yield
+
+
+def _keeps_statistics(module: nn.Module) -> bool:
+    """Whether a module is a norm that gathers statistics in training mode: batch norm, instance norm, or their likes."""
+    return isinstance(module, _NormBase) or "running_mean" in module._buffers
+
+
+def _refuse_other(given: Classifier, built: Classifier) -> None:
+    """Raise :class:`NetworkError` unless the network that a builder makes computes what the given one does."""
+    what = (
+        f"the builder {given.spec.name!r} with the settings {given.spec.settings} makes another network than the module"
+    )
+    mine, other = given.state_dict(), built.state_dict()
+    for key in sorted({*mine, *other}):
+        if key not in mine or key not in other or mine[key].shape != other[key].shape:
+            raise NetworkError(f"{what}: they differ in {key!r}")
+    built.load_state_dict(mine)
+    built.to(given.device)
+    size = given.spec.input_size
+    x = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)).to(given.device)
+    with torch.no_grad(), eval_mode(built):
+        a, b = given(x), built(x)
+    if not torch.allclose(a, b, rtol=1e-4, atol=1e-4 * float(a.abs().max())):
+        raise NetworkError(f"{what}: with the same weights its logits are others")
 
 
 def probe_features(body: nn.Module, spec: NetworkSpec) -> int:

@@ -132,11 +132,11 @@ def test_features_are_what_the_head_sees_not_what_the_trunk_makes() -> None:
     assert classifier.body.num_features == 288
 
 
-def test_blocks_need_a_description() -> None:
+def test_blocks_of_a_network_without_a_description_are_those_of_its_tree() -> None:
     spec = NetworkSpec(name="mine", num_classes=2, preprocessing=Preprocessing(size=8))
-    body = nn.Sequential(nn.Flatten(), nn.Linear(192, 4))
-    with pytest.raises(NetworkError, match="'mine' does not say what its blocks are"):
-        Classifier(body, nn.Linear(4, 2), spec).blocks()
+    body = nn.Sequential(nn.Flatten(), nn.Linear(192, 4), nn.ReLU(), nn.Linear(4, 4))
+    layers = [tuple(f"{part}.{what}" for what in ("weight", "bias")) for part in ("body.1", "body.3", "head")]
+    assert Classifier(body, nn.Linear(4, 2), spec).blocks() == layers
 
 
 class Odd(nn.Module):

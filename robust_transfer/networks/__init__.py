@@ -3,6 +3,7 @@
 import sys
 
 from robust_transfer.networks import (
+    convstem,
     dm_preact_resnet,
     dm_wide_resnet,
     kuangliu_resnet,
@@ -10,24 +11,33 @@ from robust_transfer.networks import (
     rice_preact_resnet,
     trades_wide_resnet,
     wide_resnet,
+    xcit,
 )
+from robust_transfer.networks.builders import HEAD as HEAD_LAYER
+from robust_transfer.networks.builders import builder, mark_of, register_builder
 from robust_transfer.networks.names import add_to_timm, available, canonical, create, group_with_matcher, normalisation
 
 if "timm" in sys.modules:
     add_to_timm()
 
 __all__ = [
+    "HEAD_LAYER",
     "add_to_timm",
     "available",
+    "builder",
     "canonical",
+    "convstem",
     "create",
     "dm_preact_resnet",
     "dm_wide_resnet",
     "group_with_matcher",
     "kuangliu_resnet",
+    "mark_of",
     "normalisation",
+    "register_builder",
     "resnet",
     "rice_preact_resnet",
     "trades_wide_resnet",
     "wide_resnet",
+    "xcit",
 ]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from torch import nn
 
 from robust_transfer.errors import NetworkError
+from robust_transfer.networks import builders, from_torchvision, open_clip
 from robust_transfer.preprocessing import CIFAR10, Normalisation
 from robust_transfer.registry import nearest, unknown
 
@@ -23,8 +25,20 @@ class Own:
     entry: Callable[..., nn.Module]
     summary: str
     normalisation: Normalisation
+    sized: bool  # whether its weights depend on the size of the images, which it takes as img_size
 
 
+class Library(Protocol):
+    """Networks of another library, by names with a prefix; without a head only."""
+
+    PREFIX: str
+
+    def canonical(self, name: str) -> str: ...  # noqa: D102
+
+    def create(self, name: str, input_size: int, **settings: Any) -> nn.Module: ...  # noqa: D102
+
+
+LIBRARIES: tuple[Library, ...] = (from_torchvision, open_clip)
 OURS: dict[str, Own] = {}
 _IN_TIMM: dict[str, Own] = {}  # those of OURS that timm has been given
 # What timm.create_model takes beside a network's own settings: files to load (pickles among them) and the like.
@@ -41,7 +55,8 @@ def register(
 ) -> None:
     """Register ``make(num_classes=..., in_chans=..., **settings)`` as a network of the module called ``module``.
 
-    Settings of the network's own are what ``make`` takes by name; any other is refused when it is built.
+    One whose weights depend on the size of the images takes that as ``img_size``. Settings of the network's own are
+    what ``make`` takes by name; any other is refused when it is built.
     """
 
     # timm sends every network the last three
@@ -61,7 +76,7 @@ def register(
     entry.__name__ = entry.__qualname__ = name
     entry.__module__ = module
     setattr(sys.modules[module], name, entry)  # timm adds the name to the module's __all__
-    OURS[name] = Own(entry, summary, normalisation)
+    OURS[name] = Own(entry, summary, normalisation, "img_size" in inspect.signature(make).parameters)
 
 
 def add_to_timm() -> Any:
@@ -115,6 +130,9 @@ def canonical(name: str) -> str:
     for candidate in (name, folded):
         if candidate in OURS:
             return candidate
+    for library in LIBRARIES:
+        if folded.startswith(library.PREFIX):
+            return library.canonical(name.strip())
     timm = add_to_timm()
     for candidate in (name, folded):
         if timm.is_model(candidate):
@@ -129,12 +147,23 @@ def create(name: str, *, num_classes: int, input_size: int, **settings: Any) -> 
     ``input_size`` is the image's side in pixels; networks whose shape depends on it (vision transformers) are told.
     ``settings`` are the network's own (a depth, a rate of dropout); nothing that loads a file is among them.
     """
+    if builders.HEAD in settings:
+        try:
+            return builders.build(name, settings)
+        except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+            raise NetworkError(f"the builder {name!r} fails: {error}") from None
     name = canonical(name)
     if refused := sorted(NOT_SETTINGS & settings.keys()):
         raise NetworkError(f"{refused[0]!r} is no setting of the network {name!r}: weights come with a checkpoint")
     try:
         if name in OURS:
-            return OURS[name].entry(num_classes=num_classes, **settings)
+            sized = {"img_size": input_size} if OURS[name].sized else {}
+            return OURS[name].entry(num_classes=num_classes, **{**sized, **settings})
+        for library in LIBRARIES:
+            if name.startswith(library.PREFIX):
+                if num_classes:
+                    raise ValueError("it is built without its head only (num_classes=0)")
+                return library.create(name, input_size, **settings)
         timm = add_to_timm()
         if _takes_image_size(name, timm.get_pretrained_cfg(name)):
             settings = {"img_size": input_size, **settings}

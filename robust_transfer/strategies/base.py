@@ -56,6 +56,8 @@ class Strategy(WithPresets, ABC):
         with run.at_work():
             run.check_out()
             _refuse_hopeless(task)
+            if run.out is not None:
+                source.refuse_unsavable()
             self.check(source, task)
             task = without_test(task).prepared(source.preprocessing)
             seen = trained_on(task, source.trained_on, transferred=True)

@@ -137,7 +137,7 @@ def test_unknown_names() -> None:
     with pytest.raises(NetworkError, match="did you mean 'resnet50'"):
         networks.canonical("resnet5O")
     with pytest.raises(
-        NetworkError, match=r"unknown network 'qqq': known: dm_preact_resnet, .*wrn_16_1, .* more\.$"
+        NetworkError, match=r"unknown network 'qqq': known: convstem_convnext, .*wrn_16_1, .* more\.$"
     ) as caught:
         networks.canonical("qqq")
     assert len(str(caught.value)) < 400, "timm's thousand names help nobody"

@@ -36,6 +36,7 @@ ORDER = (
     "networks",
     "heads",
     "modes",
+    "modules",
     "classifier",
     "data",
     "trained_on",

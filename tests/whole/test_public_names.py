@@ -59,6 +59,7 @@ PUBLIC = [
     "load_source",
     "load_task",
     "pretrain",
+    "register_builder",
     "run_study",
     "transfer",
     "verify",

@@ -23,7 +23,8 @@ class Architecture:
     file but for the ``head``, the prefix of the last linear layer ("fc": ``fc.weight``, ``fc.bias``); "" for a feature
     extractor without one. ``inferred``: how each setting was found, in sentences. ``variants``: settings that no file
     tells, with their possible values, the likeliest first. ``unused``: keys that the forward pass never uses.
-    ``preprocessings``: what files of the family are known to be used with, the likeliest first.
+    ``preprocessings``: what files of the family are known to be used with, the likeliest first. ``alternatives``: other
+    networks whose state has the same names and shapes, and which compute something else with it.
     """
 
     network: str
@@ -34,6 +35,7 @@ class Architecture:
     variants: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
     preprocessings: tuple[Preprocessing, ...] = ()
+    alternatives: tuple[str, ...] = ()
 
 
 class Family(ABC):
@@ -46,6 +48,14 @@ class Family(ABC):
         Raises :class:`CheckpointError` for a state that is this family's and is broken: blocks that are missing,
         shapes that do not fit one another.
         """
+
+    def body(self, state: State, found: Architecture, settings: Mapping[str, Any]) -> State:
+        """State of the network's body under the body's own names: what is neither the head nor unused."""
+        left = set(found.unused)
+        head = f"{found.head}."
+        return {
+            key: value for key, value in state.items() if key not in left and not (found.head and key.startswith(head))
+        }
 
     def head(self, state: State, found: Architecture, settings: Mapping[str, Any]) -> tuple[Tensor, Tensor] | None:
         """Weight ``(K, d)`` and bias ``(K,)`` of the last layer, as the writer's forward pass uses them.

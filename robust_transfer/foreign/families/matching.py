@@ -1,0 +1,91 @@
+"""Networks of timm and torchvision that have exactly the names and shapes of a state: from the index, then by building one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from robust_transfer import networks
+from robust_transfer.errors import NetworkError
+from robust_transfer.foreign.families.base import State
+from robust_transfer.foreign.families.normalisations import HALF, IMAGENET, RAW
+from robust_transfer.foreign.families.signatures import COUNTER, Indexed, heads, is_position, signature
+from robust_transfer.preprocessing import Normalisation, Preprocessing
+
+
+def matches(state: State, entries: Iterable[Indexed]) -> list[Indexed]:
+    """Entries of the index that have the names and shapes of a state, its head aside."""
+    entries = list(entries)
+    wanted = {
+        (signature(state, head), head)
+        for head in (*heads(entries), "")
+        if head == "" or (f"{head}.weight" in state and state[f"{head}.weight"].dim() == 2)
+    }
+    headless = {found for found, head in wanted if head == ""}
+    return [entry for entry in entries if (entry.signature, entry.head) in wanted or entry.signature in headless]
+
+
+def head_in(state: State, head: str) -> str:
+    """The name of the head where a state has one, else ""."""
+    return head if f"{head}.weight" in state else ""
+
+
+def fits(state: State, network: str, head: str, size: int, settings: Mapping[str, Any]) -> bool:
+    """Whether the network, built for images of ``size``, has just the names and shapes of a state; counters may be missing."""
+    try:
+        body = on_meta(network, size, settings)
+    except NetworkError:
+        return False
+    expected = {key: tuple(value.shape) for key, value in body.items() if not key.endswith(COUNTER)}
+    return expected == {
+        key: tuple(value.shape)
+        for key, value in state.items()
+        if not key.endswith(COUNTER) and not (head and key.startswith(f"{head}."))
+    }
+
+
+def on_meta(network: str, size: int, settings: Mapping[str, Any]) -> dict[str, Tensor]:
+    """State of a network without memory: enough to compare."""
+    with torch.device("meta"):
+        return dict(networks.create(network, num_classes=0, input_size=size, **settings).state_dict())
+
+
+def sizes(state: State, usual: int) -> Iterator[int]:
+    """Sides of images, in pixels, that the positions of a state may be for; the ``usual`` one where it has none.
+
+    Positions ``(1, N, d)`` are those of a square of patches, and of up to five tokens that belong to none.
+    """
+    tables = [value for key, value in state.items() if is_position(key) and value.dim() >= 2]
+    patches = [
+        int(value.shape[-1])
+        for key, value in state.items()
+        if value.dim() == 4 and value.shape[1] == 3 and key.endswith("weight") and value.shape[2] > 7
+    ]
+    if not tables or not patches:
+        yield usual
+        return
+    count = int(tables[0].shape[-2])
+    for extra in range(6):
+        if (side := math.isqrt(count - extra)) ** 2 == count - extra and side:
+            yield side * patches[0]
+
+
+def imagenet(size: int, *, first: Normalisation = IMAGENET) -> tuple[Preprocessing, ...]:
+    """Preprocessings of networks for photos: ImageNet's mean and deviation, none, or 0.5; ``first`` comes first."""
+    rest = [each for each in (IMAGENET, RAW, HALF) if each != first]
+    return tuple(Preprocessing(size=size, normalisation=each) for each in (first, *rest))
+
+
+def classes_of(state: State, head: str) -> tuple[int, str]:
+    """Number of classes, and a sentence on it."""
+    if not head:
+        return 0, "no classes: there is no last linear layer, so this is a feature extractor"
+    classes = int(state[f"{head}.weight"].shape[0])
+    return classes, f"{classes} classes: {head}.weight has as many rows"
+
+
+__all__ = ["classes_of", "fits", "head_in", "imagenet", "matches", "on_meta", "sizes"]

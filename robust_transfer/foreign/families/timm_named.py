@@ -1,0 +1,163 @@
+"""Networks as timm names them: ARES 2.0, timm's own files and those of its users on the Hub; older names, too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from robust_transfer import networks
+from robust_transfer.foreign.families.base import FAMILIES, Architecture, Family, State
+from robust_transfer.foreign.families.matching import classes_of, fits, head_in, imagenet, matches, sizes
+from robust_transfer.foreign.families.signatures import Indexed, arithmetic, index, is_position, signature
+from robust_transfer.networks.from_torchvision import PREFIX
+from robust_transfer.preprocessing import Normalisation
+
+# Parts of older names, and the file of timm that knows how to translate them.
+OLDER = {
+    "layers.0.downsample.": "swin_transformer",
+    "relative_position_index": "swin_transformer",
+    "downsample_layers.0.0.": "convnext",
+    ".norm.1.": "densenet",
+}
+
+
+@FAMILIES.register(
+    "timm", summary="networks as timm names them, now or earlier", paper="Liu et al. 2023 (ARES 2.0); Wightman 2019"
+)
+class TimmFamily(Family):
+    """States with the names and shapes of one of timm's networks, whatever the classes.
+
+    Several networks may have them and compute otherwise (another activation, another pooling): the one with the plainest
+    name is taken, and the others are its ``alternatives``.
+    """
+
+    def recognise(self, state: State) -> Architecture | None:
+        """Network by its signature; None where no network of timm has it, under its older names either."""
+        return self._current(state) or self._older(state)
+
+    def body(self, state: State, found: Architecture, settings: Mapping[str, Any]) -> State:
+        """State of the body, under timm's names of today."""
+        if fits(state, found.network, found.head, found.preprocessings[0].size, found.settings):
+            return super().body(state, found, settings)
+        return super().body(self._translated(state, found.network), found, settings)
+
+    def head(self, state: State, found: Architecture, settings: Mapping[str, Any]) -> tuple[Tensor, Tensor] | None:
+        """Last layer, under timm's name of today."""
+        if found.head and f"{found.head}.weight" not in state:
+            state = self._translated(state, found.network)
+        return super().head(state, found, settings)
+
+    def _current(self, state: State) -> Architecture | None:
+        timm = networks.add_to_timm()
+        entries = [entry for entry in (*index(), *_new(state)) if timm.is_model(entry.name)]
+        found = sorted(matches(state, entries), key=lambda entry: _plainness(entry, state))
+        for entry in found:
+            usual = _config(entry.name).input_size[-1]
+            head = head_in(state, entry.head)
+            for size in sizes(state, usual):
+                if fits(state, entry.name, head, size, {}):
+                    others = {one.arithmetic: one.name for one in reversed(found) if one.arithmetic != entry.arithmetic}
+                    return _architecture(state, entry, head, size, tuple(reversed(others.values())))
+        return None
+
+    def _older(self, state: State) -> Architecture | None:
+        modules = {module for part, module in OLDER.items() if any(part in key for key in state)}
+        if not modules:
+            return None
+        for entry in sorted(index(), key=lambda entry: _plainness(entry, state)):
+            if entry.name.startswith(PREFIX) or _module_of(entry.name) not in modules:
+                continue
+            new = self._translated(state, entry.name)
+            if not matches(new, [entry]):
+                continue
+            found = self._current(new)
+            if found is not None:
+                kept = {value.data_ptr() for value in new.values()}
+                unused = tuple(key for key, value in state.items() if value.data_ptr() not in kept)
+                said = f"names of an older timm: translated to those of {found.network} today"
+                return replace(found, inferred=(*found.inferred, said), unused=unused)
+        return None
+
+    def _translated(self, state: State, network: str) -> dict[str, Tensor]:
+        """State under today's names, as timm translates them; tensors of other sizes are not fitted in."""
+        translate = import_module(f"timm.models.{_module_of(network)}")
+        rules = getattr(translate, "checkpoint_filter_fn", None) or translate._filter_torchvision_pretrained
+        with torch.device("meta"):
+            body = networks.create(network, num_classes=0, input_size=_config(network).input_size[-1])
+        given = dict(state)
+        try:
+            new = rules(given) if rules.__code__.co_argcount == 1 else rules(given, body)
+        except (KeyError, RuntimeError, AttributeError, ValueError):  # of another network than this one
+            return {}
+        return {key: value for key, value in new.items() if isinstance(value, Tensor)}
+
+
+def _architecture(state: State, entry: Indexed, head: str, size: int, others: tuple[str, ...]) -> Architecture:
+    classes, of_classes = classes_of(state, head)
+    config = _config(entry.name)
+    told = any(is_position(key) for key in state)
+    said = [f"{entry.name}: timm's has all these names and shapes", of_classes]
+    said.append(
+        f"images of {size} pixels: {'from the number of positions' if told else 'its usual size, no file tells'}"
+    )
+    if others:
+        said.append(
+            f"the same names and shapes have {_listed(others)}, which compute otherwise: name one of them if it is"
+        )
+    variants: dict[str, tuple[Any, ...]] = {}
+    if _module_of(entry.name) == "resnet":
+        variants["act_layer"] = ("relu", "gelu", "silu")
+    first = Normalisation(mean=tuple(config.mean), std=tuple(config.std))
+    return Architecture(
+        network=entry.name,
+        num_classes=classes,
+        head=head,
+        inferred=tuple(said),
+        variants=variants,
+        preprocessings=imagenet(size, first=first),
+        alternatives=others,
+    )
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _config(name: str) -> Any:
+    return networks.add_to_timm().get_pretrained_cfg(name)
+
+
+def _module_of(name: str) -> str:
+    from timm.models._registry import _model_to_module
+
+    return str(_model_to_module.get(name, ""))
+
+
+def _plainness(entry: Indexed, state: State) -> tuple[Any, ...]:
+    """Order of networks of one signature: those made for this size of images, then those with the plainest names."""
+    odd = entry.name.startswith(("test_", "tf_", "tv_", "gluon_", "legacy_", "ssl_", "naflexvit"))
+    config = _config(entry.name) if not entry.name.startswith(PREFIX) else None
+    usual = config.input_size[-1] if config is not None else 0
+    return (usual not in set(sizes(state, usual)), odd, entry.name.count("_"), len(entry.name), entry.name)
+
+
+def _new(state: State) -> list[Indexed]:
+    """Networks that timm has and the index lacks, where none of the index fits: a newer timm."""
+    timm = networks.add_to_timm()
+    known = {entry.name for entry in index()}
+    if matches(state, index()):
+        return []
+    found = list[Indexed]()
+    for name in timm.list_models():
+        config = timm.get_pretrained_cfg(name)
+        if name in known or name in networks.available() or config is None or not isinstance(config.classifier, str):
+            continue
+        with torch.device("meta"):
+            module = timm.create_model(name, pretrained=False, num_classes=0)
+        found.append(Indexed(name, signature(module.state_dict()), config.classifier, arithmetic(module)))
+    return found
