@@ -10,28 +10,46 @@ from torch import Tensor
 from robust_transfer.data import split as limits
 from robust_transfer.data.encoded import EncodedReader, Images
 from robust_transfer.data.fingerprints import Fingerprints
-from robust_transfer.data.split import Content, MemoryReader, Reader, Role, Split
+from robust_transfer.data.readers import MemoryReader, Reader
+from robust_transfer.data.split import Content, Role, Split
+from robust_transfer.preprocessing import Geometry
 
 
 class Decoded:
-    """Images with their labels (int64 ``(n,)``). Each is decoded once where all have one square size and fit."""
+    """Images with their labels (int64 ``(n,)``). Each is decoded once where all have one square size and fit.
 
-    def __init__(self, images: Images, labels: Tensor, class_names: tuple[str, ...]) -> None:
-        self.images, self.labels, self.class_names = images, labels, class_names
+    Others are decoded once to look through them; ``ahead`` is then made of them on the way, where that fits.
+    """
+
+    def __init__(
+        self, images: Images, labels: Tensor, class_names: tuple[str, ...], ahead: Geometry | None = None
+    ) -> None:
+        self.images, self.labels, self.class_names, self._ahead = images, labels, class_names, ahead
 
     @cached_property
     def _reader(self) -> Reader:
         everything = torch.arange(len(self.labels))
         reader = EncodedReader(self.images, everything)
         size = reader.native_size
-        if size is None or len(everything) * 3 * size * size > limits.MEMORY_LIMIT:
+        if size is None or not self._fits(size):
             return reader
-        return MemoryReader(reader.read(everything, size))
+        return MemoryReader(reader.read(everything, Geometry(size=size)))
 
     @cached_property
+    def _looked_through(self) -> tuple[Fingerprints, MemoryReader | None]:
+        everything, reader, how = torch.arange(len(self.labels)), self._reader, self._ahead
+        if isinstance(reader, EncodedReader) and how is not None and self._fits(how.size):
+            prints, pixels = reader.look_through(everything, how)
+            return prints, MemoryReader(pixels, how)
+        return reader.fingerprints(everything), None
+
+    def _fits(self, size: int) -> bool:
+        return len(self.labels) * 3 * size * size <= limits.MEMORY_LIMIT
+
+    @property
     def fingerprints(self) -> Fingerprints:
         """Of all the images, as they are stored."""
-        return self._reader.fingerprints(torch.arange(len(self.labels)))
+        return self._looked_through[0]
 
     def split(self, chosen: Tensor, role: Role, notes: tuple[str, ...] = (), like: Split | None = None) -> Split:
         """Images at ``chosen``, int64. Where there are none: at the size of ``like``."""
@@ -41,7 +59,7 @@ class Decoded:
             return Split(
                 empty.reader, empty.positions, empty.labels, empty.ids, self.class_names, like.size, role, notes
             )
-        content = Content(self._reader, chosen, self.fingerprints.take(chosen.numpy()))
+        content = Content(self._reader, chosen, self.fingerprints.take(chosen.numpy()), self._looked_through[1])
         reader, positions = self._reader, chosen
         if not isinstance(reader, MemoryReader):  # some of the images may be of one size where not all are, and fit
             reader, positions = EncodedReader(self.images, chosen), torch.arange(len(chosen))

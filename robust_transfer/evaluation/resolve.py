@@ -130,6 +130,16 @@ def at_input_size(module: nn.Module, split: Split) -> Split:
     return split
 
 
+def threat_pixels(subject: Subject) -> str:
+    """Sentence on which pixels a threat's budget is counted, and how they were made of the stored images."""
+    if isinstance(subject.module, Classifier):
+        return subject.module.spec.preprocessing.threat_pixels
+    size, made = subject.split.size, subject.split.geometry
+    return (
+        f"a threat is on the {size} x {size} pixels that the model is given, {f'after {made}' if made else 'as stored'}"
+    )
+
+
 def module_hash(module: nn.Module) -> str:
     """Classifier's own hash; for other modules one over the type's name and every tensor of the state."""
     if isinstance(module, Classifier):
@@ -169,9 +179,11 @@ def find_source(model: Checkpoint | nn.Module, given: Checkpoint | None) -> Chec
     """Source checkpoint that an attacker of ``model`` is assumed to have, or None."""
     found = given or (public_source(model) if isinstance(model, Checkpoint) else None)
     module = module_of(model)
-    if given is not None and isinstance(module, Classifier) and given.input_size != module.spec.input_size:
-        raise ConfigError(
-            f"the source reads images of {given.input_size} pixels and the model of {module.spec.input_size}: "
-            "it is not what the model was transferred from"
-        )
+    if given is not None and isinstance(module, Classifier):
+        its, mine = given.preprocessing.geometry, module.spec.preprocessing.geometry
+        if its != mine:
+            differ = f"images of {its.size} pixels and the model of {mine.size}"
+            if its.size == mine.size:
+                differ = f"images after {its}, and the model after {mine}"
+            raise ConfigError(f"the source reads {differ}: it is not what the model was transferred from")
     return found
