@@ -62,6 +62,15 @@ def transfer(
     with run.at_work():
         run.check_out()
         checkpoint = load_source(source)
-        task = read_task(data, image_column, label_column, shots=shots, seed=seed, val=val, duplicates=duplicates)
+        task = read_task(
+            data,
+            image_column,
+            label_column,
+            shots=shots,
+            seed=seed,
+            val=val,
+            duplicates=duplicates,
+            prepare=checkpoint.preprocessing,
+        )
         result = chosen(checkpoint, task, run=run)
         say(quiet, f"saved {out}: {result.card.criterion}. Next: robust-transfer evaluate {out} --data {data}")

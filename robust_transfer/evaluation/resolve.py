@@ -157,13 +157,16 @@ def in_classes_of(
 ) -> tuple[Split, list[str]]:
     """``split`` with its labels in the order of the model's classes, and sentences on what was done for that.
 
-    Refuses an empty split, and a model of other classes. A plain module has no names: its classes are numbered as the
-    data's are.
+    The data may have some of a checkpoint's classes only: predictions are over all of the model's. Refuses an empty
+    split, and a model of other classes. A plain module has no names: its classes are numbered as the data's are.
     """
     if not len(split):
         raise DataError("the split is empty: there is nothing to evaluate on")
     module = module_of(model)
-    if isinstance(module, Classifier) and module.num_classes != len(split.class_names):
+    fewer = isinstance(model, Checkpoint) and len(split.class_names) < model.classifier.num_classes
+    if fewer and isinstance(model, Checkpoint) and class_map is None:
+        fewer = bool(set(split.class_names) & set(model.card.class_names))
+    if isinstance(module, Classifier) and module.num_classes != len(split.class_names) and not fewer:
         raise DataError(
             f"the model tells {module.num_classes} classes apart and the data has {len(split.class_names)}: "
             "transfer it to this data first"
