@@ -27,21 +27,17 @@ class Decoded:
         self.images, self.labels, self.class_names, self._ahead = images, labels, class_names, ahead
 
     @cached_property
-    def _reader(self) -> Reader:
+    def _looked_through(self) -> tuple[Reader, Fingerprints, MemoryReader | None]:
+        """Stored images, their fingerprints, and what was made of them ahead."""
         everything = torch.arange(len(self.labels))
-        reader = EncodedReader(self.images, everything)
-        size = reader.native_size
-        if size is None or not self._fits(size):
-            return reader
-        return MemoryReader(reader.read(everything, Geometry(size=size)))
-
-    @cached_property
-    def _looked_through(self) -> tuple[Fingerprints, MemoryReader | None]:
-        everything, reader, how = torch.arange(len(self.labels)), self._reader, self._ahead
-        if isinstance(reader, EncodedReader) and how is not None and self._fits(how.size):
-            prints, pixels = reader.look_through(everything, how)
-            return prints, MemoryReader(pixels, how)
-        return reader.fingerprints(everything), None
+        reader, ahead = EncodedReader(self.images, everything), self._ahead
+        if (size := reader.native_size) is not None and self._fits(size):
+            prints, pixels = reader.look_through(everything, Geometry(size=size))
+            return MemoryReader(pixels), prints, None
+        if ahead is not None and self._fits(ahead.size):
+            prints, pixels = reader.look_through(everything, ahead)
+            return reader, prints, MemoryReader(pixels, ahead)
+        return reader, reader.fingerprints(everything), None
 
     def _fits(self, size: int) -> bool:
         return len(self.labels) * 3 * size * size <= limits.MEMORY_LIMIT
@@ -49,7 +45,7 @@ class Decoded:
     @property
     def fingerprints(self) -> Fingerprints:
         """Of all the images, as they are stored."""
-        return self._looked_through[0]
+        return self._looked_through[1]
 
     def split(self, chosen: Tensor, role: Role, notes: tuple[str, ...] = (), like: Split | None = None) -> Split:
         """Images at ``chosen``, int64. Where there are none: at the size of ``like``."""
@@ -59,8 +55,8 @@ class Decoded:
             return Split(
                 empty.reader, empty.positions, empty.labels, empty.ids, self.class_names, like.size, role, notes
             )
-        content = Content(self._reader, chosen, self.fingerprints.take(chosen.numpy()), self._looked_through[1])
-        reader, positions = self._reader, chosen
+        reader, prints, ahead = self._looked_through
+        content, positions = Content(reader, chosen, prints.take(chosen.numpy()), ahead), chosen
         if not isinstance(reader, MemoryReader):  # some of the images may be of one size where not all are, and fit
             reader, positions = EncodedReader(self.images, chosen), torch.arange(len(chosen))
         split = Split(

@@ -86,12 +86,12 @@ def test_the_data_may_have_some_of_the_classes_only() -> None:
         (("cat", "dog", "Eel"), "differ only in upper and lower case"),
     ):
         with pytest.raises(DataError, match=said):
-            in_order_of(names, labelled(*given))
+            in_order_of(names if "fox" in given else names[:-1], labelled(*given))
 
 
 def test_numbers_do_not_tell_which_part_of_the_classes_they_are() -> None:
     numbers = tuple(str(i) for i in range(10))
-    with pytest.raises(DataError, match="3 classes that are numbers, and the model 10: .* give a class map"):
+    with pytest.raises(DataError, match=r"3 classes that are numbers, and the model 10: .* give a class map"):
         in_order_of(numbers, labelled("0", "1", "2"))
     split, _ = in_order_of(numbers, labelled("0", "1", "2"), {"0": "4"})
     assert split.labels.tolist() == [4, 1, 2, 4]

@@ -399,7 +399,7 @@ def test_a_test_split_alone_can_be_evaluated_on(tmp_path: Path) -> None:
     assert (len(task.train), len(task.val), len(task.test)) == (0, 0, 4)
     assert (task.test.role, task.test.labels.tolist(), task.class_names) == ("test", [0, 2, 2, 0], tuple(NAMES))
     assert task.notes == ("there is no train split: pets can be evaluated on, and not learned from",)
-    assert torch.equal(task.test.images()[1], pixels(1, 2))
+    assert torch.equal(task.test.images()[1], pixels(1))
     write_parquet(tmp_path / "pets" / "validation.parquet", [2, 0], names=NAMES[::-1])
     task = load_task(tmp_path / "pets")
     assert (len(task.train), task.val.labels.tolist(), len(task.test)) == (0, [0, 2], 4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +46,12 @@ def test_batches_are_cropped_by_seed_epoch_and_example() -> None:
     train = make_digits(train=30, val=0, test=0).train.at_size(64)
     batches = Batches(train, settings(augment=True, batch_size=10), 5, Processes(torch.device("cpu")))
     [fourth] = [batch for batch in batches.after(3) if batch.step == 3]
-    images = train.fetch(fourth.places)
+    images = train.fetch(fourth.indices)
     expected = RandomResizedCrop()(images, fourth.ids, seed=5, epoch=1).float() / 255
     assert torch.equal(fourth.images, expected)
 
 
 def test_a_resumed_run_sees_the_same_crops(tmp_path: Path) -> None:
-    import dataclasses
-
     train, how = make_digits(train=20, val=0, test=0).train, settings(augment="random-resized-crop", batch_size=10)
     whole = fit(NaturalObjective(make_classifier(), 400), train, how, RUN)
     run = dataclasses.replace(RUN, out=tmp_path, resume=True)
