@@ -58,7 +58,7 @@ class Plain(TorchDataset[Tensor]):
 
 def _bytes(images: Images, place: int) -> bytes:
     with images.open(place) as image:
-        stored = io.BytesIO() if image.fp is None else image.fp
+        stored: io.BytesIO = vars(image)["fp"]
         stored.seek(0)
         return stored.read()
 
