@@ -36,6 +36,7 @@ SCHEMA = 1
 
 
 COSTS = ("adversarial_examples", "seconds")  # fields of a cost that stand in a card's JSON by themselves
+PIXELS = "threat_pixels"  # in a card's JSON, for people: what the network's preprocessing says
 
 
 def _threat(given: Any) -> Any:
@@ -77,10 +78,14 @@ class Card:
             raise ConfigError(f"{len(self.class_names)} class names for {self.network.num_classes} classes")
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON types: the threat as text, and the cost beside the other fields, its passes as ``cost``."""
+        """Plain JSON types: the threat as text, with the pixels that it is on, and the cost beside the other fields.
+
+        The passes of the cost are called ``cost``.
+        """
         plain = {f.name: as_dict(getattr(self, f.name)) for f in fields(self)}
         cost = plain.pop("cost")
-        return {**plain, "cost": cost["passes"], **{name: cost[name] for name in COSTS}}
+        told = {PIXELS: self.network.preprocessing.threat_pixels}
+        return {**plain, **told, "cost": cost["passes"], **{name: cost[name] for name in COSTS}}
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,6 +233,7 @@ def read_card(path: Path) -> Card:
             advice = "update robust-transfer" if newer else "it is no card of this project"
             raise CheckpointError(f"{path} has schema {raw.get('schema')!r}, this version reads {SCHEMA}: {advice}")
         spec = _network(dict(raw.pop("network")))
+        raw.pop(PIXELS, None)
         cost = {"passes": raw.pop("cost", 0.0), **{name: raw.pop(name) for name in COSTS if name in raw}}
         return build(Card, {**raw, "network": spec, "cost": build(Cost, cost, "cost")}, "card")
     except OSError as error:
@@ -308,6 +314,7 @@ def readme(card: Card) -> str:
         f"# {card.network.name}, {card.method}\n\n"
         f"{card.network.num_classes} classes, {card.network.input_size}x{card.network.input_size} pixels, "
         f"threat {card.threat or 'none'}, data {card.data.get('name', 'unknown')}. "
+        f"Images are made by {card.network.preprocessing.geometry}; a threat is on the pixels after that. "
         f"The whole record is in `card.json`.\n{table}\n"
         '```python\nimport robust_transfer as rt\n\nsource = rt.load_source("path/to/this/folder")\n```\n'
     )

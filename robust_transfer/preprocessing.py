@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
 
-from robust_transfer.config import config
+from robust_transfer.config import as_dict, config
 from robust_transfer.errors import ConfigError
 
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+Resize = Literal["squash", "crop"]
+Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]  # of Pillow
 
 
 @config
@@ -34,22 +41,138 @@ CIFAR10 = Normalisation(mean=CIFAR_MEAN, std=CIFAR_STD)
 
 
 @config
-class Preprocessing:
-    """Resizing to a square of ``size`` pixels, before an attack, and normalisation, after it.
+class Geometry:
+    """What becomes of an image's shape, before an attack: resizing with Pillow, then the centre ``size x size``.
 
-    ``resize``: ``squash`` takes the whole image, whatever its shape. ``interpolation`` is Pillow's.
+    ``squash`` resizes the whole image, whatever its shape, to a square of ``short`` pixels (None: ``size``). ``crop`` keeps
+    its proportions: the shorter side becomes ``short`` pixels (None: ``size``), the longer one is rounded down, as
+    torchvision's and timm's evaluation do it. What ``short`` lacks of ``size`` is black. ``interpolation`` is Pillow's,
+    antialiased.
+    """
+
+    size: int
+    resize: Resize = "squash"
+    short: int | None = None
+    interpolation: Interpolation = "bicubic"
+
+    @property
+    def resized(self) -> int:
+        """Pixels of the side that resizing aims at."""
+        return self.size if self.short is None else self.short
+
+    def __str__(self) -> str:
+        """In words: ``the shorter side to 256 pixels (bilinear), then the central 224 x 224``."""
+        if self.resize == "crop":
+            return f"the shorter side to {self.resized} pixels ({self.interpolation}), then the central {self._square}"
+        if self.resized == self.size:
+            return f"the whole image squashed to {self._square} ({self.interpolation})"
+        side = self.resized
+        return f"the whole image squashed to {side} x {side} ({self.interpolation}), then the central {self._square}"
+
+    @property
+    def _square(self) -> str:
+        return f"{self.size} x {self.size}"
+
+
+@config
+class Preprocessing:
+    """What belongs to a network: resizing and cropping (:class:`Geometry`), before an attack, and normalisation, after it.
+
+    An attack's budget is on the ``size x size`` pixels between the two, in [0, 1]: what the network reads.
     """
 
     size: int
     normalisation: Normalisation = CIFAR10
-    resize: Literal["squash"] = "squash"
-    interpolation: Literal["bicubic"] = "bicubic"
+    resize: Resize = "squash"
+    interpolation: Interpolation = "bicubic"
+    short: int | None = None
 
     def __post_init__(self) -> None:
         if len(self.normalisation.mean) not in (1, 3):  # images are RGB
             raise ConfigError(f"normalisation needs 3 channels (or 1 for all), not {len(self.normalisation.mean)}")
-        if not 4 <= self.size <= 4096:
-            raise ConfigError(f"input_size must be between 4 and 4096 pixels, not {self.size}")
+        for name, side in (("input_size", self.size), ("short", self.geometry.resized)):
+            if not 4 <= side <= 4096:
+                raise ConfigError(f"{name} must be between 4 and 4096 pixels, not {side}")
+
+    @property
+    def geometry(self) -> Geometry:
+        """All but the normalisation. Equal ones give equal pixels."""
+        short = None if self.short == self.size else self.short
+        return Geometry(size=self.size, resize=self.resize, short=short, interpolation=self.interpolation)
+
+    @property
+    def threat_pixels(self) -> str:
+        """Sentence on which pixels a threat's budget is counted."""
+        return f"a threat is on the {self.size} x {self.size} pixels that the network reads, after {self.geometry}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types; ``short`` stands there only where something is cropped."""
+        plain = {f.name: as_dict(getattr(self, f.name)) for f in fields(cast(Any, self))}
+        return plain if self.short is not None else {name: v for name, v in plain.items() if name != "short"}
+
+    @classmethod
+    def from_timm(cls, config: Mapping[str, Any] | object, *, test: bool = False) -> Preprocessing:
+        """Evaluation of a timm network, from its ``pretrained_cfg`` (an object or a dictionary).
+
+        ``test``: at the larger size that timm publishes accuracies for, where there is one, rather than the size of training.
+        Raises :class:`ConfigError` for what is not square RGB, or resized in a way that is not supported ("border").
+        """
+        given = config if isinstance(config, Mapping) else vars(config)
+
+        def value(name: str, default: Any) -> Any:
+            tested = given.get(f"test_{name}") if test else None
+            found = given.get(name) if tested is None else tested
+            return default if found is None else found
+
+        channels, height, width = value("input_size", (3, 224, 224))
+        if channels != 3 or height != width:
+            raise ConfigError(
+                f"the network reads images of {channels} x {height} x {width}: only RGB squares are supported"
+            )
+        mode = value("crop_mode", "center")
+        if mode not in ("center", "squash"):
+            raise ConfigError(f"timm's crop mode {mode!r} is not supported: only 'center' and 'squash' are")
+        share = value("crop_pct", 0.875)
+        return cls(
+            size=height,
+            normalisation=_channels(value("mean", IMAGENET_MEAN), value("std", IMAGENET_STD)),
+            resize="crop" if mode == "center" else "squash",
+            short=math.floor(height / share),
+            interpolation=_interpolation(value("interpolation", "bicubic")),
+        )
+
+    @classmethod
+    def from_torchvision(cls, transforms: Any) -> Preprocessing:
+        """Evaluation of a torchvision network, from ``weights.transforms()`` (an ``ImageClassification`` preset).
+
+        Raises :class:`ConfigError` for another transform, or one that does not end in a square.
+        """
+        try:
+            crop, short = _sides(transforms.crop_size), _sides(transforms.resize_size)
+            mean, std, interpolation = transforms.mean, transforms.std, transforms.interpolation
+        except AttributeError:
+            kind = type(transforms).__name__
+            raise ConfigError(f"{kind} is no preset of torchvision's: give weights.transforms()") from None
+        if len(set(crop)) > 1 or len(short) > 1:
+            raise ConfigError(
+                f"the network reads crops of {crop} of images resized to {short}: only squares are supported"
+            )
+        how = _interpolation(getattr(interpolation, "value", interpolation))
+        return cls(size=crop[0], normalisation=_channels(mean, std), resize="crop", short=short[0], interpolation=how)
+
+
+def _sides(given: Any) -> list[int]:
+    return [int(side) for side in given] if isinstance(given, (list, tuple)) else [int(given)]
+
+
+def _channels(mean: Any, std: Any) -> Normalisation:
+    return Normalisation(mean=tuple(float(value) for value in mean), std=tuple(float(value) for value in std))
+
+
+def _interpolation(name: str) -> Interpolation:
+    if name not in get_args(Interpolation):
+        raise ConfigError(f"the interpolation {name!r} is not supported: use {', '.join(get_args(Interpolation))}")
+    return cast(Interpolation, name)
 
 
 class Normalise(nn.Module):

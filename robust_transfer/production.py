@@ -19,7 +19,7 @@ from robust_transfer.config import expect
 from robust_transfer.cost import Cost
 from robust_transfer.data import Task
 from robust_transfer.environment import command_line, environment
-from robust_transfer.errors import DivergedError
+from robust_transfer.errors import DataError, DivergedError
 from robust_transfer.files import all_or_none, write_bytes
 from robust_transfer.launch import is_main_process
 from robust_transfer.monitor import refuse_collapse
@@ -28,6 +28,16 @@ from robust_transfer.trained_on import TrainedOn
 from robust_transfer.training import state
 
 PATH_FILE = "path.safetensors"
+
+
+def refuse_hopeless(task: Task) -> None:
+    """Raise :class:`DataError` where there is nothing to learn."""
+    if not len(task.train):
+        has = f", only {len(task.test)} of test" if len(task.test) else ""
+        raise DataError(f"{task.name} has no training images{has}: there is nothing to learn from")
+    if len(found := set(task.train.labels.tolist())) < 2:
+        name = task.class_names[found.pop()]
+        raise DataError(f"all {len(task.train)} training images are of class {name!r}: there is nothing to tell apart")
 
 
 @dataclass

@@ -16,8 +16,8 @@ from torch import Tensor
 from robust_transfer.checkpoint import Card, Checkpoint
 from robust_transfer.classifier import Classifier, NetworkSpec
 from robust_transfer.data import Split, Task, to_pixels
-from robust_transfer.data.split import Reader
-from robust_transfer.preprocessing import Preprocessing
+from robust_transfer.data.readers import Reader
+from robust_transfer.preprocessing import Geometry, Preprocessing
 from robust_transfer.run import Run
 from robust_transfer.training import Batch
 
@@ -80,7 +80,7 @@ class Unreadable(Reader):
 
     native_size = 8
 
-    def read(self, positions: Tensor, size: int) -> Tensor:
+    def read(self, positions: Tensor, how: Geometry) -> Tensor:
         raise AssertionError("a split was read that must not be")
 
 
@@ -93,7 +93,7 @@ def make_source(seed: int = 0, **card: Any) -> Checkpoint:
 def make_task(train: int = 128, val: int = 40) -> Task:
     """Digits with an unreadable test split."""
     made = make_digits(train=train, val=val, test=10)
-    return dataclasses.replace(made, test=dataclasses.replace(made.test, reader=Unreadable()))
+    return dataclasses.replace(made, test=dataclasses.replace(made.test, reader=Unreadable(), content=None))
 
 
 def without_val(task: Task) -> Task:

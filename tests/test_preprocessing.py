@@ -1,4 +1,4 @@
-"""Preprocessing: normalisation by hand, and what is refused."""
+"""Preprocessing: normalisation by hand, timm's and torchvision's own values, and what is refused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 from helpers import make_digits
 
-from robust_transfer.config import build
+from robust_transfer.config import as_dict, build
 from robust_transfer.errors import ConfigError
 from robust_transfer.preprocessing import Normalisation, Normalise, Preprocessing
 
@@ -54,8 +54,9 @@ def test_normalisation_needs_a_mean_and_a_positive_std_each(settings: dict[str, 
         ({"size": 3}, "between 4 and 4096 pixels, not 3"),
         ({"size": 4097}, "between 4 and 4096"),
         ({"normalisation": Normalisation(mean=(0.5, 0.5), std=(1.0, 1.0))}, "needs 3 channels"),
-        ({"resize": "crop"}, "resize"),
-        ({"interpolation": "nearest"}, "interpolation"),
+        ({"resize": "pad"}, "resize"),
+        ({"interpolation": "random"}, "interpolation"),
+        ({"resize": "crop", "short": 3}, "short must be between 4 and 4096 pixels, not 3"),
     ],
 )
 def test_preprocessing_that_makes_no_sense(settings: dict[str, Any], message: str) -> None:
@@ -68,3 +69,79 @@ def test_a_task_is_prepared_at_the_networks_size() -> None:
     prepared = task.prepared(Preprocessing(size=12))
     assert [split.size for split in (prepared.train, prepared.val, prepared.test)] == [12, 12, 12]
     assert torch.equal(prepared.train.images(), task.train.at_size(12).images())
+
+
+def test_a_cards_entry_is_what_it_was_unless_something_is_cropped() -> None:
+    normalisation = {"mean": [0.4914, 0.4822, 0.4465], "std": [0.247, 0.2435, 0.2616], "per_image": False}
+    squashed = {"size": 32, "normalisation": normalisation, "resize": "squash", "interpolation": "bicubic"}
+    assert as_dict(Preprocessing(size=32)) == squashed
+    cropped = Preprocessing(size=32, resize="crop", short=36, interpolation="bilinear")
+    assert as_dict(cropped) == {**squashed, "resize": "crop", "interpolation": "bilinear", "short": 36}
+
+
+def test_geometries_are_equal_where_their_pixels_are() -> None:
+    assert Preprocessing(size=32, short=32).geometry == Preprocessing(size=32).geometry
+    different = [
+        Preprocessing(size=32),
+        Preprocessing(size=32, short=36),
+        Preprocessing(size=32, resize="crop"),
+        Preprocessing(size=32, resize="crop", short=36),
+        Preprocessing(size=32, interpolation="bilinear"),
+        Preprocessing(size=36),
+    ]
+    assert len({how.geometry for how in different}) == len({str(how.geometry) for how in different}) == 6
+
+
+def test_the_pixels_of_a_threat_are_said() -> None:
+    said = Preprocessing(size=224, resize="crop", short=256, interpolation="bilinear").threat_pixels
+    assert said == (
+        "a threat is on the 224 x 224 pixels that the network reads, "
+        "after the shorter side to 256 pixels (bilinear), then the central 224 x 224"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "test", "size", "resize", "short", "interpolation"),
+    [
+        ("resnet50.tv_in1k", False, 224, "crop", 256, "bilinear"),
+        ("resnet50.a1_in1k", False, 224, "crop", 235, "bicubic"),
+        ("resnet50.a1_in1k", True, 288, "crop", 288, "bicubic"),
+        ("dm_nfnet_f0.dm_in1k", False, 192, "squash", 213, "bicubic"),
+        ("volo_d5_512.sail_in1k", False, 512, "crop", 445, "bicubic"),
+    ],
+)
+def test_timms_values(name: str, test: bool, size: int, resize: str, short: int, interpolation: str) -> None:
+    from timm.models import get_pretrained_cfg
+
+    cfg = get_pretrained_cfg(name)
+    assert cfg is not None
+    for given in (cfg, cfg.to_dict()):
+        found = Preprocessing.from_timm(given, test=test)
+        assert (found.size, found.resize, found.short, found.interpolation) == (size, resize, short, interpolation)
+        assert found.normalisation == Normalisation(mean=tuple(cfg.mean), std=tuple(cfg.std))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"crop_mode": "border"}, "crop mode 'border' is not supported"),
+        ({"input_size": (3, 1024, 768)}, "only RGB squares"),
+        ({"input_size": (1, 28, 28)}, "only RGB squares"),
+        ({"interpolation": "random"}, "the interpolation 'random' is not supported"),
+    ],
+)
+def test_timms_that_are_not_supported(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        Preprocessing.from_timm(given)
+
+
+def test_torchvisions_values() -> None:
+    from torchvision.models import ResNet50_Weights, ViT_B_16_Weights
+
+    found = Preprocessing.from_torchvision(ResNet50_Weights.IMAGENET1K_V2.transforms())
+    assert (found.size, found.resize, found.short, found.interpolation) == (224, "crop", 232, "bilinear")
+    assert found.normalisation == Normalisation(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    found = Preprocessing.from_torchvision(ViT_B_16_Weights.IMAGENET1K_SWAG_E2E_V1.transforms())
+    assert (found.size, found.short, found.interpolation) == (384, 384, "bicubic")
+    with pytest.raises(ConfigError, match=r"is no preset of torchvision's: give weights.transforms\(\)"):
+        Preprocessing.from_torchvision(torch.nn.Identity())

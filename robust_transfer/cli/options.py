@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from robust_transfer.checkpoint import Checkpoint
     from robust_transfer.data import Split, Task
     from robust_transfer.foreign.importing import Hints
+    from robust_transfer.preprocessing import Preprocessing
     from robust_transfer.run import Run
 
 
@@ -139,11 +140,13 @@ def read_task(
     seed: int = 0,
     val: float | None = None,
     duplicates: str = "keep",
+    prepare: Preprocessing | None = None,
 ) -> Task:
-    """Data, as the options say; what the loader notes is told on standard error."""
+    """Data, as the options say; what the loader notes is told on standard error. ``prepare``: see :func:`load_task`."""
     from robust_transfer.data import Dataset
 
-    dataset = Dataset(data, image_column=image_column, label_column=label_column)
+    ahead = prepare if shots is None else None  # a few images are decoded again sooner than all are kept
+    dataset = Dataset(data, image_column=image_column, label_column=label_column, prepare=ahead)
     task = dataset.task(shots=shots, seed=seed, val=val, duplicates=duplicates)  # type: ignore[arg-type]  # checked there
     say_notes(task.notes)
     return task

@@ -59,6 +59,7 @@ def pretrain(
 ) -> None:
     """Train a network from scratch, adversarially or naturally, as a source to transfer from."""
     run = make_run(seed, device, precision, threads, out, resume, overwrite, quiet)
+    from robust_transfer.preprocessing import Preprocessing
     from robust_transfer.pretraining import PRETRAINING
     from robust_transfer.threat import Threat as ThreatModel
 
@@ -66,7 +67,8 @@ def pretrain(
     trained_for = ThreatModel.parse(threat)
     with run.at_work():
         run.check_out()
-        task = read_task(data, image_column, label_column, seed=seed, val=val, duplicates=duplicates)
+        ahead = Preprocessing(size=input_size) if input_size is not None else None
+        task = read_task(data, image_column, label_column, seed=seed, val=val, duplicates=duplicates, prepare=ahead)
         checkpoint = chosen(task, network=network, threat=trained_for, input_size=input_size, run=run)
         say(quiet, f"saved {out}: {_figures(checkpoint.card.metrics)}")
 

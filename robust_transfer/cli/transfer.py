@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -64,13 +65,21 @@ def transfer(
 ) -> None:
     """Hand a source's features on to your own images."""
     run = make_run(seed, device, precision, threads, out, resume, overwrite, quiet)
+    from robust_transfer.foreign.evidence import UndecidedError
     from robust_transfer.sources import load_source
     from robust_transfer.strategies import STRATEGIES
 
     chosen = STRATEGIES.get(strategy).from_settings(read_settings(settings, epochs, batch_size))
     with run.at_work():
         run.check_out()
-        task = read_task(data, image_column, label_column, shots=shots, seed=seed, val=val, duplicates=duplicates)
-        checkpoint = load_source(source, hints=read_hints(network, normalisation, weights, threat), images=task.train)
+        read = partial(
+            read_task, data, image_column, label_column, shots=shots, seed=seed, val=val, duplicates=duplicates
+        )
+        hints = read_hints(network, normalisation, weights, threat)
+        try:
+            checkpoint = load_source(source, hints=hints)
+        except UndecidedError:  # the images are the evidence
+            checkpoint = load_source(source, hints=hints, images=read().train)
+        task = read(prepare=checkpoint.preprocessing)
         result = chosen(checkpoint, task, run=run)
         say(quiet, f"saved {out}: {result.card.criterion}. Next: robust-transfer evaluate {out} --data {data}")

@@ -32,6 +32,10 @@ class Augmentation:
         """True if anything is changed at all."""
         return self.pad > 0 or self.flip
 
+    def __str__(self) -> str:
+        crop = f"random crop after {self.pad} pixels of zero padding" if self.pad else ""
+        return ", ".join(part for part in (crop, "random flip" if self.flip else "") if part) or "none"
+
     def __call__(self, images: Tensor, ids: Tensor, *, seed: int, epoch: int) -> Tensor:
         """Augment uint8 or float images ``(B, C, H, W)``; ``ids`` int64 ``(B,)`` are the example ids.
 

@@ -65,8 +65,9 @@ def in_order_of(
 ) -> tuple[Split, list[str]]:
     """``split`` with its labels in the order of ``names``, and sentences on what was done for that.
 
-    Classes are matched by name, one to one, after ``class_map``; names that it lacks stay as they are. Raises
-    :class:`DataError` where a name has no partner: names that only look alike are different names.
+    Classes are matched by name, one to one, after ``class_map``; names that it lacks stay as they are. ``names`` may be
+    more than the data's: the labels are then those of ``names``. Raises :class:`DataError` where a name of the data has no
+    partner (names that only look alike are different names), and where numbers alone are to tell a part from the whole.
     """
     mapped = list(split.class_names)
     if class_map is not None:
@@ -75,17 +76,25 @@ def in_order_of(
             raise DataError(f"the class map: {unknown('class of the data', strangers[0], mapped)}")
         mapped = [chosen.get(name, name) for name in mapped]
     try:
-        places = match_names(list(names), mapped, wanted_by=wanted_by, given_by="the data")
+        wanted = [name for name in names if name in set(mapped)] if set(mapped) < set(names) else list(names)
+        found = match_names(wanted, mapped, wanted_by=wanted_by, given_by="the data")
     except DataError as error:
         hint = "check the class map" if class_map is not None else "or give a class map (--class-map)"
         raise DataError(f"{error}, {hint}") from None
-    notes = []
+    notes, places = [], [list(names).index(wanted[place]) for place in found]
+    if len(wanted) < len(names):
+        if all(name.isdigit() for name in mapped) and class_map is None:
+            raise DataError(
+                f"the data has {len(mapped)} classes that are numbers, and {wanted_by} {len(names)}: numbers do not say "
+                "which classes are the same, so give a class map (--class-map)"
+            )
+        notes.append(f"the data has {len(wanted)} of the {len(names)} classes of {wanted_by}, which are all predicted")
     if tuple(mapped) != split.class_names:
         changed = [(a, b) for a, b in zip(split.class_names, mapped, strict=True) if a != b]
         shown = ", ".join(f"{a!r} is {b!r}" for a, b in changed[:SHOWN])
         more = f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
         notes.append(f"classes of the data are mapped to {wanted_by}'s: {shown}{more}")
-    if places != list(range(len(places))):
+    if found != list(range(len(found))):
         notes.append(f"the data has its classes in another order than {wanted_by}: labels are matched by name")
     if not notes:
         return split, []

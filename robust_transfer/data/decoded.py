@@ -10,28 +10,42 @@ from torch import Tensor
 from robust_transfer.data import split as limits
 from robust_transfer.data.encoded import EncodedReader, Images
 from robust_transfer.data.fingerprints import Fingerprints
-from robust_transfer.data.split import Content, MemoryReader, Reader, Role, Split
+from robust_transfer.data.readers import MemoryReader, Reader
+from robust_transfer.data.split import Content, Role, Split
+from robust_transfer.preprocessing import Geometry
 
 
 class Decoded:
-    """Images with their labels (int64 ``(n,)``). Each is decoded once where all have one square size and fit."""
+    """Images with their labels (int64 ``(n,)``). Each is decoded once where all have one square size and fit.
 
-    def __init__(self, images: Images, labels: Tensor, class_names: tuple[str, ...]) -> None:
-        self.images, self.labels, self.class_names = images, labels, class_names
+    Others are decoded once to look through them; ``ahead`` is then made of them on the way, where that fits.
+    """
+
+    def __init__(
+        self, images: Images, labels: Tensor, class_names: tuple[str, ...], ahead: Geometry | None = None
+    ) -> None:
+        self.images, self.labels, self.class_names, self._ahead = images, labels, class_names, ahead
 
     @cached_property
-    def _reader(self) -> Reader:
+    def _looked_through(self) -> tuple[Reader, Fingerprints, MemoryReader | None]:
+        """Stored images, their fingerprints, and what was made of them ahead."""
         everything = torch.arange(len(self.labels))
-        reader = EncodedReader(self.images, everything)
-        size = reader.native_size
-        if size is None or len(everything) * 3 * size * size > limits.MEMORY_LIMIT:
-            return reader
-        return MemoryReader(reader.read(everything, size))
+        reader, ahead = EncodedReader(self.images, everything), self._ahead
+        if (size := reader.native_size) is not None and self._fits(size):
+            prints, pixels = reader.look_through(everything, Geometry(size=size))
+            return MemoryReader(pixels), prints, None
+        if ahead is not None and self._fits(ahead.size):
+            prints, pixels = reader.look_through(everything, ahead)
+            return reader, prints, MemoryReader(pixels, ahead)
+        return reader, reader.fingerprints(everything), None
 
-    @cached_property
+    def _fits(self, size: int) -> bool:
+        return len(self.labels) * 3 * size * size <= limits.MEMORY_LIMIT
+
+    @property
     def fingerprints(self) -> Fingerprints:
         """Of all the images, as they are stored."""
-        return self._reader.fingerprints(torch.arange(len(self.labels)))
+        return self._looked_through[1]
 
     def split(self, chosen: Tensor, role: Role, notes: tuple[str, ...] = (), like: Split | None = None) -> Split:
         """Images at ``chosen``, int64. Where there are none: at the size of ``like``."""
@@ -41,8 +55,8 @@ class Decoded:
             return Split(
                 empty.reader, empty.positions, empty.labels, empty.ids, self.class_names, like.size, role, notes
             )
-        content = Content(self._reader, chosen, self.fingerprints.take(chosen.numpy()))
-        reader, positions = self._reader, chosen
+        reader, prints, ahead = self._looked_through
+        content, positions = Content(reader, chosen, prints.take(chosen.numpy()), ahead), chosen
         if not isinstance(reader, MemoryReader):  # some of the images may be of one size where not all are, and fit
             reader, positions = EncodedReader(self.images, chosen), torch.arange(len(chosen))
         split = Split(

@@ -21,8 +21,10 @@ from torch import Tensor
 from robust_transfer.data.decode import open_image, to_rgb
 from robust_transfer.data.fingerprints import BYTES, Fingerprints, fingerprint
 from robust_transfer.data.parallel import in_threads
-from robust_transfer.data.split import Reader, resize
+from robust_transfer.data.readers import Reader
+from robust_transfer.data.resizing import resized
 from robust_transfer.errors import DataError
+from robust_transfer.preprocessing import Geometry
 
 log = logging.getLogger(__name__)
 
@@ -132,26 +134,31 @@ class EncodedReader(Reader):
         """Side of the chosen images where all are squares of one size, else None."""
         return self._side
 
-    def read(self, positions: Tensor, size: int) -> Tensor:
+    def read(self, positions: Tensor, how: Geometry) -> Tensor:
         """Decoded, converted and resized on threads; DataError names an image that cannot be."""
-        images = np.empty((len(positions), 3, size, size), np.uint8)
-        places = self.chosen[positions].tolist()
-
-        def fill(row: int) -> None:
-            with self._opened(places[row]) as image:
-                images[row] = resize(to_rgb(image), size)
-
-        with quiet_pillow():
-            in_threads(fill, len(places))
-        return torch.from_numpy(images)
+        return self._decoded(positions, how, prints=False)[1]
 
     def fingerprints(self, positions: Tensor) -> Fingerprints:
         """Decoded once at their native sizes, on threads, and let go of."""
-        places, made = self.chosen[positions].tolist(), np.zeros((len(positions), BYTES), np.uint8)
+        return self._decoded(positions, None)[0]
+
+    def look_through(self, positions: Tensor, how: Geometry) -> tuple[Fingerprints, Tensor]:
+        """What :meth:`fingerprints` and :meth:`read` give, each image decoded once for both."""
+        return self._decoded(positions, how)
+
+    def _decoded(self, positions: Tensor, how: Geometry | None, prints: bool = True) -> tuple[Fingerprints, Tensor]:
+        """Fingerprints (none without ``prints``) and pixels (none without ``how``), with a line in the log now and then."""
+        places, side = self.chosen[positions].tolist(), how.size if how is not None else 0
+        made = np.zeros((len(places) if prints else 0, BYTES), np.uint8)
+        images = np.empty((len(places) if how is not None else 0, 3, side, side), np.uint8)
 
         def fill(row: int) -> None:
             with self._opened(places[row]) as image:
-                made[row] = fingerprint(np.asarray(to_rgb(image)))
+                rgb = to_rgb(image)
+                if prints:
+                    made[row] = fingerprint(np.asarray(rgb))
+                if how is not None:
+                    images[row] = resized(rgb, how)
 
         begun = time.monotonic()
         with quiet_pillow():
@@ -160,8 +167,8 @@ class EncodedReader(Reader):
                 in_threads(lambda row, start=start: fill(start + row), rows)  # type: ignore[misc]
                 if start + rows < len(places):
                     seconds = time.monotonic() - begun
-                    log.info("fingerprints: %d of %d images, %.0f s", start + rows, len(places), seconds)
-        return Fingerprints(made)
+                    log.info("images: %d of %d looked through, %.0f s", start + rows, len(places), seconds)
+        return Fingerprints(made), torch.from_numpy(images)
 
     def _size_of(self, position: int) -> tuple[int, int]:
         with self._opened(int(self.chosen[position])) as image:

@@ -110,6 +110,8 @@ def fingerprint(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if telling:
         row[EXACT : EXACT + SIGNS] = np.packbits(chosen >= FAINT)
     cells = luma.resize((CELLS, CELLS), Image.Resampling.BOX)
-    colour = np.rint(pixels.reshape(-1, 3).mean(0))
+    # the mean of whole numbers, summed column by column: many times as fast as along the last axis but one
+    columns = pixels.reshape(height, -1).sum(0, dtype=np.uint64).reshape(width, 3)
+    colour = np.rint(columns.sum(0) / (height * width))
     row[EXACT + SIGNS :] = np.concatenate([np.asarray(cells).ravel(), colour])
     return row

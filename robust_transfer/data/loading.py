@@ -19,11 +19,12 @@ from robust_transfer.config import expect
 from robust_transfer.data.class_names import lookalikes, match_names, matched
 from robust_transfer.data.decoded import Decoded
 from robust_transfer.data.formats import ColumnNames, Role, StoredDataset, open_dataset
-from robust_transfer.data.formats.base import WRITTEN, listed
+from robust_transfer.data.formats.base import WRITTEN, first_role, listed
 from robust_transfer.data.membership import cut_shots, draw, hold_out
 from robust_transfer.data.shared import Parts, across, contradictions, leave_out
 from robust_transfer.data.split import Split, Task
 from robust_transfer.errors import ConfigError, DataError
+from robust_transfer.preprocessing import Preprocessing
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ def load_task(
     image_column: str | None = None,
     label_column: str | None = None,
     duplicates: Duplicates = "keep",
+    prepare: Preprocessing | None = None,
 ) -> Task:
     """Load a data set and settle its train, val and test splits.
 
@@ -59,11 +61,16 @@ def load_task(
     or is stored in another way without loss keeps its test images, and exact copies stay together. Copies of test images
     in train, exact or re-encoded, are noted; with ``duplicates="drop"`` they are left out of train and val.
 
+    A data set without a train split can be evaluated on: train is empty then.
+
+    ``prepare``: what a network reads that will be trained on the task. Images of different sizes are then decoded once,
+    and not a second time by ``task.prepared(prepare)``, if they fit into memory as it reads them.
+
     What the data did not settle itself stands in ``Task.notes``. Labels are int64 from 0; ids are the images' indices
     in the stored split. Images are RGB uint8, decoded now where all have one square size and fit into memory.
     Raises ConfigError for arguments out of range, DataError for data that cannot be found or used.
     """
-    dataset = Dataset(data, image_column=image_column, label_column=label_column)
+    dataset = Dataset(data, image_column=image_column, label_column=label_column, prepare=prepare)
     return dataset.task(shots=shots, seed=seed, val=val, duplicates=duplicates)
 
 
@@ -73,8 +80,15 @@ class Dataset:
     For the arguments and the errors see :func:`load_task`; nothing is read before the first task is asked for.
     """
 
-    def __init__(self, data: str | Path, *, image_column: str | None = None, label_column: str | None = None) -> None:
-        self._where, self._columns = data, ColumnNames(image_column, label_column)
+    def __init__(
+        self,
+        data: str | Path,
+        *,
+        image_column: str | None = None,
+        label_column: str | None = None,
+        prepare: Preprocessing | None = None,
+    ) -> None:
+        self._where, self._columns, self._prepare = data, ColumnNames(image_column, label_column), prepare
 
     def task(
         self,
@@ -87,6 +101,8 @@ class Dataset:
         """Task of these shots, seed and val."""
         expect("data", self._where, str, PathLike, hint="a name such as 'builtin:digits', or a folder")
         _check_arguments(shots, seed, val, duplicates)
+        if "train" not in self._source.splits:
+            return self._without_train(shots, val)
         source, held_out = self._source, self._held_out
         notes = [*source.notes, *held_out.notes]
         stored = self._decoded["train"]
@@ -119,14 +135,33 @@ class Dataset:
             log.info("%s: %s", source.name, note)
         return task
 
+    def _without_train(self, shots: int | None, val: float | None) -> Task:
+        """Task to evaluate on."""
+        source, held_out = self._source, self._held_out
+        if shots is not None or val:
+            raise DataError(f"{source.name} has no train split to draw shots or val from: leave shots and val out")
+        only = f"there is no train split: {source.name} can be evaluated on, and not learned from"
+        notes = (*source.notes, *held_out.notes, only)
+        for note in notes:
+            log.info("%s: %s", source.name, note)
+        test = replace(self._test, notes=notes)
+        none = replace(test.subset(torch.arange(0)), role=None)
+        own_val = none
+        if "val" in source.splits and held_out.role != "val":
+            own_val = self._decoded["val"].split(torch.arange(len(source.splits["val"].labels)), "val", notes)
+        return Task(source.name, replace(none, role="train"), own_val, test, notes)
+
     @cached_property
     def _source(self) -> StoredDataset:
         return _in_one_order(open_dataset(self._where, self._columns))
 
     @cached_property
     def _decoded(self) -> dict[Role, Decoded]:
-        splits = self._source.splits.items()
-        return {role: Decoded(split.images, split.labels, split.class_names) for role, split in splits}
+        ahead = self._prepare.geometry if self._prepare is not None else None
+        return {
+            role: Decoded(split.images, split.labels, split.class_names, ahead if role != "test" else None)
+            for role, split in self._source.splits.items()
+        }
 
     @cached_property
     def _contradictions(self) -> list[str]:
@@ -138,12 +173,13 @@ class Dataset:
 
     @cached_property
     def _held_out(self) -> _HeldOut:
-        source, stored = self._source, self._decoded["train"]
+        source, stored = self._source, self._decoded[first_role(self._source.splits)]
         pool, notes = torch.arange(len(stored.labels)), list[str]()
         role: Role = "test" if "test" in source.splits else "val" if "val" in source.splits else "train"
         tested = torch.arange(len(source.splits[role].labels))
         if role == "val":
-            notes.append("there is no test split: the validation split is used as test, and val is cut from train")
+            cut = ", and val is cut from train" if "train" in source.splits else ""
+            notes.append(f"there is no test split: the validation split is used as test{cut}")
         elif role == "train":
             exact, what = stored.fingerprints.exact, "testing: add images or a test split"
             u = draw(exact, "data/test", _TEST_SEED)
@@ -180,17 +216,15 @@ def _check_arguments(shots: int | None, seed: int, val: float | None, duplicates
 
 
 def _in_one_order(source: StoredDataset) -> StoredDataset:
-    """Data set with the classes of all splits in train's order; refuses what cannot be learned from."""
-    if "train" not in source.splits:
-        present = ", ".join(WRITTEN[role] for role in source.splits)
-        raise DataError(f"{source.name} has no train split to learn from, only {present}: add one")
-    names = source.splits["train"].class_names
+    """Data set with the classes of all splits in train's order (or its first split's); refuses what has no two of them."""
+    first = first_role(source.splits)
+    names = source.splits[first].class_names
     if len(names) < 2:
         raise DataError(f"{source.name} has one class only, {listed(names)}: a task needs at least 2")
     match_names(names, names, wanted_by=source.name, given_by=source.name)  # which refuses a name that is there twice
-    counts = torch.bincount(source.splits["train"].labels, minlength=len(names))
+    counts = torch.bincount(source.splits[first].labels, minlength=len(names))
     for name, count in zip(names, counts.tolist(), strict=True):
-        if not count:
+        if not count and first == "train":  # a test set may lack some
             raise DataError(f"the class {name!r} has no images in the train split: add some, or remove the class")
     splits, notes = dict(source.splits), list(source.notes)
     for one, other, kind in lookalikes(names):

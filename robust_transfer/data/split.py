@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,107 +11,20 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
+from robust_transfer.config import digest
 from robust_transfer.data.class_names import matched
-from robust_transfer.data.decode import CONVERSION
-from robust_transfer.data.fingerprints import NONE, Fingerprints, fingerprint
-from robust_transfer.data.parallel import in_threads
+from robust_transfer.data.fingerprints import Fingerprints, joined
+from robust_transfer.data.readers import JoinedReader, MemoryReader, Reader
 from robust_transfer.data.subsets import stratified
 from robust_transfer.errors import DataError
-from robust_transfer.preprocessing import Preprocessing
+from robust_transfer.preprocessing import Geometry, Preprocessing
 
 MEMORY_LIMIT = 2 * 2**30  # bytes of decoded uint8 images that a split may keep in memory
-RESIZE = f"{CONVERSION}, the whole image resized to a square with PIL bicubic (antialiased)"
-_DIGEST_BYTES = 2**24  # images are hashed in pieces of about this size
-_DIGEST_SIZE = 64  # pixels a side, where images have sizes of their own
+_HASHED_PIXELS = 2 * 2**30  # bytes: of more, and of images without a size in common, the fingerprints are hashed
 
 Role = Literal["train", "val", "test"]
-
-
-class Reader(ABC):
-    """Reader of images: positions in a data set to uint8 RGB tensors."""
-
-    @property
-    @abstractmethod
-    def native_size(self) -> int | None:
-        """Side of the images in pixels where all are squares of one size, else None."""
-
-    @abstractmethod
-    def read(self, positions: Tensor, size: int) -> Tensor:
-        """Images at ``positions`` (int64, ``(b,)``) as uint8 ``(b, 3, size, size)``."""
-
-    def digest(self, positions: Tensor, size: int) -> str:
-        """Hash of the decoded images at ``positions``: the same wherever and however they are stored."""
-        digest = hashlib.sha256()
-        step = max(1, _DIGEST_BYTES // (3 * size * size))
-        for start in range(0, len(positions), step):
-            digest.update(self.read(positions[start : start + step], size).numpy().tobytes())
-        return digest.hexdigest()[:16]
-
-    def fingerprints(self, positions: Tensor) -> Fingerprints:
-        """Fingerprints of the decoded images at ``positions``, at their native size."""
-        if not len(positions):
-            return NONE
-        if self.native_size is None:
-            raise DataError("the images have different sizes: this reader knows no native one")
-        size, rows = self.native_size, []
-        step = max(1, _DIGEST_BYTES // (3 * size * size))
-        for start in range(0, len(positions), step):
-            images = self.read(positions[start : start + step], size).permute(0, 2, 3, 1).contiguous().numpy()
-            rows.append(_fingerprinted(images))
-        return Fingerprints(np.concatenate(rows))
-
-
-def _fingerprinted(images: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    rows = np.zeros((len(images), NONE.rows.shape[1]), np.uint8)
-
-    def fill(row: int) -> None:
-        rows[row] = fingerprint(images[row])
-
-    in_threads(fill, len(images))
-    return rows
-
-
-class MemoryReader(Reader):
-    """Images that are already decoded: uint8 ``(n, 3, H, H)``."""
-
-    def __init__(self, images: Tensor) -> None:
-        if (
-            images.dtype != torch.uint8
-            or images.dim() != 4
-            or images.shape[1] != 3
-            or images.shape[2] != images.shape[3]
-        ):
-            raise DataError(f"images must be uint8 (n, 3, H, H), not {images.dtype} {tuple(images.shape)}")
-        self.images = images
-
-    @property
-    def native_size(self) -> int:
-        """Their side."""
-        return int(self.images.shape[2])
-
-    def read(self, positions: Tensor, size: int) -> Tensor:
-        """Resized from the decoded images, which gives the same pixels as decoding again."""
-        images = self.images[positions]
-        if size == self.native_size:
-            return images
-        pixels = images.permute(0, 2, 3, 1).numpy()
-        resized = np.empty((len(images), 3, size, size), np.uint8)
-
-        def fill(row: int) -> None:
-            resized[row] = resize(Image.fromarray(pixels[row]), size)
-
-        in_threads(fill, len(images))
-        return torch.from_numpy(resized)
-
-
-def resize(image: Image.Image, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """RGB image as uint8 ``(3, size, size)``; see :data:`RESIZE`."""
-    if image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.BICUBIC)
-    return np.asarray(image).transpose(2, 0, 1)
 
 
 def _pixels(images: Any) -> Tensor:
@@ -153,22 +65,27 @@ def _whole_numbers(values: Any, n: int, what: str) -> Tensor:
 
 
 class Content:
-    """Fingerprints of some images as they are stored, made when they are first asked for."""
+    """Some images as they are stored, with their fingerprints, made when they are first asked for.
 
-    def __init__(self, reader: Reader, positions: Tensor, made: Fingerprints | None = None) -> None:
-        self._reader, self._positions, self._made = reader, positions, made
+    ``ahead``: the same reader's images, at the same positions, made into pixels on the way.
+    """
+
+    def __init__(
+        self, reader: Reader, positions: Tensor, made: Fingerprints | None = None, ahead: MemoryReader | None = None
+    ) -> None:
+        self.reader, self.positions, self._made, self.ahead = reader, positions, made, ahead
 
     @property
     def fingerprints(self) -> Fingerprints:
         """Those of all images, in their order."""
         if self._made is None:
-            self._made = self._reader.fingerprints(self._positions)
+            self._made = self.reader.fingerprints(self.positions)
         return self._made
 
     def subset(self, indices: Tensor) -> Content:
         """Of the images at ``indices``."""
         made = self._made.take(indices.numpy()) if self._made is not None else None
-        return Content(self._reader, self._positions[indices], made)
+        return Content(self.reader, self.positions[indices], made, self.ahead)
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +95,8 @@ class Split:
     ``labels`` int64 ``(n,)`` in ``[0, len(class_names))``; ``ids`` int64 ``(n,)``, each image's index in the original
     split (it addresses the image's noise and names it in outcomes); ``size`` the side in pixels they are given at.
     ``role``: the split of its task that it is (part of), None where nobody said. ``notes``: its task's. ``content``:
-    where its fingerprints come from, if not from its own reader.
+    the images as they are stored, if its own reader does not give them. ``geometry``: how its pixels are made of those;
+    None: they are the stored ones.
     """
 
     reader: Reader
@@ -190,6 +108,7 @@ class Split:
     role: Role | None = None
     notes: tuple[str, ...] = ()
     content: Content | None = None
+    geometry: Geometry | None = None
 
     @classmethod
     def in_memory(
@@ -227,7 +146,7 @@ class Split:
 
     def fetch(self, indices: Tensor) -> Tensor:
         """Images at ``indices`` of this split as uint8 ``(b, 3, size, size)``."""
-        return self.reader.read(self.positions[indices], self._size())
+        return self.reader.read(self.positions[indices], self._geometry())
 
     def images(self) -> Tensor:
         """All images, uint8 ``(n, 3, size, size)``."""
@@ -269,17 +188,28 @@ class Split:
         return to_pixels(self.images(), device), self.labels.to(device), self.ids.to(device)
 
     def at_size(self, size: int) -> Split:
-        """Same images at another size, decoded into memory where they fit (:data:`MEMORY_LIMIT`)."""
-        if isinstance(self.reader, MemoryReader) and self.reader.native_size == size:
-            return replace(self, size=size)
-        if len(self) * 3 * size * size > MEMORY_LIMIT:
-            return replace(self, size=size)
-        images, content = self.reader.read(self.positions, size), self._content
-        return replace(self, reader=MemoryReader(images), positions=torch.arange(len(self)), size=size, content=content)
+        """Same images squashed to another size, as :meth:`prepared` does it."""
+        return self._made_by(Geometry(size=size))
 
     def prepared(self, how: Preprocessing) -> Split:
-        """Same images as a network reads them, but for the normalisation, which is the network's own."""
-        return self.at_size(how.size)
+        """Same images as a network reads them, but for the normalisation, which is the network's own.
+
+        They are made of the stored images, whatever they were made into before, and kept in memory where they fit
+        (:data:`MEMORY_LIMIT`), else read on demand.
+        """
+        return self._made_by(how.geometry)
+
+    def _made_by(self, how: Geometry) -> Split:
+        fits = len(self) * 3 * how.size * how.size <= MEMORY_LIMIT
+        if how == self.geometry and not (self.streamed and fits):
+            return self
+        content = self._content
+        reader, positions = content.reader, content.positions
+        if content.ahead is not None and content.ahead.gives(how):
+            reader = content.ahead
+        elif fits and not (isinstance(reader, MemoryReader) and reader.gives(how)):
+            reader, positions = MemoryReader(reader.read(positions, how), how), torch.arange(len(self))
+        return replace(self, reader=reader, positions=positions, size=how.size, content=content, geometry=how)
 
     @property
     def streamed(self) -> bool:
@@ -288,16 +218,35 @@ class Split:
 
     @cached_property
     def hash(self) -> str:
-        """Hash of images (at 64 pixels where they have different sizes), labels and class names (16 hex digits)."""
-        images = self.reader.digest(self.positions, self.size or _DIGEST_SIZE)
+        """Hash of images, labels and class names (16 hex digits).
+
+        Of the pixels, up to 2 GiB of them; of more, and of images that have no size in common, it is that of the exact
+        fingerprints and of the geometry, for which nothing is decoded again.
+        """
+        if self.size is None or 3 * len(self) * self.size**2 > _HASHED_PIXELS:
+            made = "stored" if self.size is None else digest("geometry", self._geometry())
+            exact = self.fingerprints.exact.astype("<u8").tobytes()
+            images = hashlib.sha256(made.encode() + exact).hexdigest()[:16]
+        else:
+            images = self.reader.digest(self.positions, self._geometry())
         labels = hashlib.sha256(self.labels.numpy().tobytes()).hexdigest()
         names = hashlib.sha256("\n".join(self.class_names).encode()).hexdigest()
         return hashlib.sha256(f"{images}{labels}{names}".encode()).hexdigest()[:16]
 
-    def _size(self) -> int:
+    def _geometry(self) -> Geometry:
         if self.size is None:
             raise DataError("the images have different sizes: say at which one to read them, with at_size(...)")
-        return self.size
+        return self.geometry or Geometry(size=self.size)
+
+
+def joined_splits(one: Split, other: Split, labels: Tensor, ids: Tensor) -> Split:
+    """Images of two splits as they are stored; ``labels`` and ``ids`` are the second's in the terms of the first."""
+    a, b = one._content, other._content
+    cut = int(a.positions.max()) + 1
+    reader, positions = JoinedReader(a.reader, cut, b.reader), torch.cat([a.positions, b.positions + cut])
+    content = Content(reader, positions, joined([one.fingerprints, other.fingerprints]))
+    numbers = torch.cat([one.labels, labels]), torch.cat([one.ids, ids])
+    return Split(reader, positions, *numbers, one.class_names, reader.native_size, content=content)
 
 
 @dataclass(frozen=True, eq=False)

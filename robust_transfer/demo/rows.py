@@ -90,6 +90,11 @@ def check_control(source: Checkpoint, control: Checkpoint) -> None:
     mine, its = (f"{c.card.network.name} at {c.input_size} pixels" for c in (source, control))
     if mine != its:
         raise ConfigError(f"the control is a {its} and the source a {mine}: give one of the same shape")
+    mine, its = (str(c.preprocessing.geometry) for c in (source, control))
+    if mine != its:
+        raise ConfigError(
+            f"the control reads images after {its} and the source after {mine}: give one that reads the same"
+        )
 
 
 def contenders(

@@ -30,7 +30,14 @@ from robust_transfer.evaluation.outcomes import CLEAN, EVALUATION, Outcomes
 from robust_transfer.evaluation.precision import disagreement, engine_for, without_repetition
 from robust_transfer.evaluation.red_flags import outcome_flags
 from robust_transfer.evaluation.renamed import ARGUMENTS, accepting
-from robust_transfer.evaluation.resolve import Subject, check_arguments, find_source, module_hash, resolve
+from robust_transfer.evaluation.resolve import (
+    Subject,
+    check_arguments,
+    find_source,
+    module_hash,
+    resolve,
+    threat_pixels,
+)
 from robust_transfer.evaluation.result import SCHEMA, Evaluation, load_evaluation
 from robust_transfer.evaluation.resume import discard_state, goes_on, prepare_out, refuse_another
 from robust_transfer.evaluation.seen import Seen, look_for_seen
@@ -204,6 +211,7 @@ def _record(
         seen=seen,
         notes=list(subject.notes),
         class_names=list(subject.split.class_names),
+        pixels=threat_pixels(subject),
         seconds=round(found.seconds, 3),
         passes=found.passes,
         versions=made["versions"],

@@ -13,7 +13,7 @@ from robust_transfer.data import Split, Task
 from robust_transfer.data.class_names import match_names
 from robust_transfer.data.duplicates import find_copies
 from robust_transfer.data.fingerprints import Fingerprints, joined
-from robust_transfer.data.split import Content, MemoryReader
+from robust_transfer.data.split import joined_splits
 from robust_transfer.errors import DataError
 from robust_transfer.trained_on import Level
 
@@ -34,13 +34,13 @@ def own_val(model: Checkpoint, task: Task) -> Split:
     rows, missing = _found(level, pool)
     cut = len(task.train)
     chosen = (task.train, rows[rows < cut]), (task.val, rows[rows >= cut] - cut)
-    parts = [split.subset(torch.from_numpy(some)).prepared(model.preprocessing) for split, some in chosen]
+    parts = [split.subset(torch.from_numpy(some)) for split, some in chosen]
     if not any(len(part) for part in parts):
         raise DataError(
             f"none of the {len(level.val)} val images of the model is in this data: give the data of its training"
         )
     notes = [f"{missing} of the {len(level.val)} val images of the model are not in this data"] if missing else []
-    return replace(_together(*parts), role="val", notes=(*task.val.notes, *notes))
+    return replace(_together(*parts).prepared(model.preprocessing), role="val", notes=(*task.val.notes, *notes))
 
 
 def _found(level: Level, pool: Fingerprints) -> tuple[NDArray[np.intp], int]:
@@ -57,21 +57,10 @@ def _found(level: Level, pool: Fingerprints) -> tuple[NDArray[np.intp], int]:
 
 
 def _together(train: Split, val: Split) -> Split:
-    """Two splits in one, in memory; ids of the second follow those of the first where both have images."""
+    """Two splits in one; ids of the second follow those of the first where both have images."""
     if not len(val) or not len(train):
         return train if len(train) else val
     places = torch.tensor(match_names(train.class_names, val.class_names, wanted_by="train", given_by="val"))
     same = not set(train.ids.tolist()) & set(val.ids.tolist())
     first = 0 if same else int(train.ids.max()) + 1
-    images = torch.cat([train.images(), val.images()])
-    rows = np.concatenate([train.fingerprints.rows, val.fingerprints.rows])
-    reader, positions = MemoryReader(images), torch.arange(len(images))
-    return Split(
-        reader,
-        positions,
-        torch.cat([train.labels, places[val.labels]]),
-        torch.cat([train.ids, val.ids + first]),
-        train.class_names,
-        train.size,
-        content=Content(reader, positions, Fingerprints(rows)),
-    )
+    return joined_splits(train, val, places[val.labels], val.ids + first)

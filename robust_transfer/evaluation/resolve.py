@@ -130,6 +130,16 @@ def at_input_size(module: nn.Module, split: Split) -> Split:
     return split
 
 
+def threat_pixels(subject: Subject) -> str:
+    """Sentence on which pixels a threat's budget is counted, and how they were made of the stored images."""
+    if isinstance(subject.module, Classifier):
+        return subject.module.spec.preprocessing.threat_pixels
+    size, made = subject.split.size, subject.split.geometry
+    return (
+        f"a threat is on the {size} x {size} pixels that the model is given, {f'after {made}' if made else 'as stored'}"
+    )
+
+
 def module_hash(module: nn.Module) -> str:
     """Classifier's own hash; for other modules one over the type's name and every tensor of the state."""
     if isinstance(module, Classifier):
@@ -147,13 +157,16 @@ def in_classes_of(
 ) -> tuple[Split, list[str]]:
     """``split`` with its labels in the order of the model's classes, and sentences on what was done for that.
 
-    Refuses an empty split, and a model of other classes. A plain module has no names: its classes are numbered as the
-    data's are.
+    The data may have some of a checkpoint's classes only: predictions are over all of the model's. Refuses an empty
+    split, and a model of other classes. A plain module has no names: its classes are numbered as the data's are.
     """
     if not len(split):
         raise DataError("the split is empty: there is nothing to evaluate on")
     module = module_of(model)
-    if isinstance(module, Classifier) and module.num_classes != len(split.class_names):
+    fewer = isinstance(model, Checkpoint) and len(split.class_names) < model.classifier.num_classes
+    if fewer and isinstance(model, Checkpoint) and class_map is None:
+        fewer = bool(set(split.class_names) & set(model.card.class_names))
+    if isinstance(module, Classifier) and module.num_classes != len(split.class_names) and not fewer:
         raise DataError(
             f"the model tells {module.num_classes} classes apart and the data has {len(split.class_names)}: "
             "transfer it to this data first"
@@ -169,9 +182,11 @@ def find_source(model: Checkpoint | nn.Module, given: Checkpoint | None) -> Chec
     """Source checkpoint that an attacker of ``model`` is assumed to have, or None."""
     found = given or (public_source(model) if isinstance(model, Checkpoint) else None)
     module = module_of(model)
-    if given is not None and isinstance(module, Classifier) and given.input_size != module.spec.input_size:
-        raise ConfigError(
-            f"the source reads images of {given.input_size} pixels and the model of {module.spec.input_size}: "
-            "it is not what the model was transferred from"
-        )
+    if given is not None and isinstance(module, Classifier):
+        its, mine = given.preprocessing.geometry, module.spec.preprocessing.geometry
+        if its != mine:
+            differ = f"images of {its.size} pixels and the model of {mine.size}"
+            if its.size == mine.size:
+                differ = f"images after {its}, and the model after {mine}"
+            raise ConfigError(f"the source reads {differ}: it is not what the model was transferred from")
     return found

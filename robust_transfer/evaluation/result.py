@@ -46,6 +46,7 @@ class Evaluation:
     ``torch.compile``. ``split``: the role of the images in their task, "unknown" where nobody said.
     ``seen``: which of them the model, or what it came from, was trained on. ``notes``: how the data was read, and how its
     classes were matched with the model's. ``class_names``: what the numbers of labels and predictions stand for.
+    ``pixels``: a sentence on which pixels the threat is on, and how they were made of the stored images.
     """
 
     schema: int
@@ -80,6 +81,7 @@ class Evaluation:
     notes: list[str] = field(default_factory=list)
     matched: list[str] = field(default_factory=list)
     class_names: list[str] = field(default_factory=list)
+    pixels: str = ""
 
     def right(self, level: Accuracy) -> pd.Series[bool]:
         """Correctness of each example, indexed by sorted id: when clean, or under attack (``robust``)."""
@@ -113,6 +115,7 @@ class Evaluation:
                 for name, shares in (self.by_class or {}).items()
             ),
             *(self.transferred.lines() if self.transferred is not None else []),
+            *([f"pixels           {self.pixels}"] if self.pixels else []),
             *self._precision(),
             *(f"note             {note}" for note in self.notes),
             *(f"untested         {what}" for what in self.untested),

@@ -143,7 +143,7 @@ def _networks(model: Checkpoint, source: Checkpoint | None) -> list[Classifier]:
 
 def _same_features(one: Classifier, other: Classifier) -> bool:
     parts = [{k: v.cpu() for k, v in m.state_dict().items() if not k.startswith("head.")} for m in (one, other)]
-    same = one.spec.name == other.spec.name and one.spec.input_size == other.spec.input_size
+    same = one.spec.name == other.spec.name and one.spec.preprocessing == other.spec.preprocessing
     return same and parts[0].keys() == parts[1].keys() and all(torch.equal(v, parts[1][k]) for k, v in parts[0].items())
 
 

@@ -18,7 +18,7 @@ from robust_transfer.errors import ConfigError
 from robust_transfer.monitor import Validation, validation_passes
 from robust_transfer.preprocessing import Preprocessing
 from robust_transfer.presets import WithPresets
-from robust_transfer.production import Produced, check_arguments, produce, without_test
+from robust_transfer.production import Produced, check_arguments, produce, refuse_hopeless, without_test
 from robust_transfer.registry import Registry
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
@@ -75,6 +75,8 @@ class Pretraining(TrainingSettings, WithPresets, ABC):
         run, threat = run or Run(), Threat.parse(threat)
         with run.at_work():
             run.check_out()
+            if not len(task.train):
+                refuse_hopeless(task)
             spec = self.network_spec(network, task, input_size)
             task = without_test(task).prepared(spec.preprocessing)
             if self.select != "last" and not len(task.val):
@@ -101,7 +103,7 @@ class Pretraining(TrainingSettings, WithPresets, ABC):
         return Produced(
             classifier=fitted.classifier,
             criterion="last epoch" if self.select == "last" else best,
-            metrics={f"val_{k}": v for k, v in fitted.figures.items()},
+            metrics={**{f"val_{k}": v for k, v in fitted.figures.items()}, **self.told(task.train.size)},
             events=fitted.events,
             cost=fitted.cost(self.adversarial),
         )

@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Literal
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.config import as_dict, config, expect
 from robust_transfer.data import Task
-from robust_transfer.errors import ConfigError, DataError
+from robust_transfer.errors import ConfigError
 from robust_transfer.presets import WithPresets
-from robust_transfer.production import Produced, check_arguments, produce, without_test
+from robust_transfer.production import Produced, check_arguments, produce, refuse_hopeless, without_test
 from robust_transfer.registry import Registry
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
@@ -55,7 +55,7 @@ class Strategy(WithPresets, ABC):
         run = run or Run()
         with run.at_work():
             run.check_out()
-            _refuse_hopeless(task)
+            refuse_hopeless(task)
             if run.out is not None:
                 source.refuse_unsavable()
             self.check(source, task)
@@ -72,14 +72,6 @@ class Strategy(WithPresets, ABC):
             "data": task.record(),
             "source": source.provenance,
         }
-
-
-def _refuse_hopeless(task: Task) -> None:
-    if not len(task.train):
-        raise DataError("the train split is empty: there is nothing to learn from")
-    if len(found := set(task.train.labels.tolist())) < 2:
-        name = task.class_names[found.pop()]
-        raise DataError(f"all {len(task.train)} training images are of class {name!r}: there is nothing to tell apart")
 
 
 def keeps_head(source: Checkpoint, task: Task, rule: HeadRule) -> bool:

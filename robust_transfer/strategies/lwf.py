@@ -89,14 +89,22 @@ class LwF(FineTune):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.teacher == "cached" and self.augment and (self.pad or self.flip):
-            raise ConfigError("a cached teacher has seen the plain images only: use teacher=live with augment=true")
+        self._refuse_stale_teacher(None)
         if self.feature_weight != "auto" and self.feature_weight < 0:
             raise ConfigError(f"feature_weight must not be negative, not {self.feature_weight}")
         if self.feature_weight != "auto" and self.strength != 1.0:
             raise ConfigError("strength has no effect where feature_weight is a number: give one of them")
         if self.strength < 0:
             raise ConfigError(f"strength must not be negative, not {self.strength}")
+
+    def check(self, source: Checkpoint, task: Task) -> None:
+        """See :class:`Strategy`."""
+        super().check(source, task)
+        self._refuse_stale_teacher(source.input_size)
+
+    def _refuse_stale_teacher(self, size: int | None) -> None:
+        if self.teacher == "cached" and self.augmentation(size).active:
+            raise ConfigError("a cached teacher has seen the plain images only: use teacher=live with augment=true")
 
     def objective(self, source: Checkpoint, start: TrainingStart, task: Task, run: Run) -> Minimised:
         """See :class:`Trained`."""

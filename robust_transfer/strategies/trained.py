@@ -115,7 +115,12 @@ class Trained(TrainingSettings, Strategy):
         return Produced(
             classifier=fitted.classifier,
             criterion=f"{selected}; {start.criterion}",
-            metrics={**{f"val_{k}": v for k, v in fitted.figures.items()}, **start.metrics, **minimised.metrics},
+            metrics={
+                **{f"val_{k}": v for k, v in fitted.figures.items()},
+                **start.metrics,
+                **minimised.metrics,
+                **self.told(task.train.size),
+            },
             events=(*start.events, *fitted.events),
             cost=start.cost + minimised.cost + fitted.cost(self.adversarial),
         )

@@ -53,8 +53,7 @@ class Batches:
         self.per_epoch = len(split) // self.size
         self.total = max(1, round(settings.epochs * self.per_epoch))
         self.read = read
-        augmented = settings.augment and read
-        self.augment = Augmentation(pad=settings.pad, flip=settings.flip) if augmented else Augmentation.none()
+        self.augment = settings.augmentation(split.size) if read else Augmentation.none()
 
     def after(self, step: int) -> Generator[Batch, None, None]:
         """This process's batches from ``step`` on. The iterator may own a thread: close it when it is not used up."""

@@ -10,9 +10,13 @@ import torch
 from torch import nn
 
 from robust_transfer.config import config
+from robust_transfer.data import Augmentation
+from robust_transfer.data.resized_crop import RandomResizedCrop
 from robust_transfer.errors import ConfigError
 
 Schedule = Literal["constant", "cosine", "one-cycle", "step"]
+Augment = bool | Literal["pad-crop", "random-resized-crop"]
+LARGE = 64  # pixels, from which on random resized crops are usual
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda t: 1.0,
     "cosine": lambda t: 0.5 * (1 + math.cos(math.pi * t)),
@@ -28,6 +32,9 @@ class TrainingSettings:
     ``learning_rate`` is the schedule's peak; ``schedule`` a function of the share of steps done. ``ema`` is the decay
     of an exponential moving average of weights and buffers, which is then what is validated and kept (None: none).
     ``select``: keep the ``last`` weights, or those of the epoch with the best ``clean`` or ``robust`` accuracy on val.
+    ``augment``: ``pad-crop`` (``pad`` pixels of zeros around the image, a random crop, a ``flip``), ``random-resized-crop``
+    (a random part enlarged, a ``flip``), false for neither, or true for what the field does at the images' size: the
+    first below 64 pixels, the second from there on.
     ``compile`` fuses the network with torch.compile. ``guard_every`` is in steps.
     """
 
@@ -40,7 +47,7 @@ class TrainingSettings:
     weight_decay: float = 5e-4
     schedule: Schedule = "cosine"
     ema: float | None = None
-    augment: bool = True
+    augment: Augment = True
     pad: int = 4
     flip: bool = True
     select: Literal["last", "clean", "robust"] = "last"
@@ -70,6 +77,19 @@ class TrainingSettings:
     def images_seen(self, images: int) -> float:
         """Images that are trained on in all epochs over ``images``: whole minibatches, where there is at least one."""
         return self.epochs * (images - images % self.batch_size or images)
+
+    def augmentation(self, size: int | None) -> Augmentation | RandomResizedCrop:
+        """Augmentation of images of ``size`` pixels a side."""
+        if self.augment is False:
+            return Augmentation.none()
+        if self.augment == "random-resized-crop" or (self.augment is True and (size or 0) >= LARGE):
+            return RandomResizedCrop(flip=self.flip)
+        return Augmentation(pad=self.pad, flip=self.flip)
+
+    def told(self, size: int | None) -> dict[str, str]:
+        """Note for the card on how images of ``size`` pixels were augmented, if they were."""
+        how = self.augmentation(size)
+        return {"augmentation": str(how)} if how.active else {}
 
     def rate(self, step: int, total: int) -> float:
         """Learning rate of step ``step`` of ``total``."""

@@ -67,3 +67,31 @@ def test_other_names_need_a_map() -> None:
         in_order_of(("x", "y", "z"), data, {"q": "z"})
     with pytest.raises(DataError, match="twice"):
         in_order_of(("x", "y", "z"), data, {"Z": "x"})
+
+
+def test_the_data_may_have_some_of_the_classes_only() -> None:
+    names = ("eel", "cat", "fox", "dog", "ape", "fox")  # a name that is there twice is none of the data's
+    split, notes = in_order_of(names, labelled("cat", "dog", "eel"))
+    assert [names[label] for label in split.labels] == ["cat", "dog", "eel", "cat"]
+    assert split.class_names == names
+    assert notes == [
+        "the data has 3 of the 6 classes of the model, which are all predicted",
+        "the data has its classes in another order than the model: labels are matched by name",
+    ]
+    mapped, _ = in_order_of(names, labelled("Katze", "dog", "eel"), {"Katze": "cat"})
+    assert torch.equal(mapped.labels, split.labels)
+    for given, said in (
+        (("cat", "dog", "fox"), "has the class 'fox' twice"),
+        (("cat", "dog", "owl"), "only in the data 'owl'"),
+        (("cat", "dog", "Eel"), "differ only in upper and lower case"),
+    ):
+        with pytest.raises(DataError, match=said):
+            in_order_of(names if "fox" in given else names[:-1], labelled(*given))
+
+
+def test_numbers_do_not_tell_which_part_of_the_classes_they_are() -> None:
+    numbers = tuple(str(i) for i in range(10))
+    with pytest.raises(DataError, match=r"3 classes that are numbers, and the model 10: .* give a class map"):
+        in_order_of(numbers, labelled("0", "1", "2"))
+    split, _ = in_order_of(numbers, labelled("0", "1", "2"), {"0": "4"})
+    assert split.labels.tolist() == [4, 1, 2, 4]

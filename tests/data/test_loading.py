@@ -391,3 +391,28 @@ class TestStreaming:
 def test_paths_that_cannot_be(name: str) -> None:
     with pytest.raises(DataError, match=r"cannot read|does not exist|no data set is named"):
         load_task(name)
+
+
+def test_a_test_split_alone_can_be_evaluated_on(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "pets" / "test.parquet", [0, 2, 2, 0], names=NAMES)
+    task = load_task(tmp_path / "pets")
+    assert (len(task.train), len(task.val), len(task.test)) == (0, 0, 4)
+    assert (task.test.role, task.test.labels.tolist(), task.class_names) == ("test", [0, 2, 2, 0], tuple(NAMES))
+    assert task.notes == ("there is no train split: pets can be evaluated on, and not learned from",)
+    assert torch.equal(task.test.images()[1], pixels(1))
+    write_parquet(tmp_path / "pets" / "validation.parquet", [2, 0], names=NAMES[::-1])
+    task = load_task(tmp_path / "pets")
+    assert (len(task.train), task.val.labels.tolist(), len(task.test)) == (0, [0, 2], 4)
+
+
+def test_a_validation_split_alone_is_test(tmp_path: Path) -> None:
+    write_classes(tmp_path / "val", {"cat": 2, "dog": 3})
+    task = load_task(tmp_path)
+    assert (len(task.train), len(task.val), counts(task.test)) == (0, 0, [2, 3])
+    assert "there is no test split: the validation split is used as test" in task.notes
+
+
+def test_numbers_alone_name_the_classes_of_a_test_split(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "test.parquet", [7, 3, 7])
+    task = load_task(tmp_path)
+    assert (task.class_names, task.test.labels.tolist()) == (("3", "7"), [1, 0, 1])

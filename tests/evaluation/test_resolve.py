@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 import robust_transfer as rt
 from robust_transfer.data import Split, Task, load_task
 from robust_transfer.errors import ConfigError, NetworkError
+from robust_transfer.preprocessing import Preprocessing
 
 NAMES = ("a", "b", "c")
 PIXELS = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (24, 3, 8, 8), np.uint8))
@@ -165,3 +167,35 @@ def test_numpys_numbers_are_numbers() -> None:
 def test_the_public_functions_name_what_they_take(call: Callable[[], Any]) -> None:
     with pytest.raises(ConfigError, match=r"is to be .*, not"):
         call()
+
+
+def test_predictions_are_over_all_classes_where_the_data_has_some_of_them() -> None:
+    source = make_source()
+    named = dataclasses.replace(source, card=dataclasses.replace(source.card, class_names=tuple("jihgfedcba")))
+    some = Split.in_memory(PIXELS, LABELS, ("a", "j", "c"))
+    found = evaluated(named, some, threat="linf:1/255")
+    with torch.no_grad():
+        predicted = source.classifier(PIXELS.float() / 255).argmax(1)
+    labels = torch.tensor([9, 0, 7])[LABELS]
+    assert found.outcomes["label"].tolist() == labels.tolist()
+    assert found.outcomes["clean_prediction"].tolist() == predicted.tolist()
+    assert found.clean_accuracy.value == float((predicted == labels).float().mean())
+    assert found.notes[0] == "the data has 3 of the 10 classes of the model, which are all predicted"
+
+
+def test_the_pixels_of_the_threat_are_said() -> None:
+    source, whole = make_source(), "the whole image squashed to 8 x 8 (bicubic)"
+    found = evaluated(source, Split.in_memory(PIXELS, LABELS, tuple("0123456789")))
+    assert found.pixels == f"a threat is on the 8 x 8 pixels that the network reads, after {whole}"
+    assert f"pixels           {found.pixels}" in str(found)
+    assert evaluated().pixels == "a threat is on the 8 x 8 pixels that the model is given, as stored"
+    assert evaluated(split=SPLIT.at_size(8)).pixels.endswith(f"that the model is given, after {whole}")
+
+
+def test_a_source_that_crops_otherwise_is_not_what_a_model_came_from() -> None:
+    source = make_source()
+    how = Preprocessing(size=8, resize="crop", short=10)
+    spec = dataclasses.replace(source.card.network, preprocessing=how)
+    other = dataclasses.replace(source, card=dataclasses.replace(source.card, network=spec))
+    with pytest.raises(ConfigError, match=r"after the shorter side to 10 pixels .* is not what the model was"):
+        evaluated(source, Split.in_memory(PIXELS, LABELS, tuple("0123456789")), source=other)

@@ -97,7 +97,8 @@ def test_every_method_runs_is_seeded_and_saves_a_checkpoint(name: str, tiny: Tas
     assert card.data == {"name": "digits", "train": 40, "val": 20, "hash": tiny.train.hash, "notes": []}
     assert (card.seed, card.precision, card.criterion) == (3, "float32", "last epoch")
     measured = {"val_clean_accuracy", "val_robust_accuracy"} if method.adversarial else {"val_clean_accuracy"}
-    assert set(card.metrics) == measured
+    assert set(card.metrics) == measured | {"augmentation"}
+    assert card.metrics["augmentation"] == "random crop after 4 pixels of zero padding, random flip"
     assert card.class_names == tiny.class_names
     assert card.environment["versions"]["torch"]
     assert again.card.metrics == card.metrics
@@ -159,7 +160,7 @@ def test_the_papers_network_standardises_per_image(tiny: Task) -> None:
 
 def test_without_val_nothing_is_measured(tmp_path: Path) -> None:
     made = Fast(**TINY)(make_digits(train=40, val=0, test=0), **NETWORK, run=RUN)
-    assert made.card.metrics == {}
+    assert set(made.card.metrics) == {"augmentation"}
     assert made.card.cost.adversarial_examples == 40
 
 

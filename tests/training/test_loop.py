@@ -17,8 +17,9 @@ from torch import Tensor
 from training_helpers import PLAIN, RUN, Scripted, natural, settings
 
 from robust_transfer.data import Task
-from robust_transfer.data.split import MemoryReader, Reader
+from robust_transfer.data.readers import MemoryReader, Reader
 from robust_transfer.errors import ConfigError, DataError, OutputError
+from robust_transfer.preprocessing import Geometry
 from robust_transfer.run import Run
 from robust_transfer.training import Batch, NaturalObjective, TrainingSettings, batch_order, fit
 
@@ -108,9 +109,9 @@ class OnDemand(Reader):
     def __init__(self, images: Tensor) -> None:
         self.inner, self.threads = MemoryReader(images), set[str]()
 
-    def read(self, positions: Tensor, size: int) -> Tensor:
+    def read(self, positions: Tensor, how: Geometry) -> Tensor:
         self.threads.add(threading.current_thread().name)
-        return self.inner.read(positions, size)
+        return self.inner.read(positions, how)
 
 
 def test_images_that_are_read_ahead_are_those_that_are_in_memory(digits_task: Task) -> None:

@@ -10,10 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from helpers import QUIET, make_source
 from images import encoded, picture, write_classes, write_parquet
 
 from robust_transfer.data import FORMATS, load_task
 from robust_transfer.errors import DataError
+from robust_transfer.pretraining import Fast
+from robust_transfer.strategies import LinearProbe, transfer
 
 NAMES = ["cat", "dog"]
 
@@ -108,9 +111,19 @@ def test_a_split_given_twice(tmp_path: Path) -> None:
 
 def test_no_train_split(tmp_path: Path) -> None:
     write_classes(tmp_path / "folder" / "test", {"cat": 3, "dog": 3})
-    assert "has no train split to learn from, only test: add one" in message(tmp_path / "folder")
     write_parquet(tmp_path / "parquet" / "test.parquet", [0, 1], names=NAMES)
-    assert "no train split to learn from, only test: add one" in message(tmp_path / "parquet")
+    for name in ("folder", "parquet"):
+        task = load_task(tmp_path / name)
+        with pytest.raises(
+            DataError, match=f"{name} has no training images, only [26] of test: there is nothing to learn"
+        ):
+            transfer(make_source(), task, LinearProbe(), run=QUIET)
+        with pytest.raises(
+            DataError, match=f"{name} has no training images, only [26] of test: there is nothing to learn"
+        ):
+            Fast()(task, run=QUIET)
+        with pytest.raises(DataError, match="no train split to draw shots or val from: leave shots and val out"):
+            load_task(tmp_path / name, shots=1)
 
 
 def test_different_classes(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -16,6 +16,11 @@ from robust_transfer.errors import DataError
 from robust_transfer.registry import Registry
 
 WRITTEN: dict[Role, str] = {"train": "train", "val": "validation", "test": "test"}  # as messages and HF call them
+
+
+def first_role(roles: Container[Role]) -> Role:
+    """Split that settles the classes: train, or what is evaluated on where there is none."""
+    return "train" if "train" in roles else "test" if "test" in roles else "val"
 
 
 @dataclass(frozen=True)

@@ -57,8 +57,8 @@ def read_hub(name: str, columns: ColumnNames) -> StoredDataset:
             raise DataError(f"hf:{name}, {split} split: {error}") from None
         stored = dataset.data.column(image), dataset.data.column(label)
         tables[role] = Table(*stored, class_names(dataset.features[label]))
-    if "train" not in tables:
-        raise DataError(f"hf:{name} has no train split, only {listed(found)}: choose another")
+    if not tables:
+        raise DataError(f"hf:{name} has no train, validation or test split, only {listed(found)}: choose another")
     splits, notes = stored_splits(tables)
     if left:
         notes.append(f"the splits {listed(left)} of hf:{name} are left out")

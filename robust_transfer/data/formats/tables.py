@@ -13,7 +13,7 @@ from torch import Tensor
 
 from robust_transfer.data.class_names import match_names
 from robust_transfer.data.encoded import ColumnImages
-from robust_transfer.data.formats.base import WRITTEN, Role, StoredSplit
+from robust_transfer.data.formats.base import WRITTEN, Role, StoredSplit, first_role
 from robust_transfer.data.formats.labels import all_hidden, class_values, named_indices, value_indices
 from robust_transfer.errors import DataError
 
@@ -67,20 +67,19 @@ def stored_splits(
 ) -> tuple[dict[Role, StoredSplit], list[str]]:
     """Checked splits, and notes on what was left out. ``folder``: what relative image paths are relative to.
 
-    Without stored names the classes are the distinct labels of train, in order, called what they are.
+    Without stored names the classes are the distinct labels of train, in order, called what they are; where there is no
+    train split, those of the split that is evaluated on.
     """
     tables, notes = dict(tables), []
     if "test" in tables and len(tables) > 1 and all_hidden(tables["test"].labels):
         del tables["test"]
         notes.append("the labels of the test split are hidden (-1): it is not used")
-    if "train" not in tables:
-        present = ", ".join(WRITTEN[role] for role in tables)
-        raise DataError(f"there is no train split to learn from, only {present}: add one")
     for role, table in tables.items():
         if not len(table.labels):
             raise DataError(f"the {WRITTEN[role]} split is empty: add images to it, or remove it")
-    known = tables["train"].class_names
-    values = None if known else class_values(tables["train"].labels, "train")
+    first = first_role(tables)
+    known = tables[first].class_names
+    values = None if known else class_values(tables[first].labels, WRITTEN[first])
 
     def labels_of(role: Role, table: Table) -> tuple[Tensor, tuple[str, ...]]:
         if table.class_names is not None:

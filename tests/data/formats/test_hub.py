@@ -158,7 +158,7 @@ def test_splits_and_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert (len(task.train) + len(task.val), len(task.test)) == (20, 4)
     assert 2 <= len(task.val) <= 5
     fake_hub(monkeypatch, unsupervised=train)
-    with pytest.raises(DataError, match="hf:acme/pets has no train split, only 'unsupervised'"):
+    with pytest.raises(DataError, match="hf:acme/pets has no train, validation or test split, only 'unsupervised'"):
         load_task("hf:acme/pets")
     fake_hub(monkeypatch, train=train, test=stored(tmp_path, [0, 1], label="kind"))
     with pytest.raises(
