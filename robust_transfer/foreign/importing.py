@@ -267,4 +267,5 @@ def _labels(found: Found, images: Split) -> Tensor | None:
 
 def _spread(n: int) -> Tensor:
     """Positions of at most :data:`IMAGES` images, evenly over the split: it may be sorted by class."""
-    return torch.linspace(0, n - 1, min(n, IMAGES)).round().long().unique()
+    positions: Tensor = torch.linspace(0, n - 1, min(n, IMAGES)).round().long().unique()
+    return positions

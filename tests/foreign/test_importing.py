@@ -105,7 +105,7 @@ def test_a_padding_that_hardly_shows_is_not_guessed(tmp_path: Path, monkeypatch:
     state, how = make(), NORMALISATIONS["half"]
     calibrate(state, forward, normalised(photos(200, 1), how), monkeypatch)
     hints = Hints(settings={"activation": "silu"}, normalisation=how)
-    with pytest.raises(UndecidedError, match="the evidence is weak: padding a?symmetric"):
+    with pytest.raises(UndecidedError, match=r"the evidence is weak: padding a?symmetric"):
         bring_in(find(written(tmp_path, state), hints=hints), as_split(photos(48, 2)))
 
 

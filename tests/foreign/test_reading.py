@@ -150,7 +150,7 @@ def test_a_module_that_was_stored_whole_has_its_state(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("compressed", [False, True])
 def test_archives_of_numpy(tmp_path: Path, compressed: bool) -> None:
-    arrays = {
+    arrays: dict[str, Any] = {
         "a": np.arange(6.0).reshape(2, 3),
         "b": np.asfortranarray(np.eye(3, dtype="f4")),
         "c": np.array(3),
