@@ -104,7 +104,6 @@ ELSEWHERE = {
     "training/batches": "training/test_loop",
     "training/log": "training/test_state",
     "training/objective": "training/test_loop",
-    "training/settings": "training/test_loop",
 }
 
 
