@@ -32,19 +32,19 @@ def list_(what: Annotated[What | None, typer.Argument(help="One kind of thing; a
     console = Console()
     for kind in [what] if what else list(What):
         table = Table("name", "what it is", title=kind.value, title_justify="left", box=None, pad_edge=False)
-        for name, summary in _listing(kind):
+        for name, summary in _listing(kind, whole=what is not None):
             table.add_row(name, summary)
         console.print(table)
         console.print()
 
 
-def _listing(kind: What) -> list[tuple[str, str]]:
+def _listing(kind: What, *, whole: bool) -> list[tuple[str, str]]:
     if kind is What.networks:
         return [*networks().items(), ("any other timm network with one head", "by its timm name")]
     if kind is What.sources:
         from robust_transfer.sources import list_sources
 
-        return list(list_sources().items())
+        return list(list_sources(zoos=whole).items())
     if kind is What.recipes:
         return list(recipes().items())
     return [(name, f"{summary} ({paper})" if paper else summary) for name, summary, paper in catalogue(kind.value)]

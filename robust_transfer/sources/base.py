@@ -45,6 +45,10 @@ class SourceKind(ABC):
         """Names that ``list sources`` shows, with a line on each. Reads no weights, and does not import PyTorch."""
         return {}
 
+    def zoo(self) -> dict[str, str]:
+        """Names of a zoo, with a line on each, which ``list sources`` adds to those of :meth:`listed`."""
+        return {}
+
     def suggestions(self, name: str) -> list[str]:
         """Names of this kind that a misspelt ``name`` may have meant."""
         return []
@@ -80,9 +84,10 @@ def _with(kind: SourceKind, name: str, hints: Hints | None, images: Split | None
     return kind.load_with(name, hints or Hints(), images)
 
 
-def list_sources() -> dict[str, str]:
-    """Names that :func:`load_source` takes, with a line on each."""
-    return {name: line for entry in SOURCES for name, line in entry.cls().listed().items()}
+def list_sources(*, zoos: bool = False) -> dict[str, str]:
+    """Names that :func:`load_source` takes, with a line on each; with those of the ``zoos`` one by one."""
+    kinds = [entry.cls() for entry in SOURCES]
+    return {name: line for kind in kinds for name, line in (kind.listed() | (kind.zoo() if zoos else {})).items()}
 
 
 def what_there_is() -> str:

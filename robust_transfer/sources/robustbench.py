@@ -51,6 +51,10 @@ class FromRobustBench(ForeignKind):
 
     def listed(self) -> dict[str, str]:
         """See :class:`SourceKind`."""
+        return {f"{PREFIX}DATASET/THREAT/NAME": "RobustBench's zoo; `list sources` has all, with figures as published"}
+
+    def zoo(self) -> dict[str, str]:
+        """See :class:`SourceKind`."""
         from robust_transfer.foreign.zoos import entries
 
         return {entry.source: _line(entry) for entry in entries("robustbench") if len(entry.addresses) == 1}

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import published_parts
-import published_resnets
-import published_wide
 import pytest
 import torch
-import torch.nn.functional as F
-from published import CASES, State
+from foreign_files import calibrate, kuangliu_file, photos, written
+from published import CASES
 from torch import Tensor
 
 from robust_transfer.checkpoint import Checkpoint, load_checkpoint
@@ -27,16 +23,6 @@ from robust_transfer.preprocessing import Normalisation
 from robust_transfer.threat import Threat
 
 ONE_A_FAMILY = ("sub_block1", "deepmind", "deepmind preact", "rice", "wong", "kuangliu")
-Forward = Callable[..., Tensor]
-
-
-def photos(n: int, seed: int) -> Tensor:
-    """Smooth random colours, (n, 3, 32, 32) in whole 255ths."""
-    g = torch.Generator().manual_seed(seed)
-    coarse = torch.randn(n, 3, 5, 5, generator=g) + torch.randn(n, 1, 1, 1, generator=g)
-    smooth = F.interpolate(coarse, size=(32, 32), mode="bicubic") / 1.4
-    x = (torch.tensor([0.49, 0.48, 0.45]).view(1, 3, 1, 1) + 0.25 * smooth).clamp(0, 1)
-    return (x * 255).round() / 255
 
 
 def as_split(x: Tensor, labels: Tensor | None = None, names: tuple[str, ...] = ("a", "b")) -> Split:
@@ -46,26 +32,6 @@ def as_split(x: Tensor, labels: Tensor | None = None, names: tuple[str, ...] = (
 def normalised(x: Tensor, how: Normalisation) -> Tensor:
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (how.mean, how.std))
     return ((x - mean) / std).double()
-
-
-def calibrate(state: State, forward: Forward, x: Tensor, monkeypatch: pytest.MonkeyPatch, **chosen: Any) -> None:
-    """Make the state's batch-norm statistics those of ``x`` under this reading."""
-    plain = published_parts.norm
-
-    def noting(s: State, name: str, x: Tensor) -> Tensor:
-        s[f"{name}.running_mean"], s[f"{name}.running_var"] = x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0)
-        return plain(s, name, x)
-
-    with monkeypatch.context() as patch, torch.no_grad():
-        for module in (published_parts, published_resnets, published_wide):
-            patch.setattr(module, "norm", noting)
-        forward(state, x, **chosen)
-
-
-def written(tmp_path: Path, state: State, name: str = "weights.pt", **beside: Any) -> Path:
-    stored = {f"module.{key}": value.float() for key, value in state.items()}
-    torch.save({"state_dict": stored, **beside}, tmp_path / name)
-    return tmp_path / name
 
 
 def readings() -> list[tuple[str, dict[str, Any], str]]:
@@ -84,10 +50,10 @@ def test_every_reading_is_found_by_its_statistics(
 ) -> None:
     family, make, forward, settings = CASES[case]
     state, how = make(), NORMALISATIONS[normalisation]
-    calibrate(state, forward, normalised(photos(200, 1), how), monkeypatch, **chosen)
+    calibrate(case, state, normalised(photos(200, 1), how), monkeypatch, **chosen)
     # with random weights a padding or a shortcut hardly moves a mean: what is hardly told apart is refused, and has to be said
     said = {name: value for name, value in chosen.items() if name in ("padding", "shortcut")}
-    found = find(written(tmp_path, state), hints=Hints(settings=said or None))
+    found = find(written(tmp_path / "weights.pt", state), hints=Hints(settings=said or None))
     x = photos(48, 2)
     made = bring_in(found, as_split(x))
     assert made.card.network.settings == settings | chosen
@@ -101,20 +67,16 @@ def test_every_reading_is_found_by_its_statistics(
 
 
 def test_a_padding_that_hardly_shows_is_not_guessed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, make, forward, _ = CASES["deepmind"]
-    state, how = make(), NORMALISATIONS["half"]
-    calibrate(state, forward, normalised(photos(200, 1), how), monkeypatch)
+    state, how = CASES["deepmind"][1](), NORMALISATIONS["half"]
+    calibrate("deepmind", state, normalised(photos(200, 1), how), monkeypatch)
     hints = Hints(settings={"activation": "silu"}, normalisation=how)
     with pytest.raises(UndecidedError, match=r"the evidence is weak: padding a?symmetric"):
-        bring_in(find(written(tmp_path, state), hints=hints), as_split(photos(48, 2)))
+        bring_in(find(written(tmp_path / "weights.pt", state), hints=hints), as_split(photos(48, 2)))
 
 
 @pytest.fixture
 def kuangliu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    _, make, forward, _ = CASES["kuangliu"]
-    state = make()
-    calibrate(state, forward, normalised(photos(200, 1), NORMALISATIONS["none"]), monkeypatch)
-    return written(tmp_path, state, "ResNet18_cifar10.pt", epoch=76)
+    return kuangliu_file(tmp_path / "ResNet18_cifar10.pt", monkeypatch)
 
 
 def test_the_card_tells_it_and_the_run_folder_is_a_source_like_any_other(kuangliu: Path, tmp_path: Path) -> None:
@@ -145,7 +107,7 @@ def test_without_evidence_it_is_refused_and_hints_decide(kuangliu: Path) -> None
 
 def test_a_stored_normaliser_is_taken(tmp_path: Path) -> None:
     state = CASES["kuangliu"][1]() | {"mu": torch.tensor([0.4, 0.5, 0.6]), "sigma": torch.tensor([0.2, 0.25, 0.3])}
-    found = find(written(tmp_path, state), hints=Hints(settings={"activation": "relu"}))
+    found = find(written(tmp_path / "weights.pt", state), hints=Hints(settings={"activation": "relu"}))
     made = bring_in(found)
     assert made.preprocessing.normalisation == Normalisation(mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
     assert made.card.origin["normalisation"] == "stored in the file"
@@ -167,10 +129,12 @@ def test_labels_of_the_networks_own_classes_count(kuangliu: Path) -> None:
 
 
 def test_networks_of_no_family_and_wrong_names(tmp_path: Path) -> None:
-    path = written(tmp_path, {"first.weight": torch.zeros(4, 3, 3, 3), "second.weight": torch.zeros(10, 4)})
+    path = written(
+        tmp_path / "weights.pt", {"first.weight": torch.zeros(4, 3, 3, 3), "second.weight": torch.zeros(10, 4)}
+    )
     with pytest.raises(CheckpointError, match=r"of no family that is known .*first\.weight, second\.weight"):
         find(path)
-    own = written(tmp_path, CASES["kuangliu"][1](), "k.pt")
+    own = written(tmp_path / "k.pt", CASES["kuangliu"][1]())
     with pytest.raises(CheckpointError, match="the weights are of another network"):
         bring_in(find(own, hints=Hints(network="wrn-16-1", normalisation=NORMALISATIONS["none"], size=32)))
     three = Hints(settings={"activation": "relu"}, normalisation=NORMALISATIONS["none"], class_names=("a", "b", "c"))

@@ -1,0 +1,77 @@
+"""Sources that other people have stored: files, addresses, RobustBench's zoo, with what is known beside the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from foreign_files import kuangliu_file, photos
+from web import Reply, serving
+
+from robust_transfer.data import Split
+from robust_transfer.errors import CheckpointError, ConfigError, UnknownNameError
+from robust_transfer.foreign.importing import Hints
+from robust_transfer.foreign.zoos import entries
+from robust_transfer.sources import SOURCES, list_sources, load_source
+from robust_transfer.sources.hub import FromHub
+from robust_transfer.sources.robustbench import FromRobustBench
+
+RAW = Hints(settings={"activation": "relu"}, normalisation={"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)})  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return kuangliu_file(tmp_path / "r18.pt", monkeypatch)
+
+
+def test_a_file_is_a_source(weights: Path) -> None:
+    found = load_source(weights, hints=RAW)
+    assert (found.card.method, found.card.data["name"]) == ("import", "r18.pt")
+    split = Split.in_memory((photos(32, 2) * 255).byte(), [0] * 32, ("a", "b"))
+    assert load_source(weights, images=split).card.network == found.card.network
+
+
+def test_an_address_is_fetched_once(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    with serving() as site:
+        site.answers["/r18.pt"] = lambda asked: Reply(weights.read_bytes())
+        found = [load_source(f"{site.address}/r18.pt", hints=RAW) for _ in range(2)]
+        assert len([asked for asked in site.asked if asked.path == "/r18.pt"]) == 1
+    origin = found[0].card.origin
+    assert origin["address"].endswith("/r18.pt")
+    assert len(origin["sha256"]) == 64
+    assert found[0].hash == found[1].hash
+
+
+def test_robustbench_says_what_no_file_does() -> None:
+    kind = FromRobustBench()
+    carmon = kind.known("robustbench:cifar10/Linf/Carmon2019Unlabeled")
+    assert str(carmon.threat) == "linf:8/255"
+    assert carmon.settings == {"activation": "relu"}
+    assert carmon.normalisation is not None
+    assert carmon.normalisation.std == (1.0, 1.0, 1.0)
+    gowal = kind.known("robustbench:cifar10/Linf/Gowal2020Uncovering_28_10_extra")
+    assert gowal.settings == {"activation": "silu", "padding": "asymmetric"}
+    last = kind.known("robustbench:cifar10/Linf/Andriushchenko2020Understanding")
+    assert (last.weights, last.settings) == ("last", {"activation": "relu", "shortcut": "input"})
+    with pytest.raises(UnknownNameError, match="Carmon2019Unlabeled"):
+        kind.known("robustbench:cifar10/Linf/Carmon2019Unlabelled")
+    several = next(entry for entry in entries("robustbench") if len(entry.addresses) > 1)
+    with pytest.raises(CheckpointError, match="is an ensemble of"):
+        kind.get(several.source)
+
+
+def test_zoos_are_listed_one_by_one_where_sources_are_asked_for() -> None:
+    short, whole = list_sources(), list_sources(zoos=True)
+    assert whole["robustbench:cifar10/Linf/Carmon2019Unlabeled"] == (
+        "WideResNet, threat linf:8/255, clean 89.7 %, robust 59.5 %"
+    )
+    assert "robustbench:cifar10/Linf/Carmon2019Unlabeled" not in short
+    assert len(whole) > len(short) + 150
+
+
+def test_names_that_say_themselves_what_they_are_take_no_hints() -> None:
+    with pytest.raises(ConfigError, match="'bundled' says itself what it is"):
+        load_source("bundled", hints=RAW)
+    assert FromHub().takes("hf:owner/repo@main/model.safetensors")
+    assert [entry.cls().takes("hf:owner/repo") for entry in SOURCES].count(True) == 1

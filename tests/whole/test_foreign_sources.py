@@ -1,0 +1,70 @@
+"""Other people's weights from the command line: inspect, import, and the road from there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from cli_helpers import Invoke
+from foreign_files import kuangliu_file, photos
+from PIL import Image
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return kuangliu_file(tmp_path / "r18.pt", monkeypatch)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Two classes of smooth colours, 24 images of each to train on."""
+    x = (photos(64, 5) * 255).byte().permute(0, 2, 3, 1).numpy()
+    for i, pixels in enumerate(x):
+        folder = tmp_path / "photos" / ("train" if i < 48 else "test") / ("even" if i % 2 == 0 else "odd")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    return tmp_path / "photos"
+
+
+def test_inspect_says_what_it_is_and_what_spoke_for_it(invoke: Invoke, weights: Path, pictures: Path) -> None:
+    status, out, err = invoke("inspect", weights)
+    assert status == 0, err
+    told = " ".join(out.split())
+    for words in (
+        "PyTorch zip",
+        "names begin with 'module.'",
+        "kuangliu-resnet",
+        "depth 18",
+        "epoch: 76",
+        "undecided:",
+    ):
+        assert words in told, words
+    status, out, err = invoke("inspect", weights, "--data", pictures, "--json")
+    assert status == 0, err
+    page = json.loads(out)
+    assert page["card"]["network"]["settings"]["activation"] == "relu"
+    assert page["card"]["network"]["preprocessing"]["normalisation"]["std"] == [1.0, 1.0, 1.0]
+    evidence = page["origin"]["evidence"]
+    assert evidence[0]["chosen"]
+    assert len(evidence) > 8
+    assert "decided by batch-norm statistics" in " ".join(invoke("inspect", weights, "--data", pictures)[1].split())
+
+
+def test_from_a_file_to_a_transferred_model(invoke: Invoke, weights: Path, pictures: Path, tmp_path: Path) -> None:
+    words = ("--threat", "linf:8/255", "--quiet")
+    status, _, err = invoke("import", weights, "--data", pictures, "--out", tmp_path / "source", *words)
+    assert status == 0, err
+    probe = ("--data", pictures, "--strategy", "linear-probe", "--set", "l2=0.01")
+    for source, out in ((tmp_path / "source", "a"), (weights, "b")):
+        more = () if source == tmp_path / "source" else words[:2]
+        status, _, err = invoke("transfer", "--source", source, *probe, "--out", tmp_path / out, "--quiet", *more)
+        assert status == 0, err
+    cards = [json.loads((tmp_path / out / "card.json").read_text()) for out in "ab"]
+    assert cards[0]["weights_hash"] == cards[1]["weights_hash"]
+    assert cards[0]["threat"] == cards[1]["threat"] == "linf:8/255"
+    assert cards[0]["source"]["method"] == "import"
+    status, _, err = invoke("import", weights, "--out", tmp_path / "none", "--quiet")
+    assert status == 2
+    assert "does not tell activation (relu or silu), normalisation" in err
+    assert not (tmp_path / "none").exists()
