@@ -98,8 +98,11 @@ def find(path: Path, *, hints: Hints | None = None, address: str | None = None) 
     """Network that a file of weights holds. Raises :class:`CheckpointError` for what is none, or none that is known."""
     hints = hints or Hints()
     contents = read_weights(path)
-    layout = lay_out(contents, hints.weights)
-    found = _named(layout.state, hints) if hints.network is not None else recognised(layout.state)
+    try:
+        layout = lay_out(contents, hints.weights)
+        found = _named(layout.state, hints) if hints.network is not None else recognised(layout.state)
+    except CheckpointError as error:
+        raise CheckpointError(f"{address or path}: {error}") from None
     if found is None:
         keys = ", ".join(list(layout.state)[:4])
         raise CheckpointError(

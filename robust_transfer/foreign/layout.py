@@ -73,7 +73,8 @@ def lay_out(contents: Contents, weights: str | None = None) -> Layout:
     """
     found = dict(_states(contents.tree))
     if not found:
-        raise CheckpointError("the file holds no weights: there is no dictionary of tensors in it")
+        only = f", only {', '.join(contents.refused[:4])}" if contents.refused else ""
+        raise CheckpointError(f"the file holds no weights: there is no dictionary of tensors in it{only}")
     where = _chosen(found, weights)
     others = tuple(name for name in found if name != where)
     notes = []

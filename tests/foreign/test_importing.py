@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from foreign_files import calibrate, kuangliu_file, photos, written
+from foreign_states import calibrate, kuangliu_file, photos, written
 from published import CASES
 from torch import Tensor
 

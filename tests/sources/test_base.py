@@ -94,15 +94,15 @@ def test_a_folder_called_bundled_has_a_path(tmp_path: Path, monkeypatch: pytest.
         load_source("./bundled")
 
 
-@pytest.mark.parametrize("name", ["timm:resnet18", "torchvision:resnet18", "hf:o/r", "robustbench:cifar10/Linf/X"])
+@pytest.mark.parametrize("name", ["timm:resnet18", "torchvision:resnet18"])
 def test_kinds_that_cannot_be_read_name_those_that_can(name: str) -> None:
     kind = name.partition(":")[0]
     with pytest.raises(ConfigError) as caught:
         load_source(name)
-    assert str(caught.value) == (
-        f"sources of the kind {kind!r} cannot be read: "
-        "a source is 'bundled', 'natural', or a run folder with model.safetensors and card.json"
+    assert str(caught.value).startswith(
+        f"sources of the kind {kind!r} cannot be read: a source is 'bundled', 'natural'"
     )
+    assert "a run folder with model.safetensors and card.json" in str(caught.value)
 
 
 def test_a_neighbour_that_may_not_be_entered_is_passed_over(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,15 +136,14 @@ class Bomb:
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".pth", ".pkl", ".ckpt", ".bin"])
-def test_pickles_are_never_loaded(tmp_path: Path, suffix: str) -> None:
+def test_what_a_pickle_asks_for_is_named_and_not_done(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"weights{suffix}"
     path.write_bytes(pickle.dumps(Bomb()))
     with pytest.raises(CheckpointError) as caught:
         load_source(path)
-    message = str(caught.value)
-    assert "may be a pickle, which can run code, so it is never loaded" in message
-    assert "model.safetensors" in message
-    assert "\n" not in message
+    assert str(caught.value) == (
+        f"{path.name}: the file holds no weights: there is no dictionary of tensors in it, only posix._exit"
+    )
 
 
 def test_one_file_of_a_run_folder(run_folder: Path, tmp_path: Path) -> None:
@@ -153,5 +152,5 @@ def test_one_file_of_a_run_folder(run_folder: Path, tmp_path: Path) -> None:
             load_source(run_folder / name)
     other = tmp_path / "resnet.safetensors"
     other.write_bytes(b"")
-    with pytest.raises(CheckpointError, match="is a file: a source is 'bundled', 'natural', or a run folder"):
+    with pytest.raises(CheckpointError, match="is empty: its download failed, get it again"):
         load_source(other)

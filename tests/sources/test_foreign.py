@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from foreign_files import kuangliu_file, photos
+from foreign_states import kuangliu_file, photos
 from web import Reply, serving
 
 from robust_transfer.data import Split
@@ -34,7 +34,7 @@ def test_a_file_is_a_source(weights: Path) -> None:
 def test_an_address_is_fetched_once(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
     with serving() as site:
-        site.answers["/r18.pt"] = lambda asked: Reply(weights.read_bytes())
+        site.pages["/r18.pt"] = Reply(weights.read_bytes())
         found = [load_source(f"{site.address}/r18.pt", hints=RAW) for _ in range(2)]
         assert len([asked for asked in site.asked if asked.path == "/r18.pt"]) == 1
     origin = found[0].card.origin

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from cli_helpers import Invoke
-from foreign_files import kuangliu_file, photos
+from foreign_states import kuangliu_file, photos
 from PIL import Image
 
 
