@@ -136,7 +136,7 @@ def test_a_class_without_images_keeps_its_output(name: str, task: Task) -> None:
 @pytest.mark.parametrize("labels", ["none", "one"])
 def test_nothing_to_learn_from_is_refused(name: str, task: Task, labels: str) -> None:
     few = NONE if labels == "none" else (task.train.labels == 3).nonzero()[:, 0]
-    with pytest.raises(DataError, match="empty" if labels == "none" else "class '3'"):
+    with pytest.raises(DataError, match="has no training images" if labels == "none" else "class '3'"):
         transfer(
             make_source(threat="linf:8/255"),
             relabelled(task, task.train.labels, task.class_names, few),
