@@ -1,6 +1,6 @@
 """Peak memory and seconds of loading and saving large weights, each in a process of its own, as a ratio to the file.
 
-    python benchmarks/large_weights.py [--network vit_large_patch16_224] [--repeats 3]
+    python benchmarks/large_weights.py [--network vit_large_patch16_224] [--repeats 3] [--only WORDS]
 
 A run folder (load, and save from a network that is there), and foreign files: read, and copied in float32 one tensor
 after the other, as importing does. The peak is the resident memory's, beyond that of the process before. It counts the
@@ -103,6 +103,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--network", default="vit_large_patch16_224")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", default="", help="words of the ways to measure")
     parser.add_argument("--child", nargs=2, metavar=("FOLDER", "WAY"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
@@ -112,7 +113,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as root:
         folder = Path(root)
         make(folder, given.network)
-        for way in (*WAYS, *FOREIGN):
+        for way in (way for way in (*WAYS, *FOREIGN) if given.only in way):
             size = file_of(folder, way).stat().st_size
             runs = []
             for _ in range(given.repeats):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Annotated, Any
 import torch
 import yaml
 from pydantic import BeforeValidator
-from torch import nn
+from torch import Tensor, nn
 
 from robust_transfer import networks
 from robust_transfer.classifier import Classifier, NetworkSpec
@@ -137,7 +138,7 @@ class Checkpoint:
         folder = Path(folder)
         state = self.classifier.state_dict()
         # one at a time, as everywhere here: a copy of all weights may be more than there is room for
-        if any(not bool(v.to(dtype).isfinite().all()) for v in state.values() if v.is_floating_point()):
+        if not all(_finite(v.to(dtype)) for v in state.values() if v.is_floating_point()):
             raise CheckpointError(f"the weights hold values that are not finite in {dtype}: nothing was saved")
         seen = self.trained_on
         prints = seen.to_bytes() if seen is not None else None
@@ -284,9 +285,16 @@ def _restore(card: Card, file: WeightsFile) -> Classifier:
                 f"a {name!r} has {expected.dtype} {tuple(expected.shape)}"
             )
     for key, value in file.tensors(found):
-        if not bool(wanted[key].copy_(value).isfinite().all()):
+        if not _finite(wanted[key].copy_(value)):
             raise CheckpointError(f"the weights hold values that are not finite, in {key!r}: get them again")
     return classifier.eval()
+
+
+def _finite(value: Tensor) -> bool:
+    """Whether all numbers are finite; extremes of which one is none are none, and cost a twentieth of ``isfinite``."""
+    if not value.is_floating_point() or not value.numel():
+        return True
+    return all(math.isfinite(float(extreme)) for extreme in value.aminmax())
 
 
 def weights_hash(module: nn.Module) -> str:

@@ -156,7 +156,8 @@ def test_archives_of_numpy(tmp_path: Path, compressed: bool) -> None:
         "c": np.array(3),
         "d": np.array("x"),
     }
-    (np.savez_compressed if compressed else np.savez)(tmp_path / "x.npz", o=np.array([{}], dtype=object), **arrays)
+    write: Callable[..., None] = np.savez_compressed if compressed else np.savez
+    write(tmp_path / "x.npz", o=np.array([{}], dtype=object), **arrays)
     found = read_weights(tmp_path / "x.npz")
     assert found.format == "NumPy archive"
     assert all(np.array_equal(found.tree[k].numpy(), arrays[k]) for k in "abc")
