@@ -9,15 +9,16 @@ from __future__ import annotations
 import argparse
 import json
 import warnings
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 import timm
-import torch
 import torchvision
 
 import robust_transfer
 from robust_transfer.foreign.families.signatures import arithmetic, signature
+from robust_transfer.foreign.families.weightless import weightless
 from robust_transfer.networks import from_torchvision
 
 INDEX = Path(robust_transfer.__file__).parent / "foreign" / "families" / "index.json"
@@ -30,16 +31,14 @@ def rows(known: set[str]) -> dict[str, tuple[str, str, str]]:
         config = timm.get_pretrained_cfg(name)
         if name in known or config is None or not isinstance(config.classifier, str):
             continue
-        with torch.device("meta"):
-            module = timm.create_model(name, pretrained=False, num_classes=0)
+        module = weightless(partial(timm.create_model, name, pretrained=False, num_classes=0))
         found[name] = (signature(module.state_dict()), config.classifier, arithmetic(module))
     for plain in from_torchvision.names():
         name = f"{from_torchvision.PREFIX}{plain}"
         if name in known or plain.startswith("squeezenet"):
             continue
         settings = {"aux_logits": False, "init_weights": False} if plain in from_torchvision.AUXILIARY else {}
-        with torch.device("meta"):
-            whole = torchvision.models.get_model(plain, weights=None, **settings)
+        whole = weightless(partial(torchvision.models.get_model, plain, weights=None, **settings))
         head = from_torchvision.head_of(whole)
         found[name] = (signature(whole.state_dict(), without=head), head, arithmetic(whole))
     return found

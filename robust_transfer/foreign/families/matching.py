@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from robust_transfer import networks
@@ -14,6 +14,7 @@ from robust_transfer.errors import NetworkError
 from robust_transfer.foreign.families.base import State
 from robust_transfer.foreign.families.normalisations import HALF, IMAGENET, RAW
 from robust_transfer.foreign.families.signatures import COUNTER, Indexed, heads, is_position, signature
+from robust_transfer.foreign.families.weightless import weightless
 from robust_transfer.preprocessing import Normalisation, Preprocessing
 
 
@@ -50,8 +51,8 @@ def fits(state: State, network: str, head: str, size: int, settings: Mapping[str
 
 def on_meta(network: str, size: int, settings: Mapping[str, Any]) -> dict[str, Tensor]:
     """State of a network without memory: enough to compare."""
-    with torch.device("meta"):
-        return dict(networks.create(network, num_classes=0, input_size=size, **settings).state_dict())
+    make = partial(networks.create, network, num_classes=0, input_size=size, **settings)
+    return dict(weightless(make).state_dict())
 
 
 def sizes(state: State, usual: int) -> Iterator[int]:

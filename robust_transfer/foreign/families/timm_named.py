@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from robust_transfer import networks
 from robust_transfer.foreign.families.base import FAMILIES, Architecture, Family, State
 from robust_transfer.foreign.families.matching import classes_of, fits, head_in, imagenet, matches, sizes
 from robust_transfer.foreign.families.signatures import Indexed, arithmetic, index, is_position, signature
+from robust_transfer.foreign.families.weightless import weightless
 from robust_transfer.networks.from_torchvision import PREFIX
 from robust_transfer.preprocessing import Normalisation
 
@@ -87,8 +88,8 @@ class TimmFamily(Family):
         """State under today's names, as timm translates them; tensors of other sizes are not fitted in."""
         translate = import_module(f"timm.models.{_module_of(network)}")
         rules = getattr(translate, "checkpoint_filter_fn", None) or translate._filter_torchvision_pretrained
-        with torch.device("meta"):
-            body = networks.create(network, num_classes=0, input_size=_config(network).input_size[-1])
+        size = _config(network).input_size[-1]
+        body = weightless(partial(networks.create, network, num_classes=0, input_size=size))
         given = dict(state)
         try:
             new = rules(given) if rules.__code__.co_argcount == 1 else rules(given, body)
@@ -157,7 +158,6 @@ def _new(state: State) -> list[Indexed]:
         config = timm.get_pretrained_cfg(name)
         if name in known or name in networks.available() or config is None or not isinstance(config.classifier, str):
             continue
-        with torch.device("meta"):
-            module = timm.create_model(name, pretrained=False, num_classes=0)
+        module = weightless(partial(timm.create_model, name, pretrained=False, num_classes=0))
         found.append(Indexed(name, signature(module.state_dict()), config.classifier, arithmetic(module)))
     return found
