@@ -149,7 +149,9 @@ def test_ray_makes_the_same_table(wanted: pd.DataFrame, small: Recipe, tmp_path:
 def test_a_team_of_two_processes_trains_each_cell_together(path: Path, small: Recipe, tmp_path: Path) -> None:
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     command = ["-m", "robust_transfer.cli", "study", str(path), "--out", str(tmp_path / "team"), "--set", *SEED]
-    child = subprocess.run([*launch, *command, "--threads", "1", "--quiet"], capture_output=True, text=True, timeout=400)
+    child = subprocess.run(
+        [*launch, *command, "--threads", "1", "--quiet"], capture_output=True, text=True, timeout=400
+    )
     assert child.returncode == 0, child.stderr[-3000:]
     table = pd.read_parquet(tmp_path / "team" / "table.parquet")
     assert len(table) == len(cells(small))

@@ -210,8 +210,9 @@ def launched(rank: int, port: int, out: Path) -> int:
     """The id of a process of its own, told what torchrun tells it, that works; forked, so that it has PyTorch."""
     if child := os.fork():
         return child
-    told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": PROCESSES, "LOCAL_WORLD_SIZE": PROCESSES}
-    told |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_USE_AGENT_STORE": True, "OMP_NUM_THREADS": 1}
+    ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": PROCESSES, "LOCAL_WORLD_SIZE": PROCESSES}
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_USE_AGENT_STORE": True}
+    told: dict[str, object] = {**ranks, **meeting, "OMP_NUM_THREADS": 1}
     os.environ |= {name: str(value) for name, value in told.items()}
     status = 1
     try:
@@ -226,9 +227,10 @@ def launched(rank: int, port: int, out: Path) -> int:
 
 if __name__ == "__main__":
     import accelerate  # noqa: F401
-    import torch._dynamo  # noqa: F401 (as the first optimiser does)
+    import torch._dynamo  # as the first optimiser does: once here, not in each process
+    from torch._C._distributed_c10d import TCPStore
 
     torch.set_num_threads(1)
-    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     children = [launched(rank, store.port, Path(sys.argv[1])) for rank in range(PROCESSES)]
     sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children))
