@@ -14,7 +14,9 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from robust_transfer.checkpoint import Checkpoint
-from robust_transfer.data import Task
+from robust_transfer.data import Task, loading
+from robust_transfer.data.decoded import Decoded
+from robust_transfer.data.encoded import ArrayImages, Images
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +45,23 @@ def float32() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
         patch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def digits_decoded_once() -> Iterator[None]:
+    """The built-in digits are read in hundreds of tests: a process decodes and fingerprints them once."""
+    kept = dict[tuple[bytes, ...], Decoded]()
+
+    def decoded(images: Images, labels: torch.Tensor, class_names: tuple[str, ...]) -> Decoded:
+        made = Decoded(images, labels, class_names)
+        if not isinstance(images, ArrayImages):
+            return made
+        content = images.arrays.tobytes(), labels.numpy().tobytes(), repr(class_names).encode()
+        return kept.setdefault(content, made)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loading, "Decoded", decoded)
         yield
 
 

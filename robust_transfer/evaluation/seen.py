@@ -25,8 +25,8 @@ UNKNOWN = "whether images were trained on"
 class Seen:
     """``images`` of the ``n`` evaluated ones that were ``how`` ("trained on" or "chosen by") ``by`` a network.
 
-    ``exact`` of them to the pixel, the others re-encoded or resized. The accuracies are those of the images that are
-    left; None where none is.
+    ``exact`` of them to the pixel, the others re-encoded or resized. ``unseen``: how many neither the model nor any of
+    its sources has seen. The accuracies are those of the unseen images; None where there are none.
     """
 
     by: str
@@ -36,6 +36,7 @@ class Seen:
     n: int
     clean_accuracy: Proportion | None
     robust_accuracy: Proportion | None
+    unseen: int | None = None  # evaluations of earlier versions do not tell
 
     def flag(self, split: str, clean: Proportion, robust: Proportion) -> str:
         """Reason to doubt an evaluation with these accuracies of all its images."""
@@ -43,10 +44,11 @@ class Seen:
             "trained on": f"{self.images} of {self.n} {split} images were trained on (by {self.by})",
             "chosen by": f"{self.images} of {self.n} {split} images are of the val split that {self.by} was chosen by",
         }[self.how]
+        without = "without them" if self.unseen in (None, self.n - self.images) else "without all that were seen"
         if self.clean_accuracy is None or self.robust_accuracy is None:
-            return f"{what}: clean {_percent(clean)}, robust {_percent(robust)}; without them nothing is left"
-        left = f"clean {_percent(clean)}, without them {_percent(self.clean_accuracy)}"
-        return f"{what}: {left}; robust {_percent(robust)}, without them {_percent(self.robust_accuracy)}"
+            return f"{what}: clean {_percent(clean)}, robust {_percent(robust)}; {without} nothing is left"
+        left = f"clean {_percent(clean)}, {without} {_percent(self.clean_accuracy)}"
+        return f"{what}: {left}; robust {_percent(robust)}, {without} {_percent(self.robust_accuracy)}"
 
 
 def look_for_seen(model: Checkpoint, split: Split, table: pd.DataFrame) -> tuple[list[Seen], list[str]]:
@@ -54,23 +56,23 @@ def look_for_seen(model: Checkpoint, split: Split, table: pd.DataFrame) -> tuple
     known = model.trained_on
     if known is None:
         return [], [f"{UNKNOWN}: the card has no fingerprints"]
-    broken_by = table["broken_by"].to_numpy()
-    found, prints = [], split.fingerprints
-    for by, how, theirs in _levels(model):
-        copies = find_copies(prints, theirs)
-        if copies.found.any():
-            left = broken_by[~copies.found]
-            found.append(
-                Seen(
-                    by=by,
-                    how=how,
-                    images=int(copies.found.sum()),
-                    exact=int(copies.exact.sum()),
-                    n=len(broken_by),
-                    clean_accuracy=_share(left != CLEAN),
-                    robust_accuracy=_share(left == SURVIVED),
-                )
-            )
+    broken_by, prints = table["broken_by"].to_numpy(), split.fingerprints
+    copies = [(by, how, find_copies(prints, theirs)) for by, how, theirs in _levels(model)]
+    unseen = ~np.any([each.found for _, _, each in copies], axis=0)
+    found = [
+        Seen(
+            by=by,
+            how=how,
+            images=int(each.found.sum()),
+            exact=int(each.exact.sum()),
+            n=len(broken_by),
+            clean_accuracy=_share(broken_by[unseen] != CLEAN),
+            robust_accuracy=_share(broken_by[unseen] == SURVIVED),
+            unseen=int(unseen.sum()),
+        )
+        for by, how, each in copies
+        if each.found.any()
+    ]
     untested = [] if known.complete else [f"{UNKNOWN} by the model's sources: a source's card has no fingerprints"]
     return found, untested
 

@@ -67,7 +67,8 @@ class AdversarialObjective(Objective):
         """Catastrophic overfitting: FGSM accuracy stays high, PGD accuracy collapses (Wong et al. 2020, 5.3)."""
         if self.guarded is None:
             return None, {}
-        fgsm, pgd = self._accuracy(FGSM()), self._accuracy(PGD(steps=5, step=0.5))
+        engine = Engine(self.run.dtype())  # one, so that both attack the same copy of the network
+        fgsm, pgd = (self._accuracy(attack, engine) for attack in (FGSM(), PGD(steps=5, step=0.5)))
         figures = {"guard_fgsm_accuracy": fgsm, "guard_pgd_accuracy": pgd}
         overfits = fgsm - pgd > 0.15 and pgd < 0.5 * fgsm
         what = f"catastrophic overfitting (FGSM accuracy {fgsm:.2f}, PGD-5 accuracy {pgd:.2f})" if overfits else None
@@ -78,12 +79,11 @@ class AdversarialObjective(Objective):
         self.steps += 1
         return f"adversarial examples now take {int(self.steps)} steps"
 
-    def _accuracy(self, attack: Attack) -> float:
+    def _accuracy(self, attack: Attack, engine: Engine) -> float:
         assert self.guarded is not None
         device = self.classifier.device
         labels, ids = self.guarded.labels.to(device), self.guarded.ids.to(device)
         x = to_pixels(self.guarded.images(), device)
-        engine = Engine(self.run.dtype())
         result = attack(self.classifier, x, labels, ids, self.threat, seed=self.run.seed, engine=engine)
         self.spent += result.passes
         return 1 - float(result.broken.float().mean())

@@ -242,7 +242,7 @@ def test_the_scale_of_the_logits_changes_no_more_than_noise(
 def test_auto_pgd_is_at_least_as_strong_as_pgd(network: nn.Module, batch: Batch, threat: Threat) -> None:
     pgd, auto, aimed = (
         int((~attack(network, *batch, threat).broken).sum())
-        for attack in (PGD(steps=100), APGD(steps=100), TargetedAPGD(steps=50))
+        for attack in (PGD(steps=40), APGD(steps=40), TargetedAPGD(steps=20))
     )
     assert auto <= pgd + 3
     assert aimed < auto

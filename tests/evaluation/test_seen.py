@@ -152,6 +152,24 @@ def test_the_source_is_told_from_the_model(data: Path, model: Checkpoint, tmp_pa
     assert any("by the model's sources" in line for line in found.untested)
 
 
+def test_what_is_left_was_seen_by_nobody(data: Path, model: Checkpoint, tmp_path: Path) -> None:
+    """What the source has learnt by heart does not count as unseen by the model, nor the other way round."""
+    new = load_task(noise(tmp_path / "new", range(300, 330)))
+    result = rt.transfer(model, new, rt.LinearProbe(l2=1e-3), run=QUIET)
+    parts = [new.train, load_task(data).train, load_task(noise(tmp_path / "unseen", range(400, 430))).train]
+    mixed = Split.in_memory(
+        torch.cat([part.images() for part in parts]), torch.cat([part.labels for part in parts]), CLASSES
+    )
+    found, alone = judged(result, mixed), judged(result, parts[2])
+    assert [(each.by, each.images) for each in found.seen] == [
+        ("the model", len(new.train)),
+        ("its source", len(parts[1])),
+    ]
+    for each, flag in zip(found.seen, found.flags, strict=False):
+        assert (each.unseen, each.clean_accuracy) == (len(parts[2]), alone.clean_accuracy)
+        assert f"without all that were seen {100 * alone.clean_accuracy.value:.1f} %" in flag
+
+
 def test_a_card_without_fingerprints_leaves_it_untested(data: Path, model: Checkpoint) -> None:
     old = dataclasses.replace(model, trained_on=None)
     found = judged(old, load_task(data).train)

@@ -46,7 +46,7 @@ def test_an_evaluation_of_a_transferred_model_says_it_all(
         threat=THREAT,
         attack="pgd-3",
         source=source,
-        transfer_attack_examples=40,
+        transfer_attack_examples=20,
         red_flag_examples=0,
         run=run,
     )
@@ -54,7 +54,7 @@ def test_an_evaluation_of_a_transferred_model_says_it_all(
     assert beside is not None
     assert beside.unseen is not None
     assert beside.source_features is not None
-    assert beside.n == beside.unseen.n == beside.source_features.n == 40
+    assert beside.n == beside.unseen.n == beside.source_features.n == 20
     assert beside.feature_drift == pytest.approx(beside.source_feature_drift)  # a probe's features are its source's
     assert beside.feature_drift > 0
     assert beside.unseen_threat == "l2:0.25" or Threat.parse(beside.unseen_threat).norm == "l2"
@@ -100,7 +100,7 @@ def test_the_unseen_threat_is_what_the_source_was_not_trained_for(
     source = Checkpoint(source.classifier, dataclasses.replace(source.card, threat=Threat.parse(trained)))
     known = knowledge_of(source, digits.test, seed=0)
     adversary = Adversary([], Threat.parse(evaluated), knowledge=known)
-    found = examine(probe, source, digits.test, adversary, QUIET, n=10)
+    found = examine(probe, source, digits.test, adversary, QUIET, n=2)
     assert Threat.parse(found.unseen_threat).norm == norm
 
 

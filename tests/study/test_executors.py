@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,33 +18,50 @@ from study_helpers import RUN, facts
 
 from robust_transfer.errors import ConfigError
 from robust_transfer.run import Run
-from robust_transfer.study import run_study
+from robust_transfer.study import dry_run, load_recipe, run_study
 from robust_transfer.study.executors import POOLS, anywhere, groups, pool, shard, threads_for
 from robust_transfer.study.recipe import Recipe, SourceSpec, cells
+
+SEED = ["grid.0.seed=[0]"]
+
+
+@pytest.fixture(scope="module")
+def small(path: Path) -> Recipe:
+    """One seed of the study: two show nothing more here."""
+    return load_recipe(path, changes=SEED)
+
+
+@pytest.fixture(scope="module")
+def wanted(plain: tuple[Path, pd.DataFrame], small: Recipe, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    """Its table, of what the study in one process made."""
+    out = tmp_path_factory.mktemp("wanted") / "study"
+    shutil.copytree(plain[0], out)
+    assert dry_run(small, out, run=RUN).missing == 0
+    return facts(run_study(small, out, run=RUN))
 
 
 @pytest.mark.parametrize("after", [pytest.param(0.2, marks=pytest.mark.slow), 0.8])
 def test_a_killed_study_goes_on_to_the_same_table(
-    plain: tuple[Path, pd.DataFrame], recipe: Recipe, path: Path, tmp_path: Path, after: float
+    wanted: pd.DataFrame, small: Recipe, path: Path, tmp_path: Path, after: float
 ) -> None:
-    """Killed when so large a share of its folders is there."""
-    out, wanted = tmp_path / "killed", int(after * 20)
-    command = [sys.executable, "-m", "robust_transfer.cli", "study", str(path), "--out", str(out)]
+    """Killed when so large a share of its folders is there: a source, three results and seven evaluations."""
+    out, enough = tmp_path / "killed", int(after * 11)
+    command = [sys.executable, "-m", "robust_transfer.cli", "study", str(path), "--out", str(out), "--set", *SEED]
     child = subprocess.Popen([*command, "--threads", "1", "--quiet", "--precision", "float32"], start_new_session=True)
     deadline = time.monotonic() + 200
-    while len([p for kind in ("sources", "results", "evaluations") for p in out.glob(f"{kind}/*")]) < wanted:
+    while len([p for kind in ("sources", "results", "evaluations") for p in out.glob(f"{kind}/*")]) < enough:
         assert child.poll() is None, "it ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.005)
     os.killpg(child.pid, signal.SIGKILL)
     child.wait()
     assert not (out / "table.parquet").exists()
-    assert facts(run_study(recipe, out, run=RUN)).equals(facts(plain[1]))
+    assert facts(run_study(small, out, run=RUN)).equals(wanted)
 
 
-def test_two_processes_make_the_same_table(plain: tuple[Path, pd.DataFrame], recipe: Recipe, tmp_path: Path) -> None:
-    found = run_study(recipe, tmp_path / "jobs", run=RUN, jobs=2)
-    assert facts(found).equals(facts(plain[1]))
+def test_two_processes_make_the_same_table(wanted: pd.DataFrame, small: Recipe, tmp_path: Path) -> None:
+    found = run_study(small, tmp_path / "jobs", run=RUN, jobs=2)
+    assert facts(found).equals(wanted)
     records = [json.loads(path.read_text()) for path in (tmp_path / "jobs").glob("evaluations/*/evaluation.json")]
     assert {record["hardware"]["threads"] for record in records} == {RUN.threads}
 
@@ -94,12 +112,12 @@ def test_a_process_has_that_number_of_threads(monkeypatch: pytest.MonkeyPatch) -
     assert "MKL_NUM_THREADS" not in os.environ
 
 
-def test_two_shards_make_the_same_table(plain: tuple[Path, pd.DataFrame], recipe: Recipe, tmp_path: Path) -> None:
-    first = run_study(recipe, tmp_path / "shards", run=RUN, shard="1/2")
-    assert 0 < len(first) < 13
-    second = run_study(recipe, tmp_path / "shards", run=RUN, shard="2/2")
-    assert facts(second).equals(facts(plain[1]))
-    work = groups(recipe)
+def test_two_shards_make_the_same_table(wanted: pd.DataFrame, small: Recipe, tmp_path: Path) -> None:
+    first = run_study(small, tmp_path / "shards", run=RUN, shard="1/2")
+    assert 0 < len(first) < 7
+    second = run_study(small, tmp_path / "shards", run=RUN, shard="2/2")
+    assert facts(second).equals(wanted)
+    work = groups(small)
     assert sorted(map(repr, [*shard("1/2", work), *shard("2/2", work)])) == sorted(map(repr, work))
     for text in ("0/2", "3/2", "1", "1/0"):
         with pytest.raises(ConfigError, match="write i/n"):
@@ -107,14 +125,14 @@ def test_two_shards_make_the_same_table(plain: tuple[Path, pd.DataFrame], recipe
 
 
 def test_processes_that_start_in_other_folders_find_what_the_recipe_names(
-    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("photos", "source", "bundled"):
         (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path)
     given = {"own": SourceSpec(use="source"), "ours": SourceSpec(use="bundled"), "far": SourceSpec(use="hf:A/B")}
     data = {"here": "photos", "digits": "builtin:digits"}
-    sent = anywhere(dataclasses.replace(recipe, sources={**recipe.sources, **given}, data=data))
+    sent = anywhere(dataclasses.replace(small, sources={**small.sources, **given}, data=data))
     monkeypatch.chdir("/")
     assert sent.data == {"here": str(tmp_path / "photos"), "digits": "builtin:digits"}
     used = {name: sent.sources[name].use for name in (*given, "robust")}
@@ -122,19 +140,21 @@ def test_processes_that_start_in_other_folders_find_what_the_recipe_names(
 
 
 @pytest.mark.slow
-def test_ray_makes_the_same_table(plain: tuple[Path, pd.DataFrame], recipe: Recipe, tmp_path: Path) -> None:
-    found = run_study(recipe, tmp_path / "ray", run=RUN, ray="local")
-    assert facts(found).equals(facts(plain[1]))
+def test_ray_makes_the_same_table(wanted: pd.DataFrame, small: Recipe, tmp_path: Path) -> None:
+    found = run_study(small, tmp_path / "ray", run=RUN, ray="local")
+    assert facts(found).equals(wanted)
 
 
 @pytest.mark.slow
-def test_a_team_of_two_processes_trains_each_cell_together(path: Path, recipe: Recipe, tmp_path: Path) -> None:
+def test_a_team_of_two_processes_trains_each_cell_together(path: Path, small: Recipe, tmp_path: Path) -> None:
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command = ["-m", "robust_transfer.cli", "study", str(path), "--out", str(tmp_path / "team"), "--threads", "1"]
-    child = subprocess.run([*launch, *command, "--quiet"], capture_output=True, text=True, timeout=400)
+    command = ["-m", "robust_transfer.cli", "study", str(path), "--out", str(tmp_path / "team"), "--set", *SEED]
+    child = subprocess.run(
+        [*launch, *command, "--threads", "1", "--quiet"], capture_output=True, text=True, timeout=400
+    )
     assert child.returncode == 0, child.stderr[-3000:]
     table = pd.read_parquet(tmp_path / "team" / "table.parquet")
-    assert len(table) == len(cells(recipe))
+    assert len(table) == len(cells(small))
     assert table["failure"].isna().all()
     for log in (tmp_path / "team").glob("*/*/metrics.jsonl"):
         assert "2 processes" in log.read_text()

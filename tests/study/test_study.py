@@ -30,6 +30,9 @@ from robust_transfer.study.store import Store
 from robust_transfer.study.table import TIMINGS
 from robust_transfer.study.work import Workshop
 
+# every result is evaluated once, without attacks through its source
+BRIEF = ["grid.0.evaluation=near", "grid.1.evaluation=near", "evaluations.near.examples=10"]
+
 
 def test_a_row_a_cell_with_the_figures_of_its_evaluation(plain: tuple[Path, pd.DataFrame], recipe: Recipe) -> None:
     out, table = plain
@@ -103,7 +106,7 @@ def test_another_setting_is_another_cell(recipe: Recipe, path: Path, plain: tupl
 def test_training_that_diverges_is_told_and_stops_nothing(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = load_recipe(path, changes=["evaluations.near.transfer_attack_examples=0"])
+    recipe = load_recipe(path, changes=[*BRIEF, "grid.0.seed=[0]"])
 
     def diverges(*_: object) -> None:
         raise DivergedError("the loss exploded")
@@ -163,7 +166,7 @@ def test_folders_that_are_no_studies_are_left_alone(recipe: Recipe, tmp_path: Pa
 
 def test_what_results_share_is_computed_once(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Six results of two seeds: two probes and a warm-started head each, from the features of train and val."""
-    recipe = load_recipe(path, changes=["evaluations.near.transfer_attack_examples=0"])
+    recipe = load_recipe(path, changes=BRIEF)
     computed, solved = list[int](), list[tuple[float, ...]]()
     features, solve = features_module._computed, softmax.solve_path
 

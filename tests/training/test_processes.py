@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -131,8 +133,7 @@ def work(out: Path) -> None:
 def together(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder and the output of a run in two processes."""
     out = tmp_path_factory.mktemp("together")
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(PROCESSES)]
-    command = [sys.executable, *launch, __file__, str(out)]
+    command = [sys.executable, __file__, str(out)]
     child = subprocess.run(command, capture_output=True, text=True, timeout=400, env=with_helpers())
     assert child.returncode == 0, child.stderr[-3000:]
     return out, child.stdout
@@ -205,6 +206,31 @@ def test_one_process_leaves_accelerate_and_its_environment_alone(monkeypatch: py
     assert AcceleratorState._shared_state == before == {}
 
 
+def launched(rank: int, port: int, out: Path) -> int:
+    """The id of a process of its own, told what torchrun tells it, that works; forked, so that it has PyTorch."""
+    if child := os.fork():
+        return child
+    ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": PROCESSES, "LOCAL_WORLD_SIZE": PROCESSES}
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_USE_AGENT_STORE": True}
+    told: dict[str, object] = {**ranks, **meeting, "OMP_NUM_THREADS": 1}
+    os.environ |= {name: str(value) for name, value in told.items()}
+    status = 1
+    try:
+        work(out)
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        os._exit(status)
+
+
 if __name__ == "__main__":
+    import accelerate  # noqa: F401
+    import torch._dynamo  # as the first optimiser does: once here, not in each process
+    from torch._C._distributed_c10d import TCPStore
+
     torch.set_num_threads(1)
-    work(Path(sys.argv[1]))
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    children = [launched(rank, store.port, Path(sys.argv[1])) for rank in range(PROCESSES)]
+    sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import random
@@ -139,16 +140,31 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, in
     return ends
 
 
+Wholes = Callable[[str], tuple[FitResult, Path]]
+
+
+@pytest.fixture(scope="module")
+def wholes(tmp_path_factory: pytest.TempPathFactory) -> Wholes:
+    """A scene from its beginning to its end, and its folder: each is played once."""
+
+    @functools.cache
+    def whole(name: str) -> tuple[FitResult, Path]:
+        folder = tmp_path_factory.mktemp("whole")
+        return scene(name, folder), folder
+
+    return whole
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_a_killed_run_goes_on_bit_for_bit(name: str, killed: dict[str, tuple[Path, int]], tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_bit_for_bit(name: str, killed: dict[str, tuple[Path, int]], wholes: Wholes) -> None:
     folder, at = killed[name]
     resumed = scene(name, folder, resume=True)
-    whole = scene(name, tmp_path / "whole")
+    whole, its_folder = wholes(name)
     assert same_state(resumed.classifier, whole.classifier), f"killed at step {at}"
-    assert log_of(folder) == log_of(tmp_path / "whole"), f"killed at step {at}"
+    assert log_of(folder) == log_of(its_folder), f"killed at step {at}"
     for field in ("figures", "best_epoch", "events", "images", "passes"):
         assert getattr(resumed, field) == getattr(whole, field), f"{field}, killed at step {at}"
-    first, second = (load_file(f / STATE) for f in (folder, tmp_path / "whole"))
+    first, second = (load_file(f / STATE) for f in (folder, its_folder))
     assert first.keys() == second.keys()
     assert all(torch.equal(first[k], second[k]) for k in first)
 
@@ -180,8 +196,8 @@ def test_a_finished_state_gives_the_result_again(tmp_path: Path) -> None:
             assert getattr(again, field.name) == getattr(first, field.name), field.name
 
 
-def test_resuming_nothing_is_starting(tmp_path: Path) -> None:
-    assert same_state(scene("fast", tmp_path / "a", resume=True).classifier, scene("fast", tmp_path / "b").classifier)
+def test_resuming_nothing_is_starting(wholes: Wholes, tmp_path: Path) -> None:
+    assert same_state(scene("free", tmp_path, resume=True).classifier, wholes("free")[0].classifier)
 
 
 def rewrite(folder: Path, change: Callable[[dict[str, str]], object], drop: str | None = None) -> None:
@@ -194,7 +210,7 @@ def rewrite(folder: Path, change: Callable[[dict[str, str]], object], drop: str 
     save_file(tensors, folder / STATE, metadata)
 
 
-def test_a_state_of_an_older_version_is_gone_on_with(tmp_path: Path) -> None:
+def test_a_state_of_an_older_version_is_gone_on_with(wholes: Wholes, tmp_path: Path) -> None:
     """It lacks the newer fields of progress, the log's length among them, and newer keys of the fingerprint."""
 
     def age(metadata: dict[str, str]) -> None:
@@ -204,13 +220,13 @@ def test_a_state_of_an_older_version_is_gone_on_with(tmp_path: Path) -> None:
         del fingerprint["precision"]
         metadata.update(progress=json.dumps(progress), fingerprint=json.dumps(fingerprint))
 
-    folder = interrupted(tmp_path / "old", "fast")
+    folder = interrupted(tmp_path, "fast")
     with (folder / "metrics.jsonl").open("a") as file:
         file.write('{"step": 11, "loss": 1.0}\n{"step": 12, "lo')
     rewrite(folder, age)
-    resumed, whole = scene("fast", folder, resume=True), scene("fast", tmp_path / "whole")
+    resumed, (whole, its_folder) = scene("fast", folder, resume=True), wholes("fast")
     assert same_state(resumed.classifier, whole.classifier)
-    assert log_of(folder) == log_of(tmp_path / "whole")
+    assert log_of(folder) == log_of(its_folder)
 
 
 # ---------------------------------------------------------------- refusals
@@ -275,9 +291,9 @@ def test_a_state_that_lacks_a_weight_is_refused(tmp_path: Path) -> None:
         scene("natural", tmp_path, resume=True)
 
 
-def test_a_run_without_resume_does_not_look_at_the_state(tmp_path: Path) -> None:
-    interrupted(tmp_path / "a", "fast")
-    assert same_state(scene("fast", tmp_path / "a").classifier, scene("fast", tmp_path / "b").classifier)
+def test_a_run_without_resume_does_not_look_at_the_state(wholes: Wholes, tmp_path: Path) -> None:
+    interrupted(tmp_path, "free")
+    assert same_state(scene("free", tmp_path).classifier, wholes("free")[0].classifier)
 
 
 def test_discarding_takes_what_a_kill_left_and_nothing_else(tmp_path: Path) -> None:
@@ -340,5 +356,7 @@ def ended(folder: Path, name: str, at: int) -> int:
 
 
 if __name__ == "__main__":
+    import torch._dynamo  # as the first optimiser does: once here, not in each process
+
     scenes = [text.split(":") for text in sys.argv[2:]]
     print(json.dumps([ended(Path(sys.argv[1]), name, int(at)) for name, at in scenes]))

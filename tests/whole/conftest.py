@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import functools
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import typer.main
 from cli_helpers import DIGITS, Invoke
+from filelock import FileLock
 from PIL import Image
 
 from robust_transfer import cli
+
+
+@pytest.fixture(autouse=True, scope="session")
+def built_once() -> Iterator[None]:
+    """Typer builds all commands anew for each call, which takes longer than most calls that are refused."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("typer.main.get_command", functools.cache(typer.main.get_command))
+        yield
 
 
 @pytest.fixture
@@ -28,31 +41,25 @@ def invoke(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.fixture(scope="session")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A source for 8x8 digits, made by the command line itself."""
+def source(common: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A source for 8x8 digits, made by the command line itself: a copy of one that all workers share."""
+    made = common / "source"
+    with FileLock(common / "source.lock"):
+        if not made.exists():
+            pretrained(made)
     out = tmp_path_factory.mktemp("source") / "source"
-    words = [
-        "pretrain",
-        *DIGITS,
-        "--network",
-        "wrn-16-1",
-        "--threat",
-        "linf:16/255",
-        "--epochs",
-        "2",
-        "--out",
-        str(out),
-        "--quiet",
-    ]
+    shutil.copytree(made, out)
+    return out
+
+
+def pretrained(out: Path) -> None:
+    words = ["--network", "wrn-16-1", "--threat", "linf:16/255", "--epochs", "2", "--out", str(out), "--quiet"]
     more = ["--set", "flip=false", "--set", "pad=0", "--set", "learning_rate=0.1", "--batch-size", "64"]
-    saved, sys.argv = sys.argv, ["robust-transfer", *words, *more]
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["robust-transfer", "pretrain", *DIGITS, *words, *more])
         with pytest.raises(SystemExit) as exit_:
             cli.main()
-    finally:
-        sys.argv = saved
     assert not exit_.value.code
-    return out
 
 
 @pytest.fixture(scope="session")

@@ -45,14 +45,43 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return site
 
 
-def command(package: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
+COMMANDS = """
+import json, sys
+from robust_transfer.cli import main
+for words in json.loads(sys.argv[1]):
+    sys.argv[1:] = words
+    try:
+        main()
+    except SystemExit as end:
+        assert not end.code, (words, end.code)
+    print("END OF A COMMAND")
+"""
+
+
+@pytest.fixture(scope="module")
+def done(package: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Path]:
+    """What each of four commands says, and the folder that they write into: one process, for it takes seconds to begin."""
+    out = tmp_path_factory.mktemp("done")
+    strategies = {"means": {"strategy": "class-means", "each": {"scale": [1.0, 4.0]}}}
+    grid = [{**NEAR, "strategy": "means"}]
+    (out / "mine.yaml").write_text(yaml.safe_dump({**TINY, "strategies": strategies, "grid": grid, "scales": None}))
+    transfer = ["transfer", "--source", "bundled", "--data", "builtin:digits", "--shots", "5", "--out", f"{out}/run"]
+    study = ["study", f"{out}/mine.yaml", "--out", f"{out}/study", "--threads", "1"]
+    commands = [
+        ["list", "strategies"],
+        [*transfer, "--strategy", "class-means", "--set", "scale=2", "--quiet"],
+        [*study, "--dry-run"],
+        [*study, "--quiet"],
+    ]
     path = os.pathsep.join([str(package), str(Path(robust_transfer.__file__).parents[1])])
     environment = {**os.environ, "PYTHONPATH": path, "COLUMNS": "200"}
-    done = subprocess.run(
-        [sys.executable, "-m", "robust_transfer.cli", *map(str, words)], capture_output=True, text=True, env=environment
+    child = subprocess.run(
+        [sys.executable, "-c", COMMANDS, json.dumps(commands)], capture_output=True, text=True, env=environment
     )
-    assert done.returncode == 0, done.stderr
-    return done
+    assert child.returncode == 0, child.stderr
+    said = child.stdout.split("END OF A COMMAND\n")
+    assert len(said) == len(commands) + 1
+    return said, out
 
 
 def test_it_is_as_short_as_promised() -> None:
@@ -76,21 +105,16 @@ def test_it_is_the_nearest_class_mean(package: Path, monkeypatch: pytest.MonkeyP
         assert torch.equal(made.classifier(to_pixels(task.train.images())).argmax(1), nearest)
 
 
-def test_the_command_line_lists_and_uses_it(package: Path, tmp_path: Path) -> None:
-    assert "class-means" in command(package, "list", "strategies").stdout
-    words = ("transfer", "--source", "bundled", "--data", "builtin:digits", "--shots", "5", "--out", tmp_path / "run")
-    command(package, *words, "--strategy", "class-means", "--set", "scale=2", "--quiet")
-    card = json.loads((tmp_path / "run" / "card.json").read_text())
+def test_the_command_line_lists_and_uses_it(done: tuple[list[str], Path]) -> None:
+    said, out = done
+    assert "class-means" in said[0]
+    card = json.loads((out / "run" / "card.json").read_text())
     assert (card["method"], card["settings"]) == ("transfer:class-means", {"scale": 2.0})
 
 
-def test_a_study_estimates_and_runs_it(package: Path, tmp_path: Path) -> None:
-    strategies = {"means": {"strategy": "class-means", "each": {"scale": [1.0, 4.0]}}}
-    recipe = {**TINY, "strategies": strategies, "grid": [{**NEAR, "strategy": "means"}], "scales": None}
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(recipe))
-    words = ("study", tmp_path / "mine.yaml", "--out", tmp_path / "study", "--threads", "1")
-    assert "2 results to make" in command(package, *words, "--dry-run").stdout
-    command(package, *words, "--quiet")
-    table = pd.read_parquet(tmp_path / "study" / "table.parquet")
+def test_a_study_estimates_and_runs_it(done: tuple[list[str], Path]) -> None:
+    said, out = done
+    assert "2 results to make" in said[2]
+    table = pd.read_parquet(out / "study" / "table.parquet")
     assert sorted(table["set.scale"]) == [1.0, 4.0]
     assert table["clean"].notna().all()

@@ -185,7 +185,7 @@ class Guarded(AdversarialObjective):
         self.nan_at, self.seen = nan_at, list[tuple[int, int]]()
         self.figures = iter([figure for pair in script for figure in pair])
 
-    def _accuracy(self, attack: Any) -> float:
+    def _accuracy(self, attack: Any, engine: Any) -> float:
         self.spent += 10
         return next(self.figures)
 
