@@ -24,6 +24,7 @@ from robust_transfer.foreign.contents import Contents
 from robust_transfer.foreign.evidence import IMAGES, Candidate, Decision, decide
 from robust_transfer.foreign.families import FAMILIES, Architecture, Family, recognised
 from robust_transfer.foreign.families.base import State
+from robust_transfer.foreign.families.normalisations import CIFAR10_2471, CIFAR100, HALF, IMAGENET, RAW
 from robust_transfer.foreign.layout import COUNTER, Layout, lay_out
 from robust_transfer.foreign.normalisations import name_of
 from robust_transfer.foreign.reading import read_weights
@@ -81,7 +82,7 @@ class Found:
         return found
 
     def _preprocessings(self) -> list[Preprocessing]:
-        known = list(self.architecture.preprocessings) or [Preprocessing(size=self.hints.size or 224)]
+        known = list(self.architecture.preprocessings)
         if self.hints.size is not None:
             known = [replace(how, size=self.hints.size) for how in known]
         stored = self.hints.normalisation or self.layout.normalisation
@@ -100,7 +101,10 @@ def find(path: Path, *, hints: Hints | None = None, address: str | None = None) 
     contents = read_weights(path)
     try:
         layout = lay_out(contents, hints.weights)
-        found = _named(layout.state, hints) if hints.network is not None else recognised(layout.state)
+        if hints.network is not None:
+            family, architecture, layout = _named(layout, hints)
+            return Found(address or str(path), contents, layout, family, architecture, hints)
+        found = recognised(layout.state)
     except CheckpointError as error:
         raise CheckpointError(f"{address or path}: {error}") from None
     if found is None:
@@ -219,28 +223,63 @@ def _built(spec: NetworkSpec, weights: Mapping[str, Tensor]) -> Classifier:
     return classifier.eval()
 
 
-def _named(state: Mapping[str, Tensor], hints: Hints) -> tuple[str, Architecture]:
-    """Architecture of a network whose name was given: its last layer by what timm says of it."""
+def _named(layout: Layout, hints: Hints) -> tuple[str, Architecture, Layout]:
+    """Architecture of a network whose name was given, and the layout with the names that this network uses.
+
+    Where the file calls its weights otherwise, they are matched by their order, if kinds and shapes agree one by one;
+    that is said, and labelled images can prove it.
+    """
     assert hints.network is not None
-    name = networks.canonical(hints.network)
+    name, state = networks.canonical(hints.network), layout.state
     known = recognised(state)
     if known is not None and known[1].network == name:
-        return known
+        return *known, layout
     heads = [
         key.removesuffix(".weight") for key, value in state.items() if key.endswith(".weight") and value.dim() == 2
     ]
-    told = _classifier_of(name, hints)
-    head = told if f"{told}.weight" in state else next(reversed(heads), "")
-    classes = len(state[f"{head}.weight"]) if head else 0
-    return BY_NAME, Architecture(name, classes, head, settings=dict(hints.settings or {}))
+    classes = len(state[f"{heads[-1]}.weight"]) if heads else 0
+    own, head = _own_names(name, classes, hints)
+    if state.keys() != own.keys() and _kinds(state) == _kinds(own):
+        state = dict(zip(own, state.values(), strict=True))
+        first = ", ".join(f"{theirs} is {ours}" for theirs, ours in list(zip(layout.state, own, strict=True))[:2])
+        note = f"names are not {name}'s: matched by order, all {len(own)} kinds and shapes agree ({first} ...)"
+        layout = replace(layout, state=state, notes=(*layout.notes, note))
+    head = head if f"{head}.weight" in state else (heads[-1] if heads else "")
+    likely = _likely(name, hints)
+    return (
+        BY_NAME,
+        Architecture(name, classes, head, settings=dict(hints.settings or {}), preprocessings=likely),
+        layout,
+    )
 
 
-def _classifier_of(name: str, hints: Hints) -> str:
+def _likely(name: str, hints: Hints) -> tuple[Preprocessing, ...]:
+    """Preprocessings that a network of this name may be used with, the likeliest first: what its library says, and usual ones."""
+    if name in networks.available():
+        stated = Preprocessing(size=hints.size or 32, normalisation=networks.normalisation(name))
+    else:
+        timm = networks.add_to_timm()
+        config = timm.get_pretrained_cfg(name)
+        stated = Preprocessing.from_timm(vars(config)) if config is not None else Preprocessing(size=hints.size or 224)
+    usual = [IMAGENET, HALF, RAW, CIFAR10_2471, CIFAR100]
+    return tuple(replace(stated, normalisation=each) for each in dict.fromkeys([stated.normalisation, *usual]))
+
+
+def _own_names(name: str, classes: int, hints: Hints) -> tuple[dict[str, Tensor], str]:
+    """Weights that a network has, in its own order, without memory; and the prefix of its last layer."""
     try:
-        body = networks.create(name, num_classes=0, input_size=hints.size or 224, **(hints.settings or {}))
+        with torch.device("meta"):
+            made: Any = networks.create(
+                name, num_classes=classes, input_size=hints.size or 224, **(hints.settings or {})
+            )
     except NetworkError as error:
         raise CheckpointError(str(error)) from None
-    return str((getattr(body, "default_cfg", None) or {}).get("classifier") or "")
+    own = {key: value for key, value in made.state_dict().items() if not key.endswith(COUNTER)}
+    return own, str((getattr(made, "default_cfg", None) or {}).get("classifier") or "")
+
+
+def _kinds(state: Mapping[str, Tensor]) -> list[tuple[str, tuple[int, ...]]]:
+    return [(key.rpartition(".")[2], tuple(value.shape)) for key, value in state.items()]
 
 
 # ---------------------------------------------------------------- images
