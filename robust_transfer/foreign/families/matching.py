@@ -24,10 +24,33 @@ def matches(state: State, entries: Iterable[Indexed]) -> list[Indexed]:
     wanted = {
         (signature(state, head), head)
         for head in (*heads(entries), "")
-        if head == "" or (f"{head}.weight" in state and state[f"{head}.weight"].dim() == 2)
+        if head == "" or (f"{head}.weight" in state and _is_linear(state[f"{head}.weight"]))
     }
     headless = {found for found, head in wanted if head == ""}
     return [entry for entry in entries if (entry.signature, entry.head) in wanted or entry.signature in headless]
+
+
+def otherwise(found: list[Indexed], network: str) -> tuple[str, ...]:
+    """Those ``found`` beside the ``network`` that compute otherwise, one of each kind, in their order."""
+    own = [entry.arithmetic for entry in found if entry.name == network]
+    kinds = dict[str, str]()
+    for entry in found:
+        if own and entry.arithmetic not in own:
+            kinds.setdefault(entry.arithmetic, entry.name)
+    return tuple(kinds.values())
+
+
+def on_others(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Sentence on networks that compute otherwise; none where there are none."""
+    if not names:
+        return ()
+    listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return (f"{listed} would fit as well, and compute otherwise: name the network where it is one of them",)
+
+
+def _is_linear(weight: Tensor) -> bool:
+    """Whether a weight is a linear layer's, or that of a convolution of single pixels."""
+    return weight.dim() == 2 or (weight.dim() == 4 and weight.shape[2:] == (1, 1))
 
 
 def head_in(state: State, head: str) -> str:
@@ -89,4 +112,4 @@ def classes_of(state: State, head: str) -> tuple[int, str]:
     return classes, f"{classes} classes: {head}.weight has as many rows"
 
 
-__all__ = ["classes_of", "fits", "head_in", "imagenet", "matches", "on_meta", "sizes"]
+__all__ = ["classes_of", "fits", "head_in", "imagenet", "matches", "on_meta", "on_others", "otherwise", "sizes"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -12,7 +13,16 @@ from torch import Tensor
 
 from robust_transfer import networks
 from robust_transfer.foreign.families.base import FAMILIES, Architecture, Family, State
-from robust_transfer.foreign.families.matching import classes_of, fits, head_in, imagenet, matches, sizes
+from robust_transfer.foreign.families.matching import (
+    classes_of,
+    fits,
+    head_in,
+    imagenet,
+    matches,
+    on_others,
+    otherwise,
+    sizes,
+)
 from robust_transfer.foreign.families.signatures import Indexed, arithmetic, index, is_position, signature
 from robust_transfer.foreign.families.weightless import weightless
 from robust_transfer.networks.from_torchvision import PREFIX
@@ -48,10 +58,11 @@ class TimmFamily(Family):
         return super().body(self._translated(state, found.network), found, settings)
 
     def head(self, state: State, found: Architecture, settings: Mapping[str, Any]) -> tuple[Tensor, Tensor] | None:
-        """Last layer, under timm's name of today."""
+        """Last layer, under timm's name of today; some of timm's are convolutions of the one pixel that pooling leaves."""
         if found.head and f"{found.head}.weight" not in state:
             state = self._translated(state, found.network)
-        return super().head(state, found, settings)
+        layer = super().head(state, found, settings)
+        return None if layer is None else (layer[0].flatten(1), layer[1])
 
     def _current(self, state: State) -> Architecture | None:
         timm = networks.add_to_timm()
@@ -62,17 +73,15 @@ class TimmFamily(Family):
             head = head_in(state, entry.head)
             for size in sizes(state, usual):
                 if fits(state, entry.name, head, size, {}):
-                    others = {one.arithmetic: one.name for one in reversed(found) if one.arithmetic != entry.arithmetic}
-                    return _architecture(state, entry, head, size, tuple(reversed(others.values())))
+                    return _architecture(state, entry, head, size, otherwise(found, entry.name))
         return None
 
     def _older(self, state: State) -> Architecture | None:
         modules = {module for part, module in OLDER.items() if any(part in key for key in state)}
         if not modules:
             return None
-        for entry in sorted(index(), key=lambda entry: _plainness(entry, state)):
-            if entry.name.startswith(PREFIX) or _module_of(entry.name) not in modules:
-                continue
+        candidates = [entry for entry in index() if _module_of(entry.name) in modules]
+        for entry in sorted(candidates, key=lambda entry: _plainness(entry, state)):
             new = self._translated(state, entry.name)
             if not matches(new, [entry]):
                 continue
@@ -85,17 +94,22 @@ class TimmFamily(Family):
         return None
 
     def _translated(self, state: State, network: str) -> dict[str, Tensor]:
-        """State under today's names, as timm translates them; tensors of other sizes are not fitted in."""
+        """State under today's names, as timm translates them; empty for a network whose tensors have other sizes."""
         translate = import_module(f"timm.models.{_module_of(network)}")
         rules = getattr(translate, "checkpoint_filter_fn", None) or translate._filter_torchvision_pretrained
         size = _config(network).input_size[-1]
         body = weightless(partial(networks.create, network, num_classes=0, input_size=size))
         given = dict(state)
         try:
-            new = rules(given) if rules.__code__.co_argcount == 1 else rules(given, body)
-        except (KeyError, RuntimeError, AttributeError, ValueError):  # of another network than this one
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                new = rules(given) if rules.__code__.co_argcount == 1 else rules(given, body)
+        except (KeyError, RuntimeError, AttributeError, ValueError):  # the file is another network's
             return {}
-        return {key: value for key, value in new.items() if isinstance(value, Tensor)}
+        found = {key: value for key, value in new.items() if isinstance(value, Tensor)}
+        stored = {value.untyped_storage().data_ptr() for value in state.values()}
+        # timm interpolates what has another size: then the file is another network's
+        return found if all(value.untyped_storage().data_ptr() in stored for value in found.values()) else {}
 
 
 def _architecture(state: State, entry: Indexed, head: str, size: int, others: tuple[str, ...]) -> Architecture:
@@ -106,10 +120,6 @@ def _architecture(state: State, entry: Indexed, head: str, size: int, others: tu
     said.append(
         f"images of {size} pixels: {'from the number of positions' if told else 'its usual size, no file tells'}"
     )
-    if others:
-        said.append(
-            f"the same names and shapes have {_listed(others)}, which compute otherwise: name one of them if it is"
-        )
     variants: dict[str, tuple[Any, ...]] = {}
     if _module_of(entry.name) == "resnet":
         variants["act_layer"] = ("relu", "gelu", "silu")
@@ -118,15 +128,11 @@ def _architecture(state: State, entry: Indexed, head: str, size: int, others: tu
         network=entry.name,
         num_classes=classes,
         head=head,
-        inferred=tuple(said),
+        inferred=(*said, *on_others(others)),
         variants=variants,
         preprocessings=imagenet(size, first=first),
         alternatives=others,
     )
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _config(name: str) -> Any:

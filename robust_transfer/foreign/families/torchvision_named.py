@@ -8,7 +8,16 @@ from typing import Any
 from torch import Tensor
 
 from robust_transfer.foreign.families.base import FAMILIES, Architecture, Family, State
-from robust_transfer.foreign.families.matching import classes_of, fits, head_in, imagenet, matches, sizes
+from robust_transfer.foreign.families.matching import (
+    classes_of,
+    fits,
+    head_in,
+    imagenet,
+    matches,
+    on_others,
+    otherwise,
+    sizes,
+)
 from robust_transfer.foreign.families.signatures import index
 from robust_transfer.networks.from_torchvision import PREFIX
 
@@ -16,7 +25,8 @@ from robust_transfer.networks.from_torchvision import PREFIX
 IN_TIMM = ("resnet", "wide_resnet", "resnext", "densenet")
 AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")
 USUAL = {"inception_v3": 299}
-SQUEEZENETS = {(96, 3, 7, 7): "squeezenet1_0", (64, 3, 3, 3): "squeezenet1_1"}  # by the shape of the first convolution
+# By the shape of the first convolution.
+SQUEEZENETS: dict[tuple[int, ...], str] = {(96, 3, 7, 7): "squeezenet1_0", (64, 3, 3, 3): "squeezenet1_1"}
 # Smooth adversarial training (Xie et al. 2020) and ARES's (Liu et al. 2023) put another activation in place of ReLU.
 ACTIVATIONS = ("relu", "gelu", "silu")
 
@@ -31,8 +41,8 @@ class TorchvisionFamily(Family):
 
     def recognise(self, state: State) -> Architecture | None:
         """Network by its signature; None where no network of torchvision has it."""
-        if (shape := tuple(state["features.0.weight"].shape) if "features.0.weight" in state else ()) in SQUEEZENETS:
-            return _squeezenet(state, SQUEEZENETS[shape])
+        if "features.3.squeeze.weight" in state and "features.0.weight" in state:
+            return _squeezenet(state, SQUEEZENETS.get(tuple(state["features.0.weight"].shape)))
         unused = tuple(key for key in state if key.startswith(AUXILIARY))
         kept = {key: value for key, value in state.items() if key not in unused}
         for entry in matches(kept, (entry for entry in index() if entry.name.startswith(PREFIX))):
@@ -41,7 +51,9 @@ class TorchvisionFamily(Family):
             head = head_in(kept, entry.head)
             for size in sizes(kept, USUAL.get(plain, 224)):
                 if fits(kept, network, head, size, {}):
-                    return _architecture(kept, network, head, size, unused)
+                    same = [one for one in matches(kept, index()) if not one.name.startswith(PREFIX)]
+                    others = otherwise(same, network)
+                    return _architecture(kept, network, head, size, unused, others)
         return None
 
     def head(self, state: State, found: Architecture, settings: Mapping[str, Any]) -> tuple[Tensor, Tensor] | None:
@@ -52,7 +64,9 @@ class TorchvisionFamily(Family):
         return super().head(state, found, settings)
 
 
-def _architecture(state: State, network: str, head: str, size: int, unused: tuple[str, ...]) -> Architecture:
+def _architecture(
+    state: State, network: str, head: str, size: int, unused: tuple[str, ...], others: tuple[str, ...]
+) -> Architecture:
     classes, of_classes = classes_of(state, head)
     variants: dict[str, tuple[Any, ...]] = {}
     if network.startswith(("resnet", "wide_resnet", "resnext")):
@@ -64,10 +78,16 @@ def _architecture(state: State, network: str, head: str, size: int, unused: tupl
         network=network,
         num_classes=classes,
         head=head,
-        inferred=(f"{kind}: torchvision's has all these names and shapes", of_classes, _on_size(state, size)),
+        inferred=(
+            f"{kind}: torchvision's has all these names and shapes",
+            of_classes,
+            _on_size(state, size),
+            *on_others(others),
+        ),
         variants=variants,
         unused=unused,
         preprocessings=imagenet(size),
+        alternatives=others,
     )
 
 
@@ -76,8 +96,8 @@ def _on_size(state: State, size: int) -> str:
     return f"images of {size} pixels: {'from the number of positions' if told else 'usual for it, no file tells'}"
 
 
-def _squeezenet(state: State, plain: str) -> Architecture | None:
-    if "classifier.1.weight" not in state:
+def _squeezenet(state: State, plain: str | None) -> Architecture | None:
+    if plain is None or "classifier.1.weight" not in state:
         return None
     outputs = int(state["classifier.1.weight"].shape[0])
     settings = {"num_outputs": outputs}

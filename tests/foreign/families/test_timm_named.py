@@ -52,7 +52,7 @@ def test_networks_that_compute_otherwise_with_the_same_weights_are_named() -> No
     found = recognised_as(state, "timm")
     names = {found.network, *found.alternatives}
     assert {"vit_base_patch32_clip_224", "vit_base_patch32_clip_quickgelu_224"} <= names
-    assert "compute otherwise" in " ".join(found.inferred)
+    assert "compute otherwise: name" in " ".join(found.inferred)
 
 
 def old_swin(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -77,6 +77,18 @@ def test_older_names_are_translated() -> None:
     x = torch.rand(1, 3, 224, 224)
     with torch.no_grad():
         same(loaded(state, "timm")(x), model(x))
+
+
+def test_older_names_of_densenet() -> None:
+    model = author("densenet121")
+    state = {re.sub(r"(denselayer\d+\.(?:norm|conv))(\d)", r"\1.\2", k): v for k, v in model.state_dict().items()}
+    state = {key: value for key, value in state.items() if "num_batches" not in key}  # they are older than counters
+    assert "features.denseblock1.denselayer1.norm.1.weight" in state
+    found = recognised_as(state, "timm")
+    assert (found.network, found.head, found.unused) == ("densenet121", "classifier", ())
+    x = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        same(loaded(state, "timm", size=32)(x), model(x))
 
 
 def test_networks_that_the_index_lacks_are_built_and_compared(monkeypatch: pytest.MonkeyPatch) -> None:

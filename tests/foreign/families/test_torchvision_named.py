@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from robust_transfer import networks
 from robust_transfer.errors import NetworkError
 from robust_transfer.foreign.families import recognised
+from robust_transfer.foreign.families.weightless import weightless
 
 
 def author(name: str, classes: int = 7, **settings: Any) -> nn.Module:
@@ -66,12 +68,18 @@ ON_META += ["efficientnet_b0", "mobilenet_v3_large", "convnext_tiny", "swin_t", 
 
 @pytest.mark.parametrize("name", ON_META)
 def test_networks_are_told_apart_whatever_their_classes(name: str) -> None:
-    with torch.device("meta"):
-        state = torchvision.models.get_model(name, weights=None, num_classes=10).state_dict()
+    state = weightless(partial(torchvision.models.get_model, name, weights=None, num_classes=10)).state_dict()
     found = recognised_as(state, "torchvision")
     assert found.network == (name if name.startswith(("res", "wide")) else f"torchvision/{name}")
     assert found.num_classes == 10
     assert f"{found.head}.weight" in state
+
+
+def test_networks_that_compute_otherwise_with_the_same_weights_are_named() -> None:
+    state = weightless(partial(torchvision.models.get_model, "resnet50", weights=None)).state_dict()
+    found = recognised_as(state, "torchvision")
+    assert set(found.alternatives) == {"resnetaa50", "resnetblur50"}
+    assert "resnetblur50" in found.inferred[-1]
 
 
 def test_positions_tell_the_size_of_the_images() -> None:
