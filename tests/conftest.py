@@ -17,6 +17,7 @@ from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.data import Task, loading
 from robust_transfer.data.decoded import Decoded
 from robust_transfer.data.encoded import ArrayImages, Images
+from robust_transfer.preprocessing import Geometry
 
 
 @pytest.fixture(autouse=True)
@@ -53,11 +54,13 @@ def digits_decoded_once() -> Iterator[None]:
     """The built-in digits are read in hundreds of tests: a process decodes and fingerprints them once."""
     kept = dict[tuple[bytes, ...], Decoded]()
 
-    def decoded(images: Images, labels: torch.Tensor, class_names: tuple[str, ...]) -> Decoded:
-        made = Decoded(images, labels, class_names)
+    def decoded(
+        images: Images, labels: torch.Tensor, class_names: tuple[str, ...], ahead: Geometry | None = None
+    ) -> Decoded:
+        made = Decoded(images, labels, class_names, ahead)
         if not isinstance(images, ArrayImages):
             return made
-        content = images.arrays.tobytes(), labels.numpy().tobytes(), repr(class_names).encode()
+        content = images.arrays.tobytes(), labels.numpy().tobytes(), repr((class_names, ahead)).encode()
         return kept.setdefault(content, made)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -254,7 +254,7 @@ def _named(layout: Layout, hints: Hints) -> tuple[str, Architecture, Layout]:
 
 
 def _likely(name: str, hints: Hints) -> tuple[Preprocessing, ...]:
-    """Preprocessings that a network of this name may be used with, the likeliest first: what its library says, and usual ones."""
+    """Preprocessings for a network of this name, the likeliest first: what its library says, then usual ones."""
     if name in networks.available():
         stated = Preprocessing(size=hints.size or 32, normalisation=networks.normalisation(name))
     else:
