@@ -103,8 +103,10 @@ def vit(
     return made
 
 
-register(
-    "convstem_convnext", "ConvNeXt with a convolutional stem, as Singh et al. 2023 name it", convnext, __name__, RAW
-)
-register("convstem_vit", "vision transformer with a convolutional stem, Singh et al. 2023", vit, __name__, RAW)
 __all__ = ["ChannelNorm", "ConvStem"]
+NETWORKS = {
+    "convstem_convnext": "ConvNeXt with a convolutional stem, as Singh et al. 2023 name it",
+    "convstem_vit": "vision transformer with a convolutional stem, as Singh et al. 2023 name it",
+}
+register("convstem_convnext", NETWORKS["convstem_convnext"], convnext, __name__, RAW)
+register("convstem_vit", NETWORKS["convstem_vit"], vit, __name__, RAW)

@@ -51,5 +51,6 @@ def xcit(
     return made
 
 
-register("xcit", "XCiT, with patches of 16, 8, 4 or 2 pixels from one stem", xcit, __name__)
 __all__: list[str] = []
+NETWORKS = {"xcit": "XCiT, with patches of 16, 8, 4 or 2 pixels from one stem"}
+register("xcit", NETWORKS["xcit"], xcit, __name__)
