@@ -27,13 +27,14 @@ class What(StrEnum):
 def list_(what: Annotated[What | None, typer.Argument(help="One kind of thing; all if left out.")] = None) -> None:
     """List sources, networks, data formats, pretraining methods, strategies, attacks, recipes."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     console = Console()
     for kind in [what] if what else list(What):
         table = Table("name", "what it is", title=kind.value, title_justify="left", box=None, pad_edge=False)
         for name, summary in _listing(kind, whole=what is not None):
-            table.add_row(name, summary)
+            table.add_row(escape(name), escape(summary))
         console.print(table)
         console.print()
 

@@ -68,6 +68,8 @@ class Found:
         """Readings of the file that are possible, the likeliest first, with what tells them apart."""
         kind, hints = self.architecture, self.hints
         given = hints.settings or {}
+        if given:  # a setting that the network does not have is told before anything is tried
+            _own_names(kind.network, max(kind.num_classes, 2), replace(hints, settings={**kind.settings, **given}))
         open_ = {name: values for name, values in kind.variants.items() if name not in given}
         found: list[tuple[dict[str, str], NetworkSpec]] = []
         for chosen in itertools.product(*open_.values()):
@@ -136,7 +138,9 @@ def bring_in(found: Found, images: Split | None = None, *, sha256: str = "", rev
         settings={},
         threat=found.hints.threat,
         data={"name": found.address},
-        criterion="as it was published",
+        criterion="as it was published"
+        if found.architecture.head
+        else "features only: the file has no head, and this one is 0",
         command=command_line(),
         environment=environment(),
         origin=record(found, decision, sha256, revision),
@@ -150,7 +154,8 @@ def record(found: Found, decision: Decision | None, sha256: str = "", revision: 
     told: dict[str, Any] = {
         "address": found.address, "sha256": sha256, "revision": revision, "format": found.contents.format,
         "weights": lay.where, "prefix": lay.prefix, "others": lay.others, "family": found.family,
-        "inferred": kind.inferred, "unused": _unused(found), "dropped": lay.dropped, "notes": lay.notes,
+        "inferred": kind.inferred, "alternatives": kind.alternatives, "unused": _unused(found),
+        "dropped": lay.dropped, "notes": lay.notes,
         "stated": lay.stated, "refused": found.contents.refused,
         "normalisation": _source_of_normalisation(found),
     }  # fmt: skip
@@ -174,14 +179,9 @@ def _source_of_normalisation(found: Found) -> str:
 
 def _renamed(found: Found, spec: NetworkSpec) -> dict[str, Tensor]:
     """State with our names: the last linear layer is the ``head``, all else the ``body``."""
-    kind, unused, state = found.architecture, set(_unused(found)), found.layout.state
-    inside = f"{kind.head}." if kind.head else None
-    ours = {
-        f"body.{name}": tensor
-        for name, tensor in state.items()
-        if name not in unused and (inside is None or not name.startswith(inside))
-    }
+    kind, state = found.architecture, found.layout.state
     family = _ByName() if found.family == BY_NAME else FAMILIES.get(found.family)()
+    ours = {f"body.{name}": tensor for name, tensor in family.body(state, kind, spec.settings).items()}
     layer = family.head(state, kind, spec.settings)
     return ours if layer is None else {**ours, "head.weight": layer[0], "head.bias": layer[1]}
 

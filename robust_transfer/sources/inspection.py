@@ -75,6 +75,8 @@ def _told(name: str, origin: Mapping[str, Any], network: Mapping[str, Any] | Non
         yield "input", f"{how['size']} pixels, {how['resize']}, {how['interpolation']}"
     for line in origin.get("inferred", ()):
         yield "inferred", str(line)
+    if origin.get("alternatives"):
+        yield "fits as well", ", ".join(_lines(origin["alternatives"]))
     yield "normalisation", _normalisation(origin, network)
     yield "threat", threat or "not stated: give it if you know it"
     if origin.get("decided_by"):

@@ -14,7 +14,9 @@ import pytest
 import torch
 import typer
 from cli_helpers import Invoke
+from foreign_states import written as save_foreign
 from helpers import make_source
+from published import CASES
 from study_helpers import written
 
 from robust_transfer import run_folder
@@ -107,7 +109,9 @@ def places(tmp_path_factory: pytest.TempPathFactory, images: Path) -> dict[str, 
     source = Checkpoint(classifier, card).save(root / "source")
     run = Run(out=root / "evaluation", quiet=True)
     evaluate(source, load_task(images).test, attack="fgsm", run=run, keep_deltas=True, red_flag_examples=0)
-    return {"source": root / "source", "evaluation": root / "evaluation", "recipe": written(root), "images": images}
+    foreign = save_foreign(root / "weights.pt", CASES["kuangliu"][1]())
+    made = {"source": root / "source", "evaluation": root / "evaluation", "foreign": foreign}
+    return {**made, "recipe": written(root), "images": images}
 
 
 @pytest.fixture
@@ -129,6 +133,11 @@ def line(command: str, places: dict[str, Path], out: Path, *given: str | Path) -
         "evaluate": ((source,), (*data, *writes)),
         "verify": ((places["evaluation"], source), data),
         "compare": ((places["evaluation"], places["evaluation"]), ()),
+        "inspect": ((places["foreign"],), (*data, "--set", "activation=relu", "--normalisation", "none")),
+        "import": (
+            (places["foreign"],),
+            (*data, "--set", "activation=relu", "--normalisation", "none", *writes),
+        ),
         "study": ((places["recipe"],), ("--out", out.parent / "study", "--quiet")),
         "demo": ((), (*data, "--source", source, "--no-scratch", *writes)),
     }[command]
@@ -150,6 +159,7 @@ def nothing_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(run_folder, "prepare_out", reached)
     monkeypatch.setattr(Workshop, "done", reached)
+    monkeypatch.setattr("robust_transfer.foreign.importing.decide", reached)
     monkeypatch.setattr("robust_transfer.evaluation.verification.attacking", reached)
     monkeypatch.setattr("robust_transfer.comparison.Comparison", reached)
 

@@ -40,10 +40,13 @@ def test_every_recipe_runs_at_smoke_scale(
 ) -> None:
     # an epoch teaches nobody to tell digits apart; the check on collapse has its own test
     monkeypatch.setattr("robust_transfer.production.refuse_collapse", lambda *_: None)
-    own = Store.folder
-    monkeypatch.setattr(
-        Store, "folder", lambda store, kind, key: own(Store(sources) if kind == "sources" else store, kind, key)
-    )
+    for method in ("folder", "once"):  # its lock is there, too
+        own = getattr(Store, method)
+        monkeypatch.setattr(
+            Store,
+            method,
+            lambda store, kind, *more, own=own: own(Store(sources) if kind == "sources" else store, kind, *more),
+        )
     recipe = load_recipe(name, scale="smoke")
     table = run_study(recipe, tmp_path, run=Run(quiet=True, threads=1, precision="float32", device="cpu"))
     assert len(table) == len(cells(recipe))
