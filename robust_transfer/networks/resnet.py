@@ -36,11 +36,17 @@ class BasicBlock(nn.Module):
 
 
 class CifarResNet(CifarNetwork):
-    """Four stages of two blocks with 1, 2, 4 and 8 times ``base`` channels; ``preact`` chooses pre-activation units."""
+    """Four stages of two blocks with 1, 2, 4 and 8 times ``base`` channels; ``preact`` chooses pre-activation units.
 
-    def __init__(self, *, preact: bool, base: int = 64, num_classes: int = 10, in_chans: int = 3) -> None:
+    ``halved``: the first convolution reads 6x6 pixels in strides of 2, for images of 64 pixels at the cost of 32.
+    """
+
+    def __init__(
+        self, *, preact: bool, base: int = 64, halved: bool = False, num_classes: int = 10, in_chans: int = 3
+    ) -> None:
         super().__init__()
-        stem = [conv(in_chans, base, 3)] if preact else [conv(in_chans, base, 3), nn.BatchNorm2d(base), nn.ReLU()]
+        first = nn.Conv2d(in_chans, base, 6, 2, 2, bias=False) if halved else conv(in_chans, base, 3)
+        stem = [first] if preact else [first, nn.BatchNorm2d(base), nn.ReLU()]
         self.conv1 = stem[0] if preact else nn.Sequential(*stem)
         channels, layers = base, []
         for stage in range(4):
@@ -55,18 +61,19 @@ class CifarResNet(CifarNetwork):
                 channels = outputs
         self.units = nn.Sequential(*layers)
         self.last = nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU()) if preact else nn.Identity()
-        self.finish(channels, num_classes, _default_cfg(preact))
+        self.finish(channels, num_classes, _default_cfg(preact, 64 if halved else 32))
 
 
-def _default_cfg(preact: bool) -> dict[str, Any]:
+def _default_cfg(preact: bool, size: int) -> dict[str, Any]:
     first = "conv1" if preact else "conv1.0"
-    return {"url": "", "input_size": (3, 32, 32), "classifier": "head", "first_conv": first, "pool_size": (4, 4)}
+    return {"url": "", "input_size": (3, size, size), "classifier": "head", "first_conv": first, "pool_size": (4, 4)}
 
 
 __all__ = ["BasicBlock", "CifarResNet"]
 NETWORKS = {
     "preact_resnet18": "pre-activation ResNet-18 for 32x32 images",
     "preact_resnet18_w32": "pre-activation ResNet-18 at half the width (2.8M parameters)",
+    "preact_resnet18_w32_64": "the same for 64x64 images: a 6x6 stem with a stride of 2",
     "resnet18_cifar": "ResNet-18 for 32x32 images: 3x3 stem, no max-pooling",
 }
 for _name, _make in zip(
@@ -74,6 +81,7 @@ for _name, _make in zip(
     (
         partial(CifarResNet, preact=True),
         partial(CifarResNet, preact=True, base=32),
+        partial(CifarResNet, preact=True, base=32, halved=True),
         partial(CifarResNet, preact=False),
     ),
     strict=True,

@@ -34,6 +34,7 @@ def on_meta(name: str, num_classes: int = 10) -> Any:
         ("preact_resnet18", 11.17),
         ("resnet18_cifar", 11.17),
         ("preact_resnet18_w32", 2.80),
+        ("preact_resnet18_w32_64", 2.80),
         ("wrn_32_10_shafahi", 45.9),
     ],
 )
