@@ -24,7 +24,6 @@ from robust_transfer.run import Run
 
 NETWORKS: dict[str, int | None] = {  # how many batch norms cannot be folded; None: whatever the tracing finds
     "preact_resnet18_w32": 9,
-    "preact_resnet18_w32_64": 9,
     "wrn_16_2": 6,
     "resnet18_cifar": 0,
     "resnet10t": None,

@@ -22,7 +22,7 @@ from robust_transfer.run import Run
 from robust_transfer.strategies.base import STRATEGIES
 from robust_transfer.strategies.trained import BatchNorm, Minimised, Trained, TrainingStart
 from robust_transfer.threat import Threat
-from robust_transfer.training.settings import Schedule
+from robust_transfer.training.settings import Augment, Schedule
 
 NOT_THE_METHODS = {"method", "init", "threat", "own"}  # fields of this strategy that are not handed on
 
@@ -55,7 +55,7 @@ class Adversarial(Trained):
     learning_rate: float = 0.02
     weight_decay: float = 5e-4
     schedule: Schedule = "cosine"
-    augment: bool = True
+    augment: Augment = True
     batch_norm: BatchNorm = "train"
 
     adversarial: ClassVar[bool] = True

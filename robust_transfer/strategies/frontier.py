@@ -27,7 +27,7 @@ from robust_transfer.strategies.softmax import Solution
 from robust_transfer.strategies.trained import TrainingStart
 from robust_transfer.threat import Threat
 from robust_transfer.training import TrainingSettings
-from robust_transfer.training.settings import Schedule
+from robust_transfer.training.settings import Augment, Schedule
 
 FRONTIER_PLOT = "frontier.svg"
 Kind = Literal["linear-probe", "lwf"]
@@ -76,7 +76,7 @@ class Frontier(TrainingSettings, Strategy):
     learning_rate: float = 2e-3
     weight_decay: float = 2e-4
     schedule: Schedule = "cosine"
-    augment: bool = False
+    augment: Augment = False
     keep: float = 0.9
     clean: float | None = None
     path: tuple[float, ...] = PATH

@@ -15,7 +15,7 @@ from robust_transfer.randomness import Address
 from robust_transfer.run import Run
 from robust_transfer.strategies.base import STRATEGIES
 from robust_transfer.strategies.trained import BatchNorm, Trained, TrainingStart
-from robust_transfer.training.settings import Schedule
+from robust_transfer.training.settings import Augment, Schedule
 
 
 @STRATEGIES.register(
@@ -38,7 +38,7 @@ class LastBlocks(Trained):
     learning_rate: float = 0.05
     weight_decay: float = 5e-4
     schedule: Schedule = "cosine"
-    augment: bool = True
+    augment: Augment = True
     batch_norm: BatchNorm = "train"
 
     def __post_init__(self) -> None:

@@ -22,7 +22,7 @@ from robust_transfer.run import Run
 from robust_transfer.strategies.base import STRATEGIES, Strategy
 from robust_transfer.threat import Threat
 from robust_transfer.training import HeadPenalty, NaturalObjective, Objective, TrainingSettings, Validate, fit
-from robust_transfer.training.settings import Schedule
+from robust_transfer.training.settings import Augment, Schedule
 
 BatchNorm = Literal["eval", "train"]
 COLLAPSE_EVIDENCE = 500  # minority-class images, all predicted as one class, that count as collapse
@@ -66,7 +66,7 @@ class Trained(TrainingSettings, Strategy):
     learning_rate: float = 2e-3
     weight_decay: float = 2e-4
     schedule: Schedule = "cosine"
-    augment: bool = False
+    augment: Augment = False
     batch_norm: BatchNorm = "eval"
 
     def passes(self, task: Task) -> float:

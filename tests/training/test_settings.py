@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 import torch
@@ -14,6 +14,8 @@ from training_helpers import RUN, settings
 from robust_transfer.data import Augmentation
 from robust_transfer.data.resized_crop import RandomResizedCrop
 from robust_transfer.errors import ConfigError
+from robust_transfer.pretraining import PRETRAINING
+from robust_transfer.strategies import STRATEGIES
 from robust_transfer.training import NaturalObjective, TrainingSettings, fit
 from robust_transfer.training.batches import Batches
 from robust_transfer.training.processes import Processes
@@ -35,6 +37,15 @@ def test_the_field_crops_otherwise_from_64_pixels_on(given: dict[str, Any], size
     made = TrainingSettings(**given)
     assert made.augmentation(size) == expected
     assert made.told(size) == ({"augmentation": str(expected)} if expected.active else {})
+
+
+TRAINED = [e for registry in (STRATEGIES, PRETRAINING) for e in registry if issubclass(e.cls, TrainingSettings)]
+
+
+@pytest.mark.parametrize("entry", TRAINED, ids=lambda entry: str(entry.name))
+def test_other_defaults_leave_a_setting_what_it_may_be(entry: Any) -> None:
+    base, own = get_type_hints(TrainingSettings), get_type_hints(entry.cls)
+    assert {name: own[name] for name in base} == base
 
 
 def test_another_augmentation_is_refused() -> None:
