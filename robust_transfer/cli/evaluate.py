@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from typing import Annotated, TypeVar
 
 import typer
@@ -17,6 +18,8 @@ from robust_transfer.cli.options import (
     ImageColumn,
     LabelColumn,
     MaybeOut,
+    Network,
+    Normalisation,
     Overwrite,
     Precision,
     Quiet,
@@ -25,8 +28,11 @@ from robust_transfer.cli.options import (
     Threads,
     Threat,
     Val,
+    Weights,
     leave_to_one_process,
     make_run,
+    read_hints,
+    read_source,
     read_split,
 )
 
@@ -36,7 +42,7 @@ T = TypeVar("T", int, str)
 @app.command()
 def evaluate(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="What is evaluated: bundled, natural, or a run folder.")
+        str, typer.Argument(metavar="MODEL", help="What is evaluated: a run folder, or anything in `list sources`.")
     ],
     data: Data,
     split: Annotated[str, typer.Option("--split", help="test, val (the model's own) or train.")] = "test",
@@ -88,6 +94,9 @@ def evaluate(
     shots: Annotated[
         int | None, typer.Option("--shots", help="The shots the model was given (val and train splits).")
     ] = None,
+    network: Network = None,
+    normalisation: Normalisation = None,
+    weights: Weights = None,
     out: MaybeOut = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object, the same as evaluation.json.")
@@ -112,6 +121,7 @@ def evaluate(
     leave_to_one_process("evaluate")
     run = make_run(seed, device, precision, threads, out, resume, overwrite, quiet)
     from robust_transfer.attacks import parse_attack
+    from robust_transfer.data import Dataset
     from robust_transfer.evaluation import evaluate as measure
     from robust_transfer.progress import stage
     from robust_transfer.sources import load_source
@@ -122,7 +132,10 @@ def evaluate(
     limit = _renamed("--budget", budget, "--time-limit", time_limit)
     seconds = _seconds(limit) if limit is not None else None
     with run.at_work():
-        checkpoint, known = load_source(model), load_source(source) if source is not None else None
+        known = load_source(source) if source is not None else None
+        hints = read_hints(network, normalisation, weights)
+        dataset = Dataset(data, image_column=image_column, label_column=label_column)
+        checkpoint, _ = read_source(model, hints, partial(dataset.task, val=val))
         with stage(f"reading {data}", None, quiet):
             images = read_split(split, checkpoint, data, image_column, label_column, shots=shots, seed=seed, val=val)
         result = measure(

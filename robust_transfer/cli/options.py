@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -150,6 +150,28 @@ def read_task(
     task = dataset.task(shots=shots, seed=seed, val=val, duplicates=duplicates)  # type: ignore[arg-type]  # checked there
     say_notes(task.notes)
     return task
+
+
+def read_source(name: str, hints: Hints | None, read: Callable[[], Task]) -> tuple[Checkpoint, Task | None]:
+    """Source called ``name``; and the data, if it had to be read because the training images are the evidence."""
+    from robust_transfer.errors import CheckpointError
+    from robust_transfer.foreign.evidence import UndecidedError
+    from robust_transfer.sources import load_source
+    from robust_transfer.sources.fitting import AUTO, fitting
+
+    try:
+        return load_source(name, hints=hints), None
+    except UndecidedError as undecided:
+        task = read()
+        if not len(task.train):
+            raise CheckpointError(
+                f"{undecided}; the data has no training images to find out by (test images decide nothing): import the "
+                "weights once, with images of their own"
+            ) from None
+        found = load_source(name, hints=hints, images=task.train)
+        if name == AUTO:
+            say_notes([f"the source is {fitting(task.train)}: the images have {task.train.short_side} pixels a side"])
+        return found, task
 
 
 def say_notes(notes: Sequence[str]) -> None:

@@ -32,6 +32,7 @@ from robust_transfer.cli.options import (
     make_run,
     read_hints,
     read_settings,
+    read_source,
     read_task,
     say,
 )
@@ -65,8 +66,6 @@ def transfer(
 ) -> None:
     """Hand a source's features on to your own images."""
     run = make_run(seed, device, precision, threads, out, resume, overwrite, quiet)
-    from robust_transfer.foreign.evidence import UndecidedError
-    from robust_transfer.sources import load_source
     from robust_transfer.strategies import STRATEGIES
 
     chosen = STRATEGIES.get(strategy).from_settings(read_settings(settings, epochs, batch_size))
@@ -76,10 +75,8 @@ def transfer(
             read_task, data, image_column, label_column, shots=shots, seed=seed, val=val, duplicates=duplicates
         )
         hints = read_hints(network, normalisation, weights, threat)
-        try:
-            checkpoint = load_source(source, hints=hints)
-        except UndecidedError:  # the images are the evidence
-            checkpoint = load_source(source, hints=hints, images=read().train)
-        task = read(prepare=checkpoint.preprocessing)
+        checkpoint, task = read_source(source, hints, read)
+        if task is None:
+            task = read(prepare=checkpoint.preprocessing)
         result = chosen(checkpoint, task, run=run)
         say(quiet, f"saved {out}: {result.card.criterion}. Next: robust-transfer evaluate {out} --data {data}")

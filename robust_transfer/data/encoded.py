@@ -134,6 +134,11 @@ class EncodedReader(Reader):
         """Side of the chosen images where all are squares of one size, else None."""
         return self._side
 
+    def sides(self, positions: Tensor) -> list[tuple[int, int]]:
+        """Read from the files' headers."""
+        with quiet_pillow():
+            return [self._size_of(position) for position in positions.tolist()]
+
     def read(self, positions: Tensor, how: Geometry) -> Tensor:
         """Decoded, converted and resized on threads; DataError names an image that cannot be."""
         return self._decoded(positions, how, prints=False)[1]

@@ -28,6 +28,12 @@ class Reader(ABC):
     def native_size(self) -> int | None:
         """Side of the images in pixels where all are squares of one size, else None."""
 
+    def sides(self, positions: Tensor) -> list[tuple[int, int]]:
+        """Width and height in pixels of the stored images at ``positions``."""
+        if self.native_size is None:
+            raise DataError("the images have different sizes: this reader knows no native one")
+        return [(self.native_size, self.native_size)] * len(positions)
+
     @abstractmethod
     def read(self, positions: Tensor, how: Geometry) -> Tensor:
         """Images at ``positions`` (int64, ``(b,)``) as ``how`` makes them of the stored ones: uint8 ``(b, 3, size, size)``."""
@@ -117,6 +123,11 @@ class JoinedReader(Reader):
         """Side that both have."""
         size = self.first.native_size
         return size if size == self.second.native_size else None
+
+    def sides(self, positions: Tensor) -> list[tuple[int, int]]:
+        """Each image by its own reader."""
+        both = ((self.second, place - self.cut) if place >= self.cut else (self.first, place) for place in positions)
+        return [reader.sides(place[None])[0] for reader, place in both]
 
     def read(self, positions: Tensor, how: Geometry) -> Tensor:
         """Each image by its own reader."""

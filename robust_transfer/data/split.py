@@ -211,6 +211,14 @@ class Split:
             reader, positions = MemoryReader(reader.read(positions, how), how), torch.arange(len(self))
         return replace(self, reader=reader, positions=positions, size=how.size, content=content, geometry=how)
 
+    @cached_property
+    def short_side(self) -> int:
+        """Median of the shorter sides of the images as they are stored, in pixels (of at most 1000, evenly spread)."""
+        if not len(self):
+            raise DataError("there are no images whose size could be told")
+        content, some = self._content, torch.linspace(0, len(self) - 1, min(len(self), 1000)).round().long()
+        return int(np.median([min(sides) for sides in content.reader.sides(content.positions[some])]))
+
     @property
     def streamed(self) -> bool:
         """True if images are read on demand rather than kept in memory."""

@@ -1,4 +1,4 @@
-"""Sources that come with the package: a robust one and its natural twin."""
+"""Sources that come with the package: robust ones, and the natural twin of one."""
 
 from __future__ import annotations
 
@@ -12,12 +12,30 @@ from robust_transfer.sources.base import SOURCES, SourceKind
 if TYPE_CHECKING:
     from robust_transfer.checkpoint import Checkpoint
 
-BUNDLED, NATURAL = "bundled", "natural"
+BUNDLED, BUNDLED_64, NATURAL = "bundled", "bundled-64", "natural"
 PACKAGED = (BUNDLED, NATURAL)
 _PACKAGE = Path(__file__).resolve().parents[1] / "weights"
 
 
-@SOURCES.register("'bundled', 'natural'", summary="a robust network for 32x32 images, and its natural twin", paper="")
+def card_of(name: str) -> Path:
+    """File of the card of a source of the package; there is none where the source is not installed."""
+    return _PACKAGE / name / "card.json"
+
+
+def load_packaged(name: str) -> Checkpoint:
+    """Source of the package. Raises :class:`CheckpointError` where it is not installed."""
+    from robust_transfer.checkpoint import load_checkpoint
+
+    if not card_of(name).is_file():
+        raise CheckpointError(f"this installation has no {name} source: give a run folder")
+    return load_checkpoint(_PACKAGE / name)
+
+
+@SOURCES.register(
+    "'bundled', 'natural'",
+    summary="a robust network for 32x32 images, and its natural twin",
+    paper="",
+)
 class Packaged(SourceKind):
     """Packaged networks."""
 
@@ -27,15 +45,11 @@ class Packaged(SourceKind):
 
     def load(self, name: str) -> Checkpoint:
         """See :class:`SourceKind`."""
-        from robust_transfer.checkpoint import CARD, load_checkpoint
-
-        if not (_PACKAGE / name / CARD).is_file():
-            raise CheckpointError(f"this installation has no {name} source: give a run folder")
-        return load_checkpoint(_PACKAGE / name)
+        return load_packaged(name)
 
     def listed(self) -> dict[str, str]:
         """See :class:`SourceKind`."""
-        lines = {name: _summary(_PACKAGE / name / "card.json") for name in PACKAGED}
+        lines = {name: _summary(card_of(name)) for name in PACKAGED}
         if (_PACKAGE / NATURAL).is_dir():
             lines[NATURAL] += f": the control, not robust, to compare {BUNDLED} with"
         return lines

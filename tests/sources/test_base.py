@@ -51,7 +51,7 @@ def test_a_source_of_the_package(name: str, run_folder: Path, tmp_path: Path, mo
     listed = list_sources()
     assert listed[name].startswith("wrn_16_1, pretrain:fast on cifar100 for linf:8/255, 8 pixels")
     kinds = ["robustbench:DATASET/THREAT/NAME", "hf:OWNER/REPO[@REVISION][/FILE]", "https://...", "FOLDER", "FILE"]
-    assert sorted(listed) == sorted(["bundled", "natural", *kinds])
+    assert sorted(listed) == sorted(["auto", "bundled", "natural", *kinds])
     [other] = set(sources.PACKAGED) - {name}
     assert listed[other] == "not in this installation"
     with pytest.raises(CheckpointError, match=f"this installation has no {other} source: give a run folder"):

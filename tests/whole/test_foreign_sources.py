@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from cli_helpers import Invoke
 from foreign_states import kuangliu_file, photos
 from PIL import Image
+
+from robust_transfer.data import load_task
+from robust_transfer.sources import load_source
 
 
 @pytest.fixture
@@ -68,3 +73,50 @@ def test_from_a_file_to_a_transferred_model(invoke: Invoke, weights: Path, pictu
     assert status == 2
     assert "does not tell activation (relu or silu), normalisation" in err
     assert not (tmp_path / "none").exists()
+
+
+def test_a_file_is_evaluated_with_what_it_does_not_tell(
+    invoke: Invoke, weights: Path, pictures: Path, tmp_path: Path
+) -> None:
+    """Its classes are those that the network itself sees, so that it is right on all."""
+    x = photos(60, 5)
+    network = load_source(weights, images=load_task(pictures).train).classifier
+    with torch.no_grad():
+        seen = network(x).argmax(1).tolist()
+    for i, (pixels, label) in enumerate(zip((x * 255).byte().permute(0, 2, 3, 1).numpy(), seen, strict=True)):
+        folder = tmp_path / "own" / ("test" if i % 3 == 0 else "train") / str(label)
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    words = (
+        "--threat",
+        "linf:1/255",
+        "--attack",
+        "fgsm",
+        "--red-flag-examples",
+        "0",
+        "--json",
+        "--quiet",
+        "--val",
+        "0",
+    )
+    (tmp_path / "classes.json").write_text(json.dumps({str(label): str(label) for label in set(seen)}))
+    own = ("--data", tmp_path / "own", "--class-map", tmp_path / "classes.json")
+    for more in ((), ("--network", "kuangliu_resnet", "--weights", "state_dict", "--normalisation", "none")):
+        status, out, err = invoke("evaluate", weights, *own, *words, *more)
+        assert status == 0, err
+        assert json.loads(out)["clean_accuracy"]["value"] == 1.0
+    status, _, err = invoke("evaluate", weights, "--data", pictures, *words)
+    assert status == 2  # decided by statistics; its classes are others
+    assert "the model tells 10 classes apart and the data has 2" in err
+    shutil.rmtree(tmp_path / "own" / "train")
+    status, _, err = invoke("evaluate", weights, "--data", tmp_path / "own", *words)
+    assert status == 2
+    assert "no training images to find out by (test images decide nothing): import the weights once" in err
+
+
+def test_the_packaged_source_that_fits_is_said(invoke: Invoke, pictures: Path, tmp_path: Path) -> None:
+    options = ("--strategy", "linear-probe", "--set", "l2=0.01", "--quiet", "--out", tmp_path / "out")
+    status, _, err = invoke("transfer", "--source", "auto", "--data", pictures, *options)
+    assert status == 0, err
+    assert "note: the source is bundled: the images have 32 pixels a side" in err
+    assert json.loads((tmp_path / "out" / "card.json").read_text())["source"]["data"] == "cifar100"

@@ -1,0 +1,55 @@
+"""The source of the package that fits the images, by their size."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING
+
+from robust_transfer.errors import CheckpointError
+from robust_transfer.sources.base import SOURCES, SourceKind
+from robust_transfer.sources.packaged import BUNDLED, BUNDLED_64, card_of, load_packaged
+
+if TYPE_CHECKING:
+    from robust_transfer.checkpoint import Checkpoint
+    from robust_transfer.data import Split
+    from robust_transfer.foreign.importing import Hints
+
+AUTO = "auto"
+
+
+@SOURCES.register("'auto'", summary="the robust source of the package that fits the images' size", paper="")
+class Fitting(SourceKind):
+    """``auto``."""
+
+    def takes(self, name: str) -> bool:
+        """See :class:`SourceKind`."""
+        return name == AUTO
+
+    def load(self, name: str) -> Checkpoint:
+        """Nothing: without images nobody can tell."""
+        from robust_transfer.foreign.evidence import UndecidedError
+
+        raise UndecidedError(
+            "which source fits is told by the images, and there are none: give data, or a source's name"
+        )
+
+    def load_with(self, name: str, hints: Hints, images: Split | None) -> Checkpoint:
+        """See :class:`SourceKind`."""
+        return self.load(name) if images is None else load_packaged(fitting(images))
+
+    def listed(self) -> dict[str, str]:
+        """See :class:`SourceKind`."""
+        return {AUTO: f"{BUNDLED} or {BUNDLED_64}, by the size of the images"}
+
+
+def fitting(images: Split) -> str:
+    """Name of the packaged robust source whose input size is nearest to the images' short side, by their ratio."""
+    sizes = {
+        name: json.loads(card.read_text(encoding="utf-8"))["network"]["preprocessing"]["size"]
+        for name in (BUNDLED, BUNDLED_64)
+        if (card := card_of(name)).is_file()
+    }
+    if not sizes:
+        raise CheckpointError("this installation has no source of its own: give a run folder")
+    return min(sizes, key=lambda name: abs(math.log(sizes[name] / images.short_side)))
