@@ -68,6 +68,7 @@ def inspect(
         console.print(tried)
     if page.undecided:
         console.print(f"\nundecided: {page.undecided}", highlight=False)
+        console.print("ways to say: --data, --normalisation, --set KEY=VALUE, --network", highlight=False)
 
 
 def images_of(data: str | None, image_column: str | None, label_column: str | None) -> Any:

@@ -25,7 +25,7 @@ from robust_transfer.foreign.evidence import IMAGES, Candidate, Decision, decide
 from robust_transfer.foreign.families import FAMILIES, Architecture, Family, recognised
 from robust_transfer.foreign.families.base import State
 from robust_transfer.foreign.families.normalisations import CIFAR10_2471, CIFAR100, HALF, IMAGENET, RAW
-from robust_transfer.foreign.layout import COUNTER, Layout, lay_out
+from robust_transfer.foreign.layout import COUNTER, Layout, lay_out, peeled
 from robust_transfer.foreign.normalisations import name_of
 from robust_transfer.foreign.reading import read_weights
 from robust_transfer.preprocessing import Normalisation, Preprocessing
@@ -106,7 +106,9 @@ def find(path: Path, *, hints: Hints | None = None, address: str | None = None) 
         if hints.network is not None:
             family, architecture, layout = _named(layout, hints)
             return Found(address or str(path), contents, layout, family, architecture, hints)
-        found = recognised(layout.state)
+        found, inner = recognised(layout.state), peeled(layout)
+        while found is None and inner is not None:
+            found, layout, inner = recognised(inner.state), inner, peeled(inner)
     except CheckpointError as error:
         raise CheckpointError(f"{address or path}: {error}") from None
     if found is None:

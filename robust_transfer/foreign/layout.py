@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -85,8 +85,7 @@ def lay_out(contents: Contents, weights: str | None = None) -> Layout:
         )
     state = {name: tensor.detach() for name, tensor in found[where].items()}
     prefix, state, normalisation, dropped = _unwrapped(state)
-    if prefix.endswith("1.") and normalisation is None:
-        notes.append("something without weights stood before the network (a Sequential's 0), likely a normaliser")
+    notes += _stood_before(prefix, normalisation)
     state = {k: v.float() if v.is_floating_point() else v for k, v in state.items() if _last(k) != COUNTER}
     halves = {str(v.dtype).removeprefix("torch.") for v in found[where].values() if v.is_floating_point()} - {"float32"}
     if halves:
@@ -95,6 +94,36 @@ def lay_out(contents: Contents, weights: str | None = None) -> Layout:
     if bad is not None:
         raise CheckpointError(f"the weights hold values that are not finite, in {bad!r}: get the file again")
     return Layout(state, where, prefix, normalisation, others, tuple(dropped), tuple(notes), _stated(contents.tree))
+
+
+def peeled(layout: Layout) -> Layout | None:
+    """Layout without the first part of all names, whatever it is; None where they have none in common.
+
+    For a network that nobody recognised: wrappers of one's own may be called anything.
+    """
+    common = _common_part(layout.state)
+    if common is None:
+        return None
+    inner = {name.removeprefix(f"{common}."): tensor for name, tensor in layout.state.items()}
+    prefix, state, normalisation, dropped = _unwrapped(inner)
+    return replace(
+        layout,
+        state=state,
+        prefix=f"{layout.prefix}{common}.{prefix}",
+        normalisation=layout.normalisation or normalisation,
+        dropped=(*layout.dropped, *dropped),
+        notes=(
+            *layout.notes,
+            f"all names begin with {common!r}, a wrapper that is not known",
+            *_stood_before(prefix, normalisation),
+        ),
+    )
+
+
+def _stood_before(prefix: str, normalisation: Normalisation | None) -> list[str]:
+    if not prefix.endswith("1.") or normalisation is not None:
+        return []
+    return ["something without weights stood before the network (a Sequential's 0), likely a normaliser"]
 
 
 # ---------------------------------------------------------------- which dictionary
@@ -164,9 +193,13 @@ def _unwrapped(state: dict[str, Tensor]) -> tuple[str, dict[str, Tensor], Normal
 
 def _common_prefix(state: Mapping[str, Tensor]) -> str | None:
     """First part of all names, where it is one that wrappers add."""
+    common = _common_part(state)
+    return common if common in PREFIXES else None
+
+
+def _common_part(state: Mapping[str, Tensor]) -> str | None:
     firsts = {name.partition(".")[0] for name in state}
-    first = next(iter(firsts), "")
-    return first if len(firsts) == 1 and first in PREFIXES and all("." in name for name in state) else None
+    return firsts.pop() if len(firsts) == 1 and all("." in name for name in state) else None
 
 
 def _without_normaliser(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], Normalisation | None]:

@@ -128,6 +128,22 @@ def test_labels_of_the_networks_own_classes_count(kuangliu: Path) -> None:
         bring_in(find(kuangliu), as_split(x, (labels + 1) % 10, names))
 
 
+def test_wrappers_of_ones_own_are_taken_off_and_said(tmp_path: Path) -> None:
+    state = {f"robust.0.{name}": tensor for name, tensor in CASES["kuangliu"][1]().items()}
+    state |= {"robust.input_norm.mu": torch.tensor([0.4, 0.5, 0.6]), "robust.input_norm.sigma": torch.ones(3) / 4}
+    torch.save({key: value.float() for key, value in state.items() if "input_norm" not in key}, tmp_path / "bare.pt")
+    found = find(tmp_path / "bare.pt")
+    assert (found.family, found.layout.prefix, found.layout.normalisation) == ("kuangliu-resnet", "robust.0.", None)
+    assert "all names begin with 'robust', a wrapper that is not known" in found.layout.notes
+    numbered = {f"mine.{key.replace('robust.0.', '1.')}": v.float() for key, v in state.items() if "norm." not in key}
+    torch.save(numbered, tmp_path / "numbered.pt")
+    assert "likely a normaliser" in find(tmp_path / "numbered.pt").layout.notes[-1]
+    stored = {key.replace("robust.0.", "robust.").replace("input_norm.", "normalize."): v for key, v in state.items()}
+    found = find(written(tmp_path / "normalised.pt", stored))
+    assert found.family == "kuangliu-resnet"
+    assert found.layout.normalisation == Normalisation(mean=(0.4, 0.5, 0.6), std=(0.25, 0.25, 0.25))
+
+
 def test_networks_of_no_family_and_wrong_names(tmp_path: Path) -> None:
     path = written(
         tmp_path / "weights.pt", {"first.weight": torch.zeros(4, 3, 3, 3), "second.weight": torch.zeros(10, 4)}
