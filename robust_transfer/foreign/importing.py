@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from robust_transfer import networks
-from robust_transfer.checkpoint import Card, Checkpoint
+from robust_transfer.checkpoint import HEAD, Card, Checkpoint
 from robust_transfer.classifier import Classifier, NetworkSpec
 from robust_transfer.config import as_dict, config
 from robust_transfer.data import Split, to_pixels
@@ -41,7 +41,8 @@ class Hints:
     """What no file may tell, given by somebody who knows; None: to be found out.
 
     ``network``: its name, with ``settings``. ``size``: side of the images in pixels. ``weights``: which of the sets of
-    weights in the file ("best"). ``threat``: what the network was trained for.
+    weights in the file ("best"). ``threat``: what the network was trained for; ``threat_from``: who says so, where it is
+    not the one who gives it.
     """
 
     network: str | None = None
@@ -49,6 +50,7 @@ class Hints:
     normalisation: Normalisation | None = None
     size: int | None = None
     threat: Threat | None = None
+    threat_from: str | None = None
     weights: str | None = None
     class_names: tuple[str, ...] | None = None
 
@@ -130,6 +132,7 @@ def bring_in(found: Found, images: Split | None = None, *, sha256: str = "", rev
     chosen, decision = decide(tried, pixels, labels)
     spec = readings[tried.index(chosen)][1]
     classifier = _built(spec, _renamed(found, spec))
+    found.contents.release()
     names = class_names(found.hints.class_names, spec.num_classes, found.address)
     card = Card(
         network=spec,
@@ -138,9 +141,7 @@ def bring_in(found: Found, images: Split | None = None, *, sha256: str = "", rev
         settings={},
         threat=found.hints.threat,
         data={"name": found.address},
-        criterion="as it was published"
-        if found.architecture.head
-        else "features only: the file has no head, and this one is 0",
+        criterion="features only: the file has no head, and this one is 0" if _headless(found) else "as it was published",
         command=command_line(),
         environment=environment(),
         origin=record(found, decision, sha256, revision),
@@ -157,7 +158,8 @@ def record(found: Found, decision: Decision | None, sha256: str = "", revision: 
         "inferred": kind.inferred, "alternatives": kind.alternatives, "unused": _unused(found),
         "dropped": lay.dropped, "notes": lay.notes,
         "stated": lay.stated, "refused": found.contents.refused,
-        "normalisation": _source_of_normalisation(found),
+        "normalisation": _source_of_normalisation(found), HEAD: "none" if _headless(found) else "",
+        "threat": "" if found.hints.threat is None else found.hints.threat_from or "given",
     }  # fmt: skip
     if decision is not None:
         rows = [
@@ -166,6 +168,10 @@ def record(found: Found, decision: Decision | None, sha256: str = "", revision: 
         ]
         told |= {"decided_by": decision.by, "evidence": rows, "evidence_note": decision.note}
     return dict(as_dict({key: value for key, value in told.items() if value not in ("", (), None, {})}))
+
+
+def _headless(found: Found) -> bool:
+    return found.architecture.num_classes == 0
 
 
 def _source_of_normalisation(found: Found) -> str:
