@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from robust_transfer import networks
 from robust_transfer.checkpoint import HEAD, Card, Checkpoint
@@ -21,11 +21,12 @@ from robust_transfer.environment import command_line, environment
 from robust_transfer.errors import CheckpointError, NetworkError
 from robust_transfer.foreign.classes import class_names
 from robust_transfer.foreign.contents import Contents
-from robust_transfer.foreign.evidence import IMAGES, Candidate, Decision, decide
+from robust_transfer.foreign.evidence import IMAGES, Decision, decide
 from robust_transfer.foreign.families import FAMILIES, Architecture, Family, recognised
 from robust_transfer.foreign.families.base import State
 from robust_transfer.foreign.families.normalisations import CIFAR10_2471, CIFAR100, HALF, IMAGENET, RAW
 from robust_transfer.foreign.layout import COUNTER, Layout, lay_out
+from robust_transfer.foreign.measuring import Candidate
 from robust_transfer.foreign.normalisations import name_of
 from robust_transfer.foreign.reading import read_weights
 from robust_transfer.preprocessing import Normalisation, Preprocessing
@@ -127,7 +128,8 @@ def bring_in(found: Found, images: Split | None = None, *, sha256: str = "", rev
     weights do not fit, and where there is no evidence or it is weak.
     """
     readings = found.candidates()
-    tried = [Candidate(what, partial(_built, spec, _renamed(found, spec))) for what, spec in readings]
+    make = _features if _headless(found) else _built
+    tried = [Candidate(what, partial(make, spec, _renamed(found, spec))) for what, spec in readings]
     pixels, labels = _evidence(found, readings, images)
     chosen, decision = decide(tried, pixels, labels)
     spec = readings[tried.index(chosen)][1]
@@ -141,7 +143,9 @@ def bring_in(found: Found, images: Split | None = None, *, sha256: str = "", rev
         settings={},
         threat=found.hints.threat,
         data={"name": found.address},
-        criterion="features only: the file has no head, and this one is 0" if _headless(found) else "as it was published",
+        criterion="features only: the file has no head, and this one is 0"
+        if _headless(found)
+        else "as it was published",
         command=command_line(),
         environment=environment(),
         origin=record(found, decision, sha256, revision),
@@ -229,6 +233,21 @@ def _built(spec: NetworkSpec, weights: Mapping[str, Tensor]) -> Classifier:
     return classifier.eval()
 
 
+class _Features(nn.Module):
+    """What a feature extractor computes: its head is 0, and would make all readings of a file alike."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier.features(x)
+
+
+def _features(spec: NetworkSpec, weights: Mapping[str, Tensor]) -> nn.Module:
+    return _Features(_built(spec, weights)).eval()
+
+
 def _named(layout: Layout, hints: Hints) -> tuple[str, Architecture, Layout]:
     """Architecture of a network whose name was given, and the layout with the names that this network uses.
 
@@ -295,7 +314,7 @@ def _evidence(
     found: Found, readings: list[tuple[dict[str, str], NetworkSpec]], images: Split | None
 ) -> tuple[Tensor | None, Tensor | None]:
     """Pixels as the network reads them, and labels in its own classes where these are known to be the images'."""
-    if images is None or len(readings) == 1 or not len(images):
+    if images is None or not len(images):
         return None, None
     some = images.prepared(readings[0][1].preprocessing).subset(_spread(len(images)))
     return to_pixels(some.images()), _labels(found, some)
