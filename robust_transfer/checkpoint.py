@@ -37,6 +37,7 @@ SCHEMA = 1
 
 
 COSTS = ("adversarial_examples", "seconds")  # fields of a cost that stand in a card's JSON by themselves
+HEAD = "head"  # of an origin: "none" for a feature extractor
 PIXELS = "threat_pixels"  # in a card's JSON, for people: what the network's preprocessing says
 
 
@@ -106,6 +107,11 @@ class Checkpoint:
     def preprocessing(self) -> Preprocessing:
         """Preparation of the images that the network reads."""
         return self.card.network.preprocessing
+
+    @property
+    def headless(self) -> bool:
+        """True for other people's feature extractor: its head is 0, and says nothing of any class."""
+        return bool(self.card.origin.get(HEAD) == "none")
 
     @property
     def hash(self) -> str:

@@ -24,17 +24,27 @@ Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lan
 class Normalisation:
     """Normalisation of pixels in [0, 1] to a network's input, part of the network: attacks see [0, 1].
 
-    ``per_image`` standardises each image by its own mean and deviation (at least ``1 / sqrt(C * H * W)``), as the
-    transfer paper's network does; otherwise ``mean`` and ``std`` are per channel.
+    ``per_image`` standardises each image by its own mean and deviation; otherwise ``mean`` and ``std`` are per channel.
+    Two ways of it are in use, for n = C * H * W values: TensorFlow's, as the transfer paper's network has it, with the
+    population's deviation, at least ``1 / sqrt(n)`` of pixels from 0 to 255; and ``unbiased``, MMA's (Ding et al. 2020),
+    with the sample's, which divides by n - 1, at least ``1 / sqrt(n)`` of pixels from 0 to 1.
     """
 
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
     per_image: bool = False
+    unbiased: bool = False
 
     def __post_init__(self) -> None:
+        if self.unbiased and not self.per_image:
+            raise ConfigError("unbiased says how each image is standardised: it needs per_image")
         if len(self.mean) != len(self.std) or min(self.std, default=0) <= 0:
             raise ConfigError("normalisation needs one mean and one positive std per channel")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types; ``unbiased`` stands there only where it is so."""
+        plain = {f.name: as_dict(getattr(self, f.name)) for f in fields(cast(Any, self))}
+        return plain if self.unbiased else {name: v for name, v in plain.items() if name != "unbiased"}
 
 
 CIFAR10 = Normalisation(mean=CIFAR_MEAN, std=CIFAR_STD)
@@ -191,7 +201,7 @@ class Normalise(nn.Module):
         """Pixels ``(B, C, H, W)`` in [0, 1] to network inputs of the same shape."""
         if self.how.per_image:
             flat = x.flatten(1)
-            floor = flat.shape[1] ** -0.5 / 255  # it is 1 / sqrt(n) for pixels from 0 to 255
-            mean, std = flat.mean(1), flat.std(1, correction=0).clamp_min(floor)
+            floor = flat.shape[1] ** -0.5 / (1 if self.how.unbiased else 255)
+            mean, std = flat.mean(1), flat.std(1, correction=int(self.how.unbiased)).clamp_min(floor)
             return (x - mean.view(-1, 1, 1, 1)) / std.view(-1, 1, 1, 1)
         return (x - self.mean) / self.std

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from robust_transfer import networks
-from robust_transfer.checkpoint import Card, Checkpoint
+from robust_transfer.checkpoint import HEAD, Card, Checkpoint
 from robust_transfer.classifier import Classifier, NetworkSpec
 from robust_transfer.config import as_dict, config
 from robust_transfer.data import Split, to_pixels
@@ -21,11 +21,12 @@ from robust_transfer.environment import command_line, environment
 from robust_transfer.errors import CheckpointError, NetworkError
 from robust_transfer.foreign.classes import class_names
 from robust_transfer.foreign.contents import Contents
-from robust_transfer.foreign.evidence import IMAGES, Candidate, Decision, decide
+from robust_transfer.foreign.evidence import IMAGES, Decision, decide
 from robust_transfer.foreign.families import FAMILIES, Architecture, Family, recognised
 from robust_transfer.foreign.families.base import State
 from robust_transfer.foreign.families.normalisations import CIFAR10_2471, CIFAR100, HALF, IMAGENET, RAW
 from robust_transfer.foreign.layout import COUNTER, Layout, lay_out, peeled
+from robust_transfer.foreign.measuring import Candidate
 from robust_transfer.foreign.normalisations import name_of
 from robust_transfer.foreign.reading import read_weights
 from robust_transfer.preprocessing import Normalisation, Preprocessing
@@ -41,7 +42,8 @@ class Hints:
     """What no file may tell, given by somebody who knows; None: to be found out.
 
     ``network``: its name, with ``settings``. ``size``: side of the images in pixels. ``weights``: which of the sets of
-    weights in the file ("best"). ``threat``: what the network was trained for.
+    weights in the file ("best"). ``threat``: what the network was trained for; ``threat_from``: who says so, where it is
+    not the one who gives it.
     """
 
     network: str | None = None
@@ -49,6 +51,7 @@ class Hints:
     normalisation: Normalisation | None = None
     size: int | None = None
     threat: Threat | None = None
+    threat_from: str | None = None
     weights: str | None = None
     class_names: tuple[str, ...] | None = None
 
@@ -127,11 +130,13 @@ def bring_in(found: Found, images: Split | None = None, *, sha256: str = "", rev
     weights do not fit, and where there is no evidence or it is weak.
     """
     readings = found.candidates()
-    tried = [Candidate(what, partial(_built, spec, _renamed(found, spec))) for what, spec in readings]
+    make = _features if _headless(found) else _built
+    tried = [Candidate(what, partial(make, spec, _renamed(found, spec))) for what, spec in readings]
     pixels, labels = _evidence(found, readings, images)
     chosen, decision = decide(tried, pixels, labels)
     spec = readings[tried.index(chosen)][1]
     classifier = _built(spec, _renamed(found, spec))
+    found.contents.release()
     names = class_names(found.hints.class_names, spec.num_classes, found.address)
     card = Card(
         network=spec,
@@ -140,9 +145,9 @@ def bring_in(found: Found, images: Split | None = None, *, sha256: str = "", rev
         settings={},
         threat=found.hints.threat,
         data={"name": found.address},
-        criterion="as it was published"
-        if found.architecture.head
-        else "features only: the file has no head, and this one is 0",
+        criterion="features only: the file has no head, and this one is 0"
+        if _headless(found)
+        else "as it was published",
         command=command_line(),
         environment=environment(),
         origin=record(found, decision, sha256, revision),
@@ -159,7 +164,8 @@ def record(found: Found, decision: Decision | None, sha256: str = "", revision: 
         "inferred": kind.inferred, "alternatives": kind.alternatives, "unused": _unused(found),
         "dropped": lay.dropped, "notes": lay.notes,
         "stated": lay.stated, "refused": found.contents.refused,
-        "normalisation": _source_of_normalisation(found),
+        "normalisation": _source_of_normalisation(found), HEAD: "none" if _headless(found) else "",
+        "threat": "" if found.hints.threat is None else found.hints.threat_from or "given",
     }  # fmt: skip
     if decision is not None:
         rows = [
@@ -168,6 +174,10 @@ def record(found: Found, decision: Decision | None, sha256: str = "", revision: 
         ]
         told |= {"decided_by": decision.by, "evidence": rows, "evidence_note": decision.note}
     return dict(as_dict({key: value for key, value in told.items() if value not in ("", (), None, {})}))
+
+
+def _headless(found: Found) -> bool:
+    return found.architecture.num_classes == 0
 
 
 def _source_of_normalisation(found: Found) -> str:
@@ -223,6 +233,21 @@ def _built(spec: NetworkSpec, weights: Mapping[str, Tensor]) -> Classifier:
             )
     classifier.load_state_dict(state, strict=True)
     return classifier.eval()
+
+
+class _Features(nn.Module):
+    """What a feature extractor computes: its head is 0, and would make all readings of a file alike."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier.features(x)
+
+
+def _features(spec: NetworkSpec, weights: Mapping[str, Tensor]) -> nn.Module:
+    return _Features(_built(spec, weights)).eval()
 
 
 def _named(layout: Layout, hints: Hints) -> tuple[str, Architecture, Layout]:
@@ -291,7 +316,7 @@ def _evidence(
     found: Found, readings: list[tuple[dict[str, str], NetworkSpec]], images: Split | None
 ) -> tuple[Tensor | None, Tensor | None]:
     """Pixels as the network reads them, and labels in its own classes where these are known to be the images'."""
-    if images is None or len(readings) == 1 or not len(images):
+    if images is None or not len(images):
         return None, None
     some = images.prepared(readings[0][1].preprocessing).subset(_spread(len(images)))
     return to_pixels(some.images()), _labels(found, some)

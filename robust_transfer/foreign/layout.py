@@ -90,9 +90,15 @@ def lay_out(contents: Contents, weights: str | None = None) -> Layout:
     halves = {str(v.dtype).removeprefix("torch.") for v in found[where].values() if v.is_floating_point()} - {"float32"}
     if halves:
         notes.append(f"stored in {', '.join(sorted(halves))}, computed in float32")
-    bad = next((k for k, v in state.items() if v.is_floating_point() and not bool(v.isfinite().all())), None)
-    if bad is not None:
-        raise CheckpointError(f"the weights hold values that are not finite, in {bad!r}: get the file again")
+    _refuse_broken(state, others)
+    if _untrained(state):
+        better = [name for name in others if not _untrained(found[name])]
+        if better and weights is None:
+            raise CheckpointError(
+                f"the weights {where!r} have the batch-norm statistics of a new network (mean 0, variance 1), and "
+                f"{', '.join(map(repr, better))} do not: say which of them to take"
+            )
+        notes.append("its batch-norm statistics are those of a new network (mean 0, variance 1): it was never trained")
     return Layout(state, where, prefix, normalisation, others, tuple(dropped), tuple(notes), _stated(contents.tree))
 
 
@@ -124,6 +130,25 @@ def _stood_before(prefix: str, normalisation: Normalisation | None) -> list[str]
     if not prefix.endswith("1.") or normalisation is not None:
         return []
     return ["something without weights stood before the network (a Sequential's 0), likely a normaliser"]
+
+
+def _refuse_broken(state: Mapping[str, Tensor], others: tuple[str, ...]) -> None:
+    rest = f", or take other weights of it ({', '.join(others)})" if others else ""
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise CheckpointError(f"the weights hold values that are not finite, in {name!r}: get the file again{rest}")
+        if _last(name) == "running_var" and bool((tensor < 0).any()):
+            raise CheckpointError(f"the weights hold a negative variance, in {name!r}: get the file again{rest}")
+
+
+def _untrained(state: Mapping[str, Tensor]) -> bool:
+    """Whether all batch-norm statistics are as a new network has them: averages of weights sometimes lack them."""
+    found = [
+        (value, {"running_mean": 0.0, "running_var": 1.0}[_last(name)])
+        for name, value in state.items()
+        if _last(name) in ("running_mean", "running_var")
+    ]
+    return bool(found) and all(bool((value == fresh).all()) for value, fresh in found)
 
 
 # ---------------------------------------------------------------- which dictionary

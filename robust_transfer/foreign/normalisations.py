@@ -11,6 +11,7 @@ NORMALISATIONS: dict[str, Normalisation] = {
     "none": known.RAW,
     "half": known.HALF,
     "per-image": known.PER_IMAGE,
+    "per-image-tensorflow": Normalisation(per_image=True),
     "cifar10": known.CIFAR10_2471,
     "cifar10-2470": CIFAR10,
     "cifar10-2023": known.CIFAR10_2023,
@@ -49,6 +50,6 @@ def name_of(normalisation: Normalisation) -> str:
 
 def _near(a: Normalisation, b: Normalisation) -> bool:
     if a.per_image or b.per_image:
-        return a.per_image == b.per_image
+        return (a.per_image, a.unbiased) == (b.per_image, b.unbiased)
     pairs = [*zip(a.mean, b.mean, strict=False), *zip(a.std, b.std, strict=False)]
     return len(a.mean) == len(b.mean) and all(abs(x - y) < 1e-5 for x, y in pairs)

@@ -57,4 +57,6 @@ class ForeignKind(SourceKind):
 
         got, known = self.get(name), self.known(name)
         said = {key: value for key, value in vars(hints).items() if value is not None}
+        if hints.threat is not None:
+            known = replace(known, threat_from=None)
         return find(got.path, hints=replace(known, **said), address=got.address), got

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from robust_transfer.checkpoint import HEAD
 from robust_transfer.data import Split
 from robust_transfer.foreign.evidence import UndecidedError
 from robust_transfer.foreign.importing import Hints, bring_in, record
@@ -70,7 +71,7 @@ def _told(name: str, origin: Mapping[str, Any], network: Mapping[str, Any] | Non
     yield "family", str(origin["family"])
     if network is not None:
         settings = ", ".join(f"{key} {value}" for key, value in network["settings"].items())
-        yield "network", _joined(network["name"], settings, f"{network['num_classes']} classes")
+        yield "network", _joined(network["name"], settings, _classes(origin, network))
         how = network["preprocessing"]
         yield "input", f"{how['size']} pixels, {how['resize']}, {how['interpolation']}"
     for line in origin.get("inferred", ()):
@@ -78,7 +79,8 @@ def _told(name: str, origin: Mapping[str, Any], network: Mapping[str, Any] | Non
     if origin.get("alternatives"):
         yield "fits as well", ", ".join(_lines(origin["alternatives"]))
     yield "normalisation", _normalisation(origin, network)
-    yield "threat", threat or "not stated: give it if you know it"
+    said = origin.get("threat", "")
+    yield "threat", f"{threat}{f' ({said})' if said else ''}" if threat else "not stated: give it if you know it"
     if origin.get("decided_by"):
         yield "decided by", _joined(origin["decided_by"], origin.get("evidence_note"))
     for key, value in dict(origin.get("stated", {})).items():
@@ -109,6 +111,12 @@ def _normalisation(origin: Mapping[str, Any], network: Mapping[str, Any] | None)
         f"{name} {' '.join(f'{v:.5g}' for v in how[name])}" for name in ("mean", "std")
     )  # fmt: skip
     return f"{values} ({where})"
+
+
+def _classes(origin: Mapping[str, Any], network: Mapping[str, Any]) -> str:
+    if origin.get(HEAD) == "none":
+        return "features only: without a head it tells no classes apart, and a transfer gives it one"
+    return f"{network['num_classes']} classes"
 
 
 def _prefix(origin: Mapping[str, Any]) -> str:

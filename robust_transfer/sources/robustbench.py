@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from robust_transfer.preprocessing import Normalisation
 
 PREFIX = "robustbench:"
+MEASURED = "what RobustBench measured it under; its paper says what it was trained against"
 
 
 @SOURCES.register(
@@ -47,6 +48,7 @@ class FromRobustBench(ForeignKind):
             normalisation=_normalisation(entry),
             weights=entry.member,
             threat=None if entry.threat is None else Threat.parse(entry.threat),
+            threat_from=None if entry.threat is None else MEASURED,
         )
 
     def listed(self) -> dict[str, str]:

@@ -76,6 +76,10 @@ class Strategy(WithPresets, ABC):
 
 def keeps_head(source: Checkpoint, task: Task, rule: HeadRule) -> bool:
     """True if the source's head is kept: ``auto`` keeps it iff its class names are the task's, in any order."""
+    if source.headless:
+        if rule == "keep":
+            raise ConfigError("head=keep needs a head, and the source is a feature extractor without one: use head=new")
+        return False
     same = sorted(source.card.class_names) == sorted(task.class_names)
     if rule == "keep" and source.card.network.num_classes != task.num_classes:
         raise ConfigError(

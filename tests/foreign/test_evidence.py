@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robust_transfer.foreign.evidence import Candidate, Decision, UndecidedError, decide
+from robust_transfer.errors import CheckpointError
+from robust_transfer.foreign.evidence import Decision, UndecidedError, decide
+from robust_transfer.foreign.measuring import Candidate
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "silu": F.silu, "gelu": F.gelu}
 NORMALISERS = {
@@ -59,13 +61,18 @@ def padded_crops(x: Tensor, seed: int) -> Tensor:
     return torch.stack([one[:, i : i + 32, j : j + 32] for one, (i, j) in zip(wide, corners, strict=True)])
 
 
-def trained(normaliser: str, activation: str, cropped: bool = False) -> dict[str, Tensor]:
+@cache
+def _trained(normaliser: str, activation: str, cropped: bool = False) -> dict[str, Tensor]:
     """A state whose statistics are those of training under this reading."""
     net, seen = Net(normaliser, activation).train(), photos(2000, seed=1)
     with torch.no_grad():
         for part in (padded_crops(seen, 2) if cropped else seen).split(250):
             net(part)
     return net.state_dict()
+
+
+def trained(normaliser: str, activation: str, cropped: bool = False) -> dict[str, Tensor]:
+    return dict(_trained(normaliser, activation, cropped))
 
 
 def candidates(state: dict[str, Tensor], normalisers: list[str], activations: list[str]) -> list[Candidate]:
@@ -115,7 +122,12 @@ def test_weak_evidence_is_refused() -> None:
         decide(candidates(state, ["none", "half"], ["relu"]), None)
     near = candidates(state, ["cifar10", "imagenet"], ["relu"])
     with pytest.raises(UndecidedError, match="the evidence is weak"):
-        decide(near, photos(6, seed=4))
+        decide(near, photos(20, seed=4))
+    for few in (1, 4, 15):
+        with pytest.raises(
+            UndecidedError, match=f"{few} images are too few, 16 are needed: .*or give images like those"
+        ):
+            decide(candidates(state, ["imagenet", "half"], ["relu"]), photos(few, seed=3))
 
 
 def test_without_batch_norm_labels_are_needed() -> None:
@@ -156,6 +168,43 @@ def test_statistics_and_accuracy_that_disagree_are_refused() -> None:
         decided(state, images, labels)
 
 
-def test_one_reading_needs_no_evidence() -> None:
-    only = candidates(trained("cifar10", "relu"), ["cifar10"], ["relu"])
-    assert decide(only, None)[1].by == "the only one"
+def test_one_reading_needs_no_evidence_and_is_held_to_it_where_there_is_some() -> None:
+    state, images = trained("cifar10", "relu"), photos(64, seed=3)
+    [only], [wrong] = (candidates(state, [name], ["relu"]) for name in ("cifar10", "half"))
+    assert decide([only], None)[1].by == "the only one"
+    fine, far = (decide([each], images)[1] for each in (only, wrong))
+    assert (fine.by, fine.note) == ("the only one", "")
+    assert "the images' statistics are far from those stored" in far.note
+    with torch.no_grad():
+        labels = only.build().eval()(images).argmax(1)
+    assert decide([only], images, labels)[1].rows[0].accuracy is not None
+    with pytest.raises(UndecidedError, match="more often than chance"):
+        decide([only], images, (labels + 1) % 10)
+
+
+def test_images_of_another_contrast_do_not_decide_a_normaliser() -> None:
+    """The network reads CIFAR-10's normaliser; images of lower contrast fit one of lower deviations better."""
+    seen = photos(256, seed=3)
+    two = candidates(trained("cifar10", "relu"), ["cifar10", "cifar10-2023"], ["relu"])
+    assert decide(two, seen)[0] is two[0]
+    mean = seen.mean((0, 2, 3), keepdim=True)
+    with pytest.raises(UndecidedError, match="contrast or brightness is none of the known data sets', and .*cifar10 "):
+        decide(two, mean + 0.8 * (seen - mean))
+
+
+def test_a_head_of_zeros_does_not_make_all_readings_one() -> None:
+    state = trained("cifar10", "relu")
+    state |= {"head.weight": torch.zeros(10, 8), "head.bias": torch.zeros(10)}
+    what, decision = decided(state, photos(256, seed=3))
+    assert (what["normalisation"], decision.by) == ("cifar10", "batch-norm statistics")
+    assert decision.note == ""
+
+
+def test_dead_layers_and_outputs_that_are_not_finite() -> None:
+    state = trained("cifar10", "relu")
+    dead = {key: torch.zeros_like(value) if key.endswith("running_var") else value for key, value in state.items()}
+    with pytest.raises(UndecidedError, match="without batch norm there is no other"):
+        decided(dead, photos(64, seed=3))  # not a perfect match
+    state["convs.0.weight"] = state["convs.0.weight"] * 1e38
+    with pytest.raises(CheckpointError, match=r"outputs are not finite \(with normalisation none"):
+        decided(state, photos(64, seed=3))

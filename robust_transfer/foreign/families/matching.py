@@ -59,7 +59,10 @@ def head_in(state: State, head: str) -> str:
 
 
 def fits(state: State, network: str, head: str, size: int, settings: Mapping[str, Any]) -> bool:
-    """Whether the network, built for images of ``size``, has just the names and shapes of a state; counters may be missing."""
+    """Whether the network, built for images of ``size``, has just the names and shapes of a state; counters may be missing.
+
+    The head may have a weight and a bias: what has more of it (a scale, norms of rows) computes something else.
+    """
     try:
         body = on_meta(network, size, settings)
     except NetworkError:
@@ -68,7 +71,7 @@ def fits(state: State, network: str, head: str, size: int, settings: Mapping[str
     return expected == {
         key: tuple(value.shape)
         for key, value in state.items()
-        if not key.endswith(COUNTER) and not (head and key.startswith(f"{head}."))
+        if not key.endswith(COUNTER) and not (head and key in (f"{head}.weight", f"{head}.bias"))
     }
 
 

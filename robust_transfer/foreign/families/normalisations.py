@@ -8,7 +8,7 @@ from robust_transfer.preprocessing import CIFAR10, CIFAR_MEAN, Normalisation, Pr
 
 RAW = Normalisation(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 HALF = Normalisation()  # 2x - 1: AugMix, Hendrycks et al. 2019
-PER_IMAGE = Normalisation(per_image=True)  # MMA, Ding et al. 2020
+PER_IMAGE = Normalisation(per_image=True, unbiased=True)  # MMA, Ding et al. 2020
 # Deviations over all pixels, in two roundings, and the mean of the images' own (kuangliu, MadryLab).
 CIFAR10_2471 = Normalisation(mean=CIFAR_MEAN, std=(0.2471, 0.2435, 0.2616))
 CIFAR10_2023 = Normalisation(mean=CIFAR_MEAN, std=(0.2023, 0.1994, 0.2010))

@@ -1,0 +1,141 @@
+"""Measurement of one reading of a file on images: its logits, and the distance to the batch-norm statistics that it stores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from robust_transfer.errors import CheckpointError
+
+GROUPS = 8  # of images, any of which may be left out
+LARGE = 64  # pixels: from there on the field trains on random resized crops
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """One reading of the file: its settings as text, and the module that it makes, in evaluation mode."""
+
+    what: dict[str, str]
+    build: Callable[[], nn.Module]
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """Candidate with what was measured.
+
+    ``distances``: of all images, then without each group; empty without batch norm. ``right``: ``(n,)``, or None.
+    """
+
+    candidate: Candidate
+    logits: Tensor
+    distances: tuple[float, ...]
+    right: Tensor | None
+
+    @property
+    def distance(self) -> float | None:
+        """That of all images; None without batch norm."""
+        return self.distances[0] if self.distances else None
+
+    @property
+    def share(self) -> float:
+        """Share of the images that it is right on."""
+        return 0.0 if self.right is None else float(self.right.float().mean())
+
+
+def measure(candidate: Candidate, views: Sequence[Tensor], labels: Tensor | None) -> Measured:
+    """Candidate on views of the same images; the nearest view counts. The first of the views are the images as they are."""
+    module = candidate.build().eval()
+    seen = [_look(module, view) for view in views]
+    logits, distances = seen[0][0], min((found for _, found in seen), key=lambda found: found[:1])
+    if not bool(logits.isfinite().all()):
+        told = ", ".join(f"{key} {value}" for key, value in candidate.what.items())
+        raise CheckpointError(f"the network's outputs are not finite (with {told}): the file is damaged, get it again")
+    return Measured(candidate, logits, distances, None if labels is None else logits.argmax(1) == labels)
+
+
+def _look(module: nn.Module, images: Tensor) -> tuple[Tensor, tuple[float, ...]]:
+    """Logits, and the distances of all images and without each group."""
+    with torch.no_grad(), _statistics(module) as found:
+        logits = torch.cat([module(group) for group in images.tensor_split(min(GROUPS, len(images)))])
+    layers = [each for each in found.items() if len(each[1]) == min(GROUPS, len(images))]  # none that is used twice
+    told = [each for each in map(_distances, layers) if each]
+    return logits, tuple(sum(each) / len(told) for each in zip(*told, strict=True))
+
+
+def cropped(images: Tensor) -> Tensor:
+    """As training crops them: below :data:`LARGE` pixels after black padding by an eighth, else random resized crops."""
+    size, generator = images.shape[-1], torch.Generator().manual_seed(0)
+    if size >= LARGE:
+        return torch.stack([_resized_crop(image, generator) for image in images])
+    padded = F.pad(images, (size // 8,) * 4)
+    corners = torch.randint(0, 2 * (size // 8) + 1, (len(images), 2), generator=generator).tolist()
+    return torch.stack([one[:, y : y + size, x : x + size] for one, (y, x) in zip(padded, corners, strict=True)])
+
+
+def _resized_crop(image: Tensor, generator: torch.Generator) -> Tensor:
+    """A square of 8 to 100 % of the area (Szegedy et al. 2015), enlarged."""
+    size = image.shape[-1]
+    share = 0.08 + 0.92 * float(torch.rand((), generator=generator))
+    side = max(1, round(size * share**0.5))
+    y, x = (int(torch.randint(0, size - side + 1, (), generator=generator)) for _ in range(2))
+    part = image[None, :, y : y + side, x : x + side]
+    return F.interpolate(part, size=(size, size), mode="bilinear", antialias=True, align_corners=False)[0]
+
+
+Moments = list[tuple[Tensor, Tensor]]  # mean and variance of each channel, a group of images each
+
+
+@contextmanager
+def _statistics(module: nn.Module) -> Iterator[dict[_BatchNorm, Moments]]:
+    """Moments of the inputs of the batch-norm layers that are used."""
+    found: dict[_BatchNorm, Moments] = {}
+
+    def look(layer: nn.Module, given: tuple[Tensor, ...]) -> None:
+        over = [d for d in range(given[0].dim()) if d != 1]
+        x = given[0].double()
+        found.setdefault(cast(_BatchNorm, layer), []).append((x.mean(over), x.var(over, correction=0)))
+
+    layers = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
+    handles = [layer.register_forward_pre_hook(look) for layer in layers]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _distances(measured: tuple[_BatchNorm, Moments]) -> list[float]:
+    """Distance of a layer for all images, then without each group (groups are of about one size); none of a dead layer."""
+    layer, moments = measured
+    if not bool(_alive(layer).any()):
+        return []
+    means, variances = (torch.stack(side) for side in zip(*moments, strict=True))
+    every = torch.arange(len(moments))
+    some = [every, *(every[every != out] for out in every if len(every) > 1)]
+    return [
+        _divergence(layer, means[of].mean(0), variances[of].mean(0) + means[of].var(0, correction=0)) for of in some
+    ]
+
+
+def _divergence(layer: _BatchNorm, mean: Tensor, var: Tensor) -> float:
+    assert layer.running_mean is not None
+    assert layer.running_var is not None
+    kept, spread = layer.running_mean.double(), layer.running_var.double()
+    alive = _alive(layer)
+    ratio = ((var + layer.eps) / (spread + layer.eps))[alive]
+    apart = ((mean - kept) ** 2 / (spread + layer.eps))[alive]
+    divergence = 0.5 * (ratio - 1 - ratio.log() + apart)
+    return float(divergence.log1p().mean())
+
+
+def _alive(layer: _BatchNorm) -> Tensor:
+    """Channels whose variance is not 0: of a dead one nothing can be told."""
+    assert layer.running_var is not None
+    return layer.running_var > 1e-8
