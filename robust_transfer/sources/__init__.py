@@ -1,6 +1,6 @@
 """Sources, a file a kind: importing this package registers them, in the order in which they are asked."""
 
-from robust_transfer.sources import packaged, robustbench, hub, address, file, folder  # isort: skip (the order in which they are asked)
+from robust_transfer.sources import packaged, robustbench, timm_named, torchvision_named, hub, address, file, folder  # isort: skip (the order in which they are asked)
 from robust_transfer.sources.base import SOURCES, SourceKind, list_sources, load_source
 from robust_transfer.sources.packaged import BUNDLED, NATURAL, PACKAGED
 
@@ -18,4 +18,6 @@ __all__ = [
     "load_source",
     "packaged",
     "robustbench",
+    "timm_named",
+    "torchvision_named",
 ]
