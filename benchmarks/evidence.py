@@ -14,8 +14,9 @@ from functools import partial
 import robust_transfer as rt
 from robust_transfer.classifier import Classifier
 from robust_transfer.data import to_pixels
-from robust_transfer.foreign.evidence import IMAGES, Candidate, decide
+from robust_transfer.foreign.evidence import IMAGES, decide
 from robust_transfer.foreign.families.normalisations import CIFAR10_2023, CIFAR100, HALF, IMAGENET, RAW
+from robust_transfer.foreign.measuring import Candidate
 from robust_transfer.foreign.normalisations import name_of
 from robust_transfer.preprocessing import Normalisation
 

@@ -56,4 +56,4 @@ def import_(
         saved = found.save(out)
         spec = saved.card.network
         say(quiet, f"saved {out}: {spec.name}, {spec.num_classes} classes, {spec.input_size} pixels, threat "
-                   f"{saved.card.threat or 'not stated'}")  # fmt: skip
+                   f"{saved.card.threat or saved.card.origin.get('threat', 'not stated')}")  # fmt: skip

@@ -28,6 +28,7 @@ from robust_transfer.foreign.families.normalisations import CIFAR10_2471, CIFAR1
 from robust_transfer.foreign.layout import COUNTER, Layout, lay_out, peeled
 from robust_transfer.foreign.measuring import Candidate
 from robust_transfer.foreign.normalisations import name_of
+from robust_transfer.foreign.published import Published
 from robust_transfer.foreign.reading import read_weights
 from robust_transfer.preprocessing import Normalisation, Preprocessing
 from robust_transfer.threat import Threat
@@ -58,7 +59,7 @@ class Hints:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What a file is, before anything that it does not tell is decided."""
+    """What a file is, before anything that it does not tell is decided; ``published``: what its library says of it."""
 
     address: str
     contents: Contents
@@ -66,6 +67,7 @@ class Found:
     family: str
     architecture: Architecture
     hints: Hints
+    published: Published | None = None
 
     def candidates(self) -> list[tuple[dict[str, str], NetworkSpec]]:
         """Readings of the file that are possible, the likeliest first, with what tells them apart."""
@@ -89,7 +91,7 @@ class Found:
     def _preprocessings(self) -> list[Preprocessing]:
         known = list(self.architecture.preprocessings)
         if self.hints.size is not None:
-            known = [replace(how, size=self.hints.size) for how in known]
+            known = [_resized(how, self.hints.size) for how in known]
         stored = self.hints.normalisation or self.layout.normalisation
         if stored is not None:
             known = [replace(how, normalisation=stored) for how in known]
@@ -98,6 +100,11 @@ class Found:
             if how not in unique:
                 unique.append(how)
         return unique
+
+
+def _resized(how: Preprocessing, size: int) -> Preprocessing:
+    """The same for images of another size: of the shorter side, the same share is cropped."""
+    return replace(how, size=size, short=None if how.short is None else how.short * size // how.size)
 
 
 def find(path: Path, *, hints: Hints | None = None, address: str | None = None) -> Found:
@@ -138,6 +145,9 @@ def bring_in(found: Found, images: Split | None = None, *, sha256: str = "", rev
     classifier = _built(spec, _renamed(found, spec))
     found.contents.release()
     names = class_names(found.hints.class_names, spec.num_classes, found.address)
+    origin = record(found, decision, sha256, revision)
+    if found.published is not None:
+        origin["proof"] = found.published.prove(classifier, classes=bool(found.architecture.num_classes))
     card = Card(
         network=spec,
         class_names=names,
@@ -145,12 +155,12 @@ def bring_in(found: Found, images: Split | None = None, *, sha256: str = "", rev
         settings={},
         threat=found.hints.threat,
         data={"name": found.address},
-        criterion="features only: the file has no head, and this one is 0"
+        criterion="features only: the file has no head of classes, and this one is 0"
         if _headless(found)
         else "as it was published",
         command=command_line(),
         environment=environment(),
-        origin=record(found, decision, sha256, revision),
+        origin=origin,
     )
     return Checkpoint(classifier.eval(), card)
 
@@ -167,6 +177,10 @@ def record(found: Found, decision: Decision | None, sha256: str = "", revision: 
         "normalisation": _source_of_normalisation(found), HEAD: "none" if _headless(found) else "",
         "threat": "" if found.hints.threat is None else found.hints.threat_from or "given",
     }  # fmt: skip
+    if found.published is not None:
+        said = found.published
+        told |= {"published": f"as {said.by} publishes it", "file": said.at, "published_accuracy": said.accuracy}
+        told |= {} if found.hints.threat is not None else {"threat": said.threat}
     if decision is not None:
         rows = [
             {**row.what, "accuracy": row.accuracy, "distance": row.distance, "chosen": row.chosen}
@@ -183,6 +197,8 @@ def _headless(found: Found) -> bool:
 def _source_of_normalisation(found: Found) -> str:
     if found.hints.normalisation is not None:
         return "given"
+    if found.published is not None:
+        return f"as {found.published.by} publishes it"
     return "stored in the file" if found.layout.normalisation is not None else "of no file: see the evidence"
 
 
@@ -324,7 +340,7 @@ def _evidence(
 
 def _labels(found: Found, images: Split) -> Tensor | None:
     kind = found.architecture
-    if not kind.head:
+    if not kind.num_classes:
         return None
     names = class_names(found.hints.class_names, kind.num_classes, found.address)
     if set(images.class_names) <= set(names):

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from robust_transfer.data import Split
     from robust_transfer.foreign.importing import Hints
 
-RESERVED = ("timm", "torchvision")
-
 
 class SourceKind(ABC):
     """Base of the kinds of sources. A kind of its own is one file: a subclass, registered with :data:`SOURCES`."""
@@ -63,17 +61,14 @@ def load_source(name: str | Path, *, hints: Hints | None = None, images: Split |
     ``natural`` is the control: the network of ``bundled``, trained on the same images without an adversarial example.
     Of other people's weights, ``hints`` say what their file may not tell; ``images``, like those that the network was
     trained on, are evidence for it.
-    Raises :class:`UnknownNameError` with the nearest names for what is neither, :class:`ConfigError` for a kind of
-    source that cannot be read, :class:`CheckpointError` for a file or folder that is no run folder, or a damaged one.
+    Raises :class:`UnknownNameError` with the nearest names for what is neither, :class:`ConfigError` for hints that a
+    source does not take, :class:`CheckpointError` for a file or folder that is no run folder, or a damaged one.
     """
     expect("the name of a source", name, str, PathLike, hint="such as 'bundled', or a run folder")
     kinds = [entry.cls() for entry in SOURCES]
     for kind in kinds:
         if kind.takes(str(name)):
             return kind.load(str(name)) if hints is None and images is None else _with(kind, str(name), hints, images)
-    prefix, colon, _ = str(name).partition(":")
-    if colon and prefix in RESERVED:
-        raise ConfigError(f"sources of the kind {prefix!r} cannot be read: {what_there_is()}")
     known = [suggestion for kind in kinds for suggestion in kind.suggestions(str(name))]
     raise UnknownNameError(f"{unknown('source', str(name), known)} ({what_there_is()})")
 

@@ -64,6 +64,9 @@ def inspected(name: str, hints: Hints | None = None, images: Split | None = None
 def _told(name: str, origin: Mapping[str, Any], network: Mapping[str, Any] | None, threat: str | None) -> Lines:
     """Rows of a label and a text; ``origin`` and ``network`` are those of a card (None where it is not decided)."""
     yield "file", _joined(name, origin.get("format"), _of("sha256", origin), _of("revision", origin))
+    if origin.get("published"):
+        figures = ", ".join(f"{what} {value:.1f} %" for what, value in origin.get("published_accuracy", {}).items())
+        yield "published", _joined(origin["published"], origin["file"], figures)
     yield "weights", _joined(origin.get("weights") or "the whole file", _prefix(origin))
     for label in ("others", "dropped", "unused", "notes"):
         for line in _lines(origin.get(label, ())):
@@ -80,9 +83,14 @@ def _told(name: str, origin: Mapping[str, Any], network: Mapping[str, Any] | Non
         yield "fits as well", ", ".join(_lines(origin["alternatives"]))
     yield "normalisation", _normalisation(origin, network)
     said = origin.get("threat", "")
-    yield "threat", f"{threat}{f' ({said})' if said else ''}" if threat else "not stated: give it if you know it"
+    yield (
+        "threat",
+        f"{threat}{f' ({said})' if said else ''}" if threat else said or "not stated: give it if you know it",
+    )
     if origin.get("decided_by"):
         yield "decided by", _joined(origin["decided_by"], origin.get("evidence_note"))
+    if origin.get("proof"):
+        yield "proof", str(origin["proof"])
     for key, value in dict(origin.get("stated", {})).items():
         yield "stated in the file", f"{key}: {value}"
     if origin.get("refused"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from robust_transfer.foreign.families.base import FAMILIES, Architecture, Family, State
 from robust_transfer.foreign.families.matching import (
@@ -19,7 +19,8 @@ from robust_transfer.foreign.families.matching import (
     sizes,
 )
 from robust_transfer.foreign.families.signatures import index
-from robust_transfer.networks.from_torchvision import PREFIX
+from robust_transfer.networks.from_torchvision import PREFIX, head_of
+from robust_transfer.preprocessing import Preprocessing
 
 # timm's networks of the same name have the same weights and compute the same (a test says so).
 IN_TIMM = ("resnet", "wide_resnet", "resnext", "densenet")
@@ -62,6 +63,25 @@ class TorchvisionFamily(Family):
             weight = next(iter(state.values())).new_zeros(found.num_classes, found.num_classes)
             return weight.fill_diagonal_(1), weight.new_zeros(found.num_classes)
         return super().head(state, found, settings)
+
+
+def architecture_of(
+    plain: str, state: State, module: nn.Module, how: Preprocessing, settings: Mapping[str, Any], said: str
+) -> Architecture:
+    """Architecture of torchvision's own ``module`` called ``plain``, whose weights and preprocessing are known."""
+    network = plain if plain.startswith(IN_TIMM) else f"{PREFIX}{plain}"
+    squeezed = plain.startswith("squeezenet")
+    head = "" if squeezed else head_of(module)
+    classes = int(state["classifier.1.weight" if squeezed else f"{head}.weight"].shape[0])
+    return Architecture(
+        network=network,
+        num_classes=classes,
+        head=head,
+        settings={**settings, **({"num_outputs": classes} if squeezed else {})},
+        inferred=(said,),
+        unused=tuple(key for key in state if key.startswith(AUXILIARY)),
+        preprocessings=(how,),
+    )
 
 
 def _architecture(

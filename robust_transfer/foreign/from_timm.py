@@ -1,0 +1,111 @@
+"""Files that timm publishes, as timm itself reads them: by its own rules for older names, from tensors that we have read."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Mapping
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+from torch import Tensor, nn
+
+from robust_transfer import networks
+from robust_transfer.errors import CheckpointError, ConfigError
+from robust_transfer.foreign.contents import Contents
+from robust_transfer.foreign.families.base import Architecture
+from robust_transfer.foreign.families.weightless import weightless
+from robust_transfer.foreign.published import NATURAL, Loading, Published
+from robust_transfer.preprocessing import Preprocessing
+from robust_transfer.undrawn import undrawn
+
+# Data sets of classes, as timm's tags name them: in1k, in22k_ft_in1k, in12k. What else a last layer gives is compared with texts.
+CLASSES = re.compile(r"(^|_)in(w?\d+k)(_|$)")
+# Trained on adversarial examples, but for clean accuracy or against attacks of one step, and for no stated threat.
+ADVERSARIAL = {
+    "ap_in1k": "AdvProp (Xie et al. 2020), adversarial examples for clean accuracy",
+    "tf_adv_in1k": "adversarial training with attacks of one step (Kurakin et al. 2017)",
+    "tf_ens_adv_in1k": "ensemble adversarial training with attacks of one step (Tramer et al. 2018)",
+}
+
+
+def reading(
+    full: str, config: Any, contents: Contents, state: Mapping[str, Tensor], at: str
+) -> tuple[Architecture, Published, Mapping[str, Tensor], tuple[str, ...] | None]:
+    """Network, what is published of it, state under today's names, and class names (None: ImageNet's, or numbers).
+
+    ``full``: name with its tag. What has no list of classes, or more of a head than one linear layer, is a feature
+    extractor. Raises :class:`CheckpointError` where timm itself cannot load the file.
+    """
+    plain, _, tag = full.partition(".")
+    by = f"timm {version('timm')}"
+    try:
+        how = Preprocessing.from_timm(config)
+    except ConfigError as error:
+        raise CheckpointError(f"{full}: {error}") from None
+    # Of files that hold more than one set of weights, timm's own rules choose.
+    given = contents.tree if isinstance(contents.tree, dict) else state
+    why = _no_classes(config, tag)
+    reference = None if why else _loaded(full, given, {})
+    if reference is not None and not _one_layer(reference, plain, config, how):
+        why, reference = f"its head {config.classifier!r} has more layers than the last one", None
+    if reference is None:
+        reference = _loaded(full, given, {"num_classes": 0})
+    inferred = [f"{plain}: as {by} publishes it, with the preprocessing of its training"]
+    inferred += [f"features only: {why}"] if why else []
+    architecture = Architecture(
+        network=plain,
+        num_classes=0 if why else config.num_classes,
+        head="" if why else config.classifier,
+        inferred=tuple(inferred),
+        preprocessings=(how,),
+    )
+    threat = f"none: {ADVERSARIAL[tag]}; no threat is stated" if tag in ADVERSARIAL else NATURAL.format(by=by)
+    published = Published(by=by, at=at, threat=threat, reference=reference)
+    return architecture, published, reference.state_dict(), None if why else _class_names(config.num_classes)
+
+
+def _no_classes(config: Any, tag: str) -> str:
+    """Reason why the last layer is none that gives classes; "" where it does."""
+    if not config.num_classes:
+        return "it is published without classes"
+    if not isinstance(config.classifier, str):
+        return f"it has {len(config.classifier or ())} heads ({', '.join(config.classifier or ())})"
+    if not CLASSES.search(tag):
+        return f"its {config.num_classes} outputs are no classes that timm names"
+    return ""
+
+
+def _loaded(full: str, given: Mapping[str, Any], settings: dict[str, Any]) -> nn.Module:
+    """timm's own network with these weights, loaded as timm does it; it reads no file itself."""
+    timm = networks.add_to_timm()
+    try:
+        with warnings.catch_warnings(), undrawn(), Loading() as loading:
+            warnings.simplefilter("ignore")
+            made: nn.Module = timm.create_model(
+                full, pretrained=True, pretrained_cfg_overlay={"state_dict": dict(given)}, **settings
+            )
+    except (RuntimeError, KeyError, ValueError, AttributeError, TypeError, AssertionError) as error:
+        first = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"the file of timm:{full} does not fit timm's network: {first}") from None
+    if missing := loading.left_out(made):
+        raise CheckpointError(f"the file of timm:{full} lacks {missing[0]!r}: it is another network's, or damaged")
+    getattr(made, "pretrained_cfg", {}).pop("state_dict", None)  # a copy of all weights
+    return made.eval()
+
+
+def _one_layer(reference: nn.Module, plain: str, config: Any, how: Preprocessing) -> bool:
+    """Whether a network without classes is this one without its last layer."""
+    make = partial(networks.create, plain, num_classes=0, input_size=how.size)
+    head = f"{config.classifier}."
+    own = {key: value.shape for key, value in reference.state_dict().items() if not key.startswith(head)}
+    return own == {key: value.shape for key, value in weightless(make).state_dict().items()}
+
+
+def _class_names(count: int) -> tuple[str, ...] | None:
+    """WordNet's numbers of the classes of ImageNet's larger sets, in timm's order; None where it has no list."""
+    from timm.data import ImageNetInfo, infer_imagenet_subset
+
+    subset = infer_imagenet_subset({"num_classes": count})
+    return None if subset is None or count == 1000 else tuple(ImageNetInfo(subset).label_names())

@@ -1,0 +1,116 @@
+"""Networks of timm, with the weights, the preprocessing and the classes that it publishes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from robust_transfer.errors import CheckpointError, ConfigError, UnknownNameError
+from robust_transfer.registry import nearest, unknown
+from robust_transfer.sources.base import SOURCES
+from robust_transfer.sources.foreign import Got
+from robust_transfer.sources.library import LibraryKind, Reading
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from robust_transfer.foreign.contents import Contents
+
+PREFIX = "timm:"
+
+
+@SOURCES.register("timm:NAME", summary="a network as timm publishes it; .TAG or @TAG where several", paper="")
+class FromTimm(LibraryKind):
+    """``timm:resnet50``, which are timm's default weights, ``timm:resnet50.a1_in1k`` and ``timm:resnet50@a1_in1k``."""
+
+    def takes(self, name: str) -> bool:
+        """See :class:`SourceKind`."""
+        return name.startswith(PREFIX)
+
+    def listed(self) -> dict[str, str]:
+        """See :class:`SourceKind`."""
+        return {f"{PREFIX}NAME[@TAG]": "a network as timm publishes it, such as timm:resnet50@a1_in1k"}
+
+    def canonical(self, name: str) -> str:
+        """See :class:`LibraryKind`."""
+        return f"{PREFIX}{_full_name(name)}"
+
+    def get(self, name: str) -> Got:
+        """See :class:`ForeignKind`.
+
+        What timm itself or torch.hub has downloaded is taken, where the file's name states its hash.
+        """
+        from robust_transfer.download import fetch
+
+        own = _config(_full_name(name))
+        kept = _beside_torch_hub(own)
+        if kept is not None and kept.is_file():
+            try:
+                got = fetch(own.url)
+            except CheckpointError:  # damaged: what the Hub has is taken
+                if not own.hf_hub_id:
+                    raise
+            else:
+                return Got(got.path, got.address, got.sha256)
+        if not own.hf_hub_id:
+            got = fetch(own.url)
+            return Got(got.path, got.address, got.sha256)
+        file = f"/{own.hf_hub_filename}" if own.hf_hub_filename else ""
+        try:
+            got = fetch(f"hf:{own.hf_hub_id}{file}")
+        except CheckpointError as error:
+            also = f"; or get {own.url} and put it at {kept}" if kept is not None else ""
+            raise CheckpointError(f"{error}{also}") from None
+        return Got(got.path, got.address, got.sha256, got.revision or "")
+
+    def read(self, name: str, contents: Contents, state: Mapping[str, Tensor], at: str) -> Reading:
+        """See :class:`LibraryKind`."""
+        from robust_transfer.foreign import from_timm
+
+        return Reading("timm", *from_timm.reading(_full_name(name), _config(_full_name(name)), contents, state, at))
+
+
+def _full_name(name: str) -> str:
+    """Name with its tag, as timm writes it: ``resnet50.a1_in1k``."""
+    from robust_transfer import networks
+
+    timm = networks.add_to_timm()
+    text, at, after = name.removeprefix(PREFIX).strip().partition("@")
+    plain, dot, tag = text.partition(".")
+    if at and dot:
+        raise ConfigError(f"{name!r} has two tags: write {PREFIX}{plain}.{tag} or {PREFIX}{plain}@{after}")
+    tag, given = (after or tag).lower(), bool(at or dot)
+    plain = plain.lower().replace("-", "_")
+    if not given:  # timm's own earlier names
+        plain, _, tag = timm.models.get_deprecated_models().get(plain, plain).partition(".")
+        given = bool(tag)
+    if not timm.is_model(plain) or plain in networks.available():
+        known = timm.list_models()
+        raise UnknownNameError(
+            unknown("network of timm", plain, [one for one in known if one not in networks.available()])
+        )
+    tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{plain}.*")]
+    if not tags:
+        close = nearest(plain, [one for one in timm.list_models(pretrained=True) if one != plain])
+        like = f"; like it are {', '.join(close)}" if close else ""
+        raise ConfigError(f"timm publishes no weights of {plain!r}{like}")
+    if given and tag not in tags:
+        raise UnknownNameError(f"timm has no weights {tag!r} of {plain!r}: it has {', '.join(tags)}")
+    return f"{plain}.{tag if given else timm.get_pretrained_cfg(plain).tag}"
+
+
+def _config(full: str) -> Any:
+    from robust_transfer import networks
+
+    return networks.add_to_timm().get_pretrained_cfg(full)
+
+
+def _beside_torch_hub(own: Any) -> Any:
+    """Where torch.hub keeps the file of timm's address; None where its name states no hash, or timm itself converts it."""
+    from robust_transfer.download.addresses import read_address
+    from robust_transfer.download.cache import cache_folder
+
+    if not own.url or own.custom_load:
+        return None
+    address = read_address(own.url)
+    return cache_folder() / address.name if address.stated else None
