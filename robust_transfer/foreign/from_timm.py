@@ -20,7 +20,7 @@ from robust_transfer.foreign.published import NATURAL, Loading, Published
 from robust_transfer.preprocessing import Preprocessing
 from robust_transfer.undrawn import undrawn
 
-# Data sets of classes, as timm's tags name them: in1k, in22k_ft_in1k, in12k. What else a last layer gives is compared with texts.
+# Data sets of classes, as timm's tags name them: in1k, in22k_ft_in1k, in12k. Any other last layer is compared with texts.
 CLASSES = re.compile(r"(^|_)in(w?\d+k)(_|$)")
 # Trained on adversarial examples, but for clean accuracy or against attacks of one step, and for no stated threat.
 ADVERSARIAL = {

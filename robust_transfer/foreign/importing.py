@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,10 @@ class Hints:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What a file is, before anything that it does not tell is decided; ``published``: what its library says of it."""
+    """What a file is, before anything that it does not tell is decided.
+
+    ``published``: what its library says of it; ``zoo``: what a zoo's table says, for the card.
+    """
 
     address: str
     contents: Contents
@@ -68,6 +71,7 @@ class Found:
     architecture: Architecture
     hints: Hints
     published: Published | None = None
+    zoo: Mapping[str, Any] = field(default_factory=dict)
 
     def candidates(self) -> list[tuple[dict[str, str], NetworkSpec]]:
         """Readings of the file that are possible, the likeliest first, with what tells them apart."""
@@ -177,6 +181,7 @@ def record(found: Found, decision: Decision | None, sha256: str = "", revision: 
         "normalisation": _source_of_normalisation(found), HEAD: "none" if _headless(found) else "",
         "threat": "" if found.hints.threat is None else found.hints.threat_from or "given",
     }  # fmt: skip
+    told |= found.zoo
     if found.published is not None:
         said = found.published
         told |= {"published": f"as {said.by} publishes it", "file": said.at, "published_accuracy": said.accuracy}

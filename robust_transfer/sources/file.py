@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from pathlib import Path
+
 from robust_transfer.errors import CheckpointError
 from robust_transfer.files import expanded
 from robust_transfer.sources.base import SOURCES
@@ -25,10 +29,23 @@ class WeightsFile(ForeignKind):
         path = expanded(name)
         if path.name == CARD or (path.name == WEIGHTS and (path.parent / CARD).is_file()):
             raise CheckpointError(f"{path} is one file of a run folder: give the folder, {str(path.parent)!r}")
-        return Got(path, path.name)
+        return Got(path, path.name, _sha256(path))
 
     def listed(self) -> dict[str, str]:
         """See :class:`SourceKind`."""
         return {
             "FILE": "a file of weights (.pt, .pth, .ckpt, .bin, .safetensors, .npz) of a network that is recognised"
         }
+
+
+def _sha256(path: Path) -> str:
+    """Hash of the file; of an index of shards, of the list of all its files' hashes as ``sha256sum`` writes it."""
+    from robust_transfer.download import sha256_of
+
+    try:
+        shards = json.loads(path.read_bytes())["weight_map"].values() if path.name.endswith(".index.json") else ()
+        files = [path, *(path.with_name(str(name)) for name in sorted(set(shards)))]
+        lines = [f"{sha256_of(file)}  {file.name}\n" for file in files]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # reading it says what is wrong
+        return ""
+    return lines[0][:64] if len(lines) == 1 else hashlib.sha256("".join(lines).encode()).hexdigest()

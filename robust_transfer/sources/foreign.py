@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from robust_transfer.checkpoint import Checkpoint
     from robust_transfer.data import Split
     from robust_transfer.foreign.importing import Found, Hints
+    from robust_transfer.foreign.zoos import Entry
 
 
 @dataclass(frozen=True)
@@ -26,17 +27,17 @@ class Got:
 
 
 class ForeignKind(SourceKind):
-    """Base of these kinds: they say where the file is, and what is known of it without reading it."""
+    """Base of these kinds: they say where the file is. What a zoo says of it is taken; what a user says wins over it."""
 
     @abstractmethod
     def get(self, name: str) -> Got:
         """File of the source called ``name``, downloaded if need be. Raises :class:`CheckpointError`."""
 
-    def known(self, name: str) -> Hints:
-        """What is published of ``name`` beside its file; what a user says wins over it."""
-        from robust_transfer.foreign.importing import Hints
+    def entry(self, name: str, got: Got) -> Entry | None:
+        """Network of a zoo that the file is, by its address or its hash; None for any other."""
+        from robust_transfer.foreign.zoos import known_file
 
-        return Hints()
+        return known_file(got.address, got.sha256 or None)
 
     def load(self, name: str) -> Checkpoint:
         """See :class:`SourceKind`."""
@@ -55,8 +56,15 @@ class ForeignKind(SourceKind):
         """What the file of ``name`` is, and where it lies."""
         from robust_transfer.foreign.importing import find
 
-        got, known = self.get(name), self.known(name)
-        said = {key: value for key, value in vars(hints).items() if value is not None}
+        got = self.get(name)
+        entry = self.entry(name, got)
+        if entry is None:
+            return find(got.path, hints=hints, address=got.address), got
+        from robust_transfer.foreign.zoos.hints import hints as told
+        from robust_transfer.foreign.zoos.hints import published
+
+        known, said = told(entry), {key: value for key, value in vars(hints).items() if value is not None}
         if hints.threat is not None:
             known = replace(known, threat_from=None)
-        return find(got.path, hints=replace(known, **said), address=got.address), got
+        found = find(got.path, hints=replace(known, **said), address=got.address)
+        return replace(found, zoo=published(entry)), got

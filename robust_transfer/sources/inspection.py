@@ -66,7 +66,7 @@ def _told(name: str, origin: Mapping[str, Any], network: Mapping[str, Any] | Non
     yield "file", _joined(name, origin.get("format"), _of("sha256", origin), _of("revision", origin))
     if origin.get("published"):
         figures = ", ".join(f"{what} {value:.1f} %" for what, value in origin.get("published_accuracy", {}).items())
-        yield "published", _joined(origin["published"], origin["file"], figures)
+        yield "published", _joined(origin["published"], origin.get("file"), figures)
     yield "weights", _joined(origin.get("weights") or "the whole file", _prefix(origin))
     for label in ("others", "dropped", "unused", "notes"):
         for line in _lines(origin.get(label, ())):

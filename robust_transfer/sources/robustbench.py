@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from robust_transfer.errors import CheckpointError
 from robust_transfer.sources.base import SOURCES
 from robust_transfer.sources.foreign import ForeignKind, Got
 
 if TYPE_CHECKING:
-    from robust_transfer.foreign.importing import Hints
     from robust_transfer.foreign.zoos import Entry
-    from robust_transfer.preprocessing import Normalisation
 
 PREFIX = "robustbench:"
-MEASURED = "what RobustBench measured it under; its paper says what it was trained against"
 
 
 @SOURCES.register(
@@ -37,19 +34,9 @@ class FromRobustBench(ForeignKind):
         got = fetch(entry.addresses[0], sha256=entry.sha256)
         return Got(got.path, name, got.sha256, got.revision or "")
 
-    def known(self, name: str) -> Hints:
+    def entry(self, name: str, got: Got) -> Entry:
         """See :class:`ForeignKind`."""
-        from robust_transfer.foreign.importing import Hints
-        from robust_transfer.threat import Threat
-
-        entry = _entry(name)
-        return Hints(
-            settings=_settings(entry) or None,
-            normalisation=_normalisation(entry),
-            weights=entry.member,
-            threat=None if entry.threat is None else Threat.parse(entry.threat),
-            threat_from=None if entry.threat is None else MEASURED,
-        )
+        return _entry(name)
 
     def listed(self) -> dict[str, str]:
         """See :class:`SourceKind`."""
@@ -87,23 +74,3 @@ def _line(entry: Entry) -> str:
         if value is not None
     ]
     return ", ".join([entry.architecture, *([f"threat {entry.threat}"] if entry.threat else []), *figures])
-
-
-def _settings(entry: Entry) -> dict[str, Any]:
-    """What the zoo's classes fix and no file tells: activation, padding, what shortcuts read."""
-    activation = {"activation": entry.settings.get("activation", "relu")}
-    if entry.architecture in ("DMWideResNet", "DMPreActResNet"):
-        return {**activation, "padding": "asymmetric"}
-    if entry.architecture == "PreActResNet":
-        bare = entry.settings.get("block") == "PreActBlock" and not entry.settings.get("out_shortcut")
-        return {**activation, "shortcut": "input" if bare else "activated"}
-    return activation if entry.architecture in ("WideResNet", "ResNet", "ResNet18") else {}
-
-
-def _normalisation(entry: Entry) -> Normalisation | None:
-    from robust_transfer.foreign.families.normalisations import PER_IMAGE, RAW
-    from robust_transfer.preprocessing import Normalisation
-
-    if entry.normalisation == "stated":
-        return Normalisation(mean=entry.mean, std=entry.std)
-    return {"none": RAW, "per image": PER_IMAGE}.get(entry.normalisation)

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
+import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 from foreign_states import kuangliu_file, photos
+from safetensors.torch import save_file
 from web import Reply, serving
 
 from robust_transfer.data import Split
 from robust_transfer.errors import CheckpointError, ConfigError, UnknownNameError
+from robust_transfer.foreign.evidence import UndecidedError
 from robust_transfer.foreign.importing import Hints
-from robust_transfer.foreign.zoos import entries
+from robust_transfer.foreign.zoos import entries, find, tables
+from robust_transfer.foreign.zoos.hints import hints
 from robust_transfer.sources import SOURCES, list_sources, load_source
 from robust_transfer.sources.hub import FromHub
 from robust_transfer.sources.robustbench import FromRobustBench
+from robust_transfer.threat import Threat
 
 RAW = Hints(settings={"activation": "relu"}, normalisation={"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)})  # type: ignore[arg-type]
 
@@ -43,19 +52,55 @@ def test_an_address_is_fetched_once(weights: Path, tmp_path: Path, monkeypatch: 
     assert found[0].hash == found[1].hash
 
 
+def test_a_file_of_a_zoo_is_known_by_its_hash_wherever_it_lies(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
+    entry = dataclasses.replace(find("cifar10/Linf/Carmon2019Unlabeled"), architecture="ResNet18", sha256=sha256)
+    with pytest.raises(UndecidedError):
+        load_source(weights)
+    monkeypatch.setattr(tables, "entries", lambda zoo=None: (entry,))
+    card = load_source(weights).card
+    assert (str(card.threat), card.network.settings["activation"]) == ("linf:8/255", "relu")
+    assert card.network.preprocessing.normalisation.std == (1.0, 1.0, 1.0)
+    assert card.origin["sha256"] == sha256
+    assert card.origin["published"] == "as RobustBench has it: cifar10/Linf/Carmon2019Unlabeled"
+    assert card.origin["published_accuracy"] == {"clean": 89.69, "robust": 59.53}
+    assert "measured it under" in card.origin["threat"]
+    told = load_source(weights, hints=Hints(threat=Threat.parse("l2:0.5"))).card
+    assert (str(told.threat), told.origin["threat"]) == ("l2:0.5", "given")
+
+
+def test_the_hash_of_shards_is_that_of_their_list(weights: Path, tmp_path: Path) -> None:
+    state = torch.load(weights, weights_only=True)["state_dict"]
+    names = sorted(state)
+    shards = {"a.safetensors": names[:5], "b.safetensors": names[5:]}
+    for name, keys in shards.items():
+        save_file({key: state[key] for key in keys}, tmp_path / name)
+    places = {key: name for name, keys in shards.items() for key in keys}
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": places}))
+    files = [index, tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
+    listed = subprocess.run(
+        ["sha256sum", *(file.name for file in files)], cwd=tmp_path, capture_output=True, check=True
+    )
+    sha256 = load_source(index, hints=RAW).card.origin["sha256"]
+    assert sha256 == hashlib.sha256(listed.stdout).hexdigest()
+
+
 def test_robustbench_says_what_no_file_does() -> None:
-    kind = FromRobustBench()
-    carmon = kind.known("robustbench:cifar10/Linf/Carmon2019Unlabeled")
+    carmon = hints(find("robustbench:cifar10/Linf/Carmon2019Unlabeled"))
     assert str(carmon.threat) == "linf:8/255"
     assert carmon.settings == {"activation": "relu"}
     assert carmon.normalisation is not None
     assert carmon.normalisation.std == (1.0, 1.0, 1.0)
-    gowal = kind.known("robustbench:cifar10/Linf/Gowal2020Uncovering_28_10_extra")
+    gowal = hints(find("robustbench:cifar10/Linf/Gowal2020Uncovering_28_10_extra"))
     assert gowal.settings == {"activation": "silu", "padding": "asymmetric"}
-    last = kind.known("robustbench:cifar10/Linf/Andriushchenko2020Understanding")
+    last = hints(find("robustbench:cifar10/Linf/Andriushchenko2020Understanding"))
     assert (last.weights, last.settings) == ("last", {"activation": "relu", "shortcut": "input"})
+    gelu = next(entry for entry in entries("ares") if entry.settings.get("activation") == "gelu")
+    assert hints(gelu).settings == {"act_layer": "gelu"}
+    kind = FromRobustBench()
     with pytest.raises(UnknownNameError, match="Carmon2019Unlabeled"):
-        kind.known("robustbench:cifar10/Linf/Carmon2019Unlabelled")
+        kind.get("robustbench:cifar10/Linf/Carmon2019Unlabelled")
     several = next(entry for entry in entries("robustbench") if len(entry.addresses) > 1)
     with pytest.raises(CheckpointError, match="is an ensemble of"):
         kind.get(several.source)
