@@ -72,7 +72,7 @@ class Found:
         kind, hints = self.architecture, self.hints
         given = hints.settings or {}
         if given:  # a setting that the network does not have is told before anything is tried
-            _own_names(kind.network, max(kind.num_classes, 2), replace(hints, settings={**kind.settings, **given}))
+            _own_names(kind.network, 0, replace(hints, settings={**kind.settings, **given}))  # all build without a head
         open_ = {name: values for name, values in kind.variants.items() if name not in given}
         found: list[tuple[dict[str, str], NetworkSpec]] = []
         for chosen in itertools.product(*open_.values()):

@@ -188,7 +188,7 @@ def test_images_of_another_contrast_do_not_decide_a_normaliser() -> None:
     two = candidates(trained("cifar10", "relu"), ["cifar10", "cifar10-2023"], ["relu"])
     assert decide(two, seen)[0] is two[0]
     mean = seen.mean((0, 2, 3), keepdim=True)
-    with pytest.raises(UndecidedError, match="contrast or brightness is none of the known data sets', and .*cifar10 "):
+    with pytest.raises(UndecidedError, match=r"contrast or brightness is none of the known data sets', and .*cifar10 "):
         decide(two, mean + 0.8 * (seen - mean))
 
 
