@@ -113,7 +113,7 @@ def find(path: Path, *, hints: Hints | None = None, address: str | None = None) 
     except CheckpointError as error:
         raise CheckpointError(f"{address or path}: {error}") from None
     if found is None:
-        keys = ", ".join(list(layout.state)[:4])
+        keys = ", ".join(key[:100] for key in list(layout.state)[:4])
         raise CheckpointError(
             f"{address or path} is of no family that is known ({', '.join(FAMILIES.names())}): its weights are called "
             f"{keys} ...; give the network's name"
