@@ -79,7 +79,7 @@ def parse_header(text: bytes, size: int) -> Header:
     Raises :class:`DamagedError`.
     """
     try:
-        raw: dict[str, Any] = json.loads(text.decode("utf-8"))
+        raw: dict[str, Any] = json.loads(text.decode("utf-8"), object_pairs_hook=_each_once)
         metadata = {str(key): str(value) for key, value in raw.pop("__metadata__", {}).items()}
         entries = {name: _entry(name, given, 8 + len(text)) for name, given in raw.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, MemoryError) as error:
@@ -95,6 +95,15 @@ def parse_header(text: bytes, size: int) -> Header:
     if reached != size:
         raise DamagedError(f"it has {size:,} bytes, and its header speaks of {reached:,}")
     return Header(ordered, metadata)
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """JSON's object; readers differ in which of two equal names they take."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise DamagedError(f"its header names {next(n for n in names if names.count(n) > 1)!r} twice")
+    return found
 
 
 def _entry(name: str, given: dict[str, Any], first: int) -> Entry:

@@ -91,6 +91,13 @@ def main() -> None:
     sys.exit(status if isinstance(status, int) else 0)
 
 
+def printable(text: str) -> str:
+    """Text in which what a terminal would obey (escape sequences, changes of direction) is shown: names come from files."""
+    return "".join(
+        each if each.isprintable() or each == "\n" else each.encode("unicode_escape").decode("ascii") for each in text
+    )
+
+
 def _fail(message: str, status: int) -> int:
-    print(f"robust-transfer: {message}", file=sys.stderr)
+    print(f"robust-transfer: {printable(message)}", file=sys.stderr)
     return status

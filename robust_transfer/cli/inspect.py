@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from robust_transfer.cli.base import app
+from robust_transfer.cli.base import app, printable
 from robust_transfer.cli.options import (
     ImageColumn,
     InputSize,
@@ -49,13 +49,14 @@ def inspect(
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console()
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for label, text in page.rows():
-        table.add_row(label, text)
+        table.add_row(label, Text(printable(text)))  # names in a file are no markup
     console.print(table)
     head, rows = page.evidence()
     if rows:
@@ -63,12 +64,12 @@ def inspect(
             *head, title="readings that were tried, the nearest first", title_justify="left", box=None, pad_edge=False
         )
         for row in rows:
-            tried.add_row(*row)
+            tried.add_row(*(Text(printable(cell)) for cell in row))
         console.print()
         console.print(tried)
     if page.undecided:
-        console.print(f"\nundecided: {page.undecided}", highlight=False)
-        console.print("ways to say: --data, --normalisation, --set KEY=VALUE, --network", highlight=False)
+        console.print(Text(f"\nundecided: {printable(page.undecided)}"))
+        console.print(Text("ways to say: --data, --normalisation, --set KEY=VALUE, --network"))
 
 
 def images_of(data: str | None, image_column: str | None, label_column: str | None) -> Any:

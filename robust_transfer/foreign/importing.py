@@ -78,7 +78,7 @@ class Found:
         kind, hints = self.architecture, self.hints
         given = hints.settings or {}
         if given:  # a setting that the network does not have is told before anything is tried
-            _own_names(kind.network, max(kind.num_classes, 2), replace(hints, settings={**kind.settings, **given}))
+            _own_names(kind.network, 0, replace(hints, settings={**kind.settings, **given}))  # all build without a head
         open_ = {name: values for name, values in kind.variants.items() if name not in given}
         found: list[tuple[dict[str, str], NetworkSpec]] = []
         for chosen in itertools.product(*open_.values()):
@@ -126,7 +126,7 @@ def find(path: Path, *, hints: Hints | None = None, address: str | None = None) 
     except CheckpointError as error:
         raise CheckpointError(f"{address or path}: {error}") from None
     if found is None:
-        keys = ", ".join(list(layout.state)[:4])
+        keys = ", ".join(key[:100] for key in list(layout.state)[:4])
         raise CheckpointError(
             f"{address or path} is of no family that is known ({', '.join(FAMILIES.names())}): its weights are called "
             f"{keys} ...; give the network's name"

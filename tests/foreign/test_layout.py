@@ -20,7 +20,8 @@ MEAN, STD = torch.tensor(IMAGENET.mean), torch.tensor(IMAGENET.std)
 
 def network(seed: int = 0) -> dict[str, Tensor]:
     torch.manual_seed(seed)
-    return dict(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2)).state_dict())
+    state = dict(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2)).state_dict())
+    return {k: v + 0.5 if "running" in k else v for k, v in state.items()}
 
 
 NET = {f"layer{k}": v for k, v in network().items()}
@@ -138,6 +139,27 @@ def test_half_precision_is_computed_in_float32() -> None:
     found = laid({k: v.half() if v.is_floating_point() else v for k, v in NET.items()})
     assert found.state["layer0.weight"].dtype is torch.float32
     assert found.notes == ("stored in float16, computed in float32",)
+
+
+def test_averages_that_lack_their_statistics_are_noticed() -> None:
+    """A frequent fault: parameters were averaged, and the statistics of batch norm stayed those of a new network."""
+    new = {k: torch.full_like(v, float("var" in k)) if "running" in k else v for k, v in NET.items()}
+    swapped = {"model_state_dict": under("module.", new), "unaveraged_model_state_dict": under("module.", NET)}
+    with pytest.raises(
+        CheckpointError, match=r"'model_state_dict' have .* of a new network .* say which of them to take"
+    ):
+        laid(swapped)
+    assert_is_the_network(laid(swapped, "unaveraged_model_state_dict"))
+    assert "never trained" in laid(swapped, "model_state_dict").notes[-1]
+    assert "never trained" in laid(new).notes[-1]
+
+
+def test_a_damaged_average_names_what_else_there_is() -> None:
+    damaged = {**NET, "layer0.weight": NET["layer0.weight"] * float("nan")}
+    with pytest.raises(CheckpointError, match=r"not finite, .* or take other weights of it \(state_dict\)"):
+        laid({"state_dict": NET, "state_dict_ema": damaged})
+    with pytest.raises(CheckpointError, match=r"negative variance, in 'layer1.running_var'"):
+        laid({**NET, "layer1.running_var": -NET["layer1.running_var"]})
 
 
 def test_what_is_no_weights() -> None:
