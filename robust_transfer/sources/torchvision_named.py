@@ -42,7 +42,9 @@ class FromTorchvision(LibraryKind):
 
     def listed(self) -> dict[str, str]:
         """See :class:`SourceKind`."""
-        return {f"{PREFIX}NAME[@WEIGHTS]": "an ImageNet network as torchvision publishes it, such as torchvision:resnet50"}
+        return {
+            f"{PREFIX}NAME[@WEIGHTS]": "an ImageNet network as torchvision publishes it, such as torchvision:resnet50"
+        }
 
     def canonical(self, name: str) -> str:
         """See :class:`LibraryKind`."""
@@ -77,12 +79,17 @@ class FromTorchvision(LibraryKind):
             },
         )
         own = reference.state_dict()
-        architecture = architecture_of(plain, own, reference, how, settings, f"{plain}: as {by} publishes it")
+        architecture = architecture_of(
+            plain, own, reference, how, settings, f"{plain}: as {by} publishes it, weights {weights.name}"
+        )
         return Reading("torchvision", architecture, published, own, tuple(weights.meta["categories"]))
 
 
 def _weights(name: str) -> tuple[str, Any]:
     """Network's name in torchvision's spelling, and the entry of its weights."""
+    from robust_transfer import networks
+
+    networks.add_to_timm()  # says so where torchvision and torch do not fit each other
     import torchvision
 
     text, at, tag = name.removeprefix(PREFIX).partition("@")
@@ -90,7 +97,9 @@ def _weights(name: str) -> tuple[str, Any]:
     if plain not in known:
         if plain in torchvision.models.list_models():
             where = torchvision.models.get_model_builder(plain).__module__.split(".")[2]
-            raise ConfigError(f"{PREFIX}{plain} is a network of torchvision's for {where}: only those for classification are read")
+            raise ConfigError(
+                f"{PREFIX}{plain} is a network of torchvision's for {where}: only those for classification are read"
+            )
         raise UnknownNameError(unknown("network of torchvision", plain, known))
     entries = torchvision.models.get_model_weights(plain)
     names = [entry.name for entry in entries]
@@ -113,7 +122,9 @@ def _loaded(plain: str, state: Mapping[str, Tensor], settings: Mapping[str, Any]
 
     from robust_transfer.undrawn import undrawn
 
-    given = OrderedDict((OLD_DENSENET.sub(r"\1\2", key) if plain.startswith("densenet") else key, value) for key, value in state.items())
+    given = OrderedDict(
+        (OLD_DENSENET.sub(r"\1\2", key) if plain.startswith("densenet") else key, value) for key, value in state.items()
+    )
     given._metadata = {"": {"version": 2}} if plain.startswith("mnasnet") else {}  # type: ignore[attr-defined]
     auxiliary = {"init_weights": False} if plain in LOADED_WITH else {}
     with warnings.catch_warnings(), undrawn():
