@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import warnings
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from robust_transfer.foreign.published import NATURAL, Loading, Published
 from robust_transfer.preprocessing import Preprocessing
 from robust_transfer.undrawn import undrawn
 
-# Data sets of classes, as timm's tags name them: in1k, in22k_ft_in1k, in12k. Any other last layer is compared with texts.
+# Sets of classes, as timm's tags name them: in1k, in22k_ft_in1k, in12k. Other last layers project to where texts lie.
 CLASSES = re.compile(r"(^|_)in(w?\d+k)(_|$)")
 # Trained on adversarial examples, but for clean accuracy or against attacks of one step, and for no stated threat.
 ADVERSARIAL = {
@@ -28,6 +29,17 @@ ADVERSARIAL = {
     "tf_adv_in1k": "adversarial training with attacks of one step (Kurakin et al. 2017)",
     "tf_ens_adv_in1k": "ensemble adversarial training with attacks of one step (Tramer et al. 2018)",
 }
+
+
+def check(full: str, config: Any) -> None:
+    """Refuse, before anything is downloaded, what cannot be a source: several heads, images that are no RGB squares."""
+    if config.num_classes and not isinstance(config.classifier, str):
+        heads = ", ".join(config.classifier or ())
+        raise ConfigError(f"timm:{full} has several heads ({heads}): only networks with one are read")
+    try:
+        Preprocessing.from_timm(config)
+    except ConfigError as error:
+        raise ConfigError(f"timm:{full} cannot be a source: {error}") from None
 
 
 def reading(
@@ -40,10 +52,7 @@ def reading(
     """
     plain, _, tag = full.partition(".")
     by = f"timm {version('timm')}"
-    try:
-        how = Preprocessing.from_timm(config)
-    except ConfigError as error:
-        raise CheckpointError(f"{full}: {error}") from None
+    how = Preprocessing.from_timm(config)
     # Of files that hold more than one set of weights, timm's own rules choose.
     given = contents.tree if isinstance(contents.tree, dict) else state
     why = _no_classes(config, tag)
@@ -70,8 +79,6 @@ def _no_classes(config: Any, tag: str) -> str:
     """Reason why the last layer is none that gives classes; "" where it does."""
     if not config.num_classes:
         return "it is published without classes"
-    if not isinstance(config.classifier, str):
-        return f"it has {len(config.classifier or ())} heads ({', '.join(config.classifier or ())})"
     if not CLASSES.search(tag):
         return f"its {config.num_classes} outputs are no classes that timm names"
     return ""
@@ -79,7 +86,9 @@ def _no_classes(config: Any, tag: str) -> str:
 
 def _loaded(full: str, given: Mapping[str, Any], settings: dict[str, Any]) -> nn.Module:
     """timm's own network with these weights, loaded as timm does it; it reads no file itself."""
-    timm = networks.add_to_timm()
+    timm, logger = networks.add_to_timm(), logging.getLogger("timm")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # that the layers of a head are not taken is said by us
     try:
         with warnings.catch_warnings(), undrawn(), Loading() as loading:
             warnings.simplefilter("ignore")
@@ -89,6 +98,8 @@ def _loaded(full: str, given: Mapping[str, Any], settings: dict[str, Any]) -> nn
     except (RuntimeError, KeyError, ValueError, AttributeError, TypeError, AssertionError) as error:
         first = " ".join(str(error).split())[:200]
         raise CheckpointError(f"the file of timm:{full} does not fit timm's network: {first}") from None
+    finally:
+        logger.setLevel(level)
     if missing := loading.left_out(made):
         raise CheckpointError(f"the file of timm:{full} lacks {missing[0]!r}: it is another network's, or damaged")
     getattr(made, "pretrained_cfg", {}).pop("state_dict", None)  # a copy of all weights

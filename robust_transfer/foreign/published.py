@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 from robust_transfer.classifier import Classifier
 from robust_transfer.errors import CheckpointError
 
-EXACT = 1e-3  # largest difference of two outputs that rounding may make, as a share of their range
+EXACT = 1e-4  # largest difference of two outputs that rounding may make, as a share of their range
 NATURAL = "none: {by} states none, so that its training counts as natural"
 
 

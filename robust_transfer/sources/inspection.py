@@ -10,6 +10,7 @@ from robust_transfer.checkpoint import HEAD
 from robust_transfer.data import Split
 from robust_transfer.foreign.evidence import UndecidedError
 from robust_transfer.foreign.importing import Hints, bring_in, record
+from robust_transfer.preprocessing import Geometry
 
 Lines = Iterator[tuple[str, str]]
 
@@ -76,7 +77,10 @@ def _told(name: str, origin: Mapping[str, Any], network: Mapping[str, Any] | Non
         settings = ", ".join(f"{key} {value}" for key, value in network["settings"].items())
         yield "network", _joined(network["name"], settings, _classes(origin, network))
         how = network["preprocessing"]
-        yield "input", f"{how['size']} pixels, {how['resize']}, {how['interpolation']}"
+        geometry = Geometry(
+            size=how["size"], resize=how["resize"], short=how.get("short"), interpolation=how["interpolation"]
+        )
+        yield "input", f"{how['size']} pixels: {geometry}"
     for line in origin.get("inferred", ()):
         yield "inferred", str(line)
     if origin.get("alternatives"):

@@ -57,7 +57,7 @@ class LibraryKind(ForeignKind):
         reading = self.read(name, contents, layout.state, got.address)
         state = {key: value for key, value in reading.state.items() if not key.endswith(COUNTER)}
         notes = layout.notes
-        if renamed := len(state.keys() - layout.state.keys()):
+        if renamed := len(state.keys() - {*layout.state, *(layout.prefix + key for key in layout.state)}):
             notes = (*notes, f"{renamed} names of an older layout: translated as {reading.published.by} does it")
         layout = replace(layout, state=state, notes=notes)
         if hints.class_names is None and reading.class_names is not None:

@@ -33,7 +33,11 @@ class FromTimm(LibraryKind):
 
     def canonical(self, name: str) -> str:
         """See :class:`LibraryKind`."""
-        return f"{PREFIX}{_full_name(name)}"
+        from robust_transfer.foreign import from_timm
+
+        full = _full_name(name)
+        from_timm.check(full, _config(full))
+        return f"{PREFIX}{full}"
 
     def get(self, name: str) -> Got:
         """See :class:`ForeignKind`.
@@ -75,15 +79,13 @@ def _full_name(name: str) -> str:
     from robust_transfer import networks
 
     timm = networks.add_to_timm()
-    text, at, after = name.removeprefix(PREFIX).strip().partition("@")
-    plain, dot, tag = text.partition(".")
-    if at and dot:
+    text, _, after = name.removeprefix(PREFIX).strip().partition("@")
+    plain, _, tag = text.partition(".")
+    if after and tag:
         raise ConfigError(f"{name!r} has two tags: write {PREFIX}{plain}.{tag} or {PREFIX}{plain}@{after}")
-    tag, given = (after or tag).lower(), bool(at or dot)
-    plain = plain.lower().replace("-", "_")
-    if not given:  # timm's own earlier names
+    tag, plain = (after or tag).lower(), plain.lower().replace("-", "_")
+    if not tag:  # timm's own earlier names
         plain, _, tag = timm.models.get_deprecated_models().get(plain, plain).partition(".")
-        given = bool(tag)
     if not timm.is_model(plain) or plain in networks.available():
         known = timm.list_models()
         raise UnknownNameError(
@@ -91,12 +93,12 @@ def _full_name(name: str) -> str:
         )
     tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{plain}.*")]
     if not tags:
-        close = nearest(plain, [one for one in timm.list_models(pretrained=True) if one != plain])
+        close = nearest(plain, sorted({full.partition(".")[0] for full in timm.list_pretrained()}))
         like = f"; like it are {', '.join(close)}" if close else ""
         raise ConfigError(f"timm publishes no weights of {plain!r}{like}")
-    if given and tag not in tags:
+    if tag and tag not in tags:
         raise UnknownNameError(f"timm has no weights {tag!r} of {plain!r}: it has {', '.join(tags)}")
-    return f"{plain}.{tag if given else timm.get_pretrained_cfg(plain).tag}"
+    return f"{plain}.{tag or timm.get_pretrained_cfg(plain).tag}"
 
 
 def _config(full: str) -> Any:

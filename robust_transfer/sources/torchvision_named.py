@@ -79,12 +79,17 @@ class FromTorchvision(LibraryKind):
             },
         )
         own = reference.state_dict()
-        architecture = architecture_of(plain, own, reference, how, settings, f"{plain}: as {by} publishes it")
+        architecture = architecture_of(
+            plain, own, reference, how, settings, f"{plain}: as {by} publishes it, weights {weights.name}"
+        )
         return Reading("torchvision", architecture, published, own, tuple(weights.meta["categories"]))
 
 
 def _weights(name: str) -> tuple[str, Any]:
     """Network's name in torchvision's spelling, and the entry of its weights."""
+    from robust_transfer import networks
+
+    networks.add_to_timm()  # says so where torchvision and torch do not fit each other
     import torchvision
 
     text, at, tag = name.removeprefix(PREFIX).partition("@")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,6 +29,8 @@ AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")
 USUAL = {"inception_v3": 299}
 # By the shape of the first convolution.
 SQUEEZENETS: dict[tuple[int, ...], str] = {(96, 3, 7, 7): "squeezenet1_0", (64, 3, 3, 3): "squeezenet1_1"}
+# Names of vision transformers before torchvision 0.14, as its own files still have them.
+OLD_MLP = re.compile(r"(encoder_layer_\d+\.mlp\.)linear_([12])\.")
 # Smooth adversarial training (Xie et al. 2020) and ARES's (Liu et al. 2023) put another activation in place of ReLU.
 ACTIVATIONS = ("relu", "gelu", "silu")
 
@@ -42,6 +45,7 @@ class TorchvisionFamily(Family):
 
     def recognise(self, state: State) -> Architecture | None:
         """Network by its signature; None where no network of torchvision has it."""
+        state = _today(state)
         if "features.3.squeeze.weight" in state and "features.0.weight" in state:
             return _squeezenet(state, SQUEEZENETS.get(tuple(state["features.0.weight"].shape)))
         unused = tuple(key for key in state if key.startswith(AUXILIARY))
@@ -57,12 +61,25 @@ class TorchvisionFamily(Family):
                     return _architecture(kept, network, head, size, unused, others)
         return None
 
+    def body(self, state: State, found: Architecture, settings: Mapping[str, Any]) -> State:
+        """State of the body, under torchvision's names of today."""
+        return super().body(_today(state), found, settings)
+
     def head(self, state: State, found: Architecture, settings: Mapping[str, Any]) -> tuple[Tensor, Tensor] | None:
         """Last layer; for SqueezeNets, whose scores are features, the identity."""
         if "num_outputs" in found.settings:
             weight = next(iter(state.values())).new_zeros(found.num_classes, found.num_classes)
             return weight.fill_diagonal_(1), weight.new_zeros(found.num_classes)
         return super().head(state, found, settings)
+
+
+def _today(state: State) -> State:
+    """State with the names that torchvision's vision transformers have today."""
+    if not any(OLD_MLP.search(key) for key in state):
+        return state
+    return {
+        OLD_MLP.sub(lambda found: f"{found[1]}{3 * (int(found[2]) - 1)}.", key): each for key, each in state.items()
+    }
 
 
 def architecture_of(

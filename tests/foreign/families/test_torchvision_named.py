@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from robust_transfer import networks
 from robust_transfer.errors import NetworkError
-from robust_transfer.foreign.families import recognised
+from robust_transfer.foreign.families import FAMILIES, recognised
 from robust_transfer.foreign.families.weightless import weightless
 
 
@@ -146,3 +146,24 @@ def test_names() -> None:
         networks.create("torchvision/alexnet", num_classes=10, input_size=64)
     body = networks.create("torchvision/alexnet", num_classes=0, input_size=64)
     assert body.eval()(torch.rand(1, 3, 64, 64)).shape == (1, 4096)
+
+
+def test_vision_transformers_of_2022_have_other_names() -> None:
+    """torchvision's own files have them; its module translates what it loads."""
+    whole = weightless(partial(torchvision.models.vit_b_16, weights=None)).state_dict()
+    older = {
+        key.replace("mlp.0.", "mlp.linear_1.").replace("mlp.3.", "mlp.linear_2."): value for key, value in whole.items()
+    }
+    assert "encoder.layers.encoder_layer_0.mlp.linear_1.weight" in older
+    found = recognised_as(older, "torchvision")
+    assert (found.network, found.head) == ("torchvision/vit_b_16", "heads.head")
+    body = FAMILIES.get("torchvision")().body(older, found, {})
+    assert {key: each.shape for key, each in body.items()} == {
+        key: each.shape for key, each in whole.items() if not key.startswith("heads.head.")
+    }
+    with torch.device("meta"):
+        own = torchvision.models.vit_b_16(weights=None)
+    own.load_state_dict(dict(older), strict=True, assign=True)  # by torchvision's own rule
+    assert own.state_dict().keys() == whole.keys()
+    for key, value in body.items():
+        assert own.state_dict()[key] is value or own.state_dict()[key].shape == value.shape
