@@ -1,16 +1,17 @@
 """Sources, a file a kind: importing this package registers them, in the order in which they are asked."""
 
-from robust_transfer.sources import (
-    address,
-    file,
-    fitting,
-    folder,
-    hub,
-    packaged,
-    robustbench,
-    timm_named,
-    torchvision_named,
-)  # isort: skip (the order in which they are asked)
+# isort: off
+from robust_transfer.sources import packaged
+from robust_transfer.sources import fitting
+from robust_transfer.sources import robustbench
+from robust_transfer.sources import timm_named
+from robust_transfer.sources import torchvision_named
+from robust_transfer.sources import hub
+from robust_transfer.sources import address
+from robust_transfer.sources import file
+from robust_transfer.sources import folder
+
+# isort: on
 from robust_transfer.sources.base import SOURCES, SourceKind, list_sources, load_source
 from robust_transfer.sources.packaged import BUNDLED, BUNDLED_64, NATURAL, PACKAGED
 

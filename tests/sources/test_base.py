@@ -118,7 +118,9 @@ def test_a_misspelt_name_lists_the_nearest(run_folder: Path) -> None:
         load_source(run_folder.parent / "lfw-one")
     with pytest.raises(UnknownNameError, match="unknown source '/no/such/place': known: bundled, natural") as caught:
         load_source("/no/such/place")
-    assert "a source is 'bundled', 'natural', or robustbench:DATASET/THREAT/NAME, or timm:NAME, " in str(caught.value)
+    assert "a source is 'bundled', 'natural', or 'auto', or robustbench:DATASET/THREAT/NAME, or timm:NAME, " in str(
+        caught.value
+    )
     assert "a run folder with model.safetensors and card.json" in str(caught.value)
 
 

@@ -161,7 +161,7 @@ def test_what_is_said_and_what_is_not(publish: Publish) -> None:
     rows = dict(page.rows())
     assert "ImageNet-1K acc@1 67.7 %" in rows["published"]
     assert rows["input"] == "224 pixels: the shorter side to 256 pixels (bilinear), then the central 224 x 224"
-    assert rows["threat"] == "linf:4/255"
+    assert rows["threat"] == "linf:4/255 (given)"
     page = inspected("torchvision:mobilenet_v3_small", Hints(size=112))
     rows = dict(page.rows())
     assert rows["threat"].startswith("none: torchvision")
