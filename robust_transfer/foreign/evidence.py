@@ -18,6 +18,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from robust_transfer.errors import CheckpointError
+from robust_transfer.foreign.heats import FEW, heat
 from robust_transfer.foreign.likeness import unlike_any
 from robust_transfer.foreign.measuring import Candidate, Measured, cropped, measure
 from robust_transfer.statistics.intervals import Proportion, wilson
@@ -72,7 +73,8 @@ def decide(
         )
     images, labels = images[:IMAGES], None if labels is None else labels[:IMAGES]
     views = (images, cropped(images))
-    measured = [measure(each, views, labels) for each in candidates]
+    left, out = heat(candidates, images, labels)
+    measured = [measure(each, views, labels) for each in left]
     n, classes = measured[0].logits.shape
     if labels is not None:
         _refuse_chance(max(each.share for each in measured), n, classes)
@@ -90,12 +92,14 @@ def decide(
     first, by = same[0], _what_decided(best, labels)
     rest = sorted(
         (each for each in measured if each is not first), key=lambda each: (each.distance or 0.0, -each.share)
-    )
+    ) + sorted(out, key=lambda each: each.distance or 0.0)
     rows = tuple(_row(each, each is first) for each in [first, *rest])
     notes = [f"{len(same)} of them compute the same; the likeliest was taken"] if len(same) > 1 else []
+    if out:
+        notes.append(f"{len(out)} of them were so far off on {FEW} of the images that they were tried on no more")
     if not rivals and best.distance is not None and best.distance > FAR:
         notes.append(FAR_OFF)
-    return first.candidate, Decision(rows, by if rivals else "the only one", "; ".join(notes))
+    return first.candidate, Decision(rows, by if rivals or out else "the only one", "; ".join(notes))
 
 
 def _what_decided(best: Measured, labels: Tensor | None) -> By:
