@@ -26,8 +26,21 @@ def progress_bars(hidden: bool) -> Iterator[Progress]:
     """Progress bars, each with a count and the time left, on standard error."""
     what = TextColumn("{task.description}")
     columns = (what, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=hidden) as bar:
+    with Progress(*columns, console=Console(stderr=True), disable=hidden or _HUSHED.get()) as bar:
         yield bar
+
+
+_HUSHED: ContextVar[bool] = ContextVar("hushed", default=False)
+
+
+@contextmanager
+def hushed(quiet: bool) -> Iterator[None]:
+    """Without bars and lines from what runs inside, if ``quiet``: for code that is not handed a run."""
+    token = _HUSHED.set(quiet or _HUSHED.get())
+    try:
+        yield
+    finally:
+        _HUSHED.reset(token)
 
 
 _WATCHER: ContextVar[Callable[[int], None] | None] = ContextVar("watcher", default=None)
@@ -41,7 +54,7 @@ def tick(passes: int) -> None:
 
 def tell(hidden: bool, text: str) -> None:
     """Print a line on standard error."""
-    if not hidden:
+    if not (hidden or _HUSHED.get()):
         print(text, file=sys.stderr, flush=True)
 
 
@@ -122,5 +135,7 @@ class Download:
 def download_bar(label: str, hidden: bool) -> Iterator[Download]:
     """Bar of a download: bytes, speed and the time left."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), disable=hidden) as bar:
+    with Progress(
+        *columns, TimeRemainingColumn(), console=Console(stderr=True), disable=hidden or _HUSHED.get()
+    ) as bar:
         yield Download(bar, label)

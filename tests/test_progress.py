@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from robust_transfer.progress import download_bar, stage, tell, tick
+from robust_transfer.progress import download_bar, hushed, stage, tell, tick
 
 
 def completed(shown: object) -> float:
@@ -55,3 +55,12 @@ def test_a_download_shows_bytes_and_begins_where_it_goes_on(capsys: pytest.Captu
     shown = capsys.readouterr().err
     assert "net[1].pt" in shown
     assert "2.0/2.0 MB" in shown
+
+
+def test_what_is_hushed_shows_nothing_and_what_follows_does(capsys: pytest.CaptureFixture[str]) -> None:
+    with hushed(True), hushed(False):  # who is quiet outside is quiet inside
+        tell(False, "not this")
+        with stage("nor this", 2, hidden=False) as shown:
+            shown.advance(2)
+    tell(False, "but this")
+    assert capsys.readouterr().err == "but this\n"

@@ -135,7 +135,7 @@ def evaluate(
         known = load_source(source) if source is not None else None
         hints = read_hints(network, normalisation, weights)
         dataset = Dataset(data, image_column=image_column, label_column=label_column)
-        checkpoint, _ = read_source(model, hints, partial(dataset.task, val=val))
+        checkpoint, _ = read_source(model, hints, partial(dataset.task, val=val), quiet=quiet)
         with stage(f"reading {data}", None, quiet):
             images = read_split(split, checkpoint, data, image_column, label_column, shots=shots, seed=seed, val=val)
         result = measure(

@@ -47,12 +47,15 @@ def import_(
     """Make a run folder of other people's weights, once: they are then a source and a model like any other."""
     run = make_run(0, "cpu", "float32", None, out, False, overwrite, quiet)
     from robust_transfer.foreign.importing import Hints
+    from robust_transfer.progress import hushed
     from robust_transfer.sources import load_source
 
     hints = read_hints(network, normalisation, weights, threat, input_size, settings) or Hints()
     with run.at_work():
         run.check_out()
-        found = load_source(source, hints=hints, images=images_of(data, image_column, label_column))
+        images = images_of(data, image_column, label_column)
+        with hushed(quiet):
+            found = load_source(source, hints=hints, images=images)
         saved = found.save(out)
         spec = saved.card.network
         say(quiet, f"saved {out}: {spec.name}, {spec.num_classes} classes, {spec.input_size} pixels, threat "

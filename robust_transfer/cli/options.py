@@ -152,15 +152,19 @@ def read_task(
     return task
 
 
-def read_source(name: str, hints: Hints | None, read: Callable[[], Task]) -> tuple[Checkpoint, Task | None]:
+def read_source(
+    name: str, hints: Hints | None, read: Callable[[], Task], *, quiet: bool
+) -> tuple[Checkpoint, Task | None]:
     """Source called ``name``; and the data, if it had to be read because the training images are the evidence."""
     from robust_transfer.errors import CheckpointError
     from robust_transfer.foreign.evidence import UndecidedError
+    from robust_transfer.progress import hushed
     from robust_transfer.sources import load_source
     from robust_transfer.sources.fitting import AUTO, fitting
 
     try:
-        return load_source(name, hints=hints), None
+        with hushed(quiet):
+            return load_source(name, hints=hints), None
     except UndecidedError as undecided:
         task = read()
         if not len(task.train):
@@ -168,7 +172,8 @@ def read_source(name: str, hints: Hints | None, read: Callable[[], Task]) -> tup
                 f"{undecided}; the data has no training images to find out by (test images decide nothing): import the "
                 "weights once, with images of their own"
             ) from None
-        found = load_source(name, hints=hints, images=task.train)
+        with hushed(quiet):
+            found = load_source(name, hints=hints, images=task.train)
         if name == AUTO:
             say_notes([f"the source is {fitting(task.train)}: the images have {task.train.short_side} pixels a side"])
         return found, task

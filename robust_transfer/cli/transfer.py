@@ -75,7 +75,7 @@ def transfer(
             read_task, data, image_column, label_column, shots=shots, seed=seed, val=val, duplicates=duplicates
         )
         hints = read_hints(network, normalisation, weights, threat)
-        checkpoint, task = read_source(source, hints, read)
+        checkpoint, task = read_source(source, hints, read, quiet=quiet)
         if task is None:
             task = read(prepare=checkpoint.preprocessing)
         result = chosen(checkpoint, task, run=run)

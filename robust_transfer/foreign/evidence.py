@@ -20,7 +20,7 @@ from torch import Tensor
 from robust_transfer.errors import CheckpointError
 from robust_transfer.foreign.heats import FEW, heat
 from robust_transfer.foreign.likeness import unlike_any
-from robust_transfer.foreign.measuring import Candidate, Measured, cropped, measure
+from robust_transfer.foreign.measuring import Candidate, Measured, measure_all
 from robust_transfer.statistics.intervals import Proportion, wilson
 
 By = Literal["the only one", "clean accuracy", "batch-norm statistics", "batch-norm statistics and clean accuracy"]
@@ -72,9 +72,8 @@ def decide(
             f"the file does not tell {_told(candidates)}, and there are no images to find out: say which, or give data"
         )
     images, labels = images[:IMAGES], None if labels is None else labels[:IMAGES]
-    views = (images, cropped(images))
     left, out = heat(candidates, images, labels)
-    measured = [measure(each, views, labels) for each in left]
+    measured = measure_all(left, images, labels, "readings of the file")
     n, classes = measured[0].logits.shape
     if labels is not None:
         _refuse_chance(max(each.share for each in measured), n, classes)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from robust_transfer.foreign.measuring import Candidate, Measured, cropped, measure
+from robust_transfer.foreign.measuring import Candidate, Measured, measure_all
 
 FEW = 32  # images of the heat; with as many again, it would save nothing
 OUT = 3.0  # so many times as far from the stored statistics as the nearest: out of the race
@@ -26,9 +26,7 @@ def heat(
     if len(candidates) < 3 or len(images) <= 2 * FEW:
         return list(candidates), []
     few = torch.linspace(0, len(images) - 1, FEW).round().long()
-    some = images[few]
-    views = (some, cropped(some))
-    measured = [measure(each, views, None if labels is None else labels[few]) for each in candidates]
+    measured = measure_all(candidates, images[few], None if labels is None else labels[few], "a first look at readings")
     distances = [each.distance for each in measured if each.distance is not None]
     if len(distances) < len(measured):
         return list(candidates), []

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from robust_transfer.errors import CheckpointError
+from robust_transfer.progress import stage, tick
 
 GROUPS = 8  # of images, any of which may be left out
 LARGE = 64  # pixels: from there on the field trains on random resized crops
@@ -49,7 +50,18 @@ class Measured:
         return 0.0 if self.right is None else float(self.right.float().mean())
 
 
-def measure(candidate: Candidate, views: Sequence[Tensor], labels: Tensor | None) -> Measured:
+def measure_all(candidates: Sequence[Candidate], images: Tensor, labels: Tensor | None, label: str) -> list[Measured]:
+    """All candidates on images ``(n, 3, H, W)``, as they are and as training crops them, with a bar called ``label``."""
+    views = (images, _cropped(images))
+    total = len(candidates) * len(views) * len(images)
+    with stage(label, total, hidden=False) as shown:
+        shown.begin(total)
+        found = [_measure(each, views, labels) for each in candidates]
+        shown.advance(total)
+    return found
+
+
+def _measure(candidate: Candidate, views: Sequence[Tensor], labels: Tensor | None) -> Measured:
     """Candidate on views of the same images; the nearest view counts. The first of the views are the images as they are."""
     module = candidate.build().eval()
     seen = [_look(module, view) for view in views]
@@ -63,13 +75,17 @@ def measure(candidate: Candidate, views: Sequence[Tensor], labels: Tensor | None
 def _look(module: nn.Module, images: Tensor) -> tuple[Tensor, tuple[float, ...]]:
     """Logits, and the distances of all images and without each group."""
     with torch.no_grad(), _statistics(module) as found:
-        logits = torch.cat([module(group) for group in images.tensor_split(min(GROUPS, len(images)))])
+        passes = []
+        for group in images.tensor_split(min(GROUPS, len(images))):
+            passes.append(module(group))
+            tick(len(group))
+        logits = torch.cat(passes)
     layers = [each for each in found.items() if len(each[1]) == min(GROUPS, len(images))]  # none that is used twice
     told = [each for each in map(_distances, layers) if each]
     return logits, tuple(sum(each) / len(told) for each in zip(*told, strict=True))
 
 
-def cropped(images: Tensor) -> Tensor:
+def _cropped(images: Tensor) -> Tensor:
     """As training crops them: below :data:`LARGE` pixels after black padding by an eighth, else random resized crops."""
     size, generator = images.shape[-1], torch.Generator().manual_seed(0)
     if size >= LARGE:

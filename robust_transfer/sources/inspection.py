@@ -64,7 +64,9 @@ def inspected(name: str, hints: Hints | None = None, images: Split | None = None
 
 def _told(name: str, origin: Mapping[str, Any], network: Mapping[str, Any] | None, threat: str | None) -> Lines:
     """Rows of a label and a text; ``origin`` and ``network`` are those of a card (None where it is not decided)."""
-    yield "file", _joined(name, origin.get("format"), _of("sha256", origin), _of("revision", origin))
+    yield "file", _joined(name, origin.get("format"), _of("revision", origin))
+    if origin.get("sha256"):
+        yield "sha256", str(origin["sha256"])
     if origin.get("published"):
         figures = ", ".join(f"{what} {value:.1f} %" for what, value in origin.get("published_accuracy", {}).items())
         yield "published", _joined(origin["published"], origin.get("file"), figures)
