@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import timm
 import torch
-from foreign_helpers import randomised
-from library_helpers import computes_as, stored
+from foreign_helpers import same
+from library_helpers import computes_as, lively, stored
 from safetensors.torch import save
 from small_hub import COMMIT, Hub, offline, small_hub
 from timm.data import create_transform, resolve_model_data_config
@@ -39,10 +39,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
 
 def made(name: str, **settings: Any) -> nn.Module:
     """timm's network with random weights, as after training."""
-    module = randomised(timm.create_model(name, pretrained=False, **settings))
-    for layer in [layer for layer in module.modules() if isinstance(layer, nn.Linear)][-1:]:
-        nn.init.normal_(layer.weight, std=0.1)
-    return module
+    return lively(timm.create_model(name, pretrained=False, **settings))
 
 
 def publish(hub: Hub, name: str, module: nn.Module, file: str = "model.safetensors") -> None:
@@ -194,7 +191,7 @@ def test_outputs_that_are_no_classes_are_not_taken_for_any(hub: Hub, tmp_path: P
     with torch.no_grad():
         bare: Any = module
         expected = bare.forward_head(bare.forward_features(found.classifier.normalise(x)), pre_logits=True)
-        torch.testing.assert_close(found.classifier.features(x), expected, rtol=1e-5, atol=1e-5)
+        same(found.classifier.features(x), expected)
     found.save(tmp_path / "run")
     assert load_checkpoint(tmp_path / "run").hash == found.hash
 

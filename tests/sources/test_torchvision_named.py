@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import torchvision
-from foreign_helpers import randomised
-from library_helpers import computes_as, stored
+from library_helpers import computes_as, lively, stored
 from torch import nn
 from web import Reply, Site, serving
 
@@ -40,11 +38,7 @@ def publish(site: Site, monkeypatch: pytest.MonkeyPatch) -> Publish:
     """Weights of torchvision's, but random, at an address on this machine; returns their entry."""
 
     def published(name: str, weights: str = "DEFAULT", digits: str | None = None, **settings: Any) -> Any:
-        module = randomised(torchvision.models.get_model(name, weights=None, **settings))
-        with torch.no_grad():
-            [layer for layer in module.modules() if isinstance(layer, (nn.Linear, nn.Conv2d))][-1].weight.normal_(
-                0, 0.1
-            )
+        module = lively(torchvision.models.get_model(name, weights=None, **settings))
         content, sha256 = stored(module)
         entry = torchvision.models.get_model_weights(name)[weights]
         path = f"/{name}-{digits or sha256[:8]}.pth"
@@ -102,8 +96,7 @@ def test_a_set_of_weights_has_a_name(publish: Publish) -> None:
 @pytest.mark.slow
 def test_files_of_2017_have_dots_in_names(publish: Publish, site: Site) -> None:
     entry = publish("densenet121")
-    module = randomised(torchvision.models.densenet121(weights=None))
-    nn.init.normal_(module.get_parameter("classifier.weight"), std=0.1)
+    module = lively(torchvision.models.densenet121(weights=None))
     state = {
         key.replace("norm1.", "norm.1.")
         .replace("norm2.", "norm.2.")

@@ -165,5 +165,3 @@ def test_vision_transformers_of_2022_have_other_names() -> None:
         own = torchvision.models.vit_b_16(weights=None)
     own.load_state_dict(dict(older), strict=True, assign=True)  # by torchvision's own rule
     assert own.state_dict().keys() == whole.keys()
-    for key, value in body.items():
-        assert own.state_dict()[key] is value or own.state_dict()[key].shape == value.shape
