@@ -48,6 +48,7 @@ def inspect(
         print(json.dumps(page.to_json(), indent=2))
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     console = Console()
@@ -55,7 +56,7 @@ def inspect(
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for label, text in page.rows():
-        table.add_row(label, text)
+        table.add_row(label, escape(text))
     console.print(table)
     head, rows = page.evidence()
     if rows:
@@ -63,7 +64,7 @@ def inspect(
             *head, title="readings that were tried, the nearest first", title_justify="left", box=None, pad_edge=False
         )
         for row in rows:
-            tried.add_row(*row)
+            tried.add_row(*map(escape, row))
         console.print()
         console.print(tried)
     if page.undecided:
