@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import yaml
 
+from robust_transfer.data import imagenet
 from robust_transfer.data.class_names import match_names
 from robust_transfer.data.split import Split
 from robust_transfer.errors import ConfigError, DataError
@@ -50,6 +51,14 @@ def read_class_map(given: ClassMap) -> dict[str, str]:
     return _checked(loaded, str(path))
 
 
+def in_common(names: Sequence[str], split: Split) -> bool:
+    """Whether any class of ``split`` is one of ``names``: enough to tell which of the others are not."""
+    if imagenet.is_imagenet(names):
+        found = imagenet.known(split.class_names)
+        return bool(found.ambiguous) or any(label is not None for label in found.labels)
+    return bool(set(split.class_names) & set(names))
+
+
 def _checked(loaded: Any, where: str) -> dict[str, str]:
     if (
         not isinstance(loaded, dict)
@@ -65,17 +74,20 @@ def in_order_of(
 ) -> tuple[Split, list[str]]:
     """``split`` with its labels in the order of ``names``, and sentences on what was done for that.
 
-    Classes are matched by name, one to one, after ``class_map``; names that it lacks stay as they are. ``names`` may be
-    more than the data's: the labels are then those of ``names``. Raises :class:`DataError` where a name of the data has no
-    partner (names that only look alike are different names), and where numbers alone are to tell a part from the whole.
+    Classes are matched by name, one to one, after ``class_map``; names that it lacks stay as they are. ImageNet's are
+    known by any of their names (:mod:`robust_transfer.data.imagenet`). ``names`` may be more than the data's: the labels
+    are then those of ``names``. Raises :class:`DataError` where a name of the data has no
+    partner (names that only look alike are different names) or may have several, and where numbers alone are to tell a
+    part from the whole.
     """
-    mapped = list(split.class_names)
+    mapped, said = list(split.class_names), set[str]()
     if class_map is not None:
         chosen = read_class_map(class_map)
         if strangers := [name for name in chosen if name not in mapped]:
             raise DataError(f"the class map: {unknown('class of the data', strangers[0], mapped)}")
-        mapped = [chosen.get(name, name) for name in mapped]
+        mapped, said = [chosen.get(name, name) for name in mapped], set(chosen.values())
     try:
+        mapped = imagenet.renamed(mapped, said) if imagenet.is_imagenet(names) else mapped
         wanted = [name for name in names if name in set(mapped)] if set(mapped) < set(names) else list(names)
         found = match_names(wanted, mapped, wanted_by=wanted_by, given_by="the data")
     except DataError as error:

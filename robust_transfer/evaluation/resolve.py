@@ -16,7 +16,7 @@ from robust_transfer.checkpoint import Checkpoint, weights_hash
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import expect
 from robust_transfer.data import Split
-from robust_transfer.data.class_map import ClassMap, in_order_of
+from robust_transfer.data.class_map import ClassMap, in_common, in_order_of
 from robust_transfer.errors import ConfigError, DataError, NetworkError
 from robust_transfer.evaluation.knowledge import public_source
 from robust_transfer.modes import on_device
@@ -170,7 +170,7 @@ def in_classes_of(
     module = module_of(model)
     fewer = isinstance(model, Checkpoint) and len(split.class_names) < model.classifier.num_classes
     if fewer and isinstance(model, Checkpoint) and class_map is None:
-        fewer = bool(set(split.class_names) & set(model.card.class_names))
+        fewer = in_common(model.card.class_names, split)
     if isinstance(module, Classifier) and module.num_classes != len(split.class_names) and not fewer:
         raise DataError(
             f"the model tells {module.num_classes} classes apart and the data has {len(split.class_names)}: "

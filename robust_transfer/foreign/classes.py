@@ -1,10 +1,11 @@
-"""Names of the classes of well-known data sets, in the order of their labels."""
+"""Names of the classes of well-known data sets, in the order of their labels, and images' classes among them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from robust_transfer.errors import ConfigError
+from robust_transfer.data import imagenet
+from robust_transfer.errors import ConfigError, DataError
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _CIFAR100 = (
@@ -34,8 +35,24 @@ def class_names(given: Sequence[str] | None, count: int, address: str) -> tuple[
         return CIFAR10
     if count == 100 and "cifar100" in folded:
         return CIFAR100
-    if count == 1000:
-        from torchvision.models import ResNet18_Weights
-
-        return tuple(ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
+    if count == imagenet.COUNT:
+        return imagenet.categories()
     return tuple(str(i) for i in range(count))
+
+
+def labels_in(names: Sequence[str], of_images: Sequence[str]) -> tuple[list[int] | None, str]:
+    """Label among a network's classes ``names`` of each class of the images, by name; None, and why, where none is known.
+
+    ImageNet's classes are known by any of their names. A network whose classes are numbers has those of the images if it
+    has as many. No reason is given where the images' classes are simply others.
+    """
+    given = list(of_images)
+    if imagenet.is_imagenet(names):
+        try:
+            given = imagenet.renamed(given)
+        except DataError as error:
+            return None, f"clean accuracy does not count: {error}"
+    if set(given) <= set(names):
+        return [names.index(name) for name in given], ""
+    nameless = tuple(names) == tuple(map(str, range(len(names))))
+    return (list(range(len(names))) if nameless and len(given) == len(names) else None), ""

@@ -12,20 +12,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robust_transfer import networks
 from robust_transfer.checkpoint import HEAD, Card, Checkpoint
 from robust_transfer.classifier import Classifier, NetworkSpec
 from robust_transfer.config import as_dict, config
 from robust_transfer.data import Split, to_pixels
 from robust_transfer.environment import command_line, environment
-from robust_transfer.errors import CheckpointError, NetworkError
-from robust_transfer.foreign.classes import class_names
+from robust_transfer.errors import CheckpointError, ConfigError
+from robust_transfer.foreign.by_name import BY_NAME, ByName, named, own_names
+from robust_transfer.foreign.classes import class_names, labels_in
 from robust_transfer.foreign.contents import Contents
 from robust_transfer.foreign.evidence import IMAGES, Decision, decide
-from robust_transfer.foreign.families import FAMILIES, Architecture, Family, recognised
-from robust_transfer.foreign.families.base import State
-from robust_transfer.foreign.families.normalisations import CIFAR10_2471, CIFAR100, HALF, IMAGENET, RAW
-from robust_transfer.foreign.layout import COUNTER, Layout, lay_out, peeled
+from robust_transfer.foreign.families import FAMILIES, Architecture, recognised
+from robust_transfer.foreign.families.normalisations import CAFFE
+from robust_transfer.foreign.layout import BGR, COUNTER, RGB, Layout, lay_out, peeled
 from robust_transfer.foreign.measuring import Candidate
 from robust_transfer.foreign.normalisations import name_of
 from robust_transfer.foreign.published import Published
@@ -35,16 +34,16 @@ from robust_transfer.threat import Threat
 from robust_transfer.undrawn import undrawn
 
 METHOD = "import"
-BY_NAME = "given by name"
+CHANNELS = "channels"
 
 
 @config
 class Hints:
     """What no file may tell, given by somebody who knows; None: to be found out.
 
-    ``network``: its name, with ``settings``. ``size``: side of the images in pixels. ``weights``: which of the sets of
-    weights in the file ("best"). ``threat``: what the network was trained for; ``threat_from``: who says so, where it is
-    not the one who gives it.
+    ``network``: its name, with ``settings``; among them ``channels``, the order in which it reads an image's, "rgb" or
+    "bgr". ``size``: side of the images in pixels. ``weights``: which of the sets of weights in the file ("best").
+    ``threat``: what the network was trained for; ``threat_from``: who says so, where it is not the one who gives it.
     """
 
     network: str | None = None
@@ -78,24 +77,38 @@ class Found:
         kind, hints = self.architecture, self.hints
         given = hints.settings or {}
         if given:  # a setting that the network does not have is told before anything is tried
-            _own_names(kind.network, 0, replace(hints, settings={**kind.settings, **given}))  # all build without a head
+            own_names(kind.network, 0, replace(hints, settings={**kind.settings, **given}))  # all build without a head
         open_ = {name: values for name, values in kind.variants.items() if name not in given}
         found: list[tuple[dict[str, str], NetworkSpec]] = []
         for chosen in itertools.product(*open_.values()):
             settings = {**kind.settings, **dict(zip(open_, chosen, strict=True)), **given}
-            for how in self._preprocessings():
+            for how, channels in self._inputs():
                 what = {name: str(value) for name, value in zip(open_, chosen, strict=True)}
                 what["normalisation"] = name_of(how.normalisation)
+                if len(self.layout.channels) > 1:
+                    what[CHANNELS] = channels
                 spec = NetworkSpec(
                     name=kind.network, num_classes=max(kind.num_classes, 2), preprocessing=how, settings=settings
                 )
                 found.append((what, spec))
         return found
 
+    def _inputs(self) -> list[tuple[Preprocessing, str]]:
+        """Preprocessings with orders of the channels; where several are possible, BGR goes with Caffe's means only."""
+        channels, stated = self.layout.channels, self.hints.normalisation or self.layout.normalisation
+        return [
+            (how, order)
+            for how in self._preprocessings()
+            for order in channels
+            if order == RGB or len(channels) == 1 or stated is not None or how.normalisation == CAFFE
+        ]
+
     def _preprocessings(self) -> list[Preprocessing]:
         known = list(self.architecture.preprocessings)
         if self.hints.size is not None:
             known = [_resized(how, self.hints.size) for how in known]
+        if BGR in self.layout.channels and known:
+            known.append(replace(known[0], normalisation=CAFFE))
         stored = self.hints.normalisation or self.layout.normalisation
         if stored is not None:
             known = [replace(how, normalisation=stored) for how in known]
@@ -117,8 +130,9 @@ def find(path: Path, *, hints: Hints | None = None, address: str | None = None) 
     contents = read_weights(path)
     try:
         layout = lay_out(contents, hints.weights)
+        hints, layout = _told_channels(hints, layout)
         if hints.network is not None:
-            family, architecture, layout = _named(layout, hints)
+            family, architecture, layout = named(layout, hints)
             return Found(address or str(path), contents, layout, family, architecture, hints)
         found, inner = recognised(layout.state), peeled(layout)
         while found is None and inner is not None:
@@ -134,6 +148,16 @@ def find(path: Path, *, hints: Hints | None = None, address: str | None = None) 
     return Found(address or str(path), contents, layout, *found, hints)
 
 
+def _told_channels(hints: Hints, layout: Layout) -> tuple[Hints, Layout]:
+    """Hints without the order of the channels, which is no setting of any network, and the layout with it."""
+    settings = dict(hints.settings or {})
+    if (said := settings.pop(CHANNELS, None)) is None:
+        return hints, layout
+    if said not in (RGB, BGR):
+        raise ConfigError(f"{CHANNELS} are {RGB} or {BGR}, not {said!r}")
+    return replace(hints, settings=settings or None), replace(layout, channels=(said,))
+
+
 def bring_in(found: Found, images: Split | None = None, *, sha256: str = "", revision: str = "") -> Checkpoint:
     """Checkpoint of what was found; ``images`` to decide by what the file does not tell.
 
@@ -142,12 +166,14 @@ def bring_in(found: Found, images: Split | None = None, *, sha256: str = "", rev
     """
     readings = found.candidates()
     make = _features if _headless(found) else _built
-    tried = [Candidate(what, partial(make, spec, _renamed(found, spec))) for what, spec in readings]
-    pixels, labels = _evidence(found, readings, images)
+    tried = [Candidate(what, partial(make, spec, _renamed(found, spec, what))) for what, spec in readings]
+    pixels, labels, uncounted = _evidence(found, readings, images)
     chosen, decision = decide(tried, pixels, labels)
-    spec = readings[tried.index(chosen)][1]
-    classifier = _built(spec, _renamed(found, spec))
+    decision = replace(decision, note="; ".join(filter(None, [decision.note, uncounted])))
+    what, spec = readings[tried.index(chosen)]
+    classifier = _built(spec, _renamed(found, spec, what))
     found.contents.release()
+    found = replace(found, layout=_with_channels_said(found.layout, what))
     names = class_names(found.hints.class_names, spec.num_classes, found.address)
     origin = record(found, decision, sha256, revision)
     if found.published is not None:
@@ -210,20 +236,33 @@ def _source_of_normalisation(found: Found) -> str:
 # ---------------------------------------------------------------- weights
 
 
-def _renamed(found: Found, spec: NetworkSpec) -> dict[str, Tensor]:
-    """State with our names: the last linear layer is the ``head``, all else the ``body``."""
+def _renamed(found: Found, spec: NetworkSpec, what: Mapping[str, str]) -> dict[str, Tensor]:
+    """State with our names: the last linear layer is the ``head``, all else the ``body``. It reads RGB."""
     kind, state = found.architecture, found.layout.state
-    family = _ByName() if found.family == BY_NAME else FAMILIES.get(found.family)()
+    family = ByName() if found.family == BY_NAME else FAMILIES.get(found.family)()
     ours = {f"body.{name}": tensor for name, tensor in family.body(state, kind, spec.settings).items()}
+    if what.get(CHANNELS, found.layout.channels[0]) == BGR:
+        ours |= _turned(ours)
     layer = family.head(state, kind, spec.settings)
     return ours if layer is None else {**ours, "head.weight": layer[0], "head.bias": layer[1]}
 
 
-class _ByName(Family):
-    """Networks whose name was given: their heads are plain."""
+def _turned(body: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Layer that reads an image, with the channels of its weight in the opposite order."""
+    first = {name: weight.flip(1) for name, weight in body.items() if weight.dim() == 4 and weight.shape[1] == 3}
+    if len(first) != 1:
+        raise CheckpointError(
+            f"{len(first)} layers read three channels, so the one that reads the image is not told: give {CHANNELS}={RGB}, "
+            "or store weights that read RGB"
+        )
+    return first
 
-    def recognise(self, state: State) -> Architecture | None:
-        return None
+
+def _with_channels_said(layout: Layout, what: Mapping[str, str]) -> Layout:
+    if what.get(CHANNELS, layout.channels[0]) == RGB:
+        return layout
+    note = "it was made for images in BGR: the channels of its first layer are turned, and it reads RGB"
+    return replace(layout, notes=(*layout.notes, note))
 
 
 def _unused(found: Found) -> list[str]:
@@ -271,88 +310,19 @@ def _features(spec: NetworkSpec, weights: Mapping[str, Tensor]) -> nn.Module:
     return _Features(_built(spec, weights)).eval()
 
 
-def _named(layout: Layout, hints: Hints) -> tuple[str, Architecture, Layout]:
-    """Architecture of a network whose name was given, and the layout with the names that this network uses.
-
-    Where the file calls its weights otherwise, they are matched by their order, if kinds and shapes agree one by one;
-    that is said, and labelled images can prove it.
-    """
-    assert hints.network is not None
-    name, state = networks.canonical(hints.network), layout.state
-    known = recognised(state)
-    if known is not None and known[1].network == name:
-        return *known, layout
-    heads = [
-        key.removesuffix(".weight") for key, value in state.items() if key.endswith(".weight") and value.dim() == 2
-    ]
-    classes = len(state[f"{heads[-1]}.weight"]) if heads else 0
-    own, head = _own_names(name, classes, hints)
-    if state.keys() != own.keys() and _kinds(state) == _kinds(own):
-        state = dict(zip(own, state.values(), strict=True))
-        first = ", ".join(f"{theirs} is {ours}" for theirs, ours in list(zip(layout.state, own, strict=True))[:2])
-        note = f"names are not {name}'s: matched by order, all {len(own)} kinds and shapes agree ({first} ...)"
-        layout = replace(layout, state=state, notes=(*layout.notes, note))
-    head = head if f"{head}.weight" in state else (heads[-1] if heads else "")
-    likely = _likely(name, hints)
-    return (
-        BY_NAME,
-        Architecture(name, classes, head, settings=dict(hints.settings or {}), preprocessings=likely),
-        layout,
-    )
-
-
-def _likely(name: str, hints: Hints) -> tuple[Preprocessing, ...]:
-    """Preprocessings for a network of this name, the likeliest first: what its library says, then usual ones."""
-    if name in networks.available():
-        stated = Preprocessing(size=hints.size or 32, normalisation=networks.normalisation(name))
-    else:
-        timm = networks.add_to_timm()
-        config = timm.get_pretrained_cfg(name)
-        stated = Preprocessing.from_timm(vars(config)) if config is not None else Preprocessing(size=hints.size or 224)
-    usual = [IMAGENET, HALF, RAW, CIFAR10_2471, CIFAR100]
-    return tuple(replace(stated, normalisation=each) for each in dict.fromkeys([stated.normalisation, *usual]))
-
-
-def _own_names(name: str, classes: int, hints: Hints) -> tuple[dict[str, Tensor], str]:
-    """Weights that a network has, in its own order, without memory; and the prefix of its last layer."""
-    try:
-        with torch.device("meta"):
-            made: Any = networks.create(
-                name, num_classes=classes, input_size=hints.size or 224, **(hints.settings or {})
-            )
-    except NetworkError as error:
-        raise CheckpointError(str(error)) from None
-    own = {key: value for key, value in made.state_dict().items() if not key.endswith(COUNTER)}
-    return own, str((getattr(made, "default_cfg", None) or {}).get("classifier") or "")
-
-
-def _kinds(state: Mapping[str, Tensor]) -> list[tuple[str, tuple[int, ...]]]:
-    return [(key.rpartition(".")[2], tuple(value.shape)) for key, value in state.items()]
-
-
 # ---------------------------------------------------------------- images
 
 
 def _evidence(
     found: Found, readings: list[tuple[dict[str, str], NetworkSpec]], images: Split | None
-) -> tuple[Tensor | None, Tensor | None]:
-    """Pixels as the network reads them, and labels in its own classes where these are known to be the images'."""
+) -> tuple[Tensor | None, Tensor | None, str]:
+    """Pixels as the network reads them, labels in its own classes where these are known to be the images', else why not."""
     if images is None or not len(images):
-        return None, None
+        return None, None, ""
+    names = class_names(found.hints.class_names, found.architecture.num_classes, found.address)
+    where, uncounted = labels_in(names, images.class_names) if found.architecture.num_classes else (None, "")
     some = images.prepared(readings[0][1].preprocessing).subset(_spread(len(images)))
-    return to_pixels(some.images()), _labels(found, some)
-
-
-def _labels(found: Found, images: Split) -> Tensor | None:
-    kind = found.architecture
-    if not kind.num_classes:
-        return None
-    names = class_names(found.hints.class_names, kind.num_classes, found.address)
-    if set(images.class_names) <= set(names):
-        return torch.tensor([names.index(name) for name in images.class_names])[images.labels]
-    nameless = names == tuple(map(str, range(kind.num_classes)))
-    fits = nameless and len(images.class_names) == kind.num_classes
-    return images.labels if fits else None
+    return to_pixels(some.images()), None if where is None else torch.tensor(where)[some.labels], uncounted
 
 
 def _spread(n: int) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from robust_transfer.errors import CheckpointError, ConfigError
+from robust_transfer.foreign import arrays
 from robust_transfer.foreign.contents import Contents, Inert, module_state
 from robust_transfer.preprocessing import Normalisation
 from robust_transfer.registry import unknown
@@ -43,6 +44,7 @@ NORMALISER = re.compile(
 )
 STD_OF = {"mean": "std", "new_mean": "new_std", "mu": "sigma", "image_mean": "image_std"}
 COUNTER = "num_batches_tracked"
+RGB, BGR = "rgb", "bgr"
 MOST_STATED = 40  # plain values of a file that are shown
 
 
@@ -64,6 +66,7 @@ class Layout:
     dropped: tuple[str, ...]
     notes: tuple[str, ...]
     stated: dict[str, Any]
+    channels: tuple[str, ...] = (RGB,)
 
 
 def lay_out(contents: Contents, weights: str | None = None) -> Layout:
@@ -71,13 +74,15 @@ def lay_out(contents: Contents, weights: str | None = None) -> Layout:
 
     Raises :class:`CheckpointError` where there are none, or two networks that differ where there should be one.
     """
-    found = dict(_states(contents.tree))
+    lists = dict[str, str]()
+    found = dict(_states(contents.tree, lists))
     if not found:
         only = f", only {', '.join(contents.refused[:4])}" if contents.refused else ""
+        only = f"; {arrays.KNOWN}" if arrays.holds_lists(contents.tree) else only
         raise CheckpointError(f"the file holds no weights: there is no dictionary of tensors in it{only}")
     where = _chosen(found, weights)
     others = tuple(name for name in found if name != where)
-    notes = []
+    notes = [lists[where]] if where in lists else []
     if others:
         averaged = "averaged weights (EMA), " if _last(where) in AVERAGED and _averages(others) else ""
         notes.append(
@@ -99,7 +104,9 @@ def lay_out(contents: Contents, weights: str | None = None) -> Layout:
                 f"{', '.join(map(repr, better))} do not: say which of them to take"
             )
         notes.append("its batch-norm statistics are those of a new network (mean 0, variance 1): it was never trained")
-    return Layout(state, where, prefix, normalisation, others, tuple(dropped), tuple(notes), _stated(contents.tree))
+    channels = (RGB, BGR) if where in lists else (RGB,)
+    stated = _stated(contents.tree)
+    return Layout(state, where, prefix, normalisation, others, tuple(dropped), tuple(notes), stated, channels)
 
 
 def peeled(layout: Layout) -> Layout | None:
@@ -154,19 +161,23 @@ def _untrained(state: Mapping[str, Tensor]) -> bool:
 # ---------------------------------------------------------------- which dictionary
 
 
-def _states(tree: Any, where: str = "", depth: int = 0) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Dictionaries of tensors by name, outer ones first."""
+def _states(
+    tree: Any, lists: dict[str, str], where: str = "", depth: int = 0
+) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Dictionaries of tensors by name, outer ones first; ``lists`` takes notes on those that were lists of arrays."""
     if (module := module_state(tree)) is not None:  # torch.save of a whole module
         tree = module
     if not isinstance(tree, Mapping) or depth > 4:
         return
     own = {str(k): v for k, v in tree.items() if isinstance(v, Tensor)}
+    if not own and (layers := arrays.layers_of(tree)):
+        own, lists[where] = arrays.state_of(layers)
     if any(v.dim() > 1 for v in own.values()):
         yield where, own
     for key, value in tree.items():
         name = str(key)
         if not any(name.lower().startswith(word) for word in NO_WEIGHTS):
-            yield from _states(value, f"{where}.{name}" if where else name, depth + 1)
+            yield from _states(value, lists, f"{where}.{name}" if where else name, depth + 1)
 
 
 def _chosen(found: Mapping[str, Any], weights: str | None) -> str:

@@ -20,6 +20,7 @@ NORMALISATIONS: dict[str, Normalisation] = {
     "svhn": known.SVHN,
     "tiny-imagenet": known.TINY_IMAGENET,
     "imagenet": known.IMAGENET,
+    "caffe": known.CAFFE,
     "clip": Normalisation(mean=(0.48145466, 0.4578275, 0.40821073), std=(0.26862954, 0.26130258, 0.27577711)),
 }
 

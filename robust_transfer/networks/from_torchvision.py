@@ -10,6 +10,7 @@ from torch import nn
 
 from robust_transfer.errors import NetworkError
 from robust_transfer.networks.builders import take_off
+from robust_transfer.preprocessing import Preprocessing
 from robust_transfer.registry import unknown
 
 PREFIX = "torchvision/"
@@ -38,6 +39,16 @@ def create(name: str, input_size: int, **settings: Any) -> nn.Module:
     SqueezeNets have none: ReLU follows their last convolution. Their features are the scores ``(B, num_outputs)``
     of as many classes as they were trained with, 1000 unless ``num_outputs`` says another number.
     """
+    module = whole(name, input_size, **settings)
+    if (head := head_of(module)) != "":
+        take_off(module, head)
+    if name.removeprefix(PREFIX).startswith("mnasnet"):  # its loading wants a version, which plain tensors do not have
+        object.__setattr__(module, "_load_from_state_dict", MethodType(nn.Module._load_from_state_dict, module))
+    return module
+
+
+def whole(name: str, input_size: int, classes: int | None = None, **settings: Any) -> nn.Module:
+    """Network with its head, of 1000 ``classes`` unless another number is said; see :func:`create`."""
     import torchvision
 
     plain = name.removeprefix(PREFIX)
@@ -49,20 +60,25 @@ def create(name: str, input_size: int, **settings: Any) -> nn.Module:
         settings = {"input_size": (input_size, input_size), **settings}
     elif plain in AUXILIARY:
         settings = {"aux_logits": False, "init_weights": False, **settings}
+    elif plain.startswith("squeezenet"):
+        classes = settings.pop("num_outputs", classes)
+    if classes is not None:
+        settings["num_classes"] = classes
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on ways of initialising, which weights of a file replace
-        if plain.startswith("squeezenet"):
-            outputs = settings.pop("num_outputs", 1000)
-            module: nn.Module = torchvision.models.get_model(plain, weights=None, num_classes=outputs, **settings)
-            return module
-        module = torchvision.models.get_model(plain, weights=None, **settings)
-    take_off(module, head_of(module))
-    if plain.startswith("mnasnet"):  # its own loading wants a version, which plain names and tensors do not have
-        object.__setattr__(module, "_load_from_state_dict", MethodType(nn.Module._load_from_state_dict, module))
+        module: nn.Module = torchvision.models.get_model(plain, weights=None, **settings)
     return module
 
 
+def preprocessing(name: str) -> Preprocessing:
+    """What torchvision's first weights of a network are evaluated with."""
+    import torchvision
+
+    first = next(iter(torchvision.models.get_model_weights(name.removeprefix(PREFIX))))
+    return Preprocessing.from_torchvision(first.transforms())
+
+
 def head_of(module: nn.Module) -> str:
-    """Dotted name of the last linear layer, which in all of torchvision's networks is the head."""
+    """Dotted name of the last linear layer, which in all of torchvision's networks is the head; "" in SqueezeNets."""
     paths: list[str] = [path for path, part in module.named_modules() if isinstance(part, nn.Linear)]
-    return paths[-1]
+    return paths[-1] if paths else ""

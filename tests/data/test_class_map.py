@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from robust_transfer.data import Split
-from robust_transfer.data.class_map import in_order_of, read_class_map
+from robust_transfer.data import Split, imagenet
+from robust_transfer.data.class_map import in_common, in_order_of, read_class_map
 from robust_transfer.errors import ConfigError, DataError
 
 FILES = {
@@ -95,3 +95,32 @@ def test_numbers_do_not_tell_which_part_of_the_classes_they_are() -> None:
         in_order_of(numbers, labelled("0", "1", "2"))
     split, _ = in_order_of(numbers, labelled("0", "1", "2"), {"0": "4"})
     assert split.labels.tolist() == [4, 1, 2, 4]
+
+
+def test_classes_of_imagenet_are_known_by_any_name() -> None:
+    names = imagenet.categories()
+    for given, labels in (
+        (("crane", "n03126707", "tench"), [134, 517, 0, 134]),
+        (("crane", "crane bird", "tench"), [517, 134, 0, 517]),
+        (("n02012849", "n03126707 crane", "tench, Tinca tinca"), [134, 517, 0, 134]),
+    ):
+        split, notes = in_order_of(names, labelled(*given))
+        assert split.labels.tolist() == labels
+        assert split.class_names == names
+        assert "the data has 3 of the 1000 classes of the model" in notes[0]
+        assert in_common(names, labelled(*given))
+    assert "'crane' is 'crane bird'" in in_order_of(names, labelled("crane", "n03126707", "tench"))[1][1]
+    birds = labelled("crane", "goose", "tench")
+    with pytest.raises(DataError, match=r"may be ImageNet's crane bird \(n02012849\) or crane .* or give a class map"):
+        in_order_of(names, birds)
+    for said, label in (("crane bird", 134), ("crane", 517)):
+        assert in_order_of(names, birds, {"crane": said})[0].labels.tolist() == [label, 99, 0, label]
+
+
+def test_what_is_no_class_of_imagenet_is_named() -> None:
+    names = imagenet.categories()
+    with pytest.raises(DataError, match=r"only in the data 'my dog'"):
+        in_order_of(names, labelled("my dog", "n03126707", "tench"))
+    assert in_common(names, labelled("my dog", "n03126707", "tench"))
+    assert not in_common(names, labelled("my dog", "my cat", "1"))
+    assert not in_common(names[:10], labelled("n01440764", "my cat", "1"))

@@ -17,6 +17,8 @@ CIFAR100 = Normalisation(mean=(0.5071, 0.4865, 0.4409), std=(0.2673, 0.2564, 0.2
 CIFAR100_2675 = Normalisation(mean=(0.5071, 0.4867, 0.4408), std=(0.2675, 0.2565, 0.2761))
 SVHN = Normalisation(mean=(0.4377, 0.4438, 0.4728), std=(0.1980, 0.2010, 0.1970))
 TINY_IMAGENET = Normalisation(mean=(0.4802, 0.4481, 0.3975), std=(0.2302, 0.2265, 0.2262))
+# Caffe's, for SqueezeNet and GoogLeNet: means of pixels from 0 to 255, no deviations; mostly with channels in BGR.
+CAFFE = Normalisation(mean=(123 / 255, 117 / 255, 104 / 255), std=(1 / 255, 1 / 255, 1 / 255))
 IMAGENET = Normalisation(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
 # Classes -> the data set's own, the likeliest first.

@@ -1,0 +1,159 @@
+"""Networks whose name was given: weights that the file calls otherwise are matched to the network's own."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from robust_transfer import networks
+from robust_transfer.errors import CheckpointError, NetworkError
+from robust_transfer.foreign.families import Architecture, Family, recognised
+from robust_transfer.foreign.families.base import State
+from robust_transfer.foreign.families.normalisations import CIFAR10_2471, CIFAR100, HALF, IMAGENET, RAW
+from robust_transfer.foreign.layout import COUNTER, Layout
+from robust_transfer.networks import from_torchvision
+from robust_transfer.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from robust_transfer.foreign.importing import Hints
+
+BY_NAME = "given by name"
+PHOTOS = 64  # pixels: from there on networks are trained on photos, and not with CIFAR's means
+Layers = dict[str, tuple[tuple[str, tuple[int, ...]], ...]]  # what is in each: kinds and shapes
+
+
+class ByName(Family):
+    """Networks whose name was given: their heads are plain."""
+
+    def recognise(self, state: State) -> Architecture | None:
+        """Recognises nothing by itself."""
+        return None
+
+
+def named(layout: Layout, hints: Hints) -> tuple[str, Architecture, Layout]:
+    """Architecture of a network whose name was given, and the layout with the names that this network uses.
+
+    Where the file calls its weights otherwise, they are matched (:func:`paired`), which is said; labelled images can prove
+    it. Raises :class:`CheckpointError` where that cannot be told.
+    """
+    assert hints.network is not None
+    name, state = networks.canonical(hints.network), layout.state
+    known = recognised(state)
+    if known is not None and known[1].network == name:
+        return *known, layout
+    heads = [
+        key.removesuffix(".weight") for key, value in state.items() if key.endswith(".weight") and value.dim() == 2
+    ]
+    classes = len(state[f"{heads[-1]}.weight"]) if heads else 0
+    own, head = own_names(name, classes, hints)
+    if state.keys() != own.keys() and (pairs := paired(state, own)) is not None:
+        places, how = pairs
+        state = {ours: state[theirs] for ours, theirs in places.items()}
+        first = ", ".join(f"{theirs} is {ours}" for ours, theirs in list(places.items())[:2])
+        note = f"names are not {name}'s: matched by {how}, all {len(own)} kinds and shapes agree ({first} ...)"
+        layout = replace(layout, state=state, notes=(*layout.notes, note))
+        known = recognised(state)
+        if known is not None and known[1].network == name:
+            return known[0], replace(known[1], preprocessings=likely(name, hints)), layout
+    head = head if f"{head}.weight" in state else (heads[-1] if heads else "")
+    settings = dict(hints.settings or {})
+    return BY_NAME, Architecture(name, classes, head, settings=settings, preprocessings=likely(name, hints)), layout
+
+
+def likely(name: str, hints: Hints) -> tuple[Preprocessing, ...]:
+    """Preprocessings for a network of this name, the likeliest first: what its library says, then usual ones."""
+    if name in networks.available():
+        stated = Preprocessing(size=hints.size or 32, normalisation=networks.normalisation(name))
+    elif name.startswith(from_torchvision.PREFIX):
+        stated = from_torchvision.preprocessing(name)
+    else:
+        config = networks.add_to_timm().get_pretrained_cfg(name)
+        stated = (
+            Preprocessing.from_timm(vars(config))
+            if config is not None
+            else Preprocessing(size=hints.size or 224, normalisation=IMAGENET)
+        )
+    usual = [IMAGENET, HALF, RAW, *([] if (hints.size or stated.size) >= PHOTOS else [CIFAR10_2471, CIFAR100])]
+    return tuple(replace(stated, normalisation=each) for each in dict.fromkeys([stated.normalisation, *usual]))
+
+
+def own_names(name: str, classes: int, hints: Hints) -> tuple[dict[str, Tensor], str]:
+    """Weights that a network has, in its own order, without memory; and the prefix of its last layer."""
+    settings, size = hints.settings or {}, hints.size or 224
+    try:
+        with torch.device("meta"):
+            if name.startswith(from_torchvision.PREFIX):
+                made: Any = from_torchvision.whole(name, size, classes or None, **settings)
+                head = from_torchvision.head_of(made)
+            else:
+                made = networks.create(name, num_classes=classes, input_size=size, **settings)
+                head = str((getattr(made, "default_cfg", None) or {}).get("classifier") or "")
+    except NetworkError as error:
+        raise CheckpointError(str(error)) from None
+    return {key: value for key, value in made.state_dict().items() if not key.endswith(COUNTER)}, head
+
+
+# ---------------------------------------------------------------- matching
+
+
+def paired(theirs: State, ours: State) -> tuple[dict[str, str], str] | None:
+    """Name in ``ours`` -> name in ``theirs``, and what they were matched by; None where shapes or kinds differ.
+
+    Layers are matched as wholes. Those of equal kinds and shapes: by their order in the file, where the file lists all
+    layers in the network's order; else by the numbers in their names, where these are the only difference. A file that
+    is sorted by name, as those of safetensors are, says nothing by its order. Raises :class:`CheckpointError` for layers
+    that are then not told apart.
+    """
+    given, own = _layers(theirs), _layers(ours)
+    groups, wanted = _grouped(given), _grouped(own)
+    if {kinds: len(names) for kinds, names in groups.items()} != {kinds: len(names) for kinds, names in wanted.items()}:
+        return None
+    counted = {kinds: sorted(names, key=_numbers) if _only_numbers(names) else names for kinds, names in groups.items()}
+    ordered = list(given.values()) == list(own.values()) and list(theirs) != sorted(theirs)
+    if ordered and counted == groups:
+        how = "order"
+    else:
+        how = "shapes, and by the numbers in their names, as the file has an order of its own"
+        if (mixed := next((names for names in groups.values() if not _only_numbers(names)), None)) is not None:
+            raise CheckpointError(
+                f"the file's layers are not in the network's order, and {mixed[0]!r} and {mixed[1]!r} have the same shapes: "
+                "which is which cannot be told, so store the weights under the network's own names"
+            )
+    layers = {mine: their for kinds, names in wanted.items() for mine, their in zip(names, counted[kinds], strict=True)}
+    return {key: _joined(layers[layer], kind) for key in ours for layer, _, kind in [_parted(key)]}, how
+
+
+def _layers(state: State) -> Layers:
+    found: dict[str, list[tuple[str, tuple[int, ...]]]] = {}
+    for key, value in state.items():
+        layer, _, kind = _parted(key)
+        found.setdefault(layer, []).append((kind, tuple(value.shape)))
+    return {layer: tuple(sorted(kinds)) for layer, kinds in found.items()}
+
+
+def _grouped(layers: Layers) -> dict[tuple[Any, ...], list[str]]:
+    groups: dict[tuple[Any, ...], list[str]] = {}
+    for name, kinds in layers.items():
+        groups.setdefault(kinds, []).append(name)
+    return groups
+
+
+def _parted(key: str) -> tuple[str, str, str]:
+    return key.rpartition(".")
+
+
+def _joined(layer: str, kind: str) -> str:
+    return f"{layer}.{kind}" if layer else kind
+
+
+def _only_numbers(names: list[str]) -> bool:
+    """Whether names differ in their numbers only; one alone differs in nothing."""
+    return len({re.sub(r"\d+", "#", name) for name in names}) == 1
+
+
+def _numbers(name: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", name)]
