@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -104,26 +105,21 @@ def paired(theirs: State, ours: State) -> tuple[dict[str, str], str] | None:
     """Name in ``ours`` -> name in ``theirs``, and what they were matched by; None where shapes or kinds differ.
 
     Layers are matched as wholes. Those of equal kinds and shapes: by their order in the file, where the file lists all
-    layers in the network's order; else by the numbers in their names, where these are the only difference. A file that
-    is sorted by name, as those of safetensors are, says nothing by its order. Raises :class:`CheckpointError` for layers
-    that are then not told apart.
+    layers in the network's order; else by the numbers in their names, and names that differ in more by how many there are
+    of each. A file that is sorted by name, as those of safetensors are, says nothing by its order. Raises
+    :class:`CheckpointError` for layers that are then not told apart.
     """
     given, own = _layers(theirs), _layers(ours)
     groups, wanted = _grouped(given), _grouped(own)
     if {kinds: len(names) for kinds, names in groups.items()} != {kinds: len(names) for kinds, names in wanted.items()}:
         return None
-    counted = {kinds: sorted(names, key=_numbers) if _only_numbers(names) else names for kinds, names in groups.items()}
     ordered = list(given.values()) == list(own.values()) and list(theirs) != sorted(theirs)
-    if ordered and counted == groups:
-        how = "order"
+    if ordered and all(_ascending(names) for names in groups.values()):
+        how, pairs = "order", list(zip(own, given, strict=True))
     else:
         how = "shapes, and by the numbers in their names, as the file has an order of its own"
-        if (mixed := next((names for names in groups.values() if not _only_numbers(names)), None)) is not None:
-            raise CheckpointError(
-                f"the file's layers are not in the network's order, and {mixed[0]!r} and {mixed[1]!r} have the same shapes: "
-                "which is which cannot be told, so store the weights under the network's own names"
-            )
-    layers = {mine: their for kinds, names in wanted.items() for mine, their in zip(names, counted[kinds], strict=True)}
+        pairs = [pair for kinds, names in wanted.items() for pair in _by_numbers(names, groups[kinds])]
+    layers = dict(pairs)
     return {key: _joined(layers[layer], kind) for key in ours for layer, _, kind in [_parted(key)]}, how
 
 
@@ -150,9 +146,29 @@ def _joined(layer: str, kind: str) -> str:
     return f"{layer}.{kind}" if layer else kind
 
 
-def _only_numbers(names: list[str]) -> bool:
-    """Whether names differ in their numbers only; one alone differs in nothing."""
-    return len({re.sub(r"\d+", "#", name) for name in names}) == 1
+def _by_numbers(ours: list[str], theirs: list[str]) -> Iterator[tuple[str, str]]:
+    mine, other = _series(ours), _series(theirs)
+    if len(set(map(len, other))) < len(other) or list(map(len, mine)) != list(map(len, other)):
+        one = other[0][0]
+        two = next((some[0] for some in other[1:]), other[0][-1])
+        raise CheckpointError(
+            f"the file's layers are not in the network's order, and {one!r} and {two!r} have the same shapes: which is "
+            "which cannot be told, so store the weights under the network's own names"
+        )
+    for some, others in zip(mine, other, strict=True):
+        yield from zip(some, others, strict=True)
+
+
+def _series(names: list[str]) -> list[list[str]]:
+    """Names that differ in their numbers only, in the order of these; the shortest series first."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(re.sub(r"\d+", "#", name), []).append(name)
+    return sorted((sorted(some, key=_numbers) for some in found.values()), key=len)
+
+
+def _ascending(names: list[str]) -> bool:
+    return all([name for name in names if name in set(some)] == some for some in _series(names))
 
 
 def _numbers(name: str) -> list[int]:

@@ -94,7 +94,10 @@ def _cropped(images: Tensor) -> Tensor:
     """As training crops them: below :data:`LARGE` pixels after black padding by an eighth, else random resized crops."""
     size, generator = images.shape[-1], torch.Generator().manual_seed(0)
     if size >= LARGE:
-        return torch.stack([_resized_crop(image, generator) for image in images])
+        crops = torch.empty_like(images)
+        for image, crop in zip(images, crops, strict=True):
+            crop.copy_(_resized_crop(image, generator))
+        return crops
     padded = F.pad(images, (size // 8,) * 4)
     corners = torch.randint(0, 2 * (size // 8) + 1, (len(images), 2), generator=generator).tolist()
     return torch.stack([one[:, y : y + size, x : x + size] for one, (y, x) in zip(padded, corners, strict=True)])
