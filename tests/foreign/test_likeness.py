@@ -32,7 +32,7 @@ def test_images_like_those_of_a_data_set_may_decide_anything(chosen: str) -> Non
 
 @pytest.mark.parametrize(
     ("contrast", "chosen", "rival"),
-    [(0.82, "cifar10-2023", "cifar10"), (1.2, "cifar100", "cifar10"), (0.5, "svhn", "cifar10")],
+    [(0.82, "cifar10-2023", "cifar10"), (1.2, "cifar100", "cifar10")],
 )
 def test_another_contrast_speaks_for_another_normaliser(contrast: float, chosen: str, rival: str) -> None:
     x = pixels(CIFAR[0], tuple(contrast * each for each in CIFAR[1]))

@@ -33,9 +33,9 @@ def pictures(n: int, size: int, seed: int) -> Tensor:
     return (F.interpolate(photos(n, seed), size=(size, size), mode="nearest") * 255).round() / 255
 
 
-def as_split(x: Tensor, labels: Tensor | None = None, classes: int = 2) -> Split:
-    """Labelled by numbers, as networks are whose classes nobody names."""
-    names = tuple(map(str, range(classes)))
+def as_split(x: Tensor, labels: Tensor | None = None, classes: int = 10) -> Split:
+    """Labels of classes called by numbers, as those of networks that nobody names; without, of two other classes."""
+    names = tuple(map(str, range(classes))) if labels is not None else ("a", "b")
     return Split.in_memory((x * 255).round().byte(), torch.zeros(len(x)).long() if labels is None else labels, names)
 
 
@@ -71,14 +71,14 @@ def test_without_batch_norm_labels_decide_and_nothing_else(family: str, tmp_path
     labels = (logits - logits.mean(0)).argmax(1)  # all classes, whatever the biases of random weights
     state[_bias(state)] = state[_bias(state)] - logits.mean(0).float()
     path = saved(tmp_path / "net.pt", state)
-    made = bring_in(find(path, hints=hints), as_split(x, labels, 10))
+    made = bring_in(find(path, hints=hints), as_split(x, labels))
     assert made.preprocessing.normalisation == NORMALISATIONS[true]
     assert made.card.origin["decided_by"] == "clean accuracy"
     evidence = made.card.origin["evidence"]
     assert [row["chosen"] for row in evidence] == [True, *[False] * (len(evidence) - 1)]
     assert evidence[0]["accuracy"]["value"] > 0.95 > evidence[1]["accuracy"]["value"]
     with pytest.raises(UndecidedError, match="more often than chance"):
-        bring_in(find(path, hints=hints), as_split(x, (labels + 1) % 10, 10))
+        bring_in(find(path, hints=hints), as_split(x, (labels + 1) % 10))
 
 
 def _bias(state: dict[str, Tensor]) -> str:
