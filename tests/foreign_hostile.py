@@ -113,7 +113,7 @@ HOSTILE |= {
     + push(((),))
     + b"R",
     "stack global, dotted": text("os") + text("path.os.system") + b"\x93" + push((TOUCH,)) + b"R",
-    "stack global of a memo": text("os") + b"\x94" + text("system") + b"\x94h\x00h\x01\x93" + push((TOUCH,)) + b"R",
+    "stack global of a memo": text("os") + b"\x940" + text("system") + b"\x940h\x00h\x01\x93" + push((TOUCH,)) + b"R",
     "a name with an escape": text("os\x1b[2J") + text("system") + b"\x93" + push((TOUCH,)) + b"R",
     "instance without a module": b"(" + text(TOUCH) + b"i\nsystem\n",
 }

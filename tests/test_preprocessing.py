@@ -33,9 +33,25 @@ def test_per_image_standardisation() -> None:
     assert float(found[1].std(correction=0)) < 0.1
 
 
-def test_per_image_gradients_exist_even_for_a_black_image() -> None:
+def test_mmas_standardisation() -> None:
+    """As Ding et al. 2020 have it: sample deviation of pixels from 0 to 1, at least 1 / sqrt(n)."""
+    x = torch.rand(4, 3, 8, 8, dtype=torch.float64)
+    x[1] = x[1] * 0.01 + 0.5
+    pixels = x.numpy().reshape(4, -1)
+    deviation = np.maximum(pixels.std(1, ddof=1), 192**-0.5)
+    expected = (pixels - pixels.mean(1, keepdims=True)) / deviation[:, None]
+    how = Normalisation(per_image=True, unbiased=True)
+    np.testing.assert_allclose(Normalise(how)(x).numpy().reshape(4, -1), expected, rtol=1e-9, atol=1e-10)
+    assert as_dict(how)["unbiased"] is True
+    assert "unbiased" not in as_dict(Normalisation(per_image=True))
+    with pytest.raises(ConfigError, match=r"unbiased .* needs per_image"):
+        Normalisation(unbiased=True)
+
+
+@pytest.mark.parametrize("unbiased", [False, True])
+def test_per_image_gradients_exist_even_for_a_black_image(unbiased: bool) -> None:
     x = torch.zeros(2, 3, 8, 8, requires_grad=True)
-    Normalise(Normalisation(per_image=True))(x).square().sum().backward()
+    Normalise(Normalisation(per_image=True, unbiased=unbiased))(x).square().sum().backward()
     assert x.grad is not None
     assert bool(x.grad.isfinite().all())
 

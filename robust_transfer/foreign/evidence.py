@@ -29,7 +29,10 @@ LEAST = 16  # images: of fewer, the statistics are chance
 FACTOR = 1.1  # so many times farther from the stored statistics must any rival be
 FAR = 0.1  # a distance at which the images are too unlike those of training for the statistics to tell
 SAME = 0.002  # candidates whose logits differ by less than that share of their range are one
-WHAT_TO_GIVE = "say which, or give images like those of training, labelled with the network's own classes if you can"
+WHAT_TO_GIVE = (
+    "say which (`import` takes --normalisation and --set), or give images like those of training, labelled with the network's "
+    "own classes if it has some"
+)
 FAR_OFF = "the images' statistics are far from those stored: they are unlike the images of training, or what was given is wrong"
 CLEAR = 0.05  # level at which one accuracy is above another, on the same images (McNemar, exact)
 
@@ -123,15 +126,19 @@ def _refuse_chance(best: float, n: int, classes: int) -> None:
 
 
 def _alike(a: Measured, b: Measured) -> bool:
-    if len(b.logits) > 1 and float(b.logits.std(0).max()) < 1e-7:  # a head of zeros, which tells nothing
-        return a is b
-    spread = (b.logits.amax(1) - b.logits.amin(1)).mean().clamp_min(1e-12)
-    return bool(((a.logits - b.logits).abs().mean() / spread) <= SAME)
+    """Whether two readings differ by next to nothing, beside how the logits vary over classes and over images.
+
+    Logits that no image moves (a head of 0) make no two readings alike.
+    """
+    if a is b:
+        return True
+    ranges = [(b.logits.amax(d) - b.logits.amin(d)).mean() for d in (0, 1)]
+    return bool((a.logits - b.logits).abs().mean() < SAME * min(ranges))
 
 
 def _doubt(best: Measured, rival: Measured, n: int) -> str | None:
     """Reason why ``best`` is not clearly better than ``rival``, in a sentence without its end."""
-    both = f"{_named(best)} ({_figures(best)}) and {_named(rival)} ({_figures(rival)}), on {n} images"
+    both = f"{_named(best)}{_figures(best)} and {_named(rival)}{_figures(rival)}, on {n} images"
     if best.right is not None and rival.right is not None:
         won, lost = (int((a & ~b).sum()) for a, b in ((best.right, rival.right), (rival.right, best.right)))
         if best.distance is not None and lost > won and _binomial_tail(lost, won + lost) <= CLEAR:
@@ -178,7 +185,9 @@ def _named(each: Measured) -> str:
 
 def _figures(each: Measured) -> str:
     right = [] if each.right is None else [f"{100 * each.share:.0f} % right"]
-    return ", ".join([*right, *([] if each.distance is None else [f"distance {each.distance:.3f}"])])
+    figures = [*right, *([] if each.distance is None else [f"distance {each.distance:.3f}"])]
+    told = ", ".join(figures)
+    return f" ({told})" if told else ""
 
 
 def _told(candidates: Sequence[Candidate]) -> str:

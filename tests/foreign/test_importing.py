@@ -8,18 +8,21 @@ from typing import Any
 
 import pytest
 import torch
+import torchvision
 from foreign_states import calibrate, kuangliu_file, photos, written
 from published import CASES
 from torch import Tensor
 
 from robust_transfer.checkpoint import Checkpoint, load_checkpoint
-from robust_transfer.data import Split
-from robust_transfer.errors import CheckpointError, ConfigError
+from robust_transfer.data import Split, Task
+from robust_transfer.errors import CheckpointError, ConfigError, DataError
+from robust_transfer.evaluation import evaluate
 from robust_transfer.foreign.evidence import UndecidedError
 from robust_transfer.foreign.families import recognised
 from robust_transfer.foreign.importing import Hints, bring_in, find
 from robust_transfer.foreign.normalisations import NORMALISATIONS, parse_normalisation
 from robust_transfer.preprocessing import Normalisation
+from robust_transfer.strategies.base import keeps_head
 from robust_transfer.threat import Threat
 
 ONE_A_FAMILY = ("sub_block1", "deepmind", "deepmind preact", "rice", "wong", "kuangliu")
@@ -157,3 +160,54 @@ def test_networks_of_no_family_and_wrong_names(tmp_path: Path) -> None:
     found = find(own, hints=three)
     with pytest.raises(ConfigError, match="3 class names are given for a network of 10"):
         bring_in(found)
+
+
+def test_a_feature_extractor_is_told_not_evaluated_and_decided_by_its_features(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its head is 0: all readings have the same logits, which must not make them one, nor a figure of 50 %."""
+    state, how = CASES["kuangliu"][1](), NORMALISATIONS["half"]
+    calibrate("kuangliu", state, normalised(photos(200, 1), how), monkeypatch, activation="silu")
+    headless = {key: value for key, value in state.items() if not key.startswith("linear.")}
+    made = bring_in(find(written(tmp_path / "weights.pt", headless)), as_split(photos(48, 2)))
+    assert (made.card.network.settings["activation"], made.preprocessing.normalisation) == ("silu", how)
+    assert made.headless
+    assert "has no head" in made.card.criterion
+    made.save(tmp_path / "run")
+    again = load_checkpoint(tmp_path / "run")
+    assert again.headless
+    two = as_split(photos(8, 3), torch.arange(8) % 2, ("0", "1"))
+    with pytest.raises(
+        DataError, match="a feature extractor without a head, so it tells no classes apart: transfer it"
+    ):
+        evaluate(again, two)
+    task = Task("two", two, two, two)
+    with pytest.raises(ConfigError, match="head=keep needs a head"):
+        keeps_head(again, task, "keep")
+    assert not keeps_head(again, task, "auto")
+
+
+def test_a_head_that_computes_something_else_is_not_read(tmp_path: Path) -> None:
+    net = torchvision.models.resnet18(num_classes=10)
+    assert find(written(tmp_path / "a.pt", dict(net.state_dict()))).architecture.network == "resnet18"
+    scaled = {**net.state_dict(), "fc.scale": torch.tensor([10.0])}
+    with pytest.raises(CheckpointError, match="of no family that is known"):
+        find(written(tmp_path / "b.pt", scaled))
+
+
+def test_memory_of_the_file_is_let_go(tmp_path: Path) -> None:
+    """Linux tells how much of a mapped file is in memory."""
+    maps = Path("/proc/self/smaps")
+    if not maps.exists():
+        pytest.skip("no /proc/self/smaps")
+    path = written(tmp_path / "weights.pt", dict(torchvision.models.resnet18(num_classes=10).state_dict()))
+    found = find(path, hints=Hints(settings={"act_layer": "relu"}, normalisation=NORMALISATIONS["imagenet"]))
+
+    def resident() -> int:
+        at = maps.read_text().partition(str(path))[2]
+        return int(at.partition("Rss:")[2].split()[0])
+
+    assert resident() > 40_000  # KiB: all of it was looked at
+    made = bring_in(found)
+    assert resident() < 1000
+    assert made.classifier.num_classes == 10

@@ -20,8 +20,11 @@ from robust_transfer.foreign.evidence import UndecidedError
 from robust_transfer.foreign.importing import Hints
 from robust_transfer.foreign.zoos import entries, find, tables
 from robust_transfer.foreign.zoos.hints import hints
+from robust_transfer.preprocessing import Normalisation
 from robust_transfer.sources import SOURCES, list_sources, load_source
+from robust_transfer.sources.foreign import Got
 from robust_transfer.sources.hub import FromHub
+from robust_transfer.sources.inspection import inspected
 from robust_transfer.sources.robustbench import FromRobustBench
 from robust_transfer.threat import Threat
 
@@ -89,6 +92,10 @@ def test_the_hash_of_shards_is_that_of_their_list(weights: Path, tmp_path: Path)
 def test_robustbench_says_what_no_file_does() -> None:
     carmon = hints(find("robustbench:cifar10/Linf/Carmon2019Unlabeled"))
     assert str(carmon.threat) == "linf:8/255"
+    assert carmon.threat_from is not None
+    assert "RobustBench measured it under" in carmon.threat_from
+    mma = hints(find("robustbench:cifar10/Linf/Ding2020MMA"))
+    assert mma.normalisation == Normalisation(per_image=True, unbiased=True)
     assert carmon.settings == {"activation": "relu"}
     assert carmon.normalisation is not None
     assert carmon.normalisation.std == (1.0, 1.0, 1.0)
@@ -104,6 +111,20 @@ def test_robustbench_says_what_no_file_does() -> None:
     several = next(entry for entry in entries("robustbench") if len(entry.addresses) > 1)
     with pytest.raises(CheckpointError, match="is an ensemble of"):
         kind.get(several.source)
+
+
+def test_whose_word_a_threat_is(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "robustbench:cifar10/Linf/Carmon2019Unlabeled"
+    monkeypatch.setattr(FromRobustBench, "get", lambda self, name: Got(weights, name))
+    page = inspected(name, RAW)
+    assert page.card is not None
+    [told] = [text for label, text in page.rows() if label == "threat"]
+    assert told.startswith("linf:8/255 (what RobustBench measured it under; its paper says what it was trained against")
+    said = inspected(name, Hints(**{**vars(RAW), "threat": Threat.parse("linf:4/255")}))
+    assert said.origin["threat"] == "given"
+    assert [text for label, text in said.rows() if label == "threat"] == ["linf:4/255 (given)"]
+    nothing = inspected(str(weights), RAW)
+    assert "threat" not in nothing.origin
 
 
 def test_zoos_are_listed_one_by_one_where_sources_are_asked_for() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,7 @@ def test_the_other_set_of_weights_is_another_network(form: str, tmp_path: Path) 
     right = find(path, hints=hints)
     [other] = right.layout.others
     assert repr(other) in " ".join(right.layout.notes)
-    wrong = bring_in(find(path, hints=dataclasses.replace(hints, weights=other)))
+    wrong = bring_in(find(path, hints=replace(hints, weights=other)))
     x = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
         a, b = bring_in(right).classifier(x), wrong.classifier(x)

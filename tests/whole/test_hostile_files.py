@@ -13,13 +13,14 @@ import torch
 from cli_helpers import Invoke
 from foreign_files import text, whole, write_zip
 from foreign_hostile import BROKEN, EXTENSIONS, HOSTILE, LIES, write
-from foreign_others import LEGACY, OTHERS, SAFE, ZIP
+from foreign_others import ARCHIVES, LEGACY, OTHERS, SAFE, ZIP
 
 CASES: dict[str, tuple[str, Any]] = {f"hostile: {name}": ("x.pt", value) for name, value in HOSTILE.items()}
 CASES |= {f"broken: {name}": ("x.pkl", value) for name, value in BROKEN.items()}
 CASES |= {f"broken: {name}": ("x.pkl", whole(value + b"0N")) for name, value in EXTENSIONS.items()}
 CASES |= {f"lie: {name}": ("x.pt", value) for name, value in LIES.items()}
 CASES |= {f"other {i}: {words}": (name, content) for i, (name, content, words) in enumerate(OTHERS)}
+CASES |= {f"archive: {name}": ("x.pt", content) for name, content in ARCHIVES.items()}
 CASES |= {
     f"{name} cut off at {share} %": ("x.bin", content[: len(content) * share // 100])
     for name, content in (("zip", ZIP), ("legacy", LEGACY), ("safetensors", SAFE))

@@ -27,6 +27,7 @@ ELSEWHERE = {
     "data/classes": "data/test_loading",
     "data/decoded": "data/test_loading",
     "data/encoded": "data/test_loading",
+    "foreign/measuring": "foreign/test_evidence",
     "cli/import_": "whole/test_foreign_sources",
     "cli/inspect": "whole/test_foreign_sources",
     "data/fingerprints": "data/test_duplicates",
