@@ -164,25 +164,28 @@ def _grouped(passes: Moments, groups: Sequence[Sequence[Tensor]]) -> Moments:
 def _distances(measured: tuple[_BatchNorm, Moments]) -> list[float]:
     """Distance of a layer for all images, then without each group (groups are of about one size); none of a dead layer."""
     layer, moments = measured
-    if not bool(_alive(layer).any()):
+    alive = _alive(layer)
+    if not bool(alive.any()):
         return []
-    means, variances = (torch.stack(side) for side in zip(*moments, strict=True))
-    every = torch.arange(len(moments))
-    some = [every, *(every[every != out] for out in every if len(every) > 1)]
-    return [
-        _divergence(layer, means[of].mean(0), variances[of].mean(0) + means[of].var(0, correction=0)) for of in some
-    ]
+    means, variances = (torch.stack(side)[:, alive] for side in zip(*moments, strict=True))
+    mean, square = _left_out(means), _left_out(variances + means.square())
+    return list(_divergence(layer, alive, mean, square - mean.square()).tolist())
 
 
-def _divergence(layer: _BatchNorm, mean: Tensor, var: Tensor) -> float:
+def _left_out(groups: Tensor) -> Tensor:
+    """Means over all of ``(groups, C)``, then without each, ``(1 + groups, C)``; of one group, its own only."""
+    n, total = len(groups), groups.sum(0, keepdim=True)
+    return total if n == 1 else torch.cat([total / n, (total - groups) / (n - 1)])
+
+
+def _divergence(layer: _BatchNorm, alive: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+    """Distances of Gaussians ``(n, C)`` from the stored one, ``(n,)``."""
     assert layer.running_mean is not None
     assert layer.running_var is not None
-    kept, spread = layer.running_mean.double(), layer.running_var.double()
-    alive = _alive(layer)
-    ratio = ((var + layer.eps) / (spread + layer.eps))[alive]
-    apart = ((mean - kept) ** 2 / (spread + layer.eps))[alive]
-    divergence = 0.5 * (ratio - 1 - ratio.log() + apart)
-    return float(divergence.log1p().mean())
+    kept, spread = layer.running_mean.double()[alive], layer.running_var.double()[alive]
+    ratio = (var + layer.eps) / (spread + layer.eps)
+    apart = (mean - kept) ** 2 / (spread + layer.eps)
+    return (0.5 * (ratio - 1 - ratio.log() + apart)).log1p().mean(1)
 
 
 def _alive(layer: _BatchNorm) -> Tensor:

@@ -23,8 +23,8 @@ TRAPS = (
 
 
 def words() -> list[str]:
-    timm = pytest.importorskip("timm.data")
-    return [timm.ImageNetInfo().index_to_description(label) for label in range(1000)]
+    info = pytest.importorskip("timm.data").ImageNetInfo()
+    return [info.index_to_description(label) for label in range(1000)]
 
 
 def test_lists_of_all_classes() -> None:
