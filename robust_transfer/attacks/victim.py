@@ -19,17 +19,24 @@ from robust_transfer.progress import tick
 NOISE = 1e-4  # relative float32 noise of a margin; a break must exceed it (see `is_broken`)
 # Images in one pass on the CPU: so many a thread, up to MAX_PASS in all, but at least MIN_A_THREAD a thread.
 IMAGES_A_THREAD, MAX_PASS, MIN_A_THREAD = 16, 128, 8
+# Fewer of photos: the maps of many take memory that the system has to clear in every pass, which costs more than they gain.
+PIXELS_A_THREAD = 8 * 224**2
 MIN_PASS = 4  # images in a pass of a tight engine, at least
 
 
-def usual_chunk(device: torch.device) -> int | None:
+def usual_chunk(device: torch.device, model: nn.Module | None = None) -> int | None:
     """Images in one pass: always the same number on the CPU (given the threads), all there are elsewhere.
 
     CPU kernels are chosen by the batch's size and differ in their last bits, which the sign in an attack's step turns
     into another image; with one shape a row's result depends on that row alone.
     """
+    if device.type != "cpu":
+        return None
     threads = torch.get_num_threads()
-    return max(MIN_A_THREAD * threads, min(MAX_PASS, IMAGES_A_THREAD * threads)) if device.type == "cpu" else None
+    usual = max(MIN_A_THREAD * threads, min(MAX_PASS, IMAGES_A_THREAD * threads))
+    if not isinstance(model, Classifier):
+        return usual
+    return max(1, min(usual, threads * PIXELS_A_THREAD // model.spec.input_size**2))
 
 
 @dataclass(frozen=True)
@@ -182,7 +189,7 @@ def attacking(
     """
     with eval_mode(model), without_weight_gradients(model), exact_float32():
         engine = engine or Engine(folded=False)
-        yield Victim(model, device, engine, chunk=usual_chunk(device), most=most, knowledge=knowledge)
+        yield Victim(model, device, engine, chunk=usual_chunk(device, model), most=most, knowledge=knowledge)
 
 
 def is_broken(logits: Tensor, labels: Tensor, noise: float = NOISE) -> Tensor:

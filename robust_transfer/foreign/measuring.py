@@ -17,7 +17,7 @@ from robust_transfer.errors import CheckpointError
 from robust_transfer.progress import stage, tick
 
 GROUPS = 8  # of images, any of which may be left out
-AT_ONCE = 8 * 224**2  # pixels of a pass: what is computed of more does not stay in a CPU's cache, and fills the memory
+AT_ONCE = 4 * 224**2  # pixels of a pass: larger maps leave a CPU's cache, and each is new memory that the system clears
 CANCELS = 1000  # squared mean to variance, from where on float32's sums do not tell the variance
 LARGE = 64  # pixels: from there on the field trains on random resized crops
 

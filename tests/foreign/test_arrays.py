@@ -123,4 +123,7 @@ def test_other_lists_are_no_layers() -> None:
             laid(tree)
     assert not holds_lists({"a": [1, 2], "b": [], "c": array(2)})
     network = {"conv.weight": array(8, 3, 3, 3)}
-    assert laid({"ema": {"shadow_params": [array(8, 3, 3, 3), array(8)], "n": 3}, "model": network}).where == "model"
+    assert (
+        laid({"ema": {"shadow_params": [array(8, 3, 3, 3), array(8), array(8)], "n": 3}, "model": network}).where
+        == "model"
+    )

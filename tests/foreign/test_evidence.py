@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robust_transfer.errors import CheckpointError
+from robust_transfer.foreign import measuring
 from robust_transfer.foreign.evidence import Decision, UndecidedError, decide
 from robust_transfer.foreign.measuring import Candidate
 
@@ -208,3 +209,31 @@ def test_dead_layers_and_outputs_that_are_not_finite() -> None:
     state["convs.0.weight"] = state["convs.0.weight"] * 1e38
     with pytest.raises(CheckpointError, match=r"outputs are not finite \(with normalisation none"):
         decided(state, photos(64, seed=3))
+
+
+def test_passes_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Distances of groups that took several passes, of different sizes, and of inputs whose sums cancel out in float32."""
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 2)
+    )
+    net.eval()
+    x = torch.rand(40, 3, 8, 8)
+    x[:, 2] = 0.5 + 1e-4 * x[:, 2]  # its mean is 17,000 times its deviation
+    found = []
+    for at_once in (10**6, 3 * 8**2):
+        monkeypatch.setattr(measuring, "AT_ONCE", at_once)
+        with torch.no_grad():
+            found.append(measuring._look(net, x))
+    torch.testing.assert_close(found[0], found[1])
+    with torch.no_grad():
+        inputs = (x.double(), net[1].double()(net[0].double()(x.double())))
+    groups = [torch.arange(40)] + [
+        torch.tensor([i for i in range(40) if i not in set(out.tolist())]) for out in torch.arange(40).tensor_split(8)
+    ]
+    for distance, rows in zip(found[1][1], groups, strict=True):
+        layers = []
+        for given in inputs:
+            mean, var = given[rows].mean((0, 2, 3)), given[rows].var((0, 2, 3), correction=0)
+            layers.append(torch.log1p((var + 1e-5 - 1 - torch.log(var + 1e-5) + mean**2) / 2).mean())
+        assert distance == pytest.approx(float(torch.stack(layers).mean()), rel=1e-5)

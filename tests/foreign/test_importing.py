@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import pickle
+import random
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,14 @@ import torch
 import torchvision
 from foreign_states import calibrate, kuangliu_file, photos, written
 from published import CASES
-from torch import Tensor
+from torch import Tensor, nn
+from torchvision.models import squeezenet1_1
 
 from robust_transfer.checkpoint import Checkpoint, load_checkpoint
-from robust_transfer.data import Split, Task
+from robust_transfer.data import Split, Task, imagenet, to_pixels
 from robust_transfer.errors import CheckpointError, ConfigError, DataError
 from robust_transfer.evaluation import evaluate
+from robust_transfer.foreign.classes import labels_in
 from robust_transfer.foreign.evidence import UndecidedError
 from robust_transfer.foreign.families import recognised
 from robust_transfer.foreign.importing import Hints, bring_in, find
@@ -211,3 +215,109 @@ def test_memory_of_the_file_is_let_go(tmp_path: Path) -> None:
     made = bring_in(found)
     assert resident() < 1000
     assert made.classifier.num_classes == 10
+
+
+# ---------------------------------------------------------------- lists of arrays, as Keras and Caffe's converters write them
+
+FIRES = {3: 2, 4: 3, 6: 4, 7: 5, 9: 6, 10: 7, 11: 8, 12: 9}  # torchvision's number -> Caffe's
+
+
+def caffes(x: Tensor) -> Tensor:
+    """What Caffe's SqueezeNet reads: BGR from 0 to 255, less the means of its train_val.prototxt."""
+    return x.flip(1) * 255 - torch.tensor([104.0, 117.0, 123.0]).view(1, 3, 1, 1)
+
+
+def caffes_squeezenet(path: Path) -> nn.Module:
+    """A network of ten classes that tells photos apart, stored as ``{layer: [height x width x in x out, bias]}``."""
+    torch.manual_seed(0)
+    made: nn.Module = squeezenet1_1(num_classes=10).eval()
+    with torch.no_grad():
+        last, features = made.get_submodule("classifier.1"), made.get_submodule("features")
+        assert isinstance(last, nn.Conv2d)
+        assert last.bias is not None
+        scores = last(features(caffes(enlarged(photos(64, 1))))).mean((2, 3))
+        last.weight /= scores.std(0).view(-1, 1, 1, 1)
+        last.bias.copy_((last.bias - scores.mean(0)) / scores.std(0) + 20)  # above ReLU's 0
+    arrays: dict[str, list[Any]] = {}
+    for name, module in made.named_modules():
+        if isinstance(module, nn.Conv2d) and module.bias is not None:
+            _, number, *rest = name.split(".")
+            called = f"fire{FIRES[int(number)]}/{rest[0]}" if rest else ("conv10" if "classifier" in name else "conv1")
+            called += "1x1" if called.endswith("squeeze") else ""
+            arrays[called] = [module.weight.detach().permute(2, 3, 1, 0).numpy().copy(), module.bias.detach().numpy()]
+    order = list(arrays)
+    random.Random(1).shuffle(order)
+    path.write_bytes(pickle.dumps({name: arrays[name] for name in order}))
+    return made
+
+
+def enlarged(x: Tensor) -> Tensor:
+    return x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+
+SQUEEZED = Hints(network="torchvision/squeezenet1_1", settings={"num_outputs": 10}, size=64)
+
+
+def test_lists_of_arrays_of_caffes_network(tmp_path: Path) -> None:
+    """Order of dimensions, of layers and of channels, and Caffe's means: whatever is wrong is no better than a guess."""
+    writer = caffes_squeezenet(tmp_path / "w.pkl")
+    found = find(tmp_path / "w.pkl", hints=SQUEEZED)
+    stored = enlarged(photos(48, 2))
+    x = to_pixels(
+        as_split(stored).prepared(found.candidates()[0][1].preprocessing).images()
+    )  # cropped, as it reads them
+    with torch.no_grad():
+        expected = writer(caffes(x))
+    assert len(expected.argmax(1).unique()) > 5
+    digits = tuple(map(str, range(10)))
+    made = bring_in(found, as_split(stored, expected.argmax(1), digits))
+    with torch.no_grad():
+        torch.testing.assert_close(made.classifier(x), expected, rtol=1e-4, atol=1e-4)
+    origin = made.card.origin
+    assert origin["decided_by"] == "clean accuracy"
+    rows = [(row["normalisation"], row["channels"], row["accuracy"]["value"]) for row in origin["evidence"]]
+    assert rows[0] == ("caffe", "bgr", 1.0)
+    assert {row[:2] for row in rows[1:]} == {("imagenet", "rgb"), ("none", "rgb"), ("half", "rgb"), ("caffe", "rgb")}
+    assert max(row[2] for row in rows[1:]) < 0.9
+    assert any("height x width x in x out" in note for note in origin["notes"])
+    assert any("BGR" in note for note in origin["notes"])
+    with pytest.raises(UndecidedError, match="more often than chance"):
+        bring_in(found, as_split(stored, (expected.argmax(1) + 1) % 10, digits))
+    with pytest.raises(
+        UndecidedError, match=r"does not tell normalisation .*, channels \(rgb or bgr\), and there are no"
+    ):
+        bring_in(found)
+
+
+def test_what_is_said_of_the_channels_is_done(tmp_path: Path) -> None:
+    writer = caffes_squeezenet(tmp_path / "w.pkl")
+    x = enlarged(photos(4, 2))
+    for channels in ("bgr", "rgb"):
+        settings = {"num_outputs": 10, "channels": channels}
+        hints = Hints(
+            network="torchvision/squeezenet1_1", settings=settings, size=64, normalisation=NORMALISATIONS["caffe"]
+        )
+        found = find(tmp_path / "w.pkl", hints=hints)
+        made = bring_in(found)
+        with torch.no_grad():
+            read = caffes(x) if channels == "bgr" else caffes(x).flip(1)
+            torch.testing.assert_close(made.classifier(x), writer(read), rtol=1e-4, atol=1e-4)
+        digits, wrong = tuple(map(str, range(10))), (writer(read).argmax(1) + 1) % 10
+        with pytest.raises(
+            UndecidedError, match="more often than chance"
+        ):  # one reading, and labels that contradict it
+            bring_in(found, as_split(x, wrong, digits))
+    with pytest.raises(ConfigError, match="channels are rgb or bgr, not 'grb'"):
+        find(tmp_path / "w.pkl", hints=Hints(settings={"channels": "grb"}))
+
+
+def test_labels_of_images_in_a_networks_classes() -> None:
+    names = imagenet.categories()
+    assert labels_in(names, ["n01440764", "crane_bird", "crane"]) == ([0, 134, 517], "")
+    assert labels_in(names, ["tench", "my dog"]) == (None, "")
+    labels, why = labels_in(names, ["tench", "crane"])
+    assert labels is None
+    assert why.startswith("clean accuracy does not count: the class 'crane' of the data may be ImageNet's crane bird")
+    assert labels_in(("a", "b", "c"), ["c", "a"]) == ([2, 0], "")
+    assert labels_in(("0", "1"), ["x", "y"]) == ([0, 1], "")
+    assert labels_in(("0", "1"), ["x", "y", "z"]) == (None, "")

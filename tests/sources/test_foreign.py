@@ -19,8 +19,6 @@ from robust_transfer.errors import CheckpointError, ConfigError, UnknownNameErro
 from robust_transfer.foreign.evidence import UndecidedError
 from robust_transfer.foreign.importing import Hints
 from robust_transfer.foreign.zoos import entries, find, tables
-from robust_transfer.foreign.zoos.hints import hints
-from robust_transfer.preprocessing import Normalisation
 from robust_transfer.sources import SOURCES, list_sources, load_source
 from robust_transfer.sources.foreign import Got
 from robust_transfer.sources.hub import FromHub
@@ -89,22 +87,7 @@ def test_the_hash_of_shards_is_that_of_their_list(weights: Path, tmp_path: Path)
     assert sha256 == hashlib.sha256(listed.stdout).hexdigest()
 
 
-def test_robustbench_says_what_no_file_does() -> None:
-    carmon = hints(find("robustbench:cifar10/Linf/Carmon2019Unlabeled"))
-    assert str(carmon.threat) == "linf:8/255"
-    assert carmon.threat_from is not None
-    assert "RobustBench measured it under" in carmon.threat_from
-    mma = hints(find("robustbench:cifar10/Linf/Ding2020MMA"))
-    assert mma.normalisation == Normalisation(per_image=True, unbiased=True)
-    assert carmon.settings == {"activation": "relu"}
-    assert carmon.normalisation is not None
-    assert carmon.normalisation.std == (1.0, 1.0, 1.0)
-    gowal = hints(find("robustbench:cifar10/Linf/Gowal2020Uncovering_28_10_extra"))
-    assert gowal.settings == {"activation": "silu", "padding": "asymmetric"}
-    last = hints(find("robustbench:cifar10/Linf/Andriushchenko2020Understanding"))
-    assert (last.weights, last.settings) == ("last", {"activation": "relu", "shortcut": "input"})
-    gelu = next(entry for entry in entries("ares") if entry.settings.get("activation") == "gelu")
-    assert hints(gelu).settings == {"act_layer": "gelu"}
+def test_names_of_the_zoo_that_are_no_one_file() -> None:
     kind = FromRobustBench()
     with pytest.raises(UnknownNameError, match="Carmon2019Unlabeled"):
         kind.get("robustbench:cifar10/Linf/Carmon2019Unlabelled")
