@@ -23,6 +23,7 @@ CASES: dict[str, Case] = {
     "sub_block1": ("trades-wrn", lambda: trades(sub_block=True), trades_logits, {"depth": 10, "width": 1}),
     "no bias": ("trades-wrn", lambda: trades(bias=False), trades_logits, {"depth": 10, "width": 1}),
     "deepmind": ("dm-wrn", lambda: dm_wide(16, 2), dm_wide_logits, {"depth": 16, "width": 2}),
+    "deepmind, small": ("dm-wrn", dm_wide, dm_wide_logits, {"depth": 10, "width": 1}),
     "MeanSparse": (
         "dm-wrn",
         lambda: dm_wide(sparse=True),

@@ -29,7 +29,7 @@ from robust_transfer.preprocessing import Normalisation
 from robust_transfer.strategies.base import keeps_head
 from robust_transfer.threat import Threat
 
-ONE_A_FAMILY = ("sub_block1", "deepmind", "deepmind preact", "rice", "wong", "kuangliu")
+ONE_A_FAMILY = ("sub_block1", "deepmind, small", "deepmind preact", "rice", "wong", "kuangliu")
 
 
 def as_split(x: Tensor, labels: Tensor | None = None, names: tuple[str, ...] = ("a", "b")) -> Split:
