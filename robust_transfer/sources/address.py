@@ -26,3 +26,9 @@ class FromAddress(ForeignKind):
     def listed(self) -> dict[str, str]:
         """See :class:`SourceKind`."""
         return {"https://...": "a file of weights that is downloaded once"}
+
+    def zoo(self) -> dict[str, str]:
+        """See :class:`SourceKind`."""
+        from robust_transfer.foreign.zoos import summaries
+
+        return summaries("https://")

@@ -40,16 +40,21 @@ class Fitting(SourceKind):
 
     def listed(self) -> dict[str, str]:
         """See :class:`SourceKind`."""
-        return {AUTO: f"{BUNDLED} or {BUNDLED_64}, by the size of the images"}
+        return {AUTO: f"{' or '.join(_sizes())}: the one whose input size is nearest to the images'"}
 
 
 def fitting(images: Split) -> str:
     """Name of the packaged robust source whose input size is nearest to the images' short side, by their ratio."""
-    sizes = {
+    sizes = _sizes()
+    if not sizes:
+        raise CheckpointError("this installation has no source of its own: give a run folder")
+    return min(sizes, key=lambda name: abs(math.log(sizes[name] / images.short_side)))
+
+
+def _sizes() -> dict[str, int]:
+    """Packaged robust sources that are installed, with the side of the images that they read."""
+    return {
         name: json.loads(card.read_text(encoding="utf-8"))["network"]["preprocessing"]["size"]
         for name in (BUNDLED, BUNDLED_64)
         if (card := card_of(name)).is_file()
     }
-    if not sizes:
-        raise CheckpointError("this installation has no source of its own: give a run folder")
-    return min(sizes, key=lambda name: abs(math.log(sizes[name] / images.short_side)))

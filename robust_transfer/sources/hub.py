@@ -28,3 +28,9 @@ class FromHub(ForeignKind):
     def listed(self) -> dict[str, str]:
         """See :class:`SourceKind`."""
         return {"hf:OWNER/REPO[@REVISION][/FILE]": "weights on the Hugging Face Hub, pinned to their commit"}
+
+    def zoo(self) -> dict[str, str]:
+        """See :class:`SourceKind`."""
+        from robust_transfer.foreign.zoos import summaries
+
+        return summaries(PREFIX)

@@ -44,9 +44,9 @@ class FromRobustBench(ForeignKind):
 
     def zoo(self) -> dict[str, str]:
         """See :class:`SourceKind`."""
-        from robust_transfer.foreign.zoos import entries
+        from robust_transfer.foreign.zoos import summaries
 
-        return {entry.source: _line(entry) for entry in entries("robustbench") if len(entry.addresses) == 1}
+        return summaries(PREFIX)
 
     def suggestions(self, name: str) -> list[str]:
         """See :class:`SourceKind`."""
@@ -65,12 +65,3 @@ def _why_not(entry: Entry) -> str:
     if len(entry.addresses) > 1:
         return f"{entry.source} is an ensemble of {len(entry.addresses)} networks: give one of {', '.join(entry.addresses)}"
     return f"{entry.source} cannot be downloaded by itself: get its file from {entry.page or entry.link}, and give its path"
-
-
-def _line(entry: Entry) -> str:
-    figures = [
-        f"{what} {value:.1f} %"
-        for what, value in (("clean", entry.clean), ("robust", entry.robust))
-        if value is not None
-    ]
-    return ", ".join([entry.architecture, *([f"threat {entry.threat}"] if entry.threat else []), *figures])

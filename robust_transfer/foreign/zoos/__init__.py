@@ -6,3 +6,4 @@ from robust_transfer.foreign.zoos.tables import entries as entries
 from robust_transfer.foreign.zoos.tables import find as find
 from robust_transfer.foreign.zoos.tables import known_file as known_file
 from robust_transfer.foreign.zoos.tables import read_from as read_from
+from robust_transfer.foreign.zoos.tables import summaries as summaries

@@ -67,6 +67,13 @@ class Entry:
         return self.addresses[0] if self.addresses else self.page or ""
 
     @property
+    def summary(self) -> str:
+        """Line on it: the network, the threat, accuracies as published."""
+        named = (("clean", self.clean), ("robust", self.robust))
+        figures = [f"{what} {value:.1f} %" for what, value in named if value is not None]
+        return ", ".join([self.architecture, *([f"threat {self.threat}"] if self.threat else []), *figures])
+
+    @property
     def num_classes(self) -> int:
         """Classes of the data set."""
         return CLASSES[self.data]
@@ -96,6 +103,15 @@ def find(name: str) -> Entry:
         return by_name[name]
     known = [entry.name for entry in entries()]
     raise UnknownNameError(unknown("network of the zoos", name.removeprefix("robustbench:"), known))
+
+
+def summaries(prefix: str) -> dict[str, str]:
+    """Names of networks of one file whose source begins with ``prefix``, with a line on each."""
+    return {
+        entry.source: entry.summary
+        for entry in entries()
+        if len(entry.addresses) == 1 and entry.source.startswith(prefix)
+    }
 
 
 def known_file(address: str | None = None, sha256: str | None = None) -> Entry | None:
