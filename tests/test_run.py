@@ -119,7 +119,7 @@ def test_verbs_compute_with_the_runs_threads(monkeypatch: pytest.MonkeyPatch, so
     run = Run(threads=2, quiet=True, device="cpu")
     asked: list[int] = []
 
-    def usual_chunk(device: torch.device, model: torch.nn.Module) -> int:
+    def usual_chunk(device: torch.device, size: int | None) -> int:
         asked.append(torch.get_num_threads())
         return 16
 

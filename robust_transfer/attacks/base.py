@@ -150,7 +150,7 @@ class Attack(WithPresets, ABC):
             return AttackResult(x, nothing.bool(), nothing, nothing.long(), nothing.long(), 0)
         if engine is not None and self.precision == "float32":
             engine = engine.in_float32()
-        with torch.inference_mode(False), attacking(model, x.device, engine, knowledge, most=len(x)) as target:
+        with torch.inference_mode(False), attacking(model, x.device, engine, knowledge, len(x), x.shape[-1]) as target:
             # inside, a caller's inference tensors would refuse to carry gradients
             x, labels, ids = (t.clone() if t.is_inference() else t for t in (x, labels, ids))
             return self._attack(target, x, labels, ids, threat, seed)

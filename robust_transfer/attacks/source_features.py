@@ -49,7 +49,7 @@ def feature_drift(model: Classifier, x: Tensor, ids: Tensor, threat: Threat, *, 
 
     By ``steps`` steps of Auto-PGD on ``model``'s own features. A linear head's robustness is bounded by it.
     """
-    with attacking(Features(model), x.device) as target:
+    with attacking(Features(model), x.device, size=x.shape[-1]) as target:
         clean = target.logits(x)
         start = threat.random_start(x, ids, seed=seed, purpose="feature-drift")
         on = Climb.begin(torch.arange(len(x), device=x.device), x, ids, clean, start, threat.eps)

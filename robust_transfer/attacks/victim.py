@@ -24,8 +24,8 @@ PIXELS_A_THREAD = 8 * 224**2
 MIN_PASS = 4  # images in a pass of a tight engine, at least
 
 
-def usual_chunk(device: torch.device, model: nn.Module | None = None) -> int | None:
-    """Images in one pass: always the same number on the CPU (given the threads), all there are elsewhere.
+def usual_chunk(device: torch.device, size: int | None = None) -> int | None:
+    """Images in one pass, of ``size`` pixels a side: on the CPU always as many (given the threads), elsewhere all there are.
 
     CPU kernels are chosen by the batch's size and differ in their last bits, which the sign in an attack's step turns
     into another image; with one shape a row's result depends on that row alone.
@@ -34,9 +34,7 @@ def usual_chunk(device: torch.device, model: nn.Module | None = None) -> int | N
         return None
     threads = torch.get_num_threads()
     usual = max(MIN_A_THREAD * threads, min(MAX_PASS, IMAGES_A_THREAD * threads))
-    if not isinstance(model, Classifier):
-        return usual
-    return max(1, min(usual, threads * PIXELS_A_THREAD // model.spec.input_size**2))
+    return usual if size is None else max(1, min(usual, threads * PIXELS_A_THREAD // size**2))
 
 
 @dataclass(frozen=True)
@@ -180,16 +178,18 @@ def attacking(
     engine: Engine | None = None,
     knowledge: Knowledge | None = None,
     most: int | None = None,
+    size: int | None = None,
 ) -> Iterator[Victim]:
     """``model`` as a target, while it is in evaluation mode, its weights take no gradients and float32 is float32.
 
     Without an ``engine`` the model itself computes the steps. Passes take ``most`` images, where the device asks for no
-    number of its own. Afterwards every submodule's mode and every weight's
-    ``requires_grad`` are what they were.
+    number of its own, which depends on their ``size`` in pixels; a classifier's is its own. Afterwards every submodule's
+    mode and every weight's ``requires_grad`` are what they were.
     """
     with eval_mode(model), without_weight_gradients(model), exact_float32():
         engine = engine or Engine(folded=False)
-        yield Victim(model, device, engine, chunk=usual_chunk(device, model), most=most, knowledge=knowledge)
+        size = model.spec.input_size if isinstance(model, Classifier) else size
+        yield Victim(model, device, engine, chunk=usual_chunk(device, size), most=most, knowledge=knowledge)
 
 
 def is_broken(logits: Tensor, labels: Tensor, noise: float = NOISE) -> Tensor:

@@ -36,7 +36,7 @@ def pack(
     # rounding may have made it longer than the ball is wide
     longer = threat.size(steps * scale.view(-1, 1, 1, 1)) if len(rows) else scale
     scale = scale * (threat.eps / longer.clamp_min(1e-12)).clamp(max=1.0)
-    with attacking(model, x.device) as target:
+    with attacking(model, x.device, size=x.shape[-1]) as target:
         rounded = _applied(x, steps * scale.view(-1, 1, 1, 1), threat)
         same = is_broken(target.logits(rounded), labels) == broken if len(rows) else broken
     small, exact = steps.to(torch.int8).cpu().numpy(), delta.cpu().numpy()

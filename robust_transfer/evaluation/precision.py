@@ -33,7 +33,7 @@ def engine_for(module: nn.Module, split: Split, run: Run, attacks: Sequence[Atta
         precision, compiled = begun
         return Engine(torch.bfloat16 if precision == "bfloat16" else torch.float32, compiled=compiled)
     device = run.torch_device()
-    size = usual_chunk(device, module) or TRIAL_IMAGES  # compiled for this one
+    size = usual_chunk(device, split.size) or TRIAL_IMAGES  # compiled for this one
     with ExitStack() as stack:
 
         def sample() -> tuple[Tensor, Tensor]:

@@ -113,7 +113,10 @@ def red_flags(
     first of them is run to see), ``by_gradients`` ``(B,)``: those of it that an attack by gradients did (left out: none).
     """
     adversary = adversary.tight()  # what is counted here are examples: last bits do not matter
-    with attacking(model, x.device, PLAIN) as target, stage(RAISED, passes_each(adversary) * len(x), hidden) as bar:
+    with (
+        attacking(model, x.device, PLAIN, size=x.shape[-1]) as target,
+        stage(RAISED, passes_each(adversary) * len(x), hidden) as bar,
+    ):
         logits = target.logits(x)
         right = predicted(logits) == labels
         x, labels, ids = x[right], labels[right], ids[right]

@@ -72,7 +72,7 @@ def try_out(module: nn.Module, split: Split, run: Run) -> None:
     device, classes = run.torch_device(), len(split.class_names)
     x, _, _ = split.subset(torch.arange(1)).on(device)
     try:
-        with on_device(module, device), attacking(module, device) as target:
+        with on_device(module, device), attacking(module, device, size=split.size) as target:
             logits = target.logits(x)
     except (NetworkError, MemoryError, torch.OutOfMemoryError):
         raise

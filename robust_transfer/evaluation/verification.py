@@ -87,7 +87,7 @@ def verify(
     deltas, threat = _deltas(Path(folder)), Threat.parse(evaluation.threat)
     table, device = evaluation.outcomes.set_index("index"), run.torch_device()
     found = _Found()
-    with run.at_work(), on_device(module, device), attacking(module, device) as target:
+    with run.at_work(), on_device(module, device), attacking(module, device, size=split.size) as target:
         for rows in torch.split(torch.arange(len(split)), 256):
             x, y, ids = split.subset(rows).on(device)
             found.score(target, x, y, table.loc[ids.tolist()].reset_index(), deltas, threat)

@@ -101,7 +101,7 @@ def _distances(workshop: Workshop, name: str, source: Checkpoint, test: Split, h
 
 def _all_steps(classifier: Classifier, x: Tensor, ids: Tensor, threat: Threat, steps: int) -> Tensor:
     """PGD against the network's own answers, that does not stop at a break: all networks are moved by as many steps."""
-    with attacking(classifier, x.device) as target:
+    with attacking(classifier, x.device, size=x.shape[-1]) as target:
         answers = predicted(target.logits(x))
         current = threat.random_start(x, ids, seed=0, purpose="filters/attack")
         for _ in range(steps):

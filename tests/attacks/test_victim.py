@@ -12,7 +12,7 @@ from attack_helpers import L2, LINF, SLACK, Batch, Function, Linear, constant, f
 from torch import Tensor, nn
 
 from robust_transfer.attacks import FGSM, PGD, Attack, Victim
-from robust_transfer.attacks.victim import NOISE, is_broken, predicted, usual_chunk
+from robust_transfer.attacks.victim import NOISE, attacking, is_broken, predicted, usual_chunk
 from robust_transfer.classifier import Classifier, NetworkSpec
 from robust_transfer.config import config
 from robust_transfer.engine import Engine
@@ -110,13 +110,16 @@ def test_the_last_pass_of_a_tight_engine_is_a_small_one(engine: Engine, sizes: l
 
 def test_passes_take_fewer_photos() -> None:
     """Eight of 224 pixels a thread: their maps fill what more of smaller images fill."""
+    device = torch.device("cpu")
     for threads, sizes in ((1, {32: 16, 64: 16, 160: 15, 224: 8, 384: 2}), (2, {32: 32, 224: 16, 1024: 1})):
         torch.set_num_threads(threads)
         for size, images in sizes.items():
             spec = NetworkSpec(name="wrn_16_1", num_classes=2, preprocessing=Preprocessing(size=size))
-            assert usual_chunk(torch.device("cpu"), Classifier.build(spec)) == images, size
-        assert usual_chunk(torch.device("cpu")) == usual_chunk(torch.device("cpu"), nn.Linear(2, 2)) == 16 * threads
-    assert usual_chunk(torch.device("cuda")) is None
+            for model, said in ((Classifier.build(spec), None), (nn.Linear(2, 2), size)):
+                with attacking(model, device, size=said) as victim:
+                    assert victim.chunk == images, size
+        assert usual_chunk(device) == 16 * threads
+    assert usual_chunk(torch.device("cuda"), 224) is None
 
 
 def test_bfloat16_steps_get_float32_verdicts(network: nn.Module, batch: Batch) -> None:
