@@ -134,13 +134,13 @@ def find(path: Path, *, hints: Hints | None = None, address: str | None = None) 
         if hints.network is not None:
             family, architecture, layout = named(layout, hints)
             return Found(address or str(path), contents, layout, family, architecture, hints)
-        found, inner = recognised(layout.state), peeled(layout)
+        found, inner, first = recognised(layout.state), peeled(layout), layout
         while found is None and inner is not None:
             found, layout, inner = recognised(inner.state), inner, peeled(inner)
     except CheckpointError as error:
         raise CheckpointError(f"{address or path}: {error}") from None
     if found is None:
-        keys = ", ".join(key[:100] for key in list(layout.state)[:4])
+        keys = ", ".join(key[:100] for key in list(first.state)[:4])
         raise CheckpointError(
             f"{address or path} is of no family that is known ({', '.join(FAMILIES.names())}): its weights are called "
             f"{keys} ...; give the network's name"
