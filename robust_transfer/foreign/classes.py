@@ -54,5 +54,9 @@ def labels_in(names: Sequence[str], of_images: Sequence[str]) -> tuple[list[int]
             return None, f"clean accuracy does not count: {error}"
     if set(given) <= set(names):
         return [names.index(name) for name in given], ""
-    nameless = tuple(names) == tuple(map(str, range(len(names))))
-    return (list(range(len(names))) if nameless and len(given) == len(names) else None), ""
+    return (list(range(len(names))) if nameless(names) and len(given) == len(names) else None), ""
+
+
+def nameless(names: Sequence[str]) -> bool:
+    """Whether a network's classes are numbers, from 0: then nothing says which classes these are."""
+    return tuple(names) == tuple(map(str, range(len(names))))

@@ -41,6 +41,10 @@ class UndecidedError(CheckpointError):
     """There is no evidence for one reading of a file, or it is weak."""
 
 
+class ChanceError(UndecidedError):
+    """No reading is right more often than a guess: the labels may be of other classes, or in another order."""
+
+
 @dataclass(frozen=True)
 class Row:
     """Candidate and what speaks for it: ``accuracy`` on labelled images, ``distance`` to the stored statistics."""
@@ -119,7 +123,7 @@ def _refuse_chance(best: float, n: int, classes: int) -> None:
 
     right = round(best * n)
     if not right or bdtrc(right - 1, n, 1 / classes) > CLEAR:
-        raise UndecidedError(
+        raise ChanceError(
             f"no reading of the file is right on these images more often than chance ({right} of {n}, {classes} classes): "
             "are they of the network's own classes, in its order? Where they are not, give no labelled images"
         )

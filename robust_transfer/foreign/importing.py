@@ -19,9 +19,9 @@ from robust_transfer.data import Split, to_pixels
 from robust_transfer.environment import command_line, environment
 from robust_transfer.errors import CheckpointError, ConfigError
 from robust_transfer.foreign.by_name import BY_NAME, ByName, named, own_names
-from robust_transfer.foreign.classes import class_names, labels_in
+from robust_transfer.foreign.classes import class_names, labels_in, nameless
 from robust_transfer.foreign.contents import Contents
-from robust_transfer.foreign.evidence import IMAGES, Decision, decide
+from robust_transfer.foreign.evidence import IMAGES, ChanceError, Decision, UndecidedError, decide
 from robust_transfer.foreign.families import FAMILIES, Architecture, recognised
 from robust_transfer.foreign.families.normalisations import CAFFE
 from robust_transfer.foreign.layout import BGR, COUNTER, RGB, Layout, lay_out, peeled
@@ -167,9 +167,7 @@ def bring_in(found: Found, images: Split | None = None, *, sha256: str = "", rev
     readings = found.candidates()
     make = _features if _headless(found) else _built
     tried = [Candidate(what, partial(make, spec, _renamed(found, spec, what))) for what, spec in readings]
-    pixels, labels, uncounted = _evidence(found, readings, images)
-    chosen, decision = decide(tried, pixels, labels)
-    decision = replace(decision, note="; ".join(filter(None, [decision.note, uncounted])))
+    chosen, decision = _decided(tried, *_evidence(found, readings, images))
     what, spec = readings[tried.index(chosen)]
     classifier = _built(spec, _renamed(found, spec, what))
     found.contents.release()
@@ -313,16 +311,45 @@ def _features(spec: NetworkSpec, weights: Mapping[str, Tensor]) -> nn.Module:
 # ---------------------------------------------------------------- images
 
 
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """Labels of images in a network's classes, None where there are none; told by names, or guessed."""
+
+    values: Tensor | None
+    by_name: bool = True
+
+
 def _evidence(
     found: Found, readings: list[tuple[dict[str, str], NetworkSpec]], images: Split | None
-) -> tuple[Tensor | None, Tensor | None, str]:
+) -> tuple[Tensor | None, Labels, str]:
     """Pixels as the network reads them, labels in its own classes where these are known to be the images', else why not."""
     if images is None or not len(images):
-        return None, None, ""
+        return None, Labels(None), ""
     names = class_names(found.hints.class_names, found.architecture.num_classes, found.address)
     where, uncounted = labels_in(names, images.class_names) if found.architecture.num_classes else (None, "")
     some = images.prepared(readings[0][1].preprocessing).subset(_spread(len(images)))
-    return to_pixels(some.images()), None if where is None else torch.tensor(where)[some.labels], uncounted
+    labels = Labels(None if where is None else torch.tensor(where)[some.labels], by_name=not nameless(names))
+    return to_pixels(some.images()), labels, uncounted
+
+
+def _decided(
+    tried: list[Candidate], pixels: Tensor | None, labels: Labels, uncounted: str
+) -> tuple[Candidate, Decision]:
+    """Decision, with a note on labels that do not count. Those by position are a guess, which may be a wrong one."""
+    try:
+        chosen, decision = decide(tried, pixels, labels.values)
+    except ChanceError as chance:
+        if labels.by_name:
+            raise
+        try:
+            chosen, decision = decide(tried, pixels, None)
+        except UndecidedError:
+            raise chance from None
+        uncounted = (
+            "clean accuracy does not count: the network's classes have no names, and by their positions it is right on these "
+            "images no more often than chance, so they are others, or in another order"
+        )
+    return chosen, replace(decision, note="; ".join(filter(None, [decision.note, uncounted])))
 
 
 def _spread(n: int) -> Tensor:

@@ -295,18 +295,19 @@ def test_what_is_said_of_the_channels_is_done(tmp_path: Path) -> None:
     for channels in ("bgr", "rgb"):
         settings = {"num_outputs": 10, "channels": channels}
         hints = Hints(
-            network="torchvision/squeezenet1_1", settings=settings, size=64, normalisation=NORMALISATIONS["caffe"]
-        )
+            network="torchvision/squeezenet1_1", settings=settings, size=64, normalisation=NORMALISATIONS["caffe"],
+            class_names=tuple("abcdefghij"),
+        )  # fmt: skip
         found = find(tmp_path / "w.pkl", hints=hints)
         made = bring_in(found)
         with torch.no_grad():
             read = caffes(x) if channels == "bgr" else caffes(x).flip(1)
             torch.testing.assert_close(made.classifier(x), writer(read), rtol=1e-4, atol=1e-4)
-        digits, wrong = tuple(map(str, range(10))), (writer(read).argmax(1) + 1) % 10
+        wrong = (writer(read).argmax(1) + 1) % 10
         with pytest.raises(
             UndecidedError, match="more often than chance"
         ):  # one reading, and labels that contradict it
-            bring_in(found, as_split(x, wrong, digits))
+            bring_in(found, as_split(x, wrong, tuple("abcdefghij")))
     with pytest.raises(ConfigError, match="channels are rgb or bgr, not 'grb'"):
         find(tmp_path / "w.pkl", hints=Hints(settings={"channels": "grb"}))
 
@@ -321,3 +322,21 @@ def test_labels_of_images_in_a_networks_classes() -> None:
     assert labels_in(("a", "b", "c"), ["c", "a"]) == ([2, 0], "")
     assert labels_in(("0", "1"), ["x", "y"]) == ([0, 1], "")
     assert labels_in(("0", "1"), ["x", "y", "z"]) == (None, "")
+
+
+def test_classes_without_names_are_a_guess(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten classes of somebody else's are no fault of the file: its statistics decide alone, which is said."""
+    path = kuangliu_file(tmp_path / "weights.pt", monkeypatch)
+    x, hints = photos(48, 4), Hints(settings={"activation": "relu"})
+    made = bring_in(find(path, hints=hints), as_split(x))
+    assert made.card.class_names == tuple(map(str, range(10)))
+    with torch.no_grad():
+        right = made.classifier(x).argmax(1)
+    for names in (tuple("abcdefghij"), tuple(map(str, range(10)))):
+        by_position = bring_in(find(path, hints=hints), as_split(x, right, names)).card.origin
+        assert by_position["decided_by"] == "batch-norm statistics and clean accuracy"
+        others = bring_in(find(path, hints=hints), as_split(x, (right + 1) % 10, names)).card.origin
+        assert others["decided_by"] == "batch-norm statistics"
+        assert "the network's classes have no names" in others["evidence_note"]
+        said = Hints(settings={"activation": "relu"}, normalisation=NORMALISATIONS["none"])
+        bring_in(find(path, hints=said), as_split(x, (right + 1) % 10, names))  # one reading is not refused
