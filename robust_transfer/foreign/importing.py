@@ -23,6 +23,7 @@ from robust_transfer.foreign.classes import class_names, labels_in, nameless
 from robust_transfer.foreign.contents import Contents
 from robust_transfer.foreign.evidence import IMAGES, ChanceError, Decision, UndecidedError, decide
 from robust_transfer.foreign.families import FAMILIES, Architecture, recognised
+from robust_transfer.foreign.families.matching import PHOTOS
 from robust_transfer.foreign.families.normalisations import CAFFE
 from robust_transfer.foreign.layout import BGR, COUNTER, RGB, Layout, lay_out, peeled
 from robust_transfer.foreign.measuring import Candidate
@@ -120,7 +121,9 @@ class Found:
 
 
 def _resized(how: Preprocessing, size: int) -> Preprocessing:
-    """The same for images of another size: of the shorter side, the same share is cropped."""
+    """The same for images of another size: of the shorter side, the same share is cropped; small images are read whole."""
+    if size < PHOTOS:
+        return replace(how, size=size, resize="squash", short=None)
     return replace(how, size=size, short=None if how.short is None else how.short * size // how.size)
 
 

@@ -17,7 +17,7 @@ from published_families import AUTHORS
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from robust_transfer.data import Split
+from robust_transfer.data import Split, to_pixels
 from robust_transfer.foreign.evidence import UndecidedError
 from robust_transfer.foreign.importing import Hints, bring_in, find
 from robust_transfer.foreign.normalisations import NORMALISATIONS
@@ -66,8 +66,9 @@ def test_without_batch_norm_labels_decide_and_nothing_else(family: str, tmp_path
     if said.headless:  # no labels can tell
         return
     exact = {k: v.double() if v.is_floating_point() else v for k, v in state.items()}
+    seen = to_pixels(as_split(x).prepared(said.preprocessing).images())  # photos are cropped
     with torch.no_grad():
-        logits = author.forward(exact, normalised(x, true).double())
+        logits = author.forward(exact, normalised(seen, true).double())
     labels = (logits - logits.mean(0)).argmax(1)  # all classes, whatever the biases of random weights
     state[_bias(state)] = state[_bias(state)] - logits.mean(0).float()
     path = saved(tmp_path / "net.pt", state)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,9 @@ from robust_transfer.foreign.families.base import State
 from robust_transfer.foreign.families.normalisations import HALF, IMAGENET, RAW
 from robust_transfer.foreign.families.signatures import COUNTER, Indexed, heads, is_position, signature
 from robust_transfer.foreign.families.weightless import weightless
-from robust_transfer.preprocessing import Normalisation, Preprocessing
+from robust_transfer.preprocessing import Interpolation, Normalisation, Preprocessing
+
+PHOTOS = 100  # pixels: larger ones are cut from photos; sets of images up to 96 (CIFAR, Tiny ImageNet, STL-10) are read whole
 
 
 def matches(state: State, entries: Iterable[Indexed]) -> list[Indexed]:
@@ -101,10 +104,19 @@ def sizes(state: State, usual: int) -> Iterator[int]:
             yield side * patches[0]
 
 
-def imagenet(size: int, *, first: Normalisation = IMAGENET) -> tuple[Preprocessing, ...]:
-    """Preprocessings of networks for photos: ImageNet's mean and deviation, none, or 0.5; ``first`` comes first."""
+def imagenet(
+    size: int, *, first: Normalisation = IMAGENET, interpolation: Interpolation = "bicubic"
+) -> tuple[Preprocessing, ...]:
+    """Preprocessings of networks for photos: ImageNet's mean and deviation, none, or 0.5; ``first`` comes first.
+
+    From :data:`PHOTOS` pixels on, the shorter side becomes 8/7 of the size (256 for 224), and the centre is taken, as
+    accuracies are published; smaller images are read whole.
+    """
     rest = [each for each in (IMAGENET, RAW, HALF) if each != first]
-    return tuple(Preprocessing(size=size, normalisation=each) for each in (first, *rest))
+    how = Preprocessing(size=size, interpolation=interpolation)
+    if size >= PHOTOS:
+        how = replace(how, resize="crop", short=size * 256 // 224)
+    return tuple(replace(how, normalisation=each) for each in (first, *rest))
 
 
 def classes_of(state: State, head: str) -> tuple[int, str]:

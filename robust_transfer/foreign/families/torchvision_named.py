@@ -123,7 +123,7 @@ def _architecture(
         ),
         variants=variants,
         unused=unused,
-        preprocessings=imagenet(size),
+        preprocessings=imagenet(size, interpolation="bilinear"),
         alternatives=others,
     )
 
@@ -151,5 +151,5 @@ def _squeezenet(state: State, plain: str | None) -> Architecture | None:
             "and the head is the identity",
             _on_size(state, 224),
         ),
-        preprocessings=imagenet(224),
+        preprocessings=imagenet(224, interpolation="bilinear"),
     )
