@@ -286,6 +286,18 @@ def _refuse_other(given: Classifier, built: Classifier) -> None:
         raise NetworkError(f"{what}: with the same weights its logits are others")
 
 
+class Features(nn.Module):
+    """Classifier's penultimate features ``(B, d)`` in place of its logits."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features of images in [0, 1]."""
+        return self.classifier.features(x)
+
+
 def probe_features(body: nn.Module, spec: NetworkSpec) -> int:
     """Feature size of a headless network, found by running it; refuses what is not one vector per image."""
     if isinstance((getattr(body, "default_cfg", None) or {}).get("classifier"), (tuple, list)):

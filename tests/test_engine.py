@@ -15,8 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from robust_transfer import engine, hardware, run
 from robust_transfer.attacks.feature_loss import LogitsAndFeatures
-from robust_transfer.attacks.source_features import Features
-from robust_transfer.classifier import Classifier, NetworkSpec
+from robust_transfer.classifier import Classifier, Features, NetworkSpec
 from robust_transfer.engine import Engine, better, choose
 from robust_transfer.losses import cross_entropy
 from robust_transfer.preprocessing import Preprocessing

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from robust_transfer import losses
 from robust_transfer.attacks.apgd import Climb, climb
 from robust_transfer.attacks.base import ATTACKS, Attack, BestSoFar
-from robust_transfer.attacks.source_features import Features, away
+from robust_transfer.attacks.source_features import away
 from robust_transfer.attacks.victim import Victim
-from robust_transfer.classifier import Classifier
+from robust_transfer.classifier import Classifier, Features
 from robust_transfer.config import config
 from robust_transfer.errors import ConfigError
 from robust_transfer.threat import Threat

@@ -11,27 +11,15 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from robust_transfer.attacks.apgd import Climb, climb, step_checkpoints
 from robust_transfer.attacks.base import ATTACKS, Attack, BestSoFar
 from robust_transfer.attacks.victim import Victim, attacking
-from robust_transfer.classifier import Classifier
+from robust_transfer.classifier import Classifier, Features
 from robust_transfer.config import config
 from robust_transfer.errors import ConfigError
 from robust_transfer.threat import Threat
-
-
-class Features(nn.Module):
-    """Classifier's penultimate features ``(B, d)`` in place of its logits."""
-
-    def __init__(self, classifier: Classifier) -> None:
-        super().__init__()
-        self.classifier = classifier
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Features of images in [0, 1]."""
-        return self.classifier.features(x)
 
 
 def away(features: Tensor, clean: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from robust_transfer.checkpoint import HEAD, Card, Checkpoint
-from robust_transfer.classifier import Classifier, NetworkSpec
+from robust_transfer.classifier import Classifier, Features, NetworkSpec
 from robust_transfer.config import as_dict, config
 from robust_transfer.data import Split, to_pixels
 from robust_transfer.environment import command_line, environment
@@ -296,19 +296,9 @@ def _built(spec: NetworkSpec, weights: Mapping[str, Tensor]) -> Classifier:
     return classifier.eval()
 
 
-class _Features(nn.Module):
-    """What a feature extractor computes: its head is 0, and would make all readings of a file alike."""
-
-    def __init__(self, classifier: Classifier) -> None:
-        super().__init__()
-        self.classifier = classifier
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.classifier.features(x)
-
-
 def _features(spec: NetworkSpec, weights: Mapping[str, Tensor]) -> nn.Module:
-    return _Features(_built(spec, weights)).eval()
+    """What a feature extractor computes: its head is 0, and would make all readings of a file alike."""
+    return Features(_built(spec, weights)).eval()
 
 
 # ---------------------------------------------------------------- images

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from robust_transfer.attacks import APGD, FeatureLoss, Knowledge, SourceFeatures, Victim
 from robust_transfer.attacks.apgd import climb
-from robust_transfer.attacks.source_features import Features, away, towards
-from robust_transfer.classifier import Classifier
+from robust_transfer.attacks.source_features import away, towards
+from robust_transfer.classifier import Classifier, Features
 from robust_transfer.errors import ConfigError
 from robust_transfer.threat import Threat
 
