@@ -2,6 +2,7 @@
 
 python scripts/bundle.py runs/source --name bundled --data PATH/TO/cifar100
 python scripts/bundle.py runs/twin --name natural --data PATH/TO/cifar100
+python scripts/bundle.py runs/source-64 --name bundled-64 --data PATH/TO/tiny-imagenet
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import robust_transfer as rt
 from robust_transfer.checkpoint import readme
 from robust_transfer.config import as_dict
 from robust_transfer.files import write_json, write_text
+from robust_transfer.sources import PACKAGED
 
 WEIGHTS = Path(rt.__file__).parent / "weights"
 LIMIT = 6_000_000  # bytes
@@ -25,7 +27,7 @@ LIMIT = 6_000_000  # bytes
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run_folder", type=Path)
-    parser.add_argument("--name", required=True, choices=("bundled", "natural"))
+    parser.add_argument("--name", required=True, choices=PACKAGED)
     parser.add_argument("--data", required=True)
     parser.add_argument("--threads", type=int)
     given = parser.parse_args()

@@ -31,9 +31,11 @@ from robust_transfer.cli.options import (
     Weights,
     leave_to_one_process,
     make_run,
+    pick_split,
     read_hints,
     read_source,
     read_split,
+    read_task,
 )
 
 T = TypeVar("T", int, str)
@@ -121,7 +123,6 @@ def evaluate(
     leave_to_one_process("evaluate")
     run = make_run(seed, device, precision, threads, out, resume, overwrite, quiet)
     from robust_transfer.attacks import parse_attack
-    from robust_transfer.data import Dataset
     from robust_transfer.evaluation import evaluate as measure
     from robust_transfer.progress import stage
     from robust_transfer.sources import load_source
@@ -134,10 +135,10 @@ def evaluate(
     with run.at_work():
         known = load_source(source) if source is not None else None
         hints = read_hints(network, normalisation, weights)
-        dataset = Dataset(data, image_column=image_column, label_column=label_column)
-        checkpoint, _ = read_source(model, hints, partial(dataset.task, val=val), quiet=quiet)
+        read = partial(read_task, data, image_column, label_column, shots=shots, seed=seed, val=val)
+        checkpoint, task = read_source(model, hints, read, quiet=quiet)
         with stage(f"reading {data}", None, quiet):
-            images = read_split(split, checkpoint, data, image_column, label_column, shots=shots, seed=seed, val=val)
+            images = read_split(split, checkpoint, read) if task is None else pick_split(task, split)
         result = measure(
             checkpoint,
             images,

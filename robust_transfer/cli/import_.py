@@ -46,7 +46,7 @@ def import_(
 ) -> None:
     """Make a run folder of other people's weights, once: they are then a source and a model like any other."""
     run = make_run(0, "cpu", "float32", None, out, False, overwrite, quiet)
-    from robust_transfer.foreign.importing import Hints
+    from robust_transfer.foreign.hints import Hints
     from robust_transfer.progress import hushed
     from robust_transfer.sources import load_source
 

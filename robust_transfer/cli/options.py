@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from robust_transfer.checkpoint import Checkpoint
     from robust_transfer.data import Split, Task
-    from robust_transfer.foreign.importing import Hints
+    from robust_transfer.foreign.hints import Hints
     from robust_transfer.preprocessing import Preprocessing
     from robust_transfer.run import Run
 
@@ -117,7 +117,7 @@ def read_hints(
     if all(each is None for each in (network, normalisation, weights, threat, input_size, settings)):
         return None
     from robust_transfer.config import parse_settings
-    from robust_transfer.foreign.importing import Hints
+    from robust_transfer.foreign.hints import Hints
     from robust_transfer.foreign.normalisations import parse_normalisation
     from robust_transfer.threat import Threat as ThreatModel
 
@@ -196,16 +196,13 @@ def pick_split(task: Task, name: str) -> Split:
     return splits[name]
 
 
-def read_split(
-    name: str, checkpoint: Checkpoint, data: str, image_column: str | None, label_column: str | None,
-    *, shots: int | None, seed: int, val: float | None,
-) -> Split:  # fmt: skip
+def read_split(name: str, checkpoint: Checkpoint, read: Callable[..., Task]) -> Split:
     """Split called ``name``; as ``val`` the checkpoint's own val images, where its card keeps their fingerprints."""
     if name != "val" or checkpoint.trained_on is None:
-        return pick_split(read_task(data, image_column, label_column, shots=shots, seed=seed, val=val), name)
+        return pick_split(read(), name)
     from robust_transfer.evaluation.own_val import own_val
 
-    task = read_task(data, image_column, label_column)
+    task = read(shots=None, seed=0, val=None)
     found = own_val(checkpoint, task)
     say_notes([note for note in found.notes if note not in task.notes])
     return found

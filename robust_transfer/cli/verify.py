@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,7 @@ from robust_transfer.cli.options import (
     leave_to_one_process,
     make_run,
     read_split,
+    read_task,
 )
 
 
@@ -54,7 +56,8 @@ def verify(
 
     with run.at_work():
         checkpoint = load_source(source or str(folder))
-        images = read_split(split, checkpoint, data, image_column, label_column, shots=shots, seed=seed, val=val)
+        read = partial(read_task, data, image_column, label_column, shots=shots, seed=seed, val=val)
+        images = read_split(split, checkpoint, read)
         result = check(folder, checkpoint, images, run=run, class_map=class_map)
     print(result)
     if result.problems:

@@ -20,7 +20,7 @@ from robust_transfer.networks import from_torchvision
 from robust_transfer.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
-    from robust_transfer.foreign.importing import Hints
+    from robust_transfer.foreign.hints import Hints
 
 BY_NAME = "given by name"
 PHOTOS = 64  # pixels: from there on networks are trained on photos, and not with CIFAR's means

@@ -7,36 +7,19 @@ Lightning); what is taken is said, and so is what is left.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from robust_transfer.errors import CheckpointError, ConfigError
+from robust_transfer.errors import CheckpointError
 from robust_transfer.foreign import arrays
-from robust_transfer.foreign.contents import Contents, Inert, module_state
+from robust_transfer.foreign.contents import Contents
+from robust_transfer.foreign.wrappers import averages, chosen, last, stated, states
 from robust_transfer.preprocessing import Normalisation
-from robust_transfer.registry import unknown
 
-# Names under which repositories keep weights, those to be preferred first: averages of weights before the weights
-# themselves; the last epoch before the best, as RobustBench takes it.
-WRAPPERS = (
-    "model_state_dict", "state_dict_ema", "model_ema", "ema_state_dict", "ema", "state_dict", "model", "net", "network",
-    "weights", "params", "last", "best", "unaveraged_model_state_dict",
-)  # fmt: skip
-AVERAGED = {"model_state_dict", "state_dict_ema", "model_ema", "ema_state_dict", "ema"}
-NO_WEIGHTS = (
-    "optim",
-    "schedul",
-    "amp",
-    "scaler",
-    "loss",
-    "rng",
-    "callbacks",
-    "loops",
-)  # what keeps tensors, but no network's
 PREFIXES = ("module", "model", "base_model", "_orig_mod", "backbone", "net", "network", "encoder", "student", "1")
 MEANS = r"(?:new_)?mean|mu|image_mean"
 NORMALISER = re.compile(
@@ -45,7 +28,6 @@ NORMALISER = re.compile(
 STD_OF = {"mean": "std", "new_mean": "new_std", "mu": "sigma", "image_mean": "image_std"}
 COUNTER = "num_batches_tracked"
 RGB, BGR = "rgb", "bgr"
-MOST_STATED = 40  # plain values of a file that are shown
 
 
 @dataclass(frozen=True)
@@ -75,23 +57,23 @@ def lay_out(contents: Contents, weights: str | None = None) -> Layout:
     Raises :class:`CheckpointError` where there are none, or two networks that differ where there should be one.
     """
     lists = dict[str, str]()
-    found = dict(_states(contents.tree, lists))
+    found = dict(states(contents.tree, lists))
     if not found:
         only = f", only {', '.join(contents.refused[:4])}" if contents.refused else ""
         only = f"; {arrays.KNOWN}" if arrays.holds_lists(contents.tree) else only
         raise CheckpointError(f"the file holds no weights: there is no dictionary of tensors in it{only}")
-    where = _chosen(found, weights)
+    where = chosen(found, weights)
     others = tuple(name for name in found if name != where)
     notes = [lists[where]] if where in lists else []
     if others:
-        averaged = "averaged weights (EMA), " if _last(where) in AVERAGED and _averages(others) else ""
+        averaged = "averaged weights (EMA), " if averages(where, others) else ""
         notes.append(
             f"{averaged}{where or 'the top level'!r} was taken; the file also has {', '.join(map(repr, others))}"
         )
     state = {name: tensor.detach() for name, tensor in found[where].items()}
     prefix, state, normalisation, dropped = _unwrapped(state)
     notes += _stood_before(prefix, normalisation)
-    state = {k: v.float() if v.is_floating_point() else v for k, v in state.items() if _last(k) != COUNTER}
+    state = {k: v.float() if v.is_floating_point() else v for k, v in state.items() if last(k) != COUNTER}
     halves = {str(v.dtype).removeprefix("torch.") for v in found[where].values() if v.is_floating_point()} - {"float32"}
     if halves:
         notes.append(f"stored in {', '.join(sorted(halves))}, computed in float32")
@@ -105,8 +87,9 @@ def lay_out(contents: Contents, weights: str | None = None) -> Layout:
             )
         notes.append("its batch-norm statistics are those of a new network (mean 0, variance 1): it was never trained")
     channels = (RGB, BGR) if where in lists else (RGB,)
-    stated = _stated(contents.tree)
-    return Layout(state, where, prefix, normalisation, others, tuple(dropped), tuple(notes), stated, channels)
+    return Layout(
+        state, where, prefix, normalisation, others, tuple(dropped), tuple(notes), stated(contents.tree), channels
+    )
 
 
 def peeled(layout: Layout) -> Layout | None:
@@ -144,66 +127,18 @@ def _refuse_broken(state: Mapping[str, Tensor], others: tuple[str, ...]) -> None
     for name, tensor in state.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise CheckpointError(f"the weights hold values that are not finite, in {name!r}: get the file again{rest}")
-        if _last(name) == "running_var" and bool((tensor < 0).any()):
+        if last(name) == "running_var" and bool((tensor < 0).any()):
             raise CheckpointError(f"the weights hold a negative variance, in {name!r}: get the file again{rest}")
 
 
 def _untrained(state: Mapping[str, Tensor]) -> bool:
     """Whether all batch-norm statistics are as a new network has them: averages of weights sometimes lack them."""
     found = [
-        (value, {"running_mean": 0.0, "running_var": 1.0}[_last(name)])
+        (value, {"running_mean": 0.0, "running_var": 1.0}[last(name)])
         for name, value in state.items()
-        if _last(name) in ("running_mean", "running_var")
+        if last(name) in ("running_mean", "running_var")
     ]
     return bool(found) and all(bool((value == fresh).all()) for value, fresh in found)
-
-
-# ---------------------------------------------------------------- which dictionary
-
-
-def _states(
-    tree: Any, lists: dict[str, str], where: str = "", depth: int = 0
-) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Dictionaries of tensors by name, outer ones first; ``lists`` takes notes on those that were lists of arrays."""
-    if (module := module_state(tree)) is not None:  # torch.save of a whole module
-        tree = module
-    if not isinstance(tree, Mapping) or depth > 4:
-        return
-    own = {str(k): v for k, v in tree.items() if isinstance(v, Tensor)}
-    if not own and (layers := arrays.layers_of(tree)):
-        own, lists[where] = arrays.state_of(layers)
-    if any(v.dim() > 1 for v in own.values()):
-        yield where, own
-    for key, value in tree.items():
-        name = str(key)
-        if not any(name.lower().startswith(word) for word in NO_WEIGHTS):
-            yield from _states(value, lists, f"{where}.{name}" if where else name, depth + 1)
-
-
-def _chosen(found: Mapping[str, Any], weights: str | None) -> str:
-    if weights is not None:
-        if weights in found:
-            return weights
-        meant = [name for name in found if _last(name) == weights]
-        if len(meant) != 1:
-            raise ConfigError(unknown("set of weights in the file", weights, list(found)))
-        return meant[0]
-    if len(found) == 1:
-        return next(iter(found))
-    return min(found, key=lambda name: (_rank(name), list(found).index(name)))
-
-
-def _rank(where: str) -> int:
-    ranks = [WRAPPERS.index(part) for part in where.split(".") if part in WRAPPERS]
-    return max(ranks, default=-1 if not where else len(WRAPPERS))
-
-
-def _averages(others: tuple[str, ...]) -> bool:
-    return any(_last(name) in WRAPPERS and _last(name) not in AVERAGED for name in others)
-
-
-def _last(name: str) -> str:
-    return name.rpartition(".")[2]
 
 
 # ---------------------------------------------------------------- prefixes and what stands beside the network
@@ -253,7 +188,7 @@ def _without_normaliser(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], No
     for other in values[1:]:
         if other != values[0]:
             raise CheckpointError(f"the file has two normalisers that differ: {values[0]} and {other}")
-    gone = {*found, *(name[: -len(_last(name))] + STD_OF[_last(name)] for name in found)}
+    gone = {*found, *(name[: -len(last(name))] + STD_OF[last(name)] for name in found)}
     return {name: tensor for name, tensor in state.items() if name not in gone}, values[0]
 
 
@@ -281,23 +216,3 @@ def _without_attacker(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list
                 f"the network and the attacker's copy of it differ in {name!r}: the file is damaged, get it again"
             )
     return rest, [f"attacker.*: a second copy of the network, {len(copies)} tensors, equal to the first"]
-
-
-# ---------------------------------------------------------------- what a file says of itself
-
-
-def _stated(tree: Any) -> dict[str, Any]:
-    """Plain values near the top of a file, by their path."""
-    stated: dict[str, Any] = {}
-
-    def walk(value: Any, where: str, depth: int) -> None:
-        value = value.state if isinstance(value, Inert) and module_state(value) is None else value
-        if isinstance(value, (str, int, float, bool)) and where and len(stated) < MOST_STATED:
-            stated[where] = value
-        elif isinstance(value, Mapping) and depth < 3:
-            for key, inner in value.items():
-                if not any(str(key).lower().startswith(word) for word in NO_WEIGHTS):
-                    walk(inner, f"{where}.{key}" if where else str(key), depth + 1)
-
-    walk(tree, "", 0)
-    return stated

@@ -14,7 +14,7 @@ from robust_transfer.registry import Registry, unknown
 if TYPE_CHECKING:
     from robust_transfer.checkpoint import Checkpoint
     from robust_transfer.data import Split
-    from robust_transfer.foreign.importing import Hints
+    from robust_transfer.foreign.hints import Hints
 
 
 class SourceKind(ABC):
@@ -56,9 +56,11 @@ SOURCES: Registry[SourceKind] = Registry("kind of source", group="robust_transfe
 
 
 def load_source(name: str | Path, *, hints: Hints | None = None, images: Split | None = None) -> Checkpoint:
-    """Checkpoint called ``name``: ``bundled``, ``natural``, a run folder (perhaps ``./natural``), or other people's weights.
+    """Checkpoint called ``name``: one of the package, a run folder (perhaps ``./natural``), or other people's weights.
 
-    ``natural`` is the control: the network of ``bundled``, trained on the same images without an adversarial example.
+    The package has ``bundled`` for images of 32 pixels, ``bundled-64`` for larger ones, and ``natural``, the control: the
+    network of ``bundled``, trained on the same images without an adversarial example. ``auto`` is the robust one of these
+    that fits the size of ``images``.
     Of other people's weights, ``hints`` say what their file may not tell; ``images``, like those that the network was
     trained on, are evidence for it.
     Raises :class:`UnknownNameError` with the nearest names for what is neither, :class:`ConfigError` for hints that a
@@ -74,7 +76,7 @@ def load_source(name: str | Path, *, hints: Hints | None = None, images: Split |
 
 
 def _with(kind: SourceKind, name: str, hints: Hints | None, images: Split | None) -> Checkpoint:
-    from robust_transfer.foreign.importing import Hints
+    from robust_transfer.foreign.hints import Hints
 
     return kind.load_with(name, hints or Hints(), images)
 

@@ -13,7 +13,7 @@ from robust_transfer.sources.packaged import BUNDLED, BUNDLED_64, card_of, load_
 if TYPE_CHECKING:
     from robust_transfer.checkpoint import Checkpoint
     from robust_transfer.data import Split
-    from robust_transfer.foreign.importing import Hints
+    from robust_transfer.foreign.hints import Hints
 
 AUTO = "auto"
 

@@ -12,7 +12,8 @@ from robust_transfer.sources.base import SourceKind
 if TYPE_CHECKING:
     from robust_transfer.checkpoint import Checkpoint
     from robust_transfer.data import Split
-    from robust_transfer.foreign.importing import Found, Hints
+    from robust_transfer.foreign.finding import Found
+    from robust_transfer.foreign.hints import Hints
     from robust_transfer.foreign.zoos import Entry
 
 
@@ -41,7 +42,7 @@ class ForeignKind(SourceKind):
 
     def load(self, name: str) -> Checkpoint:
         """See :class:`SourceKind`."""
-        from robust_transfer.foreign.importing import Hints
+        from robust_transfer.foreign.hints import Hints
 
         return self.load_with(name, Hints(), None)
 
@@ -54,7 +55,7 @@ class ForeignKind(SourceKind):
 
     def found(self, name: str, hints: Hints) -> tuple[Found, Got]:
         """What the file of ``name`` is, and where it lies."""
-        from robust_transfer.foreign.importing import find
+        from robust_transfer.foreign.finding import find
 
         got = self.get(name)
         entry = self.entry(name, got)

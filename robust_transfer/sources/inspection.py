@@ -9,7 +9,8 @@ from typing import Any
 from robust_transfer.checkpoint import HEAD
 from robust_transfer.data import Split
 from robust_transfer.foreign.evidence import UndecidedError
-from robust_transfer.foreign.importing import Hints, bring_in, record
+from robust_transfer.foreign.hints import Hints
+from robust_transfer.foreign.importing import bring_in, record
 from robust_transfer.preprocessing import Geometry
 
 Lines = Iterator[tuple[str, str]]

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from robust_transfer.foreign.contents import Contents
     from robust_transfer.foreign.families.base import Architecture
-    from robust_transfer.foreign.importing import Found, Hints
+    from robust_transfer.foreign.finding import Found
+    from robust_transfer.foreign.hints import Hints
     from robust_transfer.foreign.published import Published
 
 
@@ -43,7 +44,7 @@ class LibraryKind(ForeignKind):
 
     def found(self, name: str, hints: Hints) -> tuple[Found, Got]:
         """See :class:`ForeignKind`."""
-        from robust_transfer.foreign.importing import Found
+        from robust_transfer.foreign.finding import Found
         from robust_transfer.foreign.layout import COUNTER, lay_out
         from robust_transfer.foreign.reading import read_weights
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from robust_transfer.checkpoint import Checkpoint
 
 BUNDLED, BUNDLED_64, NATURAL = "bundled", "bundled-64", "natural"
-PACKAGED = (BUNDLED, NATURAL)
+PACKAGED = (BUNDLED, BUNDLED_64, NATURAL)
 _PACKAGE = Path(__file__).resolve().parents[1] / "weights"
 
 
@@ -32,8 +32,8 @@ def load_packaged(name: str) -> Checkpoint:
 
 
 @SOURCES.register(
-    "'bundled', 'natural'",
-    summary="a robust network for 32x32 images, and its natural twin",
+    "'bundled', 'bundled-64', 'natural'",
+    summary="robust networks for images of 32x32 and of 64x64 pixels, and the natural twin of the first",
     paper="",
 )
 class Packaged(SourceKind):

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from robust_transfer.errors import CheckpointError
 from robust_transfer.foreign.by_name import likely, paired
-from robust_transfer.foreign.importing import Hints, bring_in, find
+from robust_transfer.foreign.finding import find
+from robust_transfer.foreign.hints import Hints
+from robust_transfer.foreign.importing import bring_in
 from robust_transfer.foreign.normalisations import NORMALISATIONS, name_of
 from robust_transfer.networks import create
 

@@ -23,7 +23,9 @@ from robust_transfer.evaluation import evaluate
 from robust_transfer.foreign.classes import labels_in
 from robust_transfer.foreign.evidence import UndecidedError
 from robust_transfer.foreign.families import recognised
-from robust_transfer.foreign.importing import Hints, bring_in, find
+from robust_transfer.foreign.finding import find
+from robust_transfer.foreign.hints import Hints
+from robust_transfer.foreign.importing import bring_in
 from robust_transfer.foreign.normalisations import NORMALISATIONS, parse_normalisation
 from robust_transfer.preprocessing import Normalisation
 from robust_transfer.strategies.base import keeps_head

@@ -52,11 +52,11 @@ def test_a_source_of_the_package(name: str, run_folder: Path, tmp_path: Path, mo
     assert listed[name].startswith("wrn_16_1, pretrain:fast on cifar100 for linf:8/255, 8 pixels")
     kinds = ["robustbench:DATASET/THREAT/NAME", "hf:OWNER/REPO[@REVISION][/FILE]", "https://...", "FOLDER", "FILE"]
     kinds += ["timm:NAME[@TAG]", "torchvision:NAME[@WEIGHTS]"]
-    assert sorted(listed) == sorted(["auto", "bundled", "natural", *kinds])
-    [other] = set(sources.PACKAGED) - {name}
-    assert listed[other] == "not in this installation"
-    with pytest.raises(CheckpointError, match=f"this installation has no {other} source: give a run folder"):
-        load_source(other)
+    assert sorted(listed) == sorted(["auto", "bundled", "bundled-64", "natural", *kinds])
+    for other in set(sources.PACKAGED) - {name}:
+        assert listed[other] == "not in this installation"
+        with pytest.raises(CheckpointError, match=f"this installation has no {other} source: give a run folder"):
+            load_source(other)
 
 
 @pytest.mark.parametrize("name", sources.PACKAGED)
@@ -66,11 +66,15 @@ def test_the_sources_are_package_data(name: str) -> None:
     assert weights.stat().st_size <= 6e6
     assert {tensor.dtype for tensor in load_file(weights).values() if tensor.is_floating_point()} == {torch.float16}
     assert sum(p.numel() for p in source.classifier.parameters()) <= 3e6
-    assert len(source.card.class_names) == 100
+    assert (source.preprocessing.size, len(source.card.class_names)) == (
+        (64, 200) if name == "bundled-64" else (32, 100)
+    )
     for figure in ("test_clean_accuracy", "test_robust_accuracy"):
-        assert source.card.metrics[figure]["n"] == 10_000
+        assert source.card.metrics[figure]["n"] == (4_000 if name == "bundled-64" else 10_000)
         assert f"{source.card.metrics[figure]['value']:.4f}" in (folder / "README.md").read_text()
     assert list_sources()[name].startswith(source.card.network.name)
+    assert source.trained_on is not None
+    assert source.card.fingerprints.complete
 
 
 def test_the_natural_twin_differs_in_the_method_alone() -> None:
@@ -116,11 +120,13 @@ def test_a_misspelt_name_lists_the_nearest(run_folder: Path) -> None:
         load_source("bundeld")
     with pytest.raises(UnknownNameError, match=r"did you mean '.*/lwf-one'\?"):
         load_source(run_folder.parent / "lfw-one")
-    with pytest.raises(UnknownNameError, match="unknown source '/no/such/place': known: bundled, natural") as caught:
+    known = "unknown source '/no/such/place': known: bundled, bundled-64, natural"
+    with pytest.raises(UnknownNameError, match=known) as caught:
         load_source("/no/such/place")
-    assert "a source is 'bundled', 'natural', or 'auto', or robustbench:DATASET/THREAT/NAME, or timm:NAME, " in str(
-        caught.value
+    kinds = (
+        "a source is 'bundled', 'bundled-64', 'natural', or 'auto', or robustbench:DATASET/THREAT/NAME, or timm:NAME, "
     )
+    assert kinds in str(caught.value)
     assert "a run folder with model.safetensors and card.json" in str(caught.value)
 
 

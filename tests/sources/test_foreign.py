@@ -17,7 +17,7 @@ from web import Reply, serving
 from robust_transfer.data import Split
 from robust_transfer.errors import CheckpointError, ConfigError, UnknownNameError
 from robust_transfer.foreign.evidence import UndecidedError
-from robust_transfer.foreign.importing import Hints
+from robust_transfer.foreign.hints import Hints
 from robust_transfer.foreign.zoos import entries, find, tables
 from robust_transfer.sources import SOURCES, list_sources, load_source
 from robust_transfer.sources.foreign import Got

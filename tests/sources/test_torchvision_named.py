@@ -15,7 +15,7 @@ from web import Reply, Site, serving
 from robust_transfer.download import transfer
 from robust_transfer.download.addresses import stated_sha256
 from robust_transfer.errors import CheckpointError, ConfigError, UnknownNameError
-from robust_transfer.foreign.importing import Hints
+from robust_transfer.foreign.hints import Hints
 from robust_transfer.sources import load_source
 from robust_transfer.sources.inspection import inspected
 from robust_transfer.sources.torchvision_named import FromTorchvision

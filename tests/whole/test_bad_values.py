@@ -159,7 +159,7 @@ def nothing_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(run_folder, "prepare_out", reached)
     monkeypatch.setattr(Workshop, "done", reached)
-    monkeypatch.setattr("robust_transfer.foreign.importing.decide", reached)
+    monkeypatch.setattr("robust_transfer.foreign.deciding.decide", reached)
     monkeypatch.setattr("robust_transfer.evaluation.verification.attacking", reached)
     monkeypatch.setattr("robust_transfer.comparison.Comparison", reached)
 

@@ -12,7 +12,7 @@ from cli_helpers import Invoke
 from foreign_states import kuangliu_file, photos
 from PIL import Image
 
-from robust_transfer.data import load_task
+from robust_transfer.data import Dataset, load_task
 from robust_transfer.sources import load_source
 
 
@@ -112,6 +112,18 @@ def test_a_file_is_evaluated_with_what_it_does_not_tell(
     status, _, err = invoke("evaluate", weights, "--data", tmp_path / "own", *words)
     assert status == 2
     assert "no training images to find out by (test images decide nothing): import the weights once" in err
+
+
+def test_data_that_is_evidence_is_read_once(
+    invoke: Invoke, weights: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, task = list[Dataset](), Dataset.task
+    monkeypatch.setattr(Dataset, "task", lambda data, **given: read.append(data) or task(data, **given))
+    invoke("evaluate", weights, "--data", pictures, "--quiet")  # ends with a sentence on its classes
+    assert len(read) == 1
+    probe = ("--strategy", "linear-probe", "--set", "l2=0.01", "--quiet", "--out", tmp_path / "out")
+    status, _, err = invoke("transfer", "--source", weights, "--data", pictures, *probe)
+    assert (status, len(read)) == (0, 2), err
 
 
 def test_the_packaged_source_that_fits_is_said(invoke: Invoke, pictures: Path, tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ from published_families import AUTHORS
 from published_files import MEAN, STD, WRITERS, write
 from torch import Tensor
 
-from robust_transfer.foreign.importing import Hints, bring_in, find
+from robust_transfer.foreign.finding import find
+from robust_transfer.foreign.hints import Hints
+from robust_transfer.foreign.importing import bring_in
 from robust_transfer.preprocessing import Normalisation
 
 NORMALISER = Normalisation(mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))

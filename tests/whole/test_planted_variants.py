@@ -19,7 +19,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from robust_transfer.data import Split, to_pixels
 from robust_transfer.foreign.evidence import UndecidedError
-from robust_transfer.foreign.importing import Hints, bring_in, find
+from robust_transfer.foreign.finding import find
+from robust_transfer.foreign.hints import Hints
+from robust_transfer.foreign.importing import bring_in
 from robust_transfer.foreign.normalisations import NORMALISATIONS
 
 WITHOUT_BATCH_NORM = {

@@ -20,7 +20,9 @@ from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.data import Split, load_task, to_pixels
 from robust_transfer.data.class_map import in_order_of
 from robust_transfer.foreign.evidence import UndecidedError
-from robust_transfer.foreign.importing import Hints, bring_in, find
+from robust_transfer.foreign.finding import find
+from robust_transfer.foreign.hints import Hints
+from robust_transfer.foreign.importing import bring_in
 from robust_transfer.foreign.normalisations import NORMALISATIONS
 from robust_transfer.statistics.intervals import Proportion, wilson
 

@@ -10,8 +10,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 from helpers import make_digits
 
+import robust_transfer as rt
 from robust_transfer.pretraining import Fast, Natural
 from robust_transfer.run import Run
 
@@ -87,3 +89,17 @@ def test_the_whole_study(made: Path) -> None:
     assert study(made, "--done", docs) == ""
     call("cifar10_table.py", "--runs", made / "runs", "--out", docs)
     assert json.loads((docs / "cifar10.json").read_text()) == published
+
+
+def test_a_source_for_images_of_twice_the_side_computes_the_same(tmp_path: Path) -> None:
+    """Each image of 64 pixels gives what its means over 2x2 pixels give the source."""
+    call("enlarge.py", "bundled", "--out", tmp_path / "enlarged")
+    small, large = (rt.load_source(name) for name in ("bundled", tmp_path / "enlarged"))
+    x = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    means = x.reshape(4, 3, 32, 2, 32, 2).mean((3, 5))
+    with torch.no_grad():
+        expected, found = small.classifier(means), large.classifier(x)
+    assert torch.allclose(found, expected, atol=2e-4)
+    assert (large.preprocessing.size, large.card.threat) == (64, small.card.threat)
+    assert large.trained_on is not None
+    assert large.card.metrics == {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from robust_transfer.foreign.families.normalisations import PER_IMAGE, RAW
-from robust_transfer.foreign.importing import Hints
+from robust_transfer.foreign.hints import Hints
 from robust_transfer.foreign.zoos.tables import Entry
 from robust_transfer.preprocessing import Normalisation
 from robust_transfer.threat import Threat
