@@ -74,7 +74,7 @@ def test_the_sources_are_package_data(name: str) -> None:
         assert f"{source.card.metrics[figure]['value']:.4f}" in (folder / "README.md").read_text()
     assert list_sources()[name].startswith(source.card.network.name)
     assert source.trained_on is not None
-    assert source.card.fingerprints.complete
+    assert source.card.fingerprints["complete"]
 
 
 def test_the_natural_twin_differs_in_the_method_alone() -> None:

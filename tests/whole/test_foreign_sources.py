@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from cli_helpers import Invoke
 from foreign_states import kuangliu_file, photos
 from PIL import Image
 
-from robust_transfer.data import Dataset, load_task
+from robust_transfer.data import Dataset, Task, load_task
 from robust_transfer.sources import load_source
 
 
@@ -118,7 +119,12 @@ def test_data_that_is_evidence_is_read_once(
     invoke: Invoke, weights: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read, task = list[Dataset](), Dataset.task
-    monkeypatch.setattr(Dataset, "task", lambda data, **given: read.append(data) or task(data, **given))
+
+    def counted(data: Dataset, **given: Any) -> Task:
+        read.append(data)
+        return task(data, **given)
+
+    monkeypatch.setattr(Dataset, "task", counted)
     invoke("evaluate", weights, "--data", pictures, "--quiet")  # ends with a sentence on its classes
     assert len(read) == 1
     probe = ("--strategy", "linear-probe", "--set", "l2=0.01", "--quiet", "--out", tmp_path / "out")
