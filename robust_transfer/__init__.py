@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from robust_transfer.comparison import Comparison, compare
     from robust_transfer.cost import Cost
     from robust_transfer.data import Augmentation, Dataset, Format, Split, Task, load_task
+    from robust_transfer.drop_in import AutoAttack
     from robust_transfer.errors import RobustTransferError
     from robust_transfer.evaluation import Evaluation, evaluate, load_evaluation, verify
     from robust_transfer.networks import register_builder
@@ -83,6 +84,7 @@ _WHERE = {
         "Task",
         "load_task",
     ),
+    "drop_in": ("AutoAttack",),
     "errors": ("RobustTransferError",),
     "evaluation": (
         "Evaluation",
@@ -138,6 +140,7 @@ __all__ = [
     "Adversarial",
     "Attack",
     "Augmentation",
+    "AutoAttack",
     "Card",
     "Checkpoint",
     "Classifier",

@@ -171,6 +171,7 @@ class APGD(Attack):
     count: ClassVar[str | None] = "steps"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.steps < 1 or self.restarts < 1:
             raise ConfigError("apgd needs at least 1 step and 1 restart")
         losses.get_loss(self.loss)

@@ -43,6 +43,7 @@ class TargetedAPGD(Attack):
     count: ClassVar[str | None] = "steps"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if min(self.steps, self.targets, self.restarts, self.finalists) < 1:
             raise ConfigError("apgd-t needs at least 1 step, 1 target, 1 finalist and 1 restart")
         if self.trial is not None and not 1 <= self.trial <= self.steps:

@@ -13,9 +13,12 @@ from robust_transfer.attacks.victim import Victim
 from robust_transfer.config import config
 from robust_transfer.errors import ConfigError
 from robust_transfer.modes import call
+from robust_transfer.registry import unknown
 from robust_transfer.threat import Threat
 
 TARGETED, UNTARGETED = ("apgd-ce", "apgd-t", "fab-t", "square"), ("apgd-ce", "apgd-dlr", "fab", "square")
+RANDOM = ("apgd-ce", "apgd-dlr")
+KNOWN = dict.fromkeys((*TARGETED, *UNTARGETED))
 
 
 class Counted(nn.Module):
@@ -39,15 +42,28 @@ class PyAutoAttack(Attack):
     """Standard version of ``pyautoattack``; its noise is a stream, so its verdicts depend on the batch.
 
     With fewer than four classes, where targeted losses are undefined and that version crashes, its untargeted attacks
-    (without DLR for two classes); with fewer than ten, as many targets as there are other classes.
+    (without DLR for two classes); with fewer than ten, as many targets as there are other classes. ``only``: one of its
+    attacks alone. ``steps`` (but for square) and ``restarts`` are what it takes by itself, unless given. With ``eot`` it is
+    the version ``rand``, which averages so many gradients.
     """
 
+    only: str | None = None
+    steps: int = 100
+    restarts: int | None = None
+
     batch_free: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.only is not None and self.only not in KNOWN:
+            raise ConfigError(unknown("attack of the reference implementation", self.only, list(KNOWN)))
+        if self.steps < 1 or (self.restarts is not None and self.restarts < 1):
+            raise ConfigError("pyautoattack needs at least 1 step and 1 restart")
 
     @property
     def most_steps(self) -> int:
         """See :class:`Attack`: Auto-PGD, then Auto-PGD and FAB towards nine targets each, 100 steps a time."""
-        return 100 * (1 + 9 + 9)
+        return self.steps * (1 + 9 + 9)
 
     @property
     def passes(self) -> float:
@@ -58,7 +74,8 @@ class PyAutoAttack(Attack):
         """See :class:`Attack`."""
         norm = {"linf": "Linf", "l2": "L2"}[threat.norm]
         classes = target.logits(x[:1]).shape[1]
-        attacks = [name for name in (TARGETED if classes > 3 else UNTARGETED) if classes > 2 or name != "apgd-dlr"]
+        usual = RANDOM if self.eot > 1 else TARGETED if classes > 3 else UNTARGETED
+        attacks = [name for name in usual if classes > 2 or name != "apgd-dlr"] if self.only is None else [self.only]
         reference = _library().AutoAttack(
             Counted(target),
             attacks=attacks,
@@ -68,7 +85,9 @@ class PyAutoAttack(Attack):
             seed=seed,
             device=x.device,
         )
-        reference.apgd.n_restarts = reference.fab.n_restarts = 1 if classes > 3 else 5
+        reference.apgd.n_iter = reference.apgd_targeted.n_iter = reference.fab.n_iter = self.steps
+        reference.apgd.n_restarts = reference.fab.n_restarts = self.restarts or (1 if classes > 3 else 5)
+        reference.apgd.eot_iter = reference.apgd_targeted.eot_iter = self.eot
         reference.apgd_targeted.n_target_classes = reference.fab.n_target_classes = min(9, classes - 1)
         devices = [x.device] if x.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):

@@ -20,7 +20,7 @@ from robust_transfer.attacks.victim import Victim as Victim
 from robust_transfer.attacks.victim import attacking, is_broken, predicted
 from robust_transfer.config import config
 from robust_transfer.engine import Engine
-from robust_transfer.errors import NetworkError
+from robust_transfer.errors import ConfigError, NetworkError
 from robust_transfer.presets import WithPresets
 from robust_transfer.registry import Registry
 from robust_transfer.threat import Threat
@@ -85,15 +85,22 @@ class Attack(WithPresets, ABC):
     for an attack that uses ``target.knowledge``: what the attacker has of the network that the model came from.
     ``batch_free`` says that on the CPU its verdict on an example depends on that example alone.
     ``gradient_free`` is true for an attack that only asks for scores.
-    ``precision`` float32 runs the steps in float32 whatever the engine does elsewhere.
+    ``precision`` float32 runs the steps in float32 whatever the engine does elsewhere. ``eot``: each gradient is the mean
+    of so many, for a model that is random (expectation over transformation, Athalye et al. 2018).
     """
 
     precision: Literal["auto", "float32"] = dataclasses.field(default="auto", kw_only=True)
+    eot: int = dataclasses.field(default=1, kw_only=True)
 
     count: ClassVar[str | None] = None
     gradient_free: ClassVar[bool] = False
     needs_source: ClassVar[bool] = False
     batch_free: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.eot < 1 or (self.gradient_free and self.eot > 1):
+            needs = "takes no gradients: leave out eot" if self.gradient_free else "needs an eot of at least 1"
+            raise ConfigError(f"{ATTACKS.name_of(type(self))} {needs}")
 
     @classmethod
     def described(cls) -> str:
@@ -112,7 +119,7 @@ class Attack(WithPresets, ABC):
     @property
     def passes(self) -> float:
         """Forward-equivalent image passes that an image takes, roughly: examples leave when they are broken."""
-        return 3.0 + SURVIVAL_SHARE * 2.0 * self.most_steps
+        return 3.0 + SURVIVAL_SHARE * 2.0 * self.eot * self.most_steps
 
     def __str__(self) -> str:
         """Attack as the command line spells it, ``pgd-20:loss=margin``: its count, then what is not the default."""
@@ -150,7 +157,10 @@ class Attack(WithPresets, ABC):
             return AttackResult(x, nothing.bool(), nothing, nothing.long(), nothing.long(), 0)
         if engine is not None and self.precision == "float32":
             engine = engine.in_float32()
-        with torch.inference_mode(False), attacking(model, x.device, engine, knowledge, len(x), x.shape[-1]) as target:
+        with (
+            torch.inference_mode(False),
+            attacking(model, x.device, engine, knowledge, len(x), x.shape[-1], self.eot) as target,
+        ):
             # inside, a caller's inference tensors would refuse to carry gradients
             x, labels, ids = (t.clone() if t.is_inference() else t for t in (x, labels, ids))
             return self._attack(target, x, labels, ids, threat, seed)

@@ -54,6 +54,7 @@ class FeatureLoss(Attack):
     needs_source: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.steps < 1:
             raise ConfigError("feature-loss needs at least 1 step")
 

@@ -22,6 +22,7 @@ class FGSM(Attack):
     random_start: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.step <= 0:
             raise ConfigError(f"fgsm's step is a positive multiple of eps, not {self.step}")
         losses.get_loss(self.loss)

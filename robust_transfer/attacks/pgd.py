@@ -50,6 +50,7 @@ class PGD(Attack):
     count: ClassVar[str | None] = "steps"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.steps < 1 or self.restarts < 1:
             raise ConfigError("pgd needs at least 1 step and 1 restart")
         if self.step <= 0:

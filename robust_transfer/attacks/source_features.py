@@ -68,6 +68,7 @@ class SourceFeatures(Attack):
     needs_source: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.steps < 1 or self.images < 0:
             raise ConfigError("source-features needs at least 1 step and no negative number of images")
 

@@ -35,6 +35,7 @@ class Square(Attack):
     gradient_free: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.queries < 1 or self.restarts < 1:
             raise ConfigError("square needs at least 1 query and 1 restart")
         if not 0 < self.area <= 1:

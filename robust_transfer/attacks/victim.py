@@ -57,7 +57,8 @@ class Victim:
     With ``chunk`` every pass takes exactly so many images; a short last one is filled up (that is not counted), by a tight
     engine only to the next power of two. Without it a pass takes all that there are, up to ``most``.
     ``knowledge``: what else the attacker has. ``unconfirmed`` counts iterates that broke the model in the engine's
-    precision and not in float32.
+    precision and not in float32. ``draws``: gradients and their logits are means over so many passes, for a model that is
+    random (expectation over transformation, Athalye et al. 2018, section 4.2).
     """
 
     model: nn.Module
@@ -68,6 +69,7 @@ class Victim:
     chunk: int | None = None
     most: int | None = None
     knowledge: Knowledge | None = None
+    draws: int = 1
 
     def __post_init__(self) -> None:
         self._fast = self.engine.of(self.model)
@@ -86,10 +88,10 @@ class Victim:
         ``labels`` may be anything with a row an example that ``loss`` takes. A gradient that does not exist or is not
         a number is 0.
         """
-        self._count(2 * len(x))
+        self._count(2 * len(x) * self.draws)
         x = self._laid_out(x)
         chunks = zip(self._chunks(x), self._chunks(labels), strict=True)
-        logits, gradients = zip(*[self._one_gradient(some, own, loss) for some, own in chunks], strict=True)
+        logits, gradients = zip(*[self._mean_gradient(some, own, loss) for some, own in chunks], strict=True)
         return torch.cat(logits)[: len(x)], torch.cat(gradients)[: len(x)].nan_to_num()
 
     def judge(self, x: Tensor, labels: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -128,6 +130,13 @@ class Victim:
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             chunks = self._chunks(self._laid_out(x))
             return torch.cat([_forward(model, some).float() for some in chunks])[: len(x)]
+
+    def _mean_gradient(self, x: Tensor, labels: Tensor, loss: losses.Loss) -> tuple[Tensor, Tensor]:
+        logits, gradient = self._one_gradient(x, labels, loss)
+        for _ in range(self.draws - 1):
+            more = self._one_gradient(x, labels, loss)
+            logits, gradient = logits + more[0], gradient + more[1]
+        return logits / self.draws, gradient / self.draws
 
     def _one_gradient(self, x: Tensor, labels: Tensor, loss: losses.Loss) -> tuple[Tensor, Tensor]:
         x = x.detach().requires_grad_(True)
@@ -179,17 +188,20 @@ def attacking(
     knowledge: Knowledge | None = None,
     most: int | None = None,
     size: int | None = None,
+    draws: int = 1,
 ) -> Iterator[Victim]:
     """``model`` as a target, while it is in evaluation mode, its weights take no gradients and float32 is float32.
 
     Without an ``engine`` the model itself computes the steps. Passes take ``most`` images, where the device asks for no
-    number of its own, which depends on their ``size`` in pixels; a classifier's is its own. Afterwards every submodule's
-    mode and every weight's ``requires_grad`` are what they were.
+    number of its own, which depends on their ``size`` in pixels; a classifier's is its own. ``draws``: see :class:`Victim`.
+    Afterwards every submodule's mode and every weight's ``requires_grad`` are what they were.
     """
     with eval_mode(model), without_weight_gradients(model), exact_float32():
         engine = engine or Engine(folded=False)
         size = model.spec.input_size if isinstance(model, Classifier) else size
-        yield Victim(model, device, engine, chunk=usual_chunk(device, size), most=most, knowledge=knowledge)
+        yield Victim(
+            model, device, engine, chunk=usual_chunk(device, size), most=most, knowledge=knowledge, draws=draws
+        )
 
 
 def is_broken(logits: Tensor, labels: Tensor, noise: float = NOISE) -> Tensor:

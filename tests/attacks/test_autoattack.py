@@ -24,7 +24,6 @@ class Hasty(pyautoattack.AutoAttack):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.apgd.n_iter = self.apgd_targeted.n_iter = self.fab.n_iter = 4
         self.square.n_queries = 10
         Hasty.made.append(self)
 
@@ -41,12 +40,25 @@ def test_any_number_of_classes_from_two_up(classes: int, network: nn.Module, bat
     fewer = Function(lambda x: network(x)[:, :classes])
     x, _, ids = first(batch, 12)
     labels = fewer(x).argmax(1)
-    result = PyAutoAttack()(fewer, x, labels, ids, LINF)
+    result = PyAutoAttack(steps=4)(fewer, x, labels, ids, LINF)
     assert result.broken.any()
     assert (LINF.size(result.adversarial - x) <= LINF.eps + 1e-6).all()
     [made] = hasty
     assert ("apgd-t" in made.attacks_to_run) == (classes > 3)
     assert made.apgd_targeted.n_target_classes == min(9, classes - 1)
+
+
+def test_one_of_its_attacks_alone_and_the_random_version(network: nn.Module, batch: Batch, hasty: list[Hasty]) -> None:
+    some = first(batch, 6)
+    PyAutoAttack(only="fab-t", steps=3, restarts=2)(network, *some, LINF)
+    PyAutoAttack(steps=2, eot=3)(network, *some, LINF)
+    fab, random = hasty
+    assert (fab.attacks_to_run, fab.fab.n_iter, fab.fab.n_restarts) == (["fab-t"], 3, 1)  # it has no restarts of fab-t
+    assert (random.attacks_to_run, random.apgd.eot_iter) == (["apgd-ce", "apgd-dlr"], 3)
+    with pytest.raises(ConfigError, match="did you mean 'fab-t'"):
+        PyAutoAttack(only="fab_t")
+    with pytest.raises(ConfigError, match="at least 1 step and 1 restart"):
+        PyAutoAttack(restarts=0)
 
 
 @pytest.mark.parametrize("threat", [LINF, L2], ids=str)
@@ -56,7 +68,7 @@ def test_it_is_seeded_counted_and_leaves_the_stream_alone(
     some = first(batch, 12)
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    one, same, other = (PyAutoAttack()(network, *some, threat, seed=seed) for seed in (1, 1, 2))
+    one, same, other = (PyAutoAttack(steps=4)(network, *some, threat, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(one.adversarial, same.adversarial)
     assert not torch.equal(one.adversarial, other.adversarial)

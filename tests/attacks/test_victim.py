@@ -11,11 +11,12 @@ import torch
 from attack_helpers import L2, LINF, SLACK, Batch, Function, Linear, constant, first, small_network
 from torch import Tensor, nn
 
-from robust_transfer.attacks import FGSM, PGD, Attack, Victim
+from robust_transfer.attacks import ATTACKS, FGSM, PGD, Attack, Victim, parse_attack
 from robust_transfer.attacks.victim import NOISE, attacking, is_broken, predicted, usual_chunk
 from robust_transfer.classifier import Classifier, NetworkSpec
 from robust_transfer.config import config
 from robust_transfer.engine import Engine
+from robust_transfer.errors import ConfigError
 from robust_transfer.losses import margin
 from robust_transfer.preprocessing import Preprocessing
 from robust_transfer.threat import Threat
@@ -120,6 +121,43 @@ def test_passes_take_fewer_photos() -> None:
                     assert victim.chunk == images, size
         assert usual_chunk(device) == 16 * threads
     assert usual_chunk(torch.device("cuda"), 224) is None
+
+
+def test_a_gradient_of_several_draws_is_their_mean() -> None:
+    """A model whose slope is 1, 2, 3, ... from call to call: so is the gradient of the margin in every pixel."""
+    slopes = iter(range(1, 100))
+
+    def random(x: Tensor) -> Tensor:
+        rise = next(slopes) * x.sum((1, 2, 3))
+        return torch.stack([torch.zeros_like(rise), rise], 1)
+
+    x, labels = torch.full((3, 1, 2, 2), 0.5), torch.zeros(3, dtype=torch.int64)
+    with attacking(Function(random), x.device, draws=4) as target:
+        logits, gradient = target.gradient(x, labels, margin)
+    assert torch.equal(gradient, torch.full_like(x, (1 + 2 + 3 + 4) / 4))
+    assert torch.equal(logits[:, 1], torch.full((3,), 2 * 2.5))
+    assert target.passes == 3 * 2 * 4
+
+
+@pytest.mark.parametrize("name", ATTACKS.names())
+def test_every_attack_that_takes_gradients_takes_means_of_them(name: str) -> None:
+    attack = ATTACKS.get(name)
+    if attack.gradient_free:
+        with pytest.raises(ConfigError, match="takes no gradients: leave out eot"):
+            attack(eot=2)
+    else:
+        assert f"{attack(eot=2)}".endswith("eot=2")
+        assert parse_attack(str(attack(eot=2))) == [attack(eot=2)]
+    with pytest.raises(ConfigError, match="eot"):
+        attack(eot=0)
+
+
+def test_means_of_gradients_cost_what_they_count(network: nn.Module, batch: Batch) -> None:
+    some = first(batch, 10)
+    one, four = (PGD(steps=3, eot=eot)(network, *some, Threat(norm="linf", eps=1e-6)) for eot in (1, 4))
+    steps = int((one.clean_prediction == some[1]).sum()) * 3
+    assert four.passes - one.passes == steps * 2 * 3
+    assert torch.equal(one.broken, four.broken)
 
 
 def test_bfloat16_steps_get_float32_verdicts(network: nn.Module, batch: Batch) -> None:

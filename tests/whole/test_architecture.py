@@ -55,6 +55,7 @@ ORDER = (
     "drawing",
     "strategies",
     "evaluation",
+    "drop_in",
     "comparison",
     "analysis",
     "study",

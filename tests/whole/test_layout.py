@@ -101,6 +101,8 @@ ELSEWHERE = {
     "study/reading": "study/test_recipe",
     "study/store": "study/test_study",
     "foreign/classes": "foreign/test_importing",
+    "drop_in/progress": "drop_in/test_autoattack",
+    "drop_in/running": "drop_in/test_autoattack",
     "foreign/deciding": "foreign/test_importing",
     "foreign/finding": "foreign/test_importing",
     "foreign/fitting": "foreign/test_importing",

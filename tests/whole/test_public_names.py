@@ -13,6 +13,7 @@ PUBLIC = [
     "Adversarial",
     "Attack",
     "Augmentation",
+    "AutoAttack",
     "Card",
     "Checkpoint",
     "Classifier",

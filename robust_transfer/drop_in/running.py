@@ -1,0 +1,180 @@
+"""Attacks over tensors in memory, told line by line; what was cut short goes on where it was."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from robust_transfer.attacks import Attack
+from robust_transfer.attacks.victim import usual_chunk
+from robust_transfer.drop_in.progress import Progress
+from robust_transfer.engine import Engine, choose
+from robust_transfer.errors import ConfigError, DataError
+from robust_transfer.evaluation.adversary import Adversary
+from robust_transfer.evaluation.deadline import Deadline
+from robust_transfer.evaluation.effort import effort
+from robust_transfer.evaluation.precision import TRIAL_IMAGES, without_repetition
+from robust_transfer.modes import call, eval_mode
+from robust_transfer.randomness import Address, permutation
+from robust_transfer.run import Run
+from robust_transfer.threat import Threat
+
+NAMES = {"linf": "Linf", "l2": "L2"}
+ROUNDING = 1e-6  # by which an image may leave [0, 1]
+
+
+@dataclass
+class Running:
+    """Attacks on ``clean`` images ``(N, C, H, W)`` in [0, 1] with ``labels`` ``(N,)``, each on what the earlier ones left.
+
+    ``batch_size`` images are attacked at a time. ``random``: the model may answer differently every time. ``seconds``:
+    time limit. Raises :class:`ConfigError` and :class:`DataError` for what does not fit.
+    """
+
+    model: nn.Module
+    attacks: Sequence[Attack]
+    threat: Threat
+    run: Run
+    clean: Tensor
+    labels: Tensor
+    batch_size: int
+    random: bool
+    seconds: float | None
+    log: Callable[[str], None]
+
+    def __post_init__(self) -> None:
+        check(self.clean, self.labels)
+        if self.batch_size < 1:
+            raise ConfigError(f"bs must be at least 1, not {self.batch_size}")
+        self.device = self.run.torch_device()
+
+    def work(self, state: Path | None = None) -> Progress:
+        """Progress at the end, or at the time limit; with ``state`` it is kept there, and gone on from."""
+        begun, deadline = time.perf_counter(), Deadline(self.seconds)
+        with self.run.at_work():
+            known = Progress.of(self.clean, self.labels, state, self._identity())
+            if known.restored:
+                self.log(f"initial clean accuracy: {known.clean_share():.2%}")
+                self.log(f"robust accuracy at the time of restoring the state: {known.share():.2%}")
+            else:
+                self._classify(known)
+                self.log(f"initial accuracy: {known.share():.2%}")
+            adversary = self._adversary()
+            for number, attack in enumerate(adversary.attacks[known.done :], known.done):
+                if known.pending is None:
+                    known.pending = self._order(known.standing, number)
+                if not known.standing.any():
+                    self.log("no robust datapoints left, skipping remaining attacks")
+                    break
+                if not self._attack(adversary, attack, known, deadline):
+                    break
+                known.finish()
+                took = time.perf_counter() - begun
+                self.log(f"robust accuracy after {str(attack).upper()}: {known.share():.2%} (total time {took:.1f} s)")
+            known.save()
+            self._conclude(known, adversary.attacks)
+        return known
+
+    def _identity(self) -> dict[str, str]:
+        what = {"attacks": "+".join(map(str, self.attacks)), "threat": str(self.threat), "seed": str(self.run.seed)}
+        return {**what, "time_limit": str(self.seconds is not None)}  # the order of the images depends on it
+
+    def _classify(self, known: Progress) -> None:
+        """Predictions of the clean images, and warnings of what would make the figures mean something else."""
+        with eval_mode(self.model), torch.no_grad():
+            for rows in torch.split(torch.arange(len(self.clean)), self.batch_size):
+                x = self.clean[rows].to(self.device)
+                logits = call(self.model, x)
+                if not len(rows) or int(rows[0]) == 0:
+                    _warn(logits, call(self.model, x), self.random)
+                known.predicted[rows] = logits.argmax(1).to(known.predicted.device)
+        known.standing = known.predicted == self.labels
+        known.right = known.standing.clone()
+
+    def _adversary(self) -> Adversary:
+        count = min(len(self.clean), usual_chunk(self.device, self.clean.shape[-1]) or TRIAL_IMAGES)
+
+        def sample() -> tuple[Tensor, Tensor]:
+            return self.clean[:count].to(self.device).float(), self.labels[:count].to(self.device)
+
+        engine = Engine(torch.float32)
+        if self.attacks:
+            passes = len(self.clean) * effort(self.attacks)
+            engine = choose(self.model, sample, self.run, passes=passes)
+        return Adversary(without_repetition(self.attacks, engine), self.threat, engine, seed=self.run.seed)
+
+    def _order(self, standing: Tensor, number: int) -> Tensor:
+        """Images that stand, in the order in which they are attacked: with a time limit a random one, which is fair."""
+        rows = standing.nonzero().squeeze(1).cpu()
+        if self.seconds is None:
+            return rows
+        return rows[permutation(Address(self.run.seed, "drop-in/time-limit", step=number), len(rows))]
+
+    def _attack(self, adversary: Adversary, attack: Attack, known: Progress, deadline: Deadline) -> bool:
+        """One attack on all that is pending; False where time was up before its end."""
+        assert known.pending is not None
+        number, batches = 0, -(-len(known.pending) // self.batch_size)
+        pace, last = 0.0, 0
+        while len(known.pending):
+            count = deadline.fits(self.batch_size, last, pace)
+            if not count:
+                return False
+            begun, rows = time.perf_counter(), known.pending[:count]
+            x, y = self.clean[rows].to(self.device).float(), self.labels[rows].to(self.device)
+            found = adversary.run(attack, self.model, x, y, rows.to(self.device))
+            known.note(rows, found)
+            number, last = number + 1, len(rows)
+            pace = (time.perf_counter() - begun) / last
+            broken = int(found.broken.sum())
+            self.log(f"{attack} - {number}/{max(batches, number)} - {broken} out of {last} successfully perturbed")
+        return True
+
+    def _conclude(self, known: Progress, attacks: Sequence[Attack]) -> None:
+        if not attacks:
+            return
+        moved = (known.adversarial - self.clean).float()
+        size = float(self.threat.size(moved).max())
+        nan = int(known.adversarial.isnan().sum())
+        low, high = float(known.adversarial.min()), float(known.adversarial.max())
+        self.log(
+            f"max {NAMES[self.threat.norm]} perturbation: {size:.5f}, nan in tensor: {nan}, max: {high:.5f}, min: {low:.5f}"
+        )
+        left = [str(attack) for attack in attacks[known.done :]] if int(known.standing.sum()) else []
+        if left:
+            waiting = known.standing.sum() if known.pending is None else len(known.pending)
+            some = f"{waiting} images not by {left[0]}" + (f", none by {', '.join(left[1:])}" * (len(left) > 1))
+            self.log(f"the time limit was reached ({some}): the robust accuracy can only be lower")
+        known.left = left
+        self.log(f"robust accuracy: {known.share():.2%}")
+
+
+def check(x: Tensor, labels: Tensor) -> None:
+    """Refuse images and labels that would give a wrong number without a word: :class:`DataError`."""
+    if x.dim() != 4 or not x.is_floating_point():
+        raise DataError(f"images are a float tensor (N, C, H, W), not {tuple(x.shape)} of {x.dtype}")
+    if not len(x):
+        raise DataError("there are no images to attack")
+    if labels.shape != x.shape[:1] or labels.dtype != torch.int64:
+        raise DataError(f"labels are {len(x)} int64 class numbers, not {tuple(labels.shape)} of {labels.dtype}")
+    low, high = float(x.min()), float(x.max())
+    if not (low >= -ROUNDING and high <= 1 + ROUNDING):
+        raise DataError(
+            f"images lie in [0, 1], and these go from {low:.3g} to {high:.3g}: normalise inside the model, which the budget "
+            "is not measured in"
+        )
+
+
+def _warn(logits: Tensor, again: Tensor, random: bool) -> None:
+    if not random and not torch.equal(logits, again) and not torch.allclose(logits, again, rtol=1e-3, atol=1e-3):
+        warnings.warn("the model answers differently every time: use version='rand'", stacklevel=4)
+    if bool((logits >= 0).all()) and torch.allclose(logits.float().sum(1), torch.ones(len(logits)).to(logits.device)):
+        warnings.warn(
+            "the model seems to return probabilities: attacks need its logits, without the softmax at its end",
+            stacklevel=4,
+        )
