@@ -108,6 +108,11 @@ class Threat:
         scaled = gradient / _per_example(torch.where(top > 0, top, torch.ones_like(top)), gradient)
         return scaled / _per_example(_length(scaled.flatten(1)).clamp_min(1e-12), gradient)
 
+    def slope(self, gradient: Tensor) -> Tensor:
+        """Rise of a linear function along :meth:`steepest`, for a step of norm 1, ``(B,)``: the dual norm of its gradient."""
+        flat = gradient.flatten(1).double() if gradient.device.type != "mps" else gradient.flatten(1)
+        return (flat.abs().sum(1) if self.norm == "linf" else flat.norm(dim=1)).float()
+
     def random_start(
         self, clean: Tensor, ids: Tensor, *, seed: int, purpose: str, restart: int = 0, step: int = 0
     ) -> Tensor:

@@ -31,6 +31,8 @@ class TargetedAPGD(Attack):
     margin to the target), margin or probability (Gao et al. 2022). There are never more targets than other classes.
     With ``trial`` only so many steps are taken towards all of them, and the others towards the ``finalists`` of them
     whose loss has then come highest: an example that breaks at all mostly does so towards one of those.
+    With ``scanned`` the targets are those of so many nearest classes whose boundaries are nearest to the first order: the
+    margin over its slope (Melamed et al. 2024, section 3), at one gradient each.
     """
 
     steps: int = 100
@@ -39,6 +41,7 @@ class TargetedAPGD(Attack):
     loss: str = "dlr"
     trial: int | None = None
     finalists: int = 2
+    scanned: int | None = None
 
     count: ClassVar[str | None] = "steps"
 
@@ -48,6 +51,8 @@ class TargetedAPGD(Attack):
             raise ConfigError("apgd-t needs at least 1 step, 1 target, 1 finalist and 1 restart")
         if self.trial is not None and not 1 <= self.trial <= self.steps:
             raise ConfigError(f"apgd-t's trial takes 1 to all {self.steps} of its steps, not {self.trial}")
+        if self.scanned is not None and self.scanned < self.targets:
+            raise ConfigError(f"apgd-t scans at least as many classes as it has targets, not {self.scanned}")
         if self.loss not in losses.TARGETED:
             raise ConfigError(unknown("targeted loss", self.loss, list(losses.TARGETED)))
 
@@ -55,14 +60,16 @@ class TargetedAPGD(Attack):
     def most_steps(self) -> int:
         """See :class:`Attack`; fewer where there are fewer classes."""
         trial = self.steps if self.trial is None or self.finalists >= self.targets else self.trial
-        return self.restarts * (trial * self.targets + (self.steps - trial) * self.finalists)
+        return (self.scanned or 0) + self.restarts * (trial * self.targets + (self.steps - trial) * self.finalists)
 
     def run(self, target: Victim, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
         """See :class:`Attack`. Returns, per example, a breaking iterate or else the one with the largest margin."""
         worst, standing = BestSoFar(x), torch.ones(len(x), dtype=torch.bool, device=x.device)
         clean = target.logits(x)
         _, others = losses.own_and_others(clean, labels)
-        nearest = others.topk(min(self.targets, others.shape[1] - 1), dim=1).indices
+        nearest = others.topk(min(self.scanned or self.targets, others.shape[1] - 1), dim=1).indices
+        if self.scanned is not None:
+            nearest = _by_distance(target, x, labels, nearest, threat)[:, : self.targets]
         loss = losses.TARGETED[self.loss]
 
         def begin(rows: Tensor, ranks: list[int], restart: int) -> tuple[Climb, losses.Loss]:
@@ -90,3 +97,18 @@ class TargetedAPGD(Attack):
                     left = climb(target, on, settled, threat, self.steps, worst, trial=trial, finalists=self.finalists)
                     standing[left] = True
         return worst.images
+
+
+def _by_distance(target: Victim, x: Tensor, labels: Tensor, classes: Tensor, threat: Threat) -> Tensor:
+    """``classes`` ``(B, T)`` of each example, those first whose boundaries are nearest to the first order.
+
+    Towards one that no gradient leads to, it is as far as can be.
+    """
+    distances = []
+    for one in classes.unbind(1):
+        aim = torch.stack([labels, one], 1)
+        logits, gradient = target.gradient(x, aim, losses.targeted_margin)
+        slope = threat.slope(gradient)
+        distance = -losses.targeted_margin(logits, aim) / slope
+        distances += [torch.where(slope > 0, distance, torch.inf)]
+    return classes.gather(1, torch.stack(distances, 1).argsort(dim=1, stable=True))
