@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import torch
@@ -41,7 +42,8 @@ def main() -> None:
     names = ("clean_accuracy", "robust_accuracy")
     figures = {f"test_{name}": as_dict(getattr(found, name)) for name in names}
     figures |= {"test_attack": found.attack, "test_threat": found.threat}
-    card = dataclasses.replace(stored.card, metrics={**stored.card.metrics, **figures})
+    command = re.sub(r"--data \S*?([^/\s]+)(?=\s|$)", r"--data PATH/TO/\1", stored.card.command)  # of no machine
+    card = dataclasses.replace(stored.card, metrics={**stored.card.metrics, **figures}, command=command)
     write_json(folder / "card.json", as_dict(card))
     write_text(folder / "README.md", readme(card))
     log = [json.loads(line) for line in (given.run_folder / "metrics.jsonl").read_text().splitlines()]

@@ -138,8 +138,8 @@ class Running:
     def _conclude(self, known: Progress, attacks: Sequence[Attack]) -> None:
         if not attacks:
             return
-        moved = (known.adversarial - self.clean).float()
-        size = float(self.threat.size(moved).max())
+        pairs = zip(known.adversarial.split(self.batch_size), self.clean.split(self.batch_size), strict=True)
+        size = max(float(self.threat.size(adversarial - clean).max()) for adversarial, clean in pairs)
         nan = int(known.adversarial.isnan().sum())
         low, high = float(known.adversarial.min()), float(known.adversarial.max())
         self.log(
