@@ -8,14 +8,16 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from attack_helpers import L2, LINF, Batch, Function, Scaled, constant, first, separated
+from attack_helpers import L2, LINF, Batch, Function, Linear, Scaled, constant, first, separated
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from robust_transfer import losses
 from robust_transfer.attacks import APGD, PGD, Attack, TargetedAPGD, Victim, apgd_t
 from robust_transfer.attacks.apgd import step_checkpoints
 from robust_transfer.attacks.base import BestSoFar, highest
+from robust_transfer.attacks.victim import attacking
 from robust_transfer.errors import ConfigError
 from robust_transfer.losses import margin
 from robust_transfer.threat import Threat
@@ -135,6 +137,44 @@ def test_a_class_that_only_a_targeted_attack_finds() -> None:
     assert TargetedAPGD(steps=20, targets=2)(model, *some, threat).broken.all()
 
 
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_classes_are_scanned_by_the_distance_of_their_boundaries(norm: str) -> None:
+    """Of a linear model that is ``margin / |w_t - w_y|`` in the dual norm, which orders the classes otherwise than logits."""
+    draws = torch.Generator().manual_seed(2)
+    weight = torch.randn(7, 48, generator=draws) * torch.linspace(0.1, 2.0, 7)[torch.randperm(7, generator=draws), None]
+    model = Linear(weight, torch.randn(7, generator=draws))
+    x = 0.3 + 0.4 * torch.rand(20, 3, 4, 4, generator=draws)
+    with torch.no_grad():
+        logits = model(x)
+    labels = logits.argmax(1)
+    gap = logits.gather(1, labels[:, None]) - logits
+    apart = weight[None] - weight[labels][:, None]
+    slope = apart.abs().sum(2) if norm == "linf" else apart.norm(dim=2)
+    distance = (gap / slope).scatter(1, labels[:, None], torch.inf)
+    threat = Threat(norm=norm, eps=float(distance.amin(1).quantile(0.6)))
+    by_logit = losses.own_and_others(logits, labels)[1].topk(6, dim=1).indices
+    with attacking(model, x.device) as target:
+        found = apgd_t._by_distance(target, x, labels, by_logit, threat)
+    assert torch.equal(found, distance.argsort(dim=1)[:, :6])
+    assert not torch.equal(found[:, 0], by_logit[:, 0])
+    ids = torch.arange(20)
+    reachable = distance.amin(1) < threat.eps
+    one = TargetedAPGD(steps=20, targets=1)
+    assert torch.equal(dataclasses.replace(one, scanned=6)(model, x, labels, ids, threat).broken, reachable)
+    assert int(one(model, x, labels, ids, threat).broken.sum()) < int(reachable.sum()) < 20
+
+
+def test_a_class_that_nothing_leads_to_is_scanned_last() -> None:
+    def flat(x: Tensor) -> Tensor:
+        moving = x.flatten(1)[:, :1]
+        return torch.cat([0 * moving, 0 * moving - 0.001, moving - 2.0], 1)
+
+    x, labels, _ = constant(3)
+    with attacking(Function(flat), x.device) as target:
+        found = apgd_t._by_distance(target, x, labels, torch.tensor([[1, 2]] * 3), LINF)
+    assert found.tolist() == [[2, 1]] * 3
+
+
 def test_a_trial_finds_the_class_that_is_worth_the_other_steps() -> None:
     """Of eight classes the farthest gives way, but link by link: a trial is too short for it, and sees that it moves."""
 
@@ -200,6 +240,8 @@ def test_what_a_trial_costs() -> None:
     found = attack(unbreakable, *constant(5), LINF)
     assert not found.broken.any()
     assert found.passes == 5 * (1 + 1 + 3 * (2 * 4) + (2 * 16 + 1) + 1)
+    scanned = TargetedAPGD(steps=20, targets=1, scanned=3)(unbreakable, *constant(5), LINF)
+    assert scanned.passes == 5 * (1 + 1 + 3 * 2 + (2 * 20 + 1) + 1)
 
 
 @pytest.mark.parametrize("classes", [2, 3, 4, 12])
@@ -255,7 +297,7 @@ def test_settings_out_of_range_are_refused(cls: type[Attack], wrong: dict[str, A
         cls(**wrong)
 
 
-@pytest.mark.parametrize("wrong", [{"trial": 0}, {"trial": 101}, {"finalists": 0}, {"targets": 0}])
+@pytest.mark.parametrize("wrong", [{"trial": 0}, {"trial": 101}, {"finalists": 0}, {"targets": 0}, {"scanned": 8}])
 def test_trials_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="apgd-t"):
         TargetedAPGD(**wrong)
