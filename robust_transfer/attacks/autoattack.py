@@ -18,7 +18,10 @@ from robust_transfer.threat import Threat
 
 TARGETED, UNTARGETED = ("apgd-ce", "apgd-t", "fab-t", "square"), ("apgd-ce", "apgd-dlr", "fab", "square")
 RANDOM = ("apgd-ce", "apgd-dlr")
-KNOWN = dict.fromkeys((*TARGETED, *UNTARGETED))
+# Climbs of so many steps that each takes, nine of them where it is targeted, and passes that one of its steps takes.
+CLIMBS = {"apgd-ce": 1, "apgd-dlr": 1, "apgd-t": 9, "fab": 1, "fab-t": 9, "square": 0}
+PASSES = {"fab": 2.5, "fab-t": 2.5}
+QUERIES = 5000
 
 
 class Counted(nn.Module):
@@ -55,27 +58,33 @@ class PyAutoAttack(Attack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.only is not None and self.only not in KNOWN:
-            raise ConfigError(unknown("attack of the reference implementation", self.only, list(KNOWN)))
+        if self.only is not None and self.only not in CLIMBS:
+            raise ConfigError(unknown("attack of the reference implementation", self.only, list(CLIMBS)))
         if self.steps < 1 or (self.restarts is not None and self.restarts < 1):
             raise ConfigError("pyautoattack needs at least 1 step and 1 restart")
 
     @property
     def most_steps(self) -> int:
-        """See :class:`Attack`: Auto-PGD, then Auto-PGD and FAB towards nine targets each, 100 steps a time."""
-        return self.steps * (1 + 9 + 9)
+        """See :class:`Attack`: Auto-PGD, then Auto-PGD and FAB towards nine targets each."""
+        return self.steps * sum(CLIMBS[name] for name in self._names(TARGETED))
 
     @property
     def passes(self) -> float:
         """See :class:`Attack`: gradients (FAB's of two passes and a half), and 5,000 queries of Square."""
-        return 3.0 + SURVIVAL_SHARE * (2.0 * 1000 + 2.5 * 900 + 5000)
+        names = self._names(TARGETED)
+        gradients = sum(self.steps * CLIMBS[name] * PASSES.get(name, 2.0 * self.eot) for name in names)
+        return 3.0 + SURVIVAL_SHARE * (gradients + QUERIES * ("square" in names))
+
+    def _names(self, usual: tuple[str, ...]) -> tuple[str, ...]:
+        """Those of its attacks that are run, where the ``usual`` ones are all of its standard version."""
+        return (self.only,) if self.only is not None else RANDOM if self.eot > 1 else usual
 
     def run(self, target: Victim, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
         """See :class:`Attack`."""
         norm = {"linf": "Linf", "l2": "L2"}[threat.norm]
         classes = target.logits(x[:1]).shape[1]
-        usual = RANDOM if self.eot > 1 else TARGETED if classes > 3 else UNTARGETED
-        attacks = [name for name in usual if classes > 2 or name != "apgd-dlr"] if self.only is None else [self.only]
+        names = self._names(TARGETED if classes > 3 else UNTARGETED)
+        attacks = [name for name in names if classes > 2 or name != "apgd-dlr" or name == self.only]
         reference = _library().AutoAttack(
             Counted(target),
             attacks=attacks,

@@ -61,6 +61,13 @@ def left_out(text: str | Attack | Sequence[Attack], attacks: Sequence[Attack]) -
     return needing
 
 
+def without_source(text: str | Attack | Sequence[Attack]) -> list[Attack]:
+    """Attacks that ``text`` names but for those that suites bring in and that need a source; see :func:`left_out`."""
+    named = parse_attack(text)
+    without = left_out(text, named)
+    return [attack for attack in named if attack not in without]
+
+
 def attack_name(attacks: Sequence[Attack]) -> str:
     """Canonical name of several attacks; :func:`parse_attack` reads it."""
     return "+".join(str(attack) for attack in attacks)

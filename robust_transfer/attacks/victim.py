@@ -132,11 +132,11 @@ class Victim:
             return torch.cat([_forward(model, some).float() for some in chunks])[: len(x)]
 
     def _mean_gradient(self, x: Tensor, labels: Tensor, loss: losses.Loss) -> tuple[Tensor, Tensor]:
-        logits, gradient = self._one_gradient(x, labels, loss)
-        for _ in range(self.draws - 1):
-            more = self._one_gradient(x, labels, loss)
-            logits, gradient = logits + more[0], gradient + more[1]
-        return logits / self.draws, gradient / self.draws
+        found = [self._one_gradient(x, labels, loss) for _ in range(self.draws)]
+        if len(found) == 1:
+            return found[0]
+        logits, gradients = zip(*found, strict=True)
+        return torch.stack(logits).mean(0), torch.stack(gradients).mean(0)
 
     def _one_gradient(self, x: Tensor, labels: Tensor, loss: losses.Loss) -> tuple[Tensor, Tensor]:
         x = x.detach().requires_grad_(True)

@@ -12,7 +12,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from robust_transfer.attacks import APGD, Attack, PyAutoAttack, Square, TargetedAPGD, parse_attack
+from robust_transfer.attacks import APGD, Attack, PyAutoAttack, Square, TargetedAPGD
+from robust_transfer.attacks.naming import without_source
 from robust_transfer.drop_in.running import Running
 from robust_transfer.errors import ConfigError
 from robust_transfer.registry import unknown
@@ -25,15 +26,40 @@ NORMS = {"Linf": "linf", "L2": "l2"}
 PLUS = "apgd-100:restarts=5+apgd-100:loss=dlr,restarts=5+apgd-t-100+square-5000"
 
 
-@dataclass
-class Settings:
-    """Settings of one of the reference's attacks, by the reference's names; what it does not have is None."""
+# Settings of the reference's attacks by its names. With slots: a setting that does nothing here is refused, not ignored.
+@dataclass(slots=True)
+class Climbing:
+    """Settings of Auto-PGD."""
+
+    n_restarts: int = 5
+    n_iter: int = 100
+    eot_iter: int = 1
+
+
+@dataclass(slots=True)
+class Targeted:
+    """Settings of targeted Auto-PGD."""
 
     n_restarts: int = 1
-    n_iter: int | None = None
-    n_target_classes: int | None = None
-    n_queries: int | None = None
-    eot_iter: int | None = None
+    n_iter: int = 100
+    eot_iter: int = 1
+    n_target_classes: int = 9
+
+
+@dataclass(slots=True)
+class Fab:
+    """Settings of FAB."""
+
+    n_restarts: int = 5
+    n_iter: int = 100
+
+
+@dataclass(slots=True)
+class Searching:
+    """Settings of Square."""
+
+    n_restarts: int = 1
+    n_queries: int = 5000
 
 
 class AutoAttack:
@@ -85,10 +111,7 @@ class AutoAttack:
         self.verbose, self.log_path = verbose, Path(log_path) if log_path is not None else None
         self.device, self.time_limit = device, time_limit
         self.precision, self.threads = precision, threads
-        self.apgd = Settings(n_restarts=5, n_iter=100, eot_iter=1)
-        self.apgd_targeted = Settings(n_iter=100, n_target_classes=9, eot_iter=1)
-        self.fab = Settings(n_restarts=5, n_iter=100)
-        self.square = Settings(n_queries=5000)
+        self.apgd, self.apgd_targeted, self.fab, self.square = Climbing(), Targeted(), Fab(), Searching()
         self.attacks_to_run = list(named)
         self.set_version(version)
         self.planned()  # a wrong name is told before anything is computed
@@ -118,8 +141,9 @@ class AutoAttack:
         known is written there at least every minute, and a call that was cut short goes on from it; it holds the images
         that were found, too. Raises :class:`OutputError` for the state of another run.
         """
-        self.log(f"using {self.version} version including {', '.join(self.attacks_to_run)}.")
-        run = self._running(self.attacks_to_run, x_orig, y_orig, batch_size or bs, self.log)
+        names = self._to_run()
+        self.log(f"using {self.version} version including {', '.join(names)}.")
+        run = self._running(names, x_orig, y_orig, batch_size or bs, self.log)
         known = run.work(Path(state_path) if state_path is not None else None)
         return (known.adversarial, known.predicted) if return_labels else known.adversarial
 
@@ -133,7 +157,7 @@ class AutoAttack:
         batch_size: int | None = None,
     ) -> dict[str, Any]:
         """Adversarial images of each attack alone, by its name: every attack is given all images."""
-        names = list(self.attacks_to_run)
+        names = self._to_run()
         self.log(f"using {self.version} version including {', '.join(names)}")
         found: dict[str, Any] = {}
         for name in names:
@@ -159,6 +183,11 @@ class AutoAttack:
         if self.log_path is not None:
             with self.log_path.open("a", encoding="utf-8") as file:
                 file.write(f"{line}\n")
+
+    def _to_run(self) -> list[str]:
+        if not self.attacks_to_run:  # without one, the clean accuracy would pass for the robust one
+            raise ConfigError("there are no attacks: give attacks_to_run, such as ['apgd-ce', 'apgd-t']")
+        return list(self.attacks_to_run)
 
     def planned(self) -> list[Attack]:
         """Attacks that ``attacks_to_run`` stands for, with the settings as they are now. Raises :class:`ConfigError`."""
@@ -186,28 +215,26 @@ class AutoAttack:
 
     def _named(self, name: str) -> list[Attack]:
         """Attacks that one of ``attacks_to_run`` stands for."""
-        apgd, targeted, square = self.apgd, self.apgd_targeted, self.square
-        steps, eot = int(apgd.n_iter or 100), int(apgd.eot_iter or 1)
         if name in ("apgd-ce", "apgd-dlr"):
-            loss = name.removeprefix("apgd-")
-            return [APGD(steps=steps, restarts=apgd.n_restarts, loss=loss, eot=eot)]
+            how, loss = self.apgd, name.removeprefix("apgd-")
+            return [APGD(steps=how.n_iter, restarts=how.n_restarts, loss=loss, eot=how.eot_iter)]
         if name == "apgd-t":
+            aimed = self.apgd_targeted
             return [
                 TargetedAPGD(
-                    steps=int(targeted.n_iter or 100), targets=int(targeted.n_target_classes or 9),
-                    restarts=targeted.n_restarts, eot=int(targeted.eot_iter or 1),
+                    steps=aimed.n_iter, targets=aimed.n_target_classes, restarts=aimed.n_restarts, eot=aimed.eot_iter
                 )
-            ]  # fmt: skip
+            ]
         if name == "square":
-            return [Square(queries=int(square.n_queries or 5000), restarts=square.n_restarts)]
+            return [Square(queries=self.square.n_queries, restarts=self.square.n_restarts)]
         if name in ("fab", "fab-t"):
-            return [PyAutoAttack(only=name, steps=int(self.fab.n_iter or 100), restarts=self.fab.n_restarts)]
-        return [attack for attack in parse_attack(name) if not attack.needs_source]
+            return [PyAutoAttack(only=name, steps=self.fab.n_iter, restarts=self.fab.n_restarts)]
+        return without_source(name)
 
 
 _SUITES: dict[str, list[str]] = {
-    "standard": [str(attack) for attack in parse_attack("strong") if not attack.needs_source],
-    "plus": [str(attack) for attack in parse_attack(f"strong+{PLUS}") if not attack.needs_source],
+    "standard": [str(attack) for attack in without_source("strong")],
+    "plus": [str(attack) for attack in without_source(f"strong+{PLUS}")],
     "rand": ["apgd-100:eot=20", "apgd-100:loss=dlr,eot=20"],
 }
 

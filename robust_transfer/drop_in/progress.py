@@ -43,13 +43,17 @@ class Progress:
     saved: float = field(default_factory=time.perf_counter)
 
     @classmethod
-    def of(cls, clean: Tensor, labels: Tensor, path: Path | None, identity: dict[str, str]) -> Progress:
-        """What the file ``path`` knows, else nothing. Raises :class:`OutputError` for another run's file, or a damaged one."""
+    def of(
+        cls, clean: Tensor, labels: Tensor, predicted: Tensor, path: Path | None, identity: dict[str, str]
+    ) -> Progress:
+        """What the file ``path`` knows, else what the clean images' classes, as ``predicted``, say.
+
+        Raises :class:`OutputError` for a file of another ``identity``, or a damaged one.
+        """
         if path is not None and path.exists():
-            return _read(path, {**identity, "images": _hash(clean, labels)}, clean.device)
-        none = torch.zeros(len(clean), dtype=torch.bool, device=clean.device)
-        who = {**identity, "images": _hash(clean, labels)} if path is not None else identity
-        return cls(clean.detach().clone(), torch.zeros_like(labels), none, none.clone(), who, path)
+            return _read(path, identity, clean.device)
+        right = predicted == labels
+        return cls(clean.detach().clone(), predicted, right, right.clone(), identity, path)
 
     def share(self) -> float:
         """Share of the images that stand."""
@@ -107,7 +111,8 @@ def _read(path: Path, identity: dict[str, str], device: torch.device) -> Progres
     return Progress(**known, identity=identity, path=path, pending=rest, done=done, restored=True)
 
 
-def _hash(*tensors: Tensor) -> str:
+def hash_of(*tensors: Tensor) -> str:
+    """Hash of the values of tensors."""
     digest = hashlib.sha256()
     for tensor in tensors:
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())

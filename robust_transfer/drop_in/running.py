@@ -11,15 +11,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from robust_transfer.attacks import Attack
+from robust_transfer.attacks import Attack, attack_name
 from robust_transfer.attacks.victim import usual_chunk
-from robust_transfer.drop_in.progress import Progress
+from robust_transfer.drop_in.progress import Progress, hash_of
 from robust_transfer.engine import Engine, choose
 from robust_transfer.errors import ConfigError, DataError
 from robust_transfer.evaluation.adversary import Adversary
 from robust_transfer.evaluation.deadline import Deadline
 from robust_transfer.evaluation.effort import effort
 from robust_transfer.evaluation.precision import TRIAL_IMAGES, without_repetition
+from robust_transfer.evaluation.resolve import module_hash
 from robust_transfer.modes import call, eval_mode
 from robust_transfer.randomness import Address, permutation
 from robust_transfer.run import Run
@@ -58,14 +59,14 @@ class Running:
         """Progress at the end, or at the time limit; with ``state`` it is kept there, and gone on from."""
         begun, deadline = time.perf_counter(), Deadline(self.seconds)
         with self.run.at_work():
-            known = Progress.of(self.clean, self.labels, state, self._identity())
+            predicted, adversary = self._classify(), self._adversary()
+            identity = self._identity(predicted, adversary) if state is not None else {}
+            known = Progress.of(self.clean, self.labels, predicted, state, identity)
             if known.restored:
                 self.log(f"initial clean accuracy: {known.clean_share():.2%}")
                 self.log(f"robust accuracy at the time of restoring the state: {known.share():.2%}")
             else:
-                self._classify(known)
                 self.log(f"initial accuracy: {known.share():.2%}")
-            adversary = self._adversary()
             for number, attack in enumerate(adversary.attacks[known.done :], known.done):
                 if known.pending is None:
                     known.pending = self._order(known.standing, number)
@@ -81,21 +82,24 @@ class Running:
             self._conclude(known, adversary.attacks)
         return known
 
-    def _identity(self) -> dict[str, str]:
-        what = {"attacks": "+".join(map(str, self.attacks)), "threat": str(self.threat), "seed": str(self.run.seed)}
-        return {**what, "time_limit": str(self.seconds is not None)}  # the order of the images depends on it
+    def _identity(self, predicted: Tensor, adversary: Adversary) -> dict[str, str]:
+        """What a state must agree in. A function without weights is known by what it says of the clean images."""
+        weights = [*self.model.parameters(), *self.model.buffers()]
+        model = module_hash(self.model) if weights or self.random else hash_of(predicted)
+        return {
+            "model": model, "images": hash_of(self.clean, self.labels), "attacks": attack_name(self.attacks),
+            "threat": str(self.threat), "seed": str(self.run.seed),
+            "precision": adversary.engine.precision,  # attacks are repeated in float32 where it is another
+            "time_limit": str(self.seconds is not None),  # the order of the images depends on it
+        }  # fmt: skip
 
-    def _classify(self, known: Progress) -> None:
-        """Predictions of the clean images, and warnings of what would make the figures mean something else."""
+    def _classify(self) -> Tensor:
+        """Predictions of the clean images, with warnings of what would make the figures mean something else."""
         with eval_mode(self.model), torch.no_grad():
-            for rows in torch.split(torch.arange(len(self.clean)), self.batch_size):
-                x = self.clean[rows].to(self.device)
-                logits = call(self.model, x)
-                if not len(rows) or int(rows[0]) == 0:
-                    _warn(logits, call(self.model, x), self.random)
-                known.predicted[rows] = logits.argmax(1).to(known.predicted.device)
-        known.standing = known.predicted == self.labels
-        known.right = known.standing.clone()
+            batches = self.clean.split(self.batch_size)
+            found = [call(self.model, some.to(self.device).float()) for some in batches]
+            _warn(found[0], call(self.model, batches[0].to(self.device).float()), self.random)
+        return torch.cat([logits.argmax(1) for logits in found]).to(self.labels.device)
 
     def _adversary(self) -> Adversary:
         count = min(len(self.clean), usual_chunk(self.device, self.clean.shape[-1]) or TRIAL_IMAGES)

@@ -61,6 +61,15 @@ def test_one_of_its_attacks_alone_and_the_random_version(network: nn.Module, bat
         PyAutoAttack(restarts=0)
 
 
+def test_what_it_is_estimated_to_cost() -> None:
+    """Of the standard version: 1,000 gradients, 900 steps of FAB at two passes and a half, and Square's queries."""
+    assert PyAutoAttack().passes == pytest.approx(3 + 0.4 * (2 * 1000 + 2.5 * 900 + 5000))
+    assert PyAutoAttack(only="square").passes == pytest.approx(3 + 0.4 * 5000)
+    assert PyAutoAttack(only="fab-t", steps=10).passes == pytest.approx(3 + 0.4 * 2.5 * 90)
+    assert PyAutoAttack(eot=20).passes == pytest.approx(3 + 0.4 * 2 * 200 * 20)
+    assert [PyAutoAttack(only=only).most_steps for only in (None, "apgd-t", "square")] == [1900, 900, 0]
+
+
 @pytest.mark.parametrize("threat", [LINF, L2], ids=str)
 def test_it_is_seeded_counted_and_leaves_the_stream_alone(
     threat: Threat, network: nn.Module, batch: Batch, hasty: list[Hasty]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import logging
 import re
@@ -121,6 +122,23 @@ def test_the_references_names_take_its_settings(network: nn.Module) -> None:
     ]  # fmt: skip
     adversary.attacks_to_run = ["pgd-20:loss=margin"]  # as projects do after making it
     assert [str(attack) for attack in adversary.planned()] == ["pgd-20:loss=margin"]
+
+
+def test_what_would_do_nothing_is_refused(network: nn.Module, batch: Batch) -> None:
+    """Without an attack the clean accuracy would pass for the robust one; a setting that is not read would be missed."""
+    x, y, _ = first(batch, 4)
+    bare = made(network, version="custom")
+    for call in (bare.run_standard_evaluation, bare.run_standard_evaluation_individual):
+        with pytest.raises(ConfigError, match="there are no attacks: give attacks_to_run"):
+            call(x, y)
+    with pytest.raises(ConfigError, match="source-features-20 attacks by the network"):
+        made(network, version="custom", attacks_to_run=["source-features"])
+    for part, setting in (("apgd", "n_restart"), ("square", "n_iter"), ("fab", "n_target_classes")):
+        with pytest.raises(AttributeError, match=setting):
+            setattr(getattr(bare, part), setting, 3)
+    bare.apgd.n_iter, bare.attacks_to_run = 0, ["apgd-ce"]
+    with pytest.raises(ConfigError, match="at least 1 step"):
+        bare.run_standard_evaluation(x, y)
 
 
 def test_fab_is_the_references_own(network: nn.Module, batch: Batch) -> None:
@@ -261,6 +279,18 @@ def test_another_runs_state_is_refused(network: nn.Module, batch: Batch, tmp_pat
     ):
         with pytest.raises(OutputError, match=said):
             adversary.run_standard_evaluation(images, y, state_path=state)
+    other = copy.deepcopy(network)
+    with torch.no_grad():
+        next(other.parameters()).view(-1)[0] += 1e-3
+    with pytest.raises(OutputError, match="whose model is"):
+        hasty(other).run_standard_evaluation(x, y, state_path=state)
+    with pytest.raises(OutputError, match="whose precision is float32 and here bfloat16"):
+        hasty(network, precision="bfloat16").run_standard_evaluation(x, y, state_path=state)
+    state.unlink()
+    hasty(lambda images: network(images)).run_standard_evaluation(x, y, state_path=state)
+    hasty(lambda images: network(images)).run_standard_evaluation(x, y, state_path=state)
+    with pytest.raises(OutputError, match="whose model is"):  # of a function: what it says of the clean images
+        hasty(lambda images: network(images).flip(1)).run_standard_evaluation(x, y, state_path=state)
     state.write_bytes(b"{}")
     with pytest.raises(OutputError, match="no state of an evaluation, or a damaged one"):
         hasty(network).run_standard_evaluation(x, y, state_path=state)
