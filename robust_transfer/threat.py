@@ -110,8 +110,7 @@ class Threat:
 
     def slope(self, gradient: Tensor) -> Tensor:
         """Rise of a linear function along :meth:`steepest`, for a step of norm 1, ``(B,)``: the dual norm of its gradient."""
-        flat = gradient.flatten(1).double() if gradient.device.type != "mps" else gradient.flatten(1)
-        return (flat.abs().sum(1) if self.norm == "linf" else flat.norm(dim=1)).float()
+        return _length(gradient.flatten(1), order=1 if self.norm == "linf" else 2)
 
     def random_start(
         self, clean: Tensor, ids: Tensor, *, seed: int, purpose: str, restart: int = 0, step: int = 0
@@ -130,10 +129,13 @@ class Threat:
         return self.project(clean + delta.to(clean.dtype), clean)
 
 
-def _length(flat: Tensor) -> Tensor:
-    """Euclidean lengths of ``(B, D)`` rows, summed in float64 (where there is one): the same bits in any batch."""
+def _length(flat: Tensor, order: int = 2) -> Tensor:
+    """Lengths of ``(B, D)`` rows in the norm of this ``order``, summed in float64 (where there is one).
+
+    So they have the same bits in any batch.
+    """
     exact = torch.float32 if flat.device.type == "mps" else torch.float64
-    length: Tensor = torch.linalg.vector_norm(flat, dim=1, dtype=exact)
+    length: Tensor = torch.linalg.vector_norm(flat, order, dim=1, dtype=exact)
     return length.to(torch.float32)
 
 

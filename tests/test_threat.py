@@ -127,6 +127,8 @@ def test_the_steepest_direction_is_dual_to_the_gradient_at_any_scale(norm: str, 
     dual = gradient.flatten(1).abs().sum(1) if norm == "linf" else gradient.flatten(1).norm(dim=1)
     assert torch.allclose(threat.size(direction), torch.ones(5), atol=1e-5)
     assert torch.allclose((direction * gradient).flatten(1).sum(1), dual, rtol=1e-4)
+    slope = threat.slope(gradient * 10.0**power)
+    assert torch.allclose(slope.double(), dual.double() * 10.0**power, rtol=1e-4, atol=0)
 
 
 @pytest.mark.parametrize("norm", NORMS)

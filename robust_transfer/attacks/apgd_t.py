@@ -52,7 +52,9 @@ class TargetedAPGD(Attack):
         if self.trial is not None and not 1 <= self.trial <= self.steps:
             raise ConfigError(f"apgd-t's trial takes 1 to all {self.steps} of its steps, not {self.trial}")
         if self.scanned is not None and self.scanned < self.targets:
-            raise ConfigError(f"apgd-t scans at least as many classes as it has targets, not {self.scanned}")
+            raise ConfigError(
+                f"apgd-t scans at least as many classes as its {self.targets} targets, not {self.scanned}"
+            )
         if self.loss not in losses.TARGETED:
             raise ConfigError(unknown("targeted loss", self.loss, list(losses.TARGETED)))
 
