@@ -5,7 +5,6 @@ Weights are ``(K, r + 1)`` and hold the biases in their last column; the feature
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 EXACT = 2e7  # multiplications of one product X W up to which all is float64
-BLOCK = 200_000  # logits computed at a time: they stay in a core's cache
+BLOCK = 2**18  # numbers of the features, or of the logits, that are worked on at a time: they stay in a cache
 TINY = -60.0  # log probabilities are cut off here: denormal numbers make products many times slower
 
 
@@ -22,7 +21,7 @@ TINY = -60.0  # log probabilities are cut off here: denormal numbers make produc
 class Point:
     """Weights, the mean log loss there, its gradient ``(K, r + 1)``, and the probabilities ``(K, n)``.
 
-    Weights, loss and gradient are float64, probabilities in the features' own precision.
+    Weights, loss and gradient are float64, probabilities float32.
     """
 
     weight: Tensor
@@ -34,8 +33,9 @@ class Point:
 class LogLoss:
     """Mean log loss over standardised features, in the axes of their covariance: a penalty does not see a rotation.
 
-    There are at most ``min(n, d)`` axes: no optimum has a part in the others. Products with the features are float32 where
-    they are large, and summed in float64. ``labels`` int64 in ``[0, classes)``.
+    There are at most ``min(n, d)`` axes: no optimum has a part in the others. Loss and gradient are float64 where that is
+    cheap, and otherwise float32, summed in float64; products with the Hessian are float32, as what they are good for is a
+    direction. ``labels`` int64 in ``[0, classes)``.
     """
 
     def __init__(self, standardised: Tensor, labels: Tensor, classes: int) -> None:
@@ -44,7 +44,8 @@ class LogLoss:
         x = F.pad(standardised @ self.axes, (0, 1), value=1.0)
         one_hot = F.one_hot(labels, classes).double() / len(labels)
         self.sums = one_hot.T @ x
-        self.x = x if x.numel() * classes <= EXACT else x.float()
+        self.narrow = x.float()
+        self.x = x if x.numel() * classes <= EXACT else self.narrow
         self.labels, self.classes = labels, classes
 
     @property
@@ -58,31 +59,32 @@ class LogLoss:
 
     def at(self, weight: Tensor) -> Point:
         """Loss, gradient and probabilities at ``weight``."""
-        total, gradient, kept = 0.0, -self.sums, self.x.new_empty(self.classes, len(self.x))
+        total, gradient, n = 0.0, -self.sums, len(self.x)
+        kept = self.narrow.new_empty(self.classes, n)
         w = weight.to(self.x.dtype)
-        for x, labels, p in self.blocks(kept):
+        for x, labels, kept_part in self.parts(self.x, self.labels, kept.T):
             log_p = (w @ x.T).log_softmax(0)
             total -= float(log_p[labels, torch.arange(len(labels))].double().sum())
-            torch.exp(log_p.clamp_min_(TINY), out=p)
-            gradient = gradient + (p @ x).double() / len(self.x)
-        return Point(weight, total / len(self.x), gradient, kept)
+            p = log_p.clamp_min_(TINY).exp_()
+            gradient = gradient + (p @ x).double() / n
+            kept_part.copy_(p.T)
+        return Point(weight, total / n, gradient, kept)
 
     def product(self, p: Tensor, direction: Tensor) -> Tensor:
-        """Hessian where the probabilities are ``p``, times ``direction``; in the features' precision."""
+        """Hessian where the probabilities are ``p``, times ``direction``; both float32."""
         found = torch.zeros_like(direction)
-        for x, _, block in self.blocks(p):
-            slopes = (direction @ x.T).mul_(block)
-            slopes -= block * slopes.sum(0)
+        for x, part in self.parts(self.narrow, p.T):
+            slopes = (direction @ x.T).mul_(part.T)
+            slopes -= part.T * slopes.sum(0)
             found.addmm_(slopes, x, alpha=1 / len(self.x))
         return found
 
     def least_sum(self, weight: Tensor) -> float:
         """Least log-sum-exp of any image's logits."""
         w = weight.to(self.x.dtype)
-        return min(float((w @ x.T).logsumexp(0).amin()) for x, _, _ in self.blocks(self.x.T))
+        return min(float((w @ x.T).logsumexp(0).amin()) for (x,) in self.parts(self.x))
 
-    def blocks(self, by_image: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Features ``(b, r + 1)``, labels ``(b,)``, and columns of ``by_image``; class by class because that is faster."""
-        count = math.ceil(len(self.x) * self.classes / BLOCK)
-        parts = (torch.chunk(t, count, dim) for t, dim in ((self.x, 0), (self.labels, 0), (by_image, 1)))
-        return zip(*parts, strict=True)
+    def parts(self, *by_image: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        """Some rows of each tensor at a time. (Logits are ``(K, b)``, class by class, because that is faster.)"""
+        rows = max(1, BLOCK // max(self.x.shape[1], self.classes))
+        return zip(*(tensor.split(rows) for tensor in by_image), strict=True)

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
-from robust_transfer.strategies.curvature import Inverse, by_class, factored, fits
+from robust_transfer.strategies.curvature import Inverse, by_class, factored, worthwhile
 from robust_transfer.strategies.log_loss import LogLoss, Point
 
 ROUGH = 0.01  # of the decrement, what a step may leave
-MANY = 64  # products of one step: from there on the dearer preconditioner pays
-PRODUCTS = 500  # of one step, at most
-TRIALS = 30  # lengths of one step
+RENEW = 40  # products of one step, at which inverses by class are made anew
+TRIALS = 10  # lengths of one step
 
 
 def minimise(problem: LogLoss, weight: Tensor, penalty: Tensor, tolerance: float, limit: int) -> tuple[Point, int]:
@@ -25,43 +25,43 @@ def minimise(problem: LogLoss, weight: Tensor, penalty: Tensor, tolerance: float
     ``penalty`` float64 ``(r + 1,)``. It ends where the Newton decrement, about twice what the objective lies above its
     least value, is at most ``tolerance``; after ``limit`` steps; or where rounding lets no step lower the objective.
     """
-    point, precondition, products = problem.at(weight), factored, 0
+    point, narrow = problem.at(weight), penalty.float()
+    by_classes: Inverse | None = None  # once it is needed
     for step in range(limit):
         slope = point.gradient + penalty * point.weight
-        if products > MANY and fits(problem):
-            precondition = by_class
-        inverse = precondition(problem, point.p, penalty)
-        direction, decrement, products = _direction(problem, point, slope, penalty, inverse, tolerance)
+        inverse, most = by_classes or factored(problem, point.p, narrow), RENEW if by_classes else worthwhile(problem)
+        direction, decrement, products = _direction(problem, point, slope, narrow, inverse, tolerance, most)
         if decrement <= tolerance:
             return point, step
         moved = _moved(problem, point, slope, direction, penalty)
         if moved is None:
             return point, step
         point = moved
+        if products >= most:
+            by_classes = by_class(problem, point.p, narrow)
     return point, limit
 
 
 def _direction(
-    problem: LogLoss, point: Point, slope: Tensor, penalty: Tensor, inverse: Inverse, tolerance: float
+    problem: LogLoss, point: Point, slope: Tensor, penalty: Tensor, inverse: Inverse, tolerance: float, most: int
 ) -> tuple[Tensor, float, int]:
-    """Newton direction, the decrement as the preconditioner sees it, and the products that it took."""
-    residual = -slope.to(problem.x.dtype)
-    penalty = penalty.to(residual.dtype)
+    """Newton direction, the decrement as ``inverse`` sees it, and the products that it took, at most ``most``."""
+    residual = -slope.float()
     preconditioned = inverse(residual)
-    size = decrement = float((residual * preconditioned).sum())
+    left = decrement = _dot(residual, preconditioned)
     enough = max(tolerance / 10, decrement * min(ROUGH, math.sqrt(max(decrement, 0.0))))
-    found, along, products = 0 * residual, preconditioned, 0
-    while size > enough and products < PRODUCTS and decrement > tolerance:
+    found, along, products = torch.zeros_like(residual), preconditioned, 0
+    while left > enough and products < most and decrement > tolerance:
         image = problem.product(point.p, along) + penalty * along
         products += 1
-        curvature = float((along * image).sum())
-        if curvature <= 0:  # rounding: the Hessian is positive semidefinite
+        curvature = _dot(along, image)
+        if curvature <= 0:  # by rounding: the Hessian is positive semidefinite
             break
-        found += size / curvature * along
-        residual -= size / curvature * image
+        found += left / curvature * along
+        residual -= left / curvature * image
         preconditioned = inverse(residual)
-        before, size = size, float((residual * preconditioned).sum())
-        along = preconditioned + size / before * along
+        before, left = left, _dot(residual, preconditioned)
+        along = preconditioned + left / before * along
     return found.double(), decrement, products
 
 
@@ -72,13 +72,17 @@ def _moved(problem: LogLoss, point: Point, slope: Tensor, direction: Tensor, pen
     """
 
     def value(at: Point) -> float:
-        return at.loss + float((penalty * at.weight.square()).sum()) / 2
+        return at.loss + _dot(penalty, at.weight.square()) / 2
 
-    start, fall, length = value(point), float((slope * direction).sum()), 1.0
+    start, fall, length = value(point), _dot(slope, direction), 1.0
     for _ in range(TRIALS if fall < 0 else 0):
         moved = problem.at(point.weight + length * direction)
-        rise = float(((moved.gradient + penalty * moved.weight) * direction).sum())
+        rise = _dot(moved.gradient + penalty * moved.weight, direction)
         if rise <= 0 or value(moved) <= start + 1e-4 * length * fall:
             return moved
         length *= max(0.1, fall / (fall - rise))  # where a parabola through both slopes is least
     return None
+
+
+def _dot(first: Tensor, second: Tensor) -> float:
+    return float((first * second).sum())

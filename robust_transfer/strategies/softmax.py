@@ -1,7 +1,7 @@
 """Multinomial logistic regression with an L2 penalty, solved to convergence: the convex problem of a linear probe.
 
 Minimised over ``W (K, d)`` and ``b (K,)`` on standardised features ``s``:
-``mean_i CE(W s_i + b, y_i) + l2 / 2 * |W|^2``. The biases are not penalised.
+``mean_i CE(W s_i + b, y_i) + l2 / 2 * |W|^2``. Biases are not penalised. Solved by Newton's method (:mod:`.newton`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from robust_transfer.strategies.newton import minimise
 
 ITERATIONS = 100  # Newton steps for one penalty
 CONSTANT = 1e-5  # share of its root mean square up to which a feature's deviation is taken for float32 noise
-DECREMENT, ROUGH_DECREMENT = 1e-11, 1e-9  # nats that the objective may lie above its least value, in float64 and float32
+TOLERANCE, ROUGH_TOLERANCE = 1e-11, 1e-8  # Newton decrement, in nats, where gradients are float64, and float32
 CONVERGED = 3e-4  # the relative gradient up to which a solution counts as converged
 
 
@@ -96,7 +96,7 @@ def solve_path(features: Tensor, labels: Tensor, num_classes: int, path: Sequenc
     for l2 in sorted(set(path), reverse=True):
         penalty = torch.full_like(weight[0], l2)
         penalty[-1] = 0  # the biases
-        tolerance = DECREMENT if problem.exact else ROUGH_DECREMENT
+        tolerance = TOLERANCE if problem.exact else ROUGH_TOLERANCE
         point, steps = minimise(problem, _guess(l2, before, weight), penalty, tolerance, ITERATIONS)
         weight = point.weight
         before = [*before[-1:], (l2, weight)]

@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from robust_transfer.run import Run
-from robust_transfer.strategies import features_of, softmax
+from robust_transfer.strategies import features_of, log_loss, softmax
 from robust_transfer.strategies.linear_probe import PATH
 from robust_transfer.strategies.softmax import Standardisation, solve_path
 
@@ -61,8 +61,8 @@ def test_float32_is_close_enough(classes: int, monkeypatch: pytest.MonkeyPatch) 
     features, labels = made(3000, 32, classes)
     unseen, answers = made(1000, 32, classes, seed=1)
     exact = solve_path(features, labels, classes, PATH)
-    monkeypatch.setattr(softmax, "EXACT", 0)
-    monkeypatch.setattr(softmax, "BLOCK", 5000)
+    monkeypatch.setattr(log_loss, "EXACT", 0)
+    monkeypatch.setattr(log_loss, "BLOCK", 5000)
     for rough, fine in zip(solve_path(features, labels, classes, PATH), exact, strict=True):
         assert rough.converged
         assert rough.loss == pytest.approx(fine.loss, abs=2e-6)
@@ -155,15 +155,15 @@ def test_features_that_say_nothing_give_the_priors() -> None:
 def test_a_sure_head_has_no_denormal_probabilities() -> None:
     """They make products several times slower; cutting them off changes neither loss nor gradient."""
     features, labels = made(400, 8, 3)
-    problem = softmax._Problem(Standardisation.of(features)(features), labels, 3)
-    weight, bias = problem.zeros()
-    weight += 300 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
-    loss, gradient, _ = problem.loss(weight, bias)
-    logits = (problem.x @ weight.T + bias).requires_grad_(True)
+    problem = log_loss.LogLoss(Standardisation.of(features)(features), labels, 3)
+    weight = 300 * torch.randn(problem.zeros().shape, generator=torch.Generator().manual_seed(0)).double()
+    point = problem.at(weight)
+    logits = (problem.x @ weight.T).requires_grad_(True)
     expected = F.cross_entropy(logits, labels)
     (by_logits,) = torch.autograd.grad(expected, logits)
-    assert loss == pytest.approx(float(expected.detach()), rel=1e-12)
-    torch.testing.assert_close(gradient, by_logits.T @ problem.x, rtol=1e-9, atol=1e-12)
+    assert point.loss == pytest.approx(float(expected.detach()), rel=1e-12)
+    torch.testing.assert_close(point.gradient, by_logits.T @ problem.x, rtol=1e-9, atol=1e-12)
+    assert point.p.min() > torch.finfo(torch.float32).tiny
 
 
 def test_it_is_deterministic() -> None:
