@@ -99,7 +99,7 @@ class Run:
         Afterwards PyTorch and BLAS have the threads that they had. Raises :class:`OutputError` where another process holds
         the folder.
         """
-        with run_folder.hold(self.out), _threads(self.threads):
+        with run_folder.hold(self.out), with_threads(self.threads):
             yield
 
     def prepare_out(self) -> Path | None:
@@ -108,7 +108,7 @@ class Run:
 
 
 @contextmanager
-def _threads(count: int | None) -> Iterator[None]:
+def with_threads(count: int | None) -> Iterator[None]:
     """So many threads, for PyTorch and for the BLAS of NumPy and SciPy: the last bits of what both compute depend on it."""
     if count is None:
         yield

@@ -16,6 +16,7 @@ from robust_transfer.strategies.log_loss import LogLoss, Point
 
 ROUGH = 0.01  # of the decrement, what a step may leave
 RENEW = 40  # products of one step, at which inverses by class are made anew
+STALLED = 0.9  # of the decrement before: close to the optimum, so little progress is rounding
 TRIALS = 10  # lengths of one step
 
 
@@ -27,12 +28,15 @@ def minimise(problem: LogLoss, weight: Tensor, penalty: Tensor, tolerance: float
     """
     point, narrow = problem.at(weight), penalty.float()
     by_classes: Inverse | None = None  # once it is needed
+    before = math.inf
     for step in range(limit):
         slope = point.gradient + penalty * point.weight
         inverse, most = by_classes or factored(problem, point.p, narrow), RENEW if by_classes else worthwhile(problem)
         direction, decrement, products = _direction(problem, point, slope, narrow, inverse, tolerance, most)
-        if decrement <= tolerance:
+        stalled = STALLED * before < decrement <= 100 * tolerance
+        if decrement <= tolerance or stalled:
             return point, step
+        before = decrement
         moved = _moved(problem, point, slope, direction, penalty)
         if moved is None:
             return point, step

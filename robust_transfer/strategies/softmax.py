@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from robust_transfer.run import with_threads
 from robust_transfer.strategies.log_loss import LogLoss
 from robust_transfer.strategies.newton import minimise
 
@@ -97,7 +98,8 @@ def solve_path(features: Tensor, labels: Tensor, num_classes: int, path: Sequenc
         penalty = torch.full_like(weight[0], l2)
         penalty[-1] = 0  # the biases
         tolerance = TOLERANCE if problem.exact else ROUGH_TOLERANCE
-        point, steps = minimise(problem, _guess(l2, before, weight), penalty, tolerance, ITERATIONS)
+        with with_threads(1 if problem.exact else None):  # small products take less time than waking a thread
+            point, steps = minimise(problem, _guess(l2, before, weight), penalty, tolerance, ITERATIONS)
         weight = point.weight
         before = [*before[-1:], (l2, weight)]
         loss = point.loss + float((penalty * weight.square()).sum()) / 2
