@@ -50,8 +50,8 @@ def _direction(
     problem: LogLoss, point: Point, slope: Tensor, penalty: Tensor, inverse: Inverse, tolerance: float, most: int
 ) -> tuple[Tensor, float, int]:
     """Newton direction, the decrement as ``inverse`` sees it, and the products that it took, at most ``most``."""
-    residual = -slope.float()
-    preconditioned = inverse(residual)
+    residual = -_centred(slope).float()
+    preconditioned = _centred(inverse(residual))
     left = decrement = _dot(residual, preconditioned)
     enough = max(tolerance / 10, decrement * min(ROUGH, math.sqrt(max(decrement, 0.0))))
     found, along, products = torch.zeros_like(residual), preconditioned, 0
@@ -62,8 +62,8 @@ def _direction(
         if curvature <= 0:  # by rounding: the Hessian is positive semidefinite
             break
         found += left / curvature * along
-        residual -= left / curvature * image
-        preconditioned = inverse(residual)
+        residual -= left / curvature * _centred(image)
+        preconditioned = _centred(inverse(residual))
         before, left = left, _dot(residual, preconditioned)
         along = preconditioned + left / before * along
     return found.double(), decrement, products
@@ -86,6 +86,11 @@ def _moved(problem: LogLoss, point: Point, slope: Tensor, direction: Tensor, pen
             return moved
         length *= max(0.1, fall / (fall - rise))  # where a parabola through both slopes is least
     return None
+
+
+def _centred(by_class: Tensor) -> Tensor:
+    """Without what is the same for all classes: it changes no probability, and rounding would send it anywhere."""
+    return by_class - by_class.mean(0)
 
 
 def _dot(first: Tensor, second: Tensor) -> float:
