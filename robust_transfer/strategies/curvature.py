@@ -20,7 +20,7 @@ JITTER = 1e-7  # share of its trace that is added to a class's block: rounding m
 
 
 def worthwhile(problem: LogLoss) -> int:
-    """Products of one step from which on :func:`by_class` pays; so many that it never does where it needs much memory."""
+    """Products with the Hessian that cost as much as :func:`by_class` does; without limit where that needs much memory."""
     size = problem.x.shape[1]
     return max(40, size // 2) if problem.classes * size**2 <= LARGEST else 10**3
 

@@ -39,8 +39,7 @@ class LogLoss:
     """
 
     def __init__(self, standardised: Tensor, labels: Tensor, classes: int) -> None:
-        variances, axes = torch.linalg.eigh(standardised.T @ standardised / len(standardised))
-        self.axes = axes[:, variances > 1e-12 * variances.amax()]
+        self.axes = _axes(standardised)
         x = F.pad(standardised @ self.axes, (0, 1), value=1.0)
         one_hot = F.one_hot(labels, classes).double() / len(labels)
         self.sums = one_hot.T @ x
@@ -88,3 +87,12 @@ class LogLoss:
         """Some rows of each tensor at a time. (Logits are ``(K, b)``, class by class, because that is faster.)"""
         rows = max(1, BLOCK // max(self.x.shape[1], self.classes))
         return zip(*(tensor.split(rows) for tensor in by_image), strict=True)
+
+
+def _axes(x: Tensor) -> Tensor:
+    """Orthonormal axes ``(d, r)`` of the covariance of ``x (n, d)``, without those along which nothing varies."""
+    span = torch.linalg.qr(x.T)[0] if len(x) < x.shape[1] else None
+    x = x if span is None else x @ span
+    variances, axes = torch.linalg.eigh(x.T @ x / len(x))
+    kept: Tensor = axes[:, variances > 1e-12 * variances.amax()]
+    return kept if span is None else span @ kept

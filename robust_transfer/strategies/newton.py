@@ -15,7 +15,6 @@ from robust_transfer.strategies.curvature import Inverse, by_class, factored, wo
 from robust_transfer.strategies.log_loss import LogLoss, Point
 
 ROUGH = 0.01  # of the decrement, what a step may leave
-RENEW = 40  # products of one step, at which inverses by class are made anew
 STALLED = 0.9  # of the decrement before: close to the optimum, so little progress is rounding
 TRIALS = 10  # lengths of one step
 
@@ -26,47 +25,48 @@ def minimise(problem: LogLoss, weight: Tensor, penalty: Tensor, tolerance: float
     ``penalty`` float64 ``(r + 1,)``. It ends where the Newton decrement, about twice what the objective lies above its
     least value, is at most ``tolerance``; after ``limit`` steps; or where rounding lets no step lower the objective.
     """
-    point, narrow = problem.at(weight), penalty.float()
-    by_classes: Inverse | None = None  # once it is needed
-    before = math.inf
+    point, narrow, dear = problem.at(weight), penalty.float(), worthwhile(problem)
+    by_classes: Inverse | None = None
+    before, spent = math.inf, 0
     for step in range(limit):
-        slope = point.gradient + penalty * point.weight
-        inverse, most = by_classes or factored(problem, point.p, narrow), RENEW if by_classes else worthwhile(problem)
-        direction, decrement, products = _direction(problem, point, slope, narrow, inverse, tolerance, most)
-        stalled = STALLED * before < decrement <= 100 * tolerance
-        if decrement <= tolerance or stalled:
+        slope = _centred(point.gradient + penalty * point.weight)
+        inverse = by_classes or factored(problem, point.p, narrow)
+        decrement = _dot(slope, inverse(slope.float()))
+        if decrement <= tolerance or STALLED * before < decrement <= 100 * tolerance:
             return point, step
-        before = decrement
+        if spent >= dear:  # a better preconditioner, or a fresh one, costs no more than has been spent
+            inverse = by_classes = by_class(problem, point.p, narrow)
+            spent = 0
+        left = max(tolerance / 10, decrement * min(ROUGH, math.sqrt(decrement)))
+        direction, products = _direction(problem, point.p, slope, narrow, inverse, left, dear)
         moved = _moved(problem, point, slope, direction, penalty)
         if moved is None:
             return point, step
-        point = moved
-        if products >= most:
-            by_classes = by_class(problem, point.p, narrow)
+        point, before, spent = moved, decrement, spent + products
     return point, limit
 
 
 def _direction(
-    problem: LogLoss, point: Point, slope: Tensor, penalty: Tensor, inverse: Inverse, tolerance: float, most: int
-) -> tuple[Tensor, float, int]:
-    """Newton direction, the decrement as ``inverse`` sees it, and the products that it took, at most ``most``."""
-    residual = -_centred(slope).float()
+    problem: LogLoss, p: Tensor, slope: Tensor, penalty: Tensor, inverse: Inverse, enough: float, most: int
+) -> tuple[Tensor, int]:
+    """Newton direction, solved until ``enough`` of the decrement is left, and the products that it took: up to ``most``."""
+    residual = -slope.float()
     preconditioned = _centred(inverse(residual))
-    left = decrement = _dot(residual, preconditioned)
-    enough = max(tolerance / 10, decrement * min(ROUGH, math.sqrt(max(decrement, 0.0))))
-    found, along, products = torch.zeros_like(residual), preconditioned, 0
-    while left > enough and products < most and decrement > tolerance:
-        image = problem.product(point.p, along) + penalty * along
-        products += 1
+    left, along = _dot(residual, preconditioned), preconditioned
+    found = torch.zeros_like(residual)
+    for products in range(most):
+        if left <= enough:
+            return found.double(), products
+        image = problem.product(p, along) + penalty * along
         curvature = _dot(along, image)
         if curvature <= 0:  # by rounding: the Hessian is positive semidefinite
-            break
+            return found.double(), products
         found += left / curvature * along
         residual -= left / curvature * _centred(image)
         preconditioned = _centred(inverse(residual))
         before, left = left, _dot(residual, preconditioned)
         along = preconditioned + left / before * along
-    return found.double(), decrement, products
+    return found.double(), most
 
 
 def _moved(problem: LogLoss, point: Point, slope: Tensor, direction: Tensor, penalty: Tensor) -> Point | None:

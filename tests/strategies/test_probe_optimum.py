@@ -8,7 +8,7 @@ import torch
 from scipy.special import log_softmax, logsumexp
 from torch import Tensor
 
-from robust_transfer.strategies import log_loss, newton
+from robust_transfer.strategies import curvature, log_loss, newton
 from robust_transfer.strategies.linear_probe import PATH
 from robust_transfer.strategies.softmax import Solution, Standardisation, solve_path
 
@@ -107,9 +107,120 @@ def test_nothing_is_missing(case: str) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_in_float32_hardly_more(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As large problems are solved."""
+    features, labels = CASES[case]
+    classes = int(labels.max()) + 1
+    exact = solve_path(features, labels, classes, PATH)
     monkeypatch.setattr(log_loss, "EXACT", 0)
     monkeypatch.setattr(log_loss, "BLOCK", 4000)
-    features, labels = CASES[case]
-    for solution in solve_path(features, labels, int(labels.max()) + 1, PATH):
-        above, objective = missing(features, labels, solution)
-        print(case, solution.l2, above, solution.gradient, solution.iterations, solution.loss - objective)
+    for solution, best in zip(solve_path(features, labels, classes, PATH), exact, strict=True):
+        _, objective = missing(features, labels, solution)
+        assert objective == pytest.approx(best.loss, abs=3e-8)
+        assert solution.loss == pytest.approx(objective, abs=3e-7)
+        assert solution.gradient < 1e-4
+
+
+def by_hand(problem: log_loss.LogLoss, p: Tensor, penalty: Tensor) -> Tensor:
+    """The Hessian as a matrix, rows and columns ordered by class, then by feature."""
+    x, n = problem.x.double(), len(problem.x)
+    classes = torch.diag_embed(p.T) - p.T[:, :, None] * p.T[:, None]
+    whole = torch.einsum("nkl,ni,nj->kilj", classes, x, x) / n
+    size = problem.classes * x.shape[1]
+    return whole.reshape(size, size) + torch.diag(penalty.repeat(problem.classes))
+
+
+@pytest.fixture(scope="module")
+def somewhere() -> tuple[log_loss.LogLoss, log_loss.Point, Tensor]:
+    """A problem, a point with no special place, and a penalty."""
+    features, labels = correlated(300, 12, 4, 1.0)
+    problem = log_loss.LogLoss(Standardisation.of(features)(features), labels, 4)
+    weight = torch.randn(problem.zeros().shape, generator=torch.Generator().manual_seed(1)).double()
+    penalty = torch.full((13,), 0.01).double()
+    penalty[-1] = 0
+    return problem, problem.at(weight), penalty
+
+
+def test_products_are_with_the_hessian(
+    somewhere: tuple[log_loss.LogLoss, log_loss.Point, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem, point, _ = somewhere
+    monkeypatch.setattr(log_loss, "BLOCK", 1000)
+    direction = torch.randn(4, 13, generator=torch.Generator().manual_seed(2))
+
+    def loss(weight: Tensor) -> Tensor:
+        return torch.nn.functional.cross_entropy(problem.x @ weight.T, problem.labels)
+
+    _, expected = torch.autograd.functional.hvp(loss, point.weight, direction.double())
+    torch.testing.assert_close(problem.product(point.p, direction).double(), expected, rtol=1e-4, atol=1e-6)
+    gradient = torch.autograd.functional.jacobian(loss, point.weight)
+    torch.testing.assert_close(problem.at(point.weight).gradient, gradient, rtol=1e-9, atol=1e-12)
+
+
+def test_factors_are_exact_where_all_images_are_equally_sure(
+    somewhere: tuple[log_loss.LogLoss, log_loss.Point, Tensor],
+) -> None:
+    """Then the Hessian is a product of the classes' covariance and the features'. (Its null space is left out.)"""
+    problem, _, penalty = somewhere
+    weight = problem.zeros()
+    weight[:, -1] = torch.tensor([0.3, -1.0, 2.0, 0.1])
+    p = problem.at(weight).p
+    residual = torch.randn(4, 13, generator=torch.Generator().manual_seed(2))
+    residual -= residual.mean(0)
+    direction = curvature.factored(problem, p, penalty.float())(residual)
+    image = (by_hand(problem, p.double(), penalty) @ direction.flatten().double()).view(4, 13)
+    torch.testing.assert_close(image - image.mean(0), residual.double(), rtol=1e-3, atol=1e-3)
+
+
+def test_blocks_are_the_hessians(somewhere: tuple[log_loss.LogLoss, log_loss.Point, Tensor]) -> None:
+    problem, point, penalty = somewhere
+    hessian = by_hand(problem, point.p.double(), penalty)
+    residual = torch.randn(4, 13, generator=torch.Generator().manual_seed(2))
+    found = curvature.by_class(problem, point.p, penalty.float())(residual)
+    for k in range(4):
+        block = hessian[13 * k : 13 * (k + 1), 13 * k : 13 * (k + 1)]
+        expected = torch.linalg.solve(block, residual[k].double())
+        torch.testing.assert_close(found[k].double(), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_the_dear_preconditioner_takes_over_and_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On near copies with other labels, where the cheap one needs several times as many products."""
+    products = 0
+    features, labels = CASES["near copies that contradict each other"]
+    product, made = log_loss.LogLoss.product, []
+
+    def counted(self: log_loss.LogLoss, p: Tensor, direction: Tensor) -> Tensor:
+        nonlocal products
+        products += 1
+        return product(self, p, direction)
+
+    def noted(problem: log_loss.LogLoss, p: Tensor, penalty: Tensor) -> curvature.Inverse:
+        made.append(float(penalty[0]))
+        return curvature.by_class(problem, p, penalty)
+
+    monkeypatch.setattr(log_loss.LogLoss, "product", counted)
+    monkeypatch.setattr(newton, "by_class", noted)
+    solve_path(features, labels, 12, PATH)
+    with_it, products = products, 0
+    assert made
+    assert max(made) < 0.05  # strong penalties do without
+    monkeypatch.setattr(newton, "worthwhile", lambda problem: 10**4)
+    solve_path(features, labels, 12, PATH)
+    assert products > 4 * with_it
+
+
+def test_a_block_that_rounding_makes_indefinite_is_not_inverted() -> None:
+    features, labels = correlated(300, 12, 4, 1.0)
+    problem = log_loss.LogLoss(Standardisation.of(features)(features), labels, 4)
+    p, penalty = problem.at(problem.zeros()).p, torch.full((13,), -1.0)
+    residual = torch.ones(4, 13)
+    same = curvature.factored(problem, p, penalty)(residual)
+    assert torch.equal(curvature.by_class(problem, p, penalty)(residual), same)
+
+
+def test_fewer_images_than_features_are_solved_in_as_many_axes() -> None:
+    """The optimum lies in the span of the images, and none of what they say is lost."""
+    features, labels = CASES["fewer images than features"]
+    standard = Standardisation.of(features)(features)
+    axes = log_loss.LogLoss(standard, labels, 5).axes
+    assert axes.shape == (120, 39)  # they are centred
+    torch.testing.assert_close(axes.T @ axes, torch.eye(39).double())
+    torch.testing.assert_close(standard @ axes @ axes.T, standard)
