@@ -216,14 +216,14 @@ def slope(x: np.ndarray, y: np.ndarray, weights: Weights, l2: float) -> float:
     return float(np.hypot(np.linalg.norm(p.T @ x / len(y) + l2 * weights[0]), np.linalg.norm(p.mean(0))))
 
 
-def gone(way: Way, case: Case, limit: float) -> tuple[float, list[Weights]]:
-    """Seconds, and the solutions of the strengths that it came to within ``limit``."""
-    started, found = time.perf_counter(), []
+def gone(way: Way, case: Case, limit: float) -> tuple[float, float, list[Weights]]:
+    """Seconds, those of CPU time, and the solutions of the strengths that it came to within ``limit``."""
+    started, worked, found = time.perf_counter(), time.process_time(), []
     for weights in way(case):
         found.append(weights)
         if time.perf_counter() - started > limit:
             break
-    return time.perf_counter() - started, found
+    return time.perf_counter() - started, time.process_time() - worked, found
 
 
 def compare(case: Case, ways: dict[str, Way], repeats: int, limit: float) -> None:
@@ -236,13 +236,15 @@ def compare(case: Case, ways: dict[str, Way], repeats: int, limit: float) -> Non
         load=[round(each, 1) for each in os.getloadavg()],
     )
     seconds: dict[str, list[float]] = {name: [] for name in ways}
+    work: dict[str, list[float]] = {name: [] for name in ways}
     found: dict[str, list[Weights]] = {}
     for repeat in range(repeats):
         for name, way in ways.items():
             if repeat and seconds[name][0] > limit / 2:
                 continue  # once is enough to know
-            took, found[name] = gone(way, case, limit)
+            took, worked, found[name] = gone(way, case, limit)
             seconds[name].append(took)
+            work[name].append(worked)
     x, y = Standardisation.of(case.features)(case.features).numpy(), case.labels.numpy()
     zero = slope(x, y, (np.zeros((case.classes, d)), np.zeros(case.classes)), 0.0)
     values = {name: [objective(x, y, w, l2) for w, l2 in zip(each, PATH, strict=False)] for name, each in found.items()}
@@ -250,9 +252,10 @@ def compare(case: Case, ways: dict[str, Way], repeats: int, limit: float) -> Non
     for name, each in found.items():
         gradient = max(slope(x, y, w, l2) for w, l2 in zip(each, PATH, strict=False)) / zero
         above = max(value - best for value, best in zip(values[name], least, strict=False))
-        took = median(seconds[name])
+        took, worked = median(seconds[name]), median(work[name])
         print(
-            f"  {name}: {took:.2f} s, {took / median(seconds['ours']):.1f} x ours, {len(each)} strengths; "
+            f"  {name}: {took:.2f} s, {took / median(seconds['ours']):.1f} x ours; "
+            f"CPU {worked:.2f} s, {worked / median(work['ours']):.1f} x; {len(each)} strengths; "
             f"gradient {gradient:.0e}, above the least {above:.0e} nats (n = {len(seconds[name])})",
             flush=True,
         )
