@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -27,12 +28,12 @@ def header(title: str, **facts: object) -> None:
     print("  " + ", ".join(f"{k} {v}" for k, v in facts.items()), flush=True)
 
 
-def interleaved(tasks: dict[str, Callable[[], float]], repeats: int) -> dict[str, float]:
+def interleaved(tasks: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, float]:
     """Median seconds of each task; the tasks take turns, so that a slow minute of the machine hits all of them."""
     return {name: row.median for name, row in measured("", tasks, repeats).items()}
 
 
-def measured(what: str, tasks: dict[str, Callable[[], float]], repeats: int, unit: str = "s") -> dict[str, Row]:
+def measured(what: str, tasks: Mapping[str, Callable[[], float]], repeats: int, unit: str = "s") -> dict[str, Row]:
     """What each task returned, ``repeats`` times in turn, and what others took meanwhile; each is printed as it comes."""
     values: dict[str, list[float]] = {name: [] for name in tasks}
     loads: dict[str, list[Load | None]] = {name: [] for name in tasks}
@@ -49,16 +50,24 @@ def measured(what: str, tasks: dict[str, Callable[[], float]], repeats: int, uni
 
 def finish(rows: Sequence[Row], keep: Path | None = None) -> None:
     """Print the table of all that a command measured; ``keep``: also add it to this file, for a table of several."""
-    report = Report(command_line(), conditions(), tuple(rows))
+    words = shlex.split(command_line())
+    if "--rows" in words:  # where they are kept is nobody's business
+        place = words.index("--rows")
+        del words[place : place + 2]
+    report = Report(shlex.join(words), conditions(), tuple(rows))
     print(f"\n{page([report])}", flush=True)
     if keep is not None:
         report.append(keep)
 
 
-def add_table_options(parser: argparse.ArgumentParser, quick: str) -> None:
-    """``--quick`` and ``--rows``, for commands that end with a table."""
-    parser.add_argument("--quick", action="store_true", help=quick)
-    parser.add_argument("--rows", type=Path, help="add the table's rows to this file, for benchmarks/table.py")
+def parsed(parser: argparse.ArgumentParser, **quick: object) -> argparse.Namespace:
+    """Options of a command that ends with a table; ``quick``: the defaults that ``--quick`` puts in their place."""
+    cheap = ", ".join(f"--{name.replace('_', '-')} {value}" for name, value in quick.items())
+    parser.add_argument("--quick", action="store_true", help=f"a few minutes at most: {cheap}")
+    parser.add_argument("--rows", type=Path, help="also add the table's rows to this file, for benchmarks/table.py")
+    if parser.parse_args().quick:
+        parser.set_defaults(**quick)
+    return parser.parse_args()
 
 
 def timed(function: Callable[[], object]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import common
@@ -63,7 +64,7 @@ def test_tasks_take_turns_and_are_told_as_they_come(
         return next(values[name])
 
     monkeypatch.setattr(common, "moment", moment)
-    rows = measured("both", {name: lambda name=name: task(name) for name in values}, 3, unit="ms")
+    rows = measured("both", {name: partial(task, name) for name in values}, 3, unit="ms")
     assert order == ["first", "second"] * 3
     assert (rows["first"].values, rows["first"].median) == ((3.0, 1.0, 2.0), 2.0)
     assert [row.load for row in rows.values()] == [Load(15, 300), Load(90, 300)]
