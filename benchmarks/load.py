@@ -1,4 +1,7 @@
-"""CPU time that other processes took between two moments, from Linux's own counts."""
+"""CPU time that other processes took between two moments, from Linux's own counts.
+
+Of the CPUs that this process may use; in a container others may be those of the whole machine.
+"""
 
 from __future__ import annotations
 

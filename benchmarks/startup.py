@@ -17,9 +17,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 from common import finish, header, measured, parsed
-from table import Row
+from table import Row, figure
 
 CLI = [sys.executable, "-m", "robust_transfer.cli"]
 WATCHED = [sys.executable, "-I", "-S", str(Path(__file__).with_name("watched.py"))]
@@ -27,7 +28,6 @@ MODULES = "import robust_transfer.sources.folder, robust_transfer.checkpoint, ro
 LISTS = ("", "sources", "networks", "data", "pretraining", "strategies", "attacks", "recipes")
 DATA = ["--data", "builtin:digits"]
 CHEAP = ["--examples", "8", "--attack", "fgsm", "--red-flag-examples", "0", "--transfer-attack-examples", "0"]
-FIRST, WHOLE, MEMORY = "seconds to the first output", "seconds in all", "peak memory"
 
 
 def commands(folder: Path) -> dict[str, list[str]]:
@@ -65,24 +65,25 @@ def commands(folder: Path) -> dict[str, list[str]]:
     }
 
 
-def watched(command: list[str], load: Callable[[dict[str, float]], None]) -> float:
-    """Seconds to the first output of a command; ``load`` is given all that was found."""
+def watched(command: list[str], tell: Callable[[dict[str, float]], None]) -> float:
+    """Seconds to the first output of a command; ``tell`` is given all that was found."""
     done = subprocess.run([*WATCHED, *command], stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, float] = json.loads(done.stdout)
-    load(found)
+    tell(found)
     return found["first"]
 
 
 def starts(commands: dict[str, list[str]], repeats: int) -> list[Row]:
-    """Three rows for each command."""
+    """Seconds to the first output of each command, with the seconds in all and the peak memory as a note."""
     found: dict[str, list[dict[str, float]]] = {name: [] for name in commands}
     tasks = {name: partial(watched, command, found[name].append) for name, command in commands.items()}
-    rows: list[Row] = []
-    for name, row in measured("", tasks, repeats).items():
-        rows.append(replace(row, what=name, name=FIRST))
-        rows.append(Row(name, WHOLE, tuple(each["whole"] for each in found[name]), "s", row.load))
-        rows.append(Row(name, MEMORY, tuple(each["megabytes"] for each in found[name]), "MB", row.load))
-    return rows
+    rows = measured("first output of a command", tasks, repeats)
+    return [replace(row, note=_whole(found[name])) for name, row in rows.items()]
+
+
+def _whole(found: list[dict[str, float]]) -> str:
+    seconds, megabytes = (median(each[what] for each in found) for what in ("whole", "megabytes"))
+    return f"in all {figure(seconds)} s, {figure(megabytes)} MB"
 
 
 def imports() -> None:

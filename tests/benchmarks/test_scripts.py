@@ -60,7 +60,7 @@ def test_quick_changes_defaults_only(monkeypatch: pytest.MonkeyPatch, words: lis
 @pytest.mark.parametrize(
     ("script", "more", "parts"),
     [
-        ("startup.py", (), 3),
+        ("startup.py", (), 1),
         ("training.py", ("--steps", "2"), 1),
         ("transfer.py", ("--steps", "2", "--probe-images", "500"), 3),
         ("attacks.py", ("--parts", "peak,pgd,suites,strong", "--examples", "4", "--seeds", "1", "--repeats", "1"), 5),
