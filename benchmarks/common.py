@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import shlex
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -50,11 +50,8 @@ def measured(what: str, tasks: Mapping[str, Callable[[], float]], repeats: int, 
 
 def finish(rows: Sequence[Row], keep: Path | None = None) -> None:
     """Print the table of all that a command measured; ``keep``: also add it to this file, for a table of several."""
-    words = shlex.split(command_line())
-    if "--rows" in words:  # where they are kept is nobody's business
-        place = words.index("--rows")
-        del words[place : place + 2]
-    report = Report(shlex.join(words), conditions(), tuple(rows))
+    command = re.sub(r" --rows[= ]\S+", "", command_line())  # where they are kept is nobody's business
+    report = Report(command, conditions(), tuple(rows))
     print(f"\n{page([report])}", flush=True)
     if keep is not None:
         report.append(keep)

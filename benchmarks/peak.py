@@ -46,7 +46,7 @@ def shares(case: Case, dtype: torch.dtype, repeats: int) -> dict[str, Row]:
     ways = {plain: Engine(dtype, folded=False), "folded": Engine(dtype), "compiled": Engine(dtype, compiled=True)}
 
     def product_rate() -> float:
-        return max(product(size, dtype, case.x.device) for size in (1024, 2048)) / 1e9
+        return max(product(size, dtype, case.x.device) for size in (1024, 2048, 4096)) / 1e9
 
     def rate(engine: Engine) -> float:
         return flops / step_seconds(case, engine) / 1e9
