@@ -47,10 +47,17 @@ LIBRARIES ?=
 wheel: $(STAMP)
 	$(BIN)/python scripts/check_wheel.py $(if $(LIBRARIES),--libraries $(LIBRARIES)/lib/python*/site-packages)
 
+# Ends with one table of all of them. QUICK=1: a few minutes in all.
+ROWS := $(VENV)/bench.jsonl
+HOW := $(if $(QUICK),--quick) --rows $(ROWS)
 bench: $(STAMP)
-	$(BIN)/python benchmarks/training.py
-	$(BIN)/python benchmarks/transfer.py
-	$(BIN)/python benchmarks/attacks.py --parts peak,pgd
+	rm -f $(ROWS)
+	$(BIN)/python benchmarks/startup.py $(HOW)
+	$(BIN)/python benchmarks/training.py $(HOW)
+	$(BIN)/python benchmarks/transfer.py $(HOW)
+	$(BIN)/python benchmarks/attacks.py --parts peak,pgd $(HOW)
+	@echo
+	@$(BIN)/python benchmarks/table.py $(ROWS)
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python >= 3.11 is needed, this is {v.major}.{v.minor}: make PYTHON=python3.12 ...")'

@@ -18,6 +18,7 @@ from torch import Tensor
 import robust_transfer as rt
 from robust_transfer.classifier import Classifier
 from robust_transfer.data import to_pixels
+from robust_transfer.engine import Engine, choose
 
 L2 = 0.1  # of the probes
 
@@ -48,6 +49,11 @@ class Case:
             answers = [[self.model(x).argmax(1) for x in images.split(250)] for images in (self.x, adversarial)]
         clean, attacked = (torch.cat(each) == self.labels for each in answers)
         return float((clean & attacked).float().mean())
+
+
+def engine_for(case: Case, run: rt.Run) -> Engine:
+    """What computes our steps."""
+    return choose(case.model, lambda: (case.x[:64], case.labels[:64]), run)
 
 
 def batches(case: Case) -> Iterator[tuple[Tensor, Tensor]]:

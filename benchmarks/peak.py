@@ -6,11 +6,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from statistics import median
 
 import torch
 from cases import Case
-from common import header
+from common import header, measured
+from table import Row
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -20,32 +22,44 @@ from robust_transfer.classifier import Classifier
 from robust_transfer.engine import Engine
 from robust_transfer.run import Run
 
-ROUNDS = 7
+ROUNDS = 3
 
 
-def peak(case: Case) -> None:
-    """The share that steps reach, for each way to compute them, and what the folded one lacks.
+def peak(case: Case, repeats: int, by_layer: bool = True) -> list[Row]:
+    """FLOP/s of steps, for each way to compute them, beside the machine's matrix product; ``by_layer``: where time goes to.
 
-    In float32, and in bfloat16 where the hardware has units for it.
+    In float32, and in bfloat16 where the hardware has units for it. The ratio is the share of the peak.
     """
-    header("share of the matrix-product peak", network=case.model.spec.name, rounds=ROUNDS)
-    flops = flops_of(case.model, case.x[:1])
+    header("share of the matrix-product peak", network=case.model.spec.name, repeats=repeats, rounds=ROUNDS)
+    found: list[Row] = []
     for dtype in dict.fromkeys((torch.float32, Run().dtype())):
-        best = max(product(size, dtype, case.x.device) for size in (1024, 2048, 4096))
-        plain = "autocast" if dtype is torch.bfloat16 else "plain"
-        ways = {plain: Engine(dtype, folded=False), "folded": Engine(dtype), "compiled": Engine(dtype, compiled=True)}
-        for name, engine in ways.items():
-            reached = flops / step_seconds(case, engine)
-            print(
-                f"  {engine.precision} {name}: {reached / 1e9:.0f} of {best / 1e9:.0f} GFLOP/s, {reached / best:.2f}",
-                flush=True,
-            )
-        layers(case, ways["folded"], best)
+        rows = shares(case, dtype, repeats)
+        found += rows.values()
+        if by_layer:
+            layers(case, Engine(dtype), 1e9 * rows["matrix product"].median)
+    return found
 
 
-def step_seconds(case: Case, engine: Engine) -> float:
-    """Seconds an image of one gradient in full batches, median of :data:`ROUNDS`."""
-    n = (usual_chunk(case.x.device) or 512) * 4
+def shares(case: Case, dtype: torch.dtype, repeats: int) -> dict[str, Row]:
+    """GFLOP/s of the largest matrix products, and of steps computed in each way."""
+    flops, plain = flops_of(case.model, case.x[:1]), "autocast" if dtype is torch.bfloat16 else "plain"
+    ways = {plain: Engine(dtype, folded=False), "folded": Engine(dtype), "compiled": Engine(dtype, compiled=True)}
+
+    def product_rate() -> float:
+        return max(product(size, dtype, case.x.device) for size in (1024, 2048, 4096)) / 1e9
+
+    def rate(engine: Engine) -> float:
+        return flops / step_seconds(case, engine) / 1e9
+
+    tasks: dict[str, Callable[[], float]] = {"matrix product": product_rate}
+    tasks |= {name: partial(rate, engine) for name, engine in ways.items()}
+    what = f"a step of {case.model.spec.name}, {ways['folded'].precision}"
+    return measured(what, tasks, repeats, unit="GFLOP/s")
+
+
+def step_seconds(case: Case, engine: Engine, n: int | None = None) -> float:
+    """Seconds an image of one gradient of ``n`` images (default: four full batches), median of :data:`ROUNDS`."""
+    n = n or (usual_chunk(case.x.device) or 512) * 4
     x, labels = _filled(case, n)
     with attacking(case.model, x.device, engine) as target:
         return _median(lambda: target.gradient(x, labels, losses.cross_entropy)[1].sum().item()) / n

@@ -1,6 +1,6 @@
 """What transfer costs: an LwF step against a fine-tuning step, a linear probe against one forward pass.
 
-python benchmarks/transfer.py [--network wrn_16_2] [--steps 30] [--repeats 5] [--probe-images 10000]
+python benchmarks/transfer.py [--quick] [--network wrn_16_2] [--steps 30] [--repeats 5] [--probe-images 10000]
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import argparse
 
 import torch
-from common import classifier, header, interleaved, random_split, timed
+from common import classifier, finish, header, measured, parsed, random_split, timed
+from table import Row
 
 from robust_transfer.data import Split
 from robust_transfer.run import Run
@@ -25,14 +26,16 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--probe-images", type=int, default=10_000)
-    given = parser.parse_args()
+    parser.add_argument("--probe-repeats", type=int, default=3)
+    given = parsed(parser, steps=5, repeats=3, probe_images=1000)
     run = Run(quiet=True)
-    steps(given.network, given.steps, given.repeats, run)
+    rows = steps(given.network, given.steps, given.repeats, run)
     for classes in (10, 100):
-        probe(given.network, given.probe_images, classes, run)
+        rows += probe(given.network, given.probe_images, classes, given.probe_repeats, run)
+    finish(rows, given.rows)
 
 
-def steps(network: str, count: int, repeats: int, run: Run) -> None:
+def steps(network: str, count: int, repeats: int, run: Run) -> list[Row]:
     split = random_split(count * 128, 10)
     settings = TrainingSettings(epochs=1, learning_rate=1e-4, augment=False, guard_every=10**9)
     features = features_of(classifier(network, 10), split, run)
@@ -43,7 +46,8 @@ def steps(network: str, count: int, repeats: int, run: Run) -> None:
         objective.classifier.hold_batch_norm = True
         return fit(objective, split, settings, run).seconds / count
 
-    seconds = interleaved(
+    rows = measured(
+        f"a step of {network}, 128 images",
         {
             "fine-tune": lambda: train(NaturalObjective(classifier(network, 10))),
             "lwf, cached": lambda: train(
@@ -55,20 +59,28 @@ def steps(network: str, count: int, repeats: int, run: Run) -> None:
         },
         repeats,
     )
-    for name, value in seconds.items():
-        print(f"  {name}: {value:.4f} s, {value / seconds['fine-tune']:.3f} x fine-tune", flush=True)
+    return list(rows.values())
 
 
-def probe(network: str, n: int, classes: int, run: Run) -> None:
-    split = random_split(n, classes)
+def probe(network: str, n: int, classes: int, repeats: int, run: Run) -> list[Row]:
+    """What a probe takes, beside a forward pass; (probe - 5 s) is to be at most 1.15 of it."""
+    split, what = random_split(n, classes), f"linear probe of {network}, {n} images, {classes} classes"
     model = classifier(network, classes)
-    header("linear probe, seconds", network=network, images=n, classes=classes, path_points=len(PATH))
-    forward = timed(lambda: forward_pass(split, model, run))
-    features = features_of(model, split, run)
-    labels = structured_labels(features, classes)
-    whole = timed(lambda: solve_path(features_of(model, split, run), labels, classes, PATH))
-    print(f"  one forward pass {forward:.1f}, features and whole path {whole:.1f}")
+    header(what, path_points=len(PATH), repeats=repeats)
+    labels = structured_labels(features_of(model, split, run), classes)
+    rows = measured(
+        what,
+        {
+            "one forward pass": lambda: timed(lambda: forward_pass(split, model, run)),
+            "features and whole path": lambda: timed(
+                lambda: solve_path(features_of(model, split, run), labels, classes, PATH)
+            ),
+        },
+        repeats,
+    )
+    forward, whole = (row.median for row in rows.values())
     print(f"  (probe - 5 s) / forward pass: {(whole - 5) / forward:.2f} (to be at most 1.15)", flush=True)
+    return list(rows.values())
 
 
 def forward_pass(split: Split, model: torch.nn.Module, run: Run) -> None:

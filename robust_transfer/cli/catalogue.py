@@ -11,6 +11,9 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from robust_transfer.errors import UnknownNameError
+from robust_transfer.registry import unknown
+
 PACKAGE = Path(__file__).resolve().parents[1]
 # kind of the command line -> the package whose files register, and its registry
 REGISTRIES = {
@@ -19,6 +22,7 @@ REGISTRIES = {
     "attacks": ("attacks", "ATTACKS"),
     "data": ("data.formats", "FORMATS"),
 }
+SPOKEN = {"pretraining": "pretraining method", "strategies": "strategy", "attacks": "attack", "data": "data format"}
 
 
 def catalogue(kind: str) -> list[tuple[str, str, str]]:
@@ -28,6 +32,18 @@ def catalogue(kind: str) -> list[tuple[str, str, str]]:
         loaded = getattr(import_module(f"robust_transfer.{package}"), registry)
         return [(entry.name, entry.summary, entry.paper) for entry in loaded]
     return list(read_registrations(PACKAGE.joinpath(*package.split(".")), registry))
+
+
+def check_name(kind: str, name: str) -> None:
+    """Refuse a name that is not registered, before PyTorch is loaded; the registry does where other packages add to it.
+
+    Raises :class:`UnknownNameError`.
+    """
+    if entry_points(group=f"robust_transfer.{kind}"):
+        return
+    names = [known for known, _, _ in catalogue(kind)]
+    if name not in names:
+        raise UnknownNameError(unknown(SPOKEN[kind], name, names))
 
 
 def read_registrations(package: Path, registry: str) -> Iterator[tuple[str, str, str]]:

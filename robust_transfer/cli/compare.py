@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from robust_transfer.cli.base import app
-from robust_transfer.cli.options import Seed, as_path, leave_to_one_process
+from robust_transfer.cli.options import Seed, as_path, leave_to_one_process, loading
 
 
 @app.command()
@@ -26,6 +26,7 @@ def compare(
 ) -> None:
     """Paired differences between two evaluations on the same examples, with 95 % intervals."""
     leave_to_one_process("compare")
+    loading("compare")
     from robust_transfer.comparison import compare as measure
 
     result = measure(a, b, seed=seed)

@@ -19,6 +19,7 @@ from robust_transfer.cli.options import (
     Seed,
     Threads,
     Val,
+    loading,
     make_run,
     read_task,
     say,
@@ -58,6 +59,7 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Claim on one page in two minutes: a robust source, its natural twin and training from scratch, under attack."""
+    loading("demo", quiet)
     run = make_run(seed, device, precision, threads, out, False, overwrite, quiet)
     from robust_transfer.demo import run_demo
     from robust_transfer.sources import BUNDLED, NATURAL, load_source

@@ -30,6 +30,7 @@ from robust_transfer.cli.options import (
     Val,
     Weights,
     leave_to_one_process,
+    loading,
     make_run,
     pick_split,
     read_hints,
@@ -121,6 +122,7 @@ def evaluate(
 ) -> None:
     """Measure clean and robust accuracy, with intervals and per-example outcomes."""
     leave_to_one_process("evaluate")
+    loading("evaluate", quiet)
     run = make_run(seed, device, precision, threads, out, resume, overwrite, quiet)
     from robust_transfer.attacks import parse_attack
     from robust_transfer.evaluation import evaluate as measure

@@ -20,6 +20,7 @@ from robust_transfer.cli.options import (
     Setting,
     SourceThreat,
     Weights,
+    loading,
     make_run,
     read_hints,
     say,
@@ -45,6 +46,7 @@ def import_(
     quiet: Quiet = False,
 ) -> None:
     """Make a run folder of other people's weights, once: they are then a source and a model like any other."""
+    loading("import", quiet)
     run = make_run(0, "cpu", "float32", None, out, False, overwrite, quiet)
     from robust_transfer.foreign.hints import Hints
     from robust_transfer.progress import hushed

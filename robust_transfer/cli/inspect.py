@@ -18,6 +18,7 @@ from robust_transfer.cli.options import (
     SourceThreat,
     Weights,
     leave_to_one_process,
+    loading,
     read_hints,
 )
 
@@ -40,6 +41,7 @@ def inspect(
 ) -> None:
     """Say what a source is: wrapper, network, normalisation, what was inferred and what speaks for it."""
     leave_to_one_process("inspect")
+    loading("inspect")
     from robust_transfer.sources.inspection import inspected
 
     hints = read_hints(network, normalisation, weights, threat, input_size, settings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     from robust_transfer.run import Run
 
 
-def as_path(path: str) -> Path:
-    """Path as it is typed, with ``~`` for the home folder (which a shell leaves alone in ``--out=~/x``)."""
+def as_path(path: str | Path) -> Path:
+    """Path as it is typed, with ``~`` for the home folder (which a shell leaves alone in ``--out=~/x``).
+
+    Some versions of typer hand a default over, too, which is a path already.
+    """
     from robust_transfer.errors import ConfigError
     from robust_transfer.files import expanded
 
-    if not path.strip():  # it would be the folder that one is in
+    if not str(path).strip():  # it would be the folder that one is in
         raise ConfigError("a path is empty: write . for the current folder")
     return expanded(path)
 
@@ -52,11 +55,13 @@ Duplicates = Annotated[
 ClassMapFile = Annotated[
     Path | None, typer.Option("--class-map", help="A YAML, JSON or CSV file: class in the data, class of the model.")
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
-Precision = Annotated[str, typer.Option("--precision", help="auto, float32 or bfloat16.")]
+Precision = Annotated[
+    Literal["auto", "float32", "bfloat16"], typer.Option("--precision", help="Of what networks compute.")
+]
 BatchSize = Annotated[int | None, typer.Option("--batch-size", help="Images per step.")]
-Threads = Annotated[int | None, typer.Option("--threads", help="CPU threads. [default: all]")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads. [default: all]")]
 Epochs = Annotated[float | None, typer.Option("--epochs", help="Passes over the training images.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in --out.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Empty --out first.")]
@@ -74,6 +79,15 @@ Weights = Annotated[str | None, typer.Option("--weights", help="Which weights of
 SourceThreat = Annotated[
     str | None, typer.Option("--threat", help="norm:eps that the source was trained for, where it does not say.")
 ]
+
+
+def loading(command: str, quiet: bool = False) -> None:
+    """Say that PyTorch is about to be loaded, which takes seconds; nothing where it is, or where another process says it."""
+    from robust_transfer.launch import is_main_process
+    from robust_transfer.progress import tell
+
+    if "torch" not in sys.modules and is_main_process():
+        tell(quiet, f"robust-transfer {command}: loading PyTorch ...")
 
 
 def make_run(

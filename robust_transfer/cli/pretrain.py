@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from robust_transfer.cli.base import app
+from robust_transfer.cli.catalogue import check_name
 from robust_transfer.cli.options import (
     BatchSize,
     Data,
@@ -24,6 +25,7 @@ from robust_transfer.cli.options import (
     Setting,
     Threads,
     Val,
+    loading,
     make_run,
     read_settings,
     read_task,
@@ -58,6 +60,8 @@ def pretrain(
     quiet: Quiet = False,
 ) -> None:
     """Train a network from scratch, adversarially or naturally, as a source to transfer from."""
+    check_name("pretraining", method)
+    loading("pretrain", quiet)
     run = make_run(seed, device, precision, threads, out, resume, overwrite, quiet)
     from robust_transfer.preprocessing import Preprocessing
     from robust_transfer.pretraining import PRETRAINING

@@ -13,6 +13,7 @@ from robust_transfer.cli.options import (
     Precision,
     Quiet,
     Threads,
+    loading,
     make_run,
     say,
 )
@@ -45,6 +46,7 @@ def study(
     quiet: Quiet = False,
 ) -> None:
     """Run a grid of experiments; what is there is not made again."""
+    loading("study", quiet)
     run = make_run(0, device, precision, threads, None, False, False, quiet)
     from robust_transfer.study import dry_run, load_recipe, run_study
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from robust_transfer.cli.base import app
+from robust_transfer.cli.catalogue import check_name
 from robust_transfer.cli.options import (
     BatchSize,
     Data,
@@ -29,6 +30,7 @@ from robust_transfer.cli.options import (
     Threads,
     Val,
     Weights,
+    loading,
     make_run,
     read_hints,
     read_settings,
@@ -65,6 +67,8 @@ def transfer(
     quiet: Quiet = False,
 ) -> None:
     """Hand a source's features on to your own images."""
+    check_name("strategies", strategy)
+    loading("transfer", quiet)
     run = make_run(seed, device, precision, threads, out, resume, overwrite, quiet)
     from robust_transfer.strategies import STRATEGIES
 

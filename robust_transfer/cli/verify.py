@@ -20,6 +20,7 @@ from robust_transfer.cli.options import (
     Val,
     as_path,
     leave_to_one_process,
+    loading,
     make_run,
     read_split,
     read_task,
@@ -49,6 +50,7 @@ def verify(
 ) -> None:
     """Score a claim again from the adversarial images that were kept, without running an attack."""
     leave_to_one_process("verify")
+    loading("verify")
     run = make_run(seed, device, "float32", threads, None, False, False, True)
     from robust_transfer.errors import DataError
     from robust_transfer.evaluation import verify as check

@@ -8,7 +8,7 @@ from __future__ import annotations
 import types
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import pytest
 import torch
@@ -87,7 +87,7 @@ def options() -> Iterator[tuple[str, str, type]]:
             kind = hints[parameter.name]
             if get_origin(kind) in (Union, types.UnionType):
                 [kind] = [part for part in get_args(kind) if part is not type(None)]
-            kind = get_origin(kind) or kind
+            kind = str if get_origin(kind) is Literal else get_origin(kind) or kind  # typed as any text is
             if parameter.param_type_name == "option" and kind is not bool:
                 yield name, parameter.opts[0], kind
 
