@@ -20,7 +20,7 @@ from robust_transfer.errors import ConfigError
 from robust_transfer.files import expanded
 from robust_transfer.run import MOST_THREADS, Run
 from robust_transfer.sources import PACKAGED
-from robust_transfer.study.recipe import Cell, Recipe, cells
+from robust_transfer.study.recipe import Cell, Recipe, cells, result_of
 from robust_transfer.study.store import Store
 from robust_transfer.study.work import Workshop
 
@@ -33,7 +33,7 @@ def groups(recipe: Recipe) -> list[Group]:
     """Cells, those that share a result together."""
     found: dict[str, list[Cell]] = {}
     for cell in cells(recipe):
-        found.setdefault(repr(dataclasses.replace(cell, evaluation="")), []).append(cell)
+        found.setdefault(result_of(cell), []).append(cell)
     return [tuple(group) for group in found.values()]
 
 

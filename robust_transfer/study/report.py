@@ -16,8 +16,7 @@ from robust_transfer.drawing.plots import COLOURS, MARKERS, style, svg, tidy
 from robust_transfer.environment import command_line, environment
 from robust_transfer.files import write_text
 from robust_transfer.study.claims import Finding, diverged, judge
-from robust_transfer.study.recipe import Filters, Measure, PlotSpec, cells
-from robust_transfer.study.table import SETTINGS
+from robust_transfer.study.recipe import SETTINGS, Filters, Measure, PlotSpec, cells
 from robust_transfer.study.work import Workshop
 
 REPORT = "report.md"

@@ -10,15 +10,14 @@ from typing import Any
 import pandas as pd
 
 from robust_transfer.checkpoint import CARD, read_card
-from robust_transfer.evaluation import load_evaluation
+from robust_transfer.evaluation.result import load_figures
 from robust_transfer.files import write_bytes
 from robust_transfer.statistics.intervals import Proportion
-from robust_transfer.study.recipe import Cell, columns
+from robust_transfer.study.recipe import NAMED, SETTINGS, Cell, columns
 from robust_transfer.study.work import Workshop, is_checkpoint
 
 TABLE = "table.parquet"
 TIMINGS = ("training_seconds", "evaluation_seconds")  # what differs between two runs of the same study
-SETTINGS = "set."
 
 
 def tabulate(workshop: Workshop, cells: Iterable[Cell]) -> pd.DataFrame:
@@ -38,7 +37,8 @@ def tabulate(workshop: Workshop, cells: Iterable[Cell]) -> pd.DataFrame:
         if name.startswith(SETTINGS) and table[name].dropna().map(type).nunique() > 1:
             table[name] = table[name].map(lambda value: None if pd.isna(value) else json.dumps(value))
     order = [name for name in names if not name.startswith(SETTINGS)]
-    return table[[*order[:6], *(name for name in names if name.startswith(SETTINGS)), *order[6:]]]
+    first = len(NAMED)
+    return table[[*order[:first], *(name for name in names if name.startswith(SETTINGS)), *order[first:]]]
 
 
 def write_table(table: pd.DataFrame, folder: Path) -> Path:
@@ -68,7 +68,7 @@ def _row(workshop: Workshop, cell: Cell) -> dict[str, Any]:
             "commit": card.environment.get("commit"),
         }
     if row["failure"] is None:
-        found = load_evaluation(workshop.evaluation_folder(cell))
+        found = load_figures(workshop.evaluation_folder(cell))
         for level, share in (("clean", found.clean_accuracy), ("robust", found.robust_accuracy)):
             row |= {level: share.value, f"{level}_low": share.low, f"{level}_high": share.high}
         row |= {
