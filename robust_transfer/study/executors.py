@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import multiprocessing
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import pyarrow as pa
 import torch
 
 from robust_transfer.errors import ConfigError
 from robust_transfer.files import expanded
 from robust_transfer.run import MOST_THREADS, Run
 from robust_transfer.sources import PACKAGED
+from robust_transfer.study.dispatch import Group, Job, Outcome, Told, dispatch, make_job
+from robust_transfer.study.local_crew import LocalCrew
 from robust_transfer.study.recipe import Cell, Recipe, cells, result_of
 from robust_transfer.study.store import Store
 from robust_transfer.study.work import Workshop
-
-Group = tuple[Cell, ...]
-POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-Told = Callable[[int], object]  # called with the number of cells that have just been done
 
 
 def groups(recipe: Recipe) -> list[Group]:
@@ -40,7 +33,7 @@ def groups(recipe: Recipe) -> list[Group]:
 def here(workshop: Workshop, work: Sequence[Group], told: Told) -> None:
     """In this process, one after the other."""
     for group in work:
-        _make(workshop, group)
+        make_job(workshop, Job(group[0].source, group))
         told(len(group))
 
 
@@ -65,42 +58,10 @@ def threads_for(jobs: int, run: Run) -> Run:
     return dataclasses.replace(run, threads=min(share, int(most)) if most.isdecimal() and int(most) else share)
 
 
-@contextmanager
-def pool(jobs: int, threads: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes whose libraries compute with so many ``threads`` each.
-
-    Libraries read the variables when they are loaded, so that in the process itself it would be too late.
-    """
-    given = {name: os.environ.get(name) for name in POOLS}
-    os.environ.update(dict.fromkeys(POOLS, str(threads)))
-    try:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(threads,)) as processes:
-            yield processes
-    finally:
-        for name, value in given.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
-
-
-def processes(jobs: int, recipe: Recipe, store: Store, run: Run, work: Sequence[Group], told: Told) -> None:
+def processes(jobs: int, workshop: Workshop, work: Sequence[Group], told: Told) -> Outcome:
     """In ``jobs`` processes of this machine. A cell is begun when its source is there: nobody waits for one."""
-    try:
-        with pool(jobs, run.threads or 1) as workers:
-            trained = {workers.submit(_source, recipe, store, run, name): name for name in _sources(work)}
-            pending: set[Future[Any]] = set(trained)
-            while pending:
-                done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                for future in done:
-                    made = future.result()
-                    if future not in trained:
-                        told(made)
-                        continue
-                    ready = [group for group in work if group[0].source == trained[future]]
-                    pending |= {workers.submit(_group, recipe, store, run, group) for group in ready}
-    except BrokenProcessPool:
-        raise ConfigError("a process was killed, perhaps for want of memory: run it again, with fewer --jobs") from None
+    crew = LocalCrew(jobs, workshop.recipe, workshop.store, workshop.run)
+    return dispatch(workshop, work, crew, told)
 
 
 def ray(address: str, recipe: Recipe, store: Store, run: Run, work: Sequence[Group], told: Told) -> None:
@@ -148,12 +109,6 @@ def anywhere(recipe: Recipe) -> Recipe:
 _workshop: Workshop | None = None
 
 
-def _begin(threads: int) -> None:
-    """Give PyTorch and Arrow, which mind no variable or another one, a process's share of the threads for good."""
-    torch.set_num_threads(threads)
-    pa.set_cpu_count(threads)
-
-
 def _open(recipe: Recipe, store: Store, run: Run) -> Workshop:
     global _workshop
     if run.threads is not None:
@@ -169,13 +124,7 @@ def _source(recipe: Recipe, store: Store, run: Run, name: str) -> None:
 
 def _group(recipe: Recipe, store: Store, run: Run, group: Group, _: None = None) -> int:
     # Ray starts it when its last argument, what training the source returned, is there
-    return _make(_open(recipe, store, run), group)
-
-
-def _make(workshop: Workshop, group: Group) -> int:
-    for cell in group:
-        if not workshop.team.from_main(workshop.done(cell)):  # a team goes on together
-            workshop.make(cell)
+    make_job(_open(recipe, store, run), Job(group[0].source, group))
     return len(group)
 
 

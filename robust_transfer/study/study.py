@@ -6,6 +6,7 @@ import dataclasses
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -18,8 +19,10 @@ from robust_transfer.launch import is_main_process
 from robust_transfer.progress import progress_bars
 from robust_transfer.run import Run
 from robust_transfer.study import executors
+from robust_transfer.study.dispatch import Outcome
 from robust_transfer.study.estimate import Estimate, estimate
 from robust_transfer.study.filters import filters_are_made, look_at_filters
+from robust_transfer.study.given_up import note_given_up, read_given_up
 from robust_transfer.study.recipe import Recipe, cells
 from robust_transfer.study.report import STARTS, write_report
 from robust_transfer.study.store import Store
@@ -44,7 +47,7 @@ def run_study(
     What is there is not made again: an interrupted study goes on where it stopped, another recipe in the same folder
     shares what the two have in common. In this process, or in ``jobs`` processes, or only ``shard`` (``"1/4"``) of it,
     or on a Ray cluster at ``ray`` (``"local"`` starts one). Started by torchrun, each cell is trained by all its processes
-    together. Returns the table: a row for each cell that is done.
+    together. Returns the table: a row for each cell that is done, or was given up, as three workers died of it.
     Raises :class:`ConfigError` and :class:`OutputError` before anything is computed.
     """
     if sum(given is not None for given in (jobs, shard, ray)) > 1:
@@ -68,6 +71,7 @@ def _run(
     work, workshop = executors.groups(recipe), Workshop(recipe, store, run)
     work = executors.shard(shard, work) if shard is not None else work
     missing = [cell for group in work for cell in group if not workshop.done(cell)]
+    left = [group for group in work if any(not workshop.done(cell) for cell in group)]
     workshop.refuse_impossible(missing)
     if missing and not run.quiet and is_main_process():
         Console(stderr=True).print(str(estimate(workshop)))
@@ -80,24 +84,36 @@ def _run(
         def told(count: int) -> None:
             bar.update(shown, advance=count)
 
+        outcome = Outcome()
         if ray is not None:
             executors.ray(ray, recipe, store, run, work, told)
         elif jobs is not None and jobs > 1:
-            executors.processes(jobs, recipe, store, run, work, told)
+            told(sum(map(len, work)) - sum(map(len, left)))
+            outcome = executors.processes(jobs, workshop, left, told)
         else:
             executors.here(workshop, work, told)
+    if is_main_process():
+        note_given_up(store.root, {workshop.evaluation_key(cell) for cell in missing}, outcome.given_up)
     pictured = recipe.filters is not None and not filters_are_made(workshop, recipe.filters)
     if recipe.filters is not None:
         look_at_filters(workshop, recipe.filters)
     if (missing or pictured) and is_main_process():
         start = {"command": command_line(), "seconds": round(time.perf_counter() - begun, 1), "cells": len(missing)}
-        append_line(store.root / STARTS, json.dumps(start))
+        append_line(store.root / STARTS, json.dumps(start | _workers(outcome)))
     return collect(workshop)
 
 
+def _workers(outcome: Outcome) -> dict[str, Any]:
+    """What a start's line says of its workers, if it had some: the seconds that each spent on cells, and their deaths."""
+    if not outcome.seconds and not outcome.deaths:
+        return {}
+    busy = {who: round(seconds, 3) for who, seconds in outcome.seconds.items()}
+    return {"workers": busy, "deaths": outcome.deaths, "given_up": len(outcome.given_up)}
+
+
 def collect(workshop: Workshop) -> pd.DataFrame:
-    """Table of what is done so far; it and the report are written."""
-    table = tabulate(workshop, cells(workshop.recipe))
+    """Table of what is done so far, and of what was given up; it and the report are written."""
+    table = tabulate(workshop, cells(workshop.recipe), read_given_up(workshop.store.root))
     if workshop.team.main:
         write_table(table, workshop.store.root)
         write_report(workshop, table)

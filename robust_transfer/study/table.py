@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -20,15 +21,21 @@ TABLE = "table.parquet"
 TIMINGS = ("training_seconds", "evaluation_seconds")  # what differs between two runs of the same study
 
 
-def tabulate(workshop: Workshop, cells: Iterable[Cell]) -> pd.DataFrame:
-    """Row for each cell that is done.
+def tabulate(
+    workshop: Workshop, cells: Iterable[Cell], given_up: Mapping[str, str] = MappingProxyType({})
+) -> pd.DataFrame:
+    """Row for each cell that is done, or that was ``given_up``, by its evaluation's address, for the reason that is there.
 
     Shares are in [0, 1] with Wilson's 95 % interval. ``cost`` is what the result took in forward-equivalent image
     passes, tuning included, the source's training not: that is ``source_cost``. ``failure`` says why a cell has no
     figures. ``through_source``, ``feature_loss``, ``unseen`` (at ``unseen_threat``) and the feature drifts are those of
     :class:`~robust_transfer.evaluation.Transferred`, on ``transfer_attack_examples`` images.
     """
-    rows = [_row(workshop, cell) for cell in cells if workshop.done(cell)]
+    rows = []
+    for cell in cells:
+        lost = None if workshop.done(cell) else given_up.get(workshop.evaluation_key(cell))
+        if lost is not None or workshop.done(cell):
+            rows.append(_row(workshop, cell, lost))
     table = pd.DataFrame(rows)
     if table.empty:
         return table
@@ -47,12 +54,12 @@ def write_table(table: pd.DataFrame, folder: Path) -> Path:
     return folder / TABLE
 
 
-def _row(workshop: Workshop, cell: Cell) -> dict[str, Any]:
+def _row(workshop: Workshop, cell: Cell, lost: str | None) -> dict[str, Any]:
     row: dict[str, Any] = {**columns(cell), "recipe": workshop.recipe.name, "scale": workshop.recipe.scale}
     strategy = workshop.recipe.strategies[cell.strategy]
     row |= {"method": strategy.strategy, "settings": json.dumps({**strategy.set, **cell.each}, sort_keys=True)}
     result = workshop.result_folder(cell)
-    row |= {"result": result.name, "failure": workshop.failure(cell)}
+    row |= {"result": result.name, "failure": lost or workshop.failure(cell)}
     if is_checkpoint(result):
         row["source_cost"] = workshop.source(cell.source).card.cost.passes
         card = read_card(result / CARD)

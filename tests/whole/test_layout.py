@@ -98,6 +98,8 @@ ELSEWHERE = {
     "strategies/linear_probe": "strategies/test_softmax",
     "strategies/trained": "strategies/test_fine_tune",
     "study/filters": "whole/test_recipe_runs",
+    "study/given_up": "study/test_dispatch",
+    "study/local_crew": "study/test_dispatch",
     "study/reading": "study/test_recipe",
     "study/store": "study/test_study",
     "foreign/classes": "foreign/test_importing",
