@@ -6,7 +6,9 @@ and given up when :data:`DEATHS` workers have died of it. All else goes on.
 
 from __future__ import annotations
 
+import os
 import pickle
+import platform
 import time
 import traceback
 from abc import ABC, abstractmethod
@@ -15,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from robust_transfer.config import digest
 from robust_transfer.errors import ConfigError
 from robust_transfer.study.given_up import GIVEN_UP
 from robust_transfer.study.recipe import Cell, result_of
@@ -38,7 +41,7 @@ class Job:
 class Answer:
     """Answer of a worker: that it is ready (``job`` None), or that it has done a job, and in how many seconds; or an error."""
 
-    who: str  # host and process
+    who: str  # the worker's name
     job: Job | None = None
     seconds: float = 0.0
     error: Exception | None = None
@@ -82,7 +85,7 @@ class Crew(ABC):
 @dataclass
 class Outcome:
     """Outcome of a dispatch: cells that were given up, by their evaluation's address, with why; seconds that each worker
-    (its host and process) spent on its jobs; and how many workers died.
+    spent on its jobs; and how many workers died.
     """
 
     given_up: dict[str, str] = field(default_factory=dict)
@@ -198,6 +201,11 @@ class _Dispatch:
 
 
 # ---------------------------------------------------------------- in the workers
+
+
+def name_of_worker() -> str:
+    """Name of this process among the workers of several machines; it gives no host away."""
+    return f"{digest(platform.node())[:6]} {os.getpid()}"
 
 
 def answer_to(job: Job, workshop: Workshop, who: str) -> Answer:

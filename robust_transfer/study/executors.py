@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import os
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
@@ -17,7 +16,9 @@ from robust_transfer.run import MOST_THREADS, Run
 from robust_transfer.sources import PACKAGED
 from robust_transfer.study.dispatch import Group, Job, Outcome, Told, dispatch, make_job
 from robust_transfer.study.local_crew import LocalCrew
+from robust_transfer.study.ray_crew import RayCrew, cluster
 from robust_transfer.study.recipe import Cell, Recipe, cells, result_of
+from robust_transfer.study.shared_folder import await_cells, shown
 from robust_transfer.study.store import Store
 from robust_transfer.study.work import Workshop
 
@@ -60,33 +61,35 @@ def threads_for(jobs: int, run: Run) -> Run:
 
 def processes(jobs: int, workshop: Workshop, work: Sequence[Group], told: Told) -> Outcome:
     """In ``jobs`` processes of this machine. A cell is begun when its source is there: nobody waits for one."""
-    crew = LocalCrew(jobs, workshop.recipe, workshop.store, workshop.run)
-    return dispatch(workshop, work, crew, told)
+    if not (left := _left(workshop, work, told)):
+        return Outcome()
+    return dispatch(workshop, left, LocalCrew(jobs, workshop.recipe, workshop.store, workshop.run), told)
 
 
-def ray(address: str, recipe: Recipe, store: Store, run: Run, work: Sequence[Group], told: Told) -> None:
-    """On a Ray cluster that shares the study's folder and its data; ``local`` starts one here."""
-    try:
-        library: Any = importlib.import_module("ray")
-    except ImportError:
-        raise ConfigError("Ray is an extra: pip install 'robust-transfer[ray]'") from None
-    local = address == "local"
-    recipe, store = anywhere(recipe), Store(store.root.resolve())
+def ray(address: str, workshop: Workshop, work: Sequence[Group], told: Told) -> Outcome:
+    """On a Ray cluster whose nodes share the study's folder and its data; ``local`` starts one here."""
+    if not (left := _left(workshop, work, told)):
+        return Outcome()
+    recipe, store, run = anywhere(workshop.recipe), Store(workshop.store.root.resolve()), workshop.run
     threads = run.threads or torch.get_num_threads()
-    try:
-        library.init(address=None if local else address, include_dashboard=False, log_to_driver=False)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"no Ray cluster answers at {address!r} ({error}): start one, or use --ray local") from None
-    try:
-        gpus = 1 if run.device != "cpu" and library.cluster_resources().get("GPU") else 0
-        remote = library.remote(num_cpus=threads, num_gpus=gpus, max_retries=0)
-        trained = {name: remote(_source).remote(recipe, store, run, name) for name in _sources(work)}
-        waiting = [remote(_group).remote(recipe, store, run, group, trained[group[0].source]) for group in work]
-        while waiting:
-            [ready], waiting = library.wait(waiting, num_returns=1)
-            told(library.get(ready))
-    finally:
-        library.shutdown()
+    with cluster(address) as library, shown(store.root, local_paths(recipe)) as token:
+        outcome = dispatch(workshop, left, RayCrew(library, recipe, store, run, threads, token), told)
+    made = (cell for group in work for cell in group)
+    await_cells(workshop, [cell for cell in made if workshop.evaluation_key(cell) not in outcome.given_up])
+    return outcome
+
+
+def _left(workshop: Workshop, work: Sequence[Group], told: Told) -> list[Group]:
+    """What is not done yet."""
+    left = [group for group in work if not all(workshop.done(cell) for cell in group)]
+    told(sum(map(len, work)) - sum(map(len, left)))
+    return left
+
+
+def local_paths(recipe: Recipe) -> list[str]:
+    """Files and folders that a recipe with absolute paths names."""
+    places = [*recipe.data.values(), *(spec.use for spec in recipe.sources.values() if spec.use is not None)]
+    return [place for place in places if Path(place).is_absolute()]
 
 
 def anywhere(recipe: Recipe) -> Recipe:
@@ -102,31 +105,3 @@ def anywhere(recipe: Recipe) -> Recipe:
     }
     data = {name: absolute(place) for name, place in recipe.data.items()}
     return dataclasses.replace(recipe, sources=sources, data=data)
-
-
-# ---------------------------------------------------------------- in the processes
-
-_workshop: Workshop | None = None
-
-
-def _open(recipe: Recipe, store: Store, run: Run) -> Workshop:
-    global _workshop
-    if run.threads is not None:
-        torch.set_num_threads(run.threads)
-    if _workshop is None or (_workshop.recipe, _workshop.store) != (recipe, store):
-        _workshop = Workshop(recipe, store, run)
-    return _workshop
-
-
-def _source(recipe: Recipe, store: Store, run: Run, name: str) -> None:
-    _open(recipe, store, run).pretrain(name)
-
-
-def _group(recipe: Recipe, store: Store, run: Run, group: Group, _: None = None) -> int:
-    # Ray starts it when its last argument, what training the source returned, is there
-    make_job(_open(recipe, store, run), Job(group[0].source, group))
-    return len(group)
-
-
-def _sources(work: Sequence[Group]) -> Iterator[str]:
-    yield from dict.fromkeys(cell.source for group in work for cell in group)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import platform
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ import pyarrow as pa
 import torch
 
 from robust_transfer.run import Run
-from robust_transfer.study.dispatch import Answer, Crew, Job, Worker, WorkerDiedError, answer_to
+from robust_transfer.study.dispatch import Answer, Crew, Job, Worker, WorkerDiedError, answer_to, name_of_worker
 from robust_transfer.study.recipe import Recipe
 from robust_transfer.study.store import Store
 from robust_transfer.study.work import Workshop
@@ -122,7 +121,7 @@ def _ending(code: int | None) -> str:
 def _serve(line: Connection, recipe: Recipe, store: Store, run: Run) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one that hired it hears it, too, and ends it
     limit_threads(run.threads or 1)
-    workshop, who = Workshop(recipe, store, run), f"{platform.node()} {os.getpid()}"
+    workshop, who = Workshop(recipe, store, run), name_of_worker()
     line.send(Answer(who))
     try:
         while True:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from robust_transfer.study.work import Workshop
 from robust_transfer.training.processes import alone
 
 STUDY = "study.json"
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # of `s3://x` a path has one slash left
 
 
 def run_study(
@@ -71,7 +73,6 @@ def _run(
     work, workshop = executors.groups(recipe), Workshop(recipe, store, run)
     work = executors.shard(shard, work) if shard is not None else work
     missing = [cell for group in work for cell in group if not workshop.done(cell)]
-    left = [group for group in work if any(not workshop.done(cell) for cell in group)]
     workshop.refuse_impossible(missing)
     if missing and not run.quiet and is_main_process():
         Console(stderr=True).print(str(estimate(workshop)))
@@ -86,10 +87,9 @@ def _run(
 
         outcome = Outcome()
         if ray is not None:
-            executors.ray(ray, recipe, store, run, work, told)
+            outcome = executors.ray(ray, workshop, work, told)
         elif jobs is not None and jobs > 1:
-            told(sum(map(len, work)) - sum(map(len, left)))
-            outcome = executors.processes(jobs, workshop, left, told)
+            outcome = executors.processes(jobs, workshop, work, told)
         else:
             executors.here(workshop, work, told)
     if is_main_process():
@@ -143,6 +143,11 @@ def _settled(run: Run, out: Path) -> Run:
 
 def _open(out: Path) -> Store:
     out = Path(out)
+    if URL.match(str(out)):
+        raise OutputError(
+            f"{out} is an address: a study needs a folder with locks and renames, which a store of objects has not; give "
+            "a path (on storage that all machines mount, such as NFS, where several compute)"
+        )
     if out.exists() and not out.is_dir():
         raise OutputError(f"the output path {out} is a file: give a folder")
     foreign = [path for path in out.iterdir() if not TEMPORARY.fullmatch(path.name)] if out.is_dir() else []

@@ -190,6 +190,16 @@ def test_folders_that_are_no_studies_are_left_alone(recipe: Recipe, tmp_path: Pa
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize("place", ["s3://bucket/study", "file:///tmp/study", "memory://study"])
+def test_an_address_is_no_folder(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    """As a path it would be a folder called `s3:` here."""
+    monkeypatch.chdir(tmp_path)
+    for run in (run_study, dry_run):
+        with pytest.raises(OutputError, match="is an address: a study needs a folder with locks"):
+            run(recipe, Path(place), run=RUN)
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_results_share_is_computed_once(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Six results of two seeds: two probes and a warm-started head each, from the features of train and val."""
     recipe = load_recipe(path, changes=BRIEF)

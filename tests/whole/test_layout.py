@@ -100,6 +100,7 @@ ELSEWHERE = {
     "study/filters": "whole/test_recipe_runs",
     "study/given_up": "study/test_dispatch",
     "study/local_crew": "study/test_dispatch",
+    "study/ray_crew": "study/test_dispatch",
     "study/reading": "study/test_recipe",
     "study/store": "study/test_study",
     "foreign/classes": "foreign/test_importing",
