@@ -27,6 +27,14 @@ def environment() -> dict[str, Any]:
     return {"versions": versions, "hardware": hardware, "commit": _commit()}
 
 
+def version() -> str:
+    """Version of the package that is installed here."""
+    try:
+        return metadata.version("robust-transfer")
+    except metadata.PackageNotFoundError:
+        return "of a folder"
+
+
 def _cpu_name() -> str:
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():

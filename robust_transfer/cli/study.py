@@ -56,11 +56,15 @@ def study(
         return
     table = run_study(chosen, out, run=run, jobs=jobs, shard=shard, ray=ray)
     say(quiet, f"{len(table)} cells: {out / 'table.parquet'}, {out / 'report.md'}")
-    failed = int(table["failure"].notna().sum()) if len(table) else 0
-    if failed:
+    failures = [str(why) for why in table["failure"].dropna()] if len(table) else []
+    if failures:
         from robust_transfer.errors import DivergedError
+        from robust_transfer.study.given_up import GIVEN_UP
 
-        raise DivergedError(f"in {failed} of {len(table)} cells training diverged: see {out / 'report.md'}")
+        lost = sum(why.startswith(GIVEN_UP) for why in failures)
+        told = [f"in {len(failures) - lost} of {len(table)} cells training diverged"] if lost < len(failures) else []
+        told += [f"{lost} of {len(table)} cells were given up, as workers died of them"] if lost else []
+        raise DivergedError(f"{'; '.join(told)}: see {out / 'report.md'}")
 
 
 def _places(pairs: list[str] | None) -> dict[str, str]:

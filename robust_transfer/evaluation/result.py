@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-from pyarrow import ArrowInvalid
+import pyarrow as pa
+from pyarrow.parquet import ParquetFile
 
 from robust_transfer.config import as_dict
 from robust_transfer.errors import DataError
@@ -17,7 +19,7 @@ from robust_transfer.evaluation.outcomes import CLEAN, COLUMNS, EVALUATION, OUTC
 from robust_transfer.evaluation.renamed import FIELDS, translated
 from robust_transfer.evaluation.seen import Seen
 from robust_transfer.evaluation.transfer_attacks import Transferred
-from robust_transfer.files import expanded, read_table
+from robust_transfer.files import expanded
 from robust_transfer.statistics.intervals import Proportion
 
 SCHEMA = 1
@@ -134,23 +136,37 @@ class Evaluation:
 
 def load_evaluation(folder: Path) -> Evaluation:
     """Read what :meth:`Evaluation.save` wrote; raises :class:`DataError` for what is missing or is something else."""
-    folder = expanded(folder)
+    return _load(expanded(folder), _outcomes)
+
+
+def load_figures(folder: Path) -> Evaluation:
+    """Same as :func:`load_evaluation` and with its checks, for who reads thousands: its ``outcomes`` are left out."""
+    return _load(folder, lambda stored: pd.DataFrame())
+
+
+def _load(folder: Path, outcomes: Callable[[pa.Table], pd.DataFrame]) -> Evaluation:
     if not (folder / EVALUATION).is_file():
         raise DataError(f"{folder} holds no evaluation: run `robust-transfer evaluate ... --out {folder}` first")
     try:
         summary = dict(json.loads((folder / EVALUATION).read_text(encoding="utf-8")))
         if summary["schema"] != SCHEMA:
             raise DataError(f"{folder / EVALUATION} has schema {summary['schema']!r}, this version reads {SCHEMA}")
-        table = read_table(folder / OUTCOMES)
-        table = table[[*COLUMNS, *(name for name in table if name == SMALLEST_EPS)]].astype(COLUMNS)
+        # without pandas' reader and its threads, which take many times as long as so small a file
+        stored = ParquetFile(pa.BufferReader((folder / OUTCOMES).read_bytes())).read(use_threads=False)
+        standing = stored["broken_by"].to_pylist().count(SURVIVED)
         named = translated(summary, FIELDS, EVALUATION, warn=False)
-        evaluation = Evaluation(**_typed(named), outcomes=table)
-        claimed = evaluation.robust_accuracy.n, round(evaluation.robust_accuracy.value * len(table))
-    except (OSError, ArrowInvalid, ValueError, KeyError, TypeError, AttributeError) as error:
+        evaluation = Evaluation(**_typed(named), outcomes=outcomes(stored))
+        claimed = evaluation.robust_accuracy.n, round(evaluation.robust_accuracy.value * len(stored))
+    except (OSError, pa.ArrowInvalid, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"the evaluation in {folder} cannot be read ({type(error).__name__}): evaluate again") from None
-    if claimed != (len(table), int((table["broken_by"] == SURVIVED).sum())):
+    if claimed != (len(stored), standing):
         raise DataError(f"{EVALUATION} and {OUTCOMES} in {folder} are of different evaluations: evaluate again")
     return evaluation
+
+
+def _outcomes(stored: pa.Table) -> pd.DataFrame:
+    table: pd.DataFrame = stored.to_pandas(use_threads=False)
+    return table[[*COLUMNS, *(name for name in table if name == SMALLEST_EPS)]].astype(COLUMNS)
 
 
 def _typed(summary: dict[str, Any]) -> dict[str, Any]:

@@ -107,7 +107,8 @@ def _above(workshop: Workshop, claim: Claim, of: Mapping[int, Cell], beside: Seq
     images = _right(workshop, next(iter(of.values())), "clean").index
 
     def rights(cell: Cell) -> Correctness:
-        clean, robust = (_right(workshop, cell, level) for level in LEVELS)
+        found = load_evaluation(workshop.evaluation_folder(cell))
+        clean, robust = (found.right(level).astype(float) for level in LEVELS)
         if not images.equals(clean.index):
             raise ConfigError(f"the claim {claim.says!r} is about cells that were evaluated on different images")
         return Correctness(clean.to_numpy(), robust.to_numpy())

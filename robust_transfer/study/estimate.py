@@ -62,6 +62,7 @@ class _Books:
     def __init__(self, workshop: Workshop) -> None:
         self.workshop, self.found = workshop, Estimate(0, 0, 0, 0, 0.0)
         self.counted, self.speeds = set[str](), dict[str, float]()
+        self.by_source, self.by_image = dict[str, float](), dict[str, tuple[float, float]]()
 
     def add(self, cell: Cell) -> None:
         """Cell, and what has to be made for it."""
@@ -76,13 +77,19 @@ class _Books:
             found.seconds += workshop.strategy(cell).passes(target) / speed
         if self._new(workshop.evaluation_key(cell)) and not is_evaluation(workshop.evaluation_folder(cell)):
             found.missing += 1
-            how = workshop.recipe.evaluations[cell.evaluation]
-            n = min(how.examples or len(target.test), len(target.test))
-            passes = n * effort(parse_attack(how.attack))
-            passes += transfer_attacks.passes_at_most() * how.transfer_attack_examples
-            adversary = Adversary(parse_attack(how.attack), Threat.parse(how.threat))
-            passes += red_flags.passes_each(adversary) * how.red_flag_examples
-            found.seconds += passes / speed
+            each, once = self.evaluation(cell.evaluation)
+            n = min(workshop.recipe.evaluations[cell.evaluation].examples or len(target.test), len(target.test))
+            found.seconds += (n * each + once) / speed
+
+    def evaluation(self, name: str) -> tuple[float, float]:
+        """Image passes that an evaluation takes for each of its images, and beside them."""
+        if name not in self.by_image:
+            how = self.workshop.recipe.evaluations[name]
+            attack = parse_attack(how.attack)
+            once = transfer_attacks.passes_at_most() * how.transfer_attack_examples
+            once += red_flags.passes_each(Adversary(attack, Threat.parse(how.threat))) * how.red_flag_examples
+            self.by_image[name] = effort(attack), once
+        return self.by_image[name]
 
     def look(self, how: Filters) -> None:
         """Features of sources, attacked on some images, maximised and rebuilt on others."""
@@ -92,7 +99,12 @@ class _Books:
         self.found.seconds += sum(each / self.source(name) for name in how.sources)
 
     def source(self, name: str) -> float:
-        """Image passes a second of a source's network; if it is to be trained, that is counted."""
+        """Image passes a second of a source's network; if it is to be trained, that is counted, once."""
+        if name not in self.by_source:
+            self.by_source[name] = self._source(name)
+        return self.by_source[name]
+
+    def _source(self, name: str) -> float:
         workshop, spec = self.workshop, self.workshop.recipe.sources[name].pretrain
         key = workshop.source_key(name)
         if spec is None or is_checkpoint(workshop.store.folder("sources", key)):

@@ -12,6 +12,8 @@ from robust_transfer.defaults import DEFAULT_THREAT
 from robust_transfer.errors import ConfigError
 
 Measure = Literal["clean", "robust", "cost"]
+NAMED = ("source", "task", "strategy", "shots", "seed", "evaluation")  # columns of a cell
+SETTINGS = "set."  # begins the names of the others, which `each` has chosen
 
 
 @config
@@ -206,12 +208,23 @@ def cells(recipe: Recipe) -> list[Cell]:
 
 
 def columns(cell: Cell) -> dict[str, Any]:
-    """Cell as columns: its names, and ``set.NAME`` for what ``each`` has chosen."""
-    named = {name: getattr(cell, name) for name in ("source", "task", "strategy", "shots", "seed", "evaluation")}
-    return {**named, **{f"set.{name}": value for name, value in cell.each.items()}}
+    """Cell as columns: its names (:data:`NAMED`), and ``set.NAME`` for what ``each`` has chosen."""
+    named = {name: getattr(cell, name) for name in NAMED}
+    return {**named, **{f"{SETTINGS}{name}": value for name, value in cell.each.items()}}
 
 
 def matches(cell: Cell, which: Mapping[str, Any]) -> bool:
     """True if a cell has these values in these columns."""
-    have = columns(cell)
-    return all(key in have and have[key] == value for key, value in which.items())
+    return all(_has(cell, key, value) for key, value in which.items())
+
+
+def _has(cell: Cell, column: str, value: Any) -> bool:
+    if column in NAMED:
+        return bool(getattr(cell, column) == value)
+    name = column.removeprefix(SETTINGS)
+    return name != column and name in cell.each and bool(cell.each[name] == value)
+
+
+def result_of(cell: Cell, *, seed: bool = True) -> str:
+    """Name of what a cell evaluates: the same for cells that differ in their evaluation only (or, without ``seed``, in it)."""
+    return repr((cell.source, cell.task, cell.strategy, cell.shots, cell.seed if seed else None, cell.each))

@@ -16,8 +16,8 @@ from robust_transfer.drawing.plots import COLOURS, MARKERS, style, svg, tidy
 from robust_transfer.environment import command_line, environment
 from robust_transfer.files import write_text
 from robust_transfer.study.claims import Finding, diverged, judge
-from robust_transfer.study.recipe import Filters, Measure, PlotSpec, cells
-from robust_transfer.study.table import SETTINGS
+from robust_transfer.study.given_up import GIVEN_UP
+from robust_transfer.study.recipe import SETTINGS, Filters, Measure, PlotSpec, cells
 from robust_transfer.study.work import Workshop
 
 REPORT = "report.md"
@@ -84,7 +84,9 @@ def _filters(how: Filters) -> list[str]:
 
 def _every(table: pd.DataFrame, count: int) -> list[str]:
     told = f"{len(table)} of {count} cells. Brackets are 95 % Wilson intervals."
-    return ["## Every cell", told, _rows(table) if len(table) else "None is done yet."]
+    lost = table[table["failure"].fillna("").str.startswith(GIVEN_UP)] if len(table) else table
+    reasons = [f"{len(some)} of them were {why}." for why, some in lost.groupby("failure")] if len(lost) else []
+    return ["## Every cell", " ".join([told, *reasons]), _rows(table) if len(table) else "None is done yet."]
 
 
 def picked(table: pd.DataFrame, where: dict[str, Any]) -> pd.DataFrame:
@@ -196,7 +198,7 @@ def _rows(table: pd.DataFrame) -> str:
             shown += [_beside(row, name) for name in beside]
             shown += [f"{row['cost']:.2g}", f"{row['training_seconds']:.0f}"]
         else:
-            shown += ["diverged", *[""] * (len(beside) + 3)]
+            shown += [GIVEN_UP if row["failure"].startswith(GIVEN_UP) else "diverged", *[""] * (len(beside) + 3)]
         rows.append(f"| {' | '.join(shown)} |")
     constant = dict.fromkeys(table["constant"].dropna()) if "constant" in table else {}
     if constant:

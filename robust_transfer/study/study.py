@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -18,8 +20,10 @@ from robust_transfer.launch import is_main_process
 from robust_transfer.progress import progress_bars
 from robust_transfer.run import Run
 from robust_transfer.study import executors
+from robust_transfer.study.dispatch import Outcome
 from robust_transfer.study.estimate import Estimate, estimate
 from robust_transfer.study.filters import filters_are_made, look_at_filters
+from robust_transfer.study.given_up import note_given_up, read_given_up
 from robust_transfer.study.recipe import Recipe, cells
 from robust_transfer.study.report import STARTS, write_report
 from robust_transfer.study.store import Store
@@ -28,6 +32,7 @@ from robust_transfer.study.work import Workshop
 from robust_transfer.training.processes import alone
 
 STUDY = "study.json"
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # of `s3://x` a path has one slash left
 
 
 def run_study(
@@ -44,7 +49,7 @@ def run_study(
     What is there is not made again: an interrupted study goes on where it stopped, another recipe in the same folder
     shares what the two have in common. In this process, or in ``jobs`` processes, or only ``shard`` (``"1/4"``) of it,
     or on a Ray cluster at ``ray`` (``"local"`` starts one). Started by torchrun, each cell is trained by all its processes
-    together. Returns the table: a row for each cell that is done.
+    together. Returns the table: a row for each cell that is done, or was given up, as three workers died of it.
     Raises :class:`ConfigError` and :class:`OutputError` before anything is computed.
     """
     if sum(given is not None for given in (jobs, shard, ray)) > 1:
@@ -80,24 +85,35 @@ def _run(
         def told(count: int) -> None:
             bar.update(shown, advance=count)
 
+        outcome = Outcome()
         if ray is not None:
-            executors.ray(ray, recipe, store, run, work, told)
+            outcome = executors.ray(ray, workshop, work, told)
         elif jobs is not None and jobs > 1:
-            executors.processes(jobs, recipe, store, run, work, told)
+            outcome = executors.processes(jobs, workshop, work, told)
         else:
             executors.here(workshop, work, told)
+    if is_main_process():
+        note_given_up(store.root, {workshop.evaluation_key(cell) for cell in missing}, outcome.given_up)
     pictured = recipe.filters is not None and not filters_are_made(workshop, recipe.filters)
     if recipe.filters is not None:
         look_at_filters(workshop, recipe.filters)
     if (missing or pictured) and is_main_process():
         start = {"command": command_line(), "seconds": round(time.perf_counter() - begun, 1), "cells": len(missing)}
-        append_line(store.root / STARTS, json.dumps(start))
+        append_line(store.root / STARTS, json.dumps(start | _workers(outcome)))
     return collect(workshop)
 
 
+def _workers(outcome: Outcome) -> dict[str, Any]:
+    """What a start's line says of its workers, if it had some: the seconds that each spent on cells, and their deaths."""
+    if not outcome.seconds and not outcome.deaths:
+        return {}
+    busy = {who: round(seconds, 3) for who, seconds in outcome.seconds.items()}
+    return {"workers": busy, "deaths": outcome.deaths, "given_up": len(outcome.given_up)}
+
+
 def collect(workshop: Workshop) -> pd.DataFrame:
-    """Table of what is done so far; it and the report are written."""
-    table = tabulate(workshop, cells(workshop.recipe))
+    """Table of what is done so far, and of what was given up; it and the report are written."""
+    table = tabulate(workshop, cells(workshop.recipe), read_given_up(workshop.store.root))
     if workshop.team.main:
         write_table(table, workshop.store.root)
         write_report(workshop, table)
@@ -127,6 +143,11 @@ def _settled(run: Run, out: Path) -> Run:
 
 def _open(out: Path) -> Store:
     out = Path(out)
+    if URL.match(str(out)):
+        raise OutputError(
+            f"{out} is an address: a study needs a folder with locks and renames, which a store of objects has not; give "
+            "a path (on storage that all machines mount, such as NFS, where several compute)"
+        )
     if out.exists() and not out.is_dir():
         raise OutputError(f"the output path {out} is a file: give a folder")
     foreign = [path for path in out.iterdir() if not TEMPORARY.fullmatch(path.name)] if out.is_dir() else []

@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
 
 from robust_transfer.checkpoint import CARD, read_card
-from robust_transfer.evaluation import load_evaluation
+from robust_transfer.evaluation.result import load_figures
 from robust_transfer.files import write_bytes
 from robust_transfer.statistics.intervals import Proportion
-from robust_transfer.study.recipe import Cell, columns
+from robust_transfer.study.recipe import NAMED, SETTINGS, Cell, columns
 from robust_transfer.study.work import Workshop, is_checkpoint
 
 TABLE = "table.parquet"
 TIMINGS = ("training_seconds", "evaluation_seconds")  # what differs between two runs of the same study
-SETTINGS = "set."
 
 
-def tabulate(workshop: Workshop, cells: Iterable[Cell]) -> pd.DataFrame:
-    """Row for each cell that is done.
+def tabulate(
+    workshop: Workshop, cells: Iterable[Cell], given_up: Mapping[str, str] = MappingProxyType({})
+) -> pd.DataFrame:
+    """Row for each cell that is done, or that was ``given_up``, by its evaluation's address, for the reason that is there.
 
     Shares are in [0, 1] with Wilson's 95 % interval. ``cost`` is what the result took in forward-equivalent image
     passes, tuning included, the source's training not: that is ``source_cost``. ``failure`` says why a cell has no
     figures. ``through_source``, ``feature_loss``, ``unseen`` (at ``unseen_threat``) and the feature drifts are those of
     :class:`~robust_transfer.evaluation.Transferred`, on ``transfer_attack_examples`` images.
     """
-    rows = [_row(workshop, cell) for cell in cells if workshop.done(cell)]
+    rows = []
+    for cell in cells:
+        lost = None if workshop.done(cell) else given_up.get(workshop.evaluation_key(cell))
+        if lost is not None or workshop.done(cell):
+            rows.append(_row(workshop, cell, lost))
     table = pd.DataFrame(rows)
     if table.empty:
         return table
@@ -38,7 +44,8 @@ def tabulate(workshop: Workshop, cells: Iterable[Cell]) -> pd.DataFrame:
         if name.startswith(SETTINGS) and table[name].dropna().map(type).nunique() > 1:
             table[name] = table[name].map(lambda value: None if pd.isna(value) else json.dumps(value))
     order = [name for name in names if not name.startswith(SETTINGS)]
-    return table[[*order[:6], *(name for name in names if name.startswith(SETTINGS)), *order[6:]]]
+    first = len(NAMED)
+    return table[[*order[:first], *(name for name in names if name.startswith(SETTINGS)), *order[first:]]]
 
 
 def write_table(table: pd.DataFrame, folder: Path) -> Path:
@@ -47,12 +54,12 @@ def write_table(table: pd.DataFrame, folder: Path) -> Path:
     return folder / TABLE
 
 
-def _row(workshop: Workshop, cell: Cell) -> dict[str, Any]:
+def _row(workshop: Workshop, cell: Cell, lost: str | None) -> dict[str, Any]:
     row: dict[str, Any] = {**columns(cell), "recipe": workshop.recipe.name, "scale": workshop.recipe.scale}
     strategy = workshop.recipe.strategies[cell.strategy]
     row |= {"method": strategy.strategy, "settings": json.dumps({**strategy.set, **cell.each}, sort_keys=True)}
     result = workshop.result_folder(cell)
-    row |= {"result": result.name, "failure": workshop.failure(cell)}
+    row |= {"result": result.name, "failure": lost or workshop.failure(cell)}
     if is_checkpoint(result):
         row["source_cost"] = workshop.source(cell.source).card.cost.passes
         card = read_card(result / CARD)
@@ -68,7 +75,7 @@ def _row(workshop: Workshop, cell: Cell) -> dict[str, Any]:
             "commit": card.environment.get("commit"),
         }
     if row["failure"] is None:
-        found = load_evaluation(workshop.evaluation_folder(cell))
+        found = load_figures(workshop.evaluation_folder(cell))
         for level, share in (("clean", found.clean_accuracy), ("robust", found.robust_accuracy)):
             row |= {level: share.value, f"{level}_low": share.low, f"{level}_high": share.high}
         row |= {

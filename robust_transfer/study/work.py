@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from robust_transfer.pretraining import PRETRAINING, Pretraining
 from robust_transfer.run import Run
 from robust_transfer.sources import load_source
 from robust_transfer.strategies import STRATEGIES, Strategy
-from robust_transfer.study.recipe import Cell, Pretrained, Recipe
+from robust_transfer.study.recipe import Cell, Pretrained, Recipe, result_of
 from robust_transfer.study.store import Store
 from robust_transfer.threat import Threat
 from robust_transfer.training import state
@@ -47,6 +47,11 @@ class Workshop:
     _tasks: dict[tuple[str, int | None, int], Task] = field(default_factory=dict)
     _sources: dict[str, Checkpoint] = field(default_factory=dict)
     _source_keys: dict[str, str] = field(default_factory=dict)
+    _strategies: dict[str, Strategy] = field(default_factory=dict)
+    _keys: dict[str, str] = field(default_factory=dict)  # of results and evaluations
+    _settled: dict[str, str | None] = field(
+        default_factory=dict
+    )  # cells that need nothing more: why they failed, or None
 
     def __post_init__(self) -> None:
         self.team = Processes(self.run.torch_device())
@@ -93,14 +98,16 @@ class Workshop:
 
     def refuse_impossible(self, cells: Iterable[Cell]) -> None:
         """Refuse, by :class:`ConfigError`, a strategy that cannot work on its source and task; nothing is trained to see."""
-        looked = set[str]()
+        looked, sources = set[str](), dict[str, Checkpoint]()
         for cell in cells:
-            named = repr(dataclasses.replace(cell, seed=0, evaluation=""))  # neither makes a difference
+            named = result_of(cell, seed=False)  # the seed makes no difference
             if named in looked:
                 continue
             looked.add(named)
+            if cell.source not in sources:
+                sources[cell.source] = self._sketch(cell.source)
             try:
-                self.strategy(cell).check(self._sketch(cell.source), self.task(cell.task, cell.shots, cell.seed))
+                self.strategy(cell).check(sources[cell.source], self.task(cell.task, cell.shots, cell.seed))
             except ConfigError as error:
                 where = f"{cell.strategy} from {cell.source} on {cell.task}"
                 raise type(error)(f"{where}: {error}") from None
@@ -139,11 +146,22 @@ class Workshop:
 
     def strategy(self, cell: Cell) -> Strategy:
         """Cell's strategy with its settings."""
-        spec = self.recipe.strategies[cell.strategy]
-        return STRATEGIES.get(spec.strategy).from_settings({**spec.set, **cell.each})
+        named = repr((cell.strategy, cell.each))
+        if named not in self._strategies:
+            spec = self.recipe.strategies[cell.strategy]
+            self._strategies[named] = STRATEGIES.get(spec.strategy).from_settings({**spec.set, **cell.each})
+        return self._strategies[named]
 
     def result_key(self, cell: Cell) -> str:
         """Content address of a cell's result."""
+        return self._kept(result_of(cell), lambda: self._result_key(cell))
+
+    def _kept(self, name: str, make: Callable[[], str]) -> str:
+        if name not in self._keys:
+            self._keys[name] = make()
+        return self._keys[name]
+
+    def _result_key(self, cell: Cell) -> str:
         what = self.recipe.strategies[cell.strategy].strategy, as_dict(self.strategy(cell)), cell.seed
         task = self.task(cell.task, cell.shots, cell.seed)
         return digest("result", self.source_key(cell.source), *what, *self._how(), _content(task))
@@ -154,6 +172,9 @@ class Workshop:
 
     def evaluation_key(self, cell: Cell) -> str:
         """Content address of a cell's evaluation."""
+        return self._kept(repr(cell), lambda: self._evaluation_key(cell))
+
+    def _evaluation_key(self, cell: Cell) -> str:
         how, test = self.recipe.evaluations[cell.evaluation], self.task(cell.task, cell.shots, cell.seed).test
         named = as_dict(how)
         settings = {old: named.pop(new) for old, new in RECIPE.items()} | named  # as earlier versions called them
@@ -168,14 +189,21 @@ class Workshop:
         return self.store.folder("evaluations", self.evaluation_key(cell))
 
     def done(self, cell: Cell) -> bool:
-        """True if a cell needs nothing more: it is evaluated, or its training diverged and would again."""
-        return is_evaluation(self.evaluation_folder(cell)) or self.failure(cell) is not None
+        """True if a cell needs nothing more, now and later: it is evaluated, or its training diverged and would again."""
+        if (key := self.evaluation_key(cell)) not in self._settled:
+            failure = self._failure_of(cell)
+            if failure is not None or is_evaluation(self.store.folder("evaluations", key)):
+                self._settled[key] = failure
+        return key in self._settled
 
     def failure(self, cell: Cell) -> str | None:
         """Reason why a cell has no result, if its training or its source's diverged; else None."""
-        return _failure(self.store.folder("sources", self.source_key(cell.source))) or _failure(
-            self.result_folder(cell)
-        )
+        key = self.evaluation_key(cell)
+        return self._settled[key] if key in self._settled else self._failure_of(cell)
+
+    def _failure_of(self, cell: Cell) -> str | None:
+        source = self.store.folder("sources", self.source_key(cell.source))
+        return _failure(source) or _failure(self.result_folder(cell))
 
     def make(self, cell: Cell) -> None:
         """All that a cell needs, as far as it is not there."""

@@ -25,6 +25,7 @@ from robust_transfer.classifier import Classifier
 from robust_transfer.data import Split
 from robust_transfer.errors import ConfigError, DataError, OutputError, ThreatError
 from robust_transfer.evaluation import Evaluation, evaluate, load_evaluation
+from robust_transfer.evaluation.result import load_figures
 from robust_transfer.manifest import FILE
 from robust_transfer.run import Run
 
@@ -233,8 +234,16 @@ def remove_json(out: Path) -> None:
 def test_a_spoilt_evaluation_is_refused(split: Split, tmp_path: Path, spoil: Callable[[Path], None], said: str) -> None:
     evaluate(Brightness(), split, run=run_to(tmp_path / "run"), attack="fgsm")
     spoil(tmp_path / "run")
-    with pytest.raises(DataError, match=said):
-        load_evaluation(tmp_path / "run")
+    for load in (load_evaluation, load_figures):
+        with pytest.raises(DataError, match=said):
+            load(tmp_path / "run")
+
+
+def test_figures_alone_are_the_same(split: Split, tmp_path: Path) -> None:
+    found = evaluate(Brightness(), split, run=run_to(tmp_path / "run"), attack="fgsm")
+    assert load_figures(tmp_path / "run").to_dict() == load_evaluation(tmp_path / "run").to_dict() == found.to_dict()
+    with pytest.raises(KeyError):  # not a wrong answer
+        load_figures(tmp_path / "run").right("robust")
 
 
 def test_an_attack_object_serves_as_well_as_its_name(split: Split) -> None:

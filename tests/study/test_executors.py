@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
@@ -19,7 +21,8 @@ from study_helpers import RUN, facts
 from robust_transfer.errors import ConfigError
 from robust_transfer.run import Run
 from robust_transfer.study import dry_run, load_recipe, run_study
-from robust_transfer.study.executors import POOLS, anywhere, groups, pool, shard, threads_for
+from robust_transfer.study.executors import anywhere, groups, shard, threads_for
+from robust_transfer.study.local_crew import POOLS, limit_threads, pools_of
 from robust_transfer.study.recipe import Recipe, SourceSpec, cells
 
 SEED = ["grid.0.seed=[0]"]
@@ -104,7 +107,7 @@ def test_a_process_has_that_number_of_threads(monkeypatch: pytest.MonkeyPatch) -
     for name in POOLS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    with pool(1, 1) as workers:
+    with pools_of(1), ProcessPoolExecutor(1, get_context("spawn"), limit_threads, (1,)) as workers:
         found = workers.submit(pools_of_a_process).result(timeout=120)
     assert {"torch", "arrow"} < found.keys()
     assert set(found.values()) == {1}, found

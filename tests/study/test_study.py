@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -11,10 +12,11 @@ import pytest
 import torch
 from study_helpers import RUN, facts
 
+from robust_transfer import config
 from robust_transfer.classifier import Classifier
 from robust_transfer.data import Split
 from robust_transfer.errors import ConfigError, DivergedError, OutputError
-from robust_transfer.evaluation import load_evaluation
+from robust_transfer.evaluation import Evaluation, load_evaluation, result
 from robust_transfer.pretraining import Fast
 from robust_transfer.run import Run
 from robust_transfer.strategies import FineTune, softmax
@@ -22,6 +24,7 @@ from robust_transfer.strategies import features as features_module
 from robust_transfer.strategies import linear_probe as probe_module
 from robust_transfer.strategies.softmax import Solution
 from robust_transfer.study import dry_run, load_recipe, run_study
+from robust_transfer.study import table as table_module
 from robust_transfer.study import work as work_module
 from robust_transfer.study.claims import diverged
 from robust_transfer.study.recipe import Claim, Recipe, cells
@@ -80,6 +83,29 @@ def test_what_is_there_is_not_made_again(
     told = dry_run(more, out, run=RUN)
     assert (told.cells, told.missing, told.results, told.sources) == (19, 6, 3, 0)
     assert told.seconds > 0
+
+
+def test_what_many_cells_share_is_addressed_and_read_once(
+    plain: tuple[Path, pd.DataFrame], recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six results and thirteen evaluations of one source: no address is made twice, no record read twice."""
+    out, _ = plain
+    addressed, loaded = list[str](), list[Path]()
+    digest, load = config.digest, result.load_figures
+
+    def counted(*parts: object) -> str:
+        addressed.append(str(parts[0]))
+        return digest(*parts)
+
+    def noted(folder: Path) -> Evaluation:
+        loaded.append(folder)
+        return load(folder)
+
+    monkeypatch.setattr(work_module, "digest", counted)
+    monkeypatch.setattr(table_module, "load_figures", noted)
+    run_study(recipe, out, run=RUN)
+    assert Counter(addressed) == {"source": 1, "result": 6, "evaluation": 13}
+    assert len(loaded) == len(set(loaded)) == 13
 
 
 def test_another_setting_is_another_cell(recipe: Recipe, path: Path, plain: tuple[Path, pd.DataFrame]) -> None:
@@ -162,6 +188,16 @@ def test_folders_that_are_no_studies_are_left_alone(recipe: Recipe, tmp_path: Pa
     with pytest.raises(ConfigError, match="give one of them"):
         run_study(recipe, tmp_path / "new", run=RUN, jobs=2, shard="1/2")
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("place", ["s3://bucket/study", "file:///tmp/study", "memory://study"])
+def test_an_address_is_no_folder(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    """As a path it would be a folder called `s3:` here."""
+    monkeypatch.chdir(tmp_path)
+    for run in (run_study, dry_run):
+        with pytest.raises(OutputError, match="is an address: a study needs a folder with locks"):
+            run(recipe, Path(place), run=RUN)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_results_share_is_computed_once(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

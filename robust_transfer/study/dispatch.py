@@ -1,0 +1,240 @@
+"""Dispatch of a study's work to a crew of workers, of whatever kind, some of which die.
+
+A worker that is killed while it works (for want of memory, say) costs what it was at: that is tried again on a new worker,
+and given up when :data:`DEATHS` workers have died of it. All else goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import platform
+import time
+import traceback
+from abc import ABC, abstractmethod
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from robust_transfer.config import digest
+from robust_transfer.errors import ConfigError
+from robust_transfer.study.given_up import GIVEN_UP
+from robust_transfer.study.recipe import Cell, result_of
+from robust_transfer.study.work import Workshop, is_settled
+
+Group = tuple[Cell, ...]
+Told = Callable[[int], object]  # called with the number of cells that have just been done
+DEATHS = 3  # workers that one piece of work may cost
+STILLBORN = 3  # workers in a row that may die before they are ready
+
+
+@dataclass(frozen=True)
+class Job:
+    """Piece of work: cells that share a result; or, where there are none, a source that has to be trained."""
+
+    source: str
+    cells: Group = ()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Answer of a worker: that it is ready (``job`` None), or that it has done a job, and in how many seconds; or an error."""
+
+    who: str  # the worker's name
+    job: Job | None = None
+    seconds: float = 0.0
+    error: Exception | None = None
+
+
+class WorkerDiedError(Exception):
+    """Worker that is no more; the message says how it died, as far as is known."""
+
+
+class Worker(ABC):
+    """Process that does one job at a time. It says first that it is ready, and then when it has done each job."""
+
+    @abstractmethod
+    def give(self, job: Job) -> None:
+        """Hand it a job; its death is told by :meth:`hear`."""
+
+    @abstractmethod
+    def hear(self) -> Answer:
+        """Next answer, waiting for it. Raises :class:`WorkerDiedError`."""
+
+
+class Crew(ABC):
+    """Workers of one kind, ``size`` of them at a time. ``advice`` ends the sentence when they die as they start."""
+
+    size: int
+    advice: str
+
+    @abstractmethod
+    def hire(self) -> Worker:
+        """New worker, which is starting."""
+
+    @abstractmethod
+    def wait(self, workers: Sequence[Worker]) -> Sequence[Worker]:
+        """Wait until some of ``workers`` have something to be heard (their death, for example): those."""
+
+    @abstractmethod
+    def dismiss(self, worker: Worker) -> None:
+        """Let go of a worker, dead or alive."""
+
+
+@dataclass
+class Outcome:
+    """Outcome of a dispatch: cells that were given up, by their evaluation's address, with why; seconds that each worker
+    spent on its jobs; and how many workers died.
+    """
+
+    given_up: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    deaths: int = 0
+
+
+def dispatch(workshop: Workshop, work: Sequence[Group], crew: Crew, told: Told) -> Outcome:
+    """Have ``crew`` do ``work``. A source that is to be trained comes first, its cells follow.
+
+    Raises what a worker raises, and :class:`ConfigError` where workers die as they start.
+    """
+    return _Dispatch(workshop, crew, told).run(work)
+
+
+class _Dispatch:
+    def __init__(self, workshop: Workshop, crew: Crew, told: Told) -> None:
+        self.workshop, self.crew, self.told, self.outcome = workshop, crew, told, Outcome()
+        self.queue, self.waiting = deque[Job](), dict[str, list[Job]]()  # the latter: for their source
+        self.busy, self.free, self.starting = dict[Worker, Job](), list[Worker](), set[Worker]()
+        self.deaths, self.stillborn = Counter[str](), 0
+
+    def run(self, work: Sequence[Group]) -> Outcome:
+        for group in work:
+            name = group[0].source
+            if self.workshop.recipe.sources[name].pretrain is None:
+                self.queue.append(Job(name, group))
+            else:
+                self.waiting.setdefault(name, []).append(Job(name, group))
+        self.queue.extendleft(Job(name) for name in reversed(self.waiting))
+        try:
+            while self.queue or self.busy:
+                self._staff()
+                while self.queue and self.free:
+                    worker, job = self.free.pop(), self.queue.popleft()
+                    self.busy[worker] = job
+                    worker.give(job)
+                for worker in self.crew.wait([*self.busy, *self.starting]):
+                    self._hear(worker)
+        finally:
+            for worker in (*self.busy, *self.free, *self.starting):
+                self.crew.dismiss(worker)
+        return self.outcome
+
+    def _staff(self) -> None:
+        """As many workers as there is work for now, or soon."""
+        soon = len(self.queue) + len(self.busy) + sum(map(len, self.waiting.values()))
+        while len(self.busy) + len(self.free) + len(self.starting) < min(self.crew.size, soon):
+            self.starting.add(self.crew.hire())
+
+    def _hear(self, worker: Worker) -> None:
+        try:
+            answer = worker.hear()
+        except WorkerDiedError as death:
+            self.crew.dismiss(worker)
+            self._died(worker, str(death))
+            return
+        if answer.error is not None:
+            raise answer.error
+        self.stillborn = 0
+        self.starting.discard(worker)
+        self.free.append(worker)
+        if (job := self.busy.pop(worker, None)) is not None:
+            self.outcome.seconds[answer.who] = self.outcome.seconds.get(answer.who, 0.0) + answer.seconds
+            self.told(len(job.cells))
+            if not job.cells:
+                self.queue.extend(self.waiting.pop(job.source))
+
+    def _died(self, worker: Worker, how: str) -> None:
+        self.outcome.deaths += 1
+        if worker in self.starting:
+            self.starting.discard(worker)
+            self.stillborn += 1
+            if self.stillborn == STILLBORN:
+                raise ConfigError(f"{STILLBORN} workers in a row died as they started ({how}): {self.crew.advice}")
+            return
+        job = self.busy.pop(worker)
+        for left in self._after_death(job, f"{DEATHS} workers died of it, the last one {how}"):
+            self.queue.appendleft(left)
+
+    def _after_death(self, job: Job, why: str) -> Iterator[Job]:
+        """What is left of a job that a worker has died of."""
+        if not job.cells:
+            if self._again(f"source {job.source}"):
+                yield job
+                return
+            for group in self.waiting.pop(job.source):
+                self._give_up(group.cells, f"{GIVEN_UP} with its source {job.source!r}: {why}")
+            return
+        undone = [cell for cell in job.cells if not self.workshop.done(cell)]
+        self.told(len(job.cells) - len(undone))
+        if not undone:
+            return
+        # they are made in their order: it died of the first one, or of the result that all of them share
+        if not is_settled(self.workshop.result_folder(undone[0])):
+            culprits, name = undone, result_of(undone[0])
+        else:
+            culprits, name = undone[:1], repr(undone[0])
+        if not self._again(name):
+            self._give_up(culprits, f"{GIVEN_UP}: {why}")
+            undone = undone[len(culprits) :]
+        if undone:
+            yield Job(job.source, tuple(undone))
+
+    def _again(self, name: str) -> bool:
+        """Count a death of what is called ``name``: is it to be tried again?"""
+        self.deaths[name] += 1
+        return self.deaths[name] < DEATHS
+
+    def _give_up(self, cells: Sequence[Cell], why: str) -> None:
+        self.outcome.given_up |= {self.workshop.evaluation_key(cell): why for cell in cells}
+        self.told(len(cells))
+
+
+# ---------------------------------------------------------------- in the workers
+
+
+def name_of_worker() -> str:
+    """Name of this process among the workers of several machines; it gives no host away."""
+    return f"{digest(platform.node())[:6]} {os.getpid()}"
+
+
+def answer_to(job: Job, workshop: Workshop, who: str) -> Answer:
+    """Do a job; what goes wrong is the answer, too."""
+    begun = time.perf_counter()
+    error: Exception | None = None
+    try:
+        make_job(workshop, job)
+    except Exception as problem:  # a worker raises whatever its strategies and libraries do, and goes on
+        error = sendable(problem)
+    return Answer(who, job, time.perf_counter() - begun, error)
+
+
+def make_job(workshop: Workshop, job: Job) -> None:
+    """Source trained, or cells made, as far as they are not there."""
+    if not job.cells:
+        workshop.pretrain(job.source)
+    for cell in job.cells:
+        if not workshop.team.from_main(workshop.done(cell)):  # a team goes on together
+            workshop.make(cell)
+
+
+def sendable(problem: Exception) -> Exception:
+    """``problem``, or one that says the same and can be sent to another process."""
+    try:
+        copy: Any = pickle.loads(pickle.dumps(problem))
+        if type(copy) is type(problem) and str(copy) == str(problem):
+            problem.add_note("".join(traceback.format_exception(problem)))
+            return problem
+    except Exception:  # whatever its class does
+        pass
+    return RuntimeError("".join(traceback.format_exception(problem)))
