@@ -29,35 +29,52 @@ class Found:
     passes: int
     seconds: float
 
+    def and_then(self, line: dict[str, Any]) -> Found:
+        """With another block of images."""
+        left = self.standing | set(line["standing"])
+        return Found(left, self.passes + line["passes"], self.seconds + line["seconds"])
+
 
 def reference(case: Case, seed: int, record: Path) -> Found:
     """AutoAttack's standard version in blocks of ``case.batch`` images; those that ``record`` has are not attacked again."""
-    known = _read(record)
-    weights, hardware = weights_hash(case.model), environment()["hardware"]["cpu"]
-    key = {"case": case.name, "weights": weights, "threat": str(case.threat), "seed": seed}
-    standing: set[int] = set()
-    passes, seconds = 0, 0.0
-    for start in range(0, len(case.x), case.batch):
-        rows = torch.arange(start, min(start + case.batch, len(case.x)))
+    found = Found(frozenset(), 0, 0.0)
+    for rows in torch.arange(len(case.x)).split(case.batch):
         block = replace(case, x=case.x[rows], labels=case.labels[rows])
-        own = {**key, "from": start, "n": len(rows), "images": block.digest}
-        found = next((line["found"] for line in known if line["key"] == own), None)
-        if found is None:
+        key = {**_about(case), "seed": seed, "from": int(rows[0]), "n": len(rows), "images": block.digest}
+        line = next((line for line in _read(record) if line["key"] == key), None)
+        if line is None:
             begun = time.process_time()
             with quiet():
                 result = PyAutoAttack()(block.model, block.x, block.labels, block.ids, block.threat, seed=seed)
-            left = rows[~result.broken].tolist()
-            found = {"standing": left, "passes": result.passes, "seconds": round(time.process_time() - begun, 1)}
-            found |= {"torch": torch.__version__, "cpu": hardware, "threads": torch.get_num_threads()}
+            line = {"key": key, "standing": rows[~result.broken].tolist(), "passes": result.passes}
+            line |= {"seconds": round(time.process_time() - begun, 1), "torch": torch.__version__}
+            line |= {"cpu": environment()["hardware"]["cpu"], "threads": torch.get_num_threads()}
             with record.open("a") as file:
-                file.write(json.dumps({"key": own, "found": found}) + "\n")
-        standing, passes, seconds = (
-            standing | set(found["standing"]),
-            passes + found["passes"],
-            seconds + found["seconds"],
+                file.write(json.dumps(line) + "\n")
+        found = found.and_then(line)
+        print(
+            f"  {case.name}, seed {seed}: {len(found.standing)} of {int(rows[-1]) + 1} stand, {found.seconds:.0f} s",
+            flush=True,
         )
-        print(f"  {case.name}, seed {seed}: {len(standing)} of {int(rows[-1]) + 1} stand, {seconds:.0f} s", flush=True)
-    return Found(frozenset(standing), passes, seconds)
+    return found
+
+
+def recorded(case: Case, record: Path) -> tuple[Case, dict[int, Found]]:
+    """Case with the images that every recorded seed has been run on, and what was found, by seed."""
+    lines = [line for line in _read(record) if {name: line["key"].get(name) for name in _about(case)} == _about(case)]
+    ends = {}
+    for seed in {line["key"]["seed"] for line in lines}:
+        own, end = {line["key"]["from"]: line["key"]["n"] for line in lines if line["key"]["seed"] == seed}, 0
+        while end in own:
+            end += own[end]
+        ends[seed] = end
+    n = min([len(case.x), *ends.values()])
+    some = replace(case, x=case.x[:n], labels=case.labels[:n])
+    return some, {seed: reference(some, seed, record) for seed in ends} if lines else {}
+
+
+def _about(case: Case) -> dict[str, str]:
+    return {"case": case.name, "weights": weights_hash(case.model), "threat": str(case.threat)}
 
 
 def _read(record: Path) -> list[dict[str, Any]]:

@@ -55,4 +55,4 @@ def _case(name: str, model: nn.Module, split: Split, n: int) -> Case:
     split = split.sample(4000, seed=0, purpose="strength")
     order = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))
     split = split.subset(order[:n])
-    return Case(name, model.eval(), to_pixels(split.images()), split.labels, THREAT, 100)  # type: ignore[arg-type]
+    return Case(name, model.eval(), to_pixels(split.images()), split.labels, THREAT, 50)  # type: ignore[arg-type]
