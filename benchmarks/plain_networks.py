@@ -1,6 +1,6 @@
 """Small networks in plain PyTorch, trained adversarially by hand: somebody else's, to attack.
 
-python benchmarks/plain_networks.py --data PATH/TO/cifar10 --layout cnn --out foreign.pt [--classes 3] [--method trades]
+python benchmarks/plain_networks.py --data D --layout cnn --out foreign.safetensors [--classes 3] [--method trades]
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from pathlib import Path
 import loops
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import robust_transfer as rt
@@ -44,6 +46,15 @@ def build(layout: str, classes: int) -> nn.Module:
     return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, classes))
 
 
+def load(path: Path) -> tuple[nn.Module, int]:
+    """Network that this script has written, and its number of classes."""
+    with safe_open(path, "pt") as file:
+        about, state = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    model = build(about["layout"], int(about["classes"]))
+    model.load_state_dict(state)
+    return model, int(about["classes"])
+
+
 def train(model: nn.Module, images: Tensor, labels: Tensor, method: str, epochs: int) -> None:
     """Weights, by one of the hand-written loops at linf 8/255."""
     plan = loops.Plan(epochs=epochs, rate=0.05)
@@ -71,7 +82,8 @@ def main() -> None:
     kept = kept.subset((kept.labels < classes).nonzero().squeeze(1))
     model = build(given.layout, classes).to(memory_format=torch.channels_last)
     train(model, kept.images(), kept.labels, given.method, given.epochs)
-    torch.save({"layout": given.layout, "classes": classes, "state": model.state_dict()}, given.out)
+    state = {name: value.contiguous() for name, value in model.state_dict().items()}
+    save_file(state, given.out, metadata={"layout": given.layout, "classes": str(classes)})
     with torch.no_grad():
         images = rt.load_task(given.data, val=0.2).val
         images = images.subset((images.labels < classes).nonzero().squeeze(1))

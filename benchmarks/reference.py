@@ -1,6 +1,6 @@
 """AutoAttack's verdicts, image by image, kept in a file: they take hours and need no repeating.
 
-python benchmarks/reference.py --case bundled --examples 1000 --record docs/reference.jsonl --data D --networks N
+python benchmarks/reference.py --case bundled --examples 1000 --record docs/reference.jsonl --data D
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Found:
 
 def reference(case: Case, seed: int, record: Path) -> Found:
     """AutoAttack's standard version in blocks of ``case.batch`` images; those that ``record`` has are not attacked again."""
-    found = Found(frozenset(), 0, 0.0)
+    found, told = Found(frozenset(), 0, 0.0), False
     for rows in torch.arange(len(case.x)).split(case.batch):
         block = replace(case, x=case.x[rows], labels=case.labels[rows])
         key = {**_about(case), "seed": seed, "from": int(rows[0]), "n": len(rows), "images": block.digest}
@@ -51,16 +51,18 @@ def reference(case: Case, seed: int, record: Path) -> Found:
             line |= {"cpu": environment()["hardware"]["cpu"], "threads": torch.get_num_threads()}
             with record.open("a") as file:
                 file.write(json.dumps(line) + "\n")
+            told = True
         found = found.and_then(line)
-        print(
-            f"  {case.name}, seed {seed}: {len(found.standing)} of {int(rows[-1]) + 1} stand, {found.seconds:.0f} s",
-            flush=True,
-        )
+        if told:
+            print(
+                f"  {case.name}, seed {seed}: {len(found.standing)} of {int(rows[-1]) + 1} stand, {found.seconds:.0f} s",
+                flush=True,
+            )
     return found
 
 
 def recorded(case: Case, record: Path) -> tuple[Case, dict[int, Found]]:
-    """Case with the images that every recorded seed has been run on, and what was found, by seed."""
+    """Case with the images that the longest recorded run has, and what was found, by seed; shorter runs are left aside."""
     lines = [line for line in _read(record) if {name: line["key"].get(name) for name in _about(case)} == _about(case)]
     ends = {}
     for seed in {line["key"]["seed"] for line in lines}:
@@ -68,9 +70,9 @@ def recorded(case: Case, record: Path) -> tuple[Case, dict[int, Found]]:
         while end in own:
             end += own[end]
         ends[seed] = end
-    n = min([len(case.x), *ends.values()])
+    n = min(len(case.x), max(ends.values(), default=0))
     some = replace(case, x=case.x[:n], labels=case.labels[:n])
-    return some, {seed: reference(some, seed, record) for seed in ends} if lines else {}
+    return some, {seed: reference(some, seed, record) for seed, end in ends.items() if end >= n}
 
 
 def _about(case: Case) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Stages of a suite, chosen greedily: what breaks most of the images that still stand, for an image pass.
 
-python benchmarks/stages.py --data D --networks N --log stages.jsonl [--cases fast-residual] [--examples 1000] [--choose]
+python benchmarks/stages.py --data D --log stages.jsonl [--cases fast-residual] [--examples 1000] [--choose]
 
 Each candidate is run alone, once a seed, on the images that a first, cheap attack has left of each network, none of which
 verdicts are reported on; what it leaves, image by image, and the passes it took are kept in the log, so that a run that was

@@ -1,6 +1,17 @@
 """Networks that verdicts are reported on, and others that suites are chosen on. No network and no image is in both.
 
 Verdicts are on the first images of a stratified sample of each test split; choices on val, which none of them was trained on.
+`bundled` and `hundred` are the bundled source with a linear probe (l2 0.1) of CIFAR-10 and of CIFAR-100. The others are
+plain_networks.py's, 8 epochs for `three`, 4 for `natural`, 3 for `fast-cnn-hundred`, 5 for the rest:
+
+    foreign           --data cifar10 --layout cnn --method fast
+    three             --data cifar10 --layout residual --method pgd --classes 3
+    natural           --data cifar10 --layout residual --method natural
+    fast-residual     --data cifar10 --layout residual --method fast
+    trades-residual   --data cifar10 --layout residual --method trades
+    fast-cnn-hundred  --data cifar100 --layout cnn --method fast
+
+`preact` is a run folder of `pretrain --network preact_resnet18`. The networks of the verdicts lie in networks/.
 """
 
 from __future__ import annotations
@@ -10,7 +21,7 @@ from pathlib import Path
 
 import torch
 from cases import L2, Case
-from plain_networks import build
+from plain_networks import load
 from torch import nn
 
 import robust_transfer as rt
@@ -25,7 +36,8 @@ DATA = {"hundred": "cifar100", "fast-cnn-hundred": "cifar100"}  # of the others:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Where networks and images are."""
     parser.add_argument("--data", type=Path, required=True, help="folder with the folders cifar10 and cifar100")
-    parser.add_argument("--networks", type=Path, required=True, help="what plain_networks.py and pretrain have written")
+    kept = Path(__file__).parent / "networks"
+    parser.add_argument("--networks", type=Path, default=kept, help="what plain_networks.py and pretrain have written")
 
 
 def case(name: str, given: argparse.Namespace, n: int) -> Case:
@@ -35,19 +47,12 @@ def case(name: str, given: argparse.Namespace, n: int) -> Case:
         task = rt.load_task(data)
         checkpoint = rt.LinearProbe(l2=L2)(rt.load_source("bundled"), task, run=rt.Run(quiet=True))
         return _case(name, checkpoint.classifier, task.test, n)
-    if name in ("preact", "natural"):
+    if name == "preact":
         return _case(name, rt.load_source(str(given.networks / name)).classifier, rt.load_task(data).test, n)
-    model, classes = _plain(given.networks / f"{name}.pt")
+    model, classes = load(given.networks / f"{name}.safetensors")
     task = rt.load_task(data, val=0.2)
     split = task.val if name in CHOICE else task.test
     return _case(name, model, split.subset((split.labels < classes).nonzero().squeeze(1)), n)
-
-
-def _plain(path: Path) -> tuple[nn.Module, int]:
-    saved = torch.load(path, weights_only=True)
-    model = build(saved["layout"], saved["classes"])
-    model.load_state_dict(saved["state"])
-    return model, saved["classes"]
 
 
 def _case(name: str, model: nn.Module, split: Split, n: int) -> Case:

@@ -1,6 +1,6 @@
 """A suite's verdict beside AutoAttack's, image by image, and what each of the suite's attacks is worth.
 
-python benchmarks/verdict.py --data D --networks N --record docs/reference.jsonl [--suite strong] [--cases three,foreign]
+python benchmarks/verdict.py --data D --record docs/reference.jsonl [--suite strong] [--cases three,foreign]
 
 AutoAttack's verdicts are read from the record, which `reference.py` writes; so both are of the same images. Passes are
 forward-equivalent image passes, seconds those of this process's own CPU time with one thread.
