@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -37,14 +38,18 @@ class PGD(Attack):
     """``steps`` steps of ``step * eps`` along the steepest direction, from a random start, ``restarts`` times.
 
     Every iterate is scored (the start and the last one too) and an example leaves the batch once it is broken, so more
-    steps or restarts never help the model. ``loss`` is ce, margin, dlr or probability. ``step`` is in units of eps. Without
-    ``random_start`` the first start is the clean image; restarts begin at random all the same.
+    restarts never help the model, nor do more steps of the same kind. ``loss`` is ce, margin, dlr or probability. ``step``
+    is in units of eps. Without ``random_start`` the first start is the clean image; restarts begin at random all the same.
+    With ``then`` the second half of the steps climbs another loss, from where the first half has come to. A ``cosine``
+    schedule lets the steps shrink from ``step`` to almost nothing, as half a wave, as A3 does (Liu et al. 2022).
     """
 
     steps: int = 20
     step: float = 0.25
     restarts: int = 1
     loss: str = "ce"
+    then: str | None = None
+    schedule: Literal["constant", "cosine"] = "constant"
     random_start: bool = True
 
     count: ClassVar[str | None] = "steps"
@@ -55,7 +60,8 @@ class PGD(Attack):
             raise ConfigError("pgd needs at least 1 step and 1 restart")
         if self.step <= 0:
             raise ConfigError(f"pgd's step is a positive multiple of eps, not {self.step}")
-        losses.get_loss(self.loss)
+        for loss in (self.loss, self.then or self.loss):
+            losses.get_loss(loss)
 
     def run(self, target: Victim, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
         """See :class:`Attack`. Returns, per example, a breaking iterate or else the one with the largest margin."""
@@ -74,17 +80,26 @@ class PGD(Attack):
 
     def _climb(self, target: Victim, on: _Standing, threat: Threat, worst: BestSoFar, score_start: bool) -> Tensor:
         """One restart; offers every iterate to ``worst`` and returns the rows of the examples that still stand."""
-        loss = losses.get_loss(self.loss)
         for step in range(self.steps):
-            logits, gradient = target.gradient(on.current, on.labels, loss)
+            logits, gradient = target.gradient(on.current, on.labels, self._loss(step))
             if step or score_start:
                 standing = self._score(target, on, logits, worst)
                 if not len(on.rows):
                     return on.rows
                 gradient = gradient[standing]
-            on.current = threat.project(on.current + self.step * threat.eps * threat.steepest(gradient), on.clean)
+            on.current = threat.project(
+                on.current + self._size(step) * threat.eps * threat.steepest(gradient), on.clean
+            )
         self._score(target, on, target.logits(on.current), worst)  # the last iterate: no gradient needed
         return on.rows
+
+    def _loss(self, step: int) -> losses.Loss:
+        return losses.get_loss(self.loss if self.then is None or 2 * step < self.steps else self.then)
+
+    def _size(self, step: int) -> float:
+        """Length of a step, in units of eps."""
+        wave = (1 + math.cos(math.pi * step / self.steps)) / 2 if self.schedule == "cosine" else 1.0
+        return self.step * wave
 
     def _score(self, target: Victim, on: _Standing, logits: Tensor, worst: BestSoFar) -> Tensor:
         """Offer the iterates and drop the broken ones; returns the mask of those that stayed."""

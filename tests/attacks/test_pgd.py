@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import pairwise
+from typing import Literal
 
 import pytest
 import torch
@@ -72,11 +73,28 @@ def test_one_full_pgd_step_is_fgsm(network: nn.Module, batch: Batch, threat: Thr
     assert not fgsm.broken.all()
 
 
+def plain_margin(logits: Tensor, labels: Tensor) -> Tensor:
+    others = logits.clone()
+    others[torch.arange(len(labels)), labels] = -torch.inf
+    return others.amax(1).sum() - logits[torch.arange(len(labels)), labels].sum()
+
+
+# Lengths of five steps from 0.5 eps on, as half a wave: 0.5 * (1 + cos(pi * k / 5)) / 2 by hand.
+WAVE = [0.5, 0.452254, 0.327254, 0.172746, 0.047746]
+
+
 @pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("then", [None, "margin"])
+@pytest.mark.parametrize("lengths", [[0.25] * 10, WAVE], ids=["constant", "cosine"])
 def test_pgd_takes_the_steps_of_ten_lines_of_plain_pytorch(
-    network: nn.Module, batch: Batch, norm: str, monkeypatch: pytest.MonkeyPatch
+    network: nn.Module,
+    batch: Batch,
+    norm: str,
+    then: str | None,
+    lengths: list[float],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    threat, seed, steps = (LINF if norm == "linf" else L2), 3, 10
+    threat, seed, steps = (LINF if norm == "linf" else L2), 3, len(lengths)
     clean, labels, ids = first(batch, 96)
     iterates: list[Tensor] = []
 
@@ -87,14 +105,18 @@ def test_pgd_takes_the_steps_of_ten_lines_of_plain_pytorch(
     monkeypatch.setattr(Victim, "judge", never)
     right = network(clean).argmax(1) == labels
     clean, labels, ids = clean[right], labels[right], ids[right]
-    PGD(steps=steps)(network, clean, labels, ids, threat, seed=seed)
+    schedule: Literal["constant", "cosine"] = "cosine" if lengths is WAVE else "constant"
+    attack = PGD(steps=steps, step=lengths[0], then=then, schedule=schedule)
+    attack(network, clean, labels, ids, threat, seed=seed)
     assert len(iterates) == steps + 1
     assert ((iterates[0] - clean).flatten(1).abs().amax(1) > 0.01).all()
 
-    x, size = iterates[0], threat.eps / 4
-    for found in iterates[1:]:
-        x = x.detach().requires_grad_(True)
-        F.cross_entropy(network(x), labels, reduction="sum").backward()
+    x = iterates[0]
+    for number, found in enumerate(iterates[1:]):
+        x, size = x.detach().requires_grad_(True), lengths[number] * threat.eps
+        second = then is not None and number >= steps / 2  # of five steps the last two
+        loss = plain_margin(network(x), labels) if second else F.cross_entropy(network(x), labels, reduction="sum")
+        loss.backward()
         assert x.grad is not None
         if norm == "linf":
             delta = (x + size * x.grad.sign() - clean).clamp(-threat.eps, threat.eps)

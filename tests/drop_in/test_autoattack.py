@@ -301,6 +301,6 @@ def test_a_time_limit_says_what_is_not_known(network: nn.Module, batch: Batch, c
     adversary = made(network, eps=0.05, verbose=True, time_limit=1e-6)
     adversary.run_standard_evaluation(x, y)
     said = capsys.readouterr().out
-    assert re.search(r"the time limit was reached \(\d+ images not by apgd-30, none by .*can only be lower", said)
+    assert re.search(r"the time limit was reached \(\d+ images not by pgd-30:\S+, none by .*can only be lower", said)
     made(network, eps=0.05, verbose=True, time_limit=600).run_standard_evaluation(x[:4], y[:4])
     assert "time limit was reached" not in capsys.readouterr().out
