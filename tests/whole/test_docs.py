@@ -73,6 +73,12 @@ def complaint(words: list[str]) -> str | None:
         if not script.exists():
             return f"{words[1]}: there is no such file"
         source = script.read_text(encoding="utf-8")
+        beside = {
+            script.with_name(f"{name}.py") for name in re.findall(r"^(?:from|import) (\w+)", source, re.MULTILINE)
+        }
+        source += "".join(
+            path.read_text(encoding="utf-8") for path in beside if path.exists()
+        )  # options that scripts share
         unknown = {option for option in options if f'"{option}"' not in source}
     else:
         names = [word for word in words[1:2] if re.fullmatch(r"[a-z]+", word)]
