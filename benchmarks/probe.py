@@ -19,19 +19,20 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from statistics import median
 from types import ModuleType
 
 import numpy as np
 import scipy
 import sklearn
 import torch
-from common import header
+from common import finish, header, measured, parsed, timed
 from scipy.special import logsumexp
 from sklearn.linear_model import LogisticRegression
+from table import Row
 from torch import Tensor
 
 import robust_transfer as rt
@@ -68,8 +69,8 @@ def main() -> None:
     parser.add_argument("--cache", help="a folder for the features")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--solvers", default="lbfgs,newton-cg,newton-cholesky", help="of scikit-learn")
-    parser.add_argument("--cases", default="", help="names, with commas; else all")
-    given = parser.parse_args()
+    parser.add_argument("--parts", default="few,many")
+    given = parsed(parser, repeats=1, limit=10.0, solvers="newton-cg")
     run = rt.Run(quiet=True, cache=given.cache)
     with with_threads(given.threads):
         before = solver_before(BEFORE)
@@ -77,9 +78,11 @@ def main() -> None:
         if before is not None:
             ways[f"ours at {BEFORE}"] = as_before(before)
         ways |= {f"scikit-learn {solver}": scikit_learns(solver) for solver in given.solvers.split(",") if solver}
-        for case in (*few(given.few, run), *many(given.many, run)):
-            if case.name in given.cases.split(",") or not given.cases:
-                compare(case, ways, given.repeats, given.limit)
+        rows: list[Row] = []
+        for part in given.parts.split(","):
+            for case in few(given.few, run) if part == "few" else many(given.many, run):
+                rows += compare(case, ways, given.repeats, given.limit)
+        finish(rows, given.rows)
 
 
 def few(data: str | None, run: rt.Run) -> list[Case]:
@@ -105,7 +108,10 @@ def many(data: str | None, run: rt.Run) -> list[Case]:
         split = all_training(data)
         parts = [featured("bundled", each, run) for each in (split, mirrored(split))]
         features, labels = (torch.cat([part[i] for part in parts]) for i in (0, 1))
-    return [Case("many, half", features[:, ::2].contiguous(), labels, 2e-5), Case("many", features, labels, 2e-5)]
+    return [
+        Case("half the features of many", features[:, ::2].contiguous(), labels, 2e-5),
+        Case("many", features, labels, 2e-5),
+    ]
 
 
 def all_training(data: str) -> Split:
@@ -216,35 +222,29 @@ def slope(x: np.ndarray, y: np.ndarray, weights: Weights, l2: float) -> float:
     return float(np.hypot(np.linalg.norm(p.T @ x / len(y) + l2 * weights[0]), np.linalg.norm(p.mean(0))))
 
 
-def gone(way: Way, case: Case, limit: float) -> tuple[float, float, list[Weights]]:
-    """Seconds, those of CPU time, and the solutions of the strengths that it came to within ``limit``."""
-    started, worked, found = time.perf_counter(), time.process_time(), []
+def gone(way: Way, case: Case, limit: float) -> list[Weights]:
+    """Solutions of the strengths that it came to within ``limit`` seconds."""
+    started, found = time.perf_counter(), []
     for weights in way(case):
         found.append(weights)
         if time.perf_counter() - started > limit:
             break
-    return time.perf_counter() - started, time.process_time() - worked, found
+    return found
 
 
-def compare(case: Case, ways: dict[str, Way], repeats: int, limit: float) -> None:
+def compare(case: Case, ways: dict[str, Way], repeats: int, limit: float) -> list[Row]:
     n, d = case.features.shape
-    header(
-        f"{case.name}: {n} images, {d} features, {case.classes} classes, {len(PATH)} strengths",
-        scipy=scipy.__version__,
-        sklearn=sklearn.__version__,
-        repeats=repeats,
-        load=[round(each, 1) for each in os.getloadavg()],
-    )
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    work: dict[str, list[float]] = {name: [] for name in ways}
+    what = f"{len(PATH)} strengths, {case.name}: {n} x {d}, {case.classes} classes"
+    header(what, scipy=scipy.__version__, sklearn=sklearn.__version__, repeats=repeats, asked=case.gradient)
     found: dict[str, list[Weights]] = {}
-    for repeat in range(repeats):
-        for name, way in ways.items():
-            if repeat and seconds[name][0] > limit / 2:
-                continue  # once is enough to know
-            took, worked, found[name] = gone(way, case, limit)
-            seconds[name].append(took)
-            work[name].append(worked)
+
+    def timed_way(name: str) -> float:
+        def go() -> None:
+            found[name] = gone(ways[name], case, limit)
+
+        return timed(go)
+
+    rows = measured(what, {name: partial(timed_way, name) for name in ways}, repeats)
     x, y = Standardisation.of(case.features)(case.features).numpy(), case.labels.numpy()
     zero = slope(x, y, (np.zeros((case.classes, d)), np.zeros(case.classes)), 0.0)
     values = {name: [objective(x, y, w, l2) for w, l2 in zip(each, PATH, strict=False)] for name, each in found.items()}
@@ -252,13 +252,12 @@ def compare(case: Case, ways: dict[str, Way], repeats: int, limit: float) -> Non
     for name, each in found.items():
         gradient = max(slope(x, y, w, l2) for w, l2 in zip(each, PATH, strict=False)) / zero
         above = max(value - best for value, best in zip(values[name], least, strict=False))
-        took, worked = median(seconds[name]), median(work[name])
-        print(
-            f"  {name}: {took:.2f} s, {took / median(seconds['ours']):.1f} x ours; "
-            f"CPU {worked:.2f} s, {worked / median(work['ours']):.1f} x; {len(each)} strengths; "
-            f"gradient {gradient:.0e}, above the least {above:.0e} nats (n = {len(seconds[name])})",
-            flush=True,
-        )
+        note = f"gradient {gradient:.0e}, {above:.0e} nats above the least"
+        if len(each) < len(PATH):
+            note = f"given up after {len(each)} of {len(PATH)} strengths, {note}"
+        rows[name] = replace(rows[name], note=note)
+        print(f"  {name}: {note}", flush=True)
+    return list(rows.values())
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 EXACT = 5e7  # multiplications of one product X W up to which all is float64
-BLOCK = 2**18  # numbers of the features, or of the logits, that are worked on at a time: they stay in a cache
+BLOCK = 2**20  # numbers of the features, or of the logits, that are worked on at a time: they stay in a cache
 TINY = -60.0  # log probabilities are cut off here: denormal numbers make products many times slower
 
 
