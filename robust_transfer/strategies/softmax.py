@@ -20,13 +20,19 @@ from robust_transfer.strategies.newton import minimise
 
 ITERATIONS = 100  # Newton steps for one penalty
 CONSTANT = 1e-5  # share of its root mean square up to which a feature's deviation is taken for float32 noise
+NOISE = 2.0**-8  # share of the median deviation: bfloat16 rounds what a feature is made of by as much
 TOLERANCE, ROUGH_TOLERANCE = 1e-11, 1e-8  # Newton decrement, in nats, where gradients are float64, and float32
 CONVERGED = 3e-4  # the relative gradient up to which a solution counts as converged
 
 
 @dataclass(frozen=True)
 class Standardisation:
-    """Mean and deviation of each feature, float64 ``(d,)``; constant features keep a deviation of 1."""
+    """Mean and deviation of each feature, float64 ``(d,)``; constant features keep a deviation of 1.
+
+    No deviation counts as less than 1/256 of the median one. Divided by its own, a feature that is nearly dead (above 0 on one
+    image in a hundred, by rounding) gets a weight some thousand times the others': the head hangs on rounding, and training
+    all weights from it diverges.
+    """
 
     mean: Tensor
     std: Tensor
@@ -36,7 +42,9 @@ class Standardisation:
         """Fitted to ``features`` ``(n, d)`` in float64. What is constant does not depend on the features' scale."""
         wide = features.double()
         std, size = wide.std(0, correction=0), wide.square().mean(0).sqrt()
-        return cls(wide.mean(0), torch.where(std > CONSTANT * size, std, torch.ones_like(std)))
+        varies = std > CONSTANT * size
+        least = NOISE * float(std[varies].median()) if varies.any() else 0.0
+        return cls(wide.mean(0), torch.where(varies, std.clamp(min=least), torch.ones_like(std)))
 
     def __call__(self, features: Tensor) -> Tensor:
         """Standardised features in float64."""

@@ -124,6 +124,23 @@ def test_rounding_noise_on_a_constant_is_not_a_feature() -> None:
     )
 
 
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_a_nearly_dead_feature_weighs_little(scale: float) -> None:
+    """Three features that rounding lifts above 0, each on two images of one class; the others are as without them."""
+    features, labels = made(300, 16, 3)
+    dead = torch.zeros(300, 3)
+    for feature in range(3):
+        dead[(labels == feature).nonzero()[:2, 0], feature] = 1e-4
+    median = float(features.double().std(0, correction=0).median())
+    wide = torch.cat([features, dead], 1) * scale
+    assert dead.std(0).max() < median / 1000
+    solution = solve_path(wide, labels, 3, (0.01,))[0]
+    without = solve_path(features * scale, labels, 3, (0.01,))[0]
+    assert Standardisation.of(wide).std[16:].tolist() == pytest.approx([scale * median / 256] * 3, rel=0.2)
+    assert solution.weight[:, 16:].abs().max() < 10 * without.weight.abs().max()
+    torch.testing.assert_close(solution.logits(wide), without.logits(features * scale), rtol=0, atol=5e-3)
+
+
 def test_classes_without_images_are_all_but_ruled_out() -> None:
     features, labels = made(300, 16, 4)
     gaps = torch.tensor([0, 2, 3, 6])[labels]  # of eight classes, four have no images
