@@ -29,6 +29,7 @@ from torch import nn
 import robust_transfer as rt
 from robust_transfer.data import Split, to_pixels
 
+KEPT = Path(__file__).parent / "networks"
 THREAT = rt.Threat.parse("linf:8/255")
 VERDICT = ("bundled", "preact", "natural", "hundred", "three", "foreign")
 CHOICE = ("fast-residual", "trades-residual", "fast-cnn-hundred")
@@ -38,8 +39,7 @@ DATA = {"hundred": "cifar100", "fast-cnn-hundred": "cifar100"}  # of the others:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Where networks and images are."""
     parser.add_argument("--data", type=Path, required=True, help="folder with the folders cifar10 and cifar100")
-    kept = Path(__file__).parent / "networks"
-    parser.add_argument("--networks", type=Path, default=kept, help="what plain_networks.py and pretrain have written")
+    parser.add_argument("--networks", type=Path, default=KEPT, help="what plain_networks.py and pretrain have written")
 
 
 def case(name: str, given: argparse.Namespace, n: int) -> Case:
@@ -47,7 +47,7 @@ def case(name: str, given: argparse.Namespace, n: int) -> Case:
     data = str(given.data / DATA.get(name, "cifar10"))
     if name == "bundled":
         classifier = rt.load_source("bundled").classifier.with_head(10)
-        classifier.head.load_state_dict(load_file(given.networks / "bundled-head.safetensors"))
+        classifier.head.load_state_dict(load_file(KEPT / "bundled-head.safetensors"))
         return _case(name, classifier, rt.load_task(data).test, n)
     if name == "hundred":
         task = rt.load_task(data)
