@@ -10,7 +10,8 @@ import torch
 from helpers import make_classifier, make_digits, noting
 from torch import Tensor
 
-from robust_transfer.cache import load_or_compute
+from robust_transfer import cache
+from robust_transfer.cache import code_digest, load_or_compute
 from robust_transfer.config import digest
 from robust_transfer.run import Run
 from robust_transfer.strategies import features as features_module
@@ -29,11 +30,37 @@ def test_it_is_made_once_and_again_where_it_is_damaged(tmp_path: Path) -> None:
     assert len(made) == 1
     load_or_compute(tmp_path, "things", "other", make)
     assert len(made) == 2
-    (tmp_path / "things" / "key.safetensors").write_bytes(b"half")
+    (kept,) = (tmp_path / "things").glob("key-*.safetensors")
+    kept.write_bytes(b"half")
     assert torch.equal(load_or_compute(tmp_path, "things", "key", make)["a"], first["a"])
     assert len(made) == 3
     load_or_compute(None, "things", "key", make)
     assert len(made) == 4
+
+
+def test_what_other_code_has_computed_is_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An old head would be taken for that of a solver which has changed since."""
+
+    def value_by(code: str, value: float) -> float:
+        monkeypatch.setattr(cache, "code_digest", lambda package: code)
+        return float(load_or_compute(tmp_path, "things", "key", lambda: {"a": torch.tensor(value)})["a"])
+
+    assert [value_by("old", 1.0), value_by("new", 2.0), value_by("old", 3.0)] == [1.0, 2.0, 1.0]
+
+
+def test_code_is_told_by_its_files_and_the_version_of_pytorch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def written(name: str, files: dict[str, str]) -> Path:
+        for file, text in files.items():
+            (tmp_path / name / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / file).write_text(text)
+        return tmp_path / name
+
+    packages = [{"a.py": "x = 1"}, {"a.py": "x = 2"}, {"b.py": "x = 1"}, {"sub/a.py": "x = 1"}]
+    digests = [code_digest(written(str(i), files)) for i, files in enumerate(packages)]
+    assert len(set(digests)) == len(packages)
+    assert code_digest(written("elsewhere", packages[0])) == digests[0], "where it lies has no part in it"
+    monkeypatch.setattr(torch, "__version__", "0.1")
+    assert code_digest(written("other version", packages[0])) != digests[0]
 
 
 def test_digests_are_of_content() -> None:
