@@ -26,6 +26,7 @@ ORDER = (
     "progress",
     "run",
     "download",
+    "compiling",
     "cache",
     "randomness",
     "threat",
