@@ -16,9 +16,11 @@ from common import classifier
 from torch import Tensor
 
 import robust_transfer as rt
+from robust_transfer.attacks import Attack
 from robust_transfer.classifier import Classifier
 from robust_transfer.data import to_pixels
-from robust_transfer.engine import Engine, choose
+from robust_transfer.engine import Engine
+from robust_transfer.trials import choose, sample_size
 
 L2 = 0.1  # of the probes
 
@@ -51,9 +53,10 @@ class Case:
         return float((clean & attacked).float().mean())
 
 
-def engine_for(case: Case, run: rt.Run) -> Engine:
-    """What computes our steps."""
-    return choose(case.model, lambda: (case.x[:64], case.labels[:64]), run)
+def engine_for(case: Case, run: rt.Run, attack: Attack) -> Engine:
+    """What computes the steps of our attack, tried out as an evaluation does it."""
+    rows = torch.arange(sample_size(case.x.device, case.x.shape[-1], run)) % len(case.x)
+    return choose(case.model, lambda: (case.x[rows], case.labels[rows]), run, passes=len(case.x) * attack.passes)
 
 
 def batches(case: Case) -> Iterator[tuple[Tensor, Tensor]]:

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from robust_transfer import losses
-from robust_transfer.attacks.victim import attacking, usual_chunk
+from robust_transfer.attacks.victim import attacking
 from robust_transfer.classifier import Classifier
 from robust_transfer.engine import Engine
+from robust_transfer.pass_sizes import usual_chunk
 from robust_transfer.run import Run
 
 ROUNDS = 3

@@ -11,26 +11,14 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cosine_similarity
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from robust_transfer import hardware
 from robust_transfer.classifier import Classifier
-from robust_transfer.losses import cross_entropy
-from robust_transfer.modes import call, eval_mode, without_weight_gradients
-from robust_transfer.progress import stage
-from robust_transfer.run import Run
-
-GAIN = 1.1  # bfloat16, or compiled steps, must be so many times as fast, or they are not used
-TRUSTED = 1 / GAIN  # hardware with units for bfloat16 must be slower by as much, or it is used
-AGREEMENT = 0.9  # median cosine between the gradients of both precisions, or bfloat16 is not used
-WORTH_COMPILING = 60.0  # seconds of attacking, from which on compiling, which takes some ten, can pay
-FASTEST_PASS = 1e-5  # seconds that an image pass takes at the very least: what is short by far is not timed
+from robust_transfer.compiling import keep_compiled
 
 
 @dataclass(frozen=True)
@@ -38,6 +26,8 @@ class Engine:
     """Computation of attack steps: in ``dtype`` and, if ``folded``, on copies of the networks.
 
     ``compiled``: the copies' gradients by ``torch.compile``, which takes seconds for every new size of a batch.
+    ``sizes`` of passes on the CPU (ascending) of which the same rows come out as of the usual one, bit for bit: they fill
+    the machine without a say in what is found. Without them all passes have the usual size.
     ``tight``: where few images are left, passes on the CPU get smaller by powers of two. That is several times as fast for
     small samples; but kernels are chosen by the batch's size, so a row's last bits then depend on how many rows there are.
     Copies are made once and kept as long as the engine, so weights must not change meanwhile; where they do (in
@@ -48,6 +38,7 @@ class Engine:
     folded: bool = True
     compiled: bool = False
     tight: bool = False
+    sizes: tuple[int, ...] = ()
     _bodies: dict[tuple[int, torch.dtype], tuple[nn.Module, nn.Module]] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -70,84 +61,14 @@ class Engine:
         return module if self.dtype is torch.float32 else _Autocast(module, self.dtype)
 
     def in_float32(self) -> Engine:
-        """Same in float32, not compiled."""
-        return replace(self, dtype=torch.float32, compiled=False, _bodies={})
+        """Same in float32, not compiled, with passes of the usual size."""
+        return replace(self, dtype=torch.float32, compiled=False, sizes=(), _bodies={})
 
     def _body(self, classifier: Classifier) -> nn.Module:
         key = id(classifier.body), self.dtype
         if key not in self._bodies:  # the body is kept beside its copy, so that its id stays its own
             self._bodies[key] = (classifier.body, _Body(_fold(classifier), self.dtype, self.compiled))
         return self._bodies[key][1]
-
-
-def choose(module: nn.Module, sample: Callable[[], tuple[Tensor, Tensor]], run: Run, *, passes: float = 0.0) -> Engine:
-    """Engine for ``module``; where there is a choice, images ``(n, C, H, W)`` and labels are asked for to try it out.
-
-    With ``run.precision`` ``auto``, bfloat16 is taken where the hardware gains by it, if a step is then at least
-    1.1 times as fast (with matrix units for it: not 1.1 times as slow) and the gradients still point the same way
-    (median cosine at least 0.9). On the CPU, where batches
-    have one size, ``torch.compile`` is tried in the same way if so many image ``passes`` will take minutes.
-    """
-    engine = Engine(run.dtype())
-    long = passes * FASTEST_PASS > WORTH_COMPILING and run.torch_device().type == "cpu" and _is_ours(module)
-    if not long and (run.precision != "auto" or engine.dtype is torch.float32):
-        return engine
-    x, labels = sample()
-    if run.precision == "auto" and engine.dtype is not torch.float32:
-        bar = TRUSTED if hardware.has_matrix_units(x.device) else GAIN
-        with stage("trying out bfloat16", None, run.quiet):
-            engine = better(Engine(), engine, module, x, labels, bar)
-    if long and passes / 2 / len(x) * seconds_of(engine, module, x, labels) > WORTH_COMPILING:
-        with stage("trying out compiled steps", None, run.quiet):
-            engine = better(engine, replace(engine, compiled=True, _bodies={}), module, x, labels)
-    return engine
-
-
-def seconds_of(engine: Engine, module: nn.Module, x: Tensor, labels: Tensor) -> float:
-    """Seconds that a step on these images takes; 0 where it cannot be made."""
-    with eval_mode(module), without_weight_gradients(module), exact_float32(), suppress(RuntimeError, TypeError):
-        if _fits(module, x, labels):
-            threads = torch.get_num_threads() if x.device.type == "cpu" else 1
-            return min(_timed(engine.of(module), x, labels)[0] for _ in range(3)) / threads
-    return 0.0
-
-
-def _is_ours(module: nn.Module) -> bool:
-    return any(isinstance(part, Classifier) for part in module.modules())
-
-
-def better(exact: Engine, fast: Engine, module: nn.Module, x: Tensor, labels: Tensor, bar: float = GAIN) -> Engine:
-    """``fast`` if it is ``bar`` times as fast on these images and does no harm, else ``exact``."""
-    with eval_mode(module), without_weight_gradients(module), exact_float32():
-        if not _fits(module, x, labels):
-            return exact  # the attack will say so
-        try:
-            gradients = [_timed(engine.of(module), x, labels)[1] for engine in (exact, fast)]
-            times = [partial(_seconds, engine.of(module), x, labels) for engine in (exact, fast)]
-            gains = hardware.gain(times[0], times[1], bar) >= bar
-        except (RuntimeError, TypeError):  # the network cannot compute in that precision, or cannot be compiled
-            return exact
-    cosine = cosine_similarity(gradients[0].flatten(1), gradients[1].flatten(1), dim=1)
-    return fast if gains and bool(cosine.nan_to_num().median() >= AGREEMENT) else exact
-
-
-def _fits(module: nn.Module, x: Tensor, labels: Tensor) -> bool:
-    """True if the module returns logits with a column for every label."""
-    with torch.no_grad():
-        logits = call(module, x)
-    return isinstance(logits, Tensor) and logits.dim() == 2 and logits.shape[1] > int(labels.max())
-
-
-def _timed(module: nn.Module, x: Tensor, labels: Tensor) -> tuple[float, Tensor]:
-    """Seconds of one step, by :func:`hardware.seconds`, and its gradient."""
-    at = x.detach().clone().requires_grad_(True)
-    begun = hardware.seconds(x.device)
-    (gradient,) = torch.autograd.grad(cross_entropy(call(module, at).float(), labels).sum(), at)
-    return hardware.seconds(x.device) - begun, gradient
-
-
-def _seconds(module: nn.Module, x: Tensor, labels: Tensor) -> float:
-    return _timed(module, x, labels)[0]
 
 
 @contextmanager
@@ -207,6 +128,8 @@ class _Body(nn.Module):
         for part in self.body.modules():
             if isinstance(part, _BatchNorm):
                 part.float()
+        if compiled:
+            keep_compiled()
         self.compiled: Callable[[Tensor], Any] | None = torch.compile(self.body, dynamic=False) if compiled else None
 
     def forward(self, x: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from robust_transfer.checkpoint import Checkpoint
+from robust_transfer.compiling import VARIABLE
 from robust_transfer.data import Task, loading
 from robust_transfer.data.decoded import Decoded
 from robust_transfer.data.encoded import ArrayImages, Images
@@ -46,6 +47,14 @@ def float32() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
         patch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def nothing_tried_before(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What trials have found on this machine, or find in a test, has no part in another session."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VARIABLE, str(tmp_path_factory.mktemp("compiled")))
         yield
 
 

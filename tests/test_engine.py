@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import copy
-import time
-from typing import Any
 
 import pytest
 import torch
-from helpers import noting
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from robust_transfer import engine, hardware, run
+from robust_transfer import engine
 from robust_transfer.attacks.feature_loss import LogitsAndFeatures
 from robust_transfer.classifier import Classifier, Features, NetworkSpec
-from robust_transfer.engine import Engine, better, choose
+from robust_transfer.engine import Engine
 from robust_transfer.losses import cross_entropy
 from robust_transfer.preprocessing import Preprocessing
-from robust_transfer.run import Run
 
 NETWORKS: dict[str, int | None] = {  # how many batch norms cannot be folded; None: whatever the tracing finds
     "preact_resnet18_w32": 9,
@@ -130,32 +126,8 @@ def test_other_modules_are_taken_as_they_are() -> None:
     assert Engine(folded=False).of(classifier) is classifier
 
 
-def batch() -> tuple[Tensor, Tensor]:
-    return torch.rand(16, 3, 16, 16), torch.arange(16) % 5
-
-
-def test_the_precision_that_was_asked_for_is_used() -> None:
-    assert choose(used(), batch, Run(precision="float32")).precision == "float32"
-    assert choose(used(), batch, Run(precision="bfloat16")).precision == "bfloat16"
-
-
-def test_without_units_for_bfloat16_there_is_no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "gains_by_bfloat16", lambda _: False)
-    monkeypatch.setattr(engine, "better", None)
-    assert choose(used(), batch, Run()).precision == "float32"
-
-
-def test_with_them_it_is_tried_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "gains_by_bfloat16", lambda _: True)
-    asked: list[Any] = []
-    monkeypatch.setattr(engine, "better", noting(asked, lambda *given: given[1]))
-    network = used()
-    assert choose(network, batch, Run()).precision == "bfloat16"
-    assert asked[0][:3] == (Engine(), Engine(torch.bfloat16), network)
-
-
 def test_compiled_gradients_are_the_same_and_passes_without_one_are_not_compiled() -> None:
-    network, (x, labels) = used(), batch()
+    network, (x, labels) = used(), (torch.rand(16, 3, 16, 16), torch.arange(16) % 5)
     plain, compiled = (Engine(compiled=which).of(network) for which in (False, True))
     gradients = []
     for module in (plain, compiled):
@@ -168,83 +140,3 @@ def test_compiled_gradients_are_the_same_and_passes_without_one_are_not_compiled
     with torch.no_grad():
         assert torch.equal(plain(x), compiled(x))
     assert not Engine(compiled=True).in_float32().compiled
-
-
-@pytest.mark.parametrize(("passes", "seconds", "asked"), [(1e9, 1.0, True), (1e9, 1e-9, False), (1e3, 1.0, False)])
-def test_what_takes_minutes_is_tried_compiled(
-    monkeypatch: pytest.MonkeyPatch, passes: float, seconds: float, asked: bool
-) -> None:
-    tried: list[Any] = []
-    monkeypatch.setattr(engine, "seconds_of", lambda *_: seconds)
-    monkeypatch.setattr(engine, "better", noting(tried, lambda *given: given[1]))
-    chosen = choose(used(), batch, Run(device="cpu", precision="float32"), passes=passes)
-    assert chosen.compiled == asked == bool(tried)
-    other = choose(nn.Sequential(nn.Flatten(), nn.Linear(768, 5)), batch, Run(device="cpu"), passes=passes)
-    assert not other.compiled
-
-
-class Clock:
-    """Seconds that pass as the network under way says."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 0.0
-        monkeypatch.setattr(time, "process_time", lambda: self.now)
-
-
-class Slow(nn.Module):
-    """Takes as many seconds as its precision does; ``noise`` is what bfloat16 adds to its gradient."""
-
-    def __init__(self, clock: Clock, bfloat16: float, noise: float = 0.0) -> None:
-        super().__init__()
-        self.clock, self.seconds, self.noise = clock, bfloat16, noise
-        self.weight = nn.Parameter(torch.randn(5, 768, generator=torch.Generator().manual_seed(0)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        low = torch.is_autocast_enabled("cpu")
-        self.clock.now += self.seconds if low else 1.0
-        weight: Tensor = self.weight
-        if low and self.noise:
-            weight = weight + self.noise * torch.randn(5, 768, generator=torch.Generator().manual_seed(1))
-        return x.flatten(1).float() @ weight.T.float()
-
-
-@pytest.mark.parametrize(
-    ("seconds", "noise", "chosen"), [(0.5, 0.0, "bfloat16"), (0.95, 0.0, "float32"), (0.5, 3.0, "float32")]
-)
-def test_bfloat16_is_used_where_it_gains_and_does_no_harm(
-    monkeypatch: pytest.MonkeyPatch, seconds: float, noise: float, chosen: str
-) -> None:
-    network = Slow(Clock(monkeypatch), seconds, noise)
-    assert better(Engine(), Engine(torch.bfloat16), network, *batch()).precision == chosen
-    assert network.weight.requires_grad
-
-
-@pytest.mark.parametrize(("units", "chosen"), [(True, "bfloat16"), (False, "float32")])
-def test_matrix_units_are_trusted_unless_they_are_clearly_slower(
-    monkeypatch: pytest.MonkeyPatch, units: bool, chosen: str
-) -> None:
-    monkeypatch.setattr(run, "gains_by_bfloat16", lambda _: True)
-    monkeypatch.setattr(hardware, "has_matrix_units", lambda _: units)
-    clock = Clock(monkeypatch)
-    assert choose(Slow(clock, 1.03), batch, Run(device="cpu", quiet=True)).precision == chosen
-    assert choose(Slow(clock, 1.5), batch, Run(device="cpu", quiet=True)).precision == "float32"
-
-
-def test_a_module_that_does_not_fit_is_left_to_the_attack() -> None:
-    for out in (lambda x: (x, x), lambda x: x.flatten(1)[:, :3], lambda x: x):
-
-        class Odd(nn.Module):
-            def forward(self, x: Tensor, out=out) -> Tensor:  # type: ignore[no-untyped-def]
-                return out(x)  # type: ignore[no-any-return]
-
-        assert better(Engine(), Engine(torch.bfloat16), Odd(), *batch()).precision == "float32"
-
-
-def test_a_network_that_cannot_compute_in_bfloat16_is_not_made_to() -> None:
-    class Strict(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            if torch.is_autocast_enabled("cpu"):
-                raise RuntimeError("expected scalar type Float but found BFloat16")
-            return x.flatten(1)
-
-    assert better(Engine(), Engine(torch.bfloat16), Strict(), *batch()).precision == "float32"

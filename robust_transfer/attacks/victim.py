@@ -14,27 +14,10 @@ from robust_transfer.classifier import Classifier
 from robust_transfer.engine import Engine, exact_float32
 from robust_transfer.errors import NetworkError
 from robust_transfer.modes import call, eval_mode, without_weight_gradients
+from robust_transfer.pass_sizes import cover, smaller, usual_chunk
 from robust_transfer.progress import tick
 
 NOISE = 1e-4  # relative float32 noise of a margin; a break must exceed it (see `is_broken`)
-# Images in one pass on the CPU: so many a thread, up to MAX_PASS in all, but at least MIN_A_THREAD a thread.
-IMAGES_A_THREAD, MAX_PASS, MIN_A_THREAD = 16, 128, 8
-# Fewer of photos: the maps of many take memory that the system has to clear in every pass, which costs more than they gain.
-PIXELS_A_THREAD = 8 * 224**2
-MIN_PASS = 4  # images in a pass of a tight engine, at least
-
-
-def usual_chunk(device: torch.device, size: int | None = None) -> int | None:
-    """Images in one pass, of ``size`` pixels a side: on the CPU always as many (given the threads), elsewhere all there are.
-
-    CPU kernels are chosen by the batch's size and differ in their last bits, which the sign in an attack's step turns
-    into another image; with one shape a row's result depends on that row alone.
-    """
-    if device.type != "cpu":
-        return None
-    threads = torch.get_num_threads()
-    usual = max(MIN_A_THREAD * threads, min(MAX_PASS, IMAGES_A_THREAD * threads))
-    return usual if size is None else max(1, min(usual, threads * PIXELS_A_THREAD // size**2))
 
 
 @dataclass(frozen=True)
@@ -54,8 +37,8 @@ class Victim:
     """Model under attack and how it is queried; counts what the attack costs.
 
     ``passes`` counts forward-equivalent image passes: 1 for a forward pass of an image, 2 with its input gradient.
-    With ``chunk`` every pass takes exactly so many images; a short last one is filled up (that is not counted), by a tight
-    engine only to the next power of two. Without it a pass takes all that there are, up to ``most``.
+    With ``chunk`` every pass takes exactly so many images; a short last one is filled up (that is not counted). With
+    ``sizes``, and with a tight engine, passes have several sizes. Without it a pass takes all that there are, up to ``most``.
     ``knowledge``: what else the attacker has. ``unconfirmed`` counts iterates that broke the model in the engine's
     precision and not in float32. ``draws``: gradients and their logits are means over so many passes, for a model that is
     random (expectation over transformation, Athalye et al. 2018, section 4.2).
@@ -67,6 +50,7 @@ class Victim:
     passes: int = 0
     unconfirmed: int = 0
     chunk: int | None = None
+    sizes: tuple[int, ...] = ()
     most: int | None = None
     knowledge: Knowledge | None = None
     draws: int = 1
@@ -114,7 +98,7 @@ class Victim:
     def beside(self, module: nn.Module) -> Iterator[Victim]:
         """Another network, queried as this one is, in evaluation mode; what it costs is counted here."""
         with eval_mode(module), without_weight_gradients(module):
-            other = replace(self, model=module, passes=0, unconfirmed=0)
+            other = replace(self, model=module, sizes=(), passes=0, unconfirmed=0)
             try:
                 yield other
             finally:
@@ -157,17 +141,19 @@ class Victim:
     def _chunks(self, rows: Tensor) -> tuple[Tensor, ...]:
         if self.chunk is None:
             return torch.split(rows, self.most or max(len(rows), 1))
-        chunks = list(torch.split(rows, self.chunk))
-        missing = self._size(len(chunks[-1])) - len(chunks[-1])
+        if not len(rows):
+            return (rows,)
+        sizes = cover(len(rows), self._sizes(self.chunk))
+        missing = sum(sizes) - len(rows)
+        chunks = list(torch.split(rows, [*sizes[:-1], sizes[-1] - missing]))
         chunks[-1] = torch.cat([chunks[-1], rows[:1].repeat(missing, *[1] * (rows.dim() - 1))])
         return tuple(chunks)
 
-    def _size(self, rows: int) -> int:
-        """Images in a pass for the last ``rows``. Compiled steps have one size: each would be compiled anew."""
-        assert self.chunk is not None
-        if not self.engine.tight or self.engine.compiled:
-            return self.chunk
-        return min(self.chunk, max(MIN_PASS, 1 << (rows - 1).bit_length()))
+    def _sizes(self, chunk: int) -> tuple[int, ...]:
+        """Sizes that passes may have. Compiled steps have one, where none was tried: each would be compiled anew."""
+        if self.sizes:
+            return self.sizes
+        return smaller(chunk) if self.engine.tight and not self.engine.compiled else (chunk,)
 
 
 def _forward(model: nn.Module, x: Tensor) -> Tensor:
@@ -200,7 +186,14 @@ def attacking(
         engine = engine or Engine(folded=False)
         size = model.spec.input_size if isinstance(model, Classifier) else size
         yield Victim(
-            model, device, engine, chunk=usual_chunk(device, size), most=most, knowledge=knowledge, draws=draws
+            model,
+            device,
+            engine,
+            chunk=usual_chunk(device, size),
+            sizes=engine.sizes,
+            most=most,
+            knowledge=knowledge,
+            draws=draws,
         )
 
 

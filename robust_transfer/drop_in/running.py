@@ -12,19 +12,19 @@ import torch
 from torch import Tensor, nn
 
 from robust_transfer.attacks import Attack, attack_name
-from robust_transfer.attacks.victim import usual_chunk
 from robust_transfer.drop_in.progress import Progress, hash_of
-from robust_transfer.engine import Engine, choose
+from robust_transfer.engine import Engine
 from robust_transfer.errors import ConfigError, DataError
 from robust_transfer.evaluation.adversary import Adversary
 from robust_transfer.evaluation.deadline import Deadline
 from robust_transfer.evaluation.effort import effort
-from robust_transfer.evaluation.precision import TRIAL_IMAGES, without_repetition
+from robust_transfer.evaluation.precision import without_repetition
 from robust_transfer.evaluation.resolve import module_hash
 from robust_transfer.modes import call, eval_mode
 from robust_transfer.randomness import Address, permutation
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
+from robust_transfer.trials import choose, sample_size
 
 NAMES = {"linf": "Linf", "l2": "L2"}
 ROUNDING = 1e-6  # by which an image may leave [0, 1]
@@ -102,10 +102,10 @@ class Running:
         return torch.cat([logits.argmax(1) for logits in found]).to(self.labels.device)
 
     def _adversary(self) -> Adversary:
-        count = min(len(self.clean), usual_chunk(self.device, self.clean.shape[-1]) or TRIAL_IMAGES)
+        rows = torch.arange(sample_size(self.device, self.clean.shape[-1], self.run)) % max(len(self.clean), 1)
 
         def sample() -> tuple[Tensor, Tensor]:
-            return self.clean[:count].to(self.device).float(), self.labels[:count].to(self.device)
+            return self.clean[rows].to(self.device).float(), self.labels[rows].to(self.device)
 
         engine = Engine(torch.float32)
         if self.attacks:

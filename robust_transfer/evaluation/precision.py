@@ -13,17 +13,15 @@ from pyarrow import ArrowInvalid
 from torch import Tensor, nn
 
 from robust_transfer.attacks import Attack
-from robust_transfer.attacks.victim import usual_chunk
 from robust_transfer.data import Split
-from robust_transfer.engine import Engine, choose
+from robust_transfer.engine import Engine
 from robust_transfer.evaluation.effort import effort
 from robust_transfer.evaluation.outcomes import EVALUATION, OUTCOMES, Outcomes
 from robust_transfer.evaluation.resume import goes_on
 from robust_transfer.files import read_table
 from robust_transfer.modes import on_device
 from robust_transfer.run import Run
-
-TRIAL_IMAGES = 64
+from robust_transfer.trials import choose, sample_size
 
 
 def engine_for(module: nn.Module, split: Split, run: Run, attacks: Sequence[Attack]) -> Engine:
@@ -33,7 +31,7 @@ def engine_for(module: nn.Module, split: Split, run: Run, attacks: Sequence[Atta
         precision, compiled = begun
         return Engine(torch.bfloat16 if precision == "bfloat16" else torch.float32, compiled=compiled)
     device = run.torch_device()
-    size = usual_chunk(device, split.size) or TRIAL_IMAGES  # compiled for this one
+    size = sample_size(device, split.size, run)
     with ExitStack() as stack:
 
         def sample() -> tuple[Tensor, Tensor]:

@@ -12,12 +12,13 @@ from attack_helpers import L2, LINF, SLACK, Batch, Function, Linear, constant, f
 from torch import Tensor, nn
 
 from robust_transfer.attacks import ATTACKS, FGSM, PGD, Attack, Victim, parse_attack
-from robust_transfer.attacks.victim import NOISE, attacking, is_broken, predicted, usual_chunk
+from robust_transfer.attacks.victim import NOISE, attacking, is_broken, predicted
 from robust_transfer.classifier import Classifier, NetworkSpec
 from robust_transfer.config import config
 from robust_transfer.engine import Engine
 from robust_transfer.errors import ConfigError
 from robust_transfer.losses import margin
+from robust_transfer.pass_sizes import usual_chunk
 from robust_transfer.preprocessing import Preprocessing
 from robust_transfer.threat import Threat
 

@@ -1,0 +1,80 @@
+"""Sizes of passes on the CPU: so large that they fill the machine, and such that neighbours do not show in a result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+# Images in one pass on the CPU: so many a thread, up to MAX_PASS in all, but at least MIN_A_THREAD a thread.
+IMAGES_A_THREAD, MAX_PASS, MIN_A_THREAD = 16, 128, 8
+FULL_A_THREAD = 64  # in bfloat16, whose maps are half as large: they still lie near the core
+# Fewer of photos: the maps of many take memory that the system has to clear in every pass, which costs more than they gain.
+PIXELS_A_THREAD = 8 * 224**2
+MIN_PASS = 4
+OVERHEAD = 12  # a pass takes so many images' time on top of its own
+
+
+def usual_chunk(device: torch.device, size: int | None = None) -> int | None:
+    """Images in one pass, of ``size`` pixels a side: on the CPU always as many (given the threads), elsewhere all there are.
+
+    CPU kernels are chosen by the batch's size and may differ in their last bits, which the sign in an attack's step turns
+    into another image; with one shape a row's result depends on that row alone.
+    """
+    if device.type != "cpu":
+        return None
+    threads = torch.get_num_threads()
+    usual = max(MIN_A_THREAD * threads, min(MAX_PASS, IMAGES_A_THREAD * threads))
+    return usual if size is None else max(1, min(usual, threads * PIXELS_A_THREAD // size**2))
+
+
+def full_chunk(device: torch.device, size: int | None = None, dtype: torch.dtype = torch.float32) -> int | None:
+    """Images in the largest pass that pays: those of :func:`usual_chunk`, and more in bfloat16."""
+    usual = usual_chunk(device, size)
+    if usual is None or dtype is torch.float32:
+        return usual
+    threads = torch.get_num_threads()
+    full = max(usual, min(MAX_PASS, FULL_A_THREAD * threads))
+    return full if size is None else max(usual, min(full, threads * PIXELS_A_THREAD // size**2))
+
+
+def smaller(chunk: int) -> tuple[int, ...]:
+    """``chunk`` and the powers of two below it, from :data:`MIN_PASS` on, ascending."""
+    powers = [2**k for k in range(chunk.bit_length()) if MIN_PASS <= 2**k < chunk]
+    return (*powers, chunk)
+
+
+def cover(rows: int, sizes: Sequence[int]) -> list[int]:
+    """Sizes of the passes that ``rows`` images take, of those in ``sizes`` (ascending); the last one may be filled up.
+
+    The largest first; what is left in those that take the least time, if a pass takes as long as its images and
+    :data:`OVERHEAD` more.
+    """
+    whole, rest = divmod(rows, sizes[-1])
+    return [sizes[-1]] * whole + (_least(rest, sizes)[1] if rest else [])
+
+
+def _least(rows: int, sizes: Sequence[int]) -> tuple[int, list[int]]:
+    """Time (in that of one image) and sizes for the last ``rows``."""
+    enough = next(size for size in sizes if size >= rows)
+    best = enough + OVERHEAD, [enough]
+    fitting = [size for size in sizes if size < rows]
+    if fitting:
+        time, others = _least(rows - fitting[-1], sizes)
+        best = min(best, (fitting[-1] + OVERHEAD + time, [fitting[-1], *others]), key=lambda found: found[0])
+    return best
+
+
+def agreeing(found: Mapping[int, Sequence[Tensor]], usual: Sequence[Tensor]) -> tuple[int, ...]:
+    """Sizes of passes whose rows are, bit for bit, those of the ``usual`` ones, ascending.
+
+    ``found``: for each size what was computed for the last so many images of a sample, in one pass; ``usual``: the same for
+    all of the sample, in passes of the usual size. So the images stand at other places, too. What kernels do depends on
+    shapes and not on values: what agrees in thousands of numbers agrees everywhere.
+    """
+    return tuple(size for size in sorted(found) if _same(found[size], usual, size))
+
+
+def _same(some: Sequence[Tensor], more: Sequence[Tensor], rows: int) -> bool:
+    return all(torch.equal(a, b[-rows:]) for a, b in zip(some, more, strict=True))

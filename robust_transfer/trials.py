@@ -1,0 +1,182 @@
+"""Trials of engines: what computes an attack's steps, and in passes of which sizes, is found out on a sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cosine_similarity
+
+from robust_transfer import hardware
+from robust_transfer.classifier import Classifier
+from robust_transfer.config import digest
+from robust_transfer.engine import Engine, exact_float32
+from robust_transfer.losses import cross_entropy
+from robust_transfer.modes import call, eval_mode, without_weight_gradients
+from robust_transfer.pass_sizes import agreeing, full_chunk, smaller, usual_chunk
+from robust_transfer.progress import stage
+from robust_transfer.remembered import recall, remember
+from robust_transfer.run import Run
+
+GAIN = 1.1  # bfloat16, or compiled steps, must be so many times as fast, or they are not used
+TRUSTED = 1 / GAIN  # hardware with units for bfloat16 must be slower by as much, or it is used
+AGREEMENT = 0.9  # median cosine between the gradients of both precisions, or bfloat16 is not used
+# Seconds of attacking from which on a trial can pay. Compiling takes one or two minutes, where it was done before seconds.
+WORTH_COMPILING, WORTH_LOADING, WORTH_SIZING = 300.0, 15.0, 20.0
+WORTH_TIMING = 4000.0  # image passes
+TRIAL_IMAGES = 64  # where passes have no size of their own
+
+
+def sample_size(device: torch.device, size: int | None, run: Run) -> int:
+    """Images of ``size`` pixels a side that :func:`choose` asks for: a full pass."""
+    return full_chunk(device, size, run.dtype()) or TRIAL_IMAGES
+
+
+def choose(module: nn.Module, sample: Callable[[], tuple[Tensor, Tensor]], run: Run, *, passes: float = 0.0) -> Engine:
+    """Engine for ``module``; where there is a choice, images ``(n, C, H, W)`` and labels are asked for to try it out.
+
+    With ``run.precision`` ``auto``, bfloat16 is taken where the hardware gains by it, if a step is then at least
+    1.1 times as fast (with matrix units for it: not 1.1 times as slow) and the gradients still point the same way
+    (median cosine at least 0.9). On the CPU, if so many image ``passes`` take long enough, ``torch.compile`` is tried in the
+    same way, and passes get several sizes, as far as the same rows come out of them, bit for bit. What is found out about
+    a network of ours is remembered for the next time on this machine.
+    """
+    engine = Engine(run.dtype())
+    precision = run.precision == "auto" and engine.dtype is not torch.float32
+    passes = passes if run.torch_device().type == "cpu" else 0.0
+    if not precision and passes < WORTH_TIMING:
+        return engine
+    x, labels = sample()
+    usual = usual_chunk(x.device, x.shape[-1]) or len(x)
+    if precision:
+        bar = TRUSTED if hardware.has_matrix_units(x.device) else GAIN
+        with stage("trying out bfloat16", None, run.quiet):
+            engine = better(Engine(), engine, module, x[:usual], labels[:usual], bar)
+    if passes < WORTH_TIMING:
+        return engine
+    full = min(len(x), full_chunk(x.device, x.shape[-1], engine.dtype) or len(x))
+    if full < usual:
+        return engine
+    return _Trial(module, x[:full], labels[:full], usual).best(engine, passes, run.quiet)
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """Trial of an engine's ways for a module on the CPU: on as many images as a full pass takes."""
+
+    module: nn.Module
+    x: Tensor
+    labels: Tensor
+    usual: int
+
+    def best(self, engine: Engine, passes: float, quiet: bool) -> Engine:
+        """``engine``, compiled if that pays for so many image passes, with the sizes of its passes."""
+        step = seconds_of(engine, self.module, self.x[: self.usual], self.labels[: self.usual])
+        seconds = passes / 2 / self.usual * step
+        if not seconds:
+            return engine
+        compiled = replace(engine, compiled=True, _bodies={})
+        known = recall(self._key(compiled)) if self._is_ours() else {}
+        if self._is_ours() and seconds > (WORTH_LOADING if "gains" in known else WORTH_COMPILING):
+            with stage("trying out compiled steps", None, quiet):
+                engine = self._compiled(engine, compiled, known)
+        known = recall(self._key(engine)) if self._is_ours() else {}
+        if "sizes" not in known and seconds > WORTH_SIZING:
+            with stage("trying out sizes of passes", None, quiet):
+                known = {"sizes": self._sizes(engine)}
+            if self._is_ours():
+                remember(self._key(engine), **known)
+        return replace(engine, sizes=tuple(known.get("sizes", ())))
+
+    def _compiled(self, engine: Engine, compiled: Engine, known: dict[str, Any]) -> Engine:
+        """The better of the two, as it was ``known`` or is found out now."""
+        if "gains" not in known:
+            found = better(engine, compiled, self.module, self.x, self.labels)
+            known = {"gains": found.compiled}
+            remember(self._key(compiled), **known)
+        return compiled if known["gains"] else engine
+
+    def _sizes(self, engine: Engine) -> list[int]:
+        """Sizes of passes with which rows come out as in passes of the usual one; compiled, each size takes its time."""
+        full = len(self.x)
+        sizes = (self.usual, full) if engine.compiled else smaller(full)
+        with eval_mode(self.module), without_weight_gradients(self.module), exact_float32():
+            whole = full // self.usual * self.usual
+            parts = [self._rows(engine, slice(i, i + self.usual)) for i in range(full - whole, full, self.usual)]
+            usual = [torch.cat(each) for each in zip(*parts, strict=True)]
+            sizes_tried = [size for size in sizes if size <= whole]
+            found = {size: self._rows(engine, slice(full - size, full)) for size in sizes_tried}
+        agree = agreeing(found, usual)
+        return list(agree) if self.usual in agree else [self.usual]
+
+    def _rows(self, engine: Engine, some: slice) -> list[Tensor]:
+        """All that an attack may compute: logits and gradient of a step, logits without one, the model's own."""
+        fast = engine.of(self.module)
+        at = self._laid_out(self.x)[some].detach().requires_grad_(True)
+        logits = call(fast, at).float()
+        (gradient,) = torch.autograd.grad(cross_entropy(logits, self.labels[some]).sum(), at)
+        with torch.no_grad():
+            return [logits, gradient, call(fast, at), call(self.module, at)]
+
+    def _laid_out(self, x: Tensor) -> Tensor:
+        ours = isinstance(self.module, Classifier)
+        return x.contiguous(memory_format=torch.channels_last if ours else torch.contiguous_format)
+
+    def _is_ours(self) -> bool:
+        return any(isinstance(part, Classifier) for part in self.module.modules())
+
+    def _key(self, engine: Engine) -> str:
+        """All that the kernels depend on, but for the machine and PyTorch, whose folder it is."""
+        specs = [
+            (p.spec.name, p.spec.settings, p.num_classes) for p in self.module.modules() if isinstance(p, Classifier)
+        ]
+        how = engine.precision, engine.compiled, torch.get_num_threads(), list(self.x.shape), self.usual
+        return digest("steps", type(self.module).__name__, specs, *how)
+
+
+def seconds_of(engine: Engine, module: nn.Module, x: Tensor, labels: Tensor) -> float:
+    """Seconds that a step on these images takes; 0 where it cannot be made."""
+    with eval_mode(module), without_weight_gradients(module), exact_float32(), suppress(RuntimeError, TypeError):
+        if _fits(module, x, labels):
+            threads = torch.get_num_threads() if x.device.type == "cpu" else 1
+            return min(_timed(engine.of(module), x, labels)[0] for _ in range(3)) / threads
+    return 0.0
+
+
+def better(exact: Engine, fast: Engine, module: nn.Module, x: Tensor, labels: Tensor, bar: float = GAIN) -> Engine:
+    """``fast`` if it is ``bar`` times as fast on these images and does no harm, else ``exact``."""
+    with eval_mode(module), without_weight_gradients(module), exact_float32():
+        if not _fits(module, x, labels):
+            return exact  # the attack will say so
+        try:
+            gradients = [_timed(engine.of(module), x, labels)[1] for engine in (exact, fast)]
+            times = [partial(_seconds, engine.of(module), x, labels) for engine in (exact, fast)]
+            gains = hardware.gain(times[0], times[1], bar) >= bar
+        except (RuntimeError, TypeError):  # the network cannot compute in that precision, or cannot be compiled
+            return exact
+    cosine = cosine_similarity(gradients[0].flatten(1), gradients[1].flatten(1), dim=1)
+    return fast if gains and bool(cosine.nan_to_num().median() >= AGREEMENT) else exact
+
+
+def _fits(module: nn.Module, x: Tensor, labels: Tensor) -> bool:
+    """True if the module returns logits with a column for every label."""
+    with torch.no_grad():
+        logits = call(module, x)
+    return isinstance(logits, Tensor) and logits.dim() == 2 and logits.shape[1] > int(labels.max())
+
+
+def _timed(module: nn.Module, x: Tensor, labels: Tensor) -> tuple[float, Tensor]:
+    """Seconds of one step, by :func:`hardware.seconds`, and its gradient."""
+    at = x.detach().clone().requires_grad_(True)
+    begun = hardware.seconds(x.device)
+    (gradient,) = torch.autograd.grad(cross_entropy(call(module, at).float(), labels).sum(), at)
+    return hardware.seconds(x.device) - begun, gradient
+
+
+def _seconds(module: nn.Module, x: Tensor, labels: Tensor) -> float:
+    return _timed(module, x, labels)[0]
