@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from robust_transfer.attacks import Attack
 from robust_transfer.classifier import Classifier
 from robust_transfer.data import to_pixels
 from robust_transfer.engine import Engine
+from robust_transfer.evaluation.effort import effort
 from robust_transfer.trials import choose, sample_size
 
 L2 = 0.1  # of the probes
@@ -53,10 +54,10 @@ class Case:
         return float((clean & attacked).float().mean())
 
 
-def engine_for(case: Case, run: rt.Run, attack: Attack) -> Engine:
-    """What computes the steps of our attack, tried out as an evaluation does it."""
+def engine_for(case: Case, run: rt.Run, attacks: Sequence[Attack]) -> Engine:
+    """What computes the steps of our attacks, tried out as an evaluation does it."""
     rows = torch.arange(sample_size(case.x.device, case.x.shape[-1], run)) % len(case.x)
-    return choose(case.model, lambda: (case.x[rows], case.labels[rows]), run, passes=len(case.x) * attack.passes)
+    return choose(case.model, lambda: (case.x[rows], case.labels[rows]), run, passes=len(case.x) * effort(attacks))
 
 
 def batches(case: Case) -> Iterator[tuple[Tensor, Tensor]]:

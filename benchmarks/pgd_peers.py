@@ -38,7 +38,7 @@ def pgd(case: Case, repeats: int, run: rt.Run) -> list[Row]:
     header(what, batch=case.batch, repeats=repeats, **facts)
     for name in [name for name in PEERS if name not in present]:
         print(f"  {name} is not installed: left out", flush=True)
-    engine = engine_for(case, run)
+    engine = engine_for(case, run, [PGD(steps=STEPS)])
     passes = 0
 
     def ours() -> Tensor:

@@ -17,6 +17,7 @@ from table import Row
 
 import robust_transfer as rt
 from robust_transfer.checkpoint import weights_hash
+from robust_transfer.attacks import parse_attack
 from robust_transfer.engine import Engine
 from robust_transfer.environment import environment
 
@@ -28,7 +29,7 @@ def strong(case: Case, seeds: int, run: rt.Run, suite: str, record: Path | None)
         print(f"{what}: pyautoattack is not installed: left out", flush=True)
         return []
     header(what, seeds=seeds, pyautoattack=metadata.version("pyautoattack"))
-    engine = engine_for(case, run)
+    engine = engine_for(case, run, parse_attack(suite))
     theirs = Contender(lambda seed: reference(case, seed, engine, record))
     ours = Contender(lambda seed: cascade(case, suite, seed, engine))
     rows = measured(what, {"AutoAttack": theirs, suite: ours}, seeds, unit="CPU s")

@@ -34,7 +34,7 @@ def suites(case: Case, run: rt.Run, repeats: int) -> list[Row]:
     """What each suite costs and is worth."""
     what = f"suites at {case.threat}, {len(case.x)} images, {case.name}, {case.model.num_classes} classes"
     header(what, repeats=repeats)
-    engine, found = engine_for(case, run), dict[str, Verdict]()
+    engine, found = engine_for(case, run, parse_attack("strong")), dict[str, Verdict]()
 
     def attack(suite: str) -> float:
         found[suite] = cascade(case, suite, 0, engine)
