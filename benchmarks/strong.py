@@ -16,8 +16,8 @@ from suites import Verdict, cascade
 from table import Row
 
 import robust_transfer as rt
-from robust_transfer.checkpoint import weights_hash
 from robust_transfer.attacks import parse_attack
+from robust_transfer.checkpoint import weights_hash
 from robust_transfer.engine import Engine
 from robust_transfer.environment import environment
 

@@ -27,7 +27,7 @@ GAIN = 1.1  # bfloat16, or compiled steps, must be so many times as fast, or the
 TRUSTED = 1 / GAIN  # hardware with units for bfloat16 must be slower by as much, or it is used
 AGREEMENT = 0.9  # median cosine between the gradients of both precisions, or bfloat16 is not used
 # Seconds of attacking from which on a trial can pay. Compiling takes one or two minutes, where it was done before seconds.
-WORTH_COMPILING, WORTH_LOADING, WORTH_SIZING = 300.0, 15.0, 20.0
+WORTH_COMPILING, WORTH_LOADING, WORTH_SIZING = 300.0, 15.0, 5.0
 WORTH_TIMING = 4000.0  # image passes
 TRIAL_IMAGES = 64  # where passes have no size of their own
 
