@@ -12,7 +12,8 @@ plain_networks.py's, 8 epochs for `three`, 4 for `natural`, 3 for `fast-cnn-hund
     trades-residual   --data cifar10 --layout residual --method trades
     fast-cnn-hundred  --data cifar100 --layout cnn --method fast
 
-`preact` is a run folder of `pretrain --network preact_resnet18 --method fast --epochs 1` (43 MB: not kept). The networks of the verdicts lie in networks/.
+`preact` is a run folder of `pretrain --network preact_resnet18 --method fast --epochs 1` (43 MB: not kept). The networks of the
+verdicts lie in networks/.
 """
 
 from __future__ import annotations
