@@ -1,7 +1,7 @@
 """Attacks beside those of others: seconds, robust accuracy, ratios; the share of the machine's own peak.
 
 python benchmarks/attacks.py [--quick] [--data D] [--models bundled,runs/natural] [--parts peak,pgd,suites,strong]
-    [--examples 1000] [--classes 3] [--first 250] [--record autoattack.jsonl]
+    [--examples 1000] [--classes 3] [--first 250] [--record docs/reference.jsonl]
 
 Every contender gets the same network (float32, evaluation mode), images, step size, number of steps and budget; all run in
 this process, in turn. A model whose classes are not those of D gets a linear probe on D first; ``--classes 3`` keeps the first

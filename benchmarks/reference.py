@@ -35,7 +35,7 @@ class Found:
         return Found(left, self.passes + line["passes"], self.seconds + line["seconds"])
 
 
-def reference(case: Case, seed: int, record: Path) -> Found:
+def reference(case: Case, seed: int, record: Path | None) -> Found:
     """AutoAttack's standard version in blocks of ``case.batch`` images; those that ``record`` has are not attacked again."""
     found, told = Found(frozenset(), 0, 0.0), False
     for rows in torch.arange(len(case.x)).split(case.batch):
@@ -49,8 +49,9 @@ def reference(case: Case, seed: int, record: Path) -> Found:
             line = {"key": key, "standing": rows[~result.broken].tolist(), "passes": result.passes}
             line |= {"seconds": round(time.process_time() - begun, 1), "torch": torch.__version__}
             line |= {"cpu": environment()["hardware"]["cpu"], "threads": torch.get_num_threads()}
-            with record.open("a") as file:
-                file.write(json.dumps(line) + "\n")
+            if record is not None:
+                with record.open("a") as file:
+                    file.write(json.dumps(line) + "\n")
             told = True
         found = found.and_then(line)
         if told:
@@ -79,8 +80,9 @@ def _about(case: Case) -> dict[str, str]:
     return {"case": case.name, "weights": weights_hash(case.model), "threat": str(case.threat)}
 
 
-def _read(record: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
+def _read(record: Path | None) -> list[dict[str, Any]]:
+    lines = record.read_text().splitlines() if record is not None and record.exists() else []
+    return [json.loads(line) for line in lines]
 
 
 def main() -> None:

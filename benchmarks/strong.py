@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import metadata, util
 from pathlib import Path
 from statistics import median
 
-import torch
 from cases import Case, engine_for
 from common import header, measured
+from reference import reference as by_image
 from suites import Verdict, cascade
 from table import Row
 
 import robust_transfer as rt
 from robust_transfer.attacks import parse_attack
-from robust_transfer.checkpoint import weights_hash
-from robust_transfer.engine import Engine
-from robust_transfer.environment import environment
 
 
 def strong(case: Case, seeds: int, run: rt.Run, suite: str, record: Path | None) -> list[Row]:
@@ -30,7 +26,7 @@ def strong(case: Case, seeds: int, run: rt.Run, suite: str, record: Path | None)
         return []
     header(what, seeds=seeds, pyautoattack=metadata.version("pyautoattack"))
     engine = engine_for(case, run, parse_attack(suite))
-    theirs = Contender(lambda seed: reference(case, seed, engine, record))
+    theirs = Contender(lambda seed: reference(case, seed, record))
     ours = Contender(lambda seed: cascade(case, suite, seed, engine))
     rows = measured(what, {"AutoAttack": theirs, suite: ours}, seeds, unit="CPU s")
     shares = [100 * verdict.robust for verdict in theirs.found]
@@ -56,26 +52,7 @@ class Contender:
         return f"{100 * median(verdict.robust for verdict in self.found):.2f} % stand"
 
 
-def reference(case: Case, seed: int, engine: Engine, record: Path | None) -> Verdict:
+def reference(case: Case, seed: int, record: Path | None) -> Verdict:
     """AutoAttack's verdict; blocks of images that ``record`` has are not attacked again."""
-    key = {"case": case.name, "weights": weights_hash(case.model), "threat": str(case.threat), "seed": seed}
-    key |= {"torch": torch.__version__, "hardware": environment()["hardware"]}
-    lines = record.read_text().splitlines() if record is not None and record.exists() else []
-    known = [json.loads(line) for line in lines]
-    seconds, standing, passes, recalled = 0.0, 0.0, 0, 0
-    for start in range(0, len(case.x), case.batch):
-        some = slice(start, start + case.batch)
-        block = replace(case, x=case.x[some], labels=case.labels[some])
-        own = {**key, "from": start, "n": len(block.x), "images": block.digest}
-        found = next((line["found"] for line in known if line["key"] == own), None)
-        recalled += found is not None
-        if found is None:
-            theirs = cascade(block, "pyautoattack", seed, engine)
-            found = {"seconds": theirs.seconds, "robust": theirs.robust, "passes": theirs.passes}
-            if record is not None:
-                with record.open("a") as file:
-                    file.write(json.dumps({"key": own, "found": found}) + "\n")
-        seconds, standing = seconds + found["seconds"], standing + found["robust"] * len(block.x)
-        passes += found["passes"]
-    told = f"AutoAttack, seed {seed}" + (f", {recalled} blocks from the record" if recalled else "")
-    return Verdict(standing / len(case.x), seconds, passes, told)
+    found = by_image(case, seed, record)
+    return Verdict(len(found.standing) / len(case.x), found.seconds, found.passes, f"AutoAttack, seed {seed}")
