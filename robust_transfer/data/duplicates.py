@@ -1,25 +1,28 @@
 """Copies of images: the same pixels, or the same look after re-encoding, resizing, other contrast or a mirror.
 
-Exact copies are found by sorting. For looks, images are sorted by the luma of their middle, and compared only with those
-that are close in it, as products of matrices of signs: all pairs that match are found, none is left to chance.
+Exact copies are found by sorting. Of looks only those are compared that agree in a part which two that match have to agree
+in: all pairs that match are found, none is left to chance, and the time grows by little more than the number of images.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from itertools import combinations, product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from robust_transfer.data.fingerprints import CELLS, FREQUENCIES, Fingerprints, mirrored
+from robust_transfer.data.fingerprints import CELLS, SIGNS, Fingerprints, joined, mirrored
 
 DISTANCE = 15  # so many of the 96 signs may differ
 SHADE = 5  # and each mean by so much, of 255
 # Or so few signs, where the means of luma are the other's after a change of brightness and contrast, but for SHADE.
 CLOSE, CONTRAST, BRIGHTNESS = 8, (0.6, 1.6), 25
 _CELLS, _MIDDLE = CELLS**2, 4
-_ROWS, _COLUMNS = 512, 8192  # how many are compared at a time
+_PAIRS = 2**19  # how many are compared at a time
+_SPREAD = 5  # means that are looked up by
+_ONES = np.array([value.bit_count() for value in range(2**16)], np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,37 +47,68 @@ def find_copies(these: Fingerprints, those: Fingerprints) -> Copies:
         place = np.minimum(np.searchsorted(keys[order], wanted), len(keys) - 1)
         exact = keys[order][place] == wanted
         partner[exact] = order[place][exact]
-        for turned in (these, mirrored(these)):
-            left = np.flatnonzero((partner < 0) & these.signs.any(1))
-            partner[left] = _alike(turned.take(left), those)
+        left = np.flatnonzero(~exact & these.signs.any(1))
+        own = these.take(left)
+        as_it_is, turned = np.split(_nearest(joined([own, mirrored(own)]), those), 2)
+        partner[left] = np.where(as_it_is >= 0, as_it_is, turned)
     return Copies(partner, exact)
 
 
-def _alike(these: Fingerprints, those: Fingerprints) -> NDArray[np.int64]:
-    """Index of the image in ``those`` that is nearest to each of ``these`` and near enough, else -1."""
-    best, nearest = np.full(len(these), DISTANCE + 1), np.full(len(these), -1, np.int64)
+def _nearest(these: Fingerprints, those: Fingerprints) -> NDArray[np.int64]:
+    """Index of the image in ``those`` that is nearest to each of ``these`` (the first such) and near enough, else -1."""
     there = np.flatnonzero(those.signs.any(1))
-    there = there[np.argsort(those.shades[there, _MIDDLE], kind="stable")]
-    shades, signs = those.shades[there].astype(np.int16), _plus_minus(those.take(there))
-    order = np.argsort(these.shades[:, _MIDDLE], kind="stable")
-    for start in range(0, len(order), _ROWS):
-        rows = order[start : start + _ROWS]
-        mine, own = _plus_minus(these.take(rows)), these.shades[rows].astype(np.int16)
-        low = int(np.searchsorted(shades[:, _MIDDLE], own[0, _MIDDLE] - BRIGHTNESS, "left"))
-        high = int(np.searchsorted(shades[:, _MIDDLE], own[-1, _MIDDLE] + BRIGHTNESS, "right"))
-        for begin in range(low, high, _COLUMNS):
-            block = slice(begin, min(begin + _COLUMNS, high))
-            # the product is the number of signs that agree less those that differ
-            agreement = mine @ signs[block].T
-            i, j = np.nonzero(agreement >= FREQUENCIES - 2 * DISTANCE)
-            distances, a, b = (FREQUENCIES - agreement[i, j]) / 2, own[i], shades[block][j]
+    others = those.take(there)
+    none, n = (DISTANCE + 1) * len(there), max(1, len(there))
+    best = np.full(len(these), none)  # distance * n + index
+    words = [np.ascontiguousarray(some.signs).view(np.uint16) for some in (these, others)]
+    shades = [some.shades.astype(np.int16) for some in (these, others)]
+    for mine, theirs in _keys(these, others):
+        for i, j in _same(mine, theirs):
+            distances = _ONES[words[0][i] ^ words[1][j]].sum(1, dtype=np.int64)
+            near = np.flatnonzero(distances <= DISTANCE)
+            i, j, distances = i[near], j[near], distances[near]
+            a, b = shades[0][i], shades[1][j]
             alike = (np.abs(a - b) <= SHADE).all(1) | ((distances <= CLOSE) & _other_contrast(a, b))
-            for row, column, distance in zip(
-                i[alike].tolist(), j[alike].tolist(), distances[alike].tolist(), strict=True
-            ):
-                if distance < best[rows[row]]:
-                    best[rows[row]], nearest[rows[row]] = distance, there[begin + column]
+            np.minimum.at(best, i[alike], distances[alike] * n + j[alike])
+    found = best < none
+    nearest = np.full(len(these), -1)
+    nearest[found] = there[best[found] % n]
     return nearest
+
+
+def _keys(these: Fingerprints, those: Fingerprints) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Numbers of each of ``these`` and ``those``; two that match have the same in one of the pairs at least."""
+    # Means that differ by at most SHADE lie in one cell of this width, or in two that touch: some by which images differ most.
+    width, most = 2 * SHADE + 1, 255 // (2 * SHADE + 1) + 3
+    telling = np.argsort(-those.shades.std(0), kind="stable")[:_SPREAD] if len(those) else np.arange(_SPREAD)
+    a, b = (some.shades[:, telling].astype(np.int64) for some in (these, those))
+    places = most ** np.arange(_SPREAD)
+    low, high, cells = (value // width + 1 for value in (a - SHADE, a + SHADE, b))
+    for above in product((False, True), repeat=_SPREAD):
+        chosen = np.where(above, high, low)
+        again = (np.array(above) & (low == high)).any(1)  # looked up already
+        yield np.where(again, -1, chosen @ places), cells @ places
+    # Of four bytes of signs in each third, two are the same in one third: else 9 of 12 would differ, and more signs than CLOSE.
+    x, y = (some.signs.astype(np.int64) for some in (these, those))
+    for third in range(0, SIGNS, 4):
+        for one, other in combinations(range(third, third + 4), 2):
+            yield 256 * x[:, one] + x[:, other], 256 * y[:, one] + y[:, other]
+
+
+def _same(mine: NDArray[np.int64], theirs: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Indices ``(i, j)`` of all pairs with ``mine[i] == theirs[j]``, some at a time."""
+    order, rows = np.argsort(theirs, kind="stable"), np.argsort(mine, kind="stable")
+    first, last = (np.searchsorted(theirs[order], mine[rows], side) for side in ("left", "right"))
+    some = np.flatnonzero(last > first)
+    rows, first, count = rows[some], first[some], (last - first)[some]
+    ends, start = np.cumsum(count), 0
+    while start < len(rows):
+        before = ends[start] - count[start]
+        stop = max(start + 1, int(np.searchsorted(ends, before + _PAIRS, "right")))
+        now = count[start:stop]
+        step = np.arange(ends[stop - 1] - before) - np.repeat(ends[start:stop] - now - before, now)
+        yield np.repeat(rows[start:stop], now), order[np.repeat(first[start:stop], now) + step]
+        start = stop
 
 
 def _other_contrast(a: NDArray[np.int16], b: NDArray[np.int16]) -> NDArray[np.bool_]:
@@ -84,7 +118,3 @@ def _other_contrast(a: NDArray[np.int16], b: NDArray[np.int16]) -> NDArray[np.bo
     middle = np.abs(a[:, _MIDDLE] - b[:, _MIDDLE]) <= BRIGHTNESS
     fits: NDArray[np.bool_] = (np.abs(y - slope[:, None] * x) <= SHADE).all(1) & middle
     return fits
-
-
-def _plus_minus(prints: Fingerprints) -> NDArray[Any]:
-    return np.where(np.unpackbits(prints.signs, axis=1), np.float32(1), np.float32(-1))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from images import encoded, picture
 from PIL import Image
 
-from robust_transfer.data import load_task
+from robust_transfer.data import duplicates, load_task
 from robust_transfer.data.duplicates import BRIGHTNESS, CLOSE, CONTRAST, DISTANCE, SHADE, find_copies
 from robust_transfer.data.fingerprints import EXACT, SIGNS, Fingerprints, fingerprint, mirrored
 from robust_transfer.errors import ConfigError
@@ -106,7 +107,9 @@ def test_flat_pictures_are_known_exactly_only() -> None:
     assert find_copies(flat, flat.take([2, 0])).partner.tolist() == [1, -1, 0]
 
 
-def test_the_search_is_the_comparison_of_all_pairs() -> None:
+@pytest.mark.parametrize("at_a_time", [1, 7, 2**19])
+def test_the_search_is_the_comparison_of_all_pairs(at_a_time: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("robust_transfer.data.duplicates._PAIRS", at_a_time)
     rng = np.random.default_rng(0)
     rows = rng.integers(0, 256, (300, 32)).astype(np.uint8)
     rows[:, EXACT + SIGNS :] = rng.integers(100, 130, (300, 12))
@@ -182,3 +185,42 @@ def test_one_picture_under_two_labels_is_said(copied: Path) -> None:
     assert "2 images of train have exact copies with another label" in task.notes[-1]
     assert "cat/5.png" in task.notes[-1]
     assert "dog/0.png" in task.notes[-1]
+
+
+def test_few_pairs_are_looked_at_of_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 5,000 x 20,000 strangers less than one in a hundred; none has more than it shares a key with others."""
+    rng, looked = np.random.default_rng(0), list[int]()
+    some, others = (Fingerprints(rng.integers(0, 256, (n, 32)).astype(np.uint8)) for n in (5_000, 20_000))
+    same = duplicates._same
+
+    def counted(*keys: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for i, j in same(*keys):
+            looked.append(len(i))
+            yield i, j
+
+    monkeypatch.setattr(duplicates, "_same", counted)
+    assert not find_copies(some, others).found.any()
+    assert 0 < sum(looked) < 5_000 * 20_000 / 100
+    assert max(looked) <= duplicates._PAIRS
+
+
+def test_whichever_signs_differ_what_is_close_in_another_brightness_is_found() -> None:
+    """One sign in each of eight bytes, for every choice of these."""
+    rng, choices = np.random.default_rng(0), list(combinations(range(SIGNS), CLOSE))
+    rows = rng.integers(0, 230, (len(choices), 32)).astype(np.uint8)
+    changed = rows.copy()
+    changed[:, :EXACT] ^= 1
+    changed[:, EXACT + SIGNS :] += 20
+    for row, chosen in zip(changed, choices, strict=True):
+        row[EXACT + np.array(chosen)] ^= 1 << rng.integers(0, 8, CLOSE).astype(np.uint8)
+    assert find_copies(Fingerprints(changed), Fingerprints(rows)).partner.tolist() == list(range(len(choices)))
+
+
+def test_an_image_as_it_is_comes_before_a_mirrored_one_that_is_nearer() -> None:
+    rng = np.random.default_rng(0)
+    one = rng.integers(0, 256, (1, 32)).astype(np.uint8)
+    near, turned = one.copy(), mirrored(Fingerprints(one)).rows.copy()
+    for row in (near, turned):
+        row[:, :EXACT] += 1
+    near[:, EXACT] ^= 1
+    assert find_copies(Fingerprints(one), Fingerprints(np.concatenate([turned, near, near]))).partner.tolist() == [1]
