@@ -81,20 +81,30 @@ def told(load: Load | None) -> str:
     return "unknown" if load is None else str(load)
 
 
+def ours(proc: Path, root: int) -> dict[int, int]:
+    """Ticks of each process of a tree, without those of its children."""
+    return {pid: own for pid, (own, _) in _tree(proc, root).items()}
+
+
 def _own(proc: Path, root: int) -> int:
     """Ticks of a process, of those that it has started and of those that these have; finished ones are in their parents'."""
-    parents, ticks = dict[int, int](), dict[int, int]()
-    for pid, parent, count in _processes(proc):
-        parents[pid], ticks[pid] = parent, count
-    ours = {root}
-    while more := {pid for pid, parent in parents.items() if parent in ours} - ours:
-        ours |= more
-    return sum(ticks[pid] for pid in ours)
+    return sum(own + finished for own, finished in _tree(proc, root).values())
 
 
-def _processes(proc: Path) -> Iterator[tuple[int, int, int]]:
-    """Process, its parent, and its ticks with those of the children that it has waited for."""
+def _tree(proc: Path, root: int) -> dict[int, tuple[int, int]]:
+    """Ticks of a process and of all below it, each with those of the children that it has waited for."""
+    parents, ticks = dict[int, int](), dict[int, tuple[int, int]]()
+    for pid, parent, own, finished in _processes(proc):
+        parents[pid], ticks[pid] = parent, (own, finished)
+    found = {root}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return {pid: ticks[pid] for pid in found}
+
+
+def _processes(proc: Path) -> Iterator[tuple[int, int, int, int]]:
+    """Process, its parent, its ticks, and those of the children that it has waited for."""
     for path in proc.glob("[0-9]*/stat"):
         with suppress(OSError):  # it has ended
             fields = path.read_text().rpartition(")")[2].split()  # a name may hold spaces and brackets
-            yield int(path.parent.name), int(fields[1]), sum(map(int, fields[11:15]))
+            yield int(path.parent.name), int(fields[1]), sum(map(int, fields[11:13])), sum(map(int, fields[13:15]))

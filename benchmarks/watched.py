@@ -3,7 +3,7 @@
 python -I -S benchmarks/watched.py COMMAND ...
 
 A process of its own, for what a child's peak memory is said to be is at least that of the process that started it: this one
-imports next to nothing. One line of JSON: seconds to the first byte on either stream, seconds to the end, MB.
+imports next to nothing. One line of JSON: seconds to the first byte on either stream, seconds to the end, of CPU time, MB.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ def watch(command: list[str]) -> dict[str, float | None]:
     if child.returncode:
         sys.exit(f"{' '.join(command)} ended with status {child.returncode}: {said.decode(errors='replace')[-2000:]}")
     unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
-    return {"first": first, "whole": whole, "megabytes": used.ru_maxrss / unit}
+    cpu = used.ru_utime + used.ru_stime
+    return {"first": first, "whole": whole, "cpu": cpu, "megabytes": used.ru_maxrss / unit}
 
 
 if __name__ == "__main__":

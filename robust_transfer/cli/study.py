@@ -40,19 +40,27 @@ def study(
     dry: Annotated[
         bool, typer.Option("--dry-run", help="Validate, say what would be made and how long it takes.")
     ] = False,
+    nodes: Annotated[
+        int | None,
+        typer.Option("--nodes", help="With --dry-run: so many machines like this one, with --jobs processes each."),
+    ] = None,
     device: Device = "auto",
     precision: Precision = "auto",
     threads: Threads = None,
     quiet: Quiet = False,
 ) -> None:
     """Run a grid of experiments; what is there is not made again."""
+    if nodes is not None and not dry:
+        from robust_transfer.errors import ConfigError
+
+        raise ConfigError("--nodes is for --dry-run: several machines compute with --ray, or with a --shard each")
     loading("study", quiet)
     run = make_run(0, device, precision, threads, None, False, False, quiet)
     from robust_transfer.study import dry_run, load_recipe, run_study
 
     chosen = load_recipe(recipe, scale=scale, data=_places(data), changes=changes or [])
     if dry:
-        say(False, str(dry_run(chosen, out, run=run)))
+        say(False, str(dry_run(chosen, out, run=run, jobs=jobs, nodes=nodes)))
         return
     table = run_study(chosen, out, run=run, jobs=jobs, shard=shard, ray=ray)
     say(quiet, f"{len(table)} cells: {out / 'table.parquet'}, {out / 'report.md'}")

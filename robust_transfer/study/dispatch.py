@@ -1,7 +1,8 @@
 """Dispatch of a study's work to a crew of workers, of whatever kind, some of which die.
 
 A worker that is killed while it works (for want of memory, say) costs what it was at: that is tried again on a new worker,
-and given up when :data:`DEATHS` workers have died of it. All else goes on.
+and given up when :data:`DEATHS` workers have died of it. All else goes on; but when :data:`HOPELESS` pieces in a row were given
+up, the rest is given up untried: thousands of deaths would show no more.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from robust_transfer.config import digest
@@ -27,6 +29,10 @@ Group = tuple[Cell, ...]
 Told = Callable[[int], object]  # called with the number of cells that have just been done
 DEATHS = 3  # workers that one piece of work may cost
 STILLBORN = 3  # workers in a row that may die before they are ready
+HOPELESS = 8  # pieces of work in a row, from all over the queue, that may be given up with nothing made in between
+FAR = (
+    0.382  # of the queue lies between a piece that was given up and what is tried next: the golden section spreads best
+)
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,7 @@ class _Dispatch:
         self.workshop, self.crew, self.told, self.outcome = workshop, crew, told, Outcome()
         self.queue, self.waiting = deque[Job](), dict[str, list[Job]]()  # the latter: for their source
         self.busy, self.free, self.starting = dict[Worker, Job](), list[Worker](), set[Worker]()
-        self.deaths, self.stillborn = Counter[str](), 0
+        self.deaths, self.stillborn, self.hopeless = Counter[str](), 0, 0
 
     def run(self, work: Sequence[Group]) -> Outcome:
         for group in work:
@@ -149,10 +155,11 @@ class _Dispatch:
         self.starting.discard(worker)
         self.free.append(worker)
         if (job := self.busy.pop(worker, None)) is not None:
+            self.hopeless = 0
             self.outcome.seconds[answer.who] = self.outcome.seconds.get(answer.who, 0.0) + answer.seconds
             self.told(len(job.cells))
             if not job.cells:
-                self.queue.extend(self.waiting.pop(job.source))
+                self.queue.extend(self.waiting.pop(job.source, []))
 
     def _died(self, worker: Worker, how: str) -> None:
         self.outcome.deaths += 1
@@ -163,8 +170,11 @@ class _Dispatch:
                 raise ConfigError(f"{STILLBORN} workers in a row died as they started ({how}): {self.crew.advice}")
             return
         job = self.busy.pop(worker)
+        lost = len(self.outcome.given_up)
         for left in self._after_death(job, f"{DEATHS} workers died of it, the last one {how}"):
             self.queue.appendleft(left)
+        if len(self.outcome.given_up) > lost:
+            self._look_elsewhere(how)
 
     def _after_death(self, job: Job, why: str) -> Iterator[Job]:
         """What is left of a job that a worker has died of."""
@@ -172,11 +182,13 @@ class _Dispatch:
             if self._again(f"source {job.source}"):
                 yield job
                 return
-            for group in self.waiting.pop(job.source):
+            for group in self.waiting.pop(job.source, []):
                 self._give_up(group.cells, f"{GIVEN_UP} with its source {job.source!r}: {why}")
             return
         undone = [cell for cell in job.cells if not self.workshop.done(cell)]
-        self.told(len(job.cells) - len(undone))
+        if made := len(job.cells) - len(undone):
+            self.hopeless = 0
+            self.told(made)
         if not undone:
             return
         # they are made in their order: it died of the first one, or of the result that all of them share
@@ -189,6 +201,22 @@ class _Dispatch:
             undone = undone[len(culprits) :]
         if undone:
             yield Job(job.source, tuple(undone))
+
+    def _look_elsewhere(self, how: str) -> None:
+        """Something was given up: what comes next is far from it in the queue, as what is alike lies side by side there.
+
+        If that dies, too, again and again, then it is the machine, or all that is left: nothing more is tried.
+        """
+        self.hopeless += 1
+        if self.hopeless < HOPELESS:
+            self.queue.rotate(-round(FAR * len(self.queue)))
+            return
+        cost = f"{DEATHS} workers each, the last one died {how}"
+        why = f"{HOPELESS} pieces of work in a row, from all over what was left, had cost {cost}"
+        for job in chain(self.queue, *self.waiting.values()):
+            self._give_up(job.cells, f"{GIVEN_UP} untried: {why}")
+        self.queue.clear()
+        self.waiting.clear()
 
     def _again(self, name: str) -> bool:
         """Count a death of what is called ``name``: is it to be tried again?"""

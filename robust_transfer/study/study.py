@@ -21,7 +21,7 @@ from robust_transfer.progress import progress_bars
 from robust_transfer.run import Run
 from robust_transfer.study import executors
 from robust_transfer.study.dispatch import Outcome
-from robust_transfer.study.estimate import Estimate, estimate
+from robust_transfer.study.estimate import Crew, Estimate, estimate
 from robust_transfer.study.filters import filters_are_made, look_at_filters
 from robust_transfer.study.given_up import note_given_up, read_given_up
 from robust_transfer.study.recipe import Recipe, cells
@@ -75,7 +75,7 @@ def _run(
     missing = [cell for group in work for cell in group if not workshop.done(cell)]
     workshop.refuse_impossible(missing)
     if missing and not run.quiet and is_main_process():
-        Console(stderr=True).print(str(estimate(workshop)))
+        Console(stderr=True).print(str(estimate(workshop, Crew(processes=jobs or 1))))
     if is_main_process():
         how = {"recipe": as_dict(recipe), "command": command_line(), "precision": run.precision, **environment()}
         write_json(store.root / STUDY, how)
@@ -120,13 +120,22 @@ def collect(workshop: Workshop) -> pd.DataFrame:
     return table
 
 
-def dry_run(recipe: Recipe, out: Path, *, run: Run | None = None) -> Estimate:
-    """Plan of a study: the missing pieces and their estimated time; nothing is written."""
+def dry_run(
+    recipe: Recipe, out: Path, *, run: Run | None = None, jobs: int | None = None, nodes: int | None = None
+) -> Estimate:
+    """Plan of a study: the missing pieces, their estimated time and size; nothing is written.
+
+    ``nodes``: so many machines like this one, with ``jobs`` processes each.
+    """
+    if nodes is not None and nodes < 1:
+        raise ConfigError(f"nodes are machines, at least 1, not {nodes}")
     run, store = run or Run(), _open(out)
+    if jobs is not None:
+        run = executors.threads_for(jobs, run)
     with run.at_work():
         workshop = Workshop(recipe, store, _settled(run, out))
         workshop.refuse_impossible(cells(recipe))
-        return estimate(workshop)
+        return estimate(workshop, Crew(nodes or 1, jobs or 1))
 
 
 def _settled(run: Run, out: Path) -> Run:

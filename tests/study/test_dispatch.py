@@ -8,12 +8,14 @@ import os
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import yaml
+from plugin import installed
 from study_helpers import NEAR, RUN, TINY, facts
 from typer.testing import CliRunner
 
@@ -23,6 +25,7 @@ from robust_transfer.strategies import STRATEGIES
 from robust_transfer.study import load_recipe, run_study
 from robust_transfer.study.dispatch import (
     DEATHS,
+    HOPELESS,
     Answer,
     Crew,
     Job,
@@ -66,14 +69,10 @@ def fatal_recipe(folder: Path, deaths: int, **grid: Any) -> Path:
 def marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where deaths are counted; child processes find the strategy as an installed package, and this one for so long."""
     package, marks = tmp_path / "package", tmp_path / "marks"
-    info = package / "fatal-1.dist-info"
-    info.mkdir(parents=True)
     marks.mkdir()
-    (package / "fatal.py").write_text((Path(__file__).parents[1] / "fatal.py").read_text())
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: fatal\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[robust_transfer.strategies]\nfatal = fatal\n")
+    path = installed(Path(__file__).parents[1] / "fatal.py", "robust_transfer.strategies", package)
     monkeypatch.syspath_prepend(package)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(package), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("PYTHONPATH", path)
     monkeypatch.setenv(MARKS, str(marks))
     importlib.import_module("fatal")
     yield marks
@@ -263,6 +262,49 @@ def test_a_source_that_kills_is_given_up_with_its_cells(workshop: Workshop, tmp_
     )
     assert sum(counted) == 6
     assert crew.given[0] == Job("own"), "what others wait for comes first"
+
+
+def many(tmp_path: Path, number: int) -> Workshop:
+    """A study of so many results, each evaluated once."""
+    raw = yaml.safe_load(fatal_recipe(tmp_path, 0, strategy="probe", evaluation="near").read_text())
+    raw["strategies"]["probe"]["each"]["l2"] = [0.5**k for k in range(number)]
+    (tmp_path / "many.yaml").write_text(yaml.safe_dump(raw))
+    return Workshop(load_recipe(tmp_path / "many.yaml"), Store(tmp_path / "many"), RUN)
+
+
+def test_where_every_cell_kills_its_worker_the_study_ends_soon(tmp_path: Path, marks: Path) -> None:
+    workshop = many(tmp_path, 200)
+    crew, work = ScriptedCrew(workshop, deadly=lambda job: True), groups(workshop.recipe)
+    counted = list[int]()
+    outcome = dispatch(workshop, work, crew, counted.append)
+    assert len(outcome.given_up) == sum(counted) == 200
+    tried = {repr(job.cells[0]) for job in crew.given}
+    places = sorted(number for number, group in enumerate(work) if repr(group[0]) in tried)
+    assert HOPELESS <= len(places) <= HOPELESS + crew.size, "and not 200"
+    assert len(crew.given) <= DEATHS * (HOPELESS + crew.size)
+    assert max(b - a for a, b in pairwise([0, *places, 200])) < 200 / 3, "they are from all over the study"
+    untried = [why for why in outcome.given_up.values() if why.startswith("given up untried")]
+    assert len(untried) == 200 - len(places)
+    assert untried[0] == (
+        "given up untried: 8 pieces of work in a row, from all over what was left, had cost 3 workers each, the last one died "
+        "by the script"
+    )
+    assert set(crew.dismissed) == set(crew.hired)
+
+
+def test_a_part_that_kills_does_not_end_what_can_be_made(
+    tmp_path: Path, marks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first 20 of 60 results kill: these are given up, and all others are made."""
+    workshop = many(tmp_path, 60)
+    work, made = groups(workshop.recipe), set[str]()
+    fatal = {repr(group[0]) for group in work[:20]}
+    monkeypatch.setattr(workshop, "make", lambda cell: made.add(repr(cell)))
+    outcome = dispatch(
+        workshop, work, ScriptedCrew(workshop, deadly=lambda job: repr(job.cells[0]) in fatal), lambda count: None
+    )
+    assert len(outcome.given_up) == 20
+    assert made == {repr(group[0]) for group in work} - fatal
 
 
 def test_workers_that_die_as_they_start_end_the_study(workshop: Workshop) -> None:
