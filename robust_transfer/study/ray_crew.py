@@ -39,8 +39,10 @@ def cluster(address: str) -> Iterator[Any]:
         raise ConfigError("Ray is an extra: pip install 'robust-transfer[ray]'") from None
     try:
         library.init(address=None if address == "local" else address, include_dashboard=False, log_to_driver=False)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"no Ray cluster answers at {address!r} ({error}): start one, or use --ray local") from None
+    except Exception as error:  # where its own processes are late, Ray raises no other class
+        raise ConfigError(
+            f"no Ray cluster answers at {address!r} ({error}): start one, or use --ray local, or --jobs"
+        ) from None
     try:
         yield library
     finally:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -36,6 +37,7 @@ from robust_transfer.study.dispatch import (
     sendable,
 )
 from robust_transfer.study.executors import groups
+from robust_transfer.study.ray_crew import cluster
 from robust_transfer.study.recipe import Recipe, cells
 from robust_transfer.study.store import Store
 from robust_transfer.study.work import Workshop
@@ -313,6 +315,19 @@ def test_workers_that_die_as_they_start_end_the_study(workshop: Workshop) -> Non
         dispatch(workshop, groups(workshop.recipe), crew, lambda count: None)
     assert len(crew.hired) < 6
     assert set(crew.dismissed) == set(crew.hired)
+
+
+@pytest.mark.parametrize("error", [ConnectionError, RuntimeError, Exception])
+def test_a_cluster_that_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch, error: type[Exception]) -> None:
+    def late(**options: Any) -> None:
+        raise error("the node timed out")
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=late))
+    with (
+        pytest.raises(ConfigError, match=r"no Ray cluster answers at 'local' \(the node timed out\)"),
+        cluster("local"),
+    ):
+        pass
 
 
 def test_an_error_of_a_worker_ends_the_study_as_it_is(workshop: Workshop) -> None:
