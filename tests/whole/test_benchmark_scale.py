@@ -13,10 +13,13 @@ import pytest
 from known_cells import Begun, Cost, cost_of, noted
 from many_images import pictures, write
 from PIL import Image
+from searching import looks
 from small_study import grid, known, written
 from tree import TICK, Tree
 
 from robust_transfer.data import load_task
+from robust_transfer.data.duplicates import find_copies
+from robust_transfer.data.fingerprints import SHADES, fingerprint
 from robust_transfer.study.recipe import cells
 
 
@@ -93,3 +96,12 @@ def test_images_are_all_different_and_are_read(tmp_path: Path) -> None:
     stored: Any = pq.read_table(tmp_path / "data" / "test.parquet")
     first = np.asarray(Image.open(io.BytesIO(stored.column("image")[0].as_py())))
     assert (first == pictures(np.arange(30))[0]).all()
+
+
+def test_made_up_looks_are_as_bright_as_the_images_and_no_two_alike() -> None:
+    prints = looks(2_000)
+    real = np.stack([fingerprint(picture) for picture in pictures(np.arange(2_000))])
+    shades = real[:, -SHADES:].astype(float)
+    assert np.abs(prints.shades.mean(0) - shades.mean(0)).max() < 8
+    assert np.abs(prints.shades.std(0) - shades.std(0)).max() < 5
+    assert not find_copies(prints.take(np.arange(500)), prints.take(np.arange(500, 2_000))).found.any()
