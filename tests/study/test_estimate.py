@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from study_helpers import NEAR, WANTED, written
 
 from robust_transfer.checkpoint import Card, Checkpoint
 from robust_transfer.classifier import Classifier
@@ -15,8 +16,8 @@ from robust_transfer.errors import ConfigError
 from robust_transfer.pretraining import Fast, Free, Natural, Pretraining
 from robust_transfer.run import Run
 from robust_transfer.strategies import STRATEGIES, Adversarial, LinearProbe, LwF, Strategy
-from robust_transfer.study import dry_run
-from robust_transfer.study.estimate import BESIDE, ROW, START, Crew, Estimate
+from robust_transfer.study import dry_run, load_recipe
+from robust_transfer.study.estimate import BESIDE, OUTCOME, RECORD, ROW, START, Crew, Estimate
 from robust_transfer.study.recipe import Recipe, cells
 from robust_transfer.threat import Threat
 
@@ -68,6 +69,23 @@ def test_what_a_study_takes_on_the_disk_is_about_what_is_there(
     assert f"; {told.stored / 1e6:.0f} MB on the disk" in str(told)
     # one more seed of a tuned network: its weights, at least
     assert told.stored > told.results * max(path.stat().st_size for path in out.glob("results/*/model.safetensors"))
+
+
+def test_what_comes_onto_the_disk_in_closed_form(tmp_path: Path) -> None:
+    """By ten more shots of three classes, and by one more seed."""
+
+    def stored(shots: int, seeds: list[int]) -> float:
+        grid = [{**NEAR, "strategy": "tuned", "shots": shots, "seed": seeds}]
+        return dry_run(load_recipe(written(tmp_path, **{**WANTED, "grid": grid})), tmp_path / "new", run=RUN).stored
+
+    classifier = Classifier.build(Natural().network_spec("wrn_16_1", load_task("builtin:digits"), None))
+    weights = sum(value.nbytes for value in classifier.state_dict().values())
+    features, seen = 4 * classifier.num_features, load_task("builtin:digits")
+    fingerprints = 32 * (30 + len(seen.train) + len(seen.val))
+    assert stored(20, [0]) - stored(10, [0]) == 3 * 10 * (32 + features)
+    seed = weights + fingerprints + RECORD + 30 * features + RECORD + 40 * OUTCOME
+    assert stored(10, [0, 1]) - stored(10, [0]) == seed
+    assert stored(10, [0]) == seed + weights + 32 * (len(seen.train) + len(seen.val)) + RECORD, "and the source"
 
 
 def test_four_machines_take_what_their_processes_take(recipe: Recipe, tmp_path: Path) -> None:

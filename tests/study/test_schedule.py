@@ -87,8 +87,8 @@ def test_it_is_what_the_dispatch_comes_to(seed: int) -> None:
     recipe = SimpleNamespace(
         sources={name: SimpleNamespace(pretrain=seconds and "so") for name, seconds in sources.items()}
     )
-    seconds = Seconds({f"{number}": each for number, (_, each) in enumerate(work)} | needed)
-    crew = ClockedCrew(draw.randint(1, 7), seconds)
+    durations = Seconds({f"{number}": each for number, (_, each) in enumerate(work)} | needed)
+    crew = ClockedCrew(draw.randint(1, 7), durations)
     workshop: Any = SimpleNamespace(recipe=recipe)
     dispatch(workshop, [(cell,) for cell in cells], crew, lambda count: None)
     assert makespan(needed, work, crew.size) == crew.now

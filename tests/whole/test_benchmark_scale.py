@@ -72,9 +72,10 @@ def test_the_cost_of_a_study_in_closed_form(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_notes_of_processes_come_by_time(tmp_path: Path) -> None:
-    for pid, lines in {7: [(5.0, 6.0), (7.0, None)], 8: [(1.0, 2.0)]}.items():
-        told = [line for begun, ended in lines for line in ({"begun": begun, "cpu": 1}, {"ended": ended, "cpu": 2})]
-        kept = [json.dumps(line) for line in told if line.get("ended", 0) is not None]
+    spent: dict[int, list[tuple[float, float | None]]] = {7: [(5.0, 6.0), (7.0, None)], 8: [(1.0, 2.0)]}
+    for pid, lines in spent.items():
+        kept = [json.dumps({"begun": begun, "cpu": 1}) for begun, _ in lines]
+        kept += [json.dumps({"ended": ended, "cpu": 2}) for _, ended in lines if ended is not None]
         (tmp_path / f"{pid}.jsonl").write_text("\n".join(kept) + "\n")
     assert noted(tmp_path) == [Begun(8, 1.0, 1, 2.0), Begun(7, 5.0, 1, 6.0), Begun(7, 7.0, 1, None)]
 
