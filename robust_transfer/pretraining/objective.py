@@ -9,6 +9,7 @@ from torch import Tensor
 from robust_transfer import losses
 from robust_transfer.attacks import FGSM, PGD, Attack
 from robust_transfer.attacks.base import Victim
+from robust_transfer.attacks.victim import usual_chunk
 from robust_transfer.classifier import Classifier
 from robust_transfer.data import Split, to_pixels
 from robust_transfer.engine import Engine
@@ -47,7 +48,10 @@ class AdversarialObjective(Objective):
     def craft(self, batch: Batch) -> Tensor:
         """Adversarial images for a batch; classifier in evaluation mode and restored."""
         classifier, threat = self.classifier, self.threat
-        target = Victim(classifier, batch.images.device, Engine(self.run.dtype(), folded=False))
+        device, images = batch.images.device, len(batch.images)
+        most = usual_chunk(device, classifier.spec.input_size)  # the maps of more do not fit a CPU's cache
+        even = -(-images // -(-images // most)) if most is not None else None
+        target = Victim(classifier, device, Engine(self.run.dtype(), folded=False), chunk=even)
         current = threat.random_start(batch.images, batch.ids, seed=self.run.seed, purpose="train", step=batch.step)
         step = self.step
         if self.guarded is not None and int(self.steps) > 1:  # steps that were added by the guard are shorter

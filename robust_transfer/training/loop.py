@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from robust_transfer.allocation import keep_freed_memory
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import as_dict
 from robust_transfer.cost import Cost
@@ -148,7 +149,7 @@ class _Loop:
         self.started = time.perf_counter() - self.earlier_seconds
         self.saved_at = time.perf_counter()
         hidden = self.run.quiet or not self.processes.main
-        with Bar(self.label, self.total, self.progress.step, hidden) as advance:
+        with keep_freed_memory(), Bar(self.label, self.total, self.progress.step, hidden) as advance:
             while self.progress.step < self.total:
                 with closing(self.batches.after(self.progress.step)) as batches:
                     for batch in batches:
