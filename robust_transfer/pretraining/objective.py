@@ -48,10 +48,7 @@ class AdversarialObjective(Objective):
     def craft(self, batch: Batch) -> Tensor:
         """Adversarial images for a batch; classifier in evaluation mode and restored."""
         classifier, threat = self.classifier, self.threat
-        device, images = batch.images.device, len(batch.images)
-        most = usual_chunk(device, classifier.spec.input_size)  # the maps of more do not fit a CPU's cache
-        even = -(-images // -(-images // most)) if most is not None else None
-        target = Victim(classifier, device, Engine(self.run.dtype(), folded=False), chunk=even)
+        target = attacked(classifier, batch.images, Engine(self.run.dtype(), folded=False))
         current = threat.random_start(batch.images, batch.ids, seed=self.run.seed, purpose="train", step=batch.step)
         step = self.step
         if self.guarded is not None and int(self.steps) > 1:  # steps that were added by the guard are shorter
@@ -91,3 +88,9 @@ class AdversarialObjective(Objective):
         result = attack(self.classifier, x, labels, ids, self.threat, seed=self.run.seed, engine=engine)
         self.spent += result.passes
         return 1 - float(result.broken.float().mean())
+
+
+def attacked(classifier: Classifier, x: Tensor, engine: Engine) -> Victim:
+    """Target of an attack on a batch: on the CPU in parts of one size, as the maps of many images do not fit its cache."""
+    most = usual_chunk(x.device, x.shape[-1])
+    return Victim(classifier, x.device, engine, chunk=most and -(-len(x) // -(-len(x) // most)))

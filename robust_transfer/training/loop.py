@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from robust_transfer.allocation import keep_freed_memory
 from robust_transfer.classifier import Classifier
+from robust_transfer.compiling import keep_compiled
 from robust_transfer.config import as_dict
 from robust_transfer.cost import Cost
 from robust_transfer.data import Split
@@ -120,7 +121,10 @@ class _Loop:
 
         self.objective = objective.to(self.device)  # the classifier is channels-last already
         if settings.compile:
-            objective.classifier.body.compile()
+            keep_compiled()
+            objective.classifier.body.compile(
+                dynamic=False
+            )  # batches, and the parts of one that an attack takes, have one size
         self.averaged = _averaged(objective.classifier, settings.ema) if settings.ema else None
         self.wrapped = self.processes.wrap(objective)
         self.optimizer = settings.build_optimizer(objective.parameters(), objective.undecayed())
