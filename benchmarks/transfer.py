@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from common import classifier, finish, header, measured, parsed, random_split, timed
 from table import Row
-from torch import Tensor
 
 from robust_transfer.data import Split
 from robust_transfer.run import Run
@@ -19,7 +18,7 @@ from robust_transfer.strategies import features_of
 from robust_transfer.strategies.linear_probe import PATH
 from robust_transfer.strategies.lwf import LwFObjective
 from robust_transfer.strategies.softmax import solve_path
-from robust_transfer.training import Batch, NaturalObjective, Objective, TrainingSettings, fit
+from robust_transfer.training import NaturalObjective, Objective, TrainingSettings, fit
 
 
 def main() -> None:
@@ -51,8 +50,8 @@ def steps(network: str, count: int, repeats: int, run: Run) -> list[Row]:
         objective.classifier.hold_batch_norm = True
         return fit(objective, split, settings, run).seconds / count
 
-    def lwf(kind: type[LwFObjective] = LwFObjective, **teacher: Any) -> float:
-        return train(kind(classifier(network, 10), weight=0.1, distance="l2", **teacher))
+    def lwf(**teacher: Any) -> float:
+        return train(LwFObjective(classifier(network, 10), weight=0.1, distance="l2", **teacher))
 
     rows = measured(
         f"a step of {network}, 128 images",
@@ -60,22 +59,12 @@ def steps(network: str, count: int, repeats: int, run: Run) -> list[Row]:
             "fine-tune": lambda: train(NaturalObjective(classifier(network, 10))),
             "lwf, cached": lambda: lwf(features=features),
             "lwf, live": lambda: lwf(teacher=classifier(network, 10)),
-            "lwf, live, in one pass": lambda: lwf(InOnePass, teacher=classifier(network, 10)),
         },
         repeats,
     )
     tuned, live = rows["fine-tune"].median, rows["lwf, live"].median
     print(f"  lwf, live / fine-tune: {live / tuned:.3f} (to be at most 1.25)", flush=True)
     return list(rows.values())
-
-
-class InOnePass(LwFObjective):
-    """LwF with a teacher that sees a whole batch at a time, as one writes it by hand."""
-
-    def _source_features(self, batch: Batch) -> Tensor:
-        assert self.teacher is not None
-        with self.teacher.eval_mode(), torch.no_grad():
-            return self.teacher.features(batch.images)
 
 
 def probe(network: str, n: int, classes: int, repeats: int, run: Run) -> list[Row]:

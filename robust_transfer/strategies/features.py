@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from robust_transfer.attacks.victim import usual_chunk
 from robust_transfer.cache import load_or_compute
 from robust_transfer.checkpoint import weights_hash
 from robust_transfer.classifier import Classifier
@@ -41,16 +40,10 @@ def _computed(classifier: Classifier, split: Split, run: Run) -> Tensor:
     rows = [torch.empty(0, classifier.num_features)]
     with model.eval_mode(), torch.no_grad(), run.autocast():
         for images, _, _ in split.batches(batch):
-            rows.append(in_parts(model, to_pixels(images, device)).cpu())
+            rows.append(model.features(to_pixels(images, device)).cpu())
     features = torch.cat(rows)
     if not bool(features.isfinite().all()):
         raise CheckpointError(
             "the source's features are not finite on these images: its weights are damaged, get them again"
         )
     return features
-
-
-def in_parts(classifier: Classifier, x: Tensor) -> Tensor:
-    """``z(x)`` of images ``(B, 3, H, W)``, on the CPU in parts of one size: the maps of many do not fit its cache."""
-    most = usual_chunk(x.device, x.shape[-1]) or len(x)
-    return torch.cat([classifier.features(part) for part in x.chunk(-(-len(x) // most))])

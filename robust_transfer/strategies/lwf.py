@@ -19,7 +19,7 @@ from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError
 from robust_transfer.run import Run
 from robust_transfer.strategies.base import STRATEGIES
-from robust_transfer.strategies.features import features_of, in_parts
+from robust_transfer.strategies.features import features_of
 from robust_transfer.strategies.fine_tune import FineTune
 from robust_transfer.strategies.trained import Minimised, TrainingStart
 from robust_transfer.training import Batch, CachedRows, Objective
@@ -152,9 +152,6 @@ class LwFObjective(Objective):
         self.known = CachedRows(features) if features is not None else None
         self.teacher = teacher.requires_grad_(False) if teacher is not None else None
         self.passes_per_image = 3.0 if teacher is None else 4.0
-        # Smaller passes are faster, but kernels are chosen by the batch's size: only where the bits are the same, which the
-        # first batch tells, do they pull as little as the network's own batch where nothing has moved yet.
-        self._in_parts: bool | None = None
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """See :class:`Objective`."""
@@ -174,9 +171,4 @@ class LwFObjective(Objective):
             assert self.known is not None
             return self.known(batch)
         with self.teacher.eval_mode(), torch.no_grad():
-            if self._in_parts:
-                return in_parts(self.teacher, batch.images)
-            whole = self.teacher.features(batch.images)
-            if self._in_parts is None:
-                self._in_parts = torch.equal(in_parts(self.teacher, batch.images), whole)
-            return whole
+            return self.teacher.features(batch.images)

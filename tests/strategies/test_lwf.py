@@ -13,11 +13,9 @@ from helpers import QUIET, everything, folder_of, make_source, make_task, same_s
 from torch import Tensor
 
 from robust_transfer.checkpoint import Checkpoint
-from robust_transfer.classifier import Classifier
 from robust_transfer.data import Task, to_pixels
 from robust_transfer.errors import CheckpointError, ConfigError
-from robust_transfer.strategies import FineTune, LinearProbe, LwF, features_of, lwf, transfer
-from robust_transfer.strategies.features import in_parts
+from robust_transfer.strategies import FineTune, LinearProbe, LwF, features_of, transfer
 from robust_transfer.strategies.lwf import Distance, LwFObjective, feature_distance
 from robust_transfer.training import Batch, TrainingSettings, batch_order, fit
 
@@ -115,13 +113,11 @@ def test_a_live_teacher_sees_the_augmented_images(source: Checkpoint, task: Task
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_live_teacher_in_parts_computes_what_the_network_does(precision: Literal["float32", "bfloat16"]) -> None:
-    """At the start nothing pulls, to the last bit; later the drift is that of plain passes over the whole batch."""
+def test_a_live_teacher_computes_what_the_network_does(precision: Literal["float32", "bfloat16"]) -> None:
+    """At the start nothing pulls, to the last bit; later the drift is that of plain passes."""
     source, task, run = make_source(), make_task(), dataclasses.replace(QUIET, precision=precision)
-    learner, batch, sizes = source.classifier.copy(), everything(task), list[int]()
+    learner, batch = source.classifier.copy(), everything(task)
     objective = LwFObjective(learner, weight=1.0, distance="l2", teacher=source.classifier.copy()).eval()
-    assert objective.teacher is not None
-    objective.teacher.body.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
 
     def drift() -> tuple[float, Tensor]:
         learner.zero_grad()
@@ -130,11 +126,9 @@ def test_a_live_teacher_in_parts_computes_what_the_network_does(precision: Liter
         found.backward()
         return found.item(), torch.cat([p.grad.flatten() for p in learner.body.parameters() if p.grad is not None])
 
-    for _ in range(2):  # the first batch is tried out whole
-        moved, pull = drift()
-        assert moved == 0.0
-        assert not pull.any()
-    assert sizes == [128] + 2 * [16] * 8
+    moved, pull = drift()
+    assert moved == 0.0
+    assert not pull.any()
     with torch.no_grad():
         for parameter in learner.parameters():
             parameter.add_(0.1 * parameter.std().nan_to_num() * torch.randn_like(parameter))
@@ -142,31 +136,6 @@ def test_a_live_teacher_in_parts_computes_what_the_network_does(precision: Liter
         z0, z = (m.body(m.normalise(batch.images.double())) for m in (exact, other))
         expected = float((z - z0).norm(dim=1).mean())
     assert drift()[0] == pytest.approx(expected, rel=1e-5 if precision == "float32" else 2e-2)
-
-
-def test_parts_with_other_bits_are_not_used(source: Checkpoint, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On other processors kernels may round otherwise in small batches: that alone would pull with full force."""
-
-    def otherwise(classifier: Classifier, x: Tensor) -> Tensor:
-        return classifier.features(x) * (1 + 1e-2)
-
-    monkeypatch.setattr(lwf, "in_parts", otherwise)
-    objective = LwFObjective(source.classifier.copy(), weight=1.0, distance="l2", teacher=source.classifier.copy())
-    for _ in range(2):
-        assert float(objective.eval()(everything(task))["drift"].detach()) == 0.0
-
-
-@pytest.mark.parametrize("images", [1, 16, 17, 40])
-def test_parts_are_even_and_in_order(images: int, source: Checkpoint, task: Task) -> None:
-    x, sizes = to_pixels(task.train.images())[:images], list[int]()
-    hook = source.classifier.body.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
-    with torch.no_grad(), source.classifier.eval_mode():
-        found = in_parts(source.classifier, x)
-        hook.remove()
-        torch.testing.assert_close(found, source.classifier.features(x))
-    assert sum(sizes) == images
-    assert max(sizes) <= 16  # one thread's
-    assert max(sizes) - sizes[-1] <= len(sizes) - 1
 
 
 def test_the_teacher_does_not_learn(source: Checkpoint, task: Task) -> None:
