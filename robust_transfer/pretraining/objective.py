@@ -9,11 +9,11 @@ from torch import Tensor
 from robust_transfer import losses
 from robust_transfer.attacks import FGSM, PGD, Attack
 from robust_transfer.attacks.base import Victim
-from robust_transfer.attacks.victim import usual_chunk
 from robust_transfer.classifier import Classifier
 from robust_transfer.data import Split, to_pixels
 from robust_transfer.engine import Engine
 from robust_transfer.modes import without_weight_gradients
+from robust_transfer.pass_sizes import usual_chunk
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
 from robust_transfer.training import Batch, Objective
