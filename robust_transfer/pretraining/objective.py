@@ -13,7 +13,6 @@ from robust_transfer.classifier import Classifier
 from robust_transfer.data import Split, to_pixels
 from robust_transfer.engine import Engine
 from robust_transfer.modes import without_weight_gradients
-from robust_transfer.pass_sizes import usual_chunk
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
 from robust_transfer.training import Batch, Objective
@@ -48,7 +47,7 @@ class AdversarialObjective(Objective):
     def craft(self, batch: Batch) -> Tensor:
         """Adversarial images for a batch; classifier in evaluation mode and restored."""
         classifier, threat = self.classifier, self.threat
-        target = attacked(classifier, batch.images, Engine(self.run.dtype(), folded=False))
+        target = Victim(classifier, batch.images.device, Engine(self.run.dtype(), folded=False))
         current = threat.random_start(batch.images, batch.ids, seed=self.run.seed, purpose="train", step=batch.step)
         step = self.step
         if self.guarded is not None and int(self.steps) > 1:  # steps that were added by the guard are shorter
@@ -88,9 +87,3 @@ class AdversarialObjective(Objective):
         result = attack(self.classifier, x, labels, ids, self.threat, seed=self.run.seed, engine=engine)
         self.spent += result.passes
         return 1 - float(result.broken.float().mean())
-
-
-def attacked(classifier: Classifier, x: Tensor, engine: Engine) -> Victim:
-    """Target of an attack on a batch: on the CPU in parts of one size, as the maps of many images do not fit its cache."""
-    most = usual_chunk(x.device, x.shape[-1])
-    return Victim(classifier, x.device, engine, chunk=most and -(-len(x) // -(-len(x) // most)))

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robust_transfer import losses
+from robust_transfer.attacks.base import Victim
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
 from robust_transfer.data import Task
@@ -13,7 +14,7 @@ from robust_transfer.engine import Engine
 from robust_transfer.errors import ConfigError
 from robust_transfer.modes import without_weight_gradients
 from robust_transfer.pretraining.base import PRETRAINING, Pretraining
-from robust_transfer.pretraining.objective import ONE_CLASS_BATCHES, attacked
+from robust_transfer.pretraining.objective import ONE_CLASS_BATCHES
 from robust_transfer.randomness import Address, normal
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
@@ -68,7 +69,7 @@ class TradesObjective(Objective):
         classifier, threat, x = self.classifier, self.threat, batch.images
         # the start is so near that bfloat16 cannot tell it from the image: the first step is float32's
         exact, quick = (
-            attacked(classifier, x, engine) for engine in (Engine(folded=False), Engine(self.run.dtype(), False))
+            Victim(classifier, x.device, engine) for engine in (Engine(folded=False), Engine(self.run.dtype(), False))
         )
         address = Address(self.run.seed, "trades", step=batch.step)
         current = threat.project(x + START * normal(address, batch.ids, tuple(x.shape[1:])), x)
