@@ -122,9 +122,7 @@ class _Loop:
         self.objective = objective.to(self.device)  # the classifier is channels-last already
         if settings.compile:
             keep_compiled()
-            objective.classifier.body.compile(
-                dynamic=False
-            )  # batches, and the parts of one that an attack takes, have one size
+            objective.classifier.body.compile()
         self.averaged = _averaged(objective.classifier, settings.ema) if settings.ema else None
         self.wrapped = self.processes.wrap(objective)
         self.optimizer = settings.build_optimizer(objective.parameters(), objective.undecayed())
