@@ -80,6 +80,6 @@ def random_split(n: int, classes: int, size: int = 32) -> Split:
     return Split.in_memory(images, labels, tuple(str(i) for i in range(classes)))
 
 
-def classifier(network: str, classes: int) -> Classifier:
+def classifier(network: str, classes: int, size: int = 32) -> Classifier:
     torch.manual_seed(0)
-    return Classifier.build(NetworkSpec(name=network, num_classes=classes, preprocessing=Preprocessing(size=32)))
+    return Classifier.build(NetworkSpec(name=network, num_classes=classes, preprocessing=Preprocessing(size=size)))

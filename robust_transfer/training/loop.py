@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, cast
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from robust_transfer.allocation import keep_freed_memory
 from robust_transfer.classifier import Classifier
+from robust_transfer.compiling import keep_compiled
 from robust_transfer.config import as_dict
 from robust_transfer.cost import Cost
 from robust_transfer.data import Split
@@ -119,6 +121,7 @@ class _Loop:
 
         self.objective = objective.to(self.device)  # the classifier is channels-last already
         if settings.compile:
+            keep_compiled()
             objective.classifier.body.compile()
         self.averaged = _averaged(objective.classifier, settings.ema) if settings.ema else None
         self.wrapped = self.processes.wrap(objective)
@@ -148,7 +151,7 @@ class _Loop:
         self.started = time.perf_counter() - self.earlier_seconds
         self.saved_at = time.perf_counter()
         hidden = self.run.quiet or not self.processes.main
-        with Bar(self.label, self.total, self.progress.step, hidden) as advance:
+        with keep_freed_memory(), Bar(self.label, self.total, self.progress.step, hidden) as advance:
             while self.progress.step < self.total:
                 with closing(self.batches.after(self.progress.step)) as batches:
                     for batch in batches:

@@ -9,7 +9,8 @@ from typing import Any, Literal
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import QUIET, everything, folder_of, make_source, same_state
+from helpers import QUIET, everything, folder_of, make_source, make_task, same_state
+from torch import Tensor
 
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.data import Task, to_pixels
@@ -111,6 +112,32 @@ def test_a_live_teacher_sees_the_augmented_images(source: Checkpoint, task: Task
     assert transfer(source, task, augmented, run=QUIET).card.metrics["feature_weight"] > 0
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_live_teacher_computes_what_the_network_does(precision: Literal["float32", "bfloat16"]) -> None:
+    """At the start nothing pulls, to the last bit; later the drift is that of plain passes."""
+    source, task, run = make_source(), make_task(), dataclasses.replace(QUIET, precision=precision)
+    learner, batch = source.classifier.copy(), everything(task)
+    objective = LwFObjective(learner, weight=1.0, distance="l2", teacher=source.classifier.copy()).eval()
+
+    def drift() -> tuple[float, Tensor]:
+        learner.zero_grad()
+        with run.autocast():
+            found = objective(batch)["drift"]
+        found.backward()
+        return found.item(), torch.cat([p.grad.flatten() for p in learner.body.parameters() if p.grad is not None])
+
+    moved, pull = drift()
+    assert moved == 0.0
+    assert not pull.any()
+    with torch.no_grad():
+        for parameter in learner.parameters():
+            parameter.add_(0.1 * parameter.std().nan_to_num() * torch.randn_like(parameter))
+        exact, other = (model.copy().double().eval() for model in (source.classifier, learner))
+        z0, z = (m.body(m.normalise(batch.images.double())) for m in (exact, other))
+        expected = float((z - z0).norm(dim=1).mean())
+    assert drift()[0] == pytest.approx(expected, rel=1e-5 if precision == "float32" else 2e-2)
+
+
 def test_the_teacher_does_not_learn(source: Checkpoint, task: Task) -> None:
     teacher = source.classifier.copy()
     before = teacher.copy()
@@ -191,8 +218,8 @@ def test_the_gradient_where_training_starts_is_zero_and_finite(distance: Distanc
 def test_without_weight_it_is_fine_tuning_bit_for_bit(source: Checkpoint, task: Task) -> None:
     settings: dict[str, Any] = {"epochs": 1, "head": "new", "batch_size": 32}
     tuned = transfer(source, task, FineTune(**settings), run=QUIET)
-    lwf = transfer(source, task, LwF(**settings, feature_weight=0.0), run=QUIET)
-    assert same_state(tuned.classifier, lwf.classifier)
+    held = transfer(source, task, LwF(**settings, feature_weight=0.0), run=QUIET)
+    assert same_state(tuned.classifier, held.classifier)
 
 
 def test_a_larger_weight_holds_the_features_nearer(source: Checkpoint, task: Task) -> None:

@@ -22,6 +22,7 @@ ORDER = (
     "manifest",
     "run_folder",
     "hardware",
+    "allocation",
     "environment",
     "progress",
     "run",

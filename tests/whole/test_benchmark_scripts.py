@@ -61,7 +61,7 @@ def test_quick_changes_defaults_only(monkeypatch: pytest.MonkeyPatch, words: lis
     ("script", "more", "parts"),
     [
         ("startup.py", (), 1),
-        ("training.py", ("--steps", "2"), 1),
+        ("training.py", ("--steps", "2"), 2),
         ("transfer.py", ("--steps", "2", "--probe-images", "500"), 3),
         ("attacks.py", ("--parts", "peak,pgd,suites,strong", "--examples", "4", "--seeds", "1", "--repeats", "1"), 5),
         ("overview.py", ("--images", "8"), 8),
