@@ -8,6 +8,7 @@ not grow with the cells: CPU time until each process has begun its first cell, a
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -21,7 +22,6 @@ from typing import Any
 
 from common import header
 from conditions import cpus
-from known_work import NOTES
 from load import Load, Moment, moment, told
 from plugin import installed
 from small_study import RUN, known, source, written
@@ -118,13 +118,19 @@ class Killer(threading.Thread):
                         return
 
 
+def strategy() -> Any:
+    """Module of the strategy, which this process knows from now on."""
+    return importlib.import_module("known_work")
+
+
 @contextmanager
 def noting(notes: Path, folder: Path) -> Iterator[None]:
     """Processes that are started inside the block know the strategy, and note what they do in ``notes``."""
     notes.mkdir()
     path = installed(Path(__file__).with_name("known_work.py"), "robust_transfer.strategies", folder / "package")
-    given = {name: os.environ.get(name) for name in (NOTES, "PYTHONPATH")}
-    os.environ.update({NOTES: str(notes), "PYTHONPATH": path})
+    where = strategy().NOTES
+    given = {name: os.environ.get(name) for name in (where, "PYTHONPATH")}
+    os.environ.update({where: str(notes), "PYTHONPATH": path})
     try:
         yield
     finally:
@@ -153,6 +159,7 @@ def by_hand(recipe: Recipe, out: Path) -> None:
 def running(count: int, seconds: float, ways: Sequence[str], folder: Path) -> list[Row]:
     """Milliseconds of CPU time beside the work of each of ``count`` cells of so many ``seconds``, each way once."""
     many = cpus()
+    strategy()
     header("cells whose work is known", cells=count, seconds=seconds, processes=many)
     recipe, rows = written(known(count, seconds, source(folder)), folder / "known.yaml"), list[Row]()
     for way in ways:

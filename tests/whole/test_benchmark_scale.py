@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from known_cells import Begun, Cost, cost_of, noted
+from known_cells import Begun, Cost, cost_of, noted, strategy
 from many_images import pictures, write
 from PIL import Image
 from searching import looks
@@ -20,6 +21,7 @@ from tree import TICK, Tree
 from robust_transfer.data import load_task
 from robust_transfer.data.duplicates import find_copies
 from robust_transfer.data.fingerprints import SHADES, fingerprint
+from robust_transfer.strategies import STRATEGIES
 from robust_transfer.study.recipe import cells
 
 
@@ -81,12 +83,12 @@ def test_notes_of_processes_come_by_time(tmp_path: Path) -> None:
 
 
 def test_recipes_have_so_many_cells(tmp_path: Path) -> None:
-    import known_work  # noqa: F401 (the strategy)
-
+    strategy()
     assert len(cells(written(grid(400, tmp_path), tmp_path / "grid.yaml"))) == 400
     assert len(cells(written(known(30, 0.5, tmp_path), tmp_path / "known.yaml"))) == 30
     with pytest.raises(ValueError, match="not 200 a seed"):
         grid(300, tmp_path)
+    del sys.modules["known_work"], STRATEGIES._entries["known-work"]  # other tests look at all that there are
 
 
 def test_images_are_all_different_and_are_read(tmp_path: Path) -> None:
