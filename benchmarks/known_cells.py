@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -131,9 +132,11 @@ def noting(notes: Path, folder: Path) -> Iterator[None]:
     where = strategy().NOTES
     given = {name: os.environ.get(name) for name in (where, "PYTHONPATH")}
     os.environ.update({where: str(notes), "PYTHONPATH": path})
+    sys.path.insert(0, str(folder / "package"))  # which processes that are spawned take over
     try:
         yield
     finally:
+        sys.path.remove(str(folder / "package"))
         for name, value in given.items():
             os.environ.pop(name)
             if value is not None:
