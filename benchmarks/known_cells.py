@@ -23,7 +23,7 @@ from typing import Any
 
 from common import header
 from conditions import cpus
-from load import Load, Moment, moment, told
+from load import PROC, Load, Moment, moment, ours, told
 from plugin import installed
 from small_study import RUN, known, source, written
 from table import Row, figure
@@ -113,9 +113,9 @@ class Killer(threading.Thread):
             if sum(each.ended is not None for each in spent) >= self.after:
                 for each in reversed(spent):
                     if each.ended is None and time.time() - each.begun > self.age:
-                        fields = Path(f"/proc/{each.pid}/stat").read_text().rpartition(")")[2].split()
+                        spent_cpu = TICK * ours(PROC, each.pid)[each.pid]
                         os.kill(each.pid, signal.SIGKILL)
-                        self.killed = each.pid, TICK * sum(map(int, fields[11:13]))
+                        self.killed = each.pid, spent_cpu
                         return
 
 

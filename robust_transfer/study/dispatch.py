@@ -30,9 +30,8 @@ Told = Callable[[int], object]  # called with the number of cells that have just
 DEATHS = 3  # workers that one piece of work may cost
 STILLBORN = 3  # workers in a row that may die before they are ready
 HOPELESS = 8  # pieces of work in a row, from all over the queue, that may be given up with nothing made in between
-FAR = (
-    0.382  # of the queue lies between a piece that was given up and what is tried next: the golden section spreads best
-)
+# So much of the queue lies between a piece that was given up and what is tried next: the golden section spreads best.
+FAR = 0.382
 
 
 @dataclass(frozen=True)
