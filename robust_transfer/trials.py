@@ -6,13 +6,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
 from robust_transfer import hardware
+from robust_transfer.attacks.victim import attacking
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import digest
 from robust_transfer.engine import Engine, exact_float32
@@ -43,8 +43,8 @@ def choose(module: nn.Module, sample: Callable[[], tuple[Tensor, Tensor]], run: 
     With ``run.precision`` ``auto``, bfloat16 is taken where the hardware gains by it, if a step is then at least
     1.1 times as fast (with matrix units for it: not 1.1 times as slow) and the gradients still point the same way
     (median cosine at least 0.9). On the CPU, if so many image ``passes`` take long enough, ``torch.compile`` is tried in the
-    same way, and passes get several sizes, as far as the same rows come out of them, bit for bit. What is found out about
-    a network of ours is remembered for the next time on this machine.
+    same way, and passes get several sizes, as far as the same rows come out of them, bit for bit. Whether compiling gained is
+    remembered for the next time on this machine.
     """
     engine = Engine(run.dtype())
     precision = run.precision == "auto" and engine.dtype is not torch.float32
@@ -78,65 +78,50 @@ class _Trial:
         """``engine``, compiled if that pays for so many image passes, with the sizes of its passes."""
         step = seconds_of(engine, self.module, self.x[: self.usual], self.labels[: self.usual])
         seconds = passes / 2 / self.usual * step
-        if not seconds:
+        if any(isinstance(part, Classifier) for part in self.module.modules()):
+            engine = self._compiled(engine, seconds, quiet)
+        if seconds <= WORTH_SIZING:
             return engine
+        with stage("trying out sizes of passes", None, quiet):
+            return replace(engine, sizes=self._sizes(engine))
+
+    def _compiled(self, engine: Engine, seconds: float, quiet: bool) -> Engine:
+        """The better of ``engine`` and the same compiled, which is not tried where it cannot pay, or did not gain before.
+
+        What is remembered only says what a trial takes and whether it is worth it: a network may have another's name.
+        """
         compiled = replace(engine, compiled=True, _bodies={})
-        known = recall(self._key(compiled)) if self._is_ours() else {}
-        if self._is_ours() and seconds > (WORTH_LOADING if "gains" in known else WORTH_COMPILING):
-            with stage("trying out compiled steps", None, quiet):
-                engine = self._compiled(engine, compiled, known)
-        known = recall(self._key(engine)) if self._is_ours() else {}
-        if "sizes" not in known and seconds > WORTH_SIZING:
-            with stage("trying out sizes of passes", None, quiet):
-                known = {"sizes": self._sizes(engine)}
-            if self._is_ours():
-                remember(self._key(engine), **known)
-        return replace(engine, sizes=tuple(known.get("sizes", ())))
-
-    def _compiled(self, engine: Engine, compiled: Engine, known: dict[str, Any]) -> Engine:
-        """The better of the two, as it was ``known`` or is found out now."""
-        if "gains" not in known:
+        gained = recall(key := self._key(compiled)).get("gains")
+        if gained is False or seconds <= (WORTH_LOADING if gained else WORTH_COMPILING):
+            return engine
+        with stage("trying out compiled steps", None, quiet):
             found = better(engine, compiled, self.module, self.x, self.labels)
-            known = {"gains": found.compiled}
-            remember(self._key(compiled), **known)
-        return compiled if known["gains"] else engine
+        remember(key, gains=found.compiled)
+        return found
 
-    def _sizes(self, engine: Engine) -> list[int]:
+    def _sizes(self, engine: Engine) -> tuple[int, ...]:
         """Sizes of passes with which rows come out as in passes of the usual one; compiled, each size takes its time."""
         full = len(self.x)
-        sizes = (self.usual, full) if engine.compiled else smaller(full)
-        with eval_mode(self.module), without_weight_gradients(self.module), exact_float32():
-            whole = full // self.usual * self.usual
-            parts = [self._rows(engine, slice(i, i + self.usual)) for i in range(full - whole, full, self.usual)]
-            usual = [torch.cat(each) for each in zip(*parts, strict=True)]
-            sizes_tried = [size for size in sizes if size <= whole]
-            found = {size: self._rows(engine, slice(full - size, full)) for size in sizes_tried}
-        agree = agreeing(found, usual)
-        return list(agree) if self.usual in agree else [self.usual]
+        whole = full // self.usual * self.usual
+        sizes = [size for size in ((self.usual, full) if engine.compiled else smaller(full)) if size <= whole]
+        parts = [self._rows(engine, slice(i, i + self.usual)) for i in range(full - whole, full, self.usual)]
+        usual = [torch.cat(each) for each in zip(*parts, strict=True)]
+        agree = agreeing({size: self._rows(engine, slice(full - size, full)) for size in sizes}, usual)
+        return agree if self.usual in agree else (self.usual,)
 
     def _rows(self, engine: Engine, some: slice) -> list[Tensor]:
-        """All that an attack may compute: logits and gradient of a step, logits without one, the model's own."""
-        fast = engine.of(self.module)
-        at = self._laid_out(self.x)[some].detach().requires_grad_(True)
-        logits = call(fast, at).float()
-        (gradient,) = torch.autograd.grad(cross_entropy(logits, self.labels[some]).sum(), at)
-        with torch.no_grad():
-            return [logits, gradient, call(fast, at), call(self.module, at)]
-
-    def _laid_out(self, x: Tensor) -> Tensor:
-        ours = isinstance(self.module, Classifier)
-        return x.contiguous(memory_format=torch.channels_last if ours else torch.contiguous_format)
-
-    def _is_ours(self) -> bool:
-        return any(isinstance(part, Classifier) for part in self.module.modules())
+        """All that an attack may compute, in one pass: logits and gradient of a step, logits without one, the model's own."""
+        x, labels = self.x[some], self.labels[some]
+        with attacking(self.module, x.device, replace(engine, sizes=(len(x),))) as target:
+            return [*target.gradient(x, labels, cross_entropy), target.guess(x), target.logits(x)]
 
     def _key(self, engine: Engine) -> str:
-        """All that the kernels depend on, but for the machine and PyTorch, whose folder it is."""
+        """Name of a kind of network, and of how it is computed; the machine's and PyTorch's is that of the folder."""
         specs = [
             (p.spec.name, p.spec.settings, p.num_classes) for p in self.module.modules() if isinstance(p, Classifier)
         ]
-        how = engine.precision, engine.compiled, torch.get_num_threads(), list(self.x.shape), self.usual
-        return digest("steps", type(self.module).__name__, specs, *how)
+        how = engine.precision, torch.get_num_threads(), list(self.x.shape)
+        return digest("compiled steps", type(self.module).__name__, specs, *how)
 
 
 def seconds_of(engine: Engine, module: nn.Module, x: Tensor, labels: Tensor) -> float:

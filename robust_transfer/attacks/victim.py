@@ -37,8 +37,8 @@ class Victim:
     """Model under attack and how it is queried; counts what the attack costs.
 
     ``passes`` counts forward-equivalent image passes: 1 for a forward pass of an image, 2 with its input gradient.
-    With ``chunk`` every pass takes exactly so many images; a short last one is filled up (that is not counted). With
-    ``sizes``, and with a tight engine, passes have several sizes. Without it a pass takes all that there are, up to ``most``.
+    With ``chunk`` every pass takes exactly so many images, or, as the engine says, one of several sizes; a short last one is
+    filled up (that is not counted). Without it a pass takes all that there are, up to ``most``.
     ``knowledge``: what else the attacker has. ``unconfirmed`` counts iterates that broke the model in the engine's
     precision and not in float32. ``draws``: gradients and their logits are means over so many passes, for a model that is
     random (expectation over transformation, Athalye et al. 2018, section 4.2).
@@ -50,7 +50,6 @@ class Victim:
     passes: int = 0
     unconfirmed: int = 0
     chunk: int | None = None
-    sizes: tuple[int, ...] = ()
     most: int | None = None
     knowledge: Knowledge | None = None
     draws: int = 1
@@ -98,7 +97,8 @@ class Victim:
     def beside(self, module: nn.Module) -> Iterator[Victim]:
         """Another network, queried as this one is, in evaluation mode; what it costs is counted here."""
         with eval_mode(module), without_weight_gradients(module):
-            other = replace(self, model=module, sizes=(), passes=0, unconfirmed=0)
+            engine = replace(self.engine, sizes=())  # these were tried out for the model
+            other = replace(self, model=module, engine=engine, passes=0, unconfirmed=0)
             try:
                 yield other
             finally:
@@ -151,8 +151,8 @@ class Victim:
 
     def _sizes(self, chunk: int) -> tuple[int, ...]:
         """Sizes that passes may have. Compiled steps have one, where none was tried: each would be compiled anew."""
-        if self.sizes:
-            return self.sizes
+        if self.engine.sizes:
+            return self.engine.sizes
         return smaller(chunk) if self.engine.tight and not self.engine.compiled else (chunk,)
 
 
@@ -186,14 +186,7 @@ def attacking(
         engine = engine or Engine(folded=False)
         size = model.spec.input_size if isinstance(model, Classifier) else size
         yield Victim(
-            model,
-            device,
-            engine,
-            chunk=usual_chunk(device, size),
-            sizes=engine.sizes,
-            most=most,
-            knowledge=knowledge,
-            draws=draws,
+            model, device, engine, chunk=usual_chunk(device, size), most=most, knowledge=knowledge, draws=draws
         )
 
 
