@@ -12,8 +12,9 @@ plain_networks.py's, 8 epochs for `three`, 4 for `natural`, 3 for `fast-cnn-hund
     trades-residual   --data cifar10 --layout residual --method trades
     fast-cnn-hundred  --data cifar100 --layout cnn --method fast
 
-`preact` is a run folder of `pretrain --network preact_resnet18 --method fast --epochs 1` (43 MB: not kept). The networks of the
-verdicts lie in networks/.
+`preact` is a run folder of `pretrain --network preact_resnet18 --method fast --epochs 1` (43 MB: not kept), `tiny` one of
+`transfer --source bundled-64 --data tiny-imagenet --strategy linear-probe --set l2=0.1 --val 0.2`, 200 classes. The networks of
+the verdicts lie in networks/.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ from robust_transfer.data import Split, to_pixels
 KEPT = Path(__file__).parent / "networks"
 THREAT = rt.Threat.parse("linf:8/255")
 VERDICT = ("bundled", "preact", "natural", "hundred", "three", "foreign")
-CHOICE = ("fast-residual", "trades-residual", "fast-cnn-hundred")
-DATA = {"hundred": "cifar100", "fast-cnn-hundred": "cifar100"}  # of the others: cifar10
+CHOICE = ("fast-residual", "trades-residual", "fast-cnn-hundred", "tiny")
+DATA = {"hundred": "cifar100", "fast-cnn-hundred": "cifar100", "tiny": "tiny-imagenet"}  # of the others: cifar10
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Where networks and images are."""
-    parser.add_argument("--data", type=Path, required=True, help="folder with the folders cifar10 and cifar100")
+    parser.add_argument("--data", type=Path, required=True, help="folder with the folders cifar10, cifar100 and tiny-imagenet")
     parser.add_argument("--networks", type=Path, default=KEPT, help="what plain_networks.py and pretrain have written")
 
 
@@ -51,11 +52,11 @@ def case(name: str, given: argparse.Namespace, n: int) -> Case:
         classifier = rt.load_source("bundled").classifier.with_head(len(task.class_names))
         classifier.head.load_state_dict(load_file(KEPT / f"{name}-head.safetensors"))
         return _case(name, classifier, task.test, n)
-    if name == "preact":
-        return _case(name, rt.load_source(str(given.networks / name)).classifier, rt.load_task(data).test, n)
-    model, classes = load(given.networks / f"{name}.safetensors")
     task = rt.load_task(data, val=0.2)
     split = task.val if name in CHOICE else task.test
+    if name in ("preact", "tiny"):
+        return _case(name, rt.load_source(str(given.networks / name)).classifier, split, n)
+    model, classes = load(given.networks / f"{name}.safetensors")
     return _case(name, model, split.subset((split.labels < classes).nonzero().squeeze(1)), n)
 
 

@@ -58,6 +58,7 @@ def natural(network: str, split: Split, batch: int) -> Tasks:
             classifier(network, CLASSES).to(device), images, labels, batch, run.dtype()
         ),
         "fit": lambda: ours(NaturalObjective(classifier(network, CLASSES), 10**9), split, batch, run),
+        "fit, compiled": lambda: ours(NaturalObjective(classifier(network, CLASSES), 10**9), split, batch, run, True),
     }
 
 
@@ -80,8 +81,10 @@ def adversarial(network: str, split: Split, batch: int, size: int) -> Tasks:
     }
 
 
-def ours(objective: Objective, split: Split, batch: int, run: Run) -> float:
-    settings = TrainingSettings(epochs=1, batch_size=batch, learning_rate=1e-3, augment=False, guard_every=10**9)
+def ours(objective: Objective, split: Split, batch: int, run: Run, compiled: bool = False) -> float:
+    settings = TrainingSettings(
+        epochs=1, batch_size=batch, learning_rate=1e-3, augment=False, guard_every=10**9, compile=compiled
+    )
     return fit(objective, split, settings, run).seconds
 
 
