@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from helpers import QUIET, Unreadable, make_digits, make_source, without_val
 
 from robust_transfer.checkpoint import Checkpoint, load_checkpoint
 from robust_transfer.choosing import chooser as module
-from robust_transfer.choosing import load_choice
+from robust_transfer.choosing import judging, load_choice
 from robust_transfer.choosing.chooser import Rule, choose
 from robust_transfer.choosing.contenders import LEFT_OUT, Contender
 from robust_transfer.data import Task
@@ -20,10 +21,14 @@ from robust_transfer.errors import ConfigError, DivergedError
 from robust_transfer.evaluation import load_evaluation
 from robust_transfer.strategies import LinearProbe
 
+FINAL = "pgd-12:restarts=2"
+
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two probes of each source; no training."""
+    """Two probes of each source, no training, and a final attack of seconds: what `strong` finds is tested elsewhere."""
+    for each in (module, judging):
+        monkeypatch.setattr(each, "FINAL", FINAL)
     looks = [("weak", 1e-4), ("strong", 10.0)]
     monkeypatch.setattr(
         module, "closer_look",
@@ -41,6 +46,11 @@ def source() -> Checkpoint:
     return make_source(threat="linf:2/255")
 
 
+def untested(task: Task) -> Task:
+    """Task without a test split, whose evaluation takes longest."""
+    return dataclasses.replace(task, test=task.test.subset(torch.arange(0)))
+
+
 @pytest.mark.usefixtures("few")
 def test_what_is_taken_is_saved_with_its_evaluation(digits: Task, source: Checkpoint, tmp_path: Path) -> None:
     run = dataclasses.replace(QUIET, out=tmp_path / "chosen")
@@ -52,7 +62,7 @@ def test_what_is_taken_is_saved_with_its_evaluation(digits: Task, source: Checkp
         f"source 1: {x}" for x in ("linear-probe, l2 by log-loss", "weak", "strong")
     ]
     finalists = [one for one in choice.tried if one.final_robust is not None]
-    assert choice.final_attack == "strong"
+    assert choice.final_attack == FINAL
     assert choice.best in finalists
     assert choice.best is choice.rule.choose(finalists)[0]
     stored = load_checkpoint(run.out)
@@ -80,7 +90,7 @@ def test_nothing_but_the_last_evaluation_sees_test(
     found = choose(hidden, sources=[source], seconds=600, run=QUIET)
     ((model, split), how) = asked[0]
     assert (len(asked), model, split) == (1, found.checkpoint, hidden.test)
-    assert how["attack"] == "strong"
+    assert how["attack"] == FINAL
 
 
 @pytest.mark.usefixtures("few")
@@ -89,7 +99,7 @@ def test_without_time_the_first_look_is_all(digits: Task, source: Checkpoint) ->
     assert len(found.choice.tried) == 1
     assert "no time" in found.choice.untried["source 1: weak"]
     assert found.choice.final_attack is None
-    assert "rests on quick" in found.choice.untried["strong on val"]
+    assert "rests on quick" in found.choice.untried[f"{FINAL} on val"]
 
 
 @pytest.mark.usefixtures("few")
@@ -120,7 +130,9 @@ def test_a_choice_that_was_cut_short_goes_on(
 @pytest.mark.usefixtures("few")
 def test_a_source_that_cannot_be_used_is_told(digits: Task, source: Checkpoint, tmp_path: Path) -> None:
     missing = str(tmp_path / "nowhere")
-    found = choose(digits, sources=[missing, source], seconds=600, run=QUIET)
+    found = choose(untested(digits), sources=[missing, source], seconds=600, run=QUIET)
+    assert found.evaluation is None
+    assert any("no test split" in note for note in found.choice.notes)
     assert "nowhere" in found.choice.untried[missing]
     with pytest.raises(ConfigError, match="nowhere"):
         choose(digits, sources=[missing], run=QUIET)
@@ -146,7 +158,9 @@ def test_what_cannot_work_is_refused(digits: Task, source: Checkpoint) -> None:
 @pytest.mark.usefixtures("few")
 def test_other_threats_are_said(digits: Task, source: Checkpoint) -> None:
     other = make_source(1, threat="l2:0.5")
-    found = choose(digits, sources=[source, other], seconds=600, threat="linf:1/255", rule=Rule(keep=0.5), run=QUIET)
+    found = choose(
+        untested(digits), sources=[source, other], seconds=600, threat="linf:1/255", rule=Rule(keep=0.5), run=QUIET
+    )
     assert found.choice.threat == "linf:1/255"
     (note,) = [note for note in found.choice.notes if "another threat" in note]
     assert "source 1 (linf:2/255)" in note
