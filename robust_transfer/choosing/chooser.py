@@ -74,7 +74,7 @@ def choose(
     with run.at_work():
         if (done := _finished(run)) is not None:
             return done
-        run.prepare_out()
+        run.check_out()
         with _workplace(run) as folder:
             return _Choosing(task, rule, threat, run, clock, folder).run_through(sources)
 
@@ -112,6 +112,7 @@ class _Choosing:
         """All of it, from the first look at every source to the evaluation of what was chosen."""
         self._load(sources)
         judge = self.judge = self._judge()
+        self.run.prepare_out()
         run_folder.begin(self.run.out)  # what an earlier choice has tried is not gone on with
         for name in self.sources:
             self._try(first_look(name))
