@@ -12,9 +12,8 @@ import torch
 from helpers import QUIET, Unreadable, make_digits, make_source, without_val
 
 from robust_transfer.checkpoint import Checkpoint, load_checkpoint
+from robust_transfer.choosing import Rule, choose, judging, load_choice
 from robust_transfer.choosing import chooser as module
-from robust_transfer.choosing import judging, load_choice
-from robust_transfer.choosing.chooser import Rule, choose
 from robust_transfer.choosing.contenders import LEFT_OUT, Contender
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError, DivergedError

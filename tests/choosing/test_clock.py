@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from robust_transfer.choosing import clock as module
 from robust_transfer.choosing.clock import CAUTION, Clock
 
 
 def test_time_goes_by(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     clock = Clock(60.0)
     now[0] = 130.0
     assert (clock.spent, clock.left) == (30.0, 30.0)
