@@ -22,6 +22,7 @@ if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys(
 if TYPE_CHECKING:
     from robust_transfer.attacks import APGD, FGSM, PGD, Attack, Square
     from robust_transfer.checkpoint import Card, Checkpoint, load_checkpoint
+    from robust_transfer.choosing import Choice, Chosen, Rule, choose
     from robust_transfer.classifier import Classifier, NetworkSpec
     from robust_transfer.comparison import Comparison, compare
     from robust_transfer.cost import Cost
@@ -66,6 +67,12 @@ _WHERE = {
         "Card",
         "Checkpoint",
         "load_checkpoint",
+    ),
+    "choosing": (
+        "Choice",
+        "Chosen",
+        "Rule",
+        "choose",
     ),
     "classifier": (
         "Classifier",
@@ -143,6 +150,8 @@ __all__ = [
     "AutoAttack",
     "Card",
     "Checkpoint",
+    "Choice",
+    "Chosen",
     "Classifier",
     "Comparison",
     "Cost",
@@ -168,6 +177,7 @@ __all__ = [
     "Produced",
     "Recipe",
     "RobustTransferError",
+    "Rule",
     "Run",
     "SourceKind",
     "Split",
@@ -177,6 +187,7 @@ __all__ = [
     "Threat",
     "Trades",
     "Trained",
+    "choose",
     "compare",
     "evaluate",
     "interpolate",

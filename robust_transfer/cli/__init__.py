@@ -1,6 +1,7 @@
 """Command line: parses, calls the public API, prints. Nothing heavy is imported until a command runs."""
 
 from robust_transfer.cli import (
+    choose,
     compare,
     demo,
     evaluate,
@@ -15,5 +16,6 @@ from robust_transfer.cli import (
 from robust_transfer.cli.base import app, main
 
 __all__ = [
-    "app", "compare", "demo", "evaluate", "import_", "inspect", "listing", "main", "pretrain", "study", "transfer", "verify",
+    "app", "choose", "compare", "demo", "evaluate", "import_", "inspect", "listing", "main", "pretrain", "study", "transfer",
+    "verify",
 ]  # fmt: skip

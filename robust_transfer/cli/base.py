@@ -14,6 +14,7 @@ ROAD = (
     "list",
     "inspect",
     "import",
+    "choose",
     "pretrain",
     "transfer",
     "evaluate",

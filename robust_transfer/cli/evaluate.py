@@ -37,6 +37,7 @@ from robust_transfer.cli.options import (
     read_source,
     read_split,
     read_task,
+    seconds_of,
 )
 
 T = TypeVar("T", int, str)
@@ -133,7 +134,7 @@ def evaluate(
     examined = _renamed("--beyond", beyond, "--transfer-attack-examples", transfer_attack_examples)
     checked = _renamed("--checks", checks, "--red-flag-examples", red_flag_examples)
     limit = _renamed("--budget", budget, "--time-limit", time_limit)
-    seconds = _seconds(limit) if limit is not None else None
+    seconds = seconds_of(limit) if limit is not None else None
     with run.at_work():
         known = load_source(source) if source is not None else None
         hints = read_hints(network, normalisation, weights)
@@ -173,14 +174,3 @@ def _renamed(old: str, before: T | None, new: str, now: T | None) -> T | None:
         raise ConfigError(f"{old} is the old name of {new}: give {new} only")
     print(f"robust-transfer: {old} is now called {new}; the old name goes with the next release", file=sys.stderr)
     return before
-
-
-def _seconds(text: str) -> float:
-    """``90s``, ``5m``, ``1.5h`` or a number of seconds."""
-    from robust_transfer.errors import ConfigError
-
-    number, unit = (text[:-1], text[-1]) if text[-1:] in tuple("smh") else (text, "s")
-    try:
-        return float(number) * {"s": 1, "m": 60, "h": 3600}[unit]
-    except ValueError:
-        raise ConfigError(f"cannot read the time limit {text!r}: write 90s, 5m or 1h") from None

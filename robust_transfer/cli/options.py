@@ -193,6 +193,17 @@ def read_source(
         return found, task
 
 
+def seconds_of(text: str) -> float:
+    """``90s``, ``5m``, ``1.5h`` or a number of seconds."""
+    from robust_transfer.errors import ConfigError
+
+    number, unit = (text[:-1], text[-1]) if text[-1:] in tuple("smh") else (text, "s")
+    try:
+        return float(number) * {"s": 1, "m": 60, "h": 3600}[unit]
+    except ValueError:
+        raise ConfigError(f"cannot read the time limit {text!r}: write 90s, 5m or 1h") from None
+
+
 def say_notes(notes: Sequence[str]) -> None:
     """Say notes on standard error, also where the rest is to be quiet: they are about the figures."""
     for note in notes:

@@ -62,6 +62,7 @@ ORDER = (
     "evaluation",
     "drop_in",
     "comparison",
+    "choosing",
     "analysis",
     "study",
     "demo",

@@ -271,7 +271,7 @@ def test_divergence_ends_with_status_3_and_saves_nothing(invoke: Invoke, source:
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("5m", 300), ("1.5h", 5400), ("20", 20)])
 def test_time_limits(text: str, seconds: float) -> None:
-    assert cli.evaluate._seconds(text) == seconds
+    assert cli.options.seconds_of(text) == seconds
 
 
 def test_old_options_are_taken_and_named(capsys: pytest.CaptureFixture[str]) -> None:

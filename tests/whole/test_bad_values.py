@@ -140,6 +140,7 @@ def line(command: str, places: dict[str, Path], out: Path, *given: str | Path) -
         ),
         "study": ((places["recipe"],), ("--out", out.parent / "study", "--quiet")),
         "demo": ((), (*data, "--source", source, "--no-scratch", *writes)),
+        "choose": ((), (*data, "--source", source, *writes)),
     }[command]
     words: list[str | Path] = [command, *positional]
     takes_value = [

@@ -15,6 +15,7 @@ ELSEWHERE = {
     "attacks/fgsm": "attacks/test_base",
     "analysis/pictures": "analysis/test_layers",
     "cli/base": "whole/test_bad_input",
+    "cli/choose": "whole/test_choose",
     "cli/compare": "whole/test_road",
     "cli/demo": "whole/test_road",
     "cli/evaluate": "whole/test_road",

@@ -1,0 +1,136 @@
+"""Choice: what was tried and how it did on val, what was not and why, which point was taken."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import field
+from pathlib import Path
+from typing import Any
+
+from robust_transfer.config import as_dict, build, config
+from robust_transfer.errors import ConfigError, DataError
+from robust_transfer.files import write_json
+from robust_transfer.statistics.intervals import Proportion
+
+CHOICE = "choice.json"
+
+
+@config
+class Judged:
+    """Contender's accuracies on val: under the ``attack`` that all were judged by, and under the final one for finalists.
+
+    ``folder``: its run folder while the choice is made. ``seconds``: of making and of attacking it.
+    """
+
+    name: str
+    source: str
+    method: str
+    settings: dict[str, Any]
+    folder: str
+    clean: Proportion
+    robust: Proportion
+    seconds: float
+    final_clean: Proportion | None = None
+    final_robust: Proportion | None = None
+
+    @property
+    def point(self) -> tuple[float, float]:
+        """Clean and robust accuracy, by the best attack that it has met."""
+        clean, robust = self.final_clean or self.clean, self.final_robust or self.robust
+        return clean.value, robust.value
+
+
+@config
+class Rule:
+    """Point to take: the most accurate of those that keep a share ``keep`` of the most robust one's robust accuracy; where
+    ``clean`` is given, the most robust of those that are at least so accurate.
+    """
+
+    keep: float = 0.9
+    clean: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.keep <= 1 or (self.clean is not None and not 0 < self.clean < 1):
+            raise ConfigError("keep and clean are shares between 0 and 1")
+
+    def choose(self, found: Sequence[Judged]) -> tuple[Judged, str]:
+        """Contender, and why in words. Of equals it is the one that was tried first: the simplest."""
+        if self.clean is not None:
+            enough = [one for one in found if one.point[0] >= self.clean]
+            if enough:
+                return max(enough, key=lambda one: one.point[::-1]), (
+                    f"the most robust on val of those with a clean accuracy of at least {self.clean:g}"
+                )
+            return max(found, key=lambda one: one.point), (
+                f"nothing has a clean accuracy of {self.clean:g} on val: this is the most accurate"
+            )
+        most = max(one.point[1] for one in found)
+        enough = [one for one in found if one.point[1] >= self.keep * most]
+        return max(enough, key=lambda one: one.point), (
+            f"the most accurate on val of those with at least {self.keep:g} of the best robust accuracy ({100 * most:.1f} %)"
+        )
+
+
+def front(found: Sequence[Judged]) -> list[Judged]:
+    """Those that no other is better than in one accuracy and at least as good in the other (the first of equals)."""
+    kept: list[Judged] = []
+    for one in sorted(found, key=lambda each: each.point, reverse=True):
+        if not kept or one.point[1] > kept[-1].point[1]:
+            kept.append(one)
+    return kept
+
+
+@config
+class Choice:
+    """Record of a choice: ``choice.json``.
+
+    ``untried``: by name, why. ``attack`` judged all of ``tried`` on val, ``final_attack`` the finalists (None: there was no
+    time). ``limit`` and ``seconds``: what it was to take and took. ``notes`` say what to be careful about.
+    """
+
+    chosen: str
+    why: str
+    threat: str
+    rule: Rule
+    attack: str
+    final_attack: str | None
+    tried: tuple[Judged, ...]
+    untried: dict[str, str]
+    data: str
+    limit: float
+    seconds: float
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def best(self) -> Judged:
+        """What was chosen."""
+        return next(one for one in self.tried if one.name == self.chosen)
+
+    def lines(self) -> list[str]:
+        """Table for people: on the front or not, and what was chosen."""
+        best = {one.name for one in front(self.tried)}
+        width = max(len(one.name) for one in self.tried)
+        rows = [f"chosen: {self.chosen}: {self.why}", f"on val, {self.threat}; * is on the front"]
+        for one in sorted(self.tried, key=lambda each: each.point, reverse=True):
+            mark = "*" if one.name in best else " "
+            clean, robust = one.final_clean or one.clean, one.final_robust or one.robust
+            by = self.final_attack if one.final_robust is not None else self.attack
+            rows.append(f"{mark} {one.name:<{width}}  clean {clean}  robust {robust} ({by}, n {robust.n})")
+        rows += [f"not tried: {name}: {reason}" for name, reason in self.untried.items()]
+        return [*rows, *(f"note: {note}" for note in self.notes)]
+
+    def save(self, folder: Path) -> None:
+        """Write ``choice.json``."""
+        write_json(folder / CHOICE, as_dict(self))
+
+
+def load_choice(folder: Path) -> Choice:
+    """Read ``choice.json``; raises :class:`DataError` for what is missing or is something else."""
+    path = Path(folder) / CHOICE
+    try:
+        return build(Choice, json.loads(path.read_text(encoding="utf-8")), str(path))
+    except FileNotFoundError:
+        raise DataError(f"there is no {path}: `robust-transfer choose` writes it") from None
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path} is damaged: {error}") from None

@@ -1,0 +1,59 @@
+"""Contenders: a strategy from a source, in the order in which they are tried."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from itertools import product
+
+from robust_transfer.data import Task
+from robust_transfer.strategies import Frontier, LinearProbe, Strategy
+
+# What is never tried, and why: said with every choice.
+LEFT_OUT = {
+    "fine-tune, last-blocks": "training weights on natural images alone gives the robustness away",
+    "mlp-head": "it moved no front that was measured (docs/results.md)",
+    "adversarial": "it trains on adversarial examples, which takes several times as long",
+}
+L2 = (1.0, 0.3, 0.1, 0.03, 0.01)
+# LwF from a probe of this L2 at this strength, the most telling first.
+LWF = tuple(sorted(product((0.1, 1.0), (0.3, 1.0, 3.0)), key=lambda pair: (pair[1] != 1.0, pair[0])))
+
+
+@dataclass(frozen=True)
+class Contender:
+    """``strategy`` from the source called ``source``. ``shares``: its features are there once the first look is over."""
+
+    source: str
+    label: str
+    strategy: Strategy
+    shares: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name for people."""
+        return f"{self.source}: {self.label}"
+
+    @property
+    def folder(self) -> str:
+        """Name for a folder; a source's name may be a path."""
+        return re.sub(r"[^A-Za-z0-9.=-]+", "-", self.name).strip("-.")[-100:]
+
+    def passes(self, task: Task) -> float:
+        """Forward-equivalent image passes that making it takes: a forecast."""
+        return 0.0 if self.shares else self.strategy.passes(task)
+
+
+def first_look(source: str) -> Contender:
+    """Probe whose L2 is chosen by log-loss on val: what a source is judged by at first."""
+    return Contender(source, "linear-probe, l2 by log-loss", LinearProbe())
+
+
+def closer_look(source: str) -> list[Contender]:
+    """Probes along the path, and LwF, as :class:`Frontier` trains it."""
+    probes = [Contender(source, f"linear-probe, l2 = {l2:g}", LinearProbe(l2=l2), shares=True) for l2 in L2]
+    lwf = [
+        Contender(source, f"lwf, l2 = {l2:g}, strength = {strength:g}", Frontier().lwf(l2, strength))
+        for l2, strength in LWF
+    ]
+    return probes + lwf

@@ -1,0 +1,103 @@
+"""Judgement of a contender: make it, attack it on val, within the time that is left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from robust_transfer.attacks import parse_attack
+from robust_transfer.checkpoint import Checkpoint, load_checkpoint
+from robust_transfer.choosing.choice import Judged
+from robust_transfer.choosing.clock import Clock
+from robust_transfer.choosing.contenders import Contender
+from robust_transfer.config import as_dict
+from robust_transfer.cost import Cost
+from robust_transfer.data import Task
+from robust_transfer.evaluation import Evaluation, evaluate
+from robust_transfer.evaluation.effort import effort
+from robust_transfer.run import Run
+from robust_transfer.threat import Threat
+
+ATTACK, FINAL = "quick", "strong"
+MAKING, ATTACKING = "making", "attacking"
+EASY = 60.0  # image passes that a suite takes of an image that it breaks, at most
+
+
+@dataclass
+class Judge:
+    """Judge of contenders on the same val images at one ``threat``; their run folders go to ``folder``.
+
+    ``cost`` is what making and attacking all of them has taken.
+    """
+
+    task: Task
+    threat: Threat
+    examples: int
+    folder: Path
+    run: Run
+    clock: Clock
+    cost: Cost = field(default_factory=Cost)
+
+    def seconds(self, contender: Contender) -> float:
+        """Forecast of making and attacking it."""
+        attacking = effort(parse_attack(ATTACK)) * self.examples
+        return self.clock.forecast(MAKING, contender.source, contender.passes(self.task)) + self.clock.forecast(
+            ATTACKING, contender.source, attacking
+        )
+
+    def __call__(self, contender: Contender, source: Checkpoint) -> Judged:
+        """Make it from ``source`` and attack it. Raises what the strategy raises."""
+        began, out = self.clock.spent, self.folder / contender.folder
+        made = contender.strategy(source, self.task, run=self._inside(out))
+        taken = self.clock.spent - began
+        # what is there from an interrupted run took no time now
+        fresh = made.card.cost.seconds <= taken + 1
+        if fresh:
+            self.clock.learn(MAKING, contender.source, contender.passes(self.task), taken)
+        found = self._attacked(made, out, ATTACK, contender.source)
+        # features that the first look has computed are not computed again
+        self.cost += replace(made.card.cost, passes=0.0) if contender.shares else made.card.cost
+        return Judged(
+            name=contender.name,
+            source=contender.source,
+            method=made.card.method,
+            settings=as_dict(made.card.settings),
+            folder=contender.folder,
+            clean=found.clean_accuracy,
+            robust=found.robust_accuracy,
+            seconds=round(made.card.cost.seconds + found.seconds, 1),
+        )
+
+    def final_passes(self, one: Judged) -> float:
+        """Image passes an image that :data:`FINAL` takes of it, about: what stands takes all."""
+        stands = one.robust.value
+        return stands * effort(parse_attack(FINAL)) + (1 - stands) * EASY
+
+    def final(self, one: Judged, examples: int) -> Judged:
+        """``one`` with its accuracies under :data:`FINAL` on ``examples`` of the same images."""
+        out = self.folder / one.folder
+        found = self._attacked(self.made(one), out / FINAL, FINAL, one.source, examples)
+        seconds = round(one.seconds + found.seconds, 1)
+        return replace(one, final_clean=found.clean_accuracy, final_robust=found.robust_accuracy, seconds=seconds)
+
+    def made(self, one: Judged) -> Checkpoint:
+        """Checkpoint of what was judged."""
+        return load_checkpoint(self.folder / one.folder)
+
+    def _attacked(
+        self, made: Checkpoint, out: Path, attack: str, source: str, examples: int | None = None
+    ) -> Evaluation:
+        began = self.clock.spent
+        found = evaluate(
+            made, self.task.val, threat=self.threat, attack=attack, examples=min(examples or self.examples, self.examples),
+            run=self._inside(out), red_flag_examples=0, transfer_attack_examples=0,
+        )  # fmt: skip
+        if found.seconds <= self.clock.spent - began + 1:
+            self.clock.learn(ATTACKING, source, found.passes, self.clock.spent - began)
+        self.cost += Cost(
+            passes=found.passes, adversarial_examples=round(found.clean_accuracy.value * len(found.outcomes))
+        )
+        return found
+
+    def _inside(self, out: Path) -> Run:
+        return replace(self.run, out=out, resume=self.run.out is not None and self.run.resume, overwrite=False)
