@@ -3,6 +3,7 @@
 from robust_transfer.cli import (
     compare,
     demo,
+    doctor,
     evaluate,
     import_,
     inspect,
@@ -15,5 +16,6 @@ from robust_transfer.cli import (
 from robust_transfer.cli.base import app, main
 
 __all__ = [
-    "app", "compare", "demo", "evaluate", "import_", "inspect", "listing", "main", "pretrain", "study", "transfer", "verify",
+    "app", "compare", "demo", "doctor", "evaluate", "import_", "inspect", "listing", "main", "pretrain", "study", "transfer",
+    "verify",
 ]  # fmt: skip

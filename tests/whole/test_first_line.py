@@ -26,6 +26,7 @@ WORDS = {
     "study": ("heads", "--out", "run"),
     "verify": ("run", *DIGITS),
     "demo": (),
+    "doctor": (),
 }
 GROUP: Any = typer.main.get_command(app)
 QUIET = [name for name in WORDS if any("--quiet" in p.opts for p in GROUP.commands[name].params)]
