@@ -15,7 +15,8 @@ from robust_transfer.cli.completion import names_of
 
 def completed(words: str) -> list[str]:
     """What bash would offer for the last of ``words``, from a process whose PyTorch cannot be loaded."""
-    code = "import sys; sys.modules['torch'] = None; sys.argv = ['robust-transfer']\nfrom robust_transfer.cli import main\nmain()"
+    code = "import sys; sys.modules['torch'] = None; sys.argv = ['robust-transfer']\n"
+    code += "from robust_transfer.cli import main\nmain()"
     variables = {
         "_ROBUST_TRANSFER_COMPLETE": "complete_bash",
         "COMP_WORDS": words,
