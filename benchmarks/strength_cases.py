@@ -40,7 +40,9 @@ DATA = {"hundred": "cifar100", "fast-cnn-hundred": "cifar100", "tiny": "tiny-ima
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Where networks and images are."""
-    parser.add_argument("--data", type=Path, required=True, help="folder with the folders cifar10, cifar100 and tiny-imagenet")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder with the folders cifar10, cifar100 and tiny-imagenet"
+    )
     parser.add_argument("--networks", type=Path, default=KEPT, help="what plain_networks.py and pretrain have written")
 
 

@@ -4,6 +4,7 @@ from robust_transfer.cli import (
     choose,
     compare,
     demo,
+    doctor,
     evaluate,
     import_,
     inspect,
@@ -16,6 +17,18 @@ from robust_transfer.cli import (
 from robust_transfer.cli.base import app, main
 
 __all__ = [
-    "app", "choose", "compare", "demo", "evaluate", "import_", "inspect", "listing", "main", "pretrain", "study", "transfer",
+    "app",
+    "choose",
+    "compare",
+    "demo",
+    "doctor",
+    "evaluate",
+    "import_",
+    "inspect",
+    "listing",
+    "main",
+    "pretrain",
+    "study",
+    "transfer",
     "verify",
-]  # fmt: skip
+]

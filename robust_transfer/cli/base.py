@@ -22,6 +22,7 @@ ROAD = (
     "compare",
     "study",
     "demo",
+    "doctor",
 )  # as --help shows them
 
 
@@ -37,7 +38,6 @@ app = typer.Typer(
     cls=_Group,
     help="Adversarially robust transfer learning: robust features in, an accurate and robust classifier out.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from robust_transfer.cli.base import app
+from robust_transfer.cli.completion import names_of
 from robust_transfer.cli.options import (
     Device,
     ImageColumn,
@@ -32,7 +33,9 @@ def demo(
         str, typer.Option("--data", help="Your own folder, in place of the built-in digits.")
     ] = "builtin:digits",
     out: Out = Path("demo"),
-    source: Annotated[str, typer.Option("--source", help="bundled, natural, or a run folder.")] = "bundled",
+    source: Annotated[
+        str, typer.Option("--source", help="bundled, natural, or a run folder.", autocompletion=names_of("sources"))
+    ] = "bundled",
     control: Annotated[
         str | None,
         typer.Option(

@@ -10,6 +10,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from robust_transfer.cli.base import app
+from robust_transfer.cli.completion import names_of
 from robust_transfer.cli.options import (
     BatchSize,
     ClassMapFile,
@@ -52,7 +53,12 @@ def evaluate(
     split: Annotated[str, typer.Option("--split", help="test, val (the model's own) or train.")] = "test",
     threat: Threat = None,
     attack: Annotated[
-        str, typer.Option("--attack", help="quick, strong, autoattack, pgd-20, pgd-20:loss=margin,restarts=10+fgsm ...")
+        str,
+        typer.Option(
+            "--attack",
+            help="quick, strong, autoattack, pgd-20, pgd-20:loss=margin,restarts=10+fgsm ...",
+            autocompletion=names_of("attacks"),
+        ),
     ] = "pgd-20",
     source: Annotated[
         str | None,

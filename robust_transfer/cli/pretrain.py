@@ -8,6 +8,7 @@ import typer
 
 from robust_transfer.cli.base import app
 from robust_transfer.cli.catalogue import check_name
+from robust_transfer.cli.completion import names_of
 from robust_transfer.cli.options import (
     BatchSize,
     Data,
@@ -38,8 +39,13 @@ from robust_transfer.defaults import DEFAULT_THREAT
 def pretrain(
     data: Data,
     out: Out,
-    network: Annotated[str, typer.Option("--network", help="A network's name; see `list networks`.")] = "wrn-16-2",
-    method: Annotated[str, typer.Option("--method", help="See `list pretraining`.")] = "fast",
+    network: Annotated[
+        str,
+        typer.Option("--network", help="A network's name; see `list networks`.", autocompletion=names_of("networks")),
+    ] = "wrn-16-2",
+    method: Annotated[
+        str, typer.Option("--method", help="See `list pretraining`.", autocompletion=names_of("pretraining"))
+    ] = "fast",
     threat: Annotated[str, typer.Option("--threat", help="norm:eps to train for.")] = DEFAULT_THREAT,
     settings: Setting = None,
     input_size: Annotated[

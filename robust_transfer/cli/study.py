@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from robust_transfer.cli.base import app
+from robust_transfer.cli.completion import names_of
 from robust_transfer.cli.options import (
     Device,
     Out,
@@ -21,7 +22,12 @@ from robust_transfer.cli.options import (
 
 @app.command()
 def study(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="See `list recipes`; or a YAML file.")],
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE", help="See `list recipes`; or a YAML file.", autocompletion=names_of("recipes")
+        ),
+    ],
     out: Out,
     scale: Annotated[str | None, typer.Option("--scale", help="smoke, laptop or paper. [default: laptop]")] = None,
     data: Annotated[

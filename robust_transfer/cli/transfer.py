@@ -9,6 +9,7 @@ import typer
 
 from robust_transfer.cli.base import app
 from robust_transfer.cli.catalogue import check_name
+from robust_transfer.cli.completion import names_of
 from robust_transfer.cli.options import (
     BatchSize,
     Data,
@@ -42,9 +43,11 @@ from robust_transfer.cli.options import (
 
 @app.command()
 def transfer(
-    source: Annotated[str, typer.Option("--source", help="See `list sources`.")],
+    source: Annotated[str, typer.Option("--source", help="See `list sources`.", autocompletion=names_of("sources"))],
     data: Data,
-    strategy: Annotated[str, typer.Option("--strategy", help="See `list strategies`.")],
+    strategy: Annotated[
+        str, typer.Option("--strategy", help="See `list strategies`.", autocompletion=names_of("strategies"))
+    ],
     out: Out,
     settings: Setting = None,
     network: Network = None,

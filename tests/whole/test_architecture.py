@@ -66,6 +66,7 @@ ORDER = (
     "analysis",
     "study",
     "demo",
+    "doctor",
 )
 OUTSIDE = {"__init__", "cli"}
 ROOT = Path(robust_transfer.__file__).parent

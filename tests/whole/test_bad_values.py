@@ -139,6 +139,7 @@ def line(command: str, places: dict[str, Path], out: Path, *given: str | Path) -
             (*data, "--set", "activation=relu", "--normalisation", "none", *writes),
         ),
         "study": ((places["recipe"],), ("--out", out.parent / "study", "--quiet")),
+        "doctor": ((), ("--quiet",)),
         "demo": ((), (*data, "--source", source, "--no-scratch", *writes)),
         "choose": ((), (*data, "--source", source, *writes)),
     }[command]
@@ -160,6 +161,7 @@ def nothing_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(run_folder, "prepare_out", reached)
     monkeypatch.setattr(Workshop, "done", reached)
+    monkeypatch.setattr("robust_transfer.doctor.diagnosis.speeds", reached)
     monkeypatch.setattr("robust_transfer.foreign.deciding.decide", reached)
     monkeypatch.setattr("robust_transfer.evaluation.verification.attacking", reached)
     monkeypatch.setattr("robust_transfer.comparison.Comparison", reached)

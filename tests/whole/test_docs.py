@@ -15,7 +15,9 @@ from robust_transfer.strategies import STRATEGIES
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / ".github").rglob("*.md")])
-COMMANDS = {name: command.params for name, command in vars(typer.main.get_command(cli.app))["commands"].items()}
+GROUP = typer.main.get_command(cli.app)
+COMMANDS = {name: command.params for name, command in vars(GROUP)["commands"].items()}
+OF_ALL = {option for parameter in GROUP.params for option in parameter.opts}
 OPTIONS = {name: {opt for p in params for opt in (*p.opts, *p.secondary_opts)} for name, params in COMMANDS.items()}
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 
@@ -84,7 +86,7 @@ def complaint(words: list[str]) -> str | None:
         names = [word for word in words[1:2] if re.fullmatch(r"[a-z]+", word)]
         if names and names[0] not in OPTIONS:
             return f"there is no command {names[0]}"
-        unknown = options - (OPTIONS[names[0]] if names else {"--version"}) - {"--help"}
+        unknown = options - (OPTIONS[names[0]] if names else OF_ALL) - {"--help"}
     return f"{' '.join(words[:2])} has no {sorted(unknown)}" if unknown else None
 
 

@@ -27,6 +27,7 @@ WORDS = {
     "verify": ("run", *DIGITS),
     "demo": (),
     "choose": (*DIGITS, "--out", "run"),
+    "doctor": (),
 }
 GROUP: Any = typer.main.get_command(app)
 QUIET = [name for name in WORDS if any("--quiet" in p.opts for p in GROUP.commands[name].params)]

@@ -18,6 +18,7 @@ ELSEWHERE = {
     "cli/choose": "whole/test_choose",
     "cli/compare": "whole/test_road",
     "cli/demo": "whole/test_road",
+    "cli/doctor": "whole/test_doctor",
     "cli/evaluate": "whole/test_road",
     "cli/listing": "cli/test_catalogue",
     "cli/options": "whole/test_bad_input",

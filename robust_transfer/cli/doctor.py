@@ -1,0 +1,38 @@
+"""``doctor``: what is here, what it is worth, what to change."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from robust_transfer.cli.base import app
+from robust_transfer.cli.options import Device, Precision, Quiet, Threads, leave_to_one_process, loading, make_run
+
+
+@app.command()
+def doctor(
+    compiled: Annotated[
+        bool, typer.Option("--compiled", help="Measure compiled steps, too: one or two minutes the first time.")
+    ] = False,
+    self_test: Annotated[
+        bool, typer.Option("--self-test/--no-self-test", help="Run the checks, half a minute.")
+    ] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    threads: Threads = None,
+    quiet: Quiet = False,
+) -> None:
+    """Look at the installation and the machine: versions, speeds, caches, extras, a self-test. Status 1 if that fails."""
+    leave_to_one_process("doctor")
+    loading("doctor", quiet)
+    run = make_run(0, device, precision, threads, None, False, False, quiet)
+    from robust_transfer.config import as_dict
+    from robust_transfer.doctor import diagnose
+
+    found = diagnose(run, compiled=compiled, tested=self_test)
+    print(json.dumps(as_dict(found), indent=2) if as_json else found)
+    if not found.healthy:
+        raise typer.Exit(1)

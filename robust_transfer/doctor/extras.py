@@ -1,0 +1,46 @@
+"""Extras of the installation: which are there, and what each adds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import metadata
+
+from packaging.requirements import Requirement
+
+PACKAGE = "robust-transfer"
+# Extras for users; those of developers (dev, bench ...) are not told.
+ADDS = {
+    "autoattack": "the reference implementation of AutoAttack, as an attack",
+    "clip": "visual towers of CLIP as sources",
+    "ray": "studies on a Ray cluster",
+}
+
+
+@dataclass(frozen=True)
+class Extra:
+    """Extra called ``name``; ``missing`` are the packages that it still wants."""
+
+    name: str
+    adds: str
+    missing: tuple[str, ...]
+
+
+def extras() -> list[Extra]:
+    """All that add something for users."""
+    wanted: dict[str, list[str]] = {name: [] for name in ADDS}
+    for text in metadata.requires(PACKAGE) or []:
+        requirement = Requirement(text)
+        for name in ADDS:
+            if requirement.marker is not None and requirement.marker.evaluate({"extra": name}):
+                wanted[name].append(requirement.name)
+    return [
+        Extra(name, ADDS[name], tuple(each for each in needs if not _there(each))) for name, needs in wanted.items()
+    ]
+
+
+def _there(package: str) -> bool:
+    try:
+        metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
