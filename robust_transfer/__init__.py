@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from robust_transfer.errors import RobustTransferError
     from robust_transfer.evaluation import Evaluation, evaluate, load_evaluation, verify
     from robust_transfer.networks import register_builder
+    from robust_transfer.prediction import Prediction, predict
     from robust_transfer.preprocessing import Normalisation, Preprocessing
     from robust_transfer.pretraining import PGDAT, Fast, Free, Natural, Pretraining, Trades, pretrain
     from robust_transfer.production import Produced
@@ -100,6 +101,10 @@ _WHERE = {
         "verify",
     ),
     "networks": ("register_builder",),
+    "prediction": (
+        "Prediction",
+        "predict",
+    ),
     "preprocessing": (
         "Normalisation",
         "Preprocessing",
@@ -172,6 +177,7 @@ __all__ = [
     "Normalisation",
     "PGD",
     "PGDAT",
+    "Prediction",
     "Preprocessing",
     "Pretraining",
     "Produced",
@@ -197,6 +203,7 @@ __all__ = [
     "load_recipe",
     "load_source",
     "load_task",
+    "predict",
     "pretrain",
     "register_builder",
     "run_study",

@@ -22,7 +22,7 @@ from robust_transfer import networks
 from robust_transfer.classifier import Classifier, NetworkSpec
 from robust_transfer.config import as_dict, build, config, difference
 from robust_transfer.cost import Cost
-from robust_transfer.errors import CheckpointError, ConfigError, NetworkError
+from robust_transfer.errors import CheckpointError, ConfigError, DataError, NetworkError
 from robust_transfer.files import all_or_none, expanded, write_atomically, write_bytes, write_json, write_text
 from robust_transfer.preprocessing import Normalisation, Preprocessing
 from robust_transfer.provenance import Mixture, Provenance
@@ -123,6 +123,14 @@ class Checkpoint:
         """What the card of a network that is made from this one says of it."""
         card = self.card
         return Provenance(method=card.method, data=card.data.get("name"), weights=self.hash, source=card.source)
+
+    def refuse_headless(self) -> None:
+        """Raise :class:`DataError` for a feature extractor, which can be transferred and nothing else."""
+        if self.headless:
+            raise DataError(
+                "the model is a feature extractor without a head, so it tells no classes apart: transfer it to this data "
+                "first (robust-transfer transfer --strategy linear-probe)"
+            )
 
     def refuse_unsavable(self) -> None:
         """Raise :class:`CheckpointError` for a network that nobody could build again when it is loaded."""

@@ -1,18 +1,23 @@
-"""Shared by all tests: one thread, digits as a task, and a source to transfer from."""
+"""Shared by all tests: one thread, the command line, digits as a task, and a source to transfer from."""
 
 from __future__ import annotations
 
+import functools
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+import typer.main
 from attack_helpers import Batch, trained
+from cli_helpers import Invoke
 from helpers import make_digits, make_source, make_task
 from sklearn.datasets import load_digits
 from torch import nn
 
+from robust_transfer import cli
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.compiling import VARIABLE
 from robust_transfer.data import Task, loading
@@ -56,6 +61,28 @@ def nothing_tried_before(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(VARIABLE, str(tmp_path_factory.mktemp("compiled")))
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def built_once() -> Iterator[None]:
+    """Typer builds all commands anew for each call, which takes longer than most calls that are refused."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("typer.main.get_command", functools.cache(typer.main.get_command))
+        yield
+
+
+@pytest.fixture
+def invoke(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Invoke:
+    """Call the command line in this process: ``(exit status, standard output, standard error)``."""
+
+    def call(*words: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["robust-transfer", *map(str, words)])
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        out, err = capsys.readouterr()
+        return int(exit_.value.code or 0), out, err
+
+    return call
 
 
 @pytest.fixture(autouse=True, scope="session")

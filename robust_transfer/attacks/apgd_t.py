@@ -10,6 +10,7 @@ from torch import Tensor
 from robust_transfer import losses
 from robust_transfer.attacks.apgd import Climb, climb
 from robust_transfer.attacks.base import ATTACKS, Attack, BestSoFar
+from robust_transfer.attacks.nearest import boundary_distances, nearest_by_logit
 from robust_transfer.attacks.victim import Victim
 from robust_transfer.config import config
 from robust_transfer.errors import ConfigError
@@ -68,10 +69,10 @@ class TargetedAPGD(Attack):
         """See :class:`Attack`. Returns, per example, a breaking iterate or else the one with the largest margin."""
         worst, standing = BestSoFar(x), torch.ones(len(x), dtype=torch.bool, device=x.device)
         clean = target.logits(x)
-        _, others = losses.own_and_others(clean, labels)
-        nearest = others.topk(min(self.scanned or self.targets, others.shape[1] - 1), dim=1).indices
+        nearest = nearest_by_logit(clean, labels, self.scanned or self.targets)
         if self.scanned is not None:
-            nearest = _by_distance(target, x, labels, nearest, threat)[:, : self.targets]
+            distances = boundary_distances(target, x, labels, nearest, threat)
+            nearest = nearest.gather(1, distances.argsort(dim=1, stable=True))[:, : self.targets]
         loss = losses.TARGETED[self.loss]
 
         def begin(rows: Tensor, ranks: list[int], restart: int) -> tuple[Climb, losses.Loss]:
@@ -99,18 +100,3 @@ class TargetedAPGD(Attack):
                     left = climb(target, on, settled, threat, self.steps, worst, trial=trial, finalists=self.finalists)
                     standing[left] = True
         return worst.images
-
-
-def _by_distance(target: Victim, x: Tensor, labels: Tensor, classes: Tensor, threat: Threat) -> Tensor:
-    """``classes`` ``(B, T)`` of each example, those first whose boundaries are nearest to the first order.
-
-    Towards one that no gradient leads to, it is as far as can be.
-    """
-    distances = []
-    for one in classes.unbind(1):
-        aim = torch.stack([labels, one], 1)
-        logits, gradient = target.gradient(x, aim, losses.targeted_margin)
-        slope = threat.slope(gradient)
-        distance = -losses.targeted_margin(logits, aim) / slope
-        distances += [torch.where(slope > 0, distance, torch.inf)]
-    return classes.gather(1, torch.stack(distances, 1).argsort(dim=1, stable=True))

@@ -18,6 +18,7 @@ ROAD = (
     "pretrain",
     "transfer",
     "evaluate",
+    "predict",
     "verify",
     "compare",
     "study",

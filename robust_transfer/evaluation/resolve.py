@@ -162,11 +162,8 @@ def in_classes_of(
     """
     if not len(split):
         raise DataError("the split is empty: there is nothing to evaluate on")
-    if isinstance(model, Checkpoint) and model.headless:
-        raise DataError(
-            "the model is a feature extractor without a head, so it tells no classes apart: transfer it to this data first "
-            "(robust-transfer transfer --strategy linear-probe)"
-        )
+    if isinstance(model, Checkpoint):
+        model.refuse_headless()
     module = module_of(model)
     fewer = isinstance(model, Checkpoint) and len(split.class_names) < model.classifier.num_classes
     if fewer and isinstance(model, Checkpoint) and class_map is None:

@@ -1,43 +1,18 @@
-"""Calling the command line, a source that it made, and a folder of images."""
+"""A source that the command line made, and a folder of images."""
 
 from __future__ import annotations
 
-import functools
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import typer.main
-from cli_helpers import DIGITS, Invoke
+from cli_helpers import DIGITS
 from filelock import FileLock
 from PIL import Image
 
 from robust_transfer import cli
-
-
-@pytest.fixture(autouse=True, scope="session")
-def built_once() -> Iterator[None]:
-    """Typer builds all commands anew for each call, which takes longer than most calls that are refused."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("typer.main.get_command", functools.cache(typer.main.get_command))
-        yield
-
-
-@pytest.fixture
-def invoke(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Invoke:
-    """Call the command line in this process: ``(exit status, standard output, standard error)``."""
-
-    def call(*words: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["robust-transfer", *map(str, words)])
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-        out, err = capsys.readouterr()
-        return int(exit_.value.code or 0), out, err
-
-    return call
 
 
 @pytest.fixture(scope="session")

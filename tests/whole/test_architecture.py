@@ -60,6 +60,7 @@ ORDER = (
     "drawing",
     "strategies",
     "evaluation",
+    "prediction",
     "drop_in",
     "comparison",
     "choosing",

@@ -19,6 +19,7 @@ PYTORCH = f'import os\nos.write(2, b"(PyTorch is loaded)\\n")\nos._exit({LOADED}
 WORDS = {
     "transfer": ("--source", "bundled", *DIGITS, "--strategy", "linear-probe", "--out", "run"),
     "evaluate": ("bundled", *DIGITS, "--json"),
+    "predict": ("bundled", "image.png", "--json"),
     "pretrain": (*DIGITS, "--out", "run"),
     "import": ("bundled", "--out", "run"),
     "inspect": ("bundled", "--json"),

@@ -88,6 +88,7 @@ ELSEWHERE = {
     "networks/rice_preact_resnet": "foreign/families/test_fitting",
     "networks/wide_resnet": "networks/test_names",
     "networks/xcit": "foreign/families/test_xcit",
+    "prediction/record": "prediction/test_predictor",
     "pretraining/fast": "pretraining/test_base",
     "pretraining/natural": "pretraining/test_base",
     "pretraining/objective": "pretraining/test_base",

@@ -1,0 +1,6 @@
+"""Predictions for single images: the likeliest classes, and how much it takes to flip them."""
+
+from robust_transfer.prediction.predictor import predict
+from robust_transfer.prediction.record import Prediction
+
+__all__ = ["Prediction", "predict"]
