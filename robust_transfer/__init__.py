@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from robust_transfer.drop_in import AutoAttack
     from robust_transfer.errors import RobustTransferError
     from robust_transfer.evaluation import Evaluation, evaluate, load_evaluation, verify
+    from robust_transfer.exporting import Exported, export
     from robust_transfer.networks import register_builder
     from robust_transfer.prediction import Prediction, predict
     from robust_transfer.preprocessing import Normalisation, Preprocessing
@@ -100,6 +101,10 @@ _WHERE = {
         "load_evaluation",
         "verify",
     ),
+    "exporting": (
+        "Exported",
+        "export",
+    ),
     "networks": ("register_builder",),
     "prediction": (
         "Prediction",
@@ -162,6 +167,7 @@ __all__ = [
     "Cost",
     "Dataset",
     "Evaluation",
+    "Exported",
     "FGSM",
     "Fast",
     "FineTune",
@@ -196,6 +202,7 @@ __all__ = [
     "choose",
     "compare",
     "evaluate",
+    "export",
     "interpolate",
     "list_sources",
     "load_checkpoint",

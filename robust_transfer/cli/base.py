@@ -19,6 +19,7 @@ ROAD = (
     "transfer",
     "evaluate",
     "predict",
+    "export",
     "verify",
     "compare",
     "study",

@@ -15,7 +15,15 @@ from robust_transfer.networks import (
 )
 from robust_transfer.networks.builders import HEAD as HEAD_LAYER
 from robust_transfer.networks.builders import builder, mark_of, register_builder
-from robust_transfer.networks.names import add_to_timm, available, canonical, create, group_with_matcher, normalisation
+from robust_transfer.networks.names import (
+    add_to_timm,
+    available,
+    canonical,
+    create,
+    group_with_matcher,
+    normalisation,
+    takes_image_size,
+)
 
 if "timm" in sys.modules:
     add_to_timm()
@@ -37,6 +45,7 @@ __all__ = [
     "register_builder",
     "resnet",
     "rice_preact_resnet",
+    "takes_image_size",
     "trades_wide_resnet",
     "wide_resnet",
     "xcit",

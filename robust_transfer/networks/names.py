@@ -165,12 +165,14 @@ def create(name: str, *, num_classes: int, input_size: int, **settings: Any) -> 
                     raise ValueError("it is built without its head only (num_classes=0)")
                 return library.create(name, input_size, **settings)
         timm = add_to_timm()
-        if _takes_image_size(name, timm.get_pretrained_cfg(name)):
+        if takes_image_size(name):
             settings = {"img_size": input_size, **settings}
         return cast(nn.Module, timm.create_model(name, pretrained=False, num_classes=num_classes, **settings))
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
         raise NetworkError(f"cannot build the network {name!r} for {input_size}x{input_size} images: {error}") from None
 
 
-def _takes_image_size(name: str, config: Any) -> bool:
+def takes_image_size(name: str) -> bool:
+    """True for a network of timm whose weights depend on the size of the images, which it takes as ``img_size``."""
+    config = add_to_timm().get_pretrained_cfg(name)
     return bool(config and config.fixed_input_size) or name.startswith(("vit_", "deit", "swin", "beit"))

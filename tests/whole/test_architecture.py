@@ -61,6 +61,7 @@ ORDER = (
     "strategies",
     "evaluation",
     "prediction",
+    "exporting",
     "drop_in",
     "comparison",
     "choosing",

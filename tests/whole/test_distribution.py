@@ -40,12 +40,20 @@ def test_the_lowest_versions_are_the_bounds() -> None:
 def test_tools_are_pinned_and_libraries_are_not() -> None:
     project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    libraries = [*project["dependencies"], *extras["autoattack"], *extras["bench"], *extras["clip"], *extras["ray"]]
+    libraries = [
+        *project["dependencies"],
+        *extras["autoattack"],
+        *extras["bench"],
+        *extras["clip"],
+        *extras["ray"],
+        *extras["export"],
+    ]
     assert not [each for each in libraries if set("=<~!") & set(each.replace(">=", ""))]
     assert {each for each in extras["dev"] if "==" not in each} == {
         *extras["autoattack"],
         *extras["clip"],
         *extras["ray"],
+        *extras["export"],
     }
 
 

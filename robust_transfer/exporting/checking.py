@@ -1,0 +1,101 @@
+"""Check of an export: the same real images through the classifier and through what was exported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from robust_transfer.checkpoint import Checkpoint
+from robust_transfer.data.decode import to_rgb
+from robust_transfer.data.encoded import opened, quiet_pillow
+from robust_transfer.data.resizing import resized
+from robust_transfer.engine import exact_float32
+from robust_transfer.errors import ConfigError, DataError, NetworkError
+from robust_transfer.modes import eval_mode
+from robust_transfer.prediction.pictures import Pictures, each_picture
+
+TOLERANCE = 1e-4  # of probabilities, and of logits over the largest of them
+MOST = 64  # images
+BATCHES = (1, 3)  # sizes of the first batches; the rest is the last one
+PHOTOS = "parts of the two photos of scikit-learn"
+
+
+def pictures(given: Any) -> tuple[list[Image.Image], str]:
+    """RGB pictures to check with, and what they are: those that are ``given``, up to 64, or parts of scikit-learn's photos."""
+    if given is None:
+        return _photos(), PHOTOS
+    found = []
+    for one in each_picture(given, hidden=True):
+        if one.error is not None:
+            raise DataError(one.error)
+        with quiet_pillow(), opened(Pictures([one]), 0) as image:
+            found.append(to_rgb(image).copy())
+        if len(found) == MOST:
+            break
+    if not found:
+        raise ConfigError("there are no images to check with: give some, or leave it to the photos of scikit-learn")
+    return found, "images of yours"
+
+
+def _photos() -> list[Image.Image]:
+    """Sixteen parts, of several shapes and sizes."""
+    from sklearn.datasets import load_sample_images
+
+    parts = []
+    for photo in load_sample_images().images:
+        height, width = photo.shape[:2]
+        for row in range(2):
+            for column in range(2):
+                top, left = row * height // 2, column * width // 2
+                whole = photo[top : top + height // 2, left : left + width // 2]
+                parts += [Image.fromarray(whole), Image.fromarray(whole[: 90 + 20 * row, : 70 + 60 * column])]
+    return parts
+
+
+def as_pixels(images: list[Image.Image], model: Checkpoint) -> Tensor:
+    """Pictures as the model reads them: uint8 ``(n, 3, size, size)``."""
+    return torch.from_numpy(np.stack([resized(image, model.preprocessing.geometry) for image in images]))
+
+
+def logits_of(model: Checkpoint, pixels: Tensor) -> Tensor:
+    """Classifier's own logits of uint8 images, in float32 on the CPU."""
+    classifier = model.classifier.copy().cpu()
+    with torch.no_grad(), eval_mode(classifier), exact_float32():
+        return torch.cat([classifier(some.float() / 255) for some in pixels.split(16)])
+
+
+def check(
+    what: str, run: Callable[[Tensor], tuple[Tensor, Tensor]], model: Checkpoint, pixels: Tensor, images: str
+) -> dict[str, Any]:
+    """Record of how far ``run`` (uint8 images to logits and probabilities) is from the model's own.
+
+    Batches are of several sizes. Raises :class:`NetworkError` where they are further apart than :data:`TOLERANCE`.
+    """
+    wanted, parts = logits_of(model, pixels), list[tuple[Tensor, Tensor]]()
+    sizes = [size for size in BATCHES if size < len(pixels)]
+    for some in pixels.split([*sizes, len(pixels) - sum(sizes)] if sum(sizes) < len(pixels) else [len(pixels)]):
+        parts.append(run(some))
+    logits, probabilities = (torch.cat(each) for each in zip(*parts, strict=True))
+    largest, apart = float(wanted.abs().max()), float((logits - wanted).abs().max())
+    apart_probabilities = float((probabilities - wanted.softmax(1)).abs().max())
+    if not (apart <= TOLERANCE * largest and apart_probabilities <= TOLERANCE):  # nor where one is no number
+        raise NetworkError(
+            f"{what} computes something else than PyTorch: on {len(pixels)} images its logits differ by up to {apart:.1e} (the "
+            f"largest is {largest:.3g}), its probabilities by {apart_probabilities:.1e} (allowed is {TOLERANCE:.0e} "
+            "of either); nothing was written"
+        )
+    same = int((logits.argmax(1) == wanted.argmax(1)).sum())
+    return {
+        "images": images,
+        "n": len(pixels),
+        "largest_difference_of_logits": apart,
+        "largest_logit": largest,
+        "largest_difference_of_probabilities": apart_probabilities,
+        "same_class": same,
+        "checked_by": what,
+    }

@@ -1,0 +1,76 @@
+"""Network as it is deployed: pixels in, logits and probabilities out; what comes before it is said in words and in JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from robust_transfer import __version__
+from robust_transfer.checkpoint import Checkpoint
+from robust_transfer.config import as_dict
+from robust_transfer.errors import ConfigError
+
+Input = Literal["uint8", "float32"]
+PIXELS, OUTPUTS = "pixels", ("logits", "probabilities")
+
+
+class Deployed(nn.Module):
+    """Classifier on ``uint8`` pixels ``(N, H, W, 3)``, as decoders give them, or ``float32`` ones ``(N, 3, H, W)`` in [0, 1].
+
+    Scaling and normalisation are inside; it returns logits and their softmax, each ``(N, K)``.
+    """
+
+    def __init__(self, model: Checkpoint, kind: Input) -> None:
+        super().__init__()
+        if kind not in get_args(Input):
+            raise ConfigError(f"the input is {' or '.join(get_args(Input))}, not {kind!r}")
+        copied = model.classifier.copy().cpu().eval().requires_grad_(False)
+        self.normalise, self.body, self.head = copied.normalise, copied.body, copied.head
+        self.kind, self.size = kind, model.input_size
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and probabilities."""
+        x = pixels.permute(0, 3, 1, 2).float() / 255 if self.kind == "uint8" else pixels
+        logits = self.head(self.body(self.normalise(x)))
+        return logits, logits.softmax(1)
+
+    def given(self, images: Tensor) -> Tensor:
+        """Images uint8 ``(N, 3, H, W)`` as this network takes them."""
+        return images.permute(0, 2, 3, 1).contiguous() if self.kind == "uint8" else images.float() / 255
+
+    @property
+    def contract(self) -> str:
+        """Sentence on the input."""
+        if self.kind == "uint8":
+            return f"{PIXELS}: uint8 (N, {self.size}, {self.size}, 3), RGB, any N"
+        return f"{PIXELS}: float32 (N, 3, {self.size}, {self.size}), RGB in [0, 1], any N"
+
+
+def description(model: Checkpoint, network: Deployed, check: dict[str, Any]) -> dict[str, str]:
+    """Metadata of an exported file: names of classes, preparation of images, origin and the check, each as text."""
+    card = model.card
+    origin = {
+        "weights": model.hash,
+        "network": card.network.name,
+        "method": card.method,
+        "threat": None if card.threat is None else str(card.threat),
+        "data": card.data.get("name"),
+        "source": as_dict(card.source),
+        "origin": {
+            key: card.origin[key] for key in ("file", "sha256", "revision", "published") if card.origin.get(key)
+        },
+        "made_by": f"robust-transfer {__version__}, torch {torch.__version__}",
+    }
+    return {
+        "class_names": json.dumps(list(card.class_names), ensure_ascii=False),
+        "input": network.contract,
+        "outputs": f"{' and '.join(OUTPUTS)}: float32 (N, {len(card.class_names)})",
+        "before": f"decode to RGB, then {model.preprocessing.geometry}, with Pillow; scaling and normalisation are inside",
+        "preprocessing": json.dumps(as_dict(model.preprocessing)),
+        "threat_pixels": model.preprocessing.threat_pixels,
+        "provenance": json.dumps(origin, ensure_ascii=False),
+        "check": json.dumps(check),
+    }

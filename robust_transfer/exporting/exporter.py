@@ -1,0 +1,133 @@
+"""Export of a checkpoint: made, run on real images beside the checkpoint itself, and written only where both agree."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from PIL import Image
+from torch import Tensor
+
+from robust_transfer.checkpoint import Checkpoint
+from robust_transfer.config import as_dict, expect
+from robust_transfer.errors import ConfigError, OutputError
+from robust_transfer.exporting import checking, onnx_file, timm_folder, torch_file
+from robust_transfer.exporting.deployed import Deployed, Input, description
+from robust_transfer.files import expanded, os_message, write_atomically, write_bytes
+
+Form = Literal["onnx", "torch", "timm"]
+FILES = {"onnx": "model.onnx", "torch": "model.pt2"}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """Export that was written to ``path``; ``check`` says how far it is from PyTorch, and on what."""
+
+    path: Path
+    form: Form
+    contract: str
+    before: str
+    check: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {**as_dict(asdict(self)), "path": str(self.path)}
+
+    def __str__(self) -> str:
+        by, n, images = self.check["checked_by"], self.check["n"], self.check["images"]
+        logits, probabilities = (self.check[f"largest_difference_of_{what}"] for what in ("logits", "probabilities"))
+        return (
+            f"wrote {self.path}\n"
+            f"input   {self.contract}\n"
+            f"before  {self.before}\n"
+            f"check   {by}: on {n} {images} logits differ from PyTorch's by at most {logits:.1e} (the largest is "
+            f"{self.check['largest_logit']:.3g}), probabilities by {probabilities:.1e}; {self.check['same_class']} of {n} "
+            "classes are the same"
+        )
+
+
+def export(
+    model: Checkpoint,
+    to: Form,
+    out: Path | str,
+    *,
+    input: Input = "uint8",
+    images: Any = None,
+    overwrite: bool = False,
+) -> Exported:
+    """Write ``model`` in a form that is used without this package.
+
+    ``onnx`` and ``torch`` are files (in a folder: ``model.onnx``, ``model.pt2``) with scaling, normalisation and softmax
+    inside; ``input`` is uint8 ``(N, H, W, 3)`` or float32 ``(N, 3, H, W)`` in [0, 1]. Resizing is not inside: it is
+    Pillow's, which no operator of ONNX computes to the pixel. ``timm`` is a folder that timm and transformers load, for
+    networks that timm has. ``images`` (paths and the like, as for :func:`predict`) are what the export is checked with, by
+    default parts of scikit-learn's photos; logits must be the same to 1e-4 of the largest, probabilities to 1e-4.
+    Raises :class:`ConfigError`, :class:`NetworkError` and :class:`OutputError`; nothing is written then.
+    """
+    expect("model", model, Checkpoint, hint="such as load_source(folder)")
+    if to not in get_args(Form):
+        raise ConfigError(f"there is no export to {to!r}: use {', '.join(get_args(Form))}")
+    model.refuse_headless()
+    path = _free(to, expanded(out), overwrite)
+    found, told = checking.pictures(images)
+    if to == "timm":
+        return _to_timm(model, path, found, told)
+    network = Deployed(model, input)
+    pixels, before = checking.as_pixels(found, model), description(model, network, {})["before"]
+    if to == "onnx":
+        proto = onnx_file.to_proto(network)
+        record = checking.check(*onnx_file.runner(proto.SerializeToString(), network), model, pixels, told)
+        for key, text in description(model, network, record).items():
+            proto.metadata_props.add(key=key, value=text)
+        content = proto.SerializeToString()
+    else:
+        program = torch_file.traced(network)
+        record = checking.check(*torch_file.runner(torch_file.content(program, {}), network), model, pixels, told)
+        content = torch_file.content(program, description(model, network, record))
+    write_bytes(path, content)
+    return Exported(path, to, network.contract, before, record)
+
+
+def _free(to: Form, out: Path, overwrite: bool) -> Path:
+    """Where the export goes. Raises :class:`OutputError` for what is there already."""
+    if to == "timm":
+        if out.exists() and not out.is_dir():
+            raise OutputError(f"the output path {out} is a file: timm's layout is a folder")
+        there = [out / name for name in (timm_folder.WEIGHTS, timm_folder.CONFIG) if (out / name).exists()]
+    else:
+        out = out / FILES[to] if out.is_dir() else out
+        there = [out] if out.exists() else []
+    if there and not overwrite:
+        raise OutputError(f"{there[0]} exists: give another --out, or --overwrite")
+    return out
+
+
+def _to_timm(model: Checkpoint, folder: Path, images: list[Image.Image], told: str) -> Exported:
+    timm_folder.refuse_unknown(model)
+    pixels = checking.as_pixels(images, model)
+    with tempfile.TemporaryDirectory() as temporary:
+        made = Path(temporary) / "made"
+        timm_folder.write(model, made, {})
+        name, run = timm_folder.runner(made)
+        place = iter(range(len(images)))
+
+        def in_turn(some: Tensor) -> tuple[Tensor, Tensor]:
+            return run([images[next(place)] for _ in some])
+
+        record = checking.check(name, in_turn, model, pixels, told)
+        network = Deployed(model, "float32")
+        timm_folder.write(model, made, {"robust_transfer": description(model, network, record)})
+        try:
+            for file in (timm_folder.WEIGHTS, timm_folder.CONFIG):
+                write_atomically(folder / file, lambda path, file=file: _copy(made / file, path))  # type: ignore[misc]
+        except OSError as error:
+            raise OutputError(os_message(folder, error)) from None
+    how = model.preprocessing
+    return Exported(folder, "timm", "what timm's own transform makes of a picture", str(how.geometry), record)
+
+
+def _copy(source: Path, path: Path) -> None:
+    shutil.copyfile(source, path)

@@ -1,0 +1,94 @@
+"""Folders in timm's layout, loaded by timm and by transformers from a folder and from a small Hub."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from helpers import make_source
+from PIL import Image
+from small_hub import small_hub
+from torch import Tensor
+
+from robust_transfer.checkpoint import Card, Checkpoint
+from robust_transfer.classifier import Classifier, NetworkSpec
+from robust_transfer.errors import ConfigError
+from robust_transfer.exporting import checking, export
+from robust_transfer.exporting.timm_folder import pretrained_cfg
+from robust_transfer.preprocessing import Normalisation, Preprocessing
+
+ODD = Normalisation(mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.25))
+CROP = Preprocessing(size=32, short=37, resize="crop", interpolation="bilinear", normalisation=ODD)
+SQUASH = Preprocessing(size=64, normalisation=Normalisation())
+NAMES = ("cat", "dog", "fish", "cat of the sea")
+
+
+def made(name: str, how: Preprocessing) -> Checkpoint:
+    """A network of timm's with random weights; norms that are not the identity tell where they belong."""
+    torch.manual_seed(3)
+    classifier = Classifier.build(NetworkSpec(name=name, num_classes=4, preprocessing=how)).eval()
+    for key, value in classifier.state_dict().items():
+        if key.endswith("running_mean"):
+            value.normal_(std=0.1)
+    return Checkpoint(classifier, Card(network=classifier.spec, class_names=NAMES, method="made"))
+
+
+def by_timm(name: str, images: list[Image.Image]) -> Tensor:
+    module = timm.create_model(name, pretrained=True).eval()
+    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(module), is_training=False)
+    with torch.no_grad():
+        found: Tensor = module(torch.stack([transform(image) for image in images]))
+    return found
+
+
+@pytest.mark.parametrize(("network", "how"), [("resnet18", CROP), ("vit_tiny_patch16_224", SQUASH)])
+def test_timm_loads_it_and_reads_pictures_as_we_do(
+    network: str, how: Preprocessing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, images = made(network, how), checking.pictures(None)[0]
+    done = export(model, "timm", tmp_path / "out")
+    assert done.check["same_class"] == 16
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["config.json", "model.safetensors"]
+    wanted = checking.logits_of(model, checking.as_pixels(images, model))
+    torch.testing.assert_close(by_timm(f"local-dir:{tmp_path / 'out'}", images), wanted, rtol=0, atol=1e-5)
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert (config["architecture"], config["label_names"]) == (network, list(NAMES))
+    with small_hub(monkeypatch, tmp_path / "hub") as hub:
+        hub.repositories["acme/net"] = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+        torch.testing.assert_close(by_timm("hf-hub:acme/net", images), wanted, rtol=0, atol=1e-5)
+
+
+def test_timm_makes_the_same_size_of_the_share() -> None:
+    for size in (32, 64, 224, 299):
+        for short in range(size, 2 * size, 7):
+            kept = pretrained_cfg(Preprocessing(size=size, short=short, resize="crop"), ("a", "b"))
+            again = Preprocessing.from_timm(kept)
+            assert (again.size, again.geometry.resized, again.resize) == (size, short, "crop")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of transformers, about itself
+def test_transformers_loads_it(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    model, images = made("resnet18", CROP), checking.pictures(None)[0][:4]
+    export(model, "timm", tmp_path / "out")
+    classify = transformers.pipeline("image-classification", model=str(tmp_path / "out"), device="cpu")
+    wanted = checking.logits_of(model, checking.as_pixels(images, model)).softmax(1)
+    for found, row in zip(classify(images, top_k=4), wanted, strict=True):
+        assert {one["label"]: pytest.approx(one["score"], abs=1e-4) for one in found} == dict(
+            zip(NAMES, row.tolist(), strict=True)
+        )
+
+
+def test_what_timm_does_not_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match="timm itself does not have the network 'wrn_16_1': export it to onnx or torch"
+    ):
+        export(make_source(), "timm", tmp_path / "out")
+    per_image = Preprocessing(size=32, normalisation=Normalisation(per_image=True))
+    with pytest.raises(ConfigError, match="no normalisation of each image by itself"):
+        export(made("resnet18", per_image), "timm", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
