@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from robust_transfer.preprocessing import Normalisation, Preprocessing
     from robust_transfer.pretraining import PGDAT, Fast, Free, Natural, Pretraining, Trades, pretrain
     from robust_transfer.production import Produced
+    from robust_transfer.publishing import push_to_hub
     from robust_transfer.run import Run
     from robust_transfer.sources import SourceKind, list_sources, load_source
     from robust_transfer.strategies import (
@@ -124,6 +125,7 @@ _WHERE = {
         "pretrain",
     ),
     "production": ("Produced",),
+    "publishing": ("push_to_hub",),
     "run": ("Run",),
     "sources": (
         "SourceKind",
@@ -212,6 +214,7 @@ __all__ = [
     "load_task",
     "predict",
     "pretrain",
+    "push_to_hub",
     "register_builder",
     "run_study",
     "transfer",

@@ -329,14 +329,19 @@ def _figure(value: Any) -> str | None:
 
 def readme(card: Card) -> str:
     """README of a run folder, in Markdown: contents, figures, how to load it."""
+    front = "---\nlibrary_name: robust-transfer\ntags: [adversarial-robustness, image-classification]\n---\n"
+    return front + page(card, "path/to/this/folder")
+
+
+def page(card: Card, address: str) -> str:
+    """README but for what is there for programs; ``address`` is what loads the folder as a source."""
     rows = "\n".join(f"| {k} | {shown} |" for k, v in card.metrics.items() if (shown := _figure(v)) is not None)
     table = f"\n| figure | value |\n|---|---|\n{rows}\n" if rows else ""
     return (
-        f"---\nlibrary_name: robust-transfer\ntags: [adversarial-robustness, image-classification]\n---\n"
         f"# {card.network.name}, {card.method}\n\n"
         f"{card.network.num_classes} classes, {card.network.input_size}x{card.network.input_size} pixels, "
         f"threat {card.threat or 'none'}, data {card.data.get('name', 'unknown')}. "
         f"Images are made by {card.network.preprocessing.geometry}; a threat is on the pixels after that. "
         f"The whole record is in `card.json`.\n{table}\n"
-        '```python\nimport robust_transfer as rt\n\nsource = rt.load_source("path/to/this/folder")\n```\n'
+        f'```python\nimport robust_transfer as rt\n\nsource = rt.load_source("{address}")\n```\n'
     )

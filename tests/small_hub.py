@@ -1,7 +1,11 @@
-"""A small Hugging Face Hub on this machine, to which its client is sent: repositories by name, two commits of each."""
+"""A small Hugging Face Hub on this machine, to which its client is sent: repositories by name, two commits of each.
+
+What is pushed to a repository replaces its files.
+"""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Iterator
@@ -18,12 +22,12 @@ COMMIT, OLDER = "a" * 40, "b" * 40
 
 
 class Hub:
-    """Repositories, by name: their files; what is gated, or answers with a status."""
+    """Repositories, by name: their files; what is gated or private, or answers with a status."""
 
     def __init__(self, site: Site) -> None:
         self.site, self.address = site, site.address
         self.repositories: dict[str, dict[str, bytes]] = {}
-        self.gated = set[str]()
+        self.gated, self.private = set[str](), set[str]()
         self.status = 200
         self.asked = list[str]()
 
@@ -32,6 +36,8 @@ class Hub:
         self.asked.append(path)
         if self.status != 200:
             return Reply(b"", self.status)
+        if path in ("/api/repos/create", "/api/validate-yaml") or path.endswith(("/preupload/main", "/commit/main")):
+            return self._taken(path, asked.body)
         api = path.startswith("/api/models/")
         parts = path.removeprefix("/api/models/" if api else "/").split("/")
         repo, rest = "/".join(parts[:2]), parts[2:]
@@ -44,6 +50,7 @@ class Hub:
             return Reply(b"", 404, {"X-Error-Code": "RevisionNotFound"})
         if api:
             info = {"id": repo, "sha": commit, "siblings": [{"rfilename": name} for name in files]}
+            info["private"] = repo in self.private
             return Reply(json.dumps(info).encode())
         if repo in self.gated:
             return Reply(b"", 403, {"X-Error-Code": "GatedRepo", "X-Repo-Commit": commit})
@@ -51,6 +58,31 @@ class Hub:
         if content is None:
             return Reply(b"", 404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit})
         return Reply(content, headers={"X-Repo-Commit": commit}, etag=f'"{hashlib.sha256(content).hexdigest()}"')
+
+    def _taken(self, path: str, body: bytes) -> Reply:
+        """Answer to what is pushed, as the client's steps come: the repository, the card, the files' sizes, the files."""
+        if path == "/api/validate-yaml":
+            return Reply(b'{"errors": [], "warnings": []}')
+        if path == "/api/repos/create":
+            told = json.loads(body)
+            repo = "/".join(filter(None, [told.get("organization"), told["name"]]))
+            if repo not in self.repositories and (told.get("private") or told.get("visibility") == "private"):
+                self.private.add(repo)
+            self.repositories.setdefault(repo, {})
+            return Reply(json.dumps({"url": f"{self.address}/{repo}", "id": repo, "name": repo}).encode())
+        repo = "/".join(path.removeprefix("/api/models/").split("/")[:2])
+        if path.endswith("/preupload/main"):
+            files = [
+                {"path": each["path"], "uploadMode": "regular", "shouldIgnore": False}
+                for each in json.loads(body)["files"]
+            ]
+            return Reply(json.dumps({"files": files}).encode())
+        lines = [json.loads(line) for line in body.splitlines() if line.strip()]
+        for line in lines:
+            if line["key"] == "file":
+                self.repositories[repo][line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+        done = {"success": True, "commitOid": COMMIT, "commitUrl": f"{self.address}/{repo}/commit/{COMMIT}"}
+        return Reply(json.dumps(done).encode())
 
 
 class Everything(dict[str, Any]):

@@ -16,6 +16,7 @@ class Asked:
 
     path: str
     headers: dict[str, str]
+    body: bytes = b""
 
 
 @dataclass
@@ -65,7 +66,8 @@ def serving() -> Iterator[Site]:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            reply = site.reply(Asked(self.path, {key.lower(): value for key, value in self.headers.items()}))
+            sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            reply = site.reply(Asked(self.path, {key.lower(): value for key, value in self.headers.items()}, sent))
             body, status, headers = reply.body, reply.status, dict(reply.headers)
             if reply.etag:
                 headers["ETag"] = reply.etag

@@ -20,6 +20,7 @@ ROAD = (
     "evaluate",
     "predict",
     "export",
+    "push",
     "verify",
     "compare",
     "study",

@@ -53,7 +53,7 @@ def description(model: Checkpoint, network: Deployed, check: dict[str, Any]) -> 
     """Metadata of an exported file: names of classes, preparation of images, origin and the check, each as text."""
     card = model.card
     origin = {
-        "weights": model.hash,
+        "weights": "",
         "network": card.network.name,
         "method": card.method,
         "threat": None if card.threat is None else str(card.threat),

@@ -33,11 +33,15 @@ class SourceKind(ABC):
 
         Kinds whose cards tell everything take no hints.
         """
+        self.refuse(name, hints)
+        return self.load(name)
+
+    def refuse(self, name: str, hints: Hints) -> None:
+        """Raise :class:`ConfigError` for hints on a source that says itself what it is."""
         if hints != type(hints)():
             raise ConfigError(
                 f"{name!r} says itself what it is: a network, a normalisation or the like cannot be given"
             )
-        return self.load(name)
 
     def listed(self) -> dict[str, str]:
         """Names that ``list sources`` shows, with a line on each. Reads no weights, and does not import PyTorch."""

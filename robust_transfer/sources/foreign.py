@@ -40,6 +40,10 @@ class ForeignKind(SourceKind):
 
         return known_file(got.address, got.sha256 or None)
 
+    def pushed(self, name: str) -> Checkpoint | None:
+        """Checkpoint of a run folder that is stored there; None where the file is somebody else's."""
+        return None
+
     def load(self, name: str) -> Checkpoint:
         """See :class:`SourceKind`."""
         from robust_transfer.foreign.hints import Hints

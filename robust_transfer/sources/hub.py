@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from typing import TYPE_CHECKING
+
 from robust_transfer.sources.base import SOURCES
+from robust_transfer.sources.folder import CARD, WEIGHTS
 from robust_transfer.sources.foreign import ForeignKind, Got
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from robust_transfer.checkpoint import Checkpoint
+    from robust_transfer.data import Split
+    from robust_transfer.foreign.hints import Hints
 
 PREFIX = "hf:"
 
@@ -12,7 +23,10 @@ PREFIX = "hf:"
     "hf:OWNER/REPO", summary="weights on the Hugging Face Hub; @REVISION and /FILE where several", paper=""
 )
 class FromHub(ForeignKind):
-    """``hf:OWNER/REPO[@REVISION][/FILE]``."""
+    """``hf:OWNER/REPO[@REVISION][/FILE]``; a run folder that somebody has pushed is loaded as one."""
+
+    def __init__(self) -> None:
+        self._kept = dict[str, Got]()
 
     def takes(self, name: str) -> bool:
         """See :class:`SourceKind`."""
@@ -22,8 +36,25 @@ class FromHub(ForeignKind):
         """See :class:`ForeignKind`."""
         from robust_transfer.download import fetch
 
-        got = fetch(name)
-        return Got(got.path, got.address, got.sha256, got.revision or "")
+        if name not in self._kept:  # the Hub is asked once
+            got = fetch(name)
+            self._kept[name] = Got(got.path, got.address, got.sha256, got.revision or "")
+        return self._kept[name]
+
+    def load_with(self, name: str, hints: Hints, images: Split | None) -> Checkpoint:
+        """See :class:`SourceKind`."""
+        pushed = self.pushed(name)
+        if pushed is None:
+            return super().load_with(name, hints, images)
+        self.refuse(name, hints)
+        return pushed
+
+    def pushed(self, name: str) -> Checkpoint | None:
+        """See :class:`ForeignKind`."""
+        from robust_transfer.checkpoint import load_checkpoint
+
+        path = self.get(name).path
+        return load_checkpoint(path.parent) if path.name == WEIGHTS and _is_ours(path.with_name(CARD)) else None
 
     def listed(self) -> dict[str, str]:
         """See :class:`SourceKind`."""
@@ -34,3 +65,12 @@ class FromHub(ForeignKind):
         from robust_transfer.foreign.zoos import summaries
 
         return summaries(PREFIX)
+
+
+def _is_ours(card: Path) -> bool:
+    """True for a card of this project, whatever may be wrong with it; others may call a file so, too."""
+    try:
+        told = json.loads(card.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(told, dict) and {"schema", "network", "weights_hash"} <= told.keys()

@@ -52,7 +52,7 @@ def inspected(name: str, hints: Hints | None = None, images: Split | None = None
     from robust_transfer.sources.foreign import ForeignKind
 
     kind = next((made for entry in SOURCES if (made := entry.cls()).takes(name)), None)
-    if not isinstance(kind, ForeignKind):
+    if not isinstance(kind, ForeignKind) or kind.pushed(name) is not None:
         card = load_source(name, hints=hints).card.to_json()
         return Page(name, card["origin"] or {"family": "robust-transfer's own", "normalisation": "on its card"}, card)
     found, got = kind.found(name, hints or Hints())

@@ -62,6 +62,7 @@ ORDER = (
     "evaluation",
     "prediction",
     "exporting",
+    "publishing",
     "drop_in",
     "comparison",
     "choosing",

@@ -20,6 +20,7 @@ WORDS = {
     "transfer": ("--source", "bundled", *DIGITS, "--strategy", "linear-probe", "--out", "run"),
     "evaluate": ("bundled", *DIGITS, "--json"),
     "predict": ("bundled", "image.png", "--json"),
+    "push": ("bundled", "acme/net", "--dry-run", "folder"),
     "export": ("bundled", "--to", "onnx", "--out", "model.onnx"),
     "pretrain": (*DIGITS, "--out", "run"),
     "import": ("bundled", "--out", "run"),

@@ -68,6 +68,7 @@ PUBLIC = [
     "load_task",
     "predict",
     "pretrain",
+    "push_to_hub",
     "register_builder",
     "run_study",
     "transfer",

@@ -1,0 +1,78 @@
+"""Folder of a repository, written and uploaded: weights as safetensors, card, model card, results. No pickle is among it."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import yaml
+
+from robust_transfer.checkpoint import Checkpoint
+from robust_transfer.config import expect
+from robust_transfer.errors import ConfigError, OutputError
+from robust_transfer.evaluation import Evaluation
+from robust_transfer.files import expanded, write_text
+from robust_transfer.publishing.page import model_card
+from robust_transfer.publishing.results import FOLDER, Benchmark, eval_results
+from robust_transfer.publishing.uploading import upload
+
+
+def push_to_hub(
+    model: Checkpoint,
+    repo: str,
+    *,
+    evaluations: Sequence[Evaluation] = (),
+    dataset: str | None = None,
+    task_id: str | None = None,
+    base_model: str | None = None,
+    licence: str | None = None,
+    private: bool = False,
+    dry_run: Path | str | None = None,
+) -> str:
+    """Push ``model`` to the repository ``repo`` (``OWNER/NAME``), which is made if need be; returns the commit's address.
+
+    ``load_source("hf:OWNER/NAME")`` loads it again, to the same weights and card. ``evaluations`` of this very model are put
+    into the model card; ``dataset`` says what they are on (a name on the Hub, or any other; by default what the model's card
+    says it was trained on), ``task_id`` which task of a benchmark on the Hub that is. ``base_model``: where it comes from,
+    if the card does not tell. ``dry_run``: write what would be pushed to this folder, which is returned; nothing is sent.
+    Raises :class:`ConfigError` for what does not fit, :class:`OutputError` where it cannot be written or pushed.
+    """
+    expect("model", model, Checkpoint, hint="such as load_source(folder)")
+    if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", repo, re.ASCII) is None:
+        raise ConfigError(f"{repo!r} names no repository: write OWNER/NAME")
+    for found in evaluations:
+        expect("an evaluation", found, Evaluation, hint="such as load_evaluation(folder)")
+        if found.model_hash != model.hash:
+            raise ConfigError(
+                f"the evaluation with {found.headline()} is of other weights ({found.model_hash}, and these are {model.hash})"
+            )
+    if task_id is not None and (dataset is None or "/" not in dataset):
+        raise ConfigError("a task is one of a benchmark on the Hub: give its name, too (--dataset OWNER/NAME)")
+    name = dataset or model.card.data.get("name")
+    on = Benchmark(str(name), task_id) if name else None
+    if evaluations and on is None:
+        raise ConfigError(
+            "the card does not say what the model was trained on: say what it was evaluated on (--dataset)"
+        )
+    page = model_card(model.card, repo, evaluations, on, base_model, licence)
+    results = eval_results(evaluations, on) if on is not None else {}
+    if dry_run is not None:
+        folder = expanded(dry_run)
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise OutputError(f"{folder} is not empty: give another folder for the dry run")
+        _write(model, folder, page, results)
+        return str(folder)
+    with tempfile.TemporaryDirectory() as folder:
+        _write(model, Path(folder), page, results)
+        return upload(Path(folder), repo, private=private)
+
+
+def _write(model: Checkpoint, folder: Path, page: str, results: dict[str, list[dict[str, object]]]) -> None:
+    """Run folder of the model, in the precision that it is stored in, with the model card for its README."""
+    model.save(folder, dtype=getattr(torch, model.card.weights_dtype))
+    write_text(folder / "README.md", page)
+    for name, entries in results.items():
+        write_text(folder / FOLDER / name, yaml.safe_dump(entries, sort_keys=False, allow_unicode=True))
