@@ -49,7 +49,7 @@ class Hub:
         if commit is None:
             return Reply(b"", 404, {"X-Error-Code": "RevisionNotFound"})
         if api:
-            info = {"id": repo, "sha": commit, "siblings": [{"rfilename": name} for name in files]}
+            info: dict[str, Any] = {"id": repo, "sha": commit, "siblings": [{"rfilename": name} for name in files]}
             info["private"] = repo in self.private
             return Reply(json.dumps(info).encode())
         if repo in self.gated:

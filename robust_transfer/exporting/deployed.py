@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any, Literal, get_args
 
-import torch
 from torch import Tensor, nn
 
-from robust_transfer import __version__
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.config import as_dict
+from robust_transfer.environment import environment
 from robust_transfer.errors import ConfigError
 
 Input = Literal["uint8", "float32"]
@@ -53,7 +52,7 @@ def description(model: Checkpoint, network: Deployed, check: dict[str, Any]) -> 
     """Metadata of an exported file: names of classes, preparation of images, origin and the check, each as text."""
     card = model.card
     origin = {
-        "weights": "",
+        "weights": model.hash,
         "network": card.network.name,
         "method": card.method,
         "threat": None if card.threat is None else str(card.threat),
@@ -62,7 +61,7 @@ def description(model: Checkpoint, network: Deployed, check: dict[str, Any]) -> 
         "origin": {
             key: card.origin[key] for key in ("file", "sha256", "revision", "published") if card.origin.get(key)
         },
-        "made_by": f"robust-transfer {__version__}, torch {torch.__version__}",
+        "versions": environment()["versions"],
     }
     return {
         "class_names": json.dumps(list(card.class_names), ensure_ascii=False),

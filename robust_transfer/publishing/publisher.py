@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -65,14 +66,14 @@ def push_to_hub(
             raise OutputError(f"{folder} is not empty: give another folder for the dry run")
         _write(model, folder, page, results)
         return str(folder)
-    with tempfile.TemporaryDirectory() as folder:
-        _write(model, Path(folder), page, results)
-        return upload(Path(folder), repo, private=private)
+    with tempfile.TemporaryDirectory() as temporary:
+        _write(model, Path(temporary), page, results)
+        return upload(Path(temporary), repo, private=private)
 
 
-def _write(model: Checkpoint, folder: Path, page: str, results: dict[str, list[dict[str, object]]]) -> None:
+def _write(model: Checkpoint, folder: Path, page: str, results: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     """Run folder of the model, in the precision that it is stored in, with the model card for its README."""
     model.save(folder, dtype=getattr(torch, model.card.weights_dtype))
     write_text(folder / "README.md", page)
     for name, entries in results.items():
-        write_text(folder / FOLDER / name, yaml.safe_dump(entries, sort_keys=False, allow_unicode=True))
+        write_text(folder / FOLDER / name, yaml.safe_dump(list(entries), sort_keys=False, allow_unicode=True))

@@ -99,9 +99,9 @@ def test_the_hub_reads_the_card(hub: Hub, model: Checkpoint, found: Evaluation, 
     card = ModelCard.load(folder / "README.md")
     card.validate()  # by the server's answer; the rest is by the client's own classes
     data = card.data
-    told = (data.base_model, data.license, data.pipeline_tag, data.library_name, data.datasets)  # type: ignore[attr-defined]
+    told = (data.base_model, data.license, data.pipeline_tag, data.library_name, data.datasets)
     assert told == ("acme/robust", "mit", "image-classification", "robust-transfer", ["acme/digits"])
-    clean, robust = data.eval_results  # type: ignore[attr-defined]
+    clean, robust = data.eval_results
     assert (clean.metric_name, clean.metric_value) == ("clean accuracy", round(found.clean_accuracy.value, 6))
     assert (robust.metric_name, robust.metric_type) == ("robust accuracy (linf:8/255, pgd-2)", "accuracy")
     assert robust.metric_value == round(found.robust_accuracy.value, 6)

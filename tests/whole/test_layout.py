@@ -62,7 +62,6 @@ ELSEWHERE = {
     "evaluation/result": "evaluation/test_resume",
     "cli/export": "exporting/test_exporter",
     "exporting/deployed": "exporting/test_exporter",
-    "exporting/onnx_file": "exporting/test_exporter",
     "exporting/torch_file": "exporting/test_exporter",
     "foreign/families/dm_preact_resnet": "foreign/families/test_fitting",
     "foreign/families/dm_wide_resnet": "foreign/families/test_fitting",
