@@ -48,9 +48,12 @@ class Deployed(nn.Module):
         return f"{PIXELS}: float32 (N, 3, {self.size}, {self.size}), RGB in [0, 1], any N"
 
 
-def description(model: Checkpoint, network: Deployed, check: dict[str, Any]) -> dict[str, str]:
-    """Metadata of an exported file: names of classes, preparation of images, origin and the check, each as text."""
-    card = model.card
+def description(model: Checkpoint, check: dict[str, Any], network: Deployed | None = None) -> dict[str, str]:
+    """Metadata of an export, each as text: names of classes, preparation of images, origin, the check.
+
+    And the inputs and outputs of a ``network`` that is ours; those of timm's are timm's.
+    """
+    card, made = model.card, environment()
     origin = {
         "weights": model.hash,
         "network": card.network.name,
@@ -58,18 +61,22 @@ def description(model: Checkpoint, network: Deployed, check: dict[str, Any]) -> 
         "threat": None if card.threat is None else str(card.threat),
         "data": card.data.get("name"),
         "source": as_dict(card.source),
-        "origin": {
-            key: card.origin[key] for key in ("file", "sha256", "revision", "published") if card.origin.get(key)
-        },
-        "versions": environment()["versions"],
+        "origin": {key: card.origin[key] for key in ("address", "sha256", "published") if card.origin.get(key)},
+        "versions": made["versions"],
+        "commit": made["commit"],
     }
-    return {
+    told = {
         "class_names": json.dumps(list(card.class_names), ensure_ascii=False),
-        "input": network.contract,
-        "outputs": f"{' and '.join(OUTPUTS)}: float32 (N, {len(card.class_names)})",
         "before": f"decode to RGB, then {model.preprocessing.geometry}, with Pillow; scaling and normalisation are inside",
         "preprocessing": json.dumps(as_dict(model.preprocessing)),
         "threat_pixels": model.preprocessing.threat_pixels,
         "provenance": json.dumps(origin, ensure_ascii=False),
         "check": json.dumps(check),
+    }
+    if network is None:
+        return told
+    return {
+        **told,
+        "input": network.contract,
+        "outputs": f"{' and '.join(OUTPUTS)}: float32 (N, {len(card.class_names)})",
     }

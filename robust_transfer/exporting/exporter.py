@@ -76,17 +76,17 @@ def export(
     if to == "timm":
         return _to_timm(model, path, found, told)
     network = Deployed(model, input)
-    pixels, before = checking.as_pixels(found, model), description(model, network, {})["before"]
+    pixels, before = checking.as_pixels(found, model), description(model, {})["before"]
     if to == "onnx":
         proto = onnx_file.to_proto(network)
         record = checking.check(*onnx_file.runner(proto.SerializeToString(), network), model, pixels, told)
-        for key, text in description(model, network, record).items():
+        for key, text in description(model, record, network).items():
             proto.metadata_props.add(key=key, value=text)
         content = proto.SerializeToString()
     else:
         program = torch_file.traced(network)
         record = checking.check(*torch_file.runner(torch_file.content(program, {}), network), model, pixels, told)
-        content = torch_file.content(program, description(model, network, record))
+        content = torch_file.content(program, description(model, record, network))
     write_bytes(path, content)
     return Exported(path, to, network.contract, before, record)
 
@@ -118,8 +118,7 @@ def _to_timm(model: Checkpoint, folder: Path, images: list[Image.Image], told: s
             return run([images[next(place)] for _ in some])
 
         record = checking.check(name, in_turn, model, pixels, told)
-        network = Deployed(model, "float32")
-        timm_folder.write(model, made, {"robust_transfer": description(model, network, record)})
+        timm_folder.write(model, made, {"robust_transfer": description(model, record)})
         try:
             for file in (timm_folder.WEIGHTS, timm_folder.CONFIG):
                 write_atomically(folder / file, lambda path, file=file: _copy(made / file, path))  # type: ignore[misc]

@@ -22,6 +22,12 @@ def base_models(card: Card) -> list[str]:
     return list(dict.fromkeys(match["repo"] for match in found if match is not None))
 
 
+def trained_on(card: Card) -> str | None:
+    """Name of the data that the weights were trained on, as the Hub has it; None for imported weights, whose file is named."""
+    name = card.data.get("name") if card.method != METHOD else None
+    return str(name).removeprefix("hf:") if name else None
+
+
 def _imported(source: Provenance | Mixture | None) -> Iterator[str]:
     """Addresses of imported weights among those that others were made from."""
     if isinstance(source, Mixture):
@@ -44,6 +50,7 @@ def model_card(
     """README.md of the repository ``repo``."""
     from huggingface_hub import ModelCardData
 
+    data_name = trained_on(card)
     bases = [base_model] if base_model is not None else base_models(card)
     data = ModelCardData(
         library_name="robust-transfer",
@@ -51,7 +58,7 @@ def model_card(
         pipeline_tag=TASK,
         tags=list(TAGS),
         base_model=bases[0] if len(bases) == 1 else bases or None,
-        datasets=[on.name] if on is not None and on.on_hub else None,
+        datasets=[data_name] if data_name is not None and Benchmark(data_name).on_hub else None,
         model_name=repo.partition("/")[2],
         eval_results=model_index(evaluations, on) if evaluations and on is not None else None,
     )

@@ -16,7 +16,7 @@ from robust_transfer.config import expect
 from robust_transfer.errors import ConfigError, OutputError
 from robust_transfer.evaluation import Evaluation
 from robust_transfer.files import expanded, write_text
-from robust_transfer.publishing.page import model_card
+from robust_transfer.publishing.page import model_card, trained_on
 from robust_transfer.publishing.results import FOLDER, Benchmark, eval_results
 from robust_transfer.publishing.uploading import upload
 
@@ -52,8 +52,8 @@ def push_to_hub(
             )
     if task_id is not None and (dataset is None or "/" not in dataset):
         raise ConfigError("a task is one of a benchmark on the Hub: give its name, too (--dataset OWNER/NAME)")
-    name = dataset or model.card.data.get("name")
-    on = Benchmark(str(name), task_id) if name else None
+    name = dataset or trained_on(model.card)
+    on = Benchmark(name, task_id) if name else None
     if evaluations and on is None:
         raise ConfigError(
             "the card does not say what the model was trained on: say what it was evaluated on (--dataset)"

@@ -23,7 +23,7 @@ from robust_transfer.errors import CheckpointError, ConfigError, OutputError
 from robust_transfer.evaluation import Evaluation, evaluate
 from robust_transfer.provenance import Mixture, Provenance
 from robust_transfer.publishing import push_to_hub
-from robust_transfer.publishing.page import base_models
+from robust_transfer.publishing.page import base_models, trained_on
 from robust_transfer.trained_on import FINGERPRINTS
 
 
@@ -35,7 +35,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
 
 @pytest.fixture(scope="module")
 def model() -> Checkpoint:
-    return make_source(threat="linf:8/255", data={"name": "digits"})
+    return make_source(threat="linf:8/255", data={"name": "hf:acme/training"})
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_the_hub_reads_the_card(hub: Hub, model: Checkpoint, found: Evaluation, 
     card.validate()  # by the server's answer; the rest is by the client's own classes
     data = card.data
     told = (data.base_model, data.license, data.pipeline_tag, data.library_name, data.datasets)
-    assert told == ("acme/robust", "mit", "image-classification", "robust-transfer", ["acme/digits"])
+    assert told == ("acme/robust", "mit", "image-classification", "robust-transfer", ["acme/training"])
     clean, robust = data.eval_results
     assert (clean.metric_name, clean.metric_value) == ("clean accuracy", round(found.clean_accuracy.value, 6))
     assert (robust.metric_name, robust.metric_type) == ("robust accuracy (linf:8/255, pgd-2)", "accuracy")
@@ -115,6 +115,13 @@ def test_the_hub_reads_the_card(hub: Hub, model: Checkpoint, found: Evaluation, 
     assert 'rt.load_source("hf:acme/net")' in card.text
     files = {path.name: yaml.safe_load(path.read_text()) for path in (folder / ".eval_results").iterdir()}
     assert set(files) == {"clean-accuracy.yaml", "robust-accuracy-linf-8-255-pgd-2.yaml"}
+    for more in ({}, {"dataset": "acme/digits"}, {"dataset": "digits"}):
+        other = push_to_hub(
+            model, "acme/net", evaluations=[found], dry_run=tmp_path / f"other-{len(str(more))}", **more
+        )  # type: ignore[arg-type]
+        assert not (Path(other) / ".eval_results").exists(), "only for a task of a benchmark"
+        [first, _] = ModelCard.load(Path(other) / "README.md").data.eval_results
+        assert first.dataset_type == more.get("dataset", "acme/training")
     if hasattr(huggingface_hub, "parse_eval_result_entries"):
         entries = {name: huggingface_hub.parse_eval_result_entries(content) for name, content in files.items()}
         [plain], [attacked] = entries["clean-accuracy.yaml"], entries["robust-accuracy-linf-8-255-pgd-2.yaml"]
@@ -141,6 +148,12 @@ def test_what_it_comes_from_is_told_by_the_card(model: Checkpoint) -> None:
         assert base_models(dataclasses.replace(model.card, source=source)) == wanted
     own = dataclasses.replace(model.card, origin={"address": "hf:acme/itself@abc/model.safetensors"})
     assert base_models(own) == ["acme/itself"]
+
+
+def test_data_of_which_only_the_weights_are_known_has_no_name(model: Checkpoint) -> None:
+    assert trained_on(model.card) == "acme/training"
+    imported = dataclasses.replace(model.card, method="import", data={"name": "hf:acme/robust@main/model.safetensors"})
+    assert trained_on(imported) is None
 
 
 def test_what_does_not_fit_is_refused(hub: Hub, model: Checkpoint, found: Evaluation, tmp_path: Path) -> None:
