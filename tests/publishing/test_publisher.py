@@ -115,13 +115,11 @@ def test_the_hub_reads_the_card(hub: Hub, model: Checkpoint, found: Evaluation, 
     assert 'rt.load_source("hf:acme/net")' in card.text
     files = {path.name: yaml.safe_load(path.read_text()) for path in (folder / ".eval_results").iterdir()}
     assert set(files) == {"clean-accuracy.yaml", "robust-accuracy-linf-8-255-pgd-2.yaml"}
-    for more in ({}, {"dataset": "acme/digits"}, {"dataset": "digits"}):
-        other = push_to_hub(
-            model, "acme/net", evaluations=[found], dry_run=tmp_path / f"other-{len(str(more))}", **more
-        )  # type: ignore[arg-type]
+    for dataset in (None, "acme/digits", "digits"):
+        other = push_to_hub(model, "acme/net", evaluations=[found], dataset=dataset, dry_run=tmp_path / str(dataset))
         assert not (Path(other) / ".eval_results").exists(), "only for a task of a benchmark"
         [first, _] = ModelCard.load(Path(other) / "README.md").data.eval_results
-        assert first.dataset_type == more.get("dataset", "acme/training")
+        assert first.dataset_type == (dataset or "acme/training")
     if hasattr(huggingface_hub, "parse_eval_result_entries"):
         entries = {name: huggingface_hub.parse_eval_result_entries(content) for name, content in files.items()}
         [plain], [attacked] = entries["clean-accuracy.yaml"], entries["robust-accuracy-linf-8-255-pgd-2.yaml"]
