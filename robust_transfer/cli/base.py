@@ -20,6 +20,7 @@ ROAD = (
     "evaluate",
     "verify",
     "compare",
+    "report",
     "study",
     "demo",
     "doctor",
