@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from robust_transfer.preprocessing import Normalisation, Preprocessing
     from robust_transfer.pretraining import PGDAT, Fast, Free, Natural, Pretraining, Trades, pretrain
     from robust_transfer.production import Produced
+    from robust_transfer.report import write_report
     from robust_transfer.run import Run
     from robust_transfer.sources import SourceKind, list_sources, load_source
     from robust_transfer.strategies import (
@@ -114,6 +115,7 @@ _WHERE = {
         "pretrain",
     ),
     "production": ("Produced",),
+    "report": ("write_report",),
     "run": ("Run",),
     "sources": (
         "SourceKind",
@@ -202,6 +204,7 @@ __all__ = [
     "run_study",
     "transfer",
     "verify",
+    "write_report",
 ]
 
 

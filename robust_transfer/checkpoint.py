@@ -314,7 +314,10 @@ def stored_hash(folder: Path) -> str | None:
         return None
     try:
         with WeightsFile(folder / WEIGHTS) as file:
-            found = {name: value.float() if value.is_floating_point() else value for name, value in file.tensors(file.header())}
+            found = {
+                name: value.float() if value.is_floating_point() else value
+                for name, value in file.tensors(file.header())
+            }
     except (OSError, DamagedError, ValueError):
         return None
     return _hash_of(found)

@@ -16,15 +16,19 @@ def report(
     runs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RUN...", parser=as_path, help="Run folders of transfer, pretrain, import and evaluate, or folders of them."
+            metavar="RUN...",
+            parser=as_path,
+            help="Run folders of transfer, pretrain, import and evaluate, or folders of them.",
         ),
     ],
-    out: Annotated[
-        Path, typer.Option("--out", help="The HTML file to write.", parser=as_path, metavar="FILE")
-    ] = Path("report.html"),
+    out: Annotated[Path, typer.Option("--out", help="The HTML file to write.", parser=as_path, metavar="FILE")] = Path(
+        "report.html"
+    ),
     data: Annotated[
         str | None,
-        typer.Option("--data", help="Where the evaluated images are. [default: where the evaluation's own command says]"),
+        typer.Option(
+            "--data", help="Where the evaluated images are. [default: where the evaluation's own command says]"
+        ),
     ] = None,
     pictures: Annotated[
         bool, typer.Option("--pictures/--no-pictures", help="Show images: the page then holds pixels of the data.")

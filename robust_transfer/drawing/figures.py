@@ -78,7 +78,9 @@ def tradeoff(points: Sequence[Point], *, labels: Sequence[str], constant: float,
 
 def pareto(points: Sequence[Point]) -> list[int]:
     """Rows that no other point beats in one accuracy and equals at least in the other, by clean accuracy."""
-    order = sorted(range(len(points)), key=lambda row: (points[row].clean.value, points[row].robust.value), reverse=True)
+    order = sorted(
+        range(len(points)), key=lambda row: (points[row].clean.value, points[row].robust.value), reverse=True
+    )
     found, most = list[int](), -1.0
     for row in order:
         if points[row].robust.value > most:
@@ -116,7 +118,9 @@ def histories(panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]],
             for index, (name, points) in enumerate(series.items()):
                 how = look(index) | ({} if len(points) <= 12 else {"marker": None})
                 xs, ys = zip(*points, strict=True)
-                axes.plot(xs, ys, lw=1.2, ls=("-", "--", ":", "-.")[index % 4], gid=f"{number}-{index}", label=name, **how)
+                axes.plot(
+                    xs, ys, lw=1.2, ls=("-", "--", ":", "-.")[index % 4], gid=f"{number}-{index}", label=name, **how
+                )
                 words[f"{number}-{index}"] = [f"{name}: {y:.4g} ({x} {at:.4g})" for at, y in points]
             axes.set_ylabel(title)
             axes.legend(frameon=False, fontsize=8)
@@ -131,8 +135,8 @@ def costs(rows: Sequence[tuple[str, float, bool]]) -> Drawing:
         figure = Figure(figsize=(WIDTH, 0.42 * len(rows) + 1.1), layout="constrained")
         axes = figure.subplots()
         for place, (_, passes, measured) in enumerate(rows):
-            how = {"color": look(0)["color"]} if measured else {"color": "none", "edgecolor": look(1)["color"], "hatch": "///"}
-            axes.barh(place, passes, height=0.6, **how)  # type: ignore[arg-type]
+            estimated = {"color": "none", "edgecolor": look(1)["color"], "hatch": "///"}
+            axes.barh(place, passes, height=0.6, **({"color": look(0)["color"]} if measured else estimated))
             axes.annotate(f"{passes:,.0f}", (passes, place), xytext=(4, 0), textcoords="offset points", va="center")
         axes.set_xscale("log")
         axes.set_xlim(right=max(passes for _, passes, _ in rows) * 20)

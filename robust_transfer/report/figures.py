@@ -25,7 +25,7 @@ class Table:
     """Cells as text; the first of each row names it."""
 
     head: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -44,21 +44,28 @@ def _shown(drawing: Drawing, key: str, title: str, told: str, table: Table, capt
 
 def compared(group: Group, numbers: dict[str, int], key: str) -> Shown:
     """Clean against robust accuracy of a group's entries, which have these numbers on the page."""
-    points = [Point(e.name, e.evaluation.clean_accuracy, e.evaluation.robust_accuracy) for e in group.entries if e.evaluation]
+    points = [
+        Point(e.name, e.evaluation.clean_accuracy, e.evaluation.robust_accuracy) for e in group.entries if e.evaluation
+    ]
     best, first = set(pareto(points)), group.evaluation
     rows = [
         (f"{numbers[p.name]}: {p.name}", share(p.clean), share(p.robust), "yes" if row in best else "no")
         for row, p in enumerate(points)
     ]
     drawing = tradeoff(
-        points, labels=[str(numbers[p.name]) for p in points], constant=first.constant_accuracy, threat=f"{first.threat}, {first.attack}"
+        points,
+        labels=[str(numbers[p.name]) for p in points],
+        constant=first.constant_accuracy,
+        threat=f"{first.threat}, {first.attack}",
     )
-    told = f"{len(points)} results, clean accuracy to the right, robust accuracy upwards; {len(best)} of them on the Pareto front."
+    told = (
+        f"{len(points)} results, clean accuracy to the right, robust upwards; {len(best)} of them on the Pareto front."
+    )
     return _shown(
         drawing, key, "Clean against robust accuracy", told,
         Table(("result", "clean", "robust", "on the Pareto front"), rows),
-        "Numbers are those of the runs. Lines: 95 % Wilson intervals. Nothing here is both more accurate and more robust than a "
-        "point on the front.",
+        "Numbers are those of the runs. Lines: 95 % Wilson intervals. Nothing here is both more accurate and more robust "
+        "than a point on the front.",
     )  # fmt: skip
 
 
@@ -100,7 +107,7 @@ def frontier(card: Card, key: str) -> Shown | None:
     points, mark = [p for some in series.values() for p in some], _candidate(chosen, n)
     threat = f"{card.threat}, PGD-10, {n} val images"
     rows = [(p.name, share(p.clean), share(p.robust), "chosen" if p.name == mark.name else "") for p in points]
-    told = f"{len(points)} points of the frontier on val, clean accuracy to the right, robust accuracy upwards; chosen: {mark.name}."
+    told = f"{len(points)} points on val, clean accuracy to the right, robust accuracy upwards; chosen: {mark.name}."
     return _shown(
         front(series, chosen=mark, constant=None, threat=threat), key, "Frontier on val", told,
         Table(("point", "clean on val", "robust on val", ""), rows),
@@ -134,7 +141,12 @@ def training(log: Sequence[dict[str, Any]], key: str) -> Shown | None:
                 panels.setdefault(title, {})[name] = points
     if not panels:
         return None
-    rows = [(f"{name}, epoch {at:.3g}", f"{y:.4g}") for series in panels.values() for name, points in series.items() for at, y in points]
+    rows = [
+        (f"{name}, epoch {at:.3g}", f"{y:.4g}")
+        for series in panels.values()
+        for name, points in series.items()
+        for at, y in points
+    ]
     told = f"Training curves, {' and '.join(panels)} over epochs, from {len(log)} records."
     return _shown(histories(panels, x="epoch"), key, "Training", told, Table(("what", "value"), rows[:400]))
 
@@ -151,14 +163,17 @@ def cost(entries: Sequence[Entry], numbers: dict[str, int], key: str) -> Shown |
     if not rows:
         return None
     rival = PGDAT()
-    for images in sorted({int(card.data["train"]) for _, card in cards.values() if card.data.get("train")}):
-        rows.append((f"on {images:,} images", rival.images_seen(images) * rival.passes_per_image, False))
+    sizes = sorted({int(card.data["train"]) for _, card in cards.values() if card.data.get("train")})
+    rows += [(f"PGD on {n:,} images", rival.images_seen(n) * rival.passes_per_image, False) for n in sizes]
     table = [(name, f"{passes:,.0f}", "measured" if known else "estimated") for name, passes, known in rows]
-    drawn = [(name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…", passes, known) for name, passes, known in rows]
+    drawn = [
+        (name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…", passes, known) for name, passes, known in rows
+    ]
     told = f"Image passes: {'; '.join(f'{name}: {passes} ({how})' for name, passes, how in table)}."
     return _shown(
         costs(drawn), key, "Cost beside adversarial training", told, Table(("network", "image passes", ""), table),
-        f"A forward pass of an image counts 1, its gradient of the weights 2. Measured: what training and tuning took here, the "
-        f"source's own training left out. Estimated: adversarial training (pgd-at with its defaults, {rival.epochs:g} epochs of "
-        f"{rival.steps} steps) on as many images, {rival.passes_per_image:g} passes an image, val not counted.",
+        "A forward pass of an image counts 1, its gradient of the weights 2. Measured: what training and tuning took here, "
+        "the source's own training left out. Estimated: adversarial training (pgd-at with its defaults, "
+        f"{rival.epochs:g} epochs of {rival.steps} steps) on as many images, {rival.passes_per_image:g} passes an image, "
+        "val not counted.",
     )  # fmt: skip

@@ -106,7 +106,9 @@ ADVICE = (
         "Do not call the network robust.",
     ),
 )
-UNKNOWN = Advice("", "This version has no words on it.", "Ask whoever raised it; docs/trust.md lists those that are known.")
+UNKNOWN = Advice(
+    "", "This version has no words on it.", "Ask whoever raised it; docs/trust.md lists those that are known."
+)
 
 
 def advice(flag: str) -> Advice:

@@ -73,7 +73,15 @@ def _but_for_the_seed(entry: Entry) -> str | None:
     card = entry.card
     if card is None:
         return None
-    same = (card.method, card.settings, card.threat, card.network, card.source, card.data.get("name"), card.data.get("train"))
+    same = (
+        card.method,
+        card.settings,
+        card.threat,
+        card.network,
+        card.source,
+        card.data.get("name"),
+        card.data.get("train"),
+    )
     return json.dumps(as_dict(list(same)), sort_keys=True, default=str)
 
 

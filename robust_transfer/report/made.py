@@ -17,11 +17,12 @@ CHOICES = 40  # rows of what was tried on val
 
 def lineage(card: Card) -> list[tuple[int, str]]:
     """Generations from the network back to its first source: how deep each is, and a sentence on it."""
-    method = f"This network: {card.method} on {card.data.get('name') or UNKNOWN}, weights file sha256 {card.weights_hash[:16] or UNKNOWN}"
-    found = [(0, method)]
+    data, weights = card.data.get("name") or UNKNOWN, card.weights_hash[:16] or UNKNOWN
+    found = [(0, f"This network: {card.method} on {data}, weights file sha256 {weights}")]
     _trace(card.source, 1, found)
     if card.source is None:
-        found.append((1, "Nothing before it: it was trained from random weights." if not card.origin else "What came before is not known."))
+        before = "What came before is not known." if card.origin else "Nothing before it: trained from random weights."
+        found.append((1, before))
     return found
 
 
@@ -31,7 +32,9 @@ def _trace(source: Provenance | Mixture | None, depth: int, found: list[tuple[in
         for part in (source.a, source.b):
             _trace(part, depth + 1, found)
     elif source is not None:
-        found.append((depth, f"From: {source.method} on {source.data or 'data that is not known'}, weights {source.weights}"))
+        found.append(
+            (depth, f"From: {source.method} on {source.data or 'data that is not known'}, weights {source.weights}")
+        )
         _trace(source.source, depth + 1, found)
 
 
@@ -43,7 +46,8 @@ def choices(card: Card) -> Table | None:
     names = [name for name in path[0] if not isinstance(path[0][name], (dict, list))]
     chosen = card.metrics.get("l2")
     rows = [
-        (*(_text(record.get(name)) for name in names), "chosen" if record.get("l2") == chosen else "") for record in path[:CHOICES]
+        (*(_text(record.get(name)) for name in names), "chosen" if record.get("l2") == chosen else "")
+        for record in path[:CHOICES]
     ]
     return Table((*names, ""), rows)
 
@@ -57,7 +61,10 @@ def network(card: Card) -> Table:
         ("threat is on", spec.preprocessing.threat_pixels),
         ("normalisation", _text(as_dict(spec.preprocessing.normalisation))),
         ("trained for", str(card.threat) if card.threat is not None else _untrained(card)),
-        ("data", f"{data.get('name') or UNKNOWN}: {_count(data.get('train'))} training and {_count(data.get('val'))} val images"),
+        (
+            "data",
+            f"{data.get('name') or UNKNOWN}: {_count(data.get('train'))} training and {_count(data.get('val'))} val images",
+        ),
         ("method", card.method),
         ("settings", _text(card.settings) if card.settings else "none"),
         ("chosen by", card.criterion),
@@ -83,9 +90,15 @@ def evaluation(entry: Entry) -> Table | None:
     rows = [
         ("threat and attack", f"{found.threat}, {found.attack}"),
         ("what stands", after),
-        ("images", f"{len(found.outcomes)} of split {found.split}, {found.input_size} pixels, content hash {found.data_hash}"),
+        (
+            "images",
+            f"{len(found.outcomes)} of split {found.split}, {found.input_size} pixels, content hash {found.data_hash}",
+        ),
         ("pixels", found.pixels or UNKNOWN),
-        *((line.partition("  ")[0], line.partition("  ")[2].strip()) for line in (found.transferred.lines() if found.transferred else [])),
+        *(
+            (line.partition("  ")[0], line.partition("  ")[2].strip())
+            for line in (found.transferred.lines() if found.transferred else [])
+        ),
         ("precision of the attack's steps", f"{found.precision}; verdicts are float32"),
         *((name.replace("_", " "), str(count)) for name, count in (found.disagreement or {}).items()),
         ("looked at for red flags", f"{found.red_flag_examples} images"),

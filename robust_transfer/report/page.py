@@ -216,7 +216,9 @@ def _classes(evaluation: Evaluation, most: int) -> dict[str, Any]:
         "clean": clean,
         "robust": robust,
         "pairs": {how: confused(evaluation, column, pairs) for how, column in names.items()},
-        "matrices": {how: _matrix(evaluation, column) for how, column in names.items()} if len(labels) <= MATRIX else {},
+        "matrices": {how: _matrix(evaluation, column) for how, column in names.items()}
+        if len(labels) <= MATRIX
+        else {},
         "classes": len(labels),
     }
 
@@ -241,7 +243,10 @@ def _gallery(entry: Entry, evaluation: Evaluation, scope: Scope) -> dict[str, An
     known = [level for level in levels(evaluation) if level.eps <= Threat.parse(evaluation.threat).eps]
     return {
         "found": found,
-        "pictures": [(picture, _fates(picture.smallest, known), _smallest(picture.smallest, evaluation)) for picture in found.pictures],
+        "pictures": [
+            (picture, _fates(picture.smallest, known), _smallest(picture.smallest, evaluation))
+            for picture in found.pictures
+        ],
         "measured": SMALLEST_EPS in evaluation.outcomes,
     }
 
@@ -250,7 +255,9 @@ def _fates(smallest: float | None, known: Sequence[Level]) -> list[tuple[int, st
     """What becomes of an image at each budget, where that is known."""
     if smallest is None:
         return []
-    return [(number, f"at {lv.threat}: {'stands' if smallest > lv.eps else 'flips'}") for number, lv in enumerate(known)]
+    return [
+        (number, f"at {lv.threat}: {'stands' if smallest > lv.eps else 'flips'}") for number, lv in enumerate(known)
+    ]
 
 
 def _smallest(smallest: float | None, evaluation: Evaluation) -> str:
@@ -263,5 +270,3 @@ def _smallest(smallest: float | None, evaluation: Evaluation) -> str:
         return f"nothing up to {evaluation.threat} flips it"
     size = f"{255 * smallest:.2g}/255" if threat.norm == "linf" else f"{smallest:.2g}"
     return f"flips at eps {size}"
-
-

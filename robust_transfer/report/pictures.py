@@ -48,7 +48,11 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Picture:
-    """One image as data URIs, ``attacked_at_all`` unless it was wrong as it is; ``smallest``: the smallest eps that flips it, infinity where none did, None: not measured."""
+    """One image as data URIs.
+
+    ``attacked_at_all`` unless it was wrong as it is. ``smallest``: the smallest eps that flips it, infinity where none did;
+    None: not measured.
+    """
 
     number: int
     true: str
@@ -111,7 +115,9 @@ def spread(rows: Sequence[int], most: int) -> list[int]:
 
 
 def _picked(n: int, shown: int) -> str:
-    return f"All {n} evaluated images." if shown == n else f"{shown} of the {n} evaluated images, evenly over that order."
+    return (
+        f"All {n} evaluated images." if shown == n else f"{shown} of the {n} evaluated images, evenly over that order."
+    )
 
 
 def _drawn(
@@ -134,16 +140,25 @@ def _drawn(
     amplified = max(1, int(0.5 / max(float(change.abs().max()), 1e-6)))
     size = ROOM // (3 * MOST)
     pictures = []
-    for row in range(len(table)):
-        smallest = float(table[SMALLEST_EPS].iloc[row]) if SMALLEST_EPS in table else None
+    for row, (number, label) in enumerate(zip(table["index"].tolist(), table["label"].tolist(), strict=True)):
         images = (x[row], 0.5 + amplified * change[row], attacked[row])
-        uris = [picture_uri(image, size) for image in images]
-        true = name_of(evaluation, int(table["label"].iloc[row]))
-        number = int(table["index"].iloc[row])
-        pictures.append(
-            Picture(number, true, x.shape[-1], *uris, before[row], after[row], bool(change[row].any()), smallest)
+        clean, enlarged, after_it = (picture_uri(image, size) for image in images)
+        one = Picture(
+            number=number,
+            true=name_of(evaluation, label),
+            side=x.shape[-1],
+            clean=clean,
+            change=enlarged,
+            attacked=after_it,
+            before=before[row],
+            after=after[row],
+            attacked_at_all=bool(change[row].any()),
+            smallest=float(table[SMALLEST_EPS].iloc[row]) if SMALLEST_EPS in table else None,
         )
-    exact = () if x.shape[-1] <= EXACT else ("Pictures are compressed for this page; verdicts are on the exact images.",)
+        pictures.append(one)
+    exact = (
+        () if x.shape[-1] <= EXACT else ("Pictures are compressed for this page; verdicts are on the exact images.",)
+    )
     return Gallery(tuple(pictures), (*notes, f"{said}.", *exact), amplified)
 
 
@@ -166,9 +181,7 @@ def _attacked(model: Checkpoint, table: pd.DataFrame, x: Tensor, threat: Threat,
     return found.adversarial, f"; for {other} of them its verdict is not the evaluation's" if other else ""
 
 
-def _verdicts(
-    evaluation: Evaluation, model: Checkpoint, table: pd.DataFrame, images: Tensor
-) -> list[Verdict]:
+def _verdicts(evaluation: Evaluation, model: Checkpoint, table: pd.DataFrame, images: Tensor) -> list[Verdict]:
     """What the network says of images now, in float32."""
     labels = table["label"].tolist()
     with on_device(model.classifier, images.device), attacking(model.classifier, images.device) as target:

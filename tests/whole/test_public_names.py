@@ -68,6 +68,7 @@ PUBLIC = [
     "run_study",
     "transfer",
     "verify",
+    "write_report",
 ]
 
 

@@ -161,5 +161,5 @@ def test_demo_makes_a_page_from_what_it_measured(invoke: Invoke, source: Path, t
     assert "constant classifier" in page
     parts = {row["group"] for row in table["rows"]}
     assert page.count("data:image/png;base64") == 5 * (1 + 2 * len(parts))
-    assert page.count('<div class="bar"') == 2 * len(table["rows"])
+    assert page.count('<svg class="bar"') == 2 * len(table["rows"])
     assert not re.search(r"(src|href)=.http|url\(.?http|<script|@import", page)  # self-contained
