@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from robust_transfer.drawing.plots import look, style, tidy
 from robust_transfer.statistics.intervals import Proportion
 
+HEIGHT, ENTRY = 2.9, 0.21  # inches: of a figure without its legend, and of each entry of that
 WIDTH = 3.9  # inches: text of a figure that is as wide as a phone can still be read
 CONSTANT = {"color": "#888888", "lw": 1, "ls": "--", "label": "constant classifier"}
 
@@ -36,7 +37,7 @@ class Drawing:
 def front(series: Mapping[str, Sequence[Point]], *, chosen: Point, constant: float | None, threat: str) -> Drawing:
     """Robust over clean accuracy, a line a series, the chosen point ringed; ``constant``: None where it is not known."""
     with style():
-        figure, axes = _plane(4.2, threat)
+        figure, axes = _plane(threat)
         if constant is not None:
             axes.axhline(100 * constant, **CONSTANT)  # type: ignore[arg-type]
         words = {}
@@ -54,7 +55,7 @@ def front(series: Mapping[str, Sequence[Point]], *, chosen: Point, constant: flo
 def tradeoff(points: Sequence[Point], *, labels: Sequence[str], constant: float, threat: str) -> Drawing:
     """Robust over clean accuracy, a labelled point a result, with both intervals, and their Pareto front."""
     with style():
-        figure, axes = _plane(3.6, threat)
+        figure, axes = _plane(threat)
         axes.axhline(100 * constant, **CONSTANT)  # type: ignore[arg-type]
         best = [points[row] for row in pareto(points)]
         axes.plot(
@@ -92,7 +93,7 @@ def pareto(points: Sequence[Point]) -> list[int]:
 def budgets(series: Mapping[str, Sequence[tuple[float, str, Proportion]]], *, unit: str) -> Drawing:
     """Accuracy over eps: for each series ``(eps, eps as text, share)``, with intervals."""
     with style():
-        figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
+        figure = Figure(layout="constrained")
         axes, words = figure.subplots(), {}
         for index, (name, levels) in enumerate(series.items()):
             eps, shares = [level[0] for level in levels], [level[2] for level in levels]
@@ -147,8 +148,8 @@ def costs(rows: Sequence[tuple[str, float, bool]]) -> Drawing:
         return Drawing(figure)
 
 
-def _plane(height: float, threat: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+def _plane(threat: str) -> tuple[Figure, Axes]:
+    figure = Figure(layout="constrained")
     axes = figure.subplots()
     axes.set_xlabel(f"clean accuracy, %\n(robust: {threat})")
     axes.set_ylabel("robust accuracy, %")
@@ -168,4 +169,7 @@ def _said(point: Point) -> str:
 
 
 def _legend(figure: Figure) -> None:
+    """Legend under the axes, in room of its own."""
+    entries = len(figure.axes[0].get_legend_handles_labels()[0])
+    figure.set_size_inches(WIDTH, HEIGHT + ENTRY * entries)
     figure.legend(frameon=False, loc="outside lower left", fontsize=9)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 # Told apart by people who do not see red or green, too, and at least 3 : 1 on white. A page's style sheet has them lighter
 # for dark screens. Markers and dashes say the same again.
-COLOURS = ("#0072b2", "#c44e00", "#00795c", "#a1418f", "#8a6500", "#555555")
+COLOURS = ("#0072b2", "#c44e00", "#5b9387", "#5f037d", "#8e7043", "#343434")
 MARKERS = "os^DvPX"  # one more than colours: 42 pairs before the first comes again
 
 

@@ -41,7 +41,7 @@ ADVICE = (
         "Attack the plain module.",
     ),
     Advice(
-        "predictions change in",
+        "attack with --precision float32",
         "The attack's steps ran in a lower precision, in which the network is another one.",
         "Evaluate again with --precision float32.",
     ),

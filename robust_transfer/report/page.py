@@ -109,6 +109,7 @@ def _overview(entry: Entry, number: int, in_full: bool) -> dict[str, Any]:
         "problems": entry.problems,
         "sentences": _sentences(evaluation) if evaluation is not None else [],
         "caution": caution(evaluation) if evaluation is not None else "",
+        "searched": evaluation is not None and evaluation.red_flag_examples > 0,
         "flags": [(flag, advice(flag)) for flag in evaluation.flags] if evaluation is not None else [],
         "clean": evaluation.clean_accuracy if evaluation is not None else None,
         "robust": evaluation.robust_accuracy if evaluation is not None else None,
