@@ -19,14 +19,14 @@ def test_each_class_has_its_own_shares_and_the_worst_comes_first() -> None:
     made = evaluation(table, NAMES)
     rows = by_class(made, levels(made))
     for row in rows:
-        mine = [r for r in table.itertuples() if NAMES[r.label] == row.name]
-        clean, robust = sum(r.broken_by != "clean" for r in mine), sum(r.broken_by == "" for r in mine)
+        mine = [r for r in table.to_dict("records") if NAMES[r["label"]] == row.name]
+        clean, robust = sum(r["broken_by"] != "clean" for r in mine), sum(r["broken_by"] == "" for r in mine)
         assert (row.n, row.clean.value, row.robust.value) == (len(mine), clean / len(mine), robust / len(mine))
         exact = binomtest(robust, len(mine)).proportion_ci(method="wilson")
         assert (row.robust.low, row.robust.high) == pytest.approx((exact.low, exact.high))
         at_two = row.at[1]
         assert at_two is not None
-        assert at_two.value == sum(r.smallest_eps > 2.001 / 255 for r in mine) / len(mine)
+        assert at_two.value == sum(r["smallest_eps"] > 2.001 / 255 for r in mine) / len(mine)
     assert [row.robust.value for row in rows] == sorted(row.robust.value for row in rows)
     assert balanced(rows)[1] == pytest.approx(sum(row.robust.value for row in rows) / 5)
 

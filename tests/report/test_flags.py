@@ -12,7 +12,6 @@ import pytest
 from robust_transfer.evaluation import red_flags, seen
 from robust_transfer.report.flags import UNKNOWN, advice
 
-
 PARTS = ("* of * predictions change", "* times the effort breaks * of * images more")  # of a flag, which goes on
 
 

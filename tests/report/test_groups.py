@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 import pytest
 from report_helpers import evaluation, network, outcomes
@@ -14,7 +15,7 @@ from robust_transfer.report.groups import comparable, differences
 NAMES = tuple("0123456789")
 
 
-def entries(tmp_path: Path, **changes: dict[str, object]) -> list[Entry]:
+def entries(tmp_path: Path, **changes: dict[str, Any]) -> list[Entry]:
     for number, (name, change) in enumerate(changes.items()):
         table = outcomes(classes=10, seed=number)
         evaluation(table, NAMES, **change).save(tmp_path / name)
@@ -32,14 +33,10 @@ def test_only_what_was_measured_alike_is_compared(tmp_path: Path) -> None:
 
 
 def test_seeds_of_one_thing_are_grouped_and_others_are_not(tmp_path: Path) -> None:
-    for number, (name, card) in enumerate(
-        {
-            "s0": {"seed": 0},
-            "s1": {"seed": 1},
-            "l2": {"seed": 2, "settings": {"l2": 1.0}},
-            "s0-again": {"seed": 0},
-        }.items()
-    ):
+    cards: dict[str, dict[str, Any]] = {
+        "s0": {"seed": 0}, "s1": {"seed": 1}, "l2": {"seed": 2, "settings": {"l2": 1.0}}, "s0-again": {"seed": 0},
+    }  # fmt: skip
+    for number, (name, card) in enumerate(cards.items()):
         made = network(**card).save(tmp_path / name)
         evaluation(outcomes(classes=10, seed=number), NAMES, model_hash=made.hash).save(tmp_path / name)
     found = gather([tmp_path / name for name in ("s0", "s1", "l2")])

@@ -104,8 +104,9 @@ def test_the_page_loads_nothing_and_lets_nothing_in(tmp_path: Path) -> None:
 def test_names_from_files_stay_text(tmp_path: Path) -> None:
     table = outcomes(60, len(NASTY))
     folder = tmp_path / "<i>run<"
+    data = {"name": "<script>alert(3)</script>", "train": 5, "val": 0, "notes": ["<u>note</u>"]}
     save(
-        folder, table, NASTY, card={"data": {"name": "<script>alert(3)</script>", "train": 5, "val": 0, "notes": ["<u>note</u>"]}},
+        folder, table, NASTY, card={"data": data},
         notes=["<em>told</em>"], flags=["<h1>flag</h1>"], untested=["</section>"], command="robust-transfer evaluate '<x>'",
     )  # fmt: skip
     found = made([folder], tmp_path / "r.html")
@@ -165,7 +166,7 @@ def test_the_pareto_front_and_seeds_are_those_of_the_figures(tmp_path: Path) -> 
     found = made(folders, tmp_path / "r.html")
     shares = [
         ((t["broken_by"] != "clean").mean(), (t["broken_by"] == "").mean())
-        for t in map(lambda k: outcomes(seed=k), range(3))
+        for t in (outcomes(seed=k) for k in range(3))
     ]
     best = ["no" if any(c >= a and d >= b and (c, d) != (a, b) for c, d in shares) else "yes" for a, b in shares]
     assert [row[-1] for row in found.table("result", "clean")] == best
@@ -252,9 +253,9 @@ def test_many_runs_stay_within_the_limit_and_say_what_is_left_out(tmp_path: Path
 
 def test_24_images_of_224_pixels_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     noise = torch.rand(3, 224, 224, generator=torch.Generator().manual_seed(0))
-    uris = [picture_uri(image, 2_200_000 // 72) for image in (noise, noise.round(), noise)]
+    first, change, last = (picture_uri(image, 2_200_000 // 72) for image in (noise, noise.round(), noise))
     said = Verdict("a", 0.5, True)
-    some = tuple(Picture(k, "a", 224, *uris, said, said, True, None) for k in range(MOST))
+    some = tuple(Picture(k, "a", 224, first, change, last, said, said, True, None) for k in range(MOST))
     monkeypatch.setattr(page, "gallery", lambda *_, **__: Gallery(some))
     target = write_report([save(tmp_path / "run", outcomes())], tmp_path / "r.html")
     found = Page.of(target)

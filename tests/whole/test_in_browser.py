@@ -64,13 +64,12 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("browser")
     names = NASTY
     for seed in (0, 1):
-        card = {
-            "seed": seed,
+        card: dict[str, Any] = {
             "data": {"name": "x", "train": 500, "val": 20},
             "cost": Cost(passes=900.0),
             "threat": "linf:8/255",
         }
-        made = network(names, **card).save(out / f"run{seed}")
+        made = network(names, seed=seed, **card).save(out / f"run{seed}")
         (out / f"run{seed}" / "metrics.jsonl").write_text(
             "".join(
                 f'{{"step": {k}, "epoch": {k}.0, "loss": {3 / k}, "val_clean_accuracy": 0.5}}\n' for k in range(1, 6)
@@ -108,9 +107,8 @@ def test_axe_would_find_it(opened: Open, report: Path) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason=MISSING)
     tab = opened(report)
     tab.evaluate("document.querySelector('img').removeAttribute('alt')")
-    tab.evaluate(
-        "for (const p of document.querySelectorAll('.says')) p.setAttribute('class', 'bar'), p.attributeStyleMap.set('color', '#dddddd')"
-    )
+    pale = "p.setAttribute('class', 'bar'), p.attributeStyleMap.set('color', '#dddddd')"
+    tab.evaluate(f"for (const p of document.querySelectorAll('.says')) {pale}")
     found = {v["id"] for v in axe.Axe().run(tab).response["violations"]}
     assert {"image-alt", "color-contrast"} <= found
 
@@ -187,7 +185,12 @@ def test_it_can_be_read_without_scripts(opened: Open, report: Path) -> None:
 def test_hostile_names_run_nothing(opened: Open, report: Path) -> None:
     tab = opened(report)
     alerts: list[Any] = []
-    tab.on("dialog", alerts.append)
+
+    def refuse(dialog: Any) -> None:
+        alerts.append(dialog.message)
+        dialog.dismiss()
+
+    tab.on("dialog", refuse)
     tab.reload()
     assert alerts == []
     assert tab.locator("script").count() == 1
