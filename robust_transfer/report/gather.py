@@ -111,7 +111,8 @@ def read(folder: Path) -> Found:
     log, lost = _log(folder / LOG)
     if lost:
         problems.append(f"{lost} line{'s' * (lost != 1)} of the log cannot be read: a kill may have cut them short.")
-    return Found(folder, card, evaluation, log, (*problems, *_unfinished(folder, card, evaluation)))
+    events = [f"Its log says: {record['event']}." for record in log if card is None and "event" in record]
+    return Found(folder, card, evaluation, log, (*problems, *_unfinished(folder, card, evaluation), *events))
 
 
 def _unfinished(folder: Path, card: Card | None, evaluation: Evaluation | None) -> Iterator[str]:
@@ -126,8 +127,8 @@ def _unfinished(folder: Path, card: Card | None, evaluation: Evaluation | None) 
         )
     elif card is None and evaluation is None and not (folder / FAILED).is_file():
         yield (
-            "The run was interrupted before it had a result, or is still at work: there is no card. The same command with "
-            "--resume goes on with it."
+            "There is no result: the run was interrupted, or diverged, or is still at work. The same command with --resume "
+            "goes on with one that was interrupted."
         )
     if (folder / LOCK).exists():
         yield "The folder is locked: a process is writing to it, or was killed while it did."

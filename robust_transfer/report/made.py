@@ -13,6 +13,7 @@ from robust_transfer.report.gather import Entry
 
 UNKNOWN = "not known"
 CHOICES = 40  # rows of what was tried on val
+TOLD = ("val_", "train_")  # figures of a point that say how good it is, not how it was solved
 
 
 def lineage(card: Card) -> list[tuple[int, str]]:
@@ -43,13 +44,17 @@ def choices(card: Card) -> Table | None:
     path = [record for record in card.metrics.get("path") or [] if isinstance(record, dict)]
     if not path:
         return None
-    names = [name for name in path[0] if not isinstance(path[0][name], (dict, list))]
+    names = [name for name in path[0] if name.startswith(TOLD) and not isinstance(path[0][name], (dict, list))]
     chosen = card.metrics.get("l2")
     rows = [
-        (*(_text(record.get(name)) for name in names), "chosen" if record.get("l2") == chosen else "")
+        (
+            _text(record.get("l2")),
+            "chosen" if record.get("l2") == chosen else "",
+            *(_text(record.get(name)) for name in names),
+        )
         for record in path[:CHOICES]
     ]
-    return Table((*names, ""), rows)
+    return Table(("l2", "", *(name.replace("_", " ") for name in names)), rows)
 
 
 def network(card: Card) -> Table:

@@ -89,7 +89,7 @@ def gallery(entry: Entry, *, data: str | None, most: int, run: Run) -> Gallery:
         rows, how = ranked(evaluation.outcomes)
         chosen = spread(rows, most)
         kept = kept_deltas(entry.evaluated.folder) if (entry.evaluated.folder / DELTAS).is_file() else None
-        return _drawn(evaluation, inputs, chosen, kept, run, (_picked(len(rows), len(chosen)), how))
+        return _drawn(evaluation, inputs, chosen, kept, run, (how, _picked(len(rows), len(chosen))))
     except RobustTransferError as error:
         return Gallery((), why=f"There are no pictures: {error}.")
 

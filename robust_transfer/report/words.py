@@ -59,7 +59,9 @@ def unknown(entry: Entry) -> Iterator[str]:
         if evaluation is not None:
             yield "Provenance, training and cost: the network's own folder is not among those given."
         return
-    if not card.data.get("val"):
+    if card.origin:
+        yield "How it was trained, and what that took: these are other people's weights, of which the card has the origin."
+    elif not card.data.get("val"):
         yield "What val would have said: there was no val split, so nothing was chosen by images of its own."
     if not card.fingerprints:
         yield "What the network was trained on, image by image: the card has no fingerprints."

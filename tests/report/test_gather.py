@@ -52,11 +52,14 @@ def test_an_evaluation_inside_its_run_folder_is_one_entry(tmp_path: Path) -> Non
 def test_what_is_half_written_is_said(tmp_path: Path) -> None:
     begun = tmp_path / "begun"
     (begun / "state").mkdir(parents=True)
-    (begun / "metrics.jsonl").write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "lo')
+    (begun / "metrics.jsonl").write_text(
+        '{"step": 1, "loss": 2.0}\n{"step": 2, "event": "rate halved"}\n{"step": 3, "lo'
+    )
     [entry] = gather([begun])
     assert entry.network is not None
-    assert entry.network.log == ({"step": 1, "loss": 2.0},)
-    assert any("interrupted before it had a result" in told for told in entry.problems)
+    assert entry.network.log[0] == {"step": 1, "loss": 2.0}
+    assert "Its log says: rate halved." in entry.problems
+    assert any("There is no result: the run was interrupted" in told for told in entry.problems)
     assert any("1 line of the log" in told for told in entry.problems)
 
 

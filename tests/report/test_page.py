@@ -203,6 +203,17 @@ def test_a_network_that_was_never_evaluated(tmp_path: Path) -> None:
     assert "Red flag" not in said
 
 
+def test_other_peoples_weights(tmp_path: Path) -> None:
+    origin = {"address": "https://example.org/<x>", "threat": "not stated"}
+    network(NAMES, origin=origin, method="import").save(tmp_path / "run")
+    said = made([tmp_path / "run"], tmp_path / "r.html").words()
+    assert "How it was trained, and what that took: these are other people's weights" in said
+    assert "What came before is not known." in said
+    assert "https://example.org/<x>" in said
+    assert "no val split" not in said
+    assert "not known: other people's weights" in said
+
+
 def test_a_half_written_run(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "metrics.jsonl").write_text(
@@ -210,7 +221,7 @@ def test_a_half_written_run(tmp_path: Path) -> None:
     )
     found = made([tmp_path / "run"], tmp_path / "r.html")
     said = found.words()
-    assert "interrupted before it had a result" in said
+    assert "There is no result: the run was interrupted" in said
     assert "Nothing is known of how it was made" in said
     assert found.table("what", "value") == [["loss, epoch 0.5", "2"], ["loss, epoch 1", "1"]]
 
@@ -277,7 +288,7 @@ def test_frontier_and_what_was_tried_on_val(tmp_path: Path) -> None:
         ["linear-probe, l2 = 0.1", short(16, 20), short(10, 20), ""],
         ["lwf, l2 = 0.1, strength = 1", short(18, 20), short(8, 20), "chosen"],
     ]
-    assert found.table("l2", "val_loss") == [["1", "0.7", ""], ["0.1", "0.5", "chosen"]]
+    assert found.table("l2", "", "val loss") == [["1", "", "0.7"], ["0.1", "chosen", "0.5"]]
 
 
 def test_a_curve_is_drawn_and_tabled(tmp_path: Path) -> None:
