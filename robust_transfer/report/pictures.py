@@ -157,7 +157,9 @@ def _drawn(
         )
         pictures.append(one)
     exact = (
-        () if x.shape[-1] <= EXACT else ("Pictures are compressed for this page; verdicts are on the exact images.",)
+        ()
+        if x.shape[-1] <= EXACT
+        else ("Pictures are compressed, or made smaller, for this page; verdicts are on the exact images.",)
     )
     return Gallery(tuple(pictures), (*notes, f"{said}.", *exact), amplified)
 
