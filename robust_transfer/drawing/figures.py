@@ -99,7 +99,7 @@ def budgets(series: Mapping[str, Sequence[tuple[float, str, Proportion]]], *, un
             eps, shares = [level[0] for level in levels], [level[2] for level in levels]
             low, high = (100 * np.array([getattr(share, end) for share in shares]) for end in ("low", "high"))
             how = look(index)
-            axes.plot(eps, [100 * s.value for s in shares], lw=1.2, gid=f"series-{index}", label=name, **how)
+            axes.plot(eps, [100 * s.value for s in shares], lw=1.2, gid=f"series-{index}", label=_plain(name), **how)
             axes.vlines(eps, low, high, color=how["color"], lw=0.8, alpha=0.7)
             words[f"series-{index}"] = [f"{name}, {text}: {share}" for _, text, share in levels]
         axes.set_ylim(0, 102)
@@ -141,11 +141,16 @@ def costs(rows: Sequence[tuple[str, float, bool]]) -> Drawing:
             axes.annotate(f"{passes:,.0f}", (passes, place), xytext=(4, 0), textcoords="offset points", va="center")
         axes.set_xscale("log")
         axes.set_xlim(right=max(passes for _, passes, _ in rows) * 20)
-        axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])
+        axes.set_yticks(range(len(rows)), [_plain(name) for name, _, _ in rows])
         axes.invert_yaxis()
         axes.set_xlabel("image passes; hatched: estimated")
         tidy(axes)
         return Drawing(figure)
+
+
+def _plain(name: str) -> str:
+    """Name of which no part is taken for a formula."""
+    return name.replace("$", r"\$")
 
 
 def _plane(threat: str) -> tuple[Figure, Axes]:

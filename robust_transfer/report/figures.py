@@ -9,6 +9,7 @@ from typing import Any
 from robust_transfer.checkpoint import Card
 from robust_transfer.drawing import Drawing, Point, inline
 from robust_transfer.drawing.figures import budgets, costs, front, histories, pareto, tradeoff
+from robust_transfer.errors import DataError
 from robust_transfer.pretraining import PGDAT
 from robust_transfer.report.gather import Entry
 from robust_transfer.report.groups import Group
@@ -95,16 +96,17 @@ def over_eps(entries: Sequence[Entry], numbers: dict[str, int], key: str) -> Sho
 
 
 def frontier(card: Card, key: str) -> Shown | None:
-    """Points that the frontier strategy measured on val; None for other strategies."""
-    found, chosen = card.metrics.get("front"), card.metrics.get("chosen")
-    if not found or not chosen:
-        return None
-    n = int(card.data["val"])
+    """Points that the frontier strategy measured on val; None for cards that have none in its form."""
     series: dict[str, list[Point]] = {}
-    for record in found:
-        name = record["kind"] if record["strength"] is None else f"{record['kind']}, l2 = {record['l2']:g}"
-        series.setdefault(name, []).append(_candidate(record, n))
-    points, mark = [p for some in series.values() for p in some], _candidate(chosen, n)
+    try:
+        n = int(card.data["val"])
+        for record in card.metrics["front"]:
+            name = record["kind"] if record["strength"] is None else f"{record['kind']}, l2 = {record['l2']:g}"
+            series.setdefault(str(name), []).append(_candidate(record, n))
+        mark = _candidate(card.metrics["chosen"], n)
+    except (KeyError, TypeError, ValueError, DataError):  # another strategy's, or another version's
+        return None
+    points = [point for some in series.values() for point in some]
     threat = f"{card.threat}, PGD-10, {n} val images"
     rows = [(p.name, share(p.clean), share(p.robust), "chosen" if p.name == mark.name else "") for p in points]
     told = f"{len(points)} points on val, clean accuracy to the right, robust accuracy upwards; chosen: {mark.name}."
@@ -163,7 +165,7 @@ def cost(entries: Sequence[Entry], numbers: dict[str, int], key: str) -> Shown |
     if not rows:
         return None
     rival = PGDAT()
-    sizes = sorted({int(card.data["train"]) for _, card in cards.values() if card.data.get("train")})
+    sizes = sorted({n for _, card in cards.values() if isinstance(n := card.data.get("train"), int) and n > 0})
     rows += [(f"PGD on {n:,} images", rival.images_seen(n) * rival.passes_per_image, False) for n in sizes]
     table = [(name, f"{passes:,.0f}", "measured" if known else "estimated") for name, passes, known in rows]
     drawn = [

@@ -196,5 +196,10 @@ def short_names(folders: Iterable[Path]) -> dict[Path, str]:
         length = 1
         while length < len(mine) and sum(other[-length:] == mine[-length:] for other in parts.values()) > 1:
             length += 1
-        found[folder] = "/".join(mine[-length:])
+        found[folder] = _printable("/".join(mine[-length:]))
     return found
+
+
+def _printable(name: str) -> str:
+    """Name with what cannot be shown, and bytes that are no text, spelled out."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in name)

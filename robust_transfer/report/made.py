@@ -16,6 +16,11 @@ CHOICES = 40  # rows of what was tried on val
 TOLD = ("val_", "train_")  # figures of a point that say how good it is, not how it was solved
 
 
+def summary(card: Card) -> str:
+    """Network in a few words: a folder's name may be a hash."""
+    return f"{card.method}, {card.data.get('name') or 'data ' + UNKNOWN}, seed {card.seed}"
+
+
 def lineage(card: Card) -> list[tuple[int, str]]:
     """Generations from the network back to its first source: how deep each is, and a sentence on it."""
     data, weights = card.data.get("name") or UNKNOWN, card.weights_hash[:16] or UNKNOWN

@@ -106,6 +106,7 @@ def _overview(entry: Entry, number: int, in_full: bool) -> dict[str, Any]:
         "number": number,
         "name": entry.name,
         "in_full": in_full,
+        "made": made.summary(entry.card) if entry.card is not None else "",
         "problems": entry.problems,
         "sentences": _sentences(evaluation) if evaluation is not None else [],
         "caution": caution(evaluation) if evaluation is not None else "",
@@ -182,7 +183,7 @@ def _details(entry: Entry, number: int, scope: Scope, *, alone: bool) -> dict[st
         "number": number,
         "name": entry.name,
         "figures": [figure for figure in shown if figure is not None],
-        "untold": _untold(entry, shown[2] is not None),
+        "untold": _untold(entry, has_front=shown[0] is not None, has_training=shown[2] is not None),
         "classes": _classes(evaluation, scope.classes) if evaluation is not None else None,
         "gallery": _gallery(entry, evaluation, scope) if evaluation is not None else None,
         "levels": [(lv.threat, lv.own) for lv in levels(evaluation)] if evaluation is not None else [],
@@ -193,10 +194,18 @@ def _details(entry: Entry, number: int, scope: Scope, *, alone: bool) -> dict[st
     }
 
 
-def _untold(entry: Entry, has_training: bool) -> list[str]:
-    if entry.card is None or has_training:
+def _untold(entry: Entry, *, has_front: bool, has_training: bool) -> list[str]:
+    """Figures that one may look for and that there are none of, with the reason."""
+    if entry.card is None:
         return []
-    return ["Training curves: there are none. The method keeps no log of epochs, or the log is not in the folder."]
+    told = []
+    if not has_training:
+        told.append(
+            "Training curves: there are none. The method keeps no log of epochs, or the log is not in the folder."
+        )
+    if not has_front and "front" in entry.card.metrics:
+        told.append("Points of a frontier: the card has some, in a form that this version does not read.")
+    return told
 
 
 def _classes(evaluation: Evaluation, most: int) -> dict[str, Any]:

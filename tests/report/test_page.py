@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,22 @@ def test_names_from_files_stay_text(tmp_path: Path) -> None:
     assert not {"i", "u", "em", "b"} & set(tags)
     assert tags.count("h1") == 1
     assert all("alert" not in script for script in found.scripts)
+
+
+def test_names_that_are_no_text_or_look_like_formulas(tmp_path: Path) -> None:
+    wild = ["_a $\\frac{1$", "b\x1b[2J", os.fsdecode(b"c\xff"), "\u732b"]
+    card = {"data": {"name": "x", "train": 50}, "cost": Cost(passes=10.0)}
+    folders = [save(tmp_path / name, outcomes(seed=k), card={"seed": k, **card}) for k, name in enumerate(wild)]
+    found = made(folders, tmp_path / "r.html")
+    shown = [row[0].partition(": ")[2] for row in found.table("result", "clean")]
+    assert shown == ["_a $\\frac{1$", "b\\x1b[2J", "c\\udcff", "\u732b"]
+
+
+def test_a_card_of_another_version_is_no_obstacle(tmp_path: Path) -> None:
+    metrics = {"front": [{"kind": "new"}], "chosen": 3, "path": ["?"]}
+    card = {"metrics": metrics, "data": {"name": 5, "train": "many", "val": "none"}, "cost": Cost(passes=10.0)}
+    said = made([save(tmp_path / "run", outcomes(), card=card)], tmp_path / "r.html").words()
+    assert "Points of a frontier: the card has some, in a form that this version does not read." in said
 
 
 def test_all_is_said_without_scripts(tmp_path: Path) -> None:
