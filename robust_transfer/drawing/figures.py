@@ -82,11 +82,12 @@ def pareto(points: Sequence[Point]) -> list[int]:
     order = sorted(
         range(len(points)), key=lambda row: (points[row].clean.value, points[row].robust.value), reverse=True
     )
-    found, most = list[int](), -1.0
+    found = list[int]()
     for row in order:
-        if points[row].robust.value > most:
+        clean, robust = points[row].clean.value, points[row].robust.value
+        last = points[found[-1]] if found else None
+        if last is None or robust > last.robust.value or (clean, robust) == (last.clean.value, last.robust.value):
             found.append(row)
-            most = points[row].robust.value
     return found[::-1]
 
 

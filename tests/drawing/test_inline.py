@@ -51,13 +51,13 @@ def test_two_of_them_share_no_id_and_refer_to_their_own() -> None:
 
 
 def test_a_pareto_front_holds_what_nothing_beats() -> None:
-    shares = [(80, 40), (90, 30), (85, 35), (84, 30), (90, 20), (70, 40)]
+    shares = [(80, 40), (90, 30), (85, 35), (84, 30), (90, 20), (70, 40), (85, 35)]
     points = [Point(str(k), wilson(c, 100), wilson(r, 100)) for k, (c, r) in enumerate(shares)]
     best = [
         k for k, (c, r) in enumerate(shares)
         if not any((a >= c and b >= r) and (a, b) != (c, r) for a, b in shares)
     ]  # fmt: skip
-    assert sorted(pareto(points)) == best == [0, 1, 2]
+    assert sorted(pareto(points)) == best == [0, 1, 2, 6]
 
 
 def test_legends_of_many_series_have_room() -> None:

@@ -19,7 +19,7 @@ from robust_transfer.cost import Cost
 from robust_transfer.errors import ConfigError
 from robust_transfer.evaluation.curve import CurvePoint
 from robust_transfer.provenance import Mixture, Provenance
-from robust_transfer.report import page, write_report
+from robust_transfer.report import details, write_report
 from robust_transfer.report.pictures import MOST, Gallery, Picture, Verdict, picture_uri
 from robust_transfer.statistics.intervals import wilson
 
@@ -284,7 +284,7 @@ def test_24_images_of_224_pixels_fit(tmp_path: Path, monkeypatch: pytest.MonkeyP
     first, change, last = (picture_uri(image, 2_200_000 // 72) for image in (noise, noise.round(), noise))
     said = Verdict("a", 0.5, True)
     some = tuple(Picture(k, "a", 224, first, change, last, said, said, True, None) for k in range(MOST))
-    monkeypatch.setattr(page, "gallery", lambda *_, **__: Gallery(some))
+    monkeypatch.setattr(details, "gallery", lambda *_, **__: Gallery(some))
     target = write_report([save(tmp_path / "run", outcomes())], tmp_path / "r.html")
     found = Page.of(target)
     assert len(found.all("img")) == 3 * MOST

@@ -13,7 +13,7 @@ from report_helpers import EPS, NASTY, evaluation, network, outcomes
 
 from robust_transfer.cost import Cost
 from robust_transfer.drawing.plots import png
-from robust_transfer.report import page, write_report
+from robust_transfer.report import details, write_report
 from robust_transfer.report.pictures import Gallery, Picture, Verdict
 
 pytestmark = pytest.mark.browser
@@ -86,7 +86,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for k, smallest in enumerate((0.0, 1.5 / 255, 5 / 255, float("inf")))
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(page, "gallery", lambda *_, **__: Gallery(some, ("Four images.",), 10))
+        patch.setattr(details, "gallery", lambda *_, **__: Gallery(some, ("Four images.",), 10))
         return write_report([out], out / "report.html")
 
 

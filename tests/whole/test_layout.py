@@ -124,6 +124,7 @@ ELSEWHERE = {
     "sources/hub": "sources/test_foreign",
     "sources/inspection": "whole/test_foreign_sources",
     "sources/robustbench": "sources/test_foreign",
+    "report/details": "report/test_page",
     "report/figures": "report/test_page",
     "report/made": "report/test_page",
     "report/words": "report/test_page",
