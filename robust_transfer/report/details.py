@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from robust_transfer.evaluation import Evaluation
 from robust_transfer.evaluation.result import SMALLEST_EPS
 from robust_transfer.report import figures, made
 from robust_transfer.report.classes import balanced, by_class, confused, confusion, name_of
 from robust_transfer.report.gather import Entry
-from robust_transfer.report.levels import Level, levels
+from robust_transfer.report.levels import Level, levels, stands
 from robust_transfer.report.pictures import Gallery, gallery
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
@@ -126,9 +128,8 @@ def _fates(smallest: float | None, known: Sequence[Level]) -> list[tuple[int, st
     """What becomes of an image at each budget, where that is known."""
     if smallest is None:
         return []
-    return [
-        (number, f"at {lv.threat}: {'stands' if smallest > lv.eps else 'flips'}") for number, lv in enumerate(known)
-    ]
+    found = np.array([smallest])
+    return [(n, f"at {lv.threat}: {'stands' if stands(found, lv.eps)[0] else 'flips'}") for n, lv in enumerate(known)]
 
 
 def _smallest(smallest: float | None, evaluation: Evaluation) -> str:

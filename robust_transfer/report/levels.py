@@ -40,11 +40,11 @@ def levels(evaluation: Evaluation) -> list[Level]:
     threat, table = Threat.parse(evaluation.threat), evaluation.outcomes
     own = Level(threat.eps, evaluation.threat, evaluation.robust_accuracy, (table["broken_by"] == "").to_numpy(), True)
     found = {threat.eps: own}
-    if SMALLEST_EPS in table:
+    if SMALLEST_EPS in table and threat.eps > 0:
         smallest = table[SMALLEST_EPS].to_numpy()
         for share in SHARES:
             eps = threat.eps * share
-            standing = smallest > eps
+            standing = stands(smallest, eps)
             text = str(Threat(norm=threat.norm, eps=eps))
             found[eps] = Level(eps, text, wilson(int(standing.sum()), len(standing)), standing)
     for point in evaluation.curve or ():
@@ -52,6 +52,11 @@ def levels(evaluation: Evaluation) -> list[Level]:
         if not any(np.isclose(eps, known) for known in found):
             found[eps] = Level(eps, point.threat, point.robust_accuracy, None)
     return [found[eps] for eps in sorted(found)]
+
+
+def stands(smallest: NDArray[np.float64], eps: float) -> NDArray[np.bool_]:
+    """Whether images whose smallest eps is ``smallest`` stand at ``eps``; halves of halves are only equal but for rounding."""
+    return smallest > eps * (1 + 1e-9)
 
 
 def measured(evaluation: Evaluation) -> list[Level]:

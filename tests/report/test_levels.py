@@ -7,7 +7,7 @@ import pytest
 from report_helpers import EPS, evaluation, outcomes
 
 from robust_transfer.evaluation.curve import CurvePoint
-from robust_transfer.report.levels import levels, measured
+from robust_transfer.report.levels import levels, measured, stands
 from robust_transfer.statistics.intervals import wilson
 
 NAMES = tuple("abcde")
@@ -44,3 +44,15 @@ def test_without_either_there_is_one_budget() -> None:
     made = evaluation(outcomes(60, smallest=False), NAMES, threat="l2:0.5")
     assert [(level.eps, level.own) for level in levels(made)] == [(0.5, True)]
     assert np.isclose(levels(evaluation(outcomes(60), NAMES))[-1].eps, EPS)
+
+
+def test_a_budget_of_nothing_is_the_only_one() -> None:
+    made = evaluation(outcomes(60), NAMES, threat="linf:0")
+    assert [(level.eps, level.own) for level in levels(made)] == [(0.0, True)]
+
+
+def test_rounding_flips_nothing() -> None:
+    """Bisection finds 3/4 as (1/2 + 1) / 2, and each sum may be off in its last bit."""
+    eps = EPS * 0.75
+    smallest = np.array([np.nextafter(eps, 0), eps, np.nextafter(eps, 1), eps + EPS / 64])
+    assert stands(smallest, eps).tolist() == [False, False, False, True]
