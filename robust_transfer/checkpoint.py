@@ -313,8 +313,27 @@ def _finite(value: Tensor) -> bool:
 
 def weights_hash(module: nn.Module) -> str:
     """SHA-256 over names, shapes and float32 values (16 hex digits)."""
+    return _hash_of(module.state_dict())
+
+
+def stored_hash(folder: Path) -> str | None:
+    """:func:`weights_hash` of the network in a run folder, which is not built for it; None where there are no weights."""
+    if not (folder / WEIGHTS).is_file():
+        return None
+    try:
+        with WeightsFile(folder / WEIGHTS) as file:
+            found = {
+                name: value.float() if value.is_floating_point() else value
+                for name, value in file.tensors(file.header())
+            }
+    except (OSError, DamagedError, ValueError):
+        return None
+    return _hash_of(found)
+
+
+def _hash_of(state: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
+    for name, value in sorted(state.items()):
         digest.update(f"{name}{tuple(value.shape)}".encode())
         digest.update(raw_bytes(value))
     return digest.hexdigest()[:16]

@@ -23,6 +23,7 @@ ROAD = (
     "push",
     "verify",
     "compare",
+    "report",
     "study",
     "demo",
     "doctor",

@@ -22,6 +22,12 @@ def compare(
     ],
     b: Annotated[Path, typer.Argument(metavar="DIR_B", parser=as_path)],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            "--page", help="An HTML file to write, too: a report on all of them.", parser=as_path, metavar="FILE"
+        ),
+    ] = None,
     seed: Seed = 0,
 ) -> None:
     """Paired differences between two evaluations on the same examples, with 95 % intervals."""
@@ -30,4 +36,8 @@ def compare(
     from robust_transfer.comparison import compare as measure
 
     result = measure(a, b, seed=seed)
+    if page is not None:
+        from robust_transfer.report import write_report
+
+        write_report([a, b], page, comparison=result)
     print(json.dumps(result.to_dict(), indent=2) if as_json else result)

@@ -95,6 +95,7 @@ def _page(
     shown = [next(row for row in rows if row.group == group) for group in dict.fromkeys(row.group for row in rows)]
     return render(
         "demo.html",
+        style="demo.css",
         title=headline(figures, start),
         task={"name": task.name, "train": len(task.train), "val": len(task.val), "per_class": _per_class(task)},
         notes=" ".join(f"{note[0].upper()}{note[1:].rstrip('.')}." for note in task.notes),

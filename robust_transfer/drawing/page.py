@@ -2,14 +2,53 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+from collections.abc import Sequence
+from importlib import resources
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
+
+STYLE = "style.css"  # of every page
 
 
-def render(template: str, **values: Any) -> str:
-    """Fill ``template`` (a file beside this one). Everything is escaped but what is marked safe; a missing value fails."""
-    loader = jinja2.PackageLoader("robust_transfer", "drawing")
-    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
+def render(template: str, *, room: str = "drawing", style: str = "", script: str = "", **values: Any) -> str:
+    """Fill ``template``, a file of ``room``, with the shared style sheet and its own files ``style`` and ``script``.
+
+    Everything is escaped but what is marked safe; a missing value fails. The page's policy lets nothing be loaded, and no
+    style or script run but these.
+    """
+    loaders = [jinja2.PackageLoader("robust_transfer", name) for name in dict.fromkeys((room, "drawing"))]
+    environment = jinja2.Environment(
+        loader=jinja2.ChoiceLoader(loaders),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters["percent"] = lambda value: f"{100 * value:.1f}"
-    return environment.get_template(template).render(**values)
+    styles = [_packaged("drawing", STYLE), *([_packaged(room, style)] if style else [])]
+    scripts = [_packaged(room, script)] if script else []
+    return environment.get_template(template).render(
+        styles=[Markup(text) for text in styles],  # our own files
+        scripts=[Markup(text) for text in scripts],
+        policy=policy(styles, scripts),
+        **values,
+    )
+
+
+def policy(styles: Sequence[str], scripts: Sequence[str]) -> str:
+    """Content-Security-Policy of a page with these styles and scripts, and with images inside itself."""
+    allowed = {"style-src": styles, "script-src": scripts}
+    parts = [" ".join([what, *(map(_hash, texts) if texts else ["'none'"])]) for what, texts in allowed.items()]
+    return "; ".join(["default-src 'none'", "img-src data:", *parts, "base-uri 'none'", "form-action 'none'"])
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _packaged(room: str, name: str) -> str:
+    return resources.files("robust_transfer").joinpath(room, name).read_text(encoding="utf-8")

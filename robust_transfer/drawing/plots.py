@@ -1,32 +1,23 @@
-"""Plots as SVG text, drawn without a display, and images as data URIs."""
+"""Style of every plot, drawn without a display, as SVG text; and images as data URIs."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+import warnings
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-COLOURS = ("#0b6e99", "#c8553d", "#4f7942", "#7d5ba6", "#b8860b", "#555555")
+# Told apart by people who do not see red or green, too, and at least 3 : 1 on white. A page's style sheet has them lighter
+# for dark screens. Markers and dashes say the same again.
+COLOURS = ("#0072b2", "#c44e00", "#5b9387", "#5f037d", "#8e7043", "#343434")
 MARKERS = "os^DvPX"  # one more than colours: 42 pairs before the first comes again
-
-
-@dataclass(frozen=True)
-class Point:
-    """One result in the plane of clean against robust accuracy; each is ``(value, low, high)`` in [0, 1]."""
-
-    name: str
-    clean: tuple[float, float, float]
-    robust: tuple[float, float, float]
 
 
 def style() -> AbstractContextManager[None]:
@@ -35,46 +26,44 @@ def style() -> AbstractContextManager[None]:
     return matplotlib.rc_context(settings)
 
 
+def look(index: int) -> dict[str, Any]:
+    """Colour and hollow marker of the series with this number."""
+    return {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)], "mfc": "none"}
+
+
 def tidy(axes: Axes) -> None:
     """Light grid, and no frame at the top and on the right."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
 
 
-def front(series: Mapping[str, Sequence[Point]], *, chosen: Point, constant: float, threat: str) -> str:
-    """Robust over clean accuracy, a line a series, the chosen point ringed; SVG."""
-    with style():
-        figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-        axes = figure.subplots()
-        axes.axhline(100 * constant, color="#888888", lw=1, ls="--", label="constant classifier")
-        for index, (name, points) in enumerate(series.items()):
-            colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
-            clean, robust = (100 * np.array([getattr(p, level) for p in points]) for level in ("clean", "robust"))
-            axes.plot(clean[:, 0], robust[:, 0], color=colour, lw=1.2, marker=marker, mfc="none", label=name)
-            axes.vlines(clean[:, 0], robust[:, 1], robust[:, 2], color=colour, lw=0.8, alpha=0.6)
-        x, y = 100 * chosen.clean[0], 100 * chosen.robust[0]
-        axes.plot(x, y, "o", ms=16, mfc="none", mec="#222222", mew=1.4, label=f"chosen: {chosen.name}")
-        axes.set_xlabel("clean accuracy, %")
-        axes.set_ylabel(f"robust accuracy, % ({threat})")
-        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-        tidy(axes)
-        return svg(figure)
-
-
 def svg(figure: Figure) -> str:
     """Figure as an SVG element, without the XML preamble."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    with (
+        warnings.catch_warnings()
+    ):  # the font that texts are measured in has not every script's signs; the reader's has
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     return text[text.index("<svg") :]
 
 
+def pixels(image: Tensor) -> Image.Image:
+    """Float image ``(3, H, W)`` in [0, 1] as a picture of 8 bits."""
+    return Image.fromarray((image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy())
+
+
 def png(image: Tensor, *, scale: int = 1) -> str:
     """Float image ``(3, H, W)`` in [0, 1] as a data URI, enlarged without smoothing."""
-    pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-    picture = Image.fromarray(pixels)
+    picture = pixels(image)
     if scale > 1:
         picture = picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return data_uri(buffer.getvalue(), "png")
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """Bytes of an image of this ``kind`` (png, webp) as a data URI."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

@@ -80,11 +80,11 @@ def verify(
     check_arguments(model, split, run)
     run, evaluation = run or Run(), load_evaluation(folder)
     module = module_of(model)
-    whole, split = split, _evaluated(evaluation, at_input_size(module, split))
+    whole, split = split, evaluated_images(evaluation, at_input_size(module, split))
     if module_hash(module) != evaluation.model_hash:
         raise DataError(f"the evaluation in {folder} is of another model: give that one")
     split, _ = in_classes_of(model, split, class_map)
-    deltas, threat = _deltas(Path(folder)), Threat.parse(evaluation.threat)
+    deltas, threat = kept_deltas(Path(folder)), Threat.parse(evaluation.threat)
     table, device = evaluation.outcomes.set_index("index"), run.torch_device()
     found = _Found()
     with run.at_work(), on_device(module, device), attacking(module, device, size=split.size) as target:
@@ -159,8 +159,8 @@ def _chosen(evaluation: Evaluation, whole: Split) -> list[str]:
     return [f"the {n} images are not those that --examples {n} --seed {evaluation.seed} draws: somebody picked them"]
 
 
-def _evaluated(evaluation: Evaluation, split: Split) -> Split:
-    """Images of ``split`` that were evaluated, in the evaluation's order."""
+def evaluated_images(evaluation: Evaluation, split: Split) -> Split:
+    """Images of ``split`` that were evaluated, in the evaluation's order. Raises :class:`DataError` for any others."""
     place = {int(number): row for row, number in enumerate(split.ids.tolist())}
     wanted = evaluation.outcomes["index"].tolist()
     if any(number not in place for number in wanted):
@@ -171,7 +171,8 @@ def _evaluated(evaluation: Evaluation, split: Split) -> Split:
     return chosen
 
 
-def _deltas(folder: Path) -> pd.DataFrame:
+def kept_deltas(folder: Path) -> pd.DataFrame:
+    """Deltas that an evaluation kept, by the ids of their images; raises :class:`DataError` where there are none."""
     if not (folder / DELTAS).is_file():
         raise DataError(f"{folder} keeps no adversarial images: evaluate with --keep-deltas")
     try:

@@ -199,11 +199,11 @@ def _inside(run: Run, name: str) -> Run:
 
 
 def _plot(found: list[Candidate], chosen: Candidate, task: Task, threat: Threat, n: int) -> str:
-    from robust_transfer.drawing.plots import Point, front  # Matplotlib: no other strategy draws
+    from robust_transfer.drawing.figures import Point, front  # Matplotlib: no other strategy draws
+    from robust_transfer.drawing.plots import svg
 
     def point(candidate: Candidate) -> Point:
-        shares = [wilson(round(share * n), n) for share in (candidate.clean, candidate.robust)]
-        clean, robust = ((share.value, share.low, share.high) for share in shares)
+        clean, robust = (wilson(round(share * n), n) for share in (candidate.clean, candidate.robust))
         return Point(str(candidate), clean, robust)
 
     series: dict[str, list[Point]] = {}
@@ -211,6 +211,5 @@ def _plot(found: list[Candidate], chosen: Candidate, task: Task, threat: Threat,
         name = candidate.kind if candidate.strength is None else f"lwf, l2 = {candidate.l2:g}"
         series.setdefault(name, []).append(point(candidate))
     counts = task.val.labels.bincount()
-    return front(
-        series, chosen=point(chosen), constant=float(counts.max() / counts.sum()), threat=f"{threat}, PGD-10, val"
-    )
+    constant = float(counts.max() / counts.sum())
+    return svg(front(series, chosen=point(chosen), constant=constant, threat=f"{threat}, PGD-10, val").figure)

@@ -19,8 +19,8 @@ from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import as_dict, digest
 from robust_transfer.data import Split, to_pixels
-from robust_transfer.drawing.page import render
-from robust_transfer.drawing.plots import COLOURS, MARKERS, png, style, svg, tidy
+from robust_transfer.drawing import Drawing, inline, png, render
+from robust_transfer.drawing.plots import look, style, svg, tidy
 from robust_transfer.files import write_atomically, write_bytes, write_text
 from robust_transfer.modes import on_device
 from robust_transfer.study.recipe import Filters
@@ -28,6 +28,7 @@ from robust_transfer.study.work import Workshop
 from robust_transfer.threat import Threat
 
 LAYERS, PAGE, LAYERS_PLOT = "layers.parquet", "filters.html", "layers.svg"
+DISTANCES = "Relative distances after each block, a line a source, with a band for the middle 80 % of images."
 SIDE = 96  # of a picture on the page, in pixels, at least
 
 
@@ -67,9 +68,12 @@ def _make(workshop: Workshop, how: Filters, out: Path) -> None:
     )
     write_bytes(out / LAYERS, table.to_parquet(index=False))
     plot = _plot(table)
-    write_text(out / LAYERS_PLOT, plot)
+    write_text(out / LAYERS_PLOT, svg(plot))
     pictures = [_pictures(workshop, name, source, test, how) for name, source in sources.items()]
-    page = render("filters.html", title=workshop.recipe.title, how=as_dict(how), plot=plot, sources=pictures)
+    drawn = inline(Drawing(plot), key="layers", title="How far an attack moves each block", description=DISTANCES)
+    page = render(
+        "filters.html", style="filters.css", title=workshop.recipe.title, how=as_dict(how), plot=drawn, sources=pictures
+    )
     write_text(out / PAGE, page)
 
 
@@ -141,17 +145,16 @@ def _png(image: Tensor) -> str:
     return png(image, scale=max(1, SIDE // image.shape[-1]))
 
 
-def _plot(table: pd.DataFrame) -> str:
+def _plot(table: pd.DataFrame) -> Figure:
     with style():
         figure = Figure(figsize=(6.4, 3.6), layout="constrained")
         axes = figure.subplots()
         for index, (name, rows) in enumerate(table.groupby("source", sort=False)):
-            colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
-            axes.plot(rows["layer"], rows["distance"], color=colour, marker=marker, mfc="none", label=str(name))
-            axes.fill_between(rows["layer"], rows["low"], rows["high"], color=colour, alpha=0.12, lw=0)
+            axes.plot(rows["layer"], rows["distance"], label=str(name), **look(index))
+            axes.fill_between(rows["layer"], rows["low"], rows["high"], color=look(index)["color"], alpha=0.12, lw=0)
         axes.set_yscale("log")
         axes.set_xlabel("block (the last one: logits)")
         axes.set_ylabel(f"|h(x') - h(x)| / |h(x)|, {table['threat'].iloc[0]}")
         axes.legend(frameon=False)
         tidy(axes)
-        return svg(figure)
+        return figure

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from robust_transfer.comparison import LEVELS
-from robust_transfer.drawing.plots import COLOURS, MARKERS, style, svg, tidy
+from robust_transfer.drawing.plots import look, style, svg, tidy
 from robust_transfer.environment import command_line, environment
 from robust_transfer.files import write_text
 from robust_transfer.study.claims import Finding, diverged, judge
@@ -121,11 +121,10 @@ def _panel(axes: Any, rows: pd.DataFrame, spec: PlotSpec, level: Measure) -> Non
     # over an accuracy, which no two seeds share, a point of a line is what has the same settings
     alike = _settings(rows) if spec.x in LEVELS else x
     for index, (name, some) in enumerate(rows.groupby(spec.by, sort=False, dropna=False)):
-        colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
         points = pd.DataFrame({"x": x[some.index], "y": unit * some[level]})
         means = points.groupby(alike[some.index]).mean().sort_values("x")
-        axes.plot(means["x"], means["y"], color=colour, lw=1.4, marker=marker, mfc="none", label=str(name))
-        axes.plot(points["x"], points["y"], ".", color=colour, ms=4, alpha=0.6)
+        axes.plot(means["x"], means["y"], lw=1.4, label=str(name), **look(index))
+        axes.plot(points["x"], points["y"], ".", color=look(index)["color"], ms=4, alpha=0.6)
     numeric = pd.api.types.is_numeric_dtype(rows[spec.x])
     if spec.log and numeric:
         values = sorted(set(x))

@@ -70,6 +70,7 @@ ORDER = (
     "study",
     "demo",
     "doctor",
+    "report",
 )
 OUTSIDE = {"__init__", "cli"}
 ROOT = Path(robust_transfer.__file__).parent

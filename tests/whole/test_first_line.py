@@ -28,6 +28,7 @@ WORDS = {
     "compare": ("a", "b", "--json"),
     "study": ("heads", "--out", "run"),
     "verify": ("run", *DIGITS),
+    "report": ("run",),
     "demo": (),
     "choose": (*DIGITS, "--out", "run"),
     "doctor": (),

@@ -73,6 +73,7 @@ PUBLIC = [
     "run_study",
     "transfer",
     "verify",
+    "write_report",
 ]
 
 

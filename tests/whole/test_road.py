@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from cli_helpers import DIGITS, Invoke, one_sentence
+from report_helpers import evaluation, outcomes
 
 KEYS = {
     "schema", "clean_accuracy", "robust_accuracy", "constant_accuracy", "by_attack", "threat", "attack", "split", "input_size",
@@ -161,5 +162,23 @@ def test_demo_makes_a_page_from_what_it_measured(invoke: Invoke, source: Path, t
     assert "constant classifier" in page
     parts = {row["group"] for row in table["rows"]}
     assert page.count("data:image/png;base64") == 5 * (1 + 2 * len(parts))
-    assert page.count('<div class="bar"') == 2 * len(table["rows"])
+    assert page.count('<svg class="bar"') == 2 * len(table["rows"])
     assert not re.search(r"(src|href)=.http|url\(.?http|<script|@import", page)  # self-contained
+
+
+def test_a_report_is_one_file_and_a_comparison_can_have_one(invoke: Invoke, tmp_path: Path) -> None:
+    a, b, out = tmp_path / "a", tmp_path / "b", tmp_path / "pages" / "r.html"
+    for seed, folder in enumerate((a, b)):
+        evaluation(outcomes(60, seed=seed), tuple("abcde")).save(folder)
+    status, told, err = invoke("report", tmp_path, "--out", out, "--no-pictures")
+    assert (status, told) == (0, f"the page: {out}\n"), err
+    assert "asked for without them (--no-pictures)" in out.read_text()
+    status, told, err = invoke("compare", a, b, "--page", tmp_path / "compared.html")
+    assert status == 0, err
+    robust = next(line for line in told.splitlines() if line.startswith("robust"))
+    difference = re.search(r"difference (.*): ", robust)
+    assert difference is not None
+    assert difference[1] in (tmp_path / "compared.html").read_text()
+    status, _, err = invoke("report", tmp_path / "nothing", "--out", out)
+    assert status == 2
+    assert "is no folder" in one_sentence(err)

@@ -1,0 +1,181 @@
+"""Figures of a report: entries as drawings, each with its numbers in a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from robust_transfer.checkpoint import Card
+from robust_transfer.drawing import Drawing, Point, inline
+from robust_transfer.drawing.figures import budgets, costs, front, histories, pareto, tradeoff
+from robust_transfer.errors import DataError
+from robust_transfer.pretraining import PGDAT
+from robust_transfer.report.gather import Entry
+from robust_transfer.report.groups import Group
+from robust_transfer.report.levels import levels, measured
+from robust_transfer.report.words import share
+from robust_transfer.statistics.intervals import wilson
+from robust_transfer.threat import Threat
+
+LONGEST = 20  # characters of a name beside a bar
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as text; the first of each row names it."""
+
+    head: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Figure on the page: SVG, and its numbers."""
+
+    title: str
+    svg: str
+    table: Table
+    caption: str = ""
+
+
+def _shown(drawing: Drawing, key: str, title: str, told: str, table: Table, caption: str = "") -> Shown:
+    return Shown(title, inline(drawing, key=key, title=title, description=told), table, caption)
+
+
+def compared(group: Group, numbers: dict[str, int], key: str) -> Shown:
+    """Clean against robust accuracy of a group's entries, which have these numbers on the page."""
+    points = [
+        Point(e.name, e.evaluation.clean_accuracy, e.evaluation.robust_accuracy) for e in group.entries if e.evaluation
+    ]
+    best, first = set(pareto(points)), group.evaluation
+    rows = [
+        (f"{numbers[p.name]}: {p.name}", share(p.clean), share(p.robust), "yes" if row in best else "no")
+        for row, p in enumerate(points)
+    ]
+    drawing = tradeoff(
+        points,
+        labels=[str(numbers[p.name]) for p in points],
+        constant=first.constant_accuracy,
+        threat=f"{first.threat}, {first.attack}",
+    )
+    told = (
+        f"{len(points)} results, clean accuracy to the right, robust upwards; {len(best)} of them on the Pareto front."
+    )
+    return _shown(
+        drawing, key, "Clean against robust accuracy", told,
+        Table(("result", "clean", "robust", "on the Pareto front"), rows),
+        "Numbers are those of the runs. Lines: 95 % Wilson intervals. Nothing here is both more accurate and more robust "
+        "than a point on the front.",
+    )  # fmt: skip
+
+
+def over_eps(entries: Sequence[Entry], numbers: dict[str, int], key: str) -> Shown | None:
+    """Robust accuracy over eps, of the entries that know it at more than one; None where none does."""
+    series: dict[str, list[tuple[float, str, Any]]] = {}
+    norm, unit = "", 1.0
+    for entry in entries:
+        evaluation = entry.evaluation
+        assert evaluation is not None
+        norm = Threat.parse(evaluation.threat).norm
+        unit = 255.0 if norm == "linf" else 1.0
+        clean = (0.0, "not attacked", evaluation.clean_accuracy)
+        smallest = [level for level in levels(evaluation) if level.standing is not None]
+        lines = {"attacked at each eps": measured(evaluation), "by the smallest eps of each image": smallest}
+        known = {how: found for how, found in lines.items() if len(found) > 1}
+        if len(entries) > 1:  # a line each
+            known = {f"{numbers[entry.name]}: {entry.short}": found for found in list(known.values())[:1]}
+        for name, found in known.items():
+            series[name] = [clean, *((unit * lv.eps, lv.threat, lv.robust) for lv in found)]
+    if not series:
+        return None
+    rows = [(f"{name}: {text}", share(found)) for name, points in series.items() for _, text, found in points]
+    drawing = budgets(series, unit="eps, in 255ths of the range of colour values" if norm == "linf" else "eps (l2)")
+    told = f"{len(series)} lines that fall from clean accuracy at eps 0; the table has every point."
+    return _shown(drawing, key, "Robust accuracy against eps", told, Table(("at", "robust accuracy"), rows))
+
+
+def frontier(card: Card, key: str) -> Shown | None:
+    """Points that the frontier strategy measured on val; None for cards that have none in its form."""
+    series: dict[str, list[Point]] = {}
+    try:
+        n = int(card.data["val"])
+        for record in card.metrics["front"]:
+            name = record["kind"] if record["strength"] is None else f"{record['kind']}, l2 = {record['l2']:g}"
+            series.setdefault(str(name), []).append(_candidate(record, n))
+        mark = _candidate(card.metrics["chosen"], n)
+    except (KeyError, TypeError, ValueError, DataError):  # another strategy's, or another version's
+        return None
+    points = [point for some in series.values() for point in some]
+    threat = f"{card.threat}, PGD-10, {n} val images"
+    rows = [(p.name, share(p.clean), share(p.robust), "chosen" if p.name == mark.name else "") for p in points]
+    told = f"{len(points)} points on val, clean accuracy to the right, robust accuracy upwards; chosen: {mark.name}."
+    return _shown(
+        front(series, chosen=mark, constant=None, threat=threat), key, "Frontier on val", told,
+        Table(("point", "clean on val", "robust on val", ""), rows),
+        "Chosen on val, so these figures are a little too good; the evaluation's are not. Lines: 95 % Wilson intervals.",
+    )  # fmt: skip
+
+
+def _candidate(record: dict[str, Any], n: int) -> Point:
+    name = f"{record['kind']}, l2 = {record['l2']:g}"
+    name += f", strength = {record['strength']:g}" if record["strength"] is not None else ""
+    clean, robust = (wilson(round(record[f"val_{level}_accuracy"] * n), n) for level in ("clean", "robust"))
+    return Point(name, clean, robust)
+
+
+def training(log: Sequence[dict[str, Any]], key: str) -> Shown | None:
+    """Loss and accuracies over epochs, from the log of a training; None where it has none."""
+    wanted = {
+        "loss": {"loss": "loss", "val loss": "val_loss"},
+        "accuracy, %": {"train": "accuracy", "val, clean": "val_clean_accuracy", "val, robust": "val_robust_accuracy"},
+    }
+    panels: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for title, names in wanted.items():
+        factor = 100.0 if "%" in title else 1.0
+        for name, column in names.items():
+            points = [
+                (float(r["epoch"]), factor * float(r[column]))
+                for r in log
+                if isinstance(r.get("epoch"), (int, float)) and isinstance(r.get(column), (int, float))
+            ]
+            if points:
+                panels.setdefault(title, {})[name] = points
+    if not panels:
+        return None
+    rows = [
+        (f"{name}, epoch {at:.3g}", f"{y:.4g}")
+        for series in panels.values()
+        for name, points in series.items()
+        for at, y in points
+    ]
+    told = f"Training curves, {' and '.join(panels)} over epochs, from {len(log)} records."
+    return _shown(histories(panels, x="epoch"), key, "Training", told, Table(("what", "value"), rows[:400]))
+
+
+def cost(entries: Sequence[Entry], numbers: dict[str, int], key: str) -> Shown | None:
+    """Image passes of each network beside what adversarial training on as many images would take."""
+    cards = {
+        entry.card.weights_hash: (f"{numbers[entry.name]}: {entry.short}", entry.card)
+        for entry in reversed(entries)  # of several evaluations of one network the first counts
+        if entry.card is not None and not entry.card.origin
+    }
+    cards = dict(reversed(cards.items()))
+    rows = [(name, card.cost.passes, True) for name, card in cards.values() if card.cost.passes > 0]
+    if not rows:
+        return None
+    rival = PGDAT()
+    sizes = sorted({n for _, card in cards.values() if isinstance(n := card.data.get("train"), int) and n > 0})
+    rows += [(f"PGD on {n:,} images", rival.images_seen(n) * rival.passes_per_image, False) for n in sizes]
+    table = [(name, f"{passes:,.0f}", "measured" if known else "estimated") for name, passes, known in rows]
+    drawn = [
+        (name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…", passes, known) for name, passes, known in rows
+    ]
+    told = f"Image passes: {'; '.join(f'{name}: {passes} ({how})' for name, passes, how in table)}."
+    return _shown(
+        costs(drawn), key, "Cost beside adversarial training", told, Table(("network", "image passes", ""), table),
+        "A forward pass of an image counts 1, its gradient of the weights 2. Measured: what training and tuning took here, "
+        "the source's own training left out. Estimated: adversarial training (pgd-at with its defaults, "
+        f"{rival.epochs:g} epochs of {rival.steps} steps) on as many images, {rival.passes_per_image:g} passes an image, "
+        "val not counted.",
+    )  # fmt: skip

@@ -1,0 +1,100 @@
+"""Sentences for who has to decide: what the figures say, how far they can be trusted, and what is not known."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+
+from robust_transfer.evaluation import Evaluation
+from robust_transfer.evaluation.result import SMALLEST_EPS
+from robust_transfer.report.gather import Entry
+from robust_transfer.report.levels import Level
+from robust_transfer.statistics.intervals import Proportion
+from robust_transfer.threat import Threat
+
+THOROUGH = ("strong", "autoattack", "pyautoattack")
+
+
+def headline(evaluation: Evaluation, level: Level) -> str:
+    """Both accuracies in one sentence, at one of the budgets."""
+    clean, n = evaluation.clean_accuracy, evaluation.clean_accuracy.n
+    images = f"the one {_split(evaluation)}image" if n == 1 else f"{n} {_split(evaluation)}images"
+    return (
+        f"Of {images} the network names {_with_interval(clean)} right as they are, and "
+        f"{_with_interval(level.robust)} also under attack, when {allowed(level.threat)} "
+        f"({level.threat}, attack {evaluation.attack})."
+    )
+
+
+def allowed(threat: str) -> str:
+    """What an attacker may do, for who has never seen a threat model."""
+    ball = Threat.parse(threat)
+    if ball.norm == "linf":
+        steps = 255 * ball.eps
+        return f"every colour value of an image may be changed by up to {steps:.3g} of its 255 steps"
+    return f"an image may be changed by up to {ball.eps:.3g} in Euclidean length, with colour values from 0 to 1"
+
+
+def caution(evaluation: Evaluation) -> str:
+    """What the robust accuracy is to be held against."""
+    said = f"Saying the most frequent class always would be right on {100 * evaluation.constant_accuracy:.1f} %."
+    if not any(name in evaluation.attack for name in THOROUGH):
+        said += f" {evaluation.attack} is a quick measure: --attack strong usually breaks more."
+    return said
+
+
+def unknown(entry: Entry) -> Iterator[str]:
+    """What the run's folders do not tell, and how to find it out."""
+    card, evaluation = entry.card, entry.evaluation
+    if evaluation is None:
+        if card is not None and entry.network is not None:
+            folder = shlex.quote(entry.name)
+            yield (
+                "Clean and robust accuracy: the network was never evaluated. Next: robust-transfer evaluate "
+                f"{folder} --data DATA --attack strong --out {folder}"
+            )
+    else:
+        yield from _unmeasured(evaluation, transferred=card is not None and card.source is not None)
+    if card is None:
+        if evaluation is not None:
+            yield "Provenance, training and cost: the network's own folder is not among those given."
+        return
+    if card.origin:
+        yield "How it was trained, and what that took: these are other people's weights, of which the card has the origin."
+    elif not card.data.get("val"):
+        yield "What val would have said: there was no val split, so nothing was chosen by images of its own."
+    if not card.fingerprints:
+        yield "What the network was trained on, image by image: the card has no fingerprints."
+    if not card.environment:
+        yield "Versions, hardware and commit of the training: the card does not name them."
+    if not card.command:
+        yield "The command that made the network: the card does not name it."
+
+
+def _unmeasured(evaluation: Evaluation, *, transferred: bool) -> Iterator[str]:
+    for what in evaluation.untested:
+        yield f"Untested: {what}."
+    if evaluation.curve is None and SMALLEST_EPS not in evaluation.outcomes:
+        yield "Robust accuracy at other budgets: not measured (evaluate with --curve or --smallest-eps, and --resume)."
+    elif SMALLEST_EPS not in evaluation.outcomes:
+        yield "The smallest budget that flips each image: not measured (evaluate with --smallest-eps and --resume)."
+    if not evaluation.red_flag_examples:
+        yield (
+            "Most red flags: no image was looked at for them (--red-flag-examples). Those that outcomes show by themselves "
+            "were looked for."
+        )
+    if transferred and evaluation.transferred is None:
+        yield "Attacks through the public source: not tried (--transfer-attack-examples)."
+
+
+def share(given: Proportion) -> str:
+    """Share with its interval, in percent."""
+    return f"{100 * given.value:.1f} % [{100 * given.low:.1f}, {100 * given.high:.1f}]"
+
+
+def _with_interval(given: Proportion) -> str:
+    return f"{100 * given.value:.1f} % (95 % interval {100 * given.low:.1f} to {100 * given.high:.1f} %)"
+
+
+def _split(evaluation: Evaluation) -> str:
+    return "" if evaluation.split == "unknown" else f"{evaluation.split} "
