@@ -69,13 +69,15 @@ def test_everything_about_an_evaluation_and_its_verification(invoke: Invoke, sou
     assert found["untested"] == []
     assert found["transferred"]["n"] == found["transferred"]["source_features"]["n"] == 8
     assert found["red_flag_examples"] == 8
-    assert found["by_class"] is found["curve"] is None
+    assert found["curve"] is None
+    assert len(found["by_class"]) == 10
 
     more = ("--resume", "--per-class", "--curve", "4/255,16/255,32/255", "--smallest-eps")
     status, text, err = invoke(*words, *more)
     assert status == 0, err
     added = json.loads(text)
-    assert len(added["by_class"]) == 10
+    assert added["by_class"] == found["by_class"]
+    assert added["per_class"] > found["per_class"]
     assert [level["threat"] for level in added["curve"]] == ["linf:4/255", "linf:16/255", "linf:32/255"]
     assert added["curve"][1]["robust_accuracy"] == found["robust_accuracy"]
     assert "smallest_eps" in pd.read_parquet(out / "outcomes.parquet")
