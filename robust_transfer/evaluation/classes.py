@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -23,8 +24,8 @@ def by_class(outcomes: pd.DataFrame, names: Sequence[str]) -> ByClass:
     return found
 
 
-def balanced(classes: ByClass) -> dict[str, Proportion]:
-    """Balanced clean and robust accuracy, over the classes that there are images of."""
+def balanced(classes: ByClass) -> dict[str, Any]:
+    """Balanced clean and robust accuracy, each a :class:`Proportion`, over the classes that there are images of."""
     return {f"balanced_{level}": mean_of([shares[level] for shares in classes.values()]) for level in LEVELS}
 
 

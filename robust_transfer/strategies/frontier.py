@@ -70,6 +70,7 @@ class Frontier(TrainingSettings, Strategy):
     The other settings are those of LwF's training.
     """
 
+    weighs: ClassVar[bool] = True
     quick: ClassVar[dict[str, Any]] = {"epochs": 1, "path": (1.0, 0.1), "heads": (0.1,), "strengths": (1.0,)}
 
     epochs: float = 4.0
@@ -154,7 +155,7 @@ class Frontier(TrainingSettings, Strategy):
             shutil.rmtree(run.out / "front", ignore_errors=True)
         return Produced(
             classifier=chosen.classifier,
-            criterion=criterion,
+            criterion=f"{criterion}; accuracies are weighted" if task.measure else criterion,
             metrics={"chosen": chosen.record(), "front": [candidate.record() for candidate in found]},
             events=tuple(events),
             cost=cost + validation.cost,
@@ -201,16 +202,19 @@ def _inside(run: Run, name: str) -> Run:
 def _plot(found: list[Candidate], chosen: Candidate, task: Task, threat: Threat, n: int) -> str:
     from robust_transfer.drawing.plots import Point, front  # Matplotlib: no other strategy draws
 
+    def interval(share: float) -> tuple[float, float, float]:
+        if task.measure:  # Wilson's is not that of a weighted share: there is none, then
+            return share, share, share
+        found = wilson(round(share * n), n)
+        return found.value, found.low, found.high
+
     def point(candidate: Candidate) -> Point:
-        shares = [wilson(round(share * n), n) for share in (candidate.clean, candidate.robust)]
-        clean, robust = ((share.value, share.low, share.high) for share in shares)
-        return Point(str(candidate), clean, robust)
+        return Point(str(candidate), interval(candidate.clean), interval(candidate.robust))
 
     series: dict[str, list[Point]] = {}
     for candidate in found:
         name = candidate.kind if candidate.strength is None else f"lwf, l2 = {candidate.l2:g}"
         series.setdefault(name, []).append(point(candidate))
-    counts = task.val.labels.bincount()
-    return front(
-        series, chosen=point(chosen), constant=float(counts.max() / counts.sum()), threat=f"{threat}, PGD-10, val"
-    )
+    shares = task.val.labels.bincount(task.val.weights)
+    constant = float(shares.max() / shares.sum())
+    return front(series, chosen=point(chosen), constant=constant, threat=f"{threat}, PGD-10, {task.measure}val")

@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from robust_transfer.allocation import keep_freed_memory
 from robust_transfer.classifier import Classifier
 from robust_transfer.compiling import keep_compiled
-from robust_transfer.config import as_dict
+from robust_transfer.config import as_dict, digest
 from robust_transfer.cost import Cost
 from robust_transfer.data import Split
 from robust_transfer.errors import CheckpointError, ConfigError, DivergedError
@@ -134,6 +134,7 @@ class _Loop:
             "settings": as_dict(settings),
             "seed": run.seed,
             "data": split.hash,
+            **({"weights": digest(split.weights.tolist())} if split.weights is not None else {}),
             "objective": type(objective).__name__,
             "network": as_dict(objective.classifier.spec),
             "precision": str(run.dtype()),
@@ -227,9 +228,12 @@ class _Loop:
         patience = self.objective.collapse_patience if progress.several else UNTRAINED
         uniform = math.log(self.objective.classifier.num_classes)
         first = progress.first_loss if progress.first_loss is not None else math.inf
+        heavy = (
+            float(batch.weights.mean()) if batch.weights is not None else 1.0
+        )  # an image of a rare class among others
         found = {
             "the loss is not a number": not is_finite(loss),
-            f"the loss exploded ({float(loss):.3g})": bool(loss > EXPLODED * max(uniform, first)),
+            f"the loss exploded ({float(loss):.3g})": bool(loss > EXPLODED * max(1.0, heavy) * max(uniform, first)),
             "all predictions are one class": progress.one_class >= max(patience, self.objective.collapse_patience),
         }
         for what, raised in zip(found, self.processes.any(list(found.values())), strict=True):

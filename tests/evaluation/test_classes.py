@@ -18,9 +18,7 @@ from robust_transfer.evaluation.classes import balanced, by_class, unequal, wors
 def table(labels: list[int], clean: list[int], adversarial: list[int]) -> pd.DataFrame:
     """Outcomes of so many examples, by one attack."""
     rows = {"label": labels, "clean_prediction": clean, "adversarial_prediction": adversarial}
-    fate = [
-        "clean" if c != y else "fgsm" if a != y else "" for y, c, a in zip(labels, clean, adversarial, strict=True)
-    ]
+    fate = ["clean" if c != y else "fgsm" if a != y else "" for y, c, a in zip(labels, clean, adversarial, strict=True)]
     return pd.DataFrame({**rows, "broken_by": fate})
 
 

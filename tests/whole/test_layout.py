@@ -130,7 +130,6 @@ ELSEWHERE = {
     "trained_on": "evaluation/test_seen",
     "training/batches": "training/test_loop",
     "training/log": "training/test_state",
-    "training/objective": "training/test_loop",
 }
 
 

@@ -94,6 +94,17 @@ def test_everything_about_an_evaluation_and_its_verification(invoke: Invoke, sou
     one_sentence(err)
 
 
+def test_classes_may_count_the_same(invoke: Invoke, source: Path, tmp_path: Path) -> None:
+    words = ("transfer", "--source", source, *DIGITS, "--strategy", "linear-probe", "--shots", "20", "--quiet")
+    assert invoke(*words, "--out", tmp_path / "run", "--class-weights", "balanced")[0] == 0
+    card = json.loads((tmp_path / "run" / "card.json").read_text())
+    assert card["data"]["weights"] == "balanced"
+    assert card["criterion"] == "best weighted val log-loss over the L2 path"
+    status, _, err = invoke(*words, "--out", tmp_path / "other", "--class-weights", "even")
+    assert status == 2
+    assert "balanced" in err
+
+
 def test_help_and_errors_in_settings_import_no_torch() -> None:
     code = (
         "import sys; sys.argv = ['robust-transfer', '--help']\n"
