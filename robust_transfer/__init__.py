@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from robust_transfer.data import Augmentation, Dataset, Format, Split, Task, load_task
     from robust_transfer.drop_in import AutoAttack
     from robust_transfer.errors import RobustTransferError
+    from robust_transfer.estimator import RobustTransferClassifier
     from robust_transfer.evaluation import Evaluation, evaluate, load_evaluation, verify
     from robust_transfer.networks import register_builder
     from robust_transfer.preprocessing import Normalisation, Preprocessing
@@ -93,6 +94,7 @@ _WHERE = {
     ),
     "drop_in": ("AutoAttack",),
     "errors": ("RobustTransferError",),
+    "estimator": ("RobustTransferClassifier",),
     "evaluation": (
         "Evaluation",
         "evaluate",
@@ -176,6 +178,7 @@ __all__ = [
     "Pretraining",
     "Produced",
     "Recipe",
+    "RobustTransferClassifier",
     "RobustTransferError",
     "Rule",
     "Run",

@@ -46,7 +46,9 @@ def refuse_weights(method: type, task: Task) -> None:
     A class answers for itself alone: what it inherits from another may have been replaced by a loss that knows no weights.
     """
     if task.weighting and not vars(method).get("weighs", False):
-        raise ConfigError(f"{method.__name__} has no way to weigh classes or images: leave the weights out, or use another")
+        raise ConfigError(
+            f"{method.__name__} has no way to weigh classes or images: leave the weights out, or use another"
+        )
 
 
 @dataclass

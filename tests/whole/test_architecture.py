@@ -61,6 +61,7 @@ ORDER = (
     "strategies",
     "evaluation",
     "drop_in",
+    "estimator",
     "comparison",
     "choosing",
     "analysis",

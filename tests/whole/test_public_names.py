@@ -42,6 +42,7 @@ PUBLIC = [
     "Pretraining",
     "Produced",
     "Recipe",
+    "RobustTransferClassifier",
     "RobustTransferError",
     "Rule",
     "Run",
