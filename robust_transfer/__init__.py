@@ -26,7 +26,16 @@ if TYPE_CHECKING:
     from robust_transfer.classifier import Classifier, NetworkSpec
     from robust_transfer.comparison import Comparison, compare
     from robust_transfer.cost import Cost
-    from robust_transfer.data import Augmentation, Dataset, Format, Split, Task, load_task
+    from robust_transfer.data import (
+        Augmentation,
+        DataDescription,
+        Dataset,
+        Format,
+        Split,
+        Task,
+        describe_data,
+        load_task,
+    )
     from robust_transfer.drop_in import AutoAttack
     from robust_transfer.errors import RobustTransferError
     from robust_transfer.estimator import RobustTransferClassifier
@@ -86,10 +95,12 @@ _WHERE = {
     "cost": ("Cost",),
     "data": (
         "Augmentation",
+        "DataDescription",
         "Dataset",
         "Format",
         "Split",
         "Task",
+        "describe_data",
         "load_task",
     ),
     "drop_in": ("AutoAttack",),
@@ -157,6 +168,7 @@ __all__ = [
     "Classifier",
     "Comparison",
     "Cost",
+    "DataDescription",
     "Dataset",
     "Evaluation",
     "FGSM",
@@ -192,6 +204,7 @@ __all__ = [
     "Trained",
     "choose",
     "compare",
+    "describe_data",
     "evaluate",
     "interpolate",
     "list_sources",

@@ -3,6 +3,7 @@
 from robust_transfer.cli import (
     choose,
     compare,
+    data,
     demo,
     doctor,
     evaluate,
@@ -20,6 +21,7 @@ __all__ = [
     "app",
     "choose",
     "compare",
+    "data",
     "demo",
     "doctor",
     "evaluate",

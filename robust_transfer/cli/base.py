@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 ROAD = (
     "list",
+    "data",
     "inspect",
     "import",
     "choose",

@@ -158,7 +158,7 @@ class EncodedReader(Reader):
         images = np.empty((len(places) if how is not None else 0, 3, side, side), np.uint8)
 
         def fill(row: int) -> None:
-            with self._opened(places[row]) as image:
+            with opened(self.images, places[row]) as image:
                 rgb = to_rgb(image)
                 if prints:
                     made[row] = fingerprint(np.asarray(rgb))
@@ -176,25 +176,25 @@ class EncodedReader(Reader):
         return Fingerprints(made), torch.from_numpy(images)
 
     def _size_of(self, position: int) -> tuple[int, int]:
-        with self._opened(int(self.chosen[position])) as image:
+        with opened(self.images, int(self.chosen[position])) as image:
             return image.size
 
-    @contextmanager
-    def _opened(self, place: int) -> Iterator[Image.Image]:
-        try:
-            with self.images.open(place) as image:
-                yield image
-        except MemoryError:
-            raise
-        except Exception as error:  # PIL's plugins raise whatever they meet: SyntaxError, struct.error, EOFError ...
-            reason = (
-                "not an image of a known format"
-                if isinstance(error, UnidentifiedImageError)
-                else str(error).strip(" .")
-            )
-            reason = reason or type(error).__name__
-            where = self.images.where(place)
-            raise DataError(f"cannot decode {where} ({reason}): repair it, or remove it from the data") from None
+
+@contextmanager
+def opened(images: Images, place: int) -> Iterator[Image.Image]:
+    """Picture at ``place``; what goes wrong inside the block, while it is decoded, is a :class:`DataError` that names it."""
+    try:
+        with images.open(place) as image:
+            yield image
+    except MemoryError:
+        raise
+    except Exception as error:  # PIL's plugins raise whatever they meet: SyntaxError, struct.error, EOFError ...
+        reason = (
+            "not an image of a known format" if isinstance(error, UnidentifiedImageError) else str(error).strip(" .")
+        )
+        reason = reason or type(error).__name__
+        where = images.where(place)
+        raise DataError(f"cannot decode {where} ({reason}): repair it, or remove it from the data") from None
 
 
 @contextmanager

@@ -154,7 +154,7 @@ class Dataset:
 
     @cached_property
     def _source(self) -> StoredDataset:
-        return _in_one_order(open_dataset(self._where, self._columns))
+        return in_one_order(open_dataset(self._where, self._columns))
 
     @cached_property
     def _decoded(self) -> dict[Role, Decoded]:
@@ -216,7 +216,7 @@ def _check_arguments(shots: int | None, seed: int, val: float | None, duplicates
         raise ConfigError(f"seed must be at least 0, not {seed}")
 
 
-def _in_one_order(source: StoredDataset) -> StoredDataset:
+def in_one_order(source: StoredDataset) -> StoredDataset:
     """Data set with the classes of all splits in train's order (or its first split's); refuses what has no two of them."""
     first = first_role(source.splits)
     names = source.splits[first].class_names

@@ -45,14 +45,18 @@ EXPECTED = {
 TABLES: dict[str, Any] = {"image_shape": "square", "pixel_range": "fit"}
 
 
-@parametrize_with_checks([RobustTransferClassifier(SMALL, **TABLES)], expected_failed_checks=lambda estimator: EXPECTED)
+@parametrize_with_checks(  # type: ignore[untyped-decorator]
+    [RobustTransferClassifier(SMALL, **TABLES)], expected_failed_checks=lambda estimator: EXPECTED
+)
 def test_scikit_learns_checks(estimator: Any, check: Any) -> None:
     """Strictly: one that is expected to fail and passes is a failure (``xfail_strict``)."""
     check(estimator)
 
 
 @pytest.mark.slow
-@parametrize_with_checks([RobustTransferClassifier(**TABLES)], expected_failed_checks=lambda estimator: EXPECTED)
+@parametrize_with_checks(  # type: ignore[untyped-decorator]
+    [RobustTransferClassifier(**TABLES)], expected_failed_checks=lambda estimator: EXPECTED
+)
 def test_scikit_learns_checks_from_the_bundled_source(estimator: Any, check: Any) -> None:
     check(estimator)
 
