@@ -36,10 +36,12 @@ def data(
     """Say what a data set is: splits, classes, sizes, copies, conflicting labels, odd images."""
     leave_to_one_process("data")
     loading("data", quiet)
-    from robust_transfer.data.survey import describe_data, write_contact_sheet
+    from robust_transfer.data.survey import check_sheet, describe_data, write_contact_sheet
     from robust_transfer.data.survey.describe import LIMIT
     from robust_transfer.progress import stage, tell
 
+    if contact_sheet is not None:
+        check_sheet(contact_sheet)
     columns = {"image_column": image_column, "label_column": label_column}
     with stage(f"looking through {name}", None, quiet):
         found = describe_data(name, **columns, examples=LIMIT if examples is None else examples, seed=seed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from functools import cached_property
 from numbers import Integral, Real
@@ -24,9 +23,10 @@ from robust_transfer.data.membership import cut_shots, draw, hold_out
 from robust_transfer.data.shared import Parts, across, contradictions, leave_out
 from robust_transfer.data.split import Split, Task
 from robust_transfer.errors import ConfigError, DataError
+from robust_transfer.messages import logger
 from robust_transfer.preprocessing import Preprocessing
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 Duplicates = Literal["keep", "drop"]
 VAL_FRACTION = 0.1

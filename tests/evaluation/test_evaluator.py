@@ -251,6 +251,7 @@ def test_progress_goes_to_standard_error_alone(split: Split, capsys: pytest.Capt
 # ---------------------------------------------------------------- what is beside
 
 
+@pytest.mark.usefixtures("told")
 def test_the_headline_is_told_before_what_takes_longer(split: Split, capsys: pytest.CaptureFixture[str]) -> None:
     found = evaluate(Brightness(), split, run=Run(), attack="fgsm")
     shown = capsys.readouterr()

@@ -14,6 +14,7 @@ import robust_transfer
 ORDER = (
     "errors",
     "defaults",
+    "messages",
     "registry",
     "config",
     "presets",

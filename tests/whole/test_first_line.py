@@ -21,6 +21,7 @@ WORDS = {
     "evaluate": ("bundled", *DIGITS, "--json"),
     "pretrain": (*DIGITS, "--out", "run"),
     "import": ("bundled", "--out", "run"),
+    "data": ("builtin:digits", "--json"),
     "inspect": ("bundled", "--json"),
     "compare": ("a", "b", "--json"),
     "study": ("heads", "--out", "run"),

@@ -94,6 +94,21 @@ def test_everything_about_an_evaluation_and_its_verification(invoke: Invoke, sou
     one_sentence(err)
 
 
+def test_data_are_looked_through(invoke: Invoke, tmp_path: Path) -> None:
+    status, out, err = invoke("data", "builtin:digits", "--json", "--quiet", "--contact-sheet", tmp_path / "sheet.png")
+    assert (status, err) == (0, "")
+    found = json.loads(out)
+    assert found["splits"]["train"]["images"] == 1797
+    assert sum(found["splits"]["train"]["classes"].values()) == 1797
+    assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
+    status, out, err = invoke("data", "builtin:digits", "--examples", "100")
+    assert status == 0
+    assert "1797 images, 100 of them looked at" in out
+    status, out, err = invoke("data", tmp_path / "none")
+    assert (status, out) == (2, "")
+    one_sentence(err)
+
+
 def test_classes_may_count_the_same(invoke: Invoke, source: Path, tmp_path: Path) -> None:
     words = ("transfer", "--source", source, *DIGITS, "--strategy", "linear-probe", "--shots", "20", "--quiet")
     assert invoke(*words, "--out", tmp_path / "run", "--class-weights", "balanced")[0] == 0

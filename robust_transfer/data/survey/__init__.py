@@ -2,6 +2,6 @@
 
 from robust_transfer.data.survey.describe import describe_data
 from robust_transfer.data.survey.description import DataDescription
-from robust_transfer.data.survey.sheet import write_contact_sheet
+from robust_transfer.data.survey.sheet import check_sheet, write_contact_sheet
 
-__all__ = ["DataDescription", "describe_data", "write_contact_sheet"]
+__all__ = ["DataDescription", "check_sheet", "describe_data", "write_contact_sheet"]

@@ -47,6 +47,8 @@ def describe_data(
     expect("examples", examples, Integral)
     if examples < 1:
         raise ConfigError(f"examples is a number of images to look at, at least 1, not {examples}")
+    if not 0 <= seed < 2**31:
+        raise ConfigError(f"seed must be between 0 and 2^31 - 1, not {seed}")
     stored = open_dataset(data, ColumnNames(image_column, label_column))
     chosen = {role: _chosen(stored, role, examples, seed) for role in stored.splits}
     looks = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +14,9 @@ from robust_transfer.data.encoded import Images, opened, quiet_pillow
 from robust_transfer.data.fingerprints import BYTES, Fingerprints, fingerprint
 from robust_transfer.data.parallel import in_threads
 from robust_transfer.errors import DataError
+from robust_transfer.messages import logger
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 BLOCK = 10_000  # images between two lines of the log
 ARRAY = "array"  # the kind of what is no file

@@ -20,6 +20,14 @@ A_CLASS, CLASSES = 8, 60  # pictures in a row, and rows
 LETTERS = 22  # of a class's name
 
 
+def check_sheet(path: Path) -> None:
+    """Raise :class:`OutputError` for a path that no contact sheet can be written to."""
+    if path.suffix.lower() != ".png":
+        raise OutputError(f"a contact sheet is a PNG: call it {path.stem or 'sheet'}.png, not {path.name!r}")
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder: name a file in it")
+
+
 def write_contact_sheet(
     data: str | Path,
     path: Path,
@@ -32,10 +40,9 @@ def write_contact_sheet(
 
     The images are drawn by ``seed`` from train (or from what there is in its place). Pictures larger than their place are
     made smaller, others larger without smoothing. Raises :class:`DataError` for what is no data set, and
-    :class:`OutputError` for a name that does not end in ``.png``.
+    :class:`OutputError` for a name that does not end in ``.png``, or cannot be written.
     """
-    if path.suffix.lower() != ".png":
-        raise OutputError(f"a contact sheet is a PNG: call it {path.stem or 'sheet'}.png, not {path.name!r}")
+    check_sheet(path)
     stored = open_dataset(data, ColumnNames(image_column, label_column))
     role = first_role(stored.splits)
     split = stored.splits[role]
