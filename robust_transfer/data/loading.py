@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from robust_transfer.config import expect
@@ -182,9 +183,7 @@ class Dataset:
             cut = ", and val is cut from train" if "train" in source.splits else ""
             notes.append(f"there is no test split: the validation split is used as test{cut}")
         elif role == "train":
-            exact, what = stored.fingerprints.exact, "testing: add images or a test split"
-            u = draw(exact, "data/test", _TEST_SEED)
-            out, _ = hold_out(stored.labels.numpy(), exact, u, source.test_fraction, stored.class_names, what)
+            out = held_out_for_test(source, stored.fingerprints.exact)
             pool, tested = (torch.from_numpy(np.flatnonzero(which)) for which in (~out, out))
             notes.append(
                 f"there is no test split: {len(tested)} images of train are set aside as test, by their content, "
@@ -214,6 +213,13 @@ def _check_arguments(shots: int | None, seed: int, val: float | None, duplicates
         raise ConfigError(f"val is a fraction of train between 0 and 0.5, not {val}")
     if seed < 0:
         raise ConfigError(f"seed must be at least 0, not {seed}")
+
+
+def held_out_for_test(source: StoredDataset, exact: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Mask of the images of train, whose exact fingerprints are ``exact (n,)``, that are set aside as test."""
+    train, what = source.splits["train"], "testing: add images or a test split"
+    u = draw(exact, "data/test", _TEST_SEED)
+    return hold_out(train.labels.numpy(), exact, u, source.test_fraction, train.class_names, what)[0]
 
 
 def in_one_order(source: StoredDataset) -> StoredDataset:

@@ -35,8 +35,8 @@ SMALL = f"{FOLDER.name}/source"
 make_source(threat="linf:8/255").save(Path(SMALL))  # 8 pixels, random weights
 EXPECTED = {
     "check_sample_weight_equivalence_on_dense_data": (
-        "asks for equal probabilities to seven digits, and the probe's solver stops at a Newton decrement of 1e-11, some "
-        "1e-4 of a probability away: test_a_weight_counts_as_so_many_pictures has them equal to 1e-3"
+        "asks for equal probabilities to seven digits, and the probe's solver stops at a Newton decrement of 1e-11, "
+        "before that: test_a_weight_counts_as_so_many_pictures has them equal to 1e-3"
     ),
     "check_class_weight_classifiers": (
         "weighs one class ten million times the other, until one class is all that is said: refused as collapse, in words"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from robust_transfer.config import expect
 from robust_transfer.data.formats import ColumnNames, Role, StoredDataset, open_dataset
 from robust_transfer.data.formats.base import StoredSplit
-from robust_transfer.data.loading import in_one_order
+from robust_transfer.data.loading import held_out_for_test, in_one_order
 from robust_transfer.data.subsets import stratified
 from robust_transfer.data.survey.copies import CopyReport, between, within
 from robust_transfer.data.survey.description import Between, DataDescription, Odd, Sides, SplitDescription
@@ -39,10 +39,10 @@ def describe_data(
 ) -> DataDescription:
     """Look a data set through and say what it is: splits, classes, sizes, kinds of files, copies, conflicts, oddities.
 
-    ``data`` and its columns as for :func:`load_task`, which may refuse what is described here: ``problems`` says why. Every
-    image is decoded once and let go of; some hundred bytes of each are kept. At most ``examples`` images are looked at: of
-    more, a sample, stratified by class and drawn by ``seed``, in proportion to the splits. Raises :class:`DataError` for what
-    is no data set at all.
+    ``data`` and its columns as for :func:`load_task`, which may refuse what is described here: ``problems`` says why, as far
+    as that depends on the data alone. Every image is decoded once and let go of; less than 100 bytes of each are kept. At
+    most ``examples`` images are looked at: of more, a sample, stratified by class and drawn by ``seed``, in proportion to
+    the splits. Raises :class:`DataError` for what is no data set at all.
     """
     expect("examples", examples, Integral)
     if examples < 1:
@@ -64,9 +64,14 @@ def describe_data(
         notes = list(in_one_order(stored).notes)
     except DataError as error:
         problems.append(str(error))
-    damaged = sum(len(look.damaged) for look in looks.values())
-    if damaged:
+    if damaged := sum(len(look.damaged) for look in looks.values()):
         problems.append(f"{damaged} images cannot be decoded: repair them, or remove them from the data")
+    elif set(stored.splits) == {"train"} and len(looks["train"].places) == len(stored.splits["train"].labels):
+        try:
+            out = held_out_for_test(stored, looks["train"].prints.exact)
+            notes.append(f"there is no test split: {int(out.sum())} images of train are to be set aside as test")
+        except DataError as error:
+            problems.append(str(error))
     return DataDescription(stored.name, splits, pairs, notes, problems)
 
 

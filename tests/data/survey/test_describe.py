@@ -12,7 +12,7 @@ import pytest
 from images import encoded, picture, write_classes, write_parquet
 from PIL import Image
 
-from robust_transfer.data import describe_data
+from robust_transfer.data import describe_data, load_task
 from robust_transfer.data.survey import describe
 from robust_transfer.data.survey.copies import CopyReport
 from robust_transfer.data.survey.description import DataDescription, SplitDescription
@@ -132,6 +132,19 @@ def test_what_load_task_would_refuse_is_described_all_the_same(tmp_path: Path) -
     assert across.conflicts == 2
     with pytest.raises(DataError, match="does not exist"):
         describe_data(tmp_path / "none")
+
+
+def test_what_is_to_become_test_is_said(tmp_path: Path) -> None:
+    write_classes(tmp_path / "data", {"cat": 20, "dog": 20})
+    told = (
+        f"there is no test split: {len(load_task(tmp_path / 'data').test)} images of train are to be set aside as test"
+    )
+    found = describe_data(tmp_path / "data")
+    assert (told in found.notes, found.problems) == (True, [])
+    write_classes(tmp_path / "data", {"eel": 1})
+    with pytest.raises(DataError) as refused:
+        load_task(tmp_path / "data")
+    assert describe_data(tmp_path / "data").problems == [str(refused.value)]
 
 
 def test_classes_of_many_are_shown_from_both_ends() -> None:
