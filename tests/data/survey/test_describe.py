@@ -82,6 +82,7 @@ def test_odd_images_are_found_by_what_is_odd(folder: Path) -> None:
     photo(7002).resize((400, 400)).save(cats / "huge.png")
     photo(7003).resize((200, 30)).save(cats / "narrow.png")
     photo(7004).convert("L").save(cats / "grey.png")
+    photo(7005).resize((150, 50)).save(cats / "wide.png")  # three times as wide as high, which many are
     (cats / "damaged.png").write_bytes((cats / "00.png").read_bytes()[:200])
     (cats / "text.png").write_text("not a picture")
     found = describe_data(folder)
@@ -94,7 +95,7 @@ def test_odd_images_are_found_by_what_is_odd(folder: Path) -> None:
     assert "grey.png, 64x64" in odd["grey among colour"].examples[0]
     assert any("text.png (not an image of a known format)" in each for each in odd["damaged"].examples)
     assert found.problems == ["2 images cannot be decoded: repair them, or remove them from the data"]
-    assert found.splits["train"].modes == {"RGB": 54, "L": 1}
+    assert found.splits["train"].modes == {"RGB": 55, "L": 1}
     assert (found.splits["train"].width, found.splits["train"].height) != (None, None)
     assert json.loads(json.dumps(found.to_dict()))["splits"]["train"]["suspicious"]["tiny"]["count"] == 1
 
