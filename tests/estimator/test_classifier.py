@@ -179,6 +179,14 @@ def test_a_weight_counts_as_so_many_pictures(digits: Digits) -> None:
     weighted = probe().fit(X[:300], y[:300], sample_weight=times)
     repeated = probe().fit(np.repeat(X[:300], times, 0), np.repeat(y[:300], times))
     assert weighted.predict_proba(X[300:]) == pytest.approx(repeated.predict_proba(X[300:]), abs=1e-3)
+    ours, theirs = (model.model_.card for model in (weighted, repeated))
+    assert (ours.criterion, theirs.criterion) == tuple(
+        f"best {w}val log-loss over the L2 path" for w in ("weighted ", "")
+    )
+    for one, other in zip(ours.metrics["path"], theirs.metrics["path"], strict=True):
+        assert (one["val_loss"], one["val_accuracy"]) == pytest.approx(
+            (other["val_loss"], other["val_accuracy"]), abs=1e-3
+        )
     plain = probe().fit(X[:300], y[:300])
     assert np.abs(plain.predict_proba(X[300:]) - repeated.predict_proba(X[300:])).max() > 0.05
     assert weighted.model_.card.data["weights"].startswith("given (")
