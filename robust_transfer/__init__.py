@@ -26,9 +26,19 @@ if TYPE_CHECKING:
     from robust_transfer.classifier import Classifier, NetworkSpec
     from robust_transfer.comparison import Comparison, compare
     from robust_transfer.cost import Cost
-    from robust_transfer.data import Augmentation, Dataset, Format, Split, Task, load_task
+    from robust_transfer.data import (
+        Augmentation,
+        DataDescription,
+        Dataset,
+        Format,
+        Split,
+        Task,
+        describe_data,
+        load_task,
+    )
     from robust_transfer.drop_in import AutoAttack
     from robust_transfer.errors import RobustTransferError
+    from robust_transfer.estimator import RobustTransferClassifier
     from robust_transfer.evaluation import Evaluation, evaluate, load_evaluation, verify
     from robust_transfer.exporting import Exported, export
     from robust_transfer.networks import register_builder
@@ -89,14 +99,17 @@ _WHERE = {
     "cost": ("Cost",),
     "data": (
         "Augmentation",
+        "DataDescription",
         "Dataset",
         "Format",
         "Split",
         "Task",
+        "describe_data",
         "load_task",
     ),
     "drop_in": ("AutoAttack",),
     "errors": ("RobustTransferError",),
+    "estimator": ("RobustTransferClassifier",),
     "evaluation": (
         "Evaluation",
         "evaluate",
@@ -169,6 +182,7 @@ __all__ = [
     "Classifier",
     "Comparison",
     "Cost",
+    "DataDescription",
     "Dataset",
     "Evaluation",
     "Exported",
@@ -192,6 +206,7 @@ __all__ = [
     "Pretraining",
     "Produced",
     "Recipe",
+    "RobustTransferClassifier",
     "RobustTransferError",
     "Rule",
     "Run",
@@ -205,6 +220,7 @@ __all__ = [
     "Trained",
     "choose",
     "compare",
+    "describe_data",
     "evaluate",
     "export",
     "interpolate",

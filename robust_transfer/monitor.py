@@ -11,6 +11,7 @@ from robust_transfer.attacks import PGD
 from robust_transfer.classifier import Classifier
 from robust_transfer.cost import Cost
 from robust_transfer.data import Split, to_pixels
+from robust_transfer.data.weights import mean
 from robust_transfer.engine import Engine
 from robust_transfer.errors import DivergedError
 from robust_transfer.run import Run
@@ -27,6 +28,7 @@ def validation_passes(val: Split, *, robust: bool) -> float:
 class Validation:
     """Clean and PGD accuracy on val: ``{"clean_accuracy", "robust_accuracy"}``; clean only where ``threat`` is None.
 
+    Val's weights count, if it has any.
     ``cost`` counts what that has taken so far (but for the seconds).
     """
 
@@ -41,19 +43,19 @@ class Validation:
 
     def __call__(self, classifier: Classifier) -> dict[str, float]:
         """Figures of ``classifier``, each over all val images."""
-        right = standing = 0
+        right, standing = list[Tensor](), list[Tensor]()
         engine = Engine(self.run.dtype(), folded=self.robust)  # one pass is not worth a copy
         for images, labels, ids in self.val.batches(250):
             x = to_pixels(images, classifier.device)
             labels, ids = labels.to(x.device), ids.to(x.device)
             result = self.attack(classifier, x, labels, ids, self.threat, seed=self.run.seed, engine=engine)
-            right += int((result.clean_prediction == labels).sum())
-            standing += int((~result.broken).sum())
+            right.append((result.clean_prediction == labels).cpu())
+            standing.append((~result.broken).cpu())
             self.cost += Cost(passes=result.passes)
-        figures = {"clean_accuracy": right / len(self.val)}
+        figures = {"clean_accuracy": mean(torch.cat(right), self.val.weights)}
         if self.robust:
-            self.cost += Cost(adversarial_examples=right)
-            figures["robust_accuracy"] = standing / len(self.val)
+            self.cost += Cost(adversarial_examples=int(torch.cat(right).sum()))
+            figures["robust_accuracy"] = mean(torch.cat(standing), self.val.weights)
         return figures
 
 

@@ -19,7 +19,7 @@ from robust_transfer.config import expect
 from robust_transfer.cost import Cost
 from robust_transfer.data import Task
 from robust_transfer.environment import command_line, environment
-from robust_transfer.errors import DataError, DivergedError
+from robust_transfer.errors import ConfigError, DataError, DivergedError
 from robust_transfer.files import all_or_none, write_bytes
 from robust_transfer.launch import is_main_process
 from robust_transfer.monitor import refuse_collapse
@@ -38,6 +38,17 @@ def refuse_hopeless(task: Task) -> None:
     if len(found := set(task.train.labels.tolist())) < 2:
         name = task.class_names[found.pop()]
         raise DataError(f"all {len(task.train)} training images are of class {name!r}: there is nothing to tell apart")
+
+
+def refuse_weights(method: type, task: Task) -> None:
+    """Raise :class:`ConfigError` where images have weights and ``method`` would pass over them.
+
+    A class answers for itself alone: what it inherits from another may have been replaced by a loss that knows no weights.
+    """
+    if task.weighting and not vars(method).get("weighs", False):
+        raise ConfigError(
+            f"{method.__name__} has no way to weigh classes or images: leave the weights out, or use another"
+        )
 
 
 @dataclass

@@ -1,8 +1,9 @@
-"""Progress bars on standard error, each with the time left."""
+"""Progress bars on standard error, each with the time left; and lines for the log (see :mod:`robust_transfer.messages`)."""
 
 from __future__ import annotations
 
-import sys
+import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -19,6 +20,12 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+
+from robust_transfer.messages import HIDDEN, TOLD, logger
+
+log = logger(__name__)
+
+LOGGED = 30.0  # seconds between two lines of the log on one stage
 
 
 @contextmanager
@@ -52,10 +59,10 @@ def tick(passes: int) -> None:
         watcher(passes)
 
 
-def tell(hidden: bool, text: str) -> None:
-    """Print a line on standard error."""
-    if not (hidden or _HUSHED.get()):
-        print(text, file=sys.stderr, flush=True)
+def tell(hidden: bool, text: str, *, warning: bool = False) -> None:
+    """Say a line to who is waiting: the command line shows it, unless it is ``hidden``."""
+    level = logging.WARNING if warning else logging.INFO
+    logger(TOLD).log(level, "%s", text, extra={HIDDEN: hidden or _HUSHED.get()})
 
 
 class Stage:
@@ -65,6 +72,8 @@ class Stage:
 
     def __init__(self, bar: Progress, label: str, total: float | None, each: float) -> None:
         self.bar, self.each, self.settled, self.most, self.inside = bar, max(each, 1e-9), 0.0, 0.0, 0.0
+        self.label, self.total, self.begun = label, total, time.monotonic()
+        self.logged = self.begun
         self.task = bar.add_task(escape(label), total=total)
 
     def begin(self, units: float, label: str | None = None) -> None:
@@ -81,6 +90,14 @@ class Stage:
         """So many units are done."""
         self.settled, self.inside, self.most = self.settled + units, 0.0, 0.0
         self.bar.update(self.task, completed=self.settled)
+        if time.monotonic() - self.logged > LOGGED:
+            self.log()
+
+    def log(self) -> None:
+        """Line for the log on how far it has come."""
+        self.logged = time.monotonic()
+        of = f": {self.settled:g} of {self.total:g}" if self.total is not None else ""
+        log.info("%s%s, %.1f s", self.label, of, self.logged - self.begun)
 
 
 @contextmanager
@@ -88,14 +105,13 @@ def stage(label: str, total: float | None, hidden: bool, each: float = 1.0) -> I
     """Bar for one stage of ``total`` units (None: nobody knows how many), which passes move on: see :class:`Stage`."""
     with progress_bars(hidden) as bar:
         shown = Stage(bar, label, total, each)
-        if hidden:  # a bar further out goes on watching
-            yield shown
-            return
-        token = _WATCHER.set(shown.watch)
+        token = _WATCHER.set(shown.watch) if not hidden else None  # hidden: a bar further out goes on watching
         try:
             yield shown
         finally:
-            _WATCHER.reset(token)
+            if token is not None:
+                _WATCHER.reset(token)
+        shown.log()
 
 
 class Bar:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import difflib
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Generic, TypeVar
 
 from robust_transfer.errors import UnknownNameError
+from robust_transfer.messages import logger
 
 T = TypeVar("T")
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 LISTED = 20  # an error message lists at most so many names
 

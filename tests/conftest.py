@@ -23,6 +23,7 @@ from robust_transfer.compiling import VARIABLE
 from robust_transfer.data import Task, loading
 from robust_transfer.data.decoded import Decoded
 from robust_transfer.data.encoded import ArrayImages, Images
+from robust_transfer.messages import on_standard_error
 from robust_transfer.preprocessing import Geometry
 
 
@@ -37,6 +38,13 @@ def common(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that all workers of a test session share: what costs seconds is made once, under a lock."""
     root = tmp_path_factory.getbasetemp()
     return root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+
+
+@pytest.fixture
+def told() -> Iterator[None]:
+    """What is told is shown, as it is at the command line."""
+    with on_standard_error():
+        yield
 
 
 @pytest.fixture(autouse=True)

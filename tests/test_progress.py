@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
+from robust_transfer.messages import on_standard_error
 from robust_transfer.progress import download_bar, hushed, stage, tell, tick
 
 
@@ -40,9 +43,21 @@ def test_a_hidden_stage_leaves_the_passes_to_the_one_around_it() -> None:
 
 
 def test_what_is_told_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
-    tell(False, "clean accuracy")
-    tell(True, "nothing")
+    with on_standard_error():
+        tell(False, "clean accuracy")
+        tell(True, "nothing")
     assert capsys.readouterr() == ("", "clean accuracy\n")
+
+
+def test_a_stage_leaves_lines_in_the_log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hidden or not: who asks for quiet asks for no bars. While it goes on, one line in some time at most."""
+    now = [100.0]
+    monkeypatch.setattr("robust_transfer.progress.time.monotonic", lambda: now[0])
+    with caplog.at_level(logging.INFO, "robust_transfer"), stage("attack", 10, hidden=True) as shown:
+        for seconds in (1, 28, 2, 1):
+            now[0] += seconds
+            shown.advance(2)
+    assert caplog.messages == ["attack: 6 of 10, 31.0 s", "attack: 8 of 10, 32.0 s"]
 
 
 def test_a_download_shows_bytes_and_begins_where_it_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,9 +73,10 @@ def test_a_download_shows_bytes_and_begins_where_it_goes_on(capsys: pytest.Captu
 
 
 def test_what_is_hushed_shows_nothing_and_what_follows_does(capsys: pytest.CaptureFixture[str]) -> None:
-    with hushed(True), hushed(False):  # who is quiet outside is quiet inside
+    with on_standard_error(), hushed(True), hushed(False):  # who is quiet outside is quiet inside
         tell(False, "not this")
         with stage("nor this", 2, hidden=False) as shown:
             shown.advance(2)
-    tell(False, "but this")
+    with on_standard_error():
+        tell(False, "but this")
     assert capsys.readouterr().err == "but this\n"

@@ -3,6 +3,7 @@
 from robust_transfer.cli import (
     choose,
     compare,
+    data,
     demo,
     doctor,
     evaluate,
@@ -24,6 +25,7 @@ __all__ = [
     "app",
     "choose",
     "compare",
+    "data",
     "demo",
     "doctor",
     "evaluate",

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 ROAD = (
     "list",
+    "data",
     "inspect",
     "import",
     "choose",
@@ -71,12 +72,14 @@ def _common(
 def main() -> None:
     """Entry point. Exit status: 0; 2 for what the user can mend; 3 where training diverged; 1 for our own bug."""
     from robust_transfer.errors import RobustTransferError
+    from robust_transfer.messages import on_standard_error
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what a terminal's encoding lacks is shown as \\u732b
             stream.reconfigure(errors="backslashreplace")
     try:
-        status = app(standalone_mode=False)
+        with on_standard_error():
+            status = app(standalone_mode=False)
         if status == INTERRUPTED:  # typer's own word for Ctrl-C
             raise KeyboardInterrupt
     except RobustTransferError as error:

@@ -52,6 +52,10 @@ Val = Annotated[float | None, typer.Option("--val", help="Share of train that is
 Duplicates = Annotated[
     str, typer.Option("--duplicates", help="keep, or drop: leave copies of val and test images out of train.")
 ]
+ClassWeights = Annotated[
+    Literal["balanced"] | None,
+    typer.Option("--class-weights", help="balanced: each class counts the same, in training and on val."),
+]
 ClassMapFile = Annotated[
     Path | None, typer.Option("--class-map", help="A YAML, JSON or CSV file: class in the data, class of the model.")
 ]

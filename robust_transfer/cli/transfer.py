@@ -12,6 +12,7 @@ from robust_transfer.cli.catalogue import check_name
 from robust_transfer.cli.completion import names_of
 from robust_transfer.cli.options import (
     BatchSize,
+    ClassWeights,
     Data,
     Device,
     Duplicates,
@@ -59,6 +60,7 @@ def transfer(
     label_column: LabelColumn = None,
     duplicates: Duplicates = "keep",
     val: Val = None,
+    class_weights: ClassWeights = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     seed: Seed = 0,
@@ -85,5 +87,7 @@ def transfer(
         checkpoint, task = read_source(source, hints, read, quiet=quiet)
         if task is None:
             task = read(prepare=checkpoint.preprocessing)
+        if class_weights is not None:
+            task = task.balanced()
         result = chosen(checkpoint, task, run=run)
         say(quiet, f"saved {out}: {result.card.criterion}. Next: robust-transfer evaluate {out} --data {data}")

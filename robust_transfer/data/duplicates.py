@@ -54,18 +54,28 @@ def find_copies(these: Fingerprints, those: Fingerprints) -> Copies:
     return Copies(partner, exact)
 
 
-def _nearest(these: Fingerprints, those: Fingerprints) -> NDArray[np.int64]:
-    """Index of the image in ``those`` that is nearest to each of ``these`` (the first such) and near enough, else -1."""
+def find_lookalikes(these: Fingerprints) -> NDArray[np.int64]:
+    """Index of the image among ``these`` that looks most like each and has other pixels, -1 where there is none."""
+    as_it_is, turned = np.split(_nearest(joined([these, mirrored(these)]), these, other=True), 2)
+    return np.where(as_it_is >= 0, as_it_is, turned)
+
+
+def _nearest(these: Fingerprints, those: Fingerprints, *, other: bool = False) -> NDArray[np.int64]:
+    """Index of the image in ``those`` that is nearest to each of ``these`` (the first such) and near enough, else -1.
+
+    ``other``: only what has other pixels counts.
+    """
     there = np.flatnonzero(those.signs.any(1))
     others = those.take(there)
     none, n = (DISTANCE + 1) * len(there), max(1, len(there))
     best = np.full(len(these), none)  # distance * n + index
     words = [np.ascontiguousarray(some.signs).view(np.uint16) for some in (these, others)]
     shades = [some.shades.astype(np.int16) for some in (these, others)]
+    pixels = these.exact, others.exact
     for mine, theirs in _keys(these, others):
         for i, j in _same(mine, theirs):
             distances = _ONES[words[0][i] ^ words[1][j]].sum(1, dtype=np.int64)
-            near = np.flatnonzero(distances <= DISTANCE)
+            near = np.flatnonzero((distances <= DISTANCE) & (pixels[0][i] != pixels[1][j] if other else True))
             i, j, distances = i[near], j[near], distances[near]
             a, b = shades[0][i], shades[1][j]
             alike = (np.abs(a - b) <= SHADE).all(1) | ((distances <= CLOSE) & _other_contrast(a, b))

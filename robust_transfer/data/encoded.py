@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import time
 import warnings
 from abc import ABC, abstractmethod
@@ -24,9 +23,10 @@ from robust_transfer.data.parallel import in_threads
 from robust_transfer.data.readers import Reader
 from robust_transfer.data.resizing import resized
 from robust_transfer.errors import DataError
+from robust_transfer.messages import logger
 from robust_transfer.preprocessing import Geometry
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 REPORTED = 10_000  # after so many images that are looked through, a line in the log
 
@@ -182,7 +182,7 @@ class EncodedReader(Reader):
 
 @contextmanager
 def opened(images: Images, place: int) -> Iterator[Image.Image]:
-    """Picture at ``place``; whatever is wrong with it inside the block becomes a DataError that names it."""
+    """Picture at ``place``; whatever is wrong with it inside the block becomes a :class:`DataError` that names it."""
     try:
         with images.open(place) as image:
             yield image

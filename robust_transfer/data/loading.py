@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from functools import cached_property
 from numbers import Integral, Real
@@ -13,6 +12,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from robust_transfer.config import expect
@@ -24,9 +24,10 @@ from robust_transfer.data.membership import cut_shots, draw, hold_out
 from robust_transfer.data.shared import Parts, across, contradictions, leave_out
 from robust_transfer.data.split import Split, Task
 from robust_transfer.errors import ConfigError, DataError
+from robust_transfer.messages import logger
 from robust_transfer.preprocessing import Preprocessing
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 Duplicates = Literal["keep", "drop"]
 VAL_FRACTION = 0.1
@@ -115,21 +116,22 @@ class Dataset:
             if own_val:
                 notes.append("the data's own validation split is not used, as val or shots was asked for")
             val_from = "train"
-            pool, chosen_val = _cut_val(stored, pool, shots, seed, val)
+            pool, chosen_val, told = _cut_val(stored, pool, shots, seed, val)
+            notes += told
         parts = Parts(
             (stored, pool), (self._decoded[val_from], chosen_val), (self._decoded[held_out.role], held_out.tested)
         )
         parts, found = leave_out(parts) if duplicates == "drop" else (parts, across(parts))
         notes += [*found, *self._contradictions]
 
-        told = tuple(notes)
-        train = stored.split(parts.train[1], "train", told)
+        all_notes = tuple(notes)
+        train = stored.split(parts.train[1], "train", all_notes)
         task = Task(
             name=source.name,
             train=train,
-            val=self._decoded[val_from].split(parts.val[1], "val", told, like=train),
-            test=replace(self._test, notes=told),
-            notes=told,
+            val=self._decoded[val_from].split(parts.val[1], "val", all_notes, like=train),
+            test=replace(self._test, notes=all_notes),
+            notes=all_notes,
         )
         for note in notes:
             log.info("%s: %s", source.name, note)
@@ -153,7 +155,7 @@ class Dataset:
 
     @cached_property
     def _source(self) -> StoredDataset:
-        return _in_one_order(open_dataset(self._where, self._columns))
+        return in_one_order(open_dataset(self._where, self._columns))
 
     @cached_property
     def _decoded(self) -> dict[Role, Decoded]:
@@ -181,9 +183,7 @@ class Dataset:
             cut = ", and val is cut from train" if "train" in source.splits else ""
             notes.append(f"there is no test split: the validation split is used as test{cut}")
         elif role == "train":
-            exact, what = stored.fingerprints.exact, "testing: add images or a test split"
-            u = draw(exact, "data/test", _TEST_SEED)
-            out = hold_out(stored.labels.numpy(), exact, u, source.test_fraction, stored.class_names, what)
+            out = held_out_for_test(source, stored.fingerprints.exact)
             pool, tested = (torch.from_numpy(np.flatnonzero(which)) for which in (~out, out))
             notes.append(
                 f"there is no test split: {len(tested)} images of train are set aside as test, by their content, "
@@ -215,7 +215,14 @@ def _check_arguments(shots: int | None, seed: int, val: float | None, duplicates
         raise ConfigError(f"seed must be at least 0, not {seed}")
 
 
-def _in_one_order(source: StoredDataset) -> StoredDataset:
+def held_out_for_test(source: StoredDataset, exact: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Mask of the images of train, whose exact fingerprints are ``exact (n,)``, that are set aside as test."""
+    train, what = source.splits["train"], "testing: add images or a test split"
+    u = draw(exact, "data/test", _TEST_SEED)
+    return hold_out(train.labels.numpy(), exact, u, source.test_fraction, train.class_names, what)[0]
+
+
+def in_one_order(source: StoredDataset) -> StoredDataset:
     """Data set with the classes of all splits in train's order (or its first split's); refuses what has no two of them."""
     first = first_role(source.splits)
     names = source.splits[first].class_names
@@ -235,17 +242,24 @@ def _in_one_order(source: StoredDataset) -> StoredDataset:
     return replace(source, splits=splits, notes=tuple(notes))
 
 
-def _cut_val(stored: Decoded, pool: Tensor, shots: int | None, seed: int, val: float | None) -> tuple[Tensor, Tensor]:
-    """``(train, val)`` indices into the stored train split, out of those in ``pool``."""
+def _cut_val(
+    stored: Decoded, pool: Tensor, shots: int | None, seed: int, val: float | None
+) -> tuple[Tensor, Tensor, list[str]]:
+    """``(train, val)`` indices into the stored train split, out of those in ``pool``, and what is to be said of them."""
     if val == 0 and shots is None:
-        return pool, pool[:0]
+        return pool, pool[:0], []
     labels, names = stored.labels[pool].numpy(), stored.class_names
     exact = stored.fingerprints.exact[pool.numpy()]
     u = draw(exact, "data/val" if shots is None else "data/shots", seed)
     if shots is not None:
         train, chosen = cut_shots(labels, exact, u, names, shots, val)
-    else:
-        fraction = min(VAL_FRACTION, VAL_LIMIT / len(pool)) if val is None else val
-        out = hold_out(labels, exact, u, fraction, names, "val: give val=0, or add images")
-        train, chosen = (torch.from_numpy(np.flatnonzero(which)) for which in (~out, out))
-    return pool[train], pool[chosen]
+        return pool[train], pool[chosen], []
+    fraction = min(VAL_FRACTION, VAL_LIMIT / len(pool)) if val is None else val
+    out, kept = hold_out(labels, exact, u, fraction, names)
+    train, chosen = (torch.from_numpy(np.flatnonzero(which)) for which in (~out, out))
+    few = (
+        f"{len(kept)} classes have one image each, which stays in train: val has none of"
+        if len(kept) > 1
+        else ("a class has one image only, which stays in train: val has none of")
+    )
+    return pool[train], pool[chosen], [f"{few} {listed(kept)}"] if kept else []

@@ -3,7 +3,8 @@
 Each content has a number u in [0, 1), a keyed hash of its exact fingerprint. An image is held out where u is below the
 fraction; so data may grow, be renamed, reordered or be stored in another way without loss, and no image that was
 trained on comes to be held out. Copies have one u and stay together. Two exceptions keep every class on both sides: one
-that would have nothing held out gives its lowest u, one that would keep nothing keeps its highest.
+that would have nothing held out gives its lowest u, one that would keep nothing keeps its highest. So a class of two images
+has one on either side. One of a single image is trained on, and no part of val.
 """
 
 from __future__ import annotations
@@ -33,18 +34,23 @@ def hold_out(
     u: NDArray[np.float64],
     fraction: float,
     names: tuple[str, ...],
-    what: str,
-) -> NDArray[np.bool_]:
+    what: str | None = None,
+) -> tuple[NDArray[np.bool_], list[str]]:
     """Mask ``(n,)`` of the images held out: those with ``u < fraction``, but something and not all of every class.
 
-    ``what`` ends the sentence told where a class has one image only.
+    A class of one image (with its copies) cannot be on both sides: ``what`` ends the sentence that refuses it; without
+    one it is kept, none of it is held out, and its name is among those returned.
     """
-    out = u < fraction
+    out, kept = u < fraction, list[str]()
     for label, name in enumerate(names):
         mine = np.flatnonzero(labels == label)
         if not len(mine):
             continue
         if len(set(exact[mine].tolist())) < 2:
+            if what is None:
+                kept.append(name)
+                out &= ~np.isin(exact, exact[mine])
+                continue
             only = "has only one image" if len(mine) == 1 else f"has only one image and {len(mine) - 1} copies of it"
             raise DataError(f"the class {name!r} {only} in train, so none can be set aside for {what}")
         by_u = mine[np.argsort(u[mine], kind="stable")]
@@ -52,7 +58,7 @@ def hold_out(
             out |= exact == exact[by_u[0]]  # wherever that content is, in other classes too
         elif out[mine].all():
             out &= exact != exact[by_u[-1]]
-    return out
+    return out, kept
 
 
 def ranked(labels: NDArray[np.int64], exact: NDArray[np.uint64], u: NDArray[np.float64], classes: int) -> list[Tensor]:

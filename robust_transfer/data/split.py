@@ -18,12 +18,14 @@ from robust_transfer.data.class_names import matched
 from robust_transfer.data.fingerprints import Fingerprints, joined
 from robust_transfer.data.readers import JoinedReader, MemoryReader, Reader
 from robust_transfer.data.subsets import stratified
+from robust_transfer.data.weights import balanced, checked
 from robust_transfer.errors import DataError
 from robust_transfer.preprocessing import Geometry, Preprocessing
 
 MEMORY_LIMIT = 2 * 2**30  # bytes of decoded uint8 images that a split may keep in memory
 _HASHED_PIXELS = 2 * 2**30  # bytes: of more, and of images without a size in common, the fingerprints are hashed
 
+BALANCED = "balanced"
 Role = Literal["train", "val", "test"]
 
 
@@ -96,7 +98,7 @@ class Split:
     split (it addresses the image's noise and names it in outcomes); ``size`` the side in pixels they are given at.
     ``role``: the split of its task that it is (part of), None where nobody said. ``notes``: its task's. ``content``:
     the images as they are stored, if its own reader does not give them. ``geometry``: how its pixels are made of those;
-    None: they are the stored ones.
+    None: they are the stored ones. ``weights`` float64 ``(n,)``: how many times each image counts; None: once.
     """
 
     reader: Reader
@@ -109,6 +111,7 @@ class Split:
     notes: tuple[str, ...] = ()
     content: Content | None = None
     geometry: Geometry | None = None
+    weights: Tensor | None = None
 
     @classmethod
     def in_memory(
@@ -166,6 +169,7 @@ class Split:
             labels=self.labels[indices],
             ids=self.ids[indices],
             content=self._content.subset(indices),
+            weights=None if self.weights is None else self.weights[indices],
         )
 
     @property
@@ -178,6 +182,13 @@ class Split:
         if self.content is None:
             object.__setattr__(self, "content", self._content)  # made once
         return self._content.fingerprints
+
+    def weighted(self, given: Tensor) -> Split:
+        """Same images, each counting as often as ``given (n,)`` says, divided by its mean.
+
+        Raises :class:`DataError` for what are no weights.
+        """
+        return replace(self, weights=checked(given, len(self)))
 
     def sample(self, n: int, *, seed: int, purpose: str) -> Split:
         """``n`` images in proportion to the classes, in the split's order; all of them if there are fewer."""
@@ -262,7 +273,8 @@ class Task:
     """Data set to learn: train, val and test splits of the same classes. Val may be empty; strategies never see test.
 
     Labels of val and test are put into the order of train's classes, by name; other classes raise :class:`DataError`.
-    ``notes``: sentences on how the splits came about, where the data did not settle it.
+    ``notes``: sentences on how the splits came about, where the data did not settle it. ``weighting``: how its images are
+    weighted, as the card says it; "" where each counts once.
     """
 
     name: str
@@ -270,8 +282,11 @@ class Task:
     val: Split
     test: Split
     notes: tuple[str, ...] = ()
+    weighting: str = ""
 
     def __post_init__(self) -> None:
+        if self.train.weights is not None and not self.weighting:
+            object.__setattr__(self, "weighting", f"given ({digest(self.train.weights.tolist())})")
         for role, split in (("val", self.val), ("test", self.test)):
             if not len(split):  # it counts nothing, whatever names it was cut with
                 object.__setattr__(self, role, replace(split, class_names=self.train.class_names))
@@ -291,9 +306,23 @@ class Task:
         return len(self.class_names)
 
     def record(self) -> dict[str, Any]:
-        """Record of the data for a card: name, numbers of images, hash of the training split, notes."""
+        """Record of the data for a card: name, numbers of images, hash of the training split, notes; weights, if any."""
         counts = {"train": len(self.train), "val": len(self.val)}
-        return {"name": self.name, **counts, "hash": self.train.hash, "notes": list(self.notes)}
+        weights = {"weights": self.weighting} if self.weighting else {}
+        return {"name": self.name, **counts, "hash": self.train.hash, "notes": list(self.notes), **weights}
+
+    def balanced(self) -> Task:
+        """Task whose classes all count the same, in training and in what is chosen on val: see :mod:`.weights`.
+
+        Val is weighted by its own counts, so that its weighted accuracy is its balanced accuracy.
+        """
+        train, val = (split.weighted(balanced(split.labels, self.num_classes)) for split in (self.train, self.val))
+        return replace(self, train=train, val=val, weighting=BALANCED)
+
+    @property
+    def measure(self) -> str:
+        """Word before a figure on val, for people: "weighted " where its images have weights, else nothing."""
+        return "weighted " if self.val.weights is not None else ""
 
     def at_size(self, size: int) -> Task:
         """Task with every image at ``size`` pixels."""

@@ -81,7 +81,8 @@ def fetch(
         if path.is_file():
             return _found(where, path, record, expected, writable, hidden)
         if where.text.startswith("http://") and not (expected or where.stated):
-            tell(hidden, f"{where.text} comes over a connection that is not secret: anybody on the way could change it")
+            insecure = f"{where.text} comes over a connection that is not secret: anybody on the way could change it"
+            tell(hidden, insecure, warning=True)
         return _downloaded(
             where, path, record, expected, Transfer(where, path, _known(where, expected), hidden, timeout)
         )

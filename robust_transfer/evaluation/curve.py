@@ -114,13 +114,3 @@ class Budgets:
                 high[rows[broken]], low[rows[~broken]] = eps, eps
         high[fate == CLEAN] = 0.0
         return low, high
-
-
-def by_class(outcomes: pd.DataFrame, names: Sequence[str]) -> dict[str, dict[str, Proportion]]:
-    """Clean and robust accuracy of each class that there are images of."""
-    found = {}
-    for label, rows in outcomes.groupby("label"):
-        clean, robust = int((rows["broken_by"] != CLEAN).sum()), int((rows["broken_by"] == SURVIVED).sum())
-        n = len(rows)
-        found[names[int(str(label))]] = {"clean_accuracy": wilson(clean, n), "robust_accuracy": wilson(robust, n)}
-    return found

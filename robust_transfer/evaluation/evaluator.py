@@ -21,6 +21,7 @@ from robust_transfer.defaults import DEFAULT_THREAT
 from robust_transfer.environment import command_line, environment
 from robust_transfer.errors import ConfigError
 from robust_transfer.evaluation.adversary import Adversary
+from robust_transfer.evaluation.classes import balanced, by_class
 from robust_transfer.evaluation.deadline import Deadline
 from robust_transfer.evaluation.deltas import DELTAS, join
 from robust_transfer.evaluation.knowledge import knowledge_of
@@ -83,8 +84,8 @@ def evaluate(
     particular. 0 leaves either out. By default both together take about as many image passes as the attack itself
     (:mod:`robust_transfer.evaluation.sizes`); a ``thorough`` evaluation takes 64 and 200 images.
     ``keep_deltas`` also writes the adversarial images, compactly, for :func:`verify`.
-    ``per_class``, ``curve`` (other budgets, such as ``["2/255", "4/255"]``) and ``smallest_eps`` (per example, by
-    bisection) ask for more; the last two attack again, what smaller budgets have left.
+    ``per_class`` shows each class (the record has them in any case). ``curve`` (other budgets, such as ``["2/255", "4/255"]``)
+    and ``smallest_eps`` (per example, by bisection) ask for more, and attack again, what smaller budgets have left.
     A checkpoint's classes are matched with the data's by name, in whatever order they are; ``class_map`` (a mapping, or a
     file with one, from names in the data to names in the model) translates them first. The record says so in ``notes``.
     Images that the model or its source was trained on are counted and flagged (``seen``).
@@ -199,11 +200,13 @@ def _record(
     assert found is not None
     unreached = [f"{attack}: {n} images, {LATE}" for attack, n in found.unreached(adversary.attacks).items()]
     reached, model, made = subject.at(found.reached), subject.model, environment()
+    classes = by_class(found.table, subject.split.class_names)
     seen, unknown = look_for_seen(model, reached.given, found.table) if isinstance(model, Checkpoint) else ([], [])
     return Evaluation(
         schema=SCHEMA,
         **_figures(found, adversary.attacks, seen, identity["split"]),
-        by_class=None,
+        by_class=classes,
+        **balanced(classes),
         curve=None,
         transferred=None,
         untested=[*untested, *unknown, *unreached],

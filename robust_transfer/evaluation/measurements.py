@@ -17,7 +17,8 @@ from robust_transfer.data.subsets import stratified
 from robust_transfer.errors import ConfigError
 from robust_transfer.evaluation import sizes, transfer_attacks
 from robust_transfer.evaluation.adversary import Adversary
-from robust_transfer.evaluation.curve import Budgets, by_class
+from robust_transfer.evaluation.classes import balanced, by_class
+from robust_transfer.evaluation.curve import Budgets
 from robust_transfer.evaluation.deadline import Deadline
 from robust_transfer.evaluation.outcomes import CLEAN, SURVIVED
 from robust_transfer.evaluation.red_flags import BY_GRADIENTS, RAISED, passes_each, red_flags
@@ -72,7 +73,7 @@ class Measurements:
     def add(self, found: Evaluation, request: Request, deadline: Deadline) -> Evaluation:
         """``found`` with what fits before the deadline; what does not is said to be untested."""
         parts = list(self._parts(found, request))
-        classes = request.per_class and found.by_class is None
+        classes = request.per_class and not found.per_class
         if not parts and not classes:
             return found
         late, asked_for, whole = [], {f"{name}: {LATE}" for name, _, _ in parts}, found
@@ -85,7 +86,8 @@ class Measurements:
             more = measure(whole)
             whole = replace(more, seconds=round(whole.seconds + time.perf_counter() - begun, 3))
         if classes:
-            whole = replace(whole, by_class=by_class(whole.outcomes, self.subject.split.class_names))
+            shares = by_class(whole.outcomes, self.subject.split.class_names)  # an older record may lack them
+            whole = replace(whole, by_class=shares, per_class=True, **balanced(shares))
         return replace(whole, untested=[*(u for u in whole.untested if u not in asked_for), *late])
 
     def asked(self, found: Evaluation, request: Request) -> bool:

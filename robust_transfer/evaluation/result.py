@@ -14,6 +14,7 @@ from pyarrow.parquet import ParquetFile
 
 from robust_transfer.config import as_dict
 from robust_transfer.errors import DataError
+from robust_transfer.evaluation.classes import ByClass, unequal, worst
 from robust_transfer.evaluation.curve import CurvePoint
 from robust_transfer.evaluation.outcomes import CLEAN, COLUMNS, EVALUATION, OUTCOMES, SURVIVED, write_outcomes
 from robust_transfer.evaluation.renamed import FIELDS, translated
@@ -37,7 +38,10 @@ class Evaluation:
     ``outcomes`` has a row an example: ``index`` (its id in the split), ``label``, ``clean_prediction``,
     ``adversarial_prediction`` (the label where it stands), ``broken_by`` (an attack, "clean" where it is misclassified
     when clean, "" where it stands) and ``margin`` (best other logit less the label's, on its worst image; float32).
-    ``by_class`` and ``curve`` (robust accuracy at other budgets) are there where they were asked for, and so is a column
+    ``by_class``: the same of each class that there are images of. ``balanced_clean_accuracy`` and
+    ``balanced_robust_accuracy`` are the means of these, whatever number of images each class has (their intervals: see
+    :func:`~robust_transfer.statistics.intervals.mean_of`). ``per_class``: the classes are shown one by one.
+    ``curve`` (robust accuracy at other budgets) is there where it was asked for, and so is a column
     ``smallest_eps``: the smallest budget that breaks an example, 0 where it is wrong when clean, infinity where it stands.
     ``transferred``: what threatens a model with a known source in particular; None for others.
     ``untested`` says what would have been tried and could not be. ``flags`` are reasons to doubt the figures; they were
@@ -56,7 +60,7 @@ class Evaluation:
     robust_accuracy: Proportion
     constant_accuracy: float
     by_attack: dict[str, float]
-    by_class: dict[str, dict[str, Proportion]] | None
+    by_class: ByClass | None
     curve: list[CurvePoint] | None
     transferred: Transferred | None
     untested: list[str]
@@ -84,6 +88,9 @@ class Evaluation:
     matched: list[str] = field(default_factory=list)
     class_names: list[str] = field(default_factory=list)
     pixels: str = ""
+    balanced_clean_accuracy: Proportion | None = None
+    balanced_robust_accuracy: Proportion | None = None
+    per_class: bool = False
 
     def right(self, level: Accuracy) -> pd.Series[bool]:
         """Correctness of each example, indexed by sorted id: when clean, or under attack (``robust``)."""
@@ -104,7 +111,6 @@ class Evaluation:
         return f"clean accuracy {self.clean_accuracy}, robust accuracy {self.robust_accuracy} ({what})"
 
     def __str__(self) -> str:
-        width = max((len(name) for name in self.by_class or {}), default=0)
         after = [f"{100 * share:.1f} % after {name}" for name, share in self.by_attack.items()]
         lines = [
             f"clean accuracy   {self.clean_accuracy}  ({self.clean_accuracy.n} images, {self.split})",
@@ -112,10 +118,7 @@ class Evaluation:
             *([f"                 {', '.join(after)}"] if len(after) > 1 else []),
             f"constant         {100 * self.constant_accuracy:.1f} %  (always saying the most frequent class)",
             *(f"at {level.threat:<14}{level.robust_accuracy}" for level in self.curve or []),
-            *(
-                f"class {name:<{max(width, 10)}} {shares['clean_accuracy']} clean, {shares['robust_accuracy']} robust"
-                for name, shares in (self.by_class or {}).items()
-            ),
+            *self._classes(),
             *(self.transferred.lines() if self.transferred is not None else []),
             *([f"pixels           {self.pixels}"] if self.pixels else []),
             *self._precision(),
@@ -124,6 +127,24 @@ class Evaluation:
             *(f"doubt            {flag}" for flag in self.flags),
         ]
         return "\n".join(lines)
+
+    def _classes(self) -> list[str]:
+        """Balanced accuracy where classes have different numbers of images, and each class where that was asked for."""
+        lines, classes = list[str](), self.by_class or {}
+        if self.balanced_clean_accuracy is not None and unequal(classes):
+            name, lowest = worst(classes, "robust_accuracy")
+            lines = [
+                f"balanced         {self.balanced_clean_accuracy} clean, {self.balanced_robust_accuracy} robust  "
+                f"(mean of {len(classes)} classes; least robust: {name}, {lowest}, {lowest.n} images)"
+            ]
+        if self.per_class:
+            width = max(10, *(len(name) for name in classes))
+            lines += [
+                f"class {name:<{width}} {shares['clean_accuracy']} clean, {shares['robust_accuracy']} robust, "
+                f"{shares['clean_accuracy'].n} images"
+                for name, shares in classes.items()
+            ]
+        return lines
 
     def _precision(self) -> list[str]:
         steps = f"precision        {self.precision} steps{', compiled' if self.compiled else ''}, float32 verdicts"
@@ -177,6 +198,7 @@ def _typed(summary: dict[str, Any]) -> dict[str, Any]:
     if typed["transferred"] is not None:
         typed["transferred"] = Transferred(**typed["transferred"])
     typed["seen"] = [Seen(**each) for each in typed.get("seen", [])]
+    typed.setdefault("per_class", typed["by_class"] is not None)  # once it was there only where it was asked for
     return typed
 
 

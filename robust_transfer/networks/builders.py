@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import logging
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Any, ParamSpec, TypeVar
@@ -12,6 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 from torch import nn
 
 from robust_transfer.errors import ConfigError, NetworkError
+from robust_transfer.messages import logger
 
 P = ParamSpec("P")
 M = TypeVar("M", bound=nn.Module)
@@ -20,7 +20,7 @@ HEAD = "head_layer"  # beside a builder's own settings: the dotted name of the l
 MARK = "_robust_transfer_built"  # on a module: the name of its builder, and the arguments it was called with
 BUILDERS: dict[str, Callable[..., nn.Module]] = {}
 _loaded = False
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 
 def register_builder(name: str) -> Callable[[Callable[P, M]], Callable[P, M]]:

@@ -18,7 +18,7 @@ from robust_transfer.errors import ConfigError
 from robust_transfer.monitor import Validation, validation_passes
 from robust_transfer.preprocessing import Preprocessing
 from robust_transfer.presets import WithPresets
-from robust_transfer.production import Produced, check_arguments, produce, refuse_hopeless, without_test
+from robust_transfer.production import Produced, check_arguments, produce, refuse_hopeless, refuse_weights, without_test
 from robust_transfer.registry import Registry
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
@@ -36,6 +36,7 @@ class Pretraining(TrainingSettings, WithPresets, ABC):
     schedule: Schedule = "one-cycle"
     nesterov: bool = True
     adversarial: ClassVar[bool] = True
+    weighs: ClassVar[bool] = False  # whether it heeds images' weights; each class says so itself, it is not inherited
 
     @abstractmethod
     def objective(self, classifier: Classifier, task: Task, threat: Threat, run: Run) -> Objective:
@@ -77,6 +78,7 @@ class Pretraining(TrainingSettings, WithPresets, ABC):
             run.check_out()
             if not len(task.train):
                 refuse_hopeless(task)
+            refuse_weights(type(self), task)
             spec = self.network_spec(network, task, input_size)
             task = without_test(task).prepared(spec.preprocessing)
             if self.select != "last" and not len(task.val):
@@ -99,7 +101,7 @@ class Pretraining(TrainingSettings, WithPresets, ABC):
             label=f"{PRETRAINING.name_of(type(self))} {objective.classifier.spec.name}",
             fingerprint={"threat": str(threat)},
         )
-        best = f"best val {self.select} accuracy (epoch {fitted.best_epoch})"
+        best = f"best {task.measure}val {self.select} accuracy (epoch {fitted.best_epoch})"
         return Produced(
             classifier=fitted.classifier,
             criterion="last epoch" if self.select == "last" else best,

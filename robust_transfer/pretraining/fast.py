@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
 from robust_transfer.data import Task
@@ -21,6 +23,8 @@ class Fast(Pretraining):
     ``guard_images`` val (or else training) images are attacked with FGSM and PGD-5 every ``guard_every`` steps; where
     FGSM accuracy stays high and PGD accuracy collapses, training goes back to the last good state and takes two steps.
     """
+
+    weighs: ClassVar[bool] = True
 
     step: float = 1.25
     guard_images: int = 128

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from robust_transfer.classifier import Classifier
@@ -32,6 +31,7 @@ class Free(Pretraining):
     ``preset=paper``: as the transfer paper's free-trained sources (Shafahi et al. 2020, section 4).
     """
 
+    weighs: ClassVar[bool] = True
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"epochs": 120.0, "replays": 8, "learning_rate": 0.1, "schedule": "step"}
     }
@@ -70,7 +70,7 @@ class FreeObjective(Objective):
         own = self.delta[batch.slots] if batch.slots is not None else self.delta[: len(batch.images)]
         self._own = own.detach().clone().requires_grad_(True)
         logits = self.classifier((batch.images + self._own).clamp(0, 1))
-        return {"loss": F.cross_entropy(logits, batch.labels), "logits": logits}
+        return {"loss": batch.cross_entropy(logits), "logits": logits}
 
     def after_backward(self, gather: Callable[[Tensor], Tensor]) -> None:
         """See :class:`Objective`: the perturbation takes its step."""

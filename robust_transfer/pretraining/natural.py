@@ -21,6 +21,7 @@ from robust_transfer.training import NaturalObjective, Objective
 class Natural(Pretraining):
     """Plain training; not robust to anything. ``preset=paper``: as the transfer paper's natural sources."""
 
+    weighs: ClassVar[bool] = True
     adversarial: ClassVar[bool] = False
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"epochs": 120.0, "learning_rate": 0.1, "schedule": "step"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from robust_transfer import losses
@@ -61,7 +60,7 @@ class AdversarialObjective(Objective):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """See :class:`Objective`."""
         logits = self.classifier(self.craft(batch))
-        return {"loss": F.cross_entropy(logits, batch.labels), "logits": logits}
+        return {"loss": batch.cross_entropy(logits), "logits": logits}
 
     def guard(self) -> tuple[str | None, dict[str, float]]:
         """Catastrophic overfitting: FGSM accuracy stays high, PGD accuracy collapses (Wong et al. 2020, 5.3)."""

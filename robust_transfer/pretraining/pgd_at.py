@@ -23,6 +23,7 @@ class PGDAT(Pretraining):
     ``preset=paper``: as the transfer paper's sources for LwF (Shafahi et al. 2020, section 6).
     """
 
+    weighs: ClassVar[bool] = True
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"epochs": 100.0, "learning_rate": 0.1, "schedule": "step"}
     }

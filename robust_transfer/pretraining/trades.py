@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
+from typing import ClassVar
+
 from torch import Tensor
 
 from robust_transfer import losses
@@ -29,6 +30,8 @@ START = 1e-3  # standard deviation of the noise that crafting starts from: at th
 @config
 class Trades(Pretraining):
     """``CE(f(x), y) + beta * KL(p(x) || p(x'))``, ``x'`` by ``steps`` steps of ``step * eps`` up that divergence."""
+
+    weighs: ClassVar[bool] = True
 
     beta: float = 6.0
     steps: int = 10
@@ -84,7 +87,7 @@ class TradesObjective(Objective):
         """See :class:`Objective`."""
         crafted = self.craft(batch)
         clean, attacked = self.classifier(batch.images), self.classifier(crafted)
-        cross_entropy, divergence = F.cross_entropy(clean, batch.labels), losses.kl(attacked, clean).mean()
+        cross_entropy, divergence = batch.cross_entropy(clean), batch.mean(losses.kl(attacked, clean))
         return {
             "loss": cross_entropy + self.beta * divergence,
             "cross_entropy": cross_entropy,

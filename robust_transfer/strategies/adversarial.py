@@ -18,6 +18,7 @@ from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError
 from robust_transfer.monitor import validation_passes
 from robust_transfer.pretraining import PRETRAINING, Pretraining
+from robust_transfer.production import refuse_weights
 from robust_transfer.run import Run
 from robust_transfer.strategies.base import STRATEGIES
 from robust_transfer.strategies.trained import BatchNorm, Minimised, Trained, TrainingStart
@@ -41,6 +42,7 @@ class Adversarial(Trained):
     or from ``scratch``, with the source's architecture only. ``threat`` defaults to the source's.
     """
 
+    weighs: ClassVar[bool] = True
     quick: ClassVar[dict[str, Any]] = {"epochs": 1, "augment": False, "threat": "linf:8/255", "steps": 1}
 
     method: str = "pgd-at"
@@ -98,6 +100,7 @@ class Adversarial(Trained):
     def check(self, source: Checkpoint, task: Task) -> None:
         """See :class:`Strategy`."""
         super().check(source, task)
+        refuse_weights(type(self.made()), task)
         self._threat(source)
 
     def start(self, source: Checkpoint, task: Task, run: Run) -> TrainingStart:

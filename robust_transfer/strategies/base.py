@@ -10,7 +10,7 @@ from robust_transfer.config import as_dict, config, expect
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError
 from robust_transfer.presets import WithPresets
-from robust_transfer.production import Produced, check_arguments, produce, refuse_hopeless, without_test
+from robust_transfer.production import Produced, check_arguments, produce, refuse_hopeless, refuse_weights, without_test
 from robust_transfer.registry import Registry
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
@@ -25,6 +25,7 @@ class Strategy(WithPresets, ABC):
 
     quick: ClassVar[dict[str, Any]] = {}  # settings that are cheap, for the contract tests
     adversarial: ClassVar[bool] = False  # whether it trains on adversarial examples
+    weighs: ClassVar[bool] = False  # whether it heeds images' weights; each class says so itself, it is not inherited
 
     @abstractmethod
     def adapt(self, source: Checkpoint, task: Task, run: Run) -> Produced:
@@ -56,6 +57,7 @@ class Strategy(WithPresets, ABC):
         with run.at_work():
             run.check_out()
             refuse_hopeless(task)
+            refuse_weights(type(self), task)
             if run.out is not None:
                 source.refuse_unsavable()
             self.check(source, task)

@@ -1,7 +1,7 @@
 """Approximate inverses of the Hessian of a linear classifier's penalised log loss: what makes conjugate gradients fast.
 
-The Hessian is ``mean_i (diag(p_i) - p_i p_i^T) x (x_i x_i^T) + penalty``. Both take a residual ``(K, r + 1)`` and return a
-direction of that shape; all are float32.
+The Hessian is ``mean_i (diag(p_i) - p_i p_i^T) x (x_i x_i^T) + penalty``, ``x_i`` the problem's ``rows``. Both take a
+residual ``(K, r + 1)`` and return a direction of that shape; all are float32.
 """
 
 from __future__ import annotations
@@ -31,10 +31,12 @@ def factored(problem: LogLoss, p: Tensor, penalty: Tensor) -> Inverse:
     Eigenvalue-corrected Kronecker factors (George et al. 2018): nearly free.
     """
     n = p.shape[1]
-    _, axes = torch.linalg.eigh((torch.diag(p.sum(1)) - p @ p.T).double() / n)
+    counted = p * problem.root if problem.weighted else p
+    each = counted @ problem.root if problem.weighted else p.sum(1)
+    _, axes = torch.linalg.eigh((torch.diag(each) - counted @ counted.T).double() / n)
     axes = axes.to(p.dtype)
     scale = penalty.repeat(len(p), 1)
-    for x, part in problem.parts(problem.narrow, p.T):
+    for x, part in problem.parts(problem.rows, p.T):
         variance = (axes.T.square() @ part.T - (axes.T @ part.T).square_()).clamp_min_(0)
         scale.addmm_(variance, x.square(), alpha=1 / n)
     scale[:, -1].clamp_(min=1e-4 * float(scale[:, -1].amax()) + 1e-30)  # a constant added to all biases changes nothing
@@ -48,7 +50,7 @@ def by_class(problem: LogLoss, p: Tensor, penalty: Tensor) -> Inverse:
     the same bear different labels.
     """
     blocks = torch.diag(penalty).repeat(len(p), 1, 1)
-    for x, part in problem.parts(problem.narrow, p.T):
+    for x, part in problem.parts(problem.rows, p.T):
         for block, weights in zip(blocks, (part * (1 - part)).T, strict=True):
             block.addmm_((x * weights[:, None]).T, x, alpha=1 / p.shape[1])
     diagonal = blocks.diagonal(dim1=1, dim2=2)

@@ -30,6 +30,7 @@ class FineTune(Trained):
     Val is looked at without adversarial examples, unless ``select=robust`` or ``choose=robust`` asks for them.
     """
 
+    weighs: ClassVar[bool] = True
     quick: ClassVar[dict[str, Any]] = {"epochs": 1, "head": "new", "l2": 0.1}
 
     warm_start: bool = True

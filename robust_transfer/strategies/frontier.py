@@ -19,7 +19,7 @@ from robust_transfer.launch import is_main_process
 from robust_transfer.monitor import Validation, validation_passes
 from robust_transfer.production import Produced
 from robust_transfer.run import Run
-from robust_transfer.statistics.intervals import wilson
+from robust_transfer.statistics.intervals import Proportion, wilson
 from robust_transfer.strategies.base import STRATEGIES, Strategy
 from robust_transfer.strategies.linear_probe import PATH, LinearProbe, Probe
 from robust_transfer.strategies.lwf import Distance, LwF
@@ -70,6 +70,7 @@ class Frontier(TrainingSettings, Strategy):
     The other settings are those of LwF's training.
     """
 
+    weighs: ClassVar[bool] = True
     quick: ClassVar[dict[str, Any]] = {"epochs": 1, "path": (1.0, 0.1), "heads": (0.1,), "strengths": (1.0,)}
 
     epochs: float = 4.0
@@ -154,7 +155,7 @@ class Frontier(TrainingSettings, Strategy):
             shutil.rmtree(run.out / "front", ignore_errors=True)
         return Produced(
             classifier=chosen.classifier,
-            criterion=criterion,
+            criterion=f"{criterion}; accuracies are weighted" if task.measure else criterion,
             metrics={"chosen": chosen.record(), "front": [candidate.record() for candidate in found]},
             events=tuple(events),
             cost=cost + validation.cost,
@@ -202,14 +203,18 @@ def _plot(found: list[Candidate], chosen: Candidate, task: Task, threat: Threat,
     from robust_transfer.drawing.figures import Point, front  # Matplotlib: no other strategy draws
     from robust_transfer.drawing.plots import svg
 
+    def interval(share: float) -> Proportion:
+        if task.measure:  # Wilson's is not that of a weighted share: there is none, then
+            return Proportion(share, share, share, n)
+        return wilson(round(share * n), n)
+
     def point(candidate: Candidate) -> Point:
-        clean, robust = (wilson(round(share * n), n) for share in (candidate.clean, candidate.robust))
-        return Point(str(candidate), clean, robust)
+        return Point(str(candidate), interval(candidate.clean), interval(candidate.robust))
 
     series: dict[str, list[Point]] = {}
     for candidate in found:
         name = candidate.kind if candidate.strength is None else f"lwf, l2 = {candidate.l2:g}"
         series.setdefault(name, []).append(point(candidate))
-    counts = task.val.labels.bincount()
-    constant = float(counts.max() / counts.sum())
-    return svg(front(series, chosen=point(chosen), constant=constant, threat=f"{threat}, PGD-10, val").figure)
+    shares = task.val.labels.bincount(task.val.weights)
+    constant, what = float(shares.max() / shares.sum()), f"{threat}, PGD-10, {task.measure}val"
+    return svg(front(series, chosen=point(chosen), constant=constant, threat=what).figure)

@@ -31,6 +31,7 @@ class LastBlocks(Trained):
     training mode (``batch_norm=train``), frozen ones in evaluation mode throughout.
     """
 
+    weighs: ClassVar[bool] = True
     quick: ClassVar[dict[str, Any]] = {"epochs": 1, "augment": False, "blocks": 2}
 
     blocks: int = 1

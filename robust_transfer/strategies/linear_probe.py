@@ -14,7 +14,8 @@ from robust_transfer.cache import load_or_compute
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.config import config, digest
 from robust_transfer.cost import Cost
-from robust_transfer.data import Task
+from robust_transfer.data import Split, Task
+from robust_transfer.data.weights import mean
 from robust_transfer.errors import ConfigError, DivergedError
 from robust_transfer.monitor import Validation, validation_passes
 from robust_transfer.production import Produced
@@ -50,6 +51,7 @@ class LinearProbe(Strategy):
     is ``without_val``.
     """
 
+    weighs: ClassVar[bool] = True
     quick: ClassVar[dict[str, Any]] = {"path": (1.0, 0.1)}
 
     l2: float | None = None
@@ -99,7 +101,7 @@ class LinearProbe(Strategy):
         if self.l2 is None and not len(val):
             path = (*path, self.without_val) if self.without_val not in path else path
         solutions = _solved(train, task, path, run)
-        records = [_record(s, train, task.train.labels, val, task.val.labels) for s in solutions]
+        records = [_record(s, (train, task.train), (val, task.val)) for s in solutions]
         probe = Probe(
             solutions,
             solutions[0],
@@ -107,7 +109,7 @@ class LinearProbe(Strategy):
             records,
             Cost(passes=len(train) + len(val)),
             train,
-            Standardisation.of(train),
+            Standardisation.of(train, task.train.weights),
         )
         return self._choose(probe, source, task, run)
 
@@ -122,7 +124,7 @@ class LinearProbe(Strategy):
                 self._attack_path(probe, source, source.card.threat, task, run)
             key, sign, words = CRITERIA[self.choose]
             index = max(range(len(probe.records)), key=lambda i: (sign * probe.records[i][key], probe.records[i]["l2"]))
-            criterion = f"best val {words} over the L2 path"
+            criterion = f"best {task.measure}val {words} over the L2 path"
         probe.chosen, probe.criterion = probe.solutions[index], criterion
         return probe
 
@@ -138,8 +140,10 @@ class LinearProbe(Strategy):
 def _solved(features: Tensor, task: Task, path: tuple[float, ...], run: Run) -> list[Solution]:
     """Path's solutions; with ``run.cache`` solved once for all runs."""
 
+    weights = task.train.weights
+
     def solve() -> dict[str, Tensor]:
-        found = solve_path(features, task.train.labels, task.num_classes, path)
+        found = solve_path(features, task.train.labels, task.num_classes, path, weights)
         tensors = {f"{i}/weight": s.weight for i, s in enumerate(found)} | {
             f"{i}/bias": s.bias for i, s in enumerate(found)
         }
@@ -149,7 +153,7 @@ def _solved(features: Tensor, task: Task, path: tuple[float, ...], run: Run) -> 
     key = ""
     if run.cache is not None:
         content = hashlib.sha256(features.numpy().tobytes()).hexdigest(), task.train.labels.tolist()
-        key = digest(*content, task.num_classes, path)
+        key = digest(*content, task.num_classes, path, *([weights.tolist()] if weights is not None else []))
     kept = load_or_compute(run.cache, "paths", key, solve)
     return [
         Solution(l2, kept[f"{i}/weight"], kept[f"{i}/bias"], loss, int(iterations), gradient)
@@ -187,13 +191,13 @@ class Probe:
         return pairs | {f"{s.l2:.12g}/bias": s.bias for s in self.solutions}
 
 
-def _record(solution: Solution, train: Tensor, train_labels: Tensor, val: Tensor, val_labels: Tensor) -> dict[str, Any]:
-    """Diagnostics of the solve, and log loss and accuracy on train and val (if there is any)."""
+def _record(solution: Solution, train: tuple[Tensor, Split], val: tuple[Tensor, Split]) -> dict[str, Any]:
+    """Diagnostics of the solve, and log loss and accuracy on train and val (if there is any), both as they are weighted."""
     names = ("l2", "iterations", "gradient", "converged")
     record: dict[str, Any] = {**{name: getattr(solution, name) for name in names}, "objective": solution.loss}
-    for name, features, labels in (("train", train, train_labels), ("val", val, val_labels)):
+    for name, (features, split) in (("train", train), ("val", val)):
         if len(features):
-            logits = solution.logits(features)
-            record[f"{name}_loss"] = float(F.cross_entropy(logits, labels))
-            record[f"{name}_accuracy"] = float((logits.argmax(1) == labels).to(torch.float64).mean())
+            logits, labels = solution.logits(features), split.labels
+            record[f"{name}_loss"] = mean(F.cross_entropy(logits, labels, reduction="none"), split.weights)
+            record[f"{name}_accuracy"] = mean(logits.argmax(1) == labels, split.weights)
     return record

@@ -35,16 +35,24 @@ class LogLoss:
 
     There are at most ``min(n, d)`` axes: no optimum has a part in the others. Loss and gradient are float64 where that is
     cheap, and otherwise float32, summed in float64; products with the Hessian are float32, as what they are good for is a
-    direction. ``labels`` int64 in ``[0, classes)``.
+    direction. ``labels`` int64 in ``[0, classes)``. ``weights`` ``(n,)``, of mean 1: how much each row counts (None: the
+    same). The Hessian sees them as rows that are their square root times as long, ``rows``; all that is made of the
+    Hessian (:mod:`.curvature`) takes those, with ``root`` where rows do not occur.
     """
 
-    def __init__(self, standardised: Tensor, labels: Tensor, classes: int) -> None:
+    def __init__(self, standardised: Tensor, labels: Tensor, classes: int, weights: Tensor | None = None) -> None:
         self.axes = _axes(standardised)
         x = F.pad(standardised @ self.axes, (0, 1), value=1.0)
         one_hot = F.one_hot(labels, classes).double() / len(labels)
+        self.weights = weights.to(x.dtype) if weights is not None else torch.ones(len(x), dtype=x.dtype)
+        self.weighted = weights is not None
+        one_hot = one_hot * self.weights[:, None] if self.weighted else one_hot
         self.sums = one_hot.T @ x
-        self.narrow = x.float()
-        self.x = x if x.numel() * classes <= EXACT else self.narrow
+        narrow = x.float()
+        self.x = x if x.numel() * classes <= EXACT else narrow
+        self.root = self.weights.sqrt().float()
+        self.rows = narrow * self.root[:, None] if self.weighted else narrow
+        self.weights = self.weights.to(self.x.dtype)
         self.labels, self.classes = labels, classes
 
     @property
@@ -59,20 +67,21 @@ class LogLoss:
     def at(self, weight: Tensor) -> Point:
         """Loss, gradient and probabilities at ``weight``."""
         total, gradient, n = 0.0, -self.sums, len(self.x)
-        kept = self.narrow.new_empty(self.classes, n)
+        kept = self.rows.new_empty(self.classes, n)
         w = weight.to(self.x.dtype)
-        for x, labels, kept_part in self.parts(self.x, self.labels, kept.T):
+        for x, labels, weights, kept_part in self.parts(self.x, self.labels, self.weights, kept.T):
             log_p = (w @ x.T).log_softmax(0)
-            total -= float(log_p[labels, torch.arange(len(labels))].double().sum())
+            chosen = log_p[labels, torch.arange(len(labels))]
+            total -= float((chosen * weights if self.weighted else chosen).double().sum())
             p = log_p.clamp_min_(TINY).exp_()
-            gradient = gradient + (p @ x).double() / n
             kept_part.copy_(p.T)
+            gradient = gradient + ((p.mul_(weights) if self.weighted else p) @ x).double() / n
         return Point(weight, total / n, gradient, kept)
 
     def product(self, p: Tensor, direction: Tensor) -> Tensor:
         """Hessian where the probabilities are ``p``, times ``direction``; both float32."""
         found = torch.zeros_like(direction)
-        for x, part in self.parts(self.narrow, p.T):
+        for x, part in self.parts(self.rows, p.T):
             slopes = (direction @ x.T).mul_(part.T)
             slopes -= part.T * slopes.sum(0)
             found.addmm_(slopes, x, alpha=1 / len(self.x))

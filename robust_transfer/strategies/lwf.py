@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from robust_transfer.checkpoint import Checkpoint
@@ -16,6 +15,7 @@ from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
 from robust_transfer.cost import Cost
 from robust_transfer.data import Task
+from robust_transfer.data.weights import mean
 from robust_transfer.errors import ConfigError
 from robust_transfer.run import Run
 from robust_transfer.strategies.base import STRATEGIES
@@ -63,6 +63,7 @@ class LwF(FineTune):
     ``preset=paper``: the released code's settings.
     """
 
+    weighs: ClassVar[bool] = True
     quick: ClassVar[dict[str, Any]] = {"epochs": 1, "head": "new", "l2": 0.1}
 
     feature_weight: float | Literal["auto"] = "auto"
@@ -112,7 +113,7 @@ class LwF(FineTune):
         if features is None and (self.teacher == "cached" or self.feature_weight == "auto"):
             features, cost = features_of(source.classifier, task.train, run), Cost(passes=len(task.train))
         if features is not None:
-            size = float(feature_distance(features, torch.zeros_like(features), self.distance).double().mean())
+            size = mean(feature_distance(features, torch.zeros_like(features), self.distance), task.train.weights)
             if self.feature_weight == "auto" and not size:
                 raise ConfigError("the source's features are all 0 on these images: there is nothing to hold on to")
             notes["source_feature_size"] = size
@@ -157,8 +158,8 @@ class LwFObjective(Objective):
         """See :class:`Objective`."""
         z = self.classifier.features(batch.images)
         logits = self.classifier.classify(z)
-        cross_entropy = F.cross_entropy(logits, batch.labels)
-        drift = feature_distance(z, self._source_features(batch), self.distance).mean()
+        cross_entropy = batch.cross_entropy(logits)
+        drift = batch.mean(feature_distance(z, self._source_features(batch), self.distance))
         return {
             "loss": cross_entropy + self.weight * drift,
             "cross_entropy": cross_entropy,

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
 from robust_transfer.cost import Cost
-from robust_transfer.data import Task
+from robust_transfer.data import Split, Task
+from robust_transfer.data.weights import mean
 from robust_transfer.errors import ConfigError
 from robust_transfer.heads import HeadSpec, new_mlp, replacement_head_rng
 from robust_transfer.run import Run
@@ -34,6 +34,7 @@ class MLPHead(Trained):
     Features are computed once, in evaluation mode, and standardised. Without hidden layers it would be a linear probe.
     """
 
+    weighs: ClassVar[bool] = True
     quick: ClassVar[dict[str, Any]] = {"epochs": 10, "width": 32, "batch_size": 16, "learning_rate": 0.05}
 
     depth: int = 1
@@ -71,7 +72,7 @@ class MLPHead(Trained):
         """See :class:`Trained`."""
         features, how = features_of(source.classifier, task.train, run), self.spec()
         head = new_mlp(features.shape[1], task.num_classes, how, replacement_head_rng(run.seed))
-        standardisation = Standardisation.of(features)
+        standardisation = Standardisation.of(features, task.train.weights)
         head.mean.copy_(standardisation.mean)
         head.std.copy_(standardisation.std)
         classifier = source.classifier.with_layers(head, how)
@@ -89,7 +90,7 @@ class MLPHead(Trained):
         """See :class:`Trained`: clean images need no network, either."""
         if threat is not None:
             return super().validation(classifier, task, threat, run)
-        return HeadValidation(features_of(classifier, task.val, run), task.val.labels)
+        return HeadValidation(features_of(classifier, task.val, run), task.val)
 
 
 class HeadObjective(Objective):
@@ -106,18 +107,18 @@ class HeadObjective(Objective):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """See :class:`Objective`."""
         logits = self.classifier.classify(self.known(batch))
-        return {"loss": F.cross_entropy(logits, batch.labels), "logits": logits}
+        return {"loss": batch.cross_entropy(logits), "logits": logits}
 
 
 class HeadValidation:
-    """Clean accuracy of a head on ``features`` ``(n, d)`` of val that are known."""
+    """Clean accuracy of a head on ``features`` ``(n, d)`` of ``val`` that are known."""
 
-    def __init__(self, features: Tensor, labels: Tensor) -> None:
-        self.features, self.labels, self.cost = features, labels, Cost()
+    def __init__(self, features: Tensor, val: Split) -> None:
+        self.features, self.val, self.cost = features, val, Cost()
 
     def __call__(self, classifier: Classifier) -> dict[str, float]:
         """Its share of right answers; the features' own passes are counted with the first."""
         self.cost = Cost(passes=len(self.features))
         with classifier.eval_mode(), torch.no_grad():
             predicted = classifier.classify(self.features.to(classifier.device)).argmax(1).cpu()
-        return {"clean_accuracy": float((predicted == self.labels).float().mean())}
+        return {"clean_accuracy": mean(predicted == self.val.labels, self.val.weights)}

@@ -2,6 +2,7 @@
 
 Minimised over ``W (K, d)`` and ``b (K,)`` on standardised features ``s``:
 ``mean_i CE(W s_i + b, y_i) + l2 / 2 * |W|^2``. Biases are not penalised. Solved by Newton's method (:mod:`.newton`).
+Where images have weights, all is as if each were there so many times: mean, standardisation and all.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from robust_transfer.data.weights import checked
 from robust_transfer.run import with_threads
 from robust_transfer.strategies.log_loss import LogLoss
 from robust_transfer.strategies.newton import minimise
@@ -38,13 +40,21 @@ class Standardisation:
     std: Tensor
 
     @classmethod
-    def of(cls, features: Tensor) -> Standardisation:
-        """Fitted to ``features`` ``(n, d)`` in float64. What is constant does not depend on the features' scale."""
+    def of(cls, features: Tensor, weights: Tensor | None = None) -> Standardisation:
+        """Fitted to ``features`` ``(n, d)`` in float64, each counting as often as its weight says (mean 1; None: once).
+
+        What is constant does not depend on the features' scale.
+        """
         wide = features.double()
-        std, size = wide.std(0, correction=0), wide.square().mean(0).sqrt()
+        if weights is not None:
+            each = weights[:, None]
+            mean, size = (each * wide).mean(0), (each * wide.square()).mean(0).sqrt()
+            std = (each * (wide - mean).square()).mean(0).sqrt()
+        else:
+            mean, std, size = wide.mean(0), wide.std(0, correction=0), wide.square().mean(0).sqrt()
         varies = std > CONSTANT * size
         least = NOISE * float(std[varies].median()) if varies.any() else 0.0
-        return cls(wide.mean(0), torch.where(varies, std.clamp(min=least), torch.ones_like(std)))
+        return cls(mean, torch.where(varies, std.clamp(min=least), torch.ones_like(std)))
 
     def __call__(self, features: Tensor) -> Tensor:
         """Standardised features in float64."""
@@ -88,16 +98,22 @@ class Solution:
         return layer
 
 
-def solve_path(features: Tensor, labels: Tensor, num_classes: int, path: Sequence[float]) -> list[Solution]:
+def solve_path(
+    features: Tensor, labels: Tensor, num_classes: int, path: Sequence[float], weights: Tensor | None = None
+) -> list[Solution]:
     """Solve for every ``l2`` in ``path``, strongest first, each from those before; returned in the order of ``path``.
 
-    ``features`` raw ``(n, d)``, ``labels`` int64 ``(n,)``. Deterministic. A class without images has no optimum (its
-    bias falls for ever): its logit is a constant that gives it at most ``1 / (n + K)`` on every training image.
+    ``features`` raw ``(n, d)``, ``labels`` int64 ``(n,)``, ``weights`` ``(n,)``. Deterministic. A class without images has
+    no optimum (its bias falls for ever): its logit is a constant that gives it at most ``1 / (n + K)`` on every training
+    image.
     """
+    if weights is not None:
+        there = weights > 0
+        features, labels, weights = features[there], labels[there], checked(weights[there], int(there.sum()))
     present = torch.bincount(labels, minlength=num_classes).nonzero()[:, 0]
     labels = torch.searchsorted(present, labels)
-    standardise = Standardisation.of(features)
-    problem = LogLoss(standardise(features), labels, len(present))
+    standardise = Standardisation.of(features, weights)
+    problem = LogLoss(standardise(features), labels, len(present), weights)
     weight = problem.zeros()
     scale = max(float(problem.at(weight).gradient.norm()), 1e-12)
     found: dict[float, Solution] = {}

@@ -109,9 +109,8 @@ class Trained(TrainingSettings, Strategy):
             label=STRATEGIES.name_of(type(self)),
             fingerprint={"source": source.hash, "strategy": type(self).__name__, "val": task.val.hash},
         )
-        selected = (
-            "last epoch" if self.select == "last" else f"best val {self.select} accuracy (epoch {fitted.best_epoch})"
-        )
+        best = f"best {task.measure}val {self.select} accuracy (epoch {fitted.best_epoch})"
+        selected = "last epoch" if self.select == "last" else best
         return Produced(
             classifier=fitted.classifier,
             criterion=f"{selected}; {start.criterion}",

@@ -64,11 +64,15 @@ class Batches:
             for number, (images, indices) in zip(numbers, found, strict=True):
                 images, ids = images.to(device), self.split.ids[indices].to(device)
                 images = self.augment(images, ids, seed=self.seed, epoch=number // self.per_epoch)
-                labels = self.split.labels[indices].to(device)
+                labels, weights = self.split.labels[indices].to(device), self._weights(indices)
                 pixels, places = to_pixels(images, device) if self.read else images, indices.to(device)
                 first = number * self.replays
                 for now in range(max(step, first), min(first + self.replays, self.total)):
-                    yield Batch(pixels, labels, ids, places, now, slots)
+                    yield Batch(pixels, labels, ids, places, now, slots, weights)
+
+    def _weights(self, indices: Tensor) -> Tensor | None:
+        weights = self.split.weights
+        return weights[indices].to(self.processes.device, torch.float32) if weights is not None else None
 
     def _at_once(self, numbers: range) -> Generator[tuple[Tensor, Tensor], None, None]:
         """Images in memory: looking them up takes less time than a thread beside the others takes from them."""

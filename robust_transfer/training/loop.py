@@ -16,10 +16,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from robust_transfer.allocation import keep_freed_memory
 from robust_transfer.classifier import Classifier
 from robust_transfer.compiling import keep_compiled
-from robust_transfer.config import as_dict
+from robust_transfer.config import as_dict, digest
 from robust_transfer.cost import Cost
 from robust_transfer.data import Split
 from robust_transfer.errors import CheckpointError, ConfigError, DivergedError
+from robust_transfer.messages import logger
 from robust_transfer.progress import Bar
 from robust_transfer.run import Run
 from robust_transfer.training import state
@@ -31,6 +32,8 @@ from robust_transfer.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from timm.utils import ModelEmaV3
+
+log = logger(__name__)
 
 Validate = Callable[[Classifier], dict[str, float]]
 EXPLODED = 20.0  # times the loss of the first step (or of a uniform guess, if that is larger)
@@ -134,6 +137,7 @@ class _Loop:
             "settings": as_dict(settings),
             "seed": run.seed,
             "data": split.hash,
+            **({"weights": digest(split.weights.tolist())} if split.weights is not None else {}),
             "objective": type(objective).__name__,
             "network": as_dict(objective.classifier.spec),
             "precision": str(run.dtype()),
@@ -161,7 +165,7 @@ class _Loop:
                             advance(self.progress.step, math.nan)
                             break
                         advance(self.progress.step, loss)
-                        self._after_step()
+                        self._after_step(loss)
         return self._result()
 
     def _step(self, batch: Batch) -> tuple[float, Trouble | None]:
@@ -187,10 +191,13 @@ class _Loop:
         self._log_step(out, batch)
         return loss, trouble
 
-    def _after_step(self) -> None:
+    def _after_step(self, loss: float) -> None:
         """Finish a good step: validate, and keep a state to go back to or resume from."""
         if self._epoch_ends and self.validate is not None:
             self._validate(self.validate)
+        if self._epoch_ends and self.processes.main:
+            told = "".join(f", val {name.replace('_', ' ')} {value:.3f}" for name, value in self.progress.last.items())
+            log.info("%s: step %d of %d, loss %.3f%s", self.label, self.progress.step, self.total, loss, told)
         if not (self._epoch_ends or self._guard_is_due):
             return
         if self.processes.any([self.progress.several and self.progress.one_class > 0])[0]:
@@ -227,9 +234,12 @@ class _Loop:
         patience = self.objective.collapse_patience if progress.several else UNTRAINED
         uniform = math.log(self.objective.classifier.num_classes)
         first = progress.first_loss if progress.first_loss is not None else math.inf
+        heavy = (
+            float(batch.weights.mean()) if batch.weights is not None else 1.0
+        )  # an image of a rare class among others
         found = {
             "the loss is not a number": not is_finite(loss),
-            f"the loss exploded ({float(loss):.3g})": bool(loss > EXPLODED * max(uniform, first)),
+            f"the loss exploded ({float(loss):.3g})": bool(loss > EXPLODED * max(1.0, heavy) * max(uniform, first)),
             "all predictions are one class": progress.one_class >= max(patience, self.objective.collapse_patience),
         }
         for what, raised in zip(found, self.processes.any(list(found.values())), strict=True):
@@ -374,6 +384,7 @@ class _Loop:
             self._event(f"{world} processes, {self.batches.size // world} images each a step; {note}")
 
     def _event(self, text: str) -> None:
+        log.info("%s: %s", self.label, text)
         self.progress.events.append(text)
         self.log.write({"step": self.progress.step, "event": text})
 

@@ -19,6 +19,7 @@ class Batch:
 
     ``images`` is ``(B, 0)`` for an objective that does not look at them.
     ``slots``: their places in the whole minibatch, of which a process has a share (None: it has all of it).
+    ``weights`` float32 ``(B,)``: how many times each image counts; their mean is 1 over the training images, not over a batch.
     """
 
     images: Tensor
@@ -27,6 +28,17 @@ class Batch:
     indices: Tensor
     step: int
     slots: Tensor | None = None
+    weights: Tensor | None = None
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Mean of ``values (B,)``, one an image, each counting as often as its image."""
+        return values.mean() if self.weights is None else (self.weights * values).mean()
+
+    def cross_entropy(self, logits: Tensor) -> Tensor:
+        """Mean cross-entropy of ``logits (B, K)``, a scalar."""
+        if self.weights is None:
+            return F.cross_entropy(logits, self.labels)
+        return self.mean(F.cross_entropy(logits, self.labels, reduction="none"))
 
 
 class CachedRows:
@@ -67,7 +79,8 @@ class Objective(nn.Module, ABC):
     """``forward(batch)`` returns ``{"loss": scalar, "logits": (B, K), ...}``; further scalars are logged.
 
     All forward passes of a step happen inside ``forward``, because that is what accelerate wraps: calling the
-    classifier beside it would leave gradients unsynchronised across processes. ``passes_per_image`` is the cost of a
+    classifier beside it would leave gradients unsynchronised across processes. Means over images are the batch's own
+    (:meth:`Batch.mean`), which knows their weights. ``passes_per_image`` is the cost of a
     step in forward-equivalent image passes (forward 1, backward 2, an input gradient alone 1).
     ``head_penalty``, if there is one, is added to the loss, in place of the optimiser's weight decay on the head.
     """
@@ -129,7 +142,7 @@ class NaturalObjective(Objective):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """See :class:`Objective`."""
         logits = self.classifier(batch.images)
-        return {"loss": F.cross_entropy(logits, batch.labels), "logits": logits}
+        return {"loss": batch.cross_entropy(logits), "logits": logits}
 
 
 def one_class(logits: Tensor, labels: Tensor) -> bool:

@@ -14,7 +14,7 @@ from images import encoded, picture
 from PIL import Image
 
 from robust_transfer.data import duplicates, load_task
-from robust_transfer.data.duplicates import BRIGHTNESS, CLOSE, CONTRAST, DISTANCE, SHADE, find_copies
+from robust_transfer.data.duplicates import BRIGHTNESS, CLOSE, CONTRAST, DISTANCE, SHADE, find_copies, find_lookalikes
 from robust_transfer.data.fingerprints import EXACT, SIGNS, Fingerprints, fingerprint, mirrored
 from robust_transfer.errors import ConfigError
 
@@ -64,6 +64,17 @@ def test_a_changed_copy_is_found_and_is_no_other_image(change: str, kind: str) -
     assert not found.exact.any()
     strangers = [Image.fromarray(picture(1, i, 32)) if kind == "noise" else smooth(100 + i) for i in range(60)]
     assert not find_copies(prints(strangers), prints(images)).found.any()
+
+
+def test_lookalikes_among_images_have_other_pixels() -> None:
+    """An exact copy is none, nor is the image itself; of two changed copies each finds one of the others."""
+    images = [smooth(i) for i in range(8)]
+    changed = [CHANGES["jpeg"](images[2]), CHANGES["mirrored"](images[5]), CHANGES["webp"](images[2]), images[0]]
+    found = find_lookalikes(prints([*images, *changed])).tolist()
+    assert [found[i] for i in (0, 1, 3, 4, 6, 7, 11)] == [-1] * 7
+    assert (found[5], found[9]) == (9, 5)
+    assert {found[2], found[8], found[10]} <= {2, 8, 10}
+    assert all(found[i] != i for i in range(12))
 
 
 def test_what_is_no_copy_is_none_in_any_shade() -> None:

@@ -83,8 +83,19 @@ def test_every_class_is_on_both_sides() -> None:
     labels = np.array([0, 0, 0, 1, 1, 1])
     exact = np.arange(6, dtype=np.uint64)
     u = np.array([0.9, 0.5, 0.7, 0.01, 0.05, 0.02])
-    held = hold_out(labels, exact, u, 0.2, NAMES, "val")
+    held, kept = hold_out(labels, exact, u, 0.2, NAMES, "val")
     assert held.tolist() == [False, True, False, True, False, True]
+    assert kept == []
+
+
+def test_a_rare_class_keeps_what_it_has() -> None:
+    """Two images are one on either side, whatever their numbers are; one is trained on, and so is a copy of it."""
+    labels, exact = np.array([0, 0, 1, 1, 2, 1]), np.array([5, 6, 7, 7, 8, 7], np.uint64)
+    for u in (np.full(6, 0.01), np.full(6, 0.99), np.array([0.01, 0.99, 0.01, 0.01, 0.99, 0.01])):
+        held, kept = hold_out(labels, exact, u, 0.5, ("a", "b", "c"))
+        assert kept == ["b", "c"]
+        assert held[:2].sum() == 1
+        assert not held[2:].any()
 
 
 def test_a_class_of_copies_cannot_be_cut() -> None:

@@ -53,6 +53,7 @@ def test_records(tmp_path: Path) -> None:
             read_record(path)
 
 
+@pytest.mark.usefixtures("told")
 def test_one_holds_a_file_at_a_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, order = tmp_path / "new" / "x.pt", list[str]()
 

@@ -19,6 +19,7 @@ BODY = b"weights" * 1000
 SHA = hashlib.sha256(BODY).hexdigest()
 
 
+@pytest.mark.usefixtures("told")
 def test_once_and_then_from_the_cache(
     site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -97,6 +98,7 @@ def test_a_file_that_changed_here_is_told(site: Site, tmp_path: Path) -> None:
     assert fetch(f"{site.address}/x.pt", folder=tmp_path, hidden=True) == found
 
 
+@pytest.mark.usefixtures("told")
 def test_a_file_put_there_by_hand(tmp_path: Path, waited: list[float], capsys: pytest.CaptureFixture[str]) -> None:
     address = "http://127.0.0.1:9/x.pt"  # nobody listens
     with pytest.raises(CheckpointError) as raised:

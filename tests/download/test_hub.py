@@ -108,6 +108,7 @@ def test_what_is_not_there(hub: Hub) -> None:
         assert raised.value.__suppress_context__ or raised.value.__context__ is None
 
 
+@pytest.mark.usefixtures("told")
 def test_without_a_network_the_cache_is_taken(
     hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

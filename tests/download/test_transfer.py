@@ -56,6 +56,7 @@ def test_a_later_call_goes_on(
     assert "1.0/1.0 MB" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("told")
 def test_a_file_that_changed_between_two_parts_is_begun_anew(
     site: Site, tmp_path: Path, waited: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,7 +17,7 @@ from torch import nn
 from robust_transfer.data import Split
 from robust_transfer.errors import ConfigError, ThreatError
 from robust_transfer.evaluation import evaluate, load_evaluation
-from robust_transfer.evaluation.curve import by_class
+from robust_transfer.evaluation.classes import by_class
 from robust_transfer.statistics.intervals import wilson
 
 VALUES = torch.arange(40, 216, 5)
@@ -78,6 +78,7 @@ def test_what_a_finished_evaluation_lacks_is_added(
         brightness(), split, **asked, run=more, per_class=True, curve=["5/255", "40/255"], smallest_eps=True
     )
     assert (found.by_class, found.curve) == (whole.by_class, whole.curve)
+    assert found.per_class
     assert found.passes == whole.passes
     pd.testing.assert_frame_equal(load_evaluation(tmp_path / "run").outcomes, whole.outcomes)
     with pytest.raises(ConfigError, match="kept no adversarial images"):

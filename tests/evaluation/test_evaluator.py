@@ -68,7 +68,8 @@ def test_figures_of_a_model_that_is_understood(split: Split) -> None:
 def test_the_report_has_its_classes_in_columns(split: Split) -> None:
     found = evaluate(Brightness(), split, threat="linf:20/255", attack="fgsm", run=QUIET)
     shares = {"clean_accuracy": wilson(3, 4), "robust_accuracy": wilson(1, 4)}
-    told = str(dataclasses.replace(found, by_class={"ox": shares, "a_long_name_of_a_class": shares})).splitlines()
+    classes_of = {"ox": shares, "a_long_name_of_a_class": shares}
+    told = str(dataclasses.replace(found, by_class=classes_of, per_class=True)).splitlines()
     classes = [line for line in told if line.startswith("class ")]
     assert len({line.index(" 75.0 %") for line in classes}) == 1
     assert [line.split()[1] for line in classes] == ["ox", "a_long_name_of_a_class"]
@@ -250,6 +251,7 @@ def test_progress_goes_to_standard_error_alone(split: Split, capsys: pytest.Capt
 # ---------------------------------------------------------------- what is beside
 
 
+@pytest.mark.usefixtures("told")
 def test_the_headline_is_told_before_what_takes_longer(split: Split, capsys: pytest.CaptureFixture[str]) -> None:
     found = evaluate(Brightness(), split, run=Run(), attack="fgsm")
     shown = capsys.readouterr()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robust_transfer.errors import DataError
-from robust_transfer.statistics.intervals import Z, paired_bootstrap, wilson
+from robust_transfer.statistics.intervals import Z, mean_of, paired_bootstrap, wilson
 
 
 # Newcombe 1998, Statistics in Medicine 17:857, table I, method 3; and 5/10 worked by hand
@@ -44,6 +44,31 @@ def test_shares_that_are_none_are_refused() -> None:
         wilson(0, 0)
     with pytest.raises(ValueError, match="3 of 2"):
         wilson(3, 2)
+
+
+def test_a_mean_of_shares_has_the_interval_of_its_parts() -> None:
+    assert mean_of([wilson(81, 263)]) == wilson(81, 263)
+    # worked by hand from Newcombe's ends for 81/263 and 15/148: half of the difference's ends, squares added
+    found = mean_of([wilson(81, 263), wilson(15, 148)])
+    assert found.value == pytest.approx((81 / 263 + 15 / 148) / 2)
+    below, above = math.hypot(0.3080 - 0.2553, 0.1014 - 0.0624) / 2, math.hypot(0.3662 - 0.3080, 0.1605 - 0.1014) / 2
+    assert (found.value - found.low, found.high - found.value) == pytest.approx((below, above), abs=1e-4)
+    assert found.n == 411
+    with pytest.raises(DataError, match="no shares"):
+        mean_of([])
+
+
+def test_a_mean_of_shares_is_covered_as_often_as_it_says() -> None:
+    """Rare classes among common ones, recalls near 1: a variance estimated from the shares would be far too small."""
+    rng = np.random.default_rng(0)
+    counts, recalls = np.array([400, 60, 12, 5]), np.array([0.95, 0.9, 0.97, 0.8])
+    drawn = rng.binomial(counts, recalls, size=(2000, 4))
+    ends = [mean_of([wilson(int(k), int(n)) for k, n in zip(row, counts, strict=True)]) for row in drawn]
+    covered = np.mean([found.low <= recalls.mean() <= found.high for found in ends])
+    assert 0.94 < covered < 0.985
+    shares = drawn / counts
+    half = Z * np.sqrt((shares * (1 - shares) / counts).sum(1)) / 4
+    assert np.mean(np.abs(shares.mean(1) - recalls.mean()) <= half) < 0.85  # what the usual one would have done
 
 
 def test_the_bootstrap_agrees_with_a_plain_one() -> None:

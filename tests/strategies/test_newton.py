@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -224,3 +226,22 @@ def test_fewer_images_than_features_are_solved_in_as_many_axes() -> None:
     assert axes.shape == (120, 39)  # they are centred
     torch.testing.assert_close(axes.T @ axes, torch.eye(39).double())
     torch.testing.assert_close(standard @ axes @ axes.T, standard)
+
+
+@pytest.mark.parametrize("inverse", [curvature.factored, curvature.by_class])
+def test_a_weight_is_as_many_rows_to_the_curvature(inverse: Callable[..., curvature.Inverse]) -> None:
+    features, labels = correlated(60, 8, 3, 0.5)
+    times = 1 + torch.arange(60) % 4
+    standard = Standardisation.of(features)(features)
+    weighted = log_loss.LogLoss(standard, labels, 3, times / times.double().mean())
+    repeated = log_loss.LogLoss(standard.repeat_interleave(times, 0), labels.repeat_interleave(times), 3)
+    penalty = torch.tensor([0.01] * 8 + [0.0])
+    repeated.rows = (
+        weighted.rows.repeat_interleave(times, 0) / weighted.root.repeat_interleave(times)[:, None]
+    )  # its axes
+    generator = torch.Generator().manual_seed(0)
+    at, residual = torch.randn(2, 3, 9, generator=generator, dtype=torch.float64)
+    p, residual = weighted.at(at).p, (residual - residual.mean(0)).float()  # as the solver's are
+    found = inverse(weighted, p, penalty)(residual)
+    wanted = inverse(repeated, p.repeat_interleave(times, 1), penalty)(residual)
+    torch.testing.assert_close(found - found.mean(0), wanted - wanted.mean(0), rtol=1e-3, atol=1e-4)

@@ -11,8 +11,10 @@ import torch.nn.functional as F
 from helpers import make_classifier, make_digits
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from robust_transfer.data.weights import balanced
 from robust_transfer.run import Run
 from robust_transfer.strategies import features_of, log_loss, softmax
 from robust_transfer.strategies.linear_probe import PATH
@@ -227,3 +229,48 @@ def test_degenerate_features() -> None:
     assert solution.logits(features)[:, 3].max() < solution.logits(features).amax(1).min()
     assert torch.allclose(solution.weight[:, :5], solution.weight[:, 50:55], atol=1e-4)  # twins share
     assert solution.weight[:, -3:].abs().max() < 1e-4  # what is constant says nothing
+
+
+# ---------------------------------------------------------------- weights
+
+
+def skewed(n: int = 1500, d: int = 24, classes: int = 4) -> Labelled:
+    """Classes of which each has a third of the images that the one before has."""
+    features, labels = made(4 * n, d, classes)
+    kept = torch.cat([(labels == label).nonzero()[:, 0][: n // 3**label] for label in range(classes)])
+    return features[kept], labels[kept]
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_balanced_weights_are_scikit_learns(exact: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not exact:
+        monkeypatch.setattr(log_loss, "EXACT", 0)
+    features, labels = skewed()
+    weights = balanced(labels, 4)
+    scaler = StandardScaler().fit(features.double().numpy(), sample_weight=weights.numpy())
+    x = scaler.transform(features.double().numpy())
+    for solution in solve_path(features, labels, 4, (0.1, 0.003), weights):
+        model = LogisticRegression(C=1 / (solution.l2 * len(x)), class_weight="balanced", tol=1e-10, max_iter=20_000)
+        theirs = model.fit(x, labels.numpy()).predict_proba(x)
+        ours = solution.logits(features).double().softmax(1).numpy()
+        assert np.abs(ours - theirs).max() < (1e-3 if exact else 5e-3)
+        assert solution.converged
+        assert solution.iterations <= 12  # the curvature knows the weights, too
+        plain = solve_path(features, labels, 4, (solution.l2,))[0].logits(features).double().softmax(1).numpy()
+        assert np.abs(plain - theirs).max() > 0.05
+
+
+@pytest.mark.parametrize("by_class", [False, True])
+def test_a_weight_counts_as_so_many_images(by_class: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weight 0 as none of them: a class that has no other images has none."""
+    if by_class:  # the dearer curvature from the first step on
+        monkeypatch.setattr("robust_transfer.strategies.newton.worthwhile", lambda problem: 1)
+    features, labels = made(300, 8, 3)
+    labels = torch.cat([labels[:-2], torch.tensor([3, 3])])
+    times = torch.arange(300) % 4
+    times[-2:] = 0
+    weighted = solve_path(features, labels, 4, (0.1, 0.001), times.double())
+    repeated = solve_path(features.repeat_interleave(times, 0), labels.repeat_interleave(times), 4, (0.1, 0.001))
+    for ours, theirs in zip(weighted, repeated, strict=True):
+        assert ours.loss == pytest.approx(theirs.loss, abs=1e-9)
+        torch.testing.assert_close(ours.weight, theirs.weight, rtol=1e-3, atol=1e-3)

@@ -14,6 +14,7 @@ import robust_transfer
 ORDER = (
     "errors",
     "defaults",
+    "messages",
     "registry",
     "config",
     "presets",
@@ -64,6 +65,7 @@ ORDER = (
     "exporting",
     "publishing",
     "drop_in",
+    "estimator",
     "comparison",
     "choosing",
     "analysis",

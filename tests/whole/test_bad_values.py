@@ -47,6 +47,8 @@ MORE = {
     "--shard": ("0/2", "3/2", "1/0", "a/b"),
     "--val": ("0.6",),
     "--device": ("cuda:-1", "meta"),
+    "--contact-sheet": (".", "sheet.jpg"),
+    "--class-weights": ("even",),
 }
 PRECIOUS = dict.fromkeys(("metrics.jsonl", "model.safetensors"), "precious")
 FINE: set[tuple[str, ...]] = {
@@ -133,6 +135,7 @@ def line(command: str, places: dict[str, Path], out: Path, *given: str | Path) -
         "evaluate": ((source,), (*data, *writes)),
         "verify": ((places["evaluation"], source), data),
         "compare": ((places["evaluation"], places["evaluation"]), ()),
+        "data": ((places["images"],), ("--quiet",)),
         "inspect": ((places["foreign"],), (*data, "--set", "activation=relu", "--normalisation", "none")),
         "import": (
             (places["foreign"],),
@@ -162,6 +165,7 @@ def nothing_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_folder, "prepare_out", reached)
     monkeypatch.setattr(Workshop, "done", reached)
     monkeypatch.setattr("robust_transfer.doctor.diagnosis.speeds", reached)
+    monkeypatch.setattr("robust_transfer.data.survey.describe.look_through", reached)
     monkeypatch.setattr("robust_transfer.foreign.deciding.decide", reached)
     monkeypatch.setattr("robust_transfer.evaluation.verification.attacking", reached)
     monkeypatch.setattr("robust_transfer.comparison.Comparison", reached)

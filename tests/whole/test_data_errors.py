@@ -160,11 +160,11 @@ def test_a_class_with_one_image(tmp_path: Path) -> None:
     write_classes(tmp_path / "train", {"cat": 3, "dog": 1})
     assert message(tmp_path / "train").endswith("can be set aside for testing: add images or a test split")
     write_classes(tmp_path / "test", {"cat": 3, "dog": 1})
-    expected = (
-        "the class 'dog' has only one image in train, so none can be set aside for val: give val=0, or add images"
-    )
-    assert message(tmp_path) == expected
-    assert len(load_task(tmp_path, val=0).train) == 4
+    task = load_task(tmp_path, val=0.4)
+    assert "a class has one image only, which stays in train: val has none of 'dog'" in task.notes
+    assert (task.train.labels == 1).sum() == 1
+    assert task.val.labels.unique().tolist() == [0]
+    assert not any("one image" in note for note in load_task(tmp_path, val=0).notes)
 
 
 def test_too_few_images_for_the_shots(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ WORDS = {
     "export": ("bundled", "--to", "onnx", "--out", "model.onnx"),
     "pretrain": (*DIGITS, "--out", "run"),
     "import": ("bundled", "--out", "run"),
+    "data": ("builtin:digits", "--json"),
     "inspect": ("bundled", "--json"),
     "compare": ("a", "b", "--json"),
     "study": ("heads", "--out", "run"),

@@ -37,6 +37,11 @@ ELSEWHERE = {
     "data/fingerprints": "data/test_duplicates",
     "data/parallel": "data/test_loading",
     "data/shared": "data/test_duplicates",
+    "cli/data": "whole/test_road",
+    "data/survey/copies": "data/survey/test_describe",
+    "data/survey/description": "data/survey/test_describe",
+    "data/survey/look": "data/survey/test_describe",
+    "data/survey/suspicions": "data/survey/test_describe",
     "data/subsets": "data/test_split",
     "data/formats/base": "whole/test_data_errors",
     "data/formats/builtin": "data/test_loading",
@@ -142,7 +147,6 @@ ELSEWHERE = {
     "trained_on": "evaluation/test_seen",
     "training/batches": "training/test_loop",
     "training/log": "training/test_state",
-    "training/objective": "training/test_loop",
 }
 
 

@@ -70,13 +70,15 @@ def test_everything_about_an_evaluation_and_its_verification(invoke: Invoke, sou
     assert found["untested"] == []
     assert found["transferred"]["n"] == found["transferred"]["source_features"]["n"] == 8
     assert found["red_flag_examples"] == 8
-    assert found["by_class"] is found["curve"] is None
+    assert found["curve"] is None
+    assert len(found["by_class"]) == 10
 
     more = ("--resume", "--per-class", "--curve", "4/255,16/255,32/255", "--smallest-eps")
     status, text, err = invoke(*words, *more)
     assert status == 0, err
     added = json.loads(text)
-    assert len(added["by_class"]) == 10
+    assert added["by_class"] == found["by_class"]
+    assert added["per_class"] > found["per_class"]
     assert [level["threat"] for level in added["curve"]] == ["linf:4/255", "linf:16/255", "linf:32/255"]
     assert added["curve"][1]["robust_accuracy"] == found["robust_accuracy"]
     assert "smallest_eps" in pd.read_parquet(out / "outcomes.parquet")
@@ -91,6 +93,32 @@ def test_everything_about_an_evaluation_and_its_verification(invoke: Invoke, sou
     status, _, err = invoke("verify", out, *DIGITS, run)
     assert status == 2
     one_sentence(err)
+
+
+def test_data_are_looked_through(invoke: Invoke, tmp_path: Path) -> None:
+    status, out, err = invoke("data", "builtin:digits", "--json", "--quiet", "--contact-sheet", tmp_path / "sheet.png")
+    assert (status, err) == (0, "")
+    found = json.loads(out)
+    assert found["splits"]["train"]["images"] == 1797
+    assert sum(found["splits"]["train"]["classes"].values()) == 1797
+    assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
+    status, out, err = invoke("data", "builtin:digits", "--examples", "100")
+    assert status == 0
+    assert "1797 images, 100 of them looked at" in out
+    status, out, err = invoke("data", tmp_path / "none")
+    assert (status, out) == (2, "")
+    one_sentence(err)
+
+
+def test_classes_may_count_the_same(invoke: Invoke, source: Path, tmp_path: Path) -> None:
+    words = ("transfer", "--source", source, *DIGITS, "--strategy", "linear-probe", "--shots", "20", "--quiet")
+    assert invoke(*words, "--out", tmp_path / "run", "--class-weights", "balanced")[0] == 0
+    card = json.loads((tmp_path / "run" / "card.json").read_text())
+    assert card["data"]["weights"] == "balanced"
+    assert card["criterion"] == "best weighted val log-loss over the L2 path"
+    status, _, err = invoke(*words, "--out", tmp_path / "other", "--class-weights", "even")
+    assert status == 2
+    assert "balanced" in err
 
 
 def test_help_and_errors_in_settings_import_no_torch() -> None:

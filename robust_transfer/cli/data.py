@@ -1,0 +1,53 @@
+"""``data``: what was understood of a data set, before anything is trained on it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from robust_transfer.cli.base import app, printable
+from robust_transfer.cli.options import ImageColumn, LabelColumn, Quiet, Seed, as_path, leave_to_one_process, loading
+
+
+@app.command()
+def data(
+    name: Annotated[
+        str,
+        typer.Argument(metavar="DATA", help="A folder of parquet files or images, builtin:digits, or hf:OWNER/NAME."),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    contact_sheet: Annotated[
+        Path | None,
+        typer.Option(
+            "--contact-sheet", help="A PNG to write, with some images of each class.", parser=as_path, metavar="PATH"
+        ),
+    ] = None,
+    examples: Annotated[
+        int | None, typer.Option("--examples", min=1, help="Look at so many images at most. [default: 50,000]")
+    ] = None,
+    image_column: ImageColumn = None,
+    label_column: LabelColumn = None,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Say what a data set is: splits, classes, sizes, copies, conflicting labels, odd images."""
+    leave_to_one_process("data")
+    loading("data", quiet)
+    from robust_transfer.data.survey import check_sheet, describe_data, write_contact_sheet
+    from robust_transfer.data.survey.describe import LIMIT
+    from robust_transfer.progress import stage, tell
+
+    if contact_sheet is not None:
+        check_sheet(contact_sheet)
+    columns = {"image_column": image_column, "label_column": label_column}
+    with stage(f"looking through {name}", None, quiet):
+        found = describe_data(name, **columns, examples=LIMIT if examples is None else examples, seed=seed)
+    print(json.dumps(found.to_dict(), indent=2) if as_json else printable(str(found)))
+    if contact_sheet is not None:
+        left_out = write_contact_sheet(name, contact_sheet, **columns, seed=seed)
+        for sentence in left_out:
+            tell(quiet, f"note: {sentence}")
+        tell(quiet, f"saved {contact_sheet}")

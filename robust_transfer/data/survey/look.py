@@ -1,0 +1,84 @@
+"""One look at each image of a stored split: size, mode, kind of file, what it is made of. Some bytes an image are kept."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robust_transfer.data.decode import to_rgb
+from robust_transfer.data.encoded import Images, opened, quiet_pillow
+from robust_transfer.data.fingerprints import BYTES, Fingerprints, fingerprint
+from robust_transfer.data.parallel import in_threads
+from robust_transfer.errors import DataError
+from robust_transfer.messages import logger
+
+log = logger(__name__)
+
+BLOCK = 10_000  # images between two lines of the log
+ARRAY = "array"  # the kind of what is no file
+
+
+@dataclass(frozen=True, eq=False)
+class Looks:
+    """What was seen of the images at ``places`` of a stored split; all arrays ``(n,)``, in their order.
+
+    ``damaged``: why an image could not be decoded, by its row; sizes there are 0, fingerprints blank.
+    """
+
+    places: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    prints: Fingerprints
+    width: NDArray[np.int32]
+    height: NDArray[np.int32]
+    grey: NDArray[np.bool_]
+    constant: NDArray[np.bool_]
+    modes: Counter[str]
+    kinds: Counter[str]
+    damaged: dict[int, str]
+
+    @property
+    def whole(self) -> NDArray[np.int64]:
+        """Rows of the images that could be decoded."""
+        return np.flatnonzero(self.width > 0)
+
+
+def look_through(images: Images, labels: NDArray[np.int64], places: NDArray[np.int64]) -> Looks:
+    """Each image at ``places`` decoded once and let go of; ``labels`` are those of all images."""
+    n = len(places)
+    rows, sizes = np.zeros((n, BYTES), np.uint8), np.zeros((2, n), np.int32)
+    grey, constant, kinds = np.zeros(n, bool), np.zeros(n, bool), [("", "")] * n
+    damaged: dict[int, str] = {}
+
+    def look(row: int) -> None:
+        try:
+            with opened(images, int(places[row])) as image:
+                kind = image.format or ARRAY, image.mode
+                pixels = np.asarray(to_rgb(image))
+        except DataError as error:
+            damaged[row] = str(error)
+            return
+        kinds[row] = kind
+        sizes[:, row] = pixels.shape[1::-1]
+        grey[row], constant[row] = _of_one_hue(pixels), pixels.min() == pixels.max()
+        rows[row] = fingerprint(pixels)
+
+    with quiet_pillow():
+        for start in range(0, n, BLOCK):
+            count = min(BLOCK, n - start)
+            in_threads(lambda row, start=start: look(start + row), count)  # type: ignore[misc]
+            if start + count < n:
+                log.info("images: %d of %d looked at", start + count, n)
+    seen = [kind for kind in kinds if kind[0]]
+    return Looks(
+        places, labels[places], Fingerprints(rows), sizes[0], sizes[1], grey, constant,
+        modes=Counter(mode for _, mode in seen), kinds=Counter(kind for kind, _ in seen), damaged=damaged,
+    )  # fmt: skip
+
+
+def _of_one_hue(pixels: NDArray[Any]) -> np.bool_ | bool:
+    """True if red, green and blue are the same everywhere."""
+    return bool((pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 0] == pixels[..., 2]).all())

@@ -1,0 +1,34 @@
+"""Weights of images: how many times each counts, on average once, in what training minimises and in what is chosen on val."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from robust_transfer.errors import DataError
+
+
+def balanced(labels: Tensor, classes: int) -> Tensor:
+    """``n / (K n_c)`` for each label ``(n,)``, float64: each of the K classes that there are images of counts the same.
+
+    scikit-learn's ``class_weight="balanced"`` (King & Zeng 2001).
+    """
+    counts = labels.bincount(minlength=classes)
+    return len(labels) / (int((counts > 0).sum()) * counts[labels].double())
+
+
+def checked(weights: Tensor, n: int) -> Tensor:
+    """``weights`` as float64 ``(n,)`` whose mean is 1; :class:`DataError` for others than n finite, non-negative numbers."""
+    if weights.shape != (n,):
+        raise DataError(f"there are {n} images and weights of the shape {tuple(weights.shape)}: give one each")
+    weights = weights.double()
+    if not bool(weights.isfinite().all()) or bool((weights < 0).any()):
+        raise DataError("weights of images must be finite and not negative")
+    if n and not bool((weights > 0).any()):
+        raise DataError("every image has the weight 0: there is nothing to learn from")
+    return weights / weights.mean() if n else weights
+
+
+def mean(values: Tensor, weights: Tensor | None) -> float:
+    """Mean of ``values (n,)`` in which each counts as often as its weight says; None: all the same."""
+    values = values.double()
+    return float(values.mean() if weights is None else (values * weights).sum() / weights.sum())

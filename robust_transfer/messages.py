@@ -1,0 +1,46 @@
+"""Messages: what is said beside results goes through standard logging, under the logger ``robust_transfer``.
+
+A program that uses the package decides where it goes; without a handler of its own nothing is shown. The command line shows
+on standard error what it was always told, and warnings.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+ROOT = "robust_transfer"
+TOLD = f"{ROOT}.told"  # what is for the eyes of who has given a command
+HIDDEN = "hidden"  # of a record: somebody asked for quiet
+
+logging.getLogger(ROOT).addHandler(logging.NullHandler())
+
+
+def logger(name: str) -> logging.Logger:
+    """Logger of a module of the package, or of one beside it."""
+    return logging.getLogger(name)
+
+
+class _OnStandardError(logging.Handler):
+    """Text of what was told, and of warnings, on whatever standard error is at the moment (a bar may have replaced it)."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not getattr(record, HIDDEN, False) and (record.levelno >= logging.WARNING or record.name == TOLD):
+            print(record.getMessage(), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def on_standard_error() -> Iterator[None]:
+    """As the command line shows messages; the logger is restored afterwards."""
+    root, handler = logging.getLogger(ROOT), _OnStandardError()
+    level = root.level
+    root.addHandler(handler)
+    if not root.isEnabledFor(logging.INFO):
+        root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)

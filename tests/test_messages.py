@@ -1,0 +1,41 @@
+"""Messages: silent in a program that has not asked for them, on standard error at the command line."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from robust_transfer.messages import HIDDEN, ROOT, TOLD, logger, on_standard_error
+
+
+def test_a_program_sees_nothing_until_it_asks() -> None:
+    script = """
+import logging, sys
+from robust_transfer.messages import logger
+from robust_transfer.progress import tell
+logger("robust_transfer.data").warning("first")
+tell(False, "second")
+logging.basicConfig(level=logging.INFO, format="%(name)s %(levelname)s %(message)s")
+logger("robust_transfer.data").warning("third")
+tell(False, "fourth")
+tell(True, "fifth")
+"""
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    told = [f"{TOLD} INFO fourth", f"{TOLD} INFO fifth"]
+    assert done.stderr.splitlines() == ["robust_transfer.data WARNING third", *told]
+    assert done.stdout == ""
+
+
+def test_the_command_line_shows_what_is_told_and_warnings(capsys: pytest.CaptureFixture[str]) -> None:
+    before = list(logging.getLogger(ROOT).handlers), logging.getLogger(ROOT).level
+    with on_standard_error():
+        logger(TOLD).info("told")
+        logger(TOLD).info("told in quiet", extra={HIDDEN: True})
+        logger(f"{ROOT}.data").info("for a log")
+        logger(f"{ROOT}.data").warning("a %s", "warning")
+    logger(TOLD).info("too late")
+    assert capsys.readouterr() == ("", "told\na warning\n")
+    assert (logging.getLogger(ROOT).handlers, logging.getLogger(ROOT).level) == before
