@@ -52,10 +52,11 @@ class Disk(Tree):
         """The bytes of the disk as UTF-8, where the system's encoding is another, too."""
         return os.fsencode(name).decode("utf-8")
 
-    def read(self, path: Path) -> bytes:
+    def read(self, path: Path, most: int | None = None) -> bytes:
         """The file's bytes."""
         try:
-            return path.read_bytes()
+            with path.open("rb") as file:
+                return file.read(most)
         except OSError as error:
             raise DataError(f"cannot read {path}: {error.strerror or error}") from None
 

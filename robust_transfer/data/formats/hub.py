@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from typing import ClassVar
 
 from robust_transfer.data.formats.base import FORMATS, ColumnNames, Format, Role, StoredDataset, listed
-from robust_transfer.data.formats.columns import choose_columns
+from robust_transfer.data.formats.columns import choose_columns, class_names
 from robust_transfer.data.formats.split_names import role_of
-from robust_transfer.data.formats.tables import Table, class_names, stored_splits
+from robust_transfer.data.formats.tables import Table, stored_splits
 from robust_transfer.errors import DataError
 
 _NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?::(?P<config>[^:/]+))?")

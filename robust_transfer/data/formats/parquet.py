@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import glob
-import mmap
-import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from robust_transfer.data import split as limits
 from robust_transfer.data.formats.base import FORMATS, WRITTEN, ColumnNames, Format, Role, StoredDataset, listed
-from robust_transfer.data.formats.columns import choose_columns
+from robust_transfer.data.formats.columns import choose_columns, class_names, holds_paths
 from robust_transfer.data.formats.disk import Disk
+from robust_transfer.data.formats.parquet_file import features_of, first_line, open_parquet, read_columns
+from robust_transfer.data.formats.path_tables import read_tables
 from robust_transfer.data.formats.split_files import Files, Kind, alone, find_files, holds_files
-from robust_transfer.data.formats.tables import Table, class_names, in_one_order, stored_splits
+from robust_transfer.data.formats.tables import Table, in_one_order, stored_splits
 from robust_transfer.errors import DataError
 
 
@@ -40,10 +39,13 @@ class Parquet(Format):
     def read(self, where: str, columns: ColumnNames) -> StoredDataset:
         """Data set of the files in ``where``."""
         root, disk = Path(where), Disk()
-        if root.is_file():
-            return read_parquet(root, alone(disk, root, PARQUET), columns, disk)
-        found = find_files(disk, root, PARQUET)
-        return read_parquet(root, replace(found, notes=(*found.notes, *_beside(disk, found))), columns, disk)
+        found = alone(disk, root, PARQUET) if root.is_file() else find_files(disk, root, PARQUET)
+        name = root.resolve().stem if root.is_file() else root.resolve().name
+        if _names_files(found, columns):
+            return read_tables(disk, found, columns, name)
+        if not found.alone:
+            found = replace(found, notes=(*found.notes, *_beside(disk, found)))
+        return read_parquet(root, found, columns, name)
 
 
 def is_parquet(path: Path) -> bool:
@@ -67,15 +69,21 @@ def _beside(disk: Disk, found: Files) -> list[str]:
     return [*notes, *disk.notes()]
 
 
-def read_parquet(root: Path, files: Files, columns: ColumnNames, disk: Disk) -> StoredDataset:
-    """Data set in ``files``."""
+def _names_files(found: Files, columns: ColumnNames) -> bool:
+    """True for rows that name image files, as the first file of train (or of another split) has its columns."""
+    path = min(found.of.items(), key=lambda item: item[0] != "train")[1][0]
+    return holds_paths(features_of(path, open_parquet(path).schema_arrow), columns.image)
+
+
+def read_parquet(root: Path, files: Files, columns: ColumnNames, name: str) -> StoredDataset:
+    """Data set in ``files``, whose rows hold the images."""
     folder = root.parent if root.is_file() else root
     image, label = columns.image, columns.label
     tables: dict[Role, Table] = {}
     notes = list(files.notes)
     for role, paths in sorted(files.of.items(), key=lambda item: item[0] != "train"):
-        opened = [_open(path) for path in paths]
-        features = _features(paths[0], opened[0].schema_arrow)
+        opened = [open_parquet(path) for path in paths]
+        features = features_of(paths[0], opened[0].schema_arrow)
         try:  # train comes first and settles the columns of the others
             image, label = choose_columns(features, image, label)
         except DataError as error:
@@ -83,7 +91,6 @@ def read_parquet(root: Path, files: Files, columns: ColumnNames, disk: Disk) -> 
         tables[role], said = _read_split(paths, opened, role, image, label)
         notes += said
     splits, said = stored_splits(tables, folder)
-    name = root.resolve().stem if root.is_file() else root.resolve().name
     return StoredDataset(name, splits, (*notes, *said))
 
 
@@ -93,46 +100,17 @@ def _read_split(paths: list[Path], opened: list[Any], role: Role, image: str, la
             raise DataError(
                 f"{path} lacks the column {listed(sorted(missing))}, which {paths[0].name} has: write it again"
             )
-    names = [class_names(_features(path, file.schema_arrow)[label]) for path, file in zip(paths, opened, strict=True)]
-    read = [_read(path, file, [label]).column(label) for path, file in zip(paths, opened, strict=True)]
+    names = [class_names(features_of(path, file.schema_arrow)[label]) for path, file in zip(paths, opened, strict=True)]
+    read = [read_columns(path, file, [label]).column(label) for path, file in zip(paths, opened, strict=True)]
     columns, notes = in_one_order(read, names, [path.name for path in paths])
     labels = _joined(paths, columns)
     if sum(_decompressed_bytes(file, {image}) for file in opened) > limits.MEMORY_LIMIT:
         images = _memory_mapped(paths, role, image)
     else:
         images = _joined(
-            paths, [_read(path, file, [image]).column(image) for path, file in zip(paths, opened, strict=True)]
+            paths, [read_columns(path, file, [image]).column(image) for path, file in zip(paths, opened, strict=True)]
         )
     return Table(images, labels, names[0]), notes
-
-
-def _features(path: Path, schema: Any) -> Any:
-    """Columns as `datasets` describes them. It refuses types that it does not know, in many ways."""
-    from datasets import Features
-
-    try:
-        return Features.from_arrow_schema(schema)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        told = textwrap.shorten(str(error) or type(error).__name__, 150, placeholder=" ...")
-        raise DataError(f"{path} has columns or metadata that `datasets` cannot read ({told})") from None
-
-
-def _open(path: Path) -> Any:
-    try:
-        try:
-            return pq.ParquetFile(path)
-        except UnicodeEncodeError:  # the library takes no name that is not UTF-8
-            with path.open("rb") as file:
-                return pq.ParquetFile(pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(_unreadable(path, error)) from None
-
-
-def _read(path: Path, file: Any, columns: list[str]) -> Any:
-    try:
-        return file.read(columns=columns, use_threads=False).replace_schema_metadata(None)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(_unreadable(path, error)) from None
 
 
 def _joined(paths: Sequence[Path], columns: Sequence[Any]) -> Any:
@@ -141,7 +119,7 @@ def _joined(paths: Sequence[Path], columns: Sequence[Any]) -> Any:
         tables = [pa.table({"column": column}) for column in columns]
         return pa.concat_tables(tables, promote_options="permissive").column("column")
     except pa.ArrowException as error:
-        raise DataError(f"{paths[0]} and its shards have different columns: {_first_line(error)}") from None
+        raise DataError(f"{paths[0]} and its shards have different columns: {first_line(error)}") from None
 
 
 def _memory_mapped(paths: list[Path], role: Role, column: str) -> Any:
@@ -152,19 +130,10 @@ def _memory_mapped(paths: list[Path], role: Role, column: str) -> Any:
     try:
         return load_dataset("parquet", data_files=files, columns=[column])[WRITTEN[role]].data.column(column)
     except Exception as error:  # whatever the library raises: a full disk, a damaged file, schemas that differ
-        raise DataError(f"cannot read {paths[0]} and its shards: {_first_line(error.__cause__ or error)}") from None
+        raise DataError(f"cannot read {paths[0]} and its shards: {first_line(error.__cause__ or error)}") from None
 
 
 def _decompressed_bytes(file: Any, columns: set[str]) -> int:
     groups = (file.metadata.row_group(i) for i in range(file.num_row_groups))
     chunks = (group.column(i) for group in groups for i in range(group.num_columns))
     return sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] in columns)
-
-
-def _unreadable(path: Path, error: Exception) -> str:
-    return f"cannot read {path}, it is damaged or no parquet file ({_first_line(error)}): download or write it again"
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -16,13 +16,15 @@ from robust_transfer.errors import DataError
 class Files:
     """Files of each split, and notes on those that are of none.
 
-    ``named``: their names say the splits. ``within``: the folder in which they and ``seen``, all of their kind, lie.
+    ``named``: their names say the splits. ``alone``: one file was given. ``within``: the folder in which they and
+    ``seen``, all of their kind, lie.
     """
 
     of: dict[Role, list[Path]]
     within: Path
     notes: tuple[str, ...] = ()
     named: bool = True
+    alone: bool = False
     seen: tuple[Path, ...] = ()
 
 
@@ -71,7 +73,7 @@ def alone(tree: Tree, file: Path, kind: Kind) -> Files:
         notes.append(f"{file.name} alone is read, not what lies beside it: {listed(beside)}")
     if name is not None:
         notes += _missing_shards(name.role, [(file, name)])
-    return Files({"train": [file]}, file.parent, tuple(notes), named=False, seen=(file,))
+    return Files({"train": [file]}, file.parent, tuple(notes), named=False, alone=True, seen=(file,))
 
 
 def _bases(tree: Tree, root: Path) -> list[Path]:
@@ -83,9 +85,7 @@ def _inner(tree: Tree, root: Path, kind: Kind) -> list[Path]:
     return [
         folder
         for folder in tree.folders(root)
-        if any(
-            _name_of(file, folder, kind) or file.parent == folder for file in _candidates(tree, folder, kind)
-        )
+        if any(_name_of(file, folder, kind) or file.parent == folder for file in _candidates(tree, folder, kind))
     ]
 
 

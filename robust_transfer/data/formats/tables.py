@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from torch import Tensor
 
 from robust_transfer.data.class_names import match_names
-from robust_transfer.data.encoded import ColumnImages
+from robust_transfer.data.encoded import ColumnImages, Images
 from robust_transfer.data.formats.base import WRITTEN, Role, StoredSplit, first_role
 from robust_transfer.data.formats.labels import all_hidden, class_values, named_indices, value_indices
 from robust_transfer.errors import DataError
@@ -20,18 +20,14 @@ from robust_transfer.errors import DataError
 
 @dataclass(frozen=True)
 class Table:
-    """pyarrow columns of one split, and the names of its classes where its ClassLabel feature holds them."""
+    """Images (or a pyarrow column of them) and labels (a pyarrow column) of one split.
+
+    And the names of its classes where its ClassLabel feature holds them.
+    """
 
     images: Any
     labels: Any
     class_names: tuple[str, ...] | None
-
-
-def class_names(feature: Any) -> tuple[str, ...] | None:
-    """Names that a ClassLabel feature of HF datasets holds; None for other features."""
-    from datasets import ClassLabel
-
-    return tuple(feature.names) if isinstance(feature, ClassLabel) and feature.names else None
 
 
 def in_one_order(
@@ -97,5 +93,7 @@ def stored_splits(
     splits: dict[Role, StoredSplit] = {}
     for role, table in tables.items():
         labels, names = labels_of(role, table)
-        splits[role] = StoredSplit(ColumnImages(table.images, WRITTEN[role], folder), labels, names)
+        held = table.images
+        images = held if isinstance(held, Images) else ColumnImages(held, WRITTEN[role], folder)
+        splits[role] = StoredSplit(images, labels, names)
     return splits, notes

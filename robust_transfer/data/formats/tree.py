@@ -52,12 +52,12 @@ class Tree(ABC):
         """Name of a file or folder as text; raises UnicodeDecodeError where it is not UTF-8."""
 
     @abstractmethod
-    def read(self, path: Path) -> bytes:
-        """Content of a file; :class:`DataError` where it cannot be read."""
+    def read(self, path: Path, most: int | None = None) -> bytes:
+        """Content of a file, or its first ``most`` bytes; :class:`DataError` where it cannot be read."""
 
     @abstractmethod
     def at(self, folder: Path, written: str) -> Path:
-        """Where ``written``, a path in a table that lies in ``folder``, leads; ValueError, with the reason, where it may not."""
+        """Where the path ``written`` in a table that lies in ``folder`` leads; ValueError, with the reason, if it may not."""
 
     @abstractmethod
     def opened(self, paths: Sequence[Path]) -> Images:
