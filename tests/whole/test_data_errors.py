@@ -68,8 +68,9 @@ def test_a_prefix_or_name_with_a_slip() -> None:
 
 
 def test_a_file_that_is_no_data_set(tmp_path: Path) -> None:
-    (tmp_path / "images.zip").write_bytes(b"PK")
-    assert "is a single file of no known format: give a folder of images" in message(tmp_path / "images.zip")
+    for name in ("images.7z", "images.rar", "labels.txt", "labels.json", "images"):
+        (tmp_path / name).write_bytes(b"PK")
+        assert "is a single file of no known format: give a folder of images" in message(tmp_path / name)
 
 
 def test_folders_without_data(tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ ELSEWHERE = {
     "data/formats/disk": "data/formats/test_image_folder",
     "data/formats/image_table": "data/formats/test_path_tables",
     "data/formats/labels": "whole/test_data_errors",
+    "data/formats/members": "data/formats/test_archive",
     "data/formats/opening": "whole/test_data_errors",
     "data/formats/parquet_file": "whole/test_data_errors",
     "data/formats/row_paths": "data/formats/test_path_tables",

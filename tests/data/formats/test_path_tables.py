@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,7 @@ def files(folder: Path, count: int, first: int = 0) -> list[str]:
     return [f"{i}.png" for i in range(first, first + count)]
 
 
-def write(path: Path, columns: dict[str, Sequence[object]]) -> Path:
+def write(path: Path, columns: Mapping[str, Sequence[object]]) -> Path:
     rows = list(zip(*columns.values(), strict=True))
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".parquet":
@@ -62,7 +62,7 @@ def message(data: Path, **arguments: str) -> str:
 @pytest.mark.parametrize(("image", "label"), [("image", "label"), ("File Name", "Category"), ("path", "class_name")])
 def test_columns_by_their_usual_names(tmp_path: Path, suffix: str, image: str, label: str) -> None:
     names = files(tmp_path, 8)
-    columns = {"width": [8] * 8, label: PETS, image: names}
+    columns: dict[str, Sequence[object]] = {"width": [8] * 8, label: PETS, image: names}
     task = load_task(write(tmp_path / f"pets{suffix}", columns), val=0)
     assert {i: name for i, (_, name) in found(task).items()} == dict(enumerate(PETS))
     assert (task.name, task.class_names) == ("pets", ("cat", "dog"))
@@ -72,15 +72,16 @@ def test_columns_by_their_usual_names(tmp_path: Path, suffix: str, image: str, l
 def test_a_column_says_the_splits(tmp_path: Path, suffix: str) -> None:
     files(tmp_path / "all", 12)
     said = ["train", "Test", "validation"] * 4
-    columns = {
+    labels = ["a", "a", "a", "b", "b", "b"] * 2
+    columns: dict[str, Sequence[object]] = {
         "image": [f"all/{i}.png" for i in range(12)],
-        "label": ["a", "a", "a", "b", "b", "b"] * 2,
+        "label": labels,
         "split": said,
         "fold": list(range(12)),
     }
     task = load_task(write(tmp_path / "x" / ".." / f"t{suffix}", columns))
     roles = {"train": "train", "Test": "test", "validation": "val"}
-    assert found(task) == {i: (roles[said[i]], columns["label"][i]) for i in range(12)}
+    assert found(task) == {i: (roles[said[i]], labels[i]) for i in range(12)}
     assert task.notes == (f"the column 'fold' of t{suffix} is not used: it names no splits",)
 
 
