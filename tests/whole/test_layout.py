@@ -44,6 +44,7 @@ ELSEWHERE = {
     "data/formats/image_table": "data/formats/test_path_tables",
     "data/formats/labels": "whole/test_data_errors",
     "data/formats/members": "data/formats/test_archive",
+    "data/formats/named_rows": "data/formats/test_path_tables",
     "data/formats/opening": "whole/test_data_errors",
     "data/formats/parquet_file": "whole/test_data_errors",
     "data/formats/row_paths": "data/formats/test_path_tables",

@@ -40,9 +40,12 @@ class Disk(Tree):
 
     def no_file(self, path: Path) -> str | None:
         """Links, devices, pipes and sockets."""
-        if path.is_dir():
-            return READ_ANYWAY
-        return None if path.is_file() else SPECIAL if path.exists() else NOWHERE
+        try:
+            if path.is_dir():
+                return READ_ANYWAY
+            return None if path.is_file() else SPECIAL if path.exists() else NOWHERE
+        except OSError:  # a name that is too long, a folder that may not be entered
+            return NOWHERE
 
     def real(self, folder: Path) -> str:
         """Path without links."""

@@ -15,8 +15,8 @@ _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/{2}")
 SHOWN = 3
 
 
-def image_files(tree: Tree, table: Path, written: Sequence[Any]) -> tuple[list[Path], list[str]]:
-    """File that each row of ``table`` names, relative to the table's own folder, and notes.
+def image_files(tree: Tree, folder: Path, table: str, written: Sequence[Any]) -> tuple[list[Path], list[str]]:
+    """File that each row names, relative to ``folder``, and notes; ``table`` is what messages call the rows' table.
 
     Raises :class:`DataError` for cells without a path, addresses, paths that lead out of an archive, and missing files.
     """
@@ -28,8 +28,7 @@ def image_files(tree: Tree, table: Path, written: Sequence[Any]) -> tuple[list[P
                 f"row {row} (from 0) of {table} holds the address {cell[:80]!r}: images are read from files, so download "
                 "them and write their paths"
             )
-    folder, found, missing = table.parent, list[Path](), list[str]()
-    turned = 0
+    found, missing, turned = list[Path](), list[str](), 0
     for row, cell in enumerate(written):
         try:
             path = tree.at(folder, cell)
@@ -47,9 +46,9 @@ def image_files(tree: Tree, table: Path, written: Sequence[Any]) -> tuple[list[P
         raise DataError(
             f"{len(missing)} of the {len(written)} images that {table} names are not there (such as "
             f"{listed(missing[:SHOWN])}{_elsewhere(tree, folder, missing[0])}): add them, correct the paths, which are "
-            "relative to the table's folder, or remove the rows"
+            f"relative to {folder}, or remove the rows"
         )
-    return found, [f"backslashes in {turned} paths of {table.name} are taken for slashes"] if turned else []
+    return found, [f"backslashes in {turned} paths of {table} are taken for slashes"] if turned else []
 
 
 def _elsewhere(tree: Tree, folder: Path, cell: str) -> str:

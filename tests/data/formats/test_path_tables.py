@@ -134,7 +134,7 @@ def test_paths_of_every_kind(tmp_path: Path) -> None:
     ]
     task = load_task(write(b / "t.csv", {"path": written, "label": PETS}), val=0)
     assert {i: name for i, (_, name) in found(task).items()} == dict(enumerate(PETS))
-    assert "backslashes in 1 paths of t.csv are taken for slashes" in task.notes
+    assert f"backslashes in 1 paths of {b / 't.csv'} are taken for slashes" in task.notes
 
 
 def test_a_path_that_is_there_twice(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_missing_files_are_counted(tmp_path: Path, suffix: str) -> None:
     path = write(tmp_path / f"t{suffix}", {"image": [*(f"images/{n}" for n in names), "0.png", "x.png"], "label": PETS})
     assert message(path) == (
         f"2 of the 8 images that {path} names are not there (such as '0.png', 'x.png'; there is "
-        f"'{tmp_path / 'images' / '0.png'}'): add them, correct the paths, which are relative to the table's folder, or "
+        f"'{tmp_path / 'images' / '0.png'}'): add them, correct the paths, which are relative to {tmp_path}, or "
         "remove the rows"
     )
 
