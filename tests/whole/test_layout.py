@@ -36,6 +36,7 @@ ELSEWHERE = {
     "data/parallel": "data/test_loading",
     "data/shared": "data/test_duplicates",
     "data/subsets": "data/test_split",
+    "data/torch_items": "data/test_objects",
     "data/formats/base": "whole/test_data_errors",
     "data/formats/builtin": "data/test_loading",
     "data/formats/class_folders": "data/formats/test_image_folder",

@@ -37,15 +37,19 @@ class Rows:
         return f"row {number} (from 0) of {table}"
 
 
-def splits_of(rows: Rows, tree: Tree) -> tuple[dict[Role, StoredSplit], list[str]]:
-    """Checked splits of the files that ``rows`` name in ``tree``, and notes."""
+def splits_of(
+    rows: Rows, tree: Tree, class_names: tuple[str, ...] | None = None
+) -> tuple[dict[Role, StoredSplit], list[str]]:
+    """Checked splits of the files that ``rows`` name in ``tree``, and notes. ``class_names``: what numbers count."""
     kept, again = _once(rows)
     hidden = _without_hidden(rows, kept)
     values, said = numbers_or_names([rows.labels[row] for row in kept])
     tables = {}
     for role in dict.fromkeys(rows.roles[row] for row in kept):
         mine = [(rows.files[row], value) for row, value in zip(kept, values, strict=True) if rows.roles[row] == role]
-        tables[role] = Table(tree.opened([file for file, _ in mine]), as_column([value for _, value in mine]), None)
+        tables[role] = Table(
+            tree.opened([file for file, _ in mine]), as_column([value for _, value in mine]), class_names
+        )
     splits, more = stored_splits(tables)
     return splits, [*hidden, *again, *said, *more]
 
