@@ -302,6 +302,6 @@ def test_a_bad_image_among_different_sizes_is_told(tmp_path: Path) -> None:
         load_task(tmp_path, val=0)
 
 
-@pytest.mark.parametrize("name", ["cifar10", "a/b/c", "", "/", "a/b:c/d"])
+@pytest.mark.parametrize("name", ["cifar10", "a/b/c", "", "/", "a/b:c/d", "a/b@", "a/b@c:d", "a/b@c@d"])
 def test_names_that_are_not_the_hubs(name: str) -> None:
-    assert message(f"hf:{name}").endswith("does not name a data set: write hf:OWNER/NAME or hf:OWNER/NAME:CONFIG")
+    assert message(f"hf:{name}").endswith("does not name a data set: write hf:OWNER/NAME[:CONFIG][@REVISION]")
