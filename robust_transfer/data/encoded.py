@@ -7,7 +7,7 @@ import logging
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -85,8 +85,8 @@ class ArrayImages(Images):
 class ColumnImages(Images):
     """Pyarrow column of encoded bytes, of paths, or of structs of the two (the Image feature of HF datasets)."""
 
-    def __init__(self, column: Any, split: str, folder: Path | None = None) -> None:
-        self.column, self.split, self.folder = column, split, folder
+    def __init__(self, column: Any, called: str, folder: Path | None = None) -> None:
+        self.column, self.called, self.folder = column, called, folder
 
     def __len__(self) -> int:
         return len(self.column)
@@ -111,8 +111,26 @@ class ColumnImages(Images):
         return content
 
     def where(self, position: int) -> str:
-        """Its row and split."""
-        return f"the image in row {position} (from 0) of the {self.split} split"
+        """Its row, and what the column is called."""
+        return f"the image in row {position} (from 0) of {self.called}"
+
+
+class ChosenImages(Images):
+    """Some of other images, at ``positions``."""
+
+    def __init__(self, images: Images, positions: Sequence[int]) -> None:
+        self.images, self.positions = images, positions
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def open(self, position: int) -> Image.Image:
+        """As the others open it."""
+        return self.images.open(self.positions[position])
+
+    def where(self, position: int) -> str:
+        """As the others name it."""
+        return self.images.where(self.positions[position])
 
 
 class EncodedReader(Reader):

@@ -22,6 +22,7 @@ from robust_transfer.data.formats.base import (
     listed,
 )
 from robust_transfer.data.formats.split_names import DOMAINS, folded, role_of, speaks_of_a_part
+from robust_transfer.data.formats.table_cells import names_images
 from robust_transfer.data.formats.tree import Tree
 from robust_transfer.errors import DataError
 
@@ -39,7 +40,7 @@ def read_classes(tree: Tree, root: Path, columns: ColumnNames, name: str) -> Sto
     reading = _Reading(tree)
     reading.folder(root, None)
     splits = {role: _stored(tree, classes) for role, classes in reading.found.items()}
-    tables = [file.name for file in tree.files(root) if file.stem.casefold() == "metadata"]
+    tables = [file.name for file in tree.files(root) if names_images(tree, file)]
     said = [f"the classes are the names of the folders: to read {table!r} instead, give it itself" for table in tables]
     return StoredDataset(name, splits, (*reading.notes, *said, *tree.notes()))
 

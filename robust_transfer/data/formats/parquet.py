@@ -12,12 +12,13 @@ import pyarrow as pa
 
 from robust_transfer.data import split as limits
 from robust_transfer.data.formats.base import FORMATS, WRITTEN, ColumnNames, Format, Role, StoredDataset, listed
-from robust_transfer.data.formats.columns import choose_columns, class_names, holds_paths
+from robust_transfer.data.formats.columns import choose_columns, class_names, holds_paths, split_columns
 from robust_transfer.data.formats.disk import Disk
 from robust_transfer.data.formats.parquet_file import features_of, first_line, open_parquet, read_columns
 from robust_transfer.data.formats.path_tables import read_tables
+from robust_transfer.data.formats.row_splits import roles_of
 from robust_transfer.data.formats.split_files import Files, Kind, alone, find_files, holds_files
-from robust_transfer.data.formats.tables import Table, in_one_order, stored_splits
+from robust_transfer.data.formats.tables import Table, divided, in_one_order, stored_splits
 from robust_transfer.errors import DataError
 
 
@@ -80,7 +81,7 @@ def read_parquet(root: Path, files: Files, columns: ColumnNames, name: str) -> S
     folder = root.parent if root.is_file() else root
     image, label = columns.image, columns.label
     tables: dict[Role, Table] = {}
-    notes = list(files.notes)
+    notes, as_train = list(files.notes), files.as_train
     for role, paths in sorted(files.of.items(), key=lambda item: item[0] != "train"):
         opened = [open_parquet(path) for path in paths]
         features = features_of(paths[0], opened[0].schema_arrow)
@@ -90,8 +91,24 @@ def read_parquet(root: Path, files: Files, columns: ColumnNames, name: str) -> S
             raise DataError(f"{paths[0]}: {error}") from None
         tables[role], said = _read_split(paths, opened, role, image, label)
         notes += said
+        if not files.named:  # else their names say the splits
+            roles, said = _said_splits(paths, opened, {image, label})
+            notes += said
+            if roles is not None:
+                tables, as_train = divided(tables[role], roles, paths[0].name, folder), ()
     splits, said = stored_splits(tables, folder)
-    return StoredDataset(name, splits, (*notes, *said))
+    return StoredDataset(name, splits, (*as_train, *notes, *said))
+
+
+def _said_splits(paths: list[Path], opened: list[Any], others: set[str]) -> tuple[list[Role] | None, list[str]]:
+    """Splits of the rows of all files, if a column of text says them; see :func:`roles_of`."""
+    schema = opened[0].schema_arrow
+    texts = [field.name for field in schema if field.name not in others and pa.types.is_string(field.type)]
+    said: dict[str, list[Any]] = {name: [] for name in split_columns(texts)}
+    for path, file in zip(paths, opened, strict=True):
+        for name, cells in said.items():
+            cells += read_columns(path, file, [name]).column(name).to_pylist()
+    return roles_of(said, paths[0], None)
 
 
 def _read_split(paths: list[Path], opened: list[Any], role: Role, image: str, label: str) -> tuple[Table, list[str]]:

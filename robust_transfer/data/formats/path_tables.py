@@ -8,12 +8,12 @@ from pathlib import Path
 
 from robust_transfer.data.formats.base import ColumnNames, Role, StoredDataset
 from robust_transfer.data.formats.class_folders import has_classes
-from robust_transfer.data.formats.columns import choose_text_columns, labels_of, paths_of
+from robust_transfer.data.formats.columns import choose_text_columns, labels_of
 from robust_transfer.data.formats.named_rows import Rows, splits_of
 from robust_transfer.data.formats.row_paths import image_files
 from robust_transfer.data.formats.row_splits import roles_of
 from robust_transfer.data.formats.split_files import Files, Kind, holds_files
-from robust_transfer.data.formats.table_cells import columns_of, is_text_table, read_cells
+from robust_transfer.data.formats.table_cells import names_images, read_cells
 from robust_transfer.data.formats.table_text import Cells
 from robust_transfer.data.formats.tree import Tree
 from robust_transfer.errors import DataError
@@ -31,7 +31,7 @@ def kind_of(tree: Tree) -> Kind:
 
     @functools.cache
     def takes(path: Path) -> bool:
-        return is_text_table(path) and (path.stem.casefold() == "metadata" or bool(paths_of(columns_of(tree, path))))
+        return names_images(tree, path)
 
     def stem(path: Path) -> str:
         name = path.stem.casefold().replace("-", "_")
@@ -42,7 +42,7 @@ def kind_of(tree: Tree) -> Kind:
 
 def read_tables(tree: Tree, found: Files, columns: ColumnNames, name: str) -> StoredDataset:
     """Data set of the tables in ``found``, whose images lie in ``tree``."""
-    rows, notes, settled = Rows(), list[str](), False
+    rows, notes, settled = Rows(), list(found.notes), False
     for role, paths in sorted(found.of.items(), key=lambda item: item[0] != "train"):
         for path in paths:
             cells = read_cells(tree, path)
@@ -55,10 +55,9 @@ def read_tables(tree: Tree, found: Files, columns: ColumnNames, name: str) -> St
                 raise DataError(f"{path}: {error}") from None
             said, by_column = _add(rows, tree, path, role if found.named else None, cells, columns)
             notes, settled = notes + said, settled or by_column
-    if not settled:  # else a column says what the name of the file does not
-        notes = [*found.notes, *notes]
     splits, said = splits_of(rows, tree)
-    return StoredDataset(name, splits, (*notes, *_beside(tree, found, rows), *said))
+    as_train = () if settled else found.as_train  # a column may say what the name of the file does not
+    return StoredDataset(name, splits, (*as_train, *notes, *_beside(tree, found, rows), *said))
 
 
 def _add(

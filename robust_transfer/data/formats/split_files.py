@@ -16,13 +16,14 @@ from robust_transfer.errors import DataError
 class Files:
     """Files of each split, and notes on those that are of none.
 
-    ``named``: their names say the splits. ``alone``: one file was given. ``within``: the folder in which they and
-    ``seen``, all of their kind, lie.
+    ``named``: their names say the splits; else ``as_train`` says that they are taken as train. ``alone``: one file was
+    given. ``within``: the folder in which they and ``seen``, all of their kind, lie.
     """
 
     of: dict[Role, list[Path]]
     within: Path
     notes: tuple[str, ...] = ()
+    as_train: tuple[str, ...] = ()
     named: bool = True
     alone: bool = False
     seen: tuple[Path, ...] = ()
@@ -66,14 +67,14 @@ def holds_files(tree: Tree, root: Path, kind: Kind) -> bool:
 
 def alone(tree: Tree, file: Path, kind: Kind) -> Files:
     """One file, taken as train whatever it is called; notes on what its name and its folder say of others."""
-    name, notes = file_name(kind.stem(file)), list[str]()
+    name, notes, as_train = file_name(kind.stem(file)), list[str](), list[str]()
     if name is not None and name.role != "train":
-        notes.append(f"{file.name} is called as {WRITTEN[name.role]} is: given alone, it is taken as train")
+        as_train.append(f"{file.name} is called as {WRITTEN[name.role]} is: given alone, it is taken as train")
     if beside := [other.name for other in tree.files(file.parent) if kind.takes(other) and other.name != file.name]:
         notes.append(f"{file.name} alone is read, not what lies beside it: {listed(beside)}")
     if name is not None:
         notes += _missing_shards(name.role, [(file, name)])
-    return Files({"train": [file]}, file.parent, tuple(notes), named=False, alone=True, seen=(file,))
+    return Files({"train": [file]}, file.parent, tuple(notes), tuple(as_train), named=False, alone=True, seen=(file,))
 
 
 def _bases(tree: Tree, root: Path) -> list[Path]:
@@ -135,8 +136,8 @@ def _without_names(root: Path, files: list[Path], kind: Kind) -> Files:
             f"test{suffix}, or train-00000-of-00002{suffix} and so on"
         )
     what = f"all {len(files)} files, whose names are no splits', are" if len(files) > 1 else "the file is"
-    notes = (f"{what} taken as train: {listed(file.name for file in files)}",)
-    return Files({"train": files}, root, notes, named=False)
+    as_train = f"{what} taken as train: {listed(file.name for file in files)}"
+    return Files({"train": files}, root, as_train=(as_train,), named=False)
 
 
 def _missing_shards(role: Role, files: list[tuple[Path, FileName]]) -> list[str]:

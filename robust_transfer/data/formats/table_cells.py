@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from robust_transfer.data.formats.columns import class_names
+from robust_transfer.data.formats.columns import class_names, paths_of
 from robust_transfer.data.formats.parquet_file import features_of, unreadable
 from robust_transfer.data.formats.table_text import SUFFIXES, Cells, header_of, read_text_table
 from robust_transfer.data.formats.tree import Tree
@@ -23,9 +23,11 @@ def is_text_table(path: Path) -> bool:
     return path.suffix.casefold() in SUFFIXES and not path.name.startswith(".")
 
 
-def columns_of(tree: Tree, path: Path) -> list[str]:
-    """Names of the columns of the text table at ``path``, by its first line; nothing where that cannot be read."""
-    return header_of(tree.read(path, HEADER), path)
+def names_images(tree: Tree, path: Path) -> bool:
+    """True for a table in text that is called metadata, or has a column called as one of paths is."""
+    if not is_text_table(path):
+        return False
+    return path.stem.casefold() == "metadata" or bool(paths_of(header_of(tree.read(path, HEADER), path)))
 
 
 def read_cells(tree: Tree, path: Path) -> Cells:

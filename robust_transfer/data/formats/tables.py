@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from torch import Tensor
 
 from robust_transfer.data.class_names import match_names
-from robust_transfer.data.encoded import ColumnImages, Images
+from robust_transfer.data.encoded import ChosenImages, ColumnImages, Images
 from robust_transfer.data.formats.base import WRITTEN, Role, StoredSplit, first_role
 from robust_transfer.data.formats.labels import all_hidden, class_values, named_indices, value_indices
 from robust_transfer.errors import DataError
@@ -28,6 +29,16 @@ class Table:
     images: Any
     labels: Any
     class_names: tuple[str, ...] | None
+
+
+def divided(table: Table, roles: Sequence[Role], called: str, folder: Path) -> dict[Role, Table]:
+    """Table of each split that ``roles`` give the rows of one that messages call ``called``."""
+    images, said = ColumnImages(table.images, called, folder), np.array(roles)
+    rows = {role: np.flatnonzero(said == role) for role in dict.fromkeys(roles)}
+    return {
+        role: Table(ChosenImages(images, mine.tolist()), table.labels.take(pa.array(mine)), table.class_names)
+        for role, mine in rows.items()
+    }
 
 
 def in_one_order(
@@ -94,6 +105,6 @@ def stored_splits(
     for role, table in tables.items():
         labels, names = labels_of(role, table)
         held = table.images
-        images = held if isinstance(held, Images) else ColumnImages(held, WRITTEN[role], folder)
+        images = held if isinstance(held, Images) else ColumnImages(held, f"the {WRITTEN[role]} split", folder)
         splits[role] = StoredSplit(images, labels, names)
     return splits, notes

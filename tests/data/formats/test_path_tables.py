@@ -83,6 +83,8 @@ def test_a_column_says_the_splits(tmp_path: Path, suffix: str) -> None:
     roles = {"train": "train", "Test": "test", "validation": "val"}
     assert found(task) == {i: (roles[said[i]], labels[i]) for i in range(12)}
     assert task.notes == (f"the column 'fold' of t{suffix} is not used: it names no splits",)
+    other = write(tmp_path / f"test{suffix}", columns)  # the column says more than the name
+    assert load_task(other).notes[0] == f"test{suffix} alone is read, not what lies beside it: 't{suffix}'"
 
 
 @pytest.mark.parametrize(
@@ -111,13 +113,14 @@ def test_one_table_beside_flat_images(tmp_path: Path, name: str) -> None:
     )
 
 
-def test_class_folders_are_read_and_not_the_table_beside_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["metadata.csv", "labels.csv"])
+def test_class_folders_are_read_and_not_the_table_beside_them(tmp_path: Path, name: str) -> None:
     write_classes(tmp_path, {"cat": 4, "dog": 4})
-    write(tmp_path / "metadata.csv", {"file_name": [f"cat/00{i}.png" for i in range(4)], "label": ["x", "y"] * 2})
+    write(tmp_path / name, {"file_name": [f"cat/00{i}.png" for i in range(4)], "label": ["x", "y"] * 2})
     task = load_task(tmp_path, val=0)
     assert task.class_names == ("cat", "dog")
-    assert "the classes are the names of the folders: to read 'metadata.csv' instead, give it itself" in task.notes
-    assert load_task(tmp_path / "metadata.csv", val=0).class_names == ("x", "y")
+    assert f"the classes are the names of the folders: to read {name!r} instead, give it itself" in task.notes
+    assert load_task(tmp_path / name, val=0).class_names == ("x", "y")
 
 
 def test_paths_of_every_kind(tmp_path: Path) -> None:
