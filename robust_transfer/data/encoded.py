@@ -106,6 +106,8 @@ class ColumnImages(Images):
 
         if "://" not in path:  # a path as it is: the library would take brackets and stars for patterns
             return (self.folder / path if self.folder is not None else Path(path)).read_bytes()
+        if self.folder is not None:  # on a disk; the Hub's own library names members of archives so
+            raise ValueError("it is an address, and images are read from files")
         with fsspec.open(path, "rb") as file:
             content: bytes = file.read()
         return content

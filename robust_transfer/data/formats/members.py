@@ -11,6 +11,7 @@ from robust_transfer.data.formats.tree import NOWHERE, SPECIAL
 from robust_transfer.errors import DataError
 
 MOST_BYTES = 2**29  # that one file in an archive may hold: twice as much as any image that is decoded
+DEEPEST = 100  # folders above a file
 LINKS = 40  # that are followed one after the other, as systems do
 OUT, TO_FOLDERS = "links that lead out of the archive", "links to folders in the archive"
 UNPACK = "unpack it, and give the folder"
@@ -87,6 +88,8 @@ class Archive(ABC, Generic[Member]):
             raise DataError(
                 f"{self.path} holds {written[:80]!r}, a path that leads out of it: pack it again without such paths"
             )
+        if written.count("/") > DEEPEST:
+            raise DataError(f"{self.path} holds {written[:80]!r}, which lies too deep below other folders: {UNPACK}")
         return joined("", written)
 
     def follow_links(self) -> None:

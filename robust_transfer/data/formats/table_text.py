@@ -20,7 +20,6 @@ SEPARATORS = {".csv": (",", ";", "\t", "|"), ".tsv": ("\t",)}
 LINES = (".jsonl", ".ndjson")
 SUFFIXES = (*SEPARATORS, *LINES)
 _MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-csv.field_size_limit(2**24)
 
 Cells = Mapping[str, Sequence[Any]]  # columns by name; a cell of CSV is a string, one of JSON any value
 
@@ -107,7 +106,7 @@ def _json_lines(text: str, path: Path) -> Cells:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=_once)
         except (ValueError, RecursionError) as error:
             raise DataError(f"line {number} of {path} is no JSON ({error}): write one object a line") from None
         if not isinstance(row, dict):
@@ -117,3 +116,10 @@ def _json_lines(text: str, path: Path) -> Cells:
         raise DataError(f"{path} is empty: write one JSON object a line")
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: [row.get(name) for row in rows] for name in names}
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("an object has a key twice")
+    return found

@@ -163,6 +163,18 @@ def test_class_names_of_any_letters(tmp_path: Path, kind: str) -> None:
     assert task.class_names == ("caf\u00e9", "\u732b")
 
 
+def test_a_class_name_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "pets.tar", "w", encoding="latin-1", format=tarfile.GNU_FORMAT) as tar:
+        for name, content in some({"caf\u00e9": 3, "dog": 3}).items():
+            add(tar, name, content)
+    assert message(tmp_path / "pets.tar") == "the name of the class folder 'caf\ufffd' is not UTF-8: rename it"
+
+
+def test_a_path_that_lies_too_deep_is_refused(tmp_path: Path) -> None:
+    path = pack(tmp_path / "pets.tar", {**some(), "x/" * 5000 + "0.png": b"x"})
+    assert "which lies too deep below other folders: unpack it" in message(path)
+
+
 @pytest.mark.parametrize("kind", ARCHIVES)
 def test_archives_that_are_damaged(tmp_path: Path, kind: str) -> None:
     path = pack(tmp_path / f"pets.{kind}", some())

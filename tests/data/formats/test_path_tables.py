@@ -69,6 +69,15 @@ def test_columns_by_their_usual_names(tmp_path: Path, suffix: str, image: str, l
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
+def test_columns_that_are_given(tmp_path: Path, suffix: str) -> None:
+    names = files(tmp_path, 8)
+    columns: dict[str, Sequence[object]] = {"image": ["?"] * 8, "label": ["x", "y"] * 4, "kind": PETS, "picture": names}
+    path = write(tmp_path / f"pets{suffix}", columns)
+    task = load_task(path, val=0, image_column="picture", label_column="kind")
+    assert {i: name for i, (_, name) in found(task).items()} == dict(enumerate(PETS))
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
 def test_a_column_says_the_splits(tmp_path: Path, suffix: str) -> None:
     files(tmp_path / "all", 12)
     said = ["train", "Test", "validation"] * 4
@@ -161,6 +170,17 @@ def test_addresses_are_refused(tmp_path: Path, address: str, suffix: str) -> Non
     assert message(path).startswith(
         f"row 7 (from 0) of {path} holds the address '{address}': images are read from files"
     )
+
+
+def test_addresses_in_a_column_of_images_are_refused(tmp_path: Path) -> None:
+    structs = [{"bytes": None, "path": "https://x.org/0.png"}] * 8
+    write(tmp_path / "t.parquet", {"image": structs, "label": PETS})
+    assert "(it is an address, and images are read from files)" in message(tmp_path / "t.parquet")
+
+
+def test_a_path_that_no_system_takes_is_missing(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", {"image": [*files(tmp_path, 7), "x" * 5000], "label": PETS})
+    assert "1 of the 8 images that" in message(path)
 
 
 @pytest.mark.parametrize("suffix", WRITERS)

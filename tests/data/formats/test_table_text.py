@@ -81,6 +81,7 @@ def test_json_lines_keep_their_types() -> None:
         ('{"image": "a"}\n{"image": \n', r"line 2 of t.jsonl is no JSON"),
         ('{"image": "a"}\n["b"]\n', "line 2 of t.jsonl is no JSON object: write one object a line"),
         ("[\n", "line 1 of t.jsonl is no JSON"),
+        ('{"image": "a", "label": 1, "label": 2}', r"line 1 of t.jsonl is no JSON \(an object has a key twice\)"),
         ("\n", "t.jsonl is empty"),
         ("[" * 100_000, "line 1 of t.jsonl is no JSON"),
     ],
