@@ -189,6 +189,8 @@ class Endless(IterableDataset[Any]):
         ),
         (Items(never, lambda i: 0), r"item 0 \(from 0\) of Items cannot be read \(the transform must not be called\)"),
         (TensorDataset(torch.zeros(3, 3, 4, 4, dtype=torch.uint8)), r"item 0 \(from 0\) of TensorDataset is no pair"),
+        ([], "the list of train is empty"),
+        ((PIXELS[:0], []), "the train split is empty"),
         (Endless(), "Endless has no length"),
         (TensorDataset(torch.zeros(0, 3, 4, 4), torch.zeros(0)), "TensorDataset is empty"),
     ],

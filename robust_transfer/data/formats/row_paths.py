@@ -18,8 +18,10 @@ SHOWN = 3
 def image_files(tree: Tree, folder: Path, table: str, written: Sequence[Any]) -> tuple[list[Path], list[str]]:
     """File that each row names, relative to ``folder``, and notes; ``table`` is what messages call the rows' table.
 
-    Raises :class:`DataError` for cells without a path, addresses, paths that lead out of an archive, and missing files.
+    Raises :class:`DataError` where there are none, and for cells without a path, addresses, paths that lead out of an archive, and missing files.
     """
+    if not len(written):
+        raise DataError(f"{table} is empty: add images to it, or remove it")
     for row, cell in enumerate(written):
         if not isinstance(cell, str) or not cell.strip():
             raise DataError(f"row {row} (from 0) of {table} names no image: give it one, or remove the row")

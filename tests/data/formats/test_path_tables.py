@@ -203,6 +203,13 @@ def test_empty_cells(tmp_path: Path, cell: str) -> None:
     assert message(path) == f"row 7 (from 0) of {path} has no label: give it one, or remove the row"
 
 
+def test_a_table_of_no_rows(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", {"image": files(tmp_path, 8), "label": PETS})
+    empty = write(tmp_path / "test.csv", {"image": [], "label": []})
+    for data in (tmp_path, empty):
+        assert message(data) == f"{empty} is empty: add images to it, or remove it"
+
+
 def test_a_test_split_without_labels_is_not_used(tmp_path: Path) -> None:
     write(tmp_path / "train.csv", {"image": files(tmp_path, 8), "label": PETS})
     write(tmp_path / "test.csv", {"image": files(tmp_path, 4, 20), "label": [""] * 4})
