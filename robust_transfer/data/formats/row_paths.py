@@ -18,7 +18,8 @@ SHOWN = 3
 def image_files(tree: Tree, folder: Path, table: str, written: Sequence[Any]) -> tuple[list[Path], list[str]]:
     """File that each row names, relative to ``folder``, and notes; ``table`` is what messages call the rows' table.
 
-    Raises :class:`DataError` where there are none, and for cells without a path, addresses, paths that lead out of an archive, and missing files.
+    Raises :class:`DataError` where there are no rows, and for cells without a path, addresses, paths that lead out of an
+    archive, and missing files.
     """
     if not len(written):
         raise DataError(f"{table} is empty: add images to it, or remove it")
