@@ -31,7 +31,10 @@ def as_path(path: str | Path) -> Path:
 
 
 Data = Annotated[
-    str, typer.Option("--data", help="A folder of parquet files or images, builtin:digits, or hf:OWNER/NAME.")
+    str,
+    typer.Option(
+        "--data", help="A folder of images or parquet files, a table, an archive, builtin:digits, or hf:OWNER/NAME."
+    ),
 ]
 Setting = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the method; repeatable.")

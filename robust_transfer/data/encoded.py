@@ -6,7 +6,7 @@ import io
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -85,8 +85,8 @@ class ArrayImages(Images):
 class ColumnImages(Images):
     """Pyarrow column of encoded bytes, of paths, or of structs of the two (the Image feature of HF datasets)."""
 
-    def __init__(self, column: Any, split: str, folder: Path | None = None) -> None:
-        self.column, self.split, self.folder = column, split, folder
+    def __init__(self, column: Any, called: str, folder: Path | None = None) -> None:
+        self.column, self.called, self.folder = column, called, folder
 
     def __len__(self) -> int:
         return len(self.column)
@@ -106,13 +106,33 @@ class ColumnImages(Images):
 
         if "://" not in path:  # a path as it is: the library would take brackets and stars for patterns
             return (self.folder / path if self.folder is not None else Path(path)).read_bytes()
+        if self.folder is not None:  # on a disk; the Hub's own library names members of archives so
+            raise ValueError("it is an address, and images are read from files")
         with fsspec.open(path, "rb") as file:
             content: bytes = file.read()
         return content
 
     def where(self, position: int) -> str:
-        """Its row and split."""
-        return f"the image in row {position} (from 0) of the {self.split} split"
+        """Its row, and what the column is called."""
+        return f"the image in row {position} (from 0) of {self.called}"
+
+
+class ChosenImages(Images):
+    """Some of other images, at ``positions``."""
+
+    def __init__(self, images: Images, positions: Sequence[int]) -> None:
+        self.images, self.positions = images, positions
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def open(self, position: int) -> Image.Image:
+        """As the others open it."""
+        return self.images.open(self.positions[position])
+
+    def where(self, position: int) -> str:
+        """As the others name it."""
+        return self.images.where(self.positions[position])
 
 
 class EncodedReader(Reader):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
 from types import NoneType
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from robust_transfer.data.decoded import Decoded
 from robust_transfer.data.formats import ColumnNames, Role, StoredDataset, open_dataset
 from robust_transfer.data.formats.base import WRITTEN, first_role, listed
 from robust_transfer.data.membership import cut_shots, draw, hold_out
+from robust_transfer.data.objects import HINT, Objects, is_object, stored_objects
 from robust_transfer.data.shared import Parts, across, contradictions, leave_out
 from robust_transfer.data.split import Split, Task
 from robust_transfer.errors import ConfigError, DataError
@@ -36,21 +38,26 @@ _TEST_SEED = 0  # a test split that moved with the seed would test one run on wh
 
 
 def load_task(
-    data: str | Path,
+    data: str | Path | Objects,
     *,
     shots: int | None = None,
     seed: int = 0,
     val: float | None = None,
     image_column: str | None = None,
     label_column: str | None = None,
+    class_names: Sequence[str] | None = None,
     duplicates: Duplicates = "keep",
     prepare: Preprocessing | None = None,
 ) -> Task:
     """Load a data set and settle its train, val and test splits.
 
     ``data``: a folder of parquet files (``train*.parquet``, ``test*.parquet``, perhaps ``validation*.parquet``, in it
-    or in its ``data/``), a single parquet file, an image folder (``train/<class>/*`` and so on, or just ``<class>/*``),
-    ``builtin:digits``, ``hf:OWNER/NAME`` or ``hf:OWNER/NAME:CONFIG``.
+    or in its ``data/``), a single parquet file, an image folder (``train/<class>/*`` and so on, or just ``<class>/*``), a
+    CSV, TSV or JSON lines file of image files and labels, an archive of these, ``builtin:digits``, ``hf:OWNER/NAME`` or
+    ``hf:OWNER/NAME:CONFIG``. Or what Python holds: a list of ``(path, label)``, a tuple ``(images, labels)`` of uint8
+    arrays, ``(n, H, W, C)`` or ``(n, C, H, W)``, a ``torch.utils.data.Dataset`` of ``(image, label)``; each is train, unless
+    they stand in a dict by split, ``{"train": ..., "test": ...}``. ``class_names``: what their labels count, if these are
+    numbers and the data set has no ``classes``.
 
     - test: the data's own; else its validation split; else about a fifth of train that is the same for every seed.
     - val: the data's own where it is not used as test; else cut from train by ``seed``: a tenth, about 2,000 images at
@@ -71,7 +78,9 @@ def load_task(
     in the stored split. Images are RGB uint8, decoded now where all have one square size and fit into memory.
     Raises ConfigError for arguments out of range, DataError for data that cannot be found or used.
     """
-    dataset = Dataset(data, image_column=image_column, label_column=label_column, prepare=prepare)
+    dataset = Dataset(
+        data, image_column=image_column, label_column=label_column, class_names=class_names, prepare=prepare
+    )
     return dataset.task(shots=shots, seed=seed, val=val, duplicates=duplicates)
 
 
@@ -83,13 +92,15 @@ class Dataset:
 
     def __init__(
         self,
-        data: str | Path,
+        data: str | Path | Objects,
         *,
         image_column: str | None = None,
         label_column: str | None = None,
+        class_names: Sequence[str] | None = None,
         prepare: Preprocessing | None = None,
     ) -> None:
-        self._where, self._columns, self._prepare = data, ColumnNames(image_column, label_column), prepare
+        self._data, self._columns, self._prepare = data, ColumnNames(image_column, label_column), prepare
+        self._class_names = class_names
 
     def task(
         self,
@@ -100,7 +111,6 @@ class Dataset:
         duplicates: Duplicates = "keep",
     ) -> Task:
         """Task of these shots, seed and val."""
-        expect("data", self._where, str, PathLike, hint="a name such as 'builtin:digits', or a folder")
         _check_arguments(shots, seed, val, duplicates)
         if "train" not in self._source.splits:
             return self._without_train(shots, val)
@@ -155,7 +165,16 @@ class Dataset:
 
     @cached_property
     def _source(self) -> StoredDataset:
-        return in_one_order(open_dataset(self._where, self._columns))
+        data = self._data
+        if is_object(data):
+            self._columns.refuse("data that is in memory")
+            return in_one_order(stored_objects(cast(Objects, data), self._class_names))
+        expect("data", data, str, PathLike, hint=HINT)
+        if self._class_names is not None:
+            raise ConfigError(
+                "class_names are of data that is in memory: files and names have their own, so leave it out"
+            )
+        return in_one_order(open_dataset(cast(str | Path, data), self._columns))
 
     @cached_property
     def _decoded(self) -> dict[Role, Decoded]:

@@ -68,8 +68,9 @@ def test_a_prefix_or_name_with_a_slip() -> None:
 
 
 def test_a_file_that_is_no_data_set(tmp_path: Path) -> None:
-    (tmp_path / "images.zip").write_bytes(b"PK")
-    assert "is a single file of no known format: give a folder of images" in message(tmp_path / "images.zip")
+    for name in ("images.7z", "images.rar", "labels.txt", "labels.json", "images"):
+        (tmp_path / name).write_bytes(b"PK")
+        assert "is a single file of no known format: give a folder of images" in message(tmp_path / name)
 
 
 def test_folders_without_data(tmp_path: Path) -> None:
@@ -301,6 +302,6 @@ def test_a_bad_image_among_different_sizes_is_told(tmp_path: Path) -> None:
         load_task(tmp_path, val=0)
 
 
-@pytest.mark.parametrize("name", ["cifar10", "a/b/c", "", "/", "a/b:c/d"])
+@pytest.mark.parametrize("name", ["cifar10", "a/b/c", "", "/", "a/b:c/d", "a/b@", "a/b@c:d", "a/b@c@d"])
 def test_names_that_are_not_the_hubs(name: str) -> None:
-    assert message(f"hf:{name}").endswith("does not name a data set: write hf:OWNER/NAME or hf:OWNER/NAME:CONFIG")
+    assert message(f"hf:{name}").endswith("does not name a data set: write hf:OWNER/NAME[:CONFIG][@REVISION]")

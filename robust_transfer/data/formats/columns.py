@@ -1,17 +1,25 @@
-"""Columns of a table that hold the images and the labels."""
+"""Columns of a table that hold the images, the labels and the splits."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from robust_transfer.data.formats.base import listed
+from robust_transfer.data.formats.base import ColumnNames, listed
 from robust_transfer.errors import DataError
 from robust_transfer.registry import nearest
 
 LISTED = 12  # an error message names at most so many columns
 _IMAGE_NAMES = ("image", "img")
 _LABEL_NAMES = ("labels", "target", "class")
+# Names of columns of paths, of labels and of splits, in the spelling of ``_spelt``.
+PATHS = (
+    "image", "img", "path", "file", "filename", "file_name", "filepath", "file_path", "image_path", "img_path",
+    "image_file", "img_file", "image_filename", "image_file_name", "image_name", "img_name",
+)  # fmt: skip
+LABELS = ("label", *_LABEL_NAMES, "category", "class_name", "classname", "label_name")
+SPLITS = ("split", "set", "subset", "partition", "fold")
 
 
 def choose_columns(features: Mapping[str, Any], image: str | None, label: str | None) -> tuple[str, str]:
@@ -23,14 +31,83 @@ def choose_columns(features: Mapping[str, Any], image: str | None, label: str | 
     image = _given(features, image) or _only(
         [name for name, feature in features.items() if _holds_images(feature)], _IMAGE_NAMES, features, "image"
     )
-    if not _holds_images(features[image]) and _value_type(features[image]) not in ("string", "large_string"):
+    if not _holds_images(features[image]) and not _is_text(features[image]):
         raise DataError(
             f"the column {image!r} does not hold images (encoded bytes or paths): choose another image_column"
         )
     label = _given(features, label) or _only(
-        [name for name, feature in features.items() if _may_be_labels(name, feature)], ("label",), features, "label"
+        [name for name, feature in features.items() if _may_be_labels(name, feature)]
+        or [name for name in features if _spelt(name) in LABELS],
+        ("label",),
+        features,
+        "label",
     )
     return image, label
+
+
+def holds_paths(features: Mapping[str, Any], image: str | None) -> bool:
+    """True where the column of images, asked for or with a usual name, is text and no other holds images themselves."""
+    if image is not None:
+        return image in features and _is_text(features[image])
+    texts = [name for name in paths_of(features) if _is_text(features[name])]
+    return bool(texts) and not any(_holds_images(feature) for feature in features.values())
+
+
+def choose_text_columns(columns: Mapping[str, Sequence[Any]], wanted: ColumnNames) -> tuple[str, str]:
+    """Names of the column of paths and of that of labels, by their usual names; raises as :func:`choose_columns` does.
+
+    Where several may be the labels and say the same, as a number and a name do, the first one of names is taken.
+    """
+    image = _given(columns, wanted.image) or _only(paths_of(columns), (), columns, "image")
+    if wanted.label is not None:
+        return image, _given(columns, wanted.label) or ""
+    candidates = [name for name in labels_of(columns) if name != image]
+    if len(candidates) > 1 and _say_the_same([columns[name] for name in candidates]):
+        candidates = [next((name for name in candidates if not _numbers(columns[name])), candidates[0])]
+    return image, _only(candidates, ("label",), columns, "label")
+
+
+def split_columns(names: Iterable[str]) -> list[str]:
+    """Those that are called as a column of splits is."""
+    return _called(names, SPLITS)
+
+
+def paths_of(names: Iterable[str]) -> list[str]:
+    """Those that are called as a column of paths is."""
+    return _called(names, PATHS)
+
+
+def labels_of(names: Iterable[str]) -> list[str]:
+    """Those that are called as a column of labels is."""
+    return _called(names, LABELS)
+
+
+def _called(names: Iterable[str], usual: Sequence[str]) -> list[str]:
+    return [name for name in names if _spelt(name) in usual]
+
+
+def _spelt(name: str) -> str:
+    return re.sub(r"[-. ]+", "_", name.strip()).casefold()
+
+
+def _say_the_same(columns: Sequence[Sequence[Any]]) -> bool:
+    """True where each value of one column stands beside one value of every other, and beside no other."""
+    first = columns[0]
+    if any(isinstance(value, list | dict) for column in columns for value in column):
+        return False
+    kinds = len(set(first))
+    return all(len(set(zip(first, other, strict=True))) == len(set(other)) == kinds for other in columns[1:])
+
+
+def _numbers(column: Sequence[Any]) -> bool:
+    return all(isinstance(value, int) or (isinstance(value, str) and value.strip("+-").isdigit()) for value in column)
+
+
+def class_names(feature: Any) -> tuple[str, ...] | None:
+    """Names that a ClassLabel feature of HF datasets holds; None for other features."""
+    from datasets import ClassLabel
+
+    return tuple(feature.names) if isinstance(feature, ClassLabel) and feature.names else None
 
 
 def _given(features: Mapping[str, Any], name: str | None) -> str | None:
@@ -70,6 +147,10 @@ def _may_be_labels(name: str, feature: Any) -> bool:
     from datasets import ClassLabel
 
     return isinstance(feature, ClassLabel) or name == "label" or name.endswith("_label") or name in _LABEL_NAMES
+
+
+def _is_text(feature: Any) -> bool:
+    return _value_type(feature) in ("string", "large_string")
 
 
 def _value_type(feature: Any) -> str | None:

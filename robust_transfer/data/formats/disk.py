@@ -1,103 +1,24 @@
-"""Files of real disks: every image under a folder once, and a count of all that is left out."""
+"""Folders of real disks: links that lead nowhere, round in circles or to one folder twice, and files of no kind."""
 
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
-from robust_transfer.data.decode import extensions
+from robust_transfer.data.encoded import FileImages
+from robust_transfer.data.formats.tree import NOWHERE, READ_ANYWAY, SPECIAL, Tree
 from robust_transfer.errors import DataError
 
-# Folders that systems and programs leave beside pictures: thumbnails, resource forks, previews.
-SYSTEM_FOLDERS = {
-    "__macosx",
-    "@eadir",
-    "thumbs",
-    "thumbnails",
-    "$recycle.bin",
-    "lost+found",
-    "system volume information",
-}
-READ_ANYWAY = "links to folders that are read already"
-SYSTEM_FILES = {"thumbs.db", "desktop.ini", "ehthumbs.db", "picasa.ini"}
 
+class Disk(Tree):
+    """Folders of a disk."""
 
-@dataclass
-class Disk:
-    """Listing of folders that remembers what it left out, by kind: ``left["files with the extension .txt"]``."""
+    def __init__(self) -> None:
+        super().__init__()
+        self._listings: dict[Path, tuple[list[Path], list[Path]]] = {}
 
-    left: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, str] = field(default_factory=dict)
-    _seen: set[tuple[str, str]] = field(default_factory=set)
-    _found: dict[Path, list[Path]] = field(default_factory=dict)
-    _listings: dict[Path, tuple[list[Path], list[Path]]] = field(default_factory=dict)
-
-    def folders(self, folder: Path) -> list[Path]:
-        """Folders in ``folder`` that may hold images, by name; hidden ones and systems' own are left out."""
-        found = []
-        for path in self._listing(folder)[0]:
-            if path.name.startswith(".") or path.name.casefold() in SYSTEM_FOLDERS:
-                self._leave("hidden folders, and thumbnails of systems and programs", path)
-            else:
-                found.append(path)
-        return found
-
-    def images(self, folder: Path) -> list[Path]:
-        """Image files in ``folder`` and in the folders under it, by path; a folder that links lead back to is read once."""
-        if folder not in self._found:
-            self._found[folder] = sorted(self._images(folder, set()))
-        return list(self._found[folder])
-
-    def own_images(self, folder: Path) -> list[Path]:
-        """Image files in ``folder`` itself."""
-        return [path for path in self._listing(folder)[1] if self._is_image(path)]
-
-    def files(self, folder: Path) -> list[Path]:
-        """Everything in ``folder`` that is no folder."""
-        return list(self._listing(folder)[1])
-
-    def notes(self) -> list[str]:
-        """Sentences on what was left out."""
-        return [
-            f"left out: {count} {kind} (such as {self.examples[kind]!r})" for kind, count in sorted(self.left.items())
-        ]
-
-    def _images(self, folder: Path, seen: set[str]) -> Iterator[Path]:
-        real = os.path.realpath(folder)
-        if real in seen:
-            self._leave(READ_ANYWAY, folder)
-            return
-        seen.add(real)
-        yield from self.own_images(folder)
-        for inner in self.folders(folder):
-            yield from self._images(inner, seen)
-
-    def _is_image(self, path: Path) -> bool:
-        suffix = path.suffix.casefold()
-        if path.is_dir():
-            self._leave(READ_ANYWAY, path)
-        elif not path.is_file():
-            self._leave("devices, pipes and sockets" if path.exists() else "links that lead nowhere", path)
-        elif path.name.startswith("."):
-            self._leave("hidden files, and resource forks", path)
-        elif path.name.casefold() in SYSTEM_FILES:
-            self._leave("files of systems and programs", path)
-        elif suffix not in extensions():
-            self._leave(f"files with the extension {suffix}" if suffix else "files without an extension", path)
-        else:
-            return True
-        return False
-
-    def _leave(self, kind: str, path: Path) -> None:
-        if (kind, str(path)) not in self._seen:
-            self._seen.add((kind, str(path)))
-            self.left[kind] += 1
-            self.examples.setdefault(kind, path.name)
-
-    def _listing(self, folder: Path) -> tuple[list[Path], list[Path]]:
+    def listing(self, folder: Path) -> tuple[list[Path], list[Path]]:
         """Folders in ``folder``, and what is none, each by name; read from the disk once.
 
         A link to the folder itself or to one above it counts with the others: what is there is read without it.
@@ -116,6 +37,39 @@ class Disk:
                 raise DataError(f"cannot read the folder {folder}: {error.strerror or error}") from None
             self._listings[folder] = folders, others
         return self._listings[folder]
+
+    def no_file(self, path: Path) -> str | None:
+        """Links, devices, pipes and sockets."""
+        try:
+            if path.is_dir():
+                return READ_ANYWAY
+            return None if path.is_file() else SPECIAL if path.exists() else NOWHERE
+        except OSError:  # a name that is too long, a folder that may not be entered
+            return NOWHERE
+
+    def real(self, folder: Path) -> str:
+        """Path without links."""
+        return os.path.realpath(folder)
+
+    def spelt(self, name: str) -> str:
+        """The bytes of the disk as UTF-8, where the system's encoding is another, too."""
+        return os.fsencode(name).decode("utf-8")
+
+    def read(self, path: Path, most: int | None = None) -> bytes:
+        """The file's bytes."""
+        try:
+            with path.open("rb") as file:
+                return file.read(most)
+        except OSError as error:
+            raise DataError(f"cannot read {path}: {error.strerror or error}") from None
+
+    def at(self, folder: Path, written: str) -> Path:
+        """Relative to ``folder``, or absolute; folders above are open to a table."""
+        return folder / written
+
+    def opened(self, paths: Sequence[Path]) -> FileImages:
+        """The files themselves."""
+        return FileImages(list(paths))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

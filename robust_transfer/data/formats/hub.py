@@ -1,4 +1,4 @@
-"""Data sets on the Hugging Face Hub: ``OWNER/NAME`` or ``OWNER/NAME:CONFIG``, through the ``datasets`` library."""
+"""Data sets on the Hugging Face Hub: ``OWNER/NAME[:CONFIG][@REVISION]``, through the ``datasets`` library."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from contextlib import contextmanager
 from typing import ClassVar
 
 from robust_transfer.data.formats.base import FORMATS, ColumnNames, Format, Role, StoredDataset, listed
-from robust_transfer.data.formats.columns import choose_columns
+from robust_transfer.data.formats.columns import choose_columns, class_names
 from robust_transfer.data.formats.split_names import role_of
-from robust_transfer.data.formats.tables import Table, class_names, stored_splits
+from robust_transfer.data.formats.tables import Table, stored_splits
 from robust_transfer.errors import DataError
 
-_NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?::(?P<config>[^:/]+))?")
+_NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?::(?P<config>[^:/@]+))?(?:@(?P<revision>[^:@\s]+))?")
 
 
-@FORMATS.register("hf:OWNER/NAME", summary="a data set on the Hub; hf:OWNER/NAME:CONFIG for one of several", paper="")
+@FORMATS.register(
+    "hf:OWNER/NAME",
+    summary="a data set on the Hub; hf:OWNER/NAME[:CONFIG][@REVISION] for one of several, and as it was then",
+    paper="",
+)
 class Hub(Format):
     """Data sets on the Hugging Face Hub, downloaded into the HF cache."""
 
@@ -35,14 +39,14 @@ def read_hub(name: str, columns: ColumnNames) -> StoredDataset:
     """See :meth:`Hub.read`."""
     matched = _NAME.fullmatch(name)
     if matched is None:
-        raise DataError(f"'hf:{name}' does not name a data set: write hf:OWNER/NAME or hf:OWNER/NAME:CONFIG")
+        raise DataError(f"'hf:{name}' does not name a data set: write hf:OWNER/NAME[:CONFIG][@REVISION]")
     import datasets
 
     try:
         with _quiet_retries():
-            found = datasets.load_dataset(matched["repo"], matched["config"])
+            found = datasets.load_dataset(matched["repo"], matched["config"], revision=matched["revision"])
     except Exception as error:  # the library's, the Hub client's and the network's exceptions share no base
-        raise DataError(_explain(name, error)) from None
+        raise DataError(_explain(name, matched["revision"], error)) from None
     image, label = columns.image, columns.label
     tables: dict[Role, Table] = {}
     left: list[str] = []
@@ -65,12 +69,14 @@ def read_hub(name: str, columns: ColumnNames) -> StoredDataset:
     return StoredDataset(f"hf:{name}", splits, tuple(notes))
 
 
-def _explain(name: str, error: Exception) -> str:
+def _explain(name: str, revision: str | None, error: Exception) -> str:
     text = str(error).strip()
     reason = " ".join(text.split())[:300].rstrip(".") or type(error).__name__
     kind = type(error).__name__
     if "Config" in text and ("available" in text.lower() or "pick one" in text.lower()):
         return f"hf:{name} needs a configuration: write hf:OWNER/NAME:CONFIG ({reason})"
+    if revision is not None and "revision" in text.lower():
+        return f"hf:{name} is not on the Hub as of {revision!r}: give a branch, a tag or a commit of it ({reason})"
     if kind in ("DatasetNotFoundError", "RepositoryNotFoundError", "GatedRepoError"):
         return f"hf:{name} is not on the Hub, or not open to you: check the name, or run `hf auth login` ({reason})"
     if any(word in kind for word in ("Connect", "Offline", "Timeout")):  # of the Hub's client, its HTTP library, Python

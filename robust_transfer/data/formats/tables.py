@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from torch import Tensor
 
 from robust_transfer.data.class_names import match_names
-from robust_transfer.data.encoded import ColumnImages
+from robust_transfer.data.encoded import ChosenImages, ColumnImages, Images
 from robust_transfer.data.formats.base import WRITTEN, Role, StoredSplit, first_role
 from robust_transfer.data.formats.labels import all_hidden, class_values, named_indices, value_indices
 from robust_transfer.errors import DataError
@@ -20,18 +21,24 @@ from robust_transfer.errors import DataError
 
 @dataclass(frozen=True)
 class Table:
-    """pyarrow columns of one split, and the names of its classes where its ClassLabel feature holds them."""
+    """Images (or a pyarrow column of them) and labels (a pyarrow column) of one split.
+
+    And the names of its classes where its ClassLabel feature holds them.
+    """
 
     images: Any
     labels: Any
     class_names: tuple[str, ...] | None
 
 
-def class_names(feature: Any) -> tuple[str, ...] | None:
-    """Names that a ClassLabel feature of HF datasets holds; None for other features."""
-    from datasets import ClassLabel
-
-    return tuple(feature.names) if isinstance(feature, ClassLabel) and feature.names else None
+def divided(table: Table, roles: Sequence[Role], called: str, folder: Path) -> dict[Role, Table]:
+    """Table of each split that ``roles`` give the rows of one that messages call ``called``."""
+    images, said = ColumnImages(table.images, called, folder), np.array(roles)
+    rows = {role: np.flatnonzero(said == role) for role in dict.fromkeys(roles)}
+    return {
+        role: Table(ChosenImages(images, mine.tolist()), table.labels.take(pa.array(mine)), table.class_names)
+        for role, mine in rows.items()
+    }
 
 
 def in_one_order(
@@ -97,5 +104,7 @@ def stored_splits(
     splits: dict[Role, StoredSplit] = {}
     for role, table in tables.items():
         labels, names = labels_of(role, table)
-        splits[role] = StoredSplit(ColumnImages(table.images, WRITTEN[role], folder), labels, names)
+        held = table.images
+        images = held if isinstance(held, Images) else ColumnImages(held, f"the {WRITTEN[role]} split", folder)
+        splits[role] = StoredSplit(images, labels, names)
     return splits, notes

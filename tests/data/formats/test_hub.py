@@ -6,6 +6,7 @@ import hashlib
 import http.server
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -20,7 +21,8 @@ from images import write_parquet
 from robust_transfer.data import load_task
 from robust_transfer.errors import DataError
 
-COMMIT = "a" * 40
+COMMIT, OLDER = "a" * 40, "b" * 40
+REVISIONS = {"main": COMMIT, COMMIT: COMMIT, "v1": OLDER, "refs/pr/1": OLDER, OLDER: OLDER}
 
 
 class ConnectError(Exception):
@@ -46,20 +48,28 @@ for name in sys.argv[1:]:
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[str]:
-    """The address of a server that knows one data set, acme/pets."""
-    files = {}
-    for split, n in (("train", 8), ("test", 4)):
-        path = write_parquet(tmp_path / f"{split}.parquet", [0, 1] * (n // 2), names=["cat", "dog"])
-        files[path.name] = path.read_bytes()
+    """The address of a server that knows one data set, acme/pets, as it is and as it was."""
+    commits: dict[str, dict[str, bytes]] = {COMMIT: {}, OLDER: {}}
+    for commit, names in ((COMMIT, ["cat", "dog"]), (OLDER, ["ant", "bee"])):
+        for split, n in (("train", 8), ("test", 4)):
+            path = write_parquet(tmp_path / f"{split}.parquet", [0, 1] * (n // 2), names=names)
+            commits[commit][path.name] = path.read_bytes()
 
     class Hub(http.server.BaseHTTPRequestHandler):
+        commit = COMMIT
+
         def do_GET(self) -> None:
             path = self.path.split("?")[0]
             if "acme/pets" not in path:
                 return self._answer(404, b"", {"X-Error-Code": "RepoNotFound"})
+            asked = re.search(r"/(?:revision|resolve|tree|paths-info)/(refs/pr/1|[^/]+)", path.replace("%2F", "/"))
+            self.commit = REVISIONS.get(asked[1] if asked else "main", "")
+            if not self.commit:
+                return self._answer(404, b"", {"X-Error-Code": "RevisionNotFound"})
+            files = commits[self.commit]
             if path.startswith("/api/"):
                 listing = [{"type": "file", "path": n, "size": len(c), "oid": "1" * 40} for n, c in files.items()]
-                info = {"id": "acme/pets", "sha": COMMIT, "siblings": [{"rfilename": name} for name in files]}
+                info = {"id": "acme/pets", "sha": self.commit, "siblings": [{"rfilename": name} for name in files]}
                 return self._answer(200, json.dumps(listing if "/tree/" in path else info).encode(), {})
             content = files.get(path.rsplit("/", 1)[1])
             if content is None:
@@ -70,7 +80,7 @@ def hub(tmp_path: Path) -> Iterator[str]:
 
         def _answer(self, status: int, content: bytes, headers: dict[str, str]) -> None:
             self.send_response(status)
-            for key, value in {"Content-Length": str(len(content)), "X-Repo-Commit": COMMIT, **headers}.items():
+            for key, value in {"Content-Length": str(len(content)), "X-Repo-Commit": self.commit, **headers}.items():
                 self.send_header(key, value)
             self.end_headers()
             if self.command != "HEAD":
@@ -92,11 +102,17 @@ def test_loads_from_a_hub(hub: str, tmp_path: Path) -> None:
     # the Hub's address is read when its client is imported, hence another process
     environment = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
     environment |= {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path / "cache"), "NO_PROXY": "127.0.0.1"}
-    command = [sys.executable, "-c", PROGRAM, "hf:acme/pets", "hf:acme/pets:big", "hf:acme/plants"]
+    older = [f"hf:acme/pets@{revision}" for revision in ("v1", "refs/pr/1", OLDER)]
+    names = ["hf:acme/pets", "hf:acme/pets:big", "hf:acme/plants", "hf:acme/pets@v2", "hf:acme/pets:default@v1", *older]
+    command = [sys.executable, "-c", PROGRAM, *names]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    found, no_config, not_there = [json.loads(line) for line in done.stdout.splitlines()]
+    found, no_config, not_there, no_revision, *then = [json.loads(line) for line in done.stdout.splitlines()]
     assert found == ["hf:acme/pets", ["cat", "dog"], 4, 4, 8]
     assert no_config.startswith("hf:acme/pets:big needs a configuration: write hf:OWNER/NAME:CONFIG (")
+    assert no_revision.startswith(
+        "hf:acme/pets@v2 is not on the Hub as of 'v2': give a branch, a tag or a commit of it"
+    )
+    assert then == [[name, ["ant", "bee"], 4, 4, 8] for name in names[4:]]
     assert not_there.startswith("hf:acme/plants is not on the Hub, or not open to you: check the name")
 
 
@@ -122,7 +138,7 @@ def test_loads_from_a_hub(hub: str, tmp_path: Path) -> None:
     ],
 )
 def test_failures_are_one_sentence(monkeypatch: pytest.MonkeyPatch, error: Exception, expected: str) -> None:
-    def fail(*_: Any) -> None:
+    def fail(*_: Any, **__: Any) -> None:
         raise error
 
     monkeypatch.setattr(datasets, "load_dataset", fail)
@@ -133,11 +149,11 @@ def test_failures_are_one_sentence(monkeypatch: pytest.MonkeyPatch, error: Excep
     assert raised.value.__suppress_context__
 
 
-def fake_hub(monkeypatch: pytest.MonkeyPatch, **splits: datasets.Dataset) -> list[tuple[str, str | None]]:
-    asked: list[tuple[str, str | None]] = []
+def fake_hub(monkeypatch: pytest.MonkeyPatch, **splits: datasets.Dataset) -> list[tuple[str | None, ...]]:
+    asked: list[tuple[str | None, ...]] = []
 
-    def load_dataset(name: str, config: str | None) -> datasets.DatasetDict:
-        asked.append((name, config))
+    def load_dataset(name: str, config: str | None, revision: str | None) -> datasets.DatasetDict:
+        asked.append((name, config, revision))
         return datasets.DatasetDict(splits)
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
@@ -154,7 +170,9 @@ def test_splits_and_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     train, other = stored(tmp_path, [0, 1] * 10), stored(tmp_path, [0, 1] * 2)
     asked = fake_hub(monkeypatch, unsupervised=other, validation=other, train=train)
     task = load_task("hf:acme/pets:small")
-    assert asked == [("acme/pets", "small")]
+    assert asked == [("acme/pets", "small", None)]
+    assert load_task("hf:acme/pets:a.b-c@refs/convert/parquet").name == "hf:acme/pets:a.b-c@refs/convert/parquet"
+    assert asked[1] == ("acme/pets", "a.b-c", "refs/convert/parquet")
     assert (len(task.train) + len(task.val), len(task.test)) == (20, 4)
     assert 2 <= len(task.val) <= 5
     fake_hub(monkeypatch, unsupervised=train)

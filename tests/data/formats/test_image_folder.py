@@ -212,9 +212,9 @@ def test_loose_images_above_the_classes_are_counted(tmp_path: Path, above: str) 
 
 def test_a_label_file_beside_flat_images_is_named_in_the_refusal(tmp_path: Path) -> None:
     write_classes(tmp_path / "train", {".": 3})
-    (tmp_path / "train" / "metadata.csv").write_text("file_name,label\n000.png,cat\n")
+    (tmp_path / "train" / "notes.csv").write_text("who,when\nme,today\n")
     with pytest.raises(
-        DataError, match=r"labels are not read from files such as 'metadata.csv'\). Understood are <class>"
+        DataError, match=r"nor is 'notes.csv' a table with a column of paths, such as file_name, and one of labels\)"
     ):
         load_task(tmp_path)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 from images import encoded, picture, write_parquet
@@ -180,3 +181,29 @@ def test_a_label_that_only_looks_like_a_class_is_told_apart(tmp_path: Path, othe
     write_parquet(tmp_path / "test.parquet", [other, "dog"] * 2)
     with pytest.raises(DataError, match=f"differ only in {kind}"):
         load_task(tmp_path)
+
+
+@pytest.mark.parametrize("limit", [None, 0])
+def test_a_column_says_the_splits_of_a_file_whose_name_does_not(
+    tmp_path: Path, limit: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if limit is not None:
+        monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr("robust_transfer.data.split.MEMORY_LIMIT", limit)
+    truth, said = [0, 1, 2] * 4, ["train", "train", "TEST", "test"] * 3
+    contents = [encoded(picture(c, i)) for i, c in enumerate(truth)]
+    write_parquet(tmp_path / "set" / "all.parquet", truth, contents=contents, extra={"split": said})
+    task = load_task(tmp_path / "set", val=0)
+    assert task.notes == ()
+    for part, role in ((task.train, "train"), (task.test, "test")):
+        rows = [i for i, name in enumerate(said) if name.lower() == role]
+        assert part.labels.tolist() == [truth[row] for row in rows]
+        for image, row in zip(part.images(), rows, strict=True):
+            assert np.array_equal(image.permute(1, 2, 0).numpy(), picture(truth[row], row))
+    contents[7] = b"x"
+    path = write_parquet(tmp_path / "set" / "all.parquet", truth, contents=contents, extra={"split": said})
+    with pytest.raises(DataError, match=r"cannot decode the image in row 7 \(from 0\) of all.parquet"):
+        load_task(path, val=0)
+    write_parquet(path, truth, extra={"split": ["train"] * 11 + ["other"]})
+    with pytest.raises(DataError, match=r"says 'other' in 1 rows, which no known split is called"):
+        load_task(path, val=0)

@@ -1,0 +1,55 @@
+"""Parquet files, opened and read with one sentence for whatever may be wrong with them."""
+
+from __future__ import annotations
+
+import mmap
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from robust_transfer.errors import DataError
+
+
+def open_parquet(path: Path) -> Any:
+    """``ParquetFile`` at ``path``."""
+    try:
+        try:
+            return pq.ParquetFile(path)
+        except UnicodeEncodeError:  # the library takes no name that is not UTF-8
+            with path.open("rb") as file:
+                return pq.ParquetFile(pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(unreadable(path, error)) from None
+
+
+def features_of(path: Path, schema: Any) -> Any:
+    """Columns as `datasets` describes them. It refuses types that it does not know, in many ways."""
+    from datasets import Features
+
+    try:
+        return Features.from_arrow_schema(schema)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        told = textwrap.shorten(str(error) or type(error).__name__, 150, placeholder=" ...")
+        raise DataError(f"{path} has columns or metadata that `datasets` cannot read ({told})") from None
+
+
+def read_columns(path: Path, file: Any, columns: list[str]) -> Any:
+    """Some columns of an open file, without their metadata."""
+    try:
+        return file.read(columns=columns, use_threads=False).replace_schema_metadata(None)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(unreadable(path, error)) from None
+
+
+def unreadable(path: Path, error: Exception) -> str:
+    """Sentence for a file that is damaged, or no parquet file."""
+    return f"cannot read {path}, it is damaged or no parquet file ({first_line(error)}): download or write it again"
+
+
+def first_line(error: BaseException) -> str:
+    """First line of an error's text."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
