@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,6 +25,7 @@ from robust_transfer.cli.options import (
     leave_to_one_process,
     loading,
     make_run,
+    say,
     say_notes,
     seconds_of,
 )
@@ -78,13 +80,16 @@ def choose(
     from robust_transfer.choosing import choose as best_of
     from robust_transfer.config import as_dict
     from robust_transfer.data.formats import ColumnNames as Columns
+    from robust_transfer.report import write_beside
 
     rule, limit = Rule(keep=keep, clean=clean), seconds_of(time_limit)
     with run.at_work():
         run.check_out()
         task = _task(data, Columns(image_column, label_column), shots, seed, val)
         found = best_of(task, sources=source or (), seconds=limit, rule=rule, threat=threat, run=run)
+    page = write_beside(out, data=data, run=replace(run, out=None, overwrite=False, precision="float32"))
     print(json.dumps(as_dict(found.choice), indent=2) if as_json else found)
+    say(quiet or as_json, f"the page: {page}")
 
 
 def _task(data: str, columns: ColumnNames, shots: int | None, seed: int, val: float | None) -> Task:

@@ -12,6 +12,7 @@ PACKAGE = "robust-transfer"
 ADDS = {
     "autoattack": "the reference implementation of AutoAttack, as an attack",
     "clip": "visual towers of CLIP as sources",
+    "export": "ONNX files, and their check by onnxruntime",
     "ray": "studies on a Ray cluster",
 }
 

@@ -11,6 +11,7 @@ import numpy as np
 from robust_transfer.evaluation import Evaluation
 from robust_transfer.evaluation.result import SMALLEST_EPS
 from robust_transfer.report import figures, made
+from robust_transfer.report.choice import chosen
 from robust_transfer.report.classes import balanced, by_class, confused, confusion, name_of
 from robust_transfer.report.gather import Entry
 from robust_transfer.report.levels import Level, levels, stands
@@ -36,6 +37,7 @@ def details(entry: Entry, number: int, scope: Scope, *, alone: bool) -> dict[str
     """Section of one run."""
     key, evaluation, card = f"run-{number}", entry.evaluation, entry.card
     log = entry.network.log if entry.network is not None else ()
+    choice = entry.network.choice if entry.network is not None else None
     shown = [
         figures.frontier(card, f"{key}-front") if card is not None else None,
         figures.over_eps([entry], {}, f"{key}-eps") if evaluation is not None else None,
@@ -45,6 +47,7 @@ def details(entry: Entry, number: int, scope: Scope, *, alone: bool) -> dict[str
     return {
         "number": number,
         "name": entry.name,
+        "choice": chosen(choice, f"{key}-choice") if choice is not None else None,
         "figures": [figure for figure in shown if figure is not None],
         "untold": _untold(entry, has_front=shown[0] is not None, has_training=shown[2] is not None),
         "classes": _classes(evaluation, scope.classes) if evaluation is not None else None,

@@ -39,7 +39,8 @@ class Shown:
     caption: str = ""
 
 
-def _shown(drawing: Drawing, key: str, title: str, told: str, table: Table, caption: str = "") -> Shown:
+def shown(drawing: Drawing, key: str, title: str, told: str, table: Table, caption: str = "") -> Shown:
+    """Drawing for the page: ``told`` for who does not see it, ``table`` with its numbers."""
     return Shown(title, inline(drawing, key=key, title=title, description=told), table, caption)
 
 
@@ -62,7 +63,7 @@ def compared(group: Group, numbers: dict[str, int], key: str) -> Shown:
     told = (
         f"{len(points)} results, clean accuracy to the right, robust upwards; {len(best)} of them on the Pareto front."
     )
-    return _shown(
+    return shown(
         drawing, key, "Clean against robust accuracy", told,
         Table(("result", "clean", "robust", "on the Pareto front"), rows),
         "Numbers are those of the runs. Lines: 95 % Wilson intervals. Nothing here is both more accurate and more robust "
@@ -92,7 +93,7 @@ def over_eps(entries: Sequence[Entry], numbers: dict[str, int], key: str) -> Sho
     rows = [(f"{name}: {text}", share(found)) for name, points in series.items() for _, text, found in points]
     drawing = budgets(series, unit="eps, in 255ths of the range of colour values" if norm == "linf" else "eps (l2)")
     told = f"{len(series)} lines that fall from clean accuracy at eps 0; the table has every point."
-    return _shown(drawing, key, "Robust accuracy against eps", told, Table(("at", "robust accuracy"), rows))
+    return shown(drawing, key, "Robust accuracy against eps", told, Table(("at", "robust accuracy"), rows))
 
 
 def frontier(card: Card, key: str) -> Shown | None:
@@ -110,7 +111,7 @@ def frontier(card: Card, key: str) -> Shown | None:
     threat = f"{card.threat}, PGD-10, {n} val images"
     rows = [(p.name, share(p.clean), share(p.robust), "chosen" if p.name == mark.name else "") for p in points]
     told = f"{len(points)} points on val, clean accuracy to the right, robust accuracy upwards; chosen: {mark.name}."
-    return _shown(
+    return shown(
         front(series, chosen=mark, constant=None, threat=threat), key, "Frontier on val", told,
         Table(("point", "clean on val", "robust on val", ""), rows),
         "Chosen on val, so these figures are a little too good; the evaluation's are not. Lines: 95 % Wilson intervals.",
@@ -150,7 +151,7 @@ def training(log: Sequence[dict[str, Any]], key: str) -> Shown | None:
         for at, y in points
     ]
     told = f"Training curves, {' and '.join(panels)} over epochs, from {len(log)} records."
-    return _shown(histories(panels, x="epoch"), key, "Training", told, Table(("what", "value"), rows[:400]))
+    return shown(histories(panels, x="epoch"), key, "Training", told, Table(("what", "value"), rows[:400]))
 
 
 def cost(entries: Sequence[Entry], numbers: dict[str, int], key: str) -> Shown | None:
@@ -172,7 +173,7 @@ def cost(entries: Sequence[Entry], numbers: dict[str, int], key: str) -> Shown |
         (name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…", passes, known) for name, passes, known in rows
     ]
     told = f"Image passes: {'; '.join(f'{name}: {passes} ({how})' for name, passes, how in table)}."
-    return _shown(
+    return shown(
         costs(drawn), key, "Cost beside adversarial training", told, Table(("network", "image passes", ""), table),
         "A forward pass of an image counts 1, its gradient of the weights 2. Measured: what training and tuning took here, "
         "the source's own training left out. Estimated: adversarial training (pgd-at with its defaults, "

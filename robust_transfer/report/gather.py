@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from robust_transfer.checkpoint import CARD, WEIGHTS, Card, read_card, stored_hash
+from robust_transfer.choosing import Choice, load_choice
+from robust_transfer.choosing.choice import CHOICE
+from robust_transfer.choosing.chooser import TRIED
 from robust_transfer.errors import DataError, RobustTransferError
 from robust_transfer.evaluation import Evaluation, load_evaluation
 from robust_transfer.evaluation.outcomes import EVALUATION, OUTCOMES
@@ -17,7 +20,7 @@ from robust_transfer.manifest import LOCK
 
 LOG, FAILED, STATE = "metrics.jsonl", "failed.json", "state"
 SIGNS = (CARD, WEIGHTS, EVALUATION, OUTCOMES, LOG, FAILED, STATE)
-INNER = (STATE, "front", "shared")  # folders inside a run or a study that hold no run of their own
+INNER = (STATE, TRIED, "front", "shared")  # folders inside a run or a study that hold no run of their own
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Found:
     card: Card | None = None
     evaluation: Evaluation | None = None
     log: tuple[dict[str, Any], ...] = ()
+    choice: Choice | None = None
     problems: tuple[str, ...] = ()
 
 
@@ -108,11 +112,17 @@ def read(folder: Path) -> Found:
             evaluation = load_evaluation(folder)
         except DataError as error:
             problems.append(f"The evaluation cannot be read: {error}.")
+    choice = None
+    if (folder / CHOICE).is_file():
+        try:
+            choice = load_choice(folder)
+        except RobustTransferError as error:
+            problems.append(f"The record of its choice cannot be read: {error}.")
     log, lost = _log(folder / LOG)
     if lost:
         problems.append(f"{lost} line{'s' * (lost != 1)} of the log cannot be read: a kill may have cut them short.")
     events = [f"Its log says: {record['event']}." for record in log if card is None and "event" in record]
-    return Found(folder, card, evaluation, log, (*problems, *_unfinished(folder, card, evaluation), *events))
+    return Found(folder, card, evaluation, log, choice, (*problems, *_unfinished(folder, card, evaluation), *events))
 
 
 def _unfinished(folder: Path, card: Card | None, evaluation: Evaluation | None) -> Iterator[str]:

@@ -49,14 +49,15 @@ def find_inputs(entry: Entry, data: str | None) -> Inputs:
 
 
 def options(command: str) -> dict[str, str]:
-    """Model and options of an ``evaluate`` command that say which images it read; of any other command, nothing."""
+    """Model and options of an ``evaluate`` or ``choose`` command that say which images it read; of another, nothing."""
     try:
         words = shlex.split(command)
     except ValueError:
         return {}
-    if words[1:2] != ["evaluate"]:
+    if words[1:2] not in (["evaluate"], ["choose"]):
         return {}
-    found = {"model": words[2]} if len(words) > 2 and not words[2].startswith("-") else {}
+    has_model = words[1] == "evaluate" and len(words) > 2 and not words[2].startswith("-")
+    found = {"model": words[2]} if has_model else {}
     for word, following in zip(words, [*words[1:], ""], strict=True):
         name, equals, value = word.removeprefix("--").partition("=")
         if word.startswith("--") and name in READ:

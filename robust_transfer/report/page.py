@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from robust_transfer.report.pictures import MOST
 from robust_transfer.report.words import caution, headline, unknown
 from robust_transfer.run import Run
 
+BESIDE = "report.html"
 IN_FULL = 24  # runs; of more, what does not fit into the overview is left out, and said to be
 CLASSES = 2000  # rows of per-class tables, all runs together
 
@@ -49,6 +51,15 @@ def write_report(
         text = page(entries, data=data, pictures=pictures, run=run or Run(), comparison=comparison)
     write_text(Path(out), text)
     return Path(out)
+
+
+def write_beside(folder: Path, *, data: str | None = None, run: Run) -> Path:
+    """Write the page on the run in ``folder`` into it, as a file of the run's; returns its path."""
+    with run.at_work():
+        text = page(gather([folder]), data=data, pictures=True, run=run)
+    with replace(run, out=folder).at_work():  # what is written while it is held is known to be the run's
+        write_text(folder / BESIDE, text)
+    return folder / BESIDE
 
 
 def page(

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -28,11 +27,11 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from robust_transfer import LinearProbe, RobustTransferClassifier, evaluate, load_checkpoint
 from robust_transfer.data import Split
 from robust_transfer.errors import ConfigError
+from robust_transfer.estimator import classifier
 from robust_transfer.run import Run
+from robust_transfer.sources import load_source
 
-FOLDER = TemporaryDirectory()  # of the small source: the checks are collected before there are fixtures
-SMALL = f"{FOLDER.name}/source"
-make_source(threat="linf:8/255").save(Path(SMALL))  # 8 pixels, random weights
+SMALL = "small"  # a name: the checks are collected before there are fixtures, and their ids must not change
 EXPECTED = {
     "check_sample_weight_equivalence_on_dense_data": (
         "asks for equal probabilities to seven digits, and the probe's solver stops at a Newton decrement of 1e-11, "
@@ -43,6 +42,17 @@ EXPECTED = {
     ),
 }
 TABLES: dict[str, Any] = {"image_shape": "square", "pixel_range": "fit"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small() -> Iterator[None]:
+    """Source of that name: 8 pixels, random weights."""
+    made = make_source(threat="linf:8/255")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            classifier, "load_source", lambda name, **how: made if name == SMALL else load_source(name, **how)
+        )
+        yield
 
 
 @parametrize_with_checks(  # type: ignore[untyped-decorator]
