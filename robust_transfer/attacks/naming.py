@@ -5,6 +5,7 @@ The inverse is ``str(attack)``, the name under which an attack stands in ``by_at
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -73,6 +74,21 @@ def without_source(text: str | Attack | Sequence[Attack]) -> list[Attack]:
 def attack_name(attacks: Sequence[Attack]) -> str:
     """Canonical name of several attacks; :func:`parse_attack` reads it."""
     return "+".join(str(attack) for attack in attacks)
+
+
+@functools.cache
+def spoken(attack: str) -> str:
+    """Name for people of what :func:`attack_name` has written: a suite's, where these are its attacks; else itself.
+
+    Attacks that a suite leaves out by itself may be missing: those that need a source, and the repetition in float32.
+    """
+    given = re.split(JOINED, attack)
+    for name, members in SUITES.items():
+        attacks = parse_attack(members)
+        must = [str(one) for one in attacks if not one.needs_source and one.precision != "float32"]
+        if set(must) <= set(given) <= {str(one) for one in attacks}:
+            return name
+    return attack
 
 
 def _one(text: str) -> Attack:

@@ -14,6 +14,7 @@ from robust_transfer.files import write_json
 from robust_transfer.statistics.intervals import Proportion
 
 CHOICE = "choice.json"
+NO_TIME = "no time"  # with which the reason begins, where that is it
 
 
 @config
@@ -117,7 +118,10 @@ class Choice:
             clean, robust = one.final_clean or one.clean, one.final_robust or one.robust
             by = self.final_attack if one.final_robust is not None else self.attack
             rows.append(f"{mark} {one.name:<{width}}  clean {clean}  robust {robust} ({by}, n {robust.n})")
-        rows += [f"not tried: {name}: {reason}" for name, reason in self.untried.items()]
+        late = [name for name, reason in self.untried.items() if reason.startswith(NO_TIME)]
+        rows += [f"not tried: {name}: {reason}" for name, reason in self.untried.items() if name not in late]
+        if late:
+            rows.append(f"not tried, for want of time: {len(late)} more (--time-limit; {CHOICE} names them)")
         return [*rows, *(f"note: {note}" for note in self.notes)]
 
     def save(self, folder: Path) -> None:

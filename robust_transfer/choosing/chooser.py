@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 from robust_transfer import run_folder
 from robust_transfer.checkpoint import Checkpoint
-from robust_transfer.choosing.choice import CHOICE, Choice, Judged, Rule, front, load_choice
+from robust_transfer.choosing.choice import CHOICE, NO_TIME, Choice, Judged, Rule, front, load_choice
 from robust_transfer.choosing.clock import Clock
 from robust_transfer.choosing.contenders import LEFT_OUT, Contender, closer_look, first_look
 from robust_transfer.choosing.judging import ATTACK, ATTACKING, FINAL, Judge
@@ -183,7 +183,9 @@ class _Choosing:
         assert judge is not None
         takes, has = judge.seconds(contender), self.clock.left - self.reserve * self.clock.seconds
         if self.found and takes > has:
-            self.untried[contender.name] = f"no time: about {takes:.0f} s, and {max(has, 0):.0f} s were left for trying"
+            self.untried[contender.name] = (
+                f"{NO_TIME}: about {takes:.0f} s, and {max(has, 0):.0f} s were left for trying"
+            )
             return
         tell(self.run.quiet, f"{contender.name} ...")
         try:
@@ -223,7 +225,6 @@ class _Choosing:
         each = sum(self.clock.forecast(ATTACKING, one.source, judge.final_passes(one)) for one in finalists)
         examples = min(judge.examples, int(has / each) if each else judge.examples)
         if examples < min(FEWEST, judge.examples):
-            self.untried[f"{FINAL} on val"] = f"no time: the choice rests on {ATTACK}"
             return False
         for one in finalists:
             tell(self.run.quiet, f"{one.name}: {FINAL} on {examples} val images ...")
@@ -246,6 +247,10 @@ class _Choosing:
         ]  # fmt: skip
         if rivals:
             notes.append(f"on {shown.n} val images the intervals overlap: {rivals[0]}, more accurate, may be as robust")
+        if not final:
+            notes.append(
+                f"there was no time for {FINAL} on val: the choice rests on {ATTACK}, which leaves too much standing"
+            )
         if judge.examples < 100:
             notes.append(f"val has {judge.examples} images: another draw of them could lead to another choice")
         if not len(self.task.test):

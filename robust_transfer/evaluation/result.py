@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow.parquet import ParquetFile
 
+from robust_transfer.attacks.naming import spoken
 from robust_transfer.config import as_dict
 from robust_transfer.errors import DataError
 from robust_transfer.evaluation.classes import ByClass, unequal, worst
@@ -107,14 +108,14 @@ class Evaluation:
 
     def headline(self) -> str:
         """Two accuracies in one line."""
-        what = f"{self.clean_accuracy.n} images, {self.threat}, {self.attack}"
+        what = f"{self.clean_accuracy.n} images, {self.threat}, {spoken(self.attack)}"
         return f"clean accuracy {self.clean_accuracy}, robust accuracy {self.robust_accuracy} ({what})"
 
     def __str__(self) -> str:
         after = [f"{100 * share:.1f} % after {name}" for name, share in self.by_attack.items()]
         lines = [
             f"clean accuracy   {self.clean_accuracy}  ({self.clean_accuracy.n} images, {self.split})",
-            f"robust accuracy  {self.robust_accuracy}  ({self.threat}, {self.attack})",
+            f"robust accuracy  {self.robust_accuracy}  ({self.threat}, {spoken(self.attack)})",
             *([f"                 {', '.join(after)}"] if len(after) > 1 else []),
             f"constant         {100 * self.constant_accuracy:.1f} %  (always saying the most frequent class)",
             *(f"at {level.threat:<14}{level.robust_accuracy}" for level in self.curve or []),

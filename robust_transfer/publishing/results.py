@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from robust_transfer.attacks.naming import spoken
 from robust_transfer.evaluation import Evaluation
 from robust_transfer.statistics.intervals import Proportion
 
@@ -32,7 +33,7 @@ def figures(found: Evaluation) -> Iterator[tuple[str, Proportion, dict[str, Any]
     how = {"n": found.clean_accuracy.n, "seed": found.seed, "data_hash": found.data_hash}
     yield "clean accuracy", found.clean_accuracy, {**how, **_interval(found.clean_accuracy)}
     attacked = {"threat": found.threat, "attack": found.attack, "constant_accuracy": found.constant_accuracy}
-    name = f"robust accuracy ({found.threat}, {found.attack})"
+    name = f"robust accuracy ({found.threat}, {spoken(found.attack)})"
     yield name, found.robust_accuracy, {**attacked, **how, **_interval(found.robust_accuracy)}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from robust_transfer.attacks.naming import spoken
 from robust_transfer.checkpoint import Card
 from robust_transfer.drawing import Drawing, Point, inline
 from robust_transfer.drawing.figures import budgets, costs, front, histories, pareto, tradeoff
@@ -58,7 +59,7 @@ def compared(group: Group, numbers: dict[str, int], key: str) -> Shown:
         points,
         labels=[str(numbers[p.name]) for p in points],
         constant=first.constant_accuracy,
-        threat=f"{first.threat}, {first.attack}",
+        threat=f"{first.threat}, {spoken(first.attack)}",
     )
     told = (
         f"{len(points)} results, clean accuracy to the right, robust upwards; {len(best)} of them on the Pareto front."

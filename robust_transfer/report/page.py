@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from robust_transfer.attacks.naming import spoken
 from robust_transfer.comparison import LEVELS, Comparison
 from robust_transfer.drawing import render
 from robust_transfer.environment import command_line, environment
@@ -111,7 +112,7 @@ def _overview(entry: Entry, number: int, in_full: bool) -> dict[str, Any]:
         "clean": evaluation.clean_accuracy if evaluation is not None else None,
         "robust": evaluation.robust_accuracy if evaluation is not None else None,
         "constant": evaluation.constant_accuracy if evaluation is not None else None,
-        "how": f"{evaluation.threat}, {evaluation.attack}" if evaluation is not None else "",
+        "how": f"{evaluation.threat}, {spoken(evaluation.attack)}" if evaluation is not None else "",
         "unknown": list(unknown(entry)),
     }
 
@@ -127,7 +128,8 @@ def _sentences(evaluation: Evaluation) -> list[dict[str, Any]]:
 def _group(group: Group, numbers: dict[str, int], key: str) -> dict[str, Any]:
     """Runs that may be compared."""
     first, several = group.evaluation, len(group.entries) > 1
-    what = f"{len(first.outcomes)} images (split {first.split}, content hash {first.data_hash}), {first.threat}, {first.attack}"
+    images = f"{len(first.outcomes)} images (split {first.split}, content hash {first.data_hash})"
+    what = f"{images}, {first.threat}, {spoken(first.attack)}"
     seeds = [
         (
             " and ".join(f"{numbers[e.name]}" for e in some.entries),
@@ -160,6 +162,6 @@ def _comparison(found: Comparison) -> dict[str, Any]:
     ]
     seeds = f", over {found.seeds} seeds" if found.seeds > 1 else ""
     return {
-        "what": f"B less A on the same {found.n} images{seeds} ({found.threat}, {found.attack})",
+        "what": f"B less A on the same {found.n} images{seeds} ({found.threat}, {spoken(found.attack)})",
         "table": Table(("accuracy", "A", "B", "difference, 95 % interval", "better"), rows),
     }

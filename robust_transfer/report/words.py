@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
+from robust_transfer.attacks.naming import spoken
 from robust_transfer.evaluation import Evaluation
 from robust_transfer.evaluation.result import SMALLEST_EPS
 from robust_transfer.report.gather import Entry
@@ -22,7 +23,7 @@ def headline(evaluation: Evaluation, level: Level) -> str:
     return (
         f"Of {images} the network names {_with_interval(clean)} right as they are, and "
         f"{_with_interval(level.robust)} also under attack, when {allowed(level.threat)} "
-        f"({level.threat}, attack {evaluation.attack})."
+        f"({level.threat}, attack {spoken(evaluation.attack)})."
     )
 
 
@@ -38,8 +39,9 @@ def allowed(threat: str) -> str:
 def caution(evaluation: Evaluation) -> str:
     """What the robust accuracy is to be held against."""
     said = f"Saying the most frequent class always would be right on {100 * evaluation.constant_accuracy:.1f} %."
-    if not any(name in evaluation.attack for name in THOROUGH):
-        said += f" {evaluation.attack} is a quick measure: --attack strong usually breaks more."
+    attack = spoken(evaluation.attack)
+    if not any(name in attack for name in THOROUGH):
+        said += f" {attack} is a quick measure: --attack strong usually breaks more."
     return said
 
 

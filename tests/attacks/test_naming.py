@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from robust_transfer.attacks import FGSM, PGD, SUITES, Attack, SourceFeatures, attack_name, parse_attack
-from robust_transfer.attacks.naming import left_out
+from robust_transfer.attacks.naming import left_out, spoken, without_source
 from robust_transfer.errors import ConfigError, UnknownNameError
 
 # ---------------------------------------------------------------- names
@@ -102,3 +102,17 @@ def test_attacks_by_the_source_are_left_out_of_suites_alone() -> None:
 def test_no_attack_at_all_is_refused() -> None:
     with pytest.raises(ConfigError, match="no attack is given"):
         parse_attack([])
+
+
+@pytest.mark.parametrize("suite", ["quick", "strong", "autoattack"])
+def test_a_suite_is_called_by_its_name(suite: str) -> None:
+    assert spoken(attack_name(parse_attack(suite))) == suite
+    assert spoken(attack_name(without_source(suite))) == suite
+    first, *others = parse_attack(suite)
+    assert spoken(attack_name(others)) != suite
+    assert spoken(attack_name([first, *others, *parse_attack("fgsm")])) != suite
+
+
+def test_what_is_no_suite_is_called_as_it_is() -> None:
+    assert spoken("pgd-20") == "pgd-20"
+    assert spoken("pgd-20:step=1e+3+fgsm") == "pgd-20:step=1e+3+fgsm"
