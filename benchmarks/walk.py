@@ -64,7 +64,7 @@ def script() -> str:
         block for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs/using.md").read_text(), re.DOTALL)
         if "onnxruntime.InferenceSession" in block
     ]  # fmt: skip
-    return found
+    return str(found)
 
 
 def walk(data: Path, photo: Path, out: Path, limit: str) -> None:

@@ -47,6 +47,8 @@ def write_report(
     """
     if Path(out).is_dir():
         raise ConfigError(f"{out} is a folder: give a file, such as report.html")
+    if data is not None and not data.strip():
+        raise ConfigError("data is empty: name the data that was evaluated, or leave it out")
     entries = gather(runs)
     with (run or Run()).at_work():
         text = page(entries, data=data, pictures=pictures, run=run or Run(), comparison=comparison)

@@ -71,7 +71,8 @@ def test_shares_that_are_none_are_refused(wrong: dict[str, float]) -> None:
 def test_the_record_comes_back_and_tells_all(tmp_path: Path) -> None:
     choice = Choice(
         chosen="b", why="because", threat="linf:8/255", rule=Rule(), attack="quick", final_attack=None, tried=(A, B),
-        untried={"c": "it diverged", "e": "no time: 5 s", "f": "no time: 6 s"}, data="digits", limit=60.0, seconds=50.0, notes=("careful",),
+        untried={"c": "it diverged", "e": "no time: 5 s", "f": "no time: 6 s"},
+        data="digits", limit=60.0, seconds=50.0, notes=("careful",),
     )  # fmt: skip
     choice.save(tmp_path)
     assert load_choice(tmp_path) == choice

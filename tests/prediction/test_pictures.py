@@ -29,6 +29,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.usefixtures("told")
 def test_folders_stand_for_what_is_under_them_and_patterns_for_what_is_called_so(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

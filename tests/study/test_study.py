@@ -210,9 +210,11 @@ def test_what_results_share_is_computed_once(path: Path, tmp_path: Path, monkeyp
         computed.append(len(split))
         return features(classifier, split, run)
 
-    def noted(given: torch.Tensor, labels: torch.Tensor, classes: int, path: tuple[float, ...]) -> list[Solution]:
+    def noted(
+        given: torch.Tensor, labels: torch.Tensor, classes: int, path: tuple[float, ...], weights: torch.Tensor | None
+    ) -> list[Solution]:
         solved.append(path)
-        return solve(given, labels, classes, path)
+        return solve(given, labels, classes, path, weights)
 
     monkeypatch.setattr(features_module, "_computed", counted)
     monkeypatch.setattr(probe_module, "solve_path", noted)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterator
+from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -66,6 +67,9 @@ FINE: set[tuple[str, ...]] = {
     ("--attack", "pgd"),
     ("compare", "--seed", "9" * 30),
     ("study", "--data", "nothing=1"),  # another recipe may need it, and this one says what it lacks
+    *(("predict", f"--{name}", "9" * 30) for name in ("top", "classes")),  # all of them
+    *(("push", f"--{name}", text) for name in ("dataset", "base-model", "licence") for text in ("nan", "-1")),  # names
+    *(("report", "--data", text) for text in ("nan", "-1")),  # the page says that no image is there
     ("--ray", "nan"),  # what is an address the cluster says
     ("--ray", "-1"),
 }
@@ -90,6 +94,7 @@ def options() -> Iterator[tuple[str, str, type]]:
             if get_origin(kind) in (Union, types.UnionType):
                 [kind] = [part for part in get_args(kind) if part is not type(None)]
             kind = str if get_origin(kind) is Literal else get_origin(kind) or kind  # typed as any text is
+            kind = str if issubclass(kind, Enum) else kind
             if parameter.param_type_name == "option" and kind is not bool:
                 yield name, parameter.opts[0], kind
 
@@ -143,6 +148,10 @@ def line(command: str, places: dict[str, Path], out: Path, *given: str | Path) -
         ),
         "study": ((places["recipe"],), ("--out", out.parent / "study", "--quiet")),
         "doctor": ((), ("--quiet",)),
+        "report": ((places["evaluation"],), ("--out", out.parent / "page.html", "--quiet")),
+        "predict": ((source, places["images"]), ("--quiet",)),
+        "export": ((source,), ("--to", "onnx", "--out", out.parent / "model.onnx", "--quiet")),
+        "push": ((source, "owner/name"), ("--dry-run", out.parent / "pushed", "--quiet")),
         "demo": ((), (*data, "--source", source, "--no-scratch", *writes)),
         "choose": ((), (*data, "--source", source, *writes)),
     }[command]
@@ -164,7 +173,14 @@ def nothing_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(run_folder, "prepare_out", reached)
     monkeypatch.setattr(Workshop, "done", reached)
-    monkeypatch.setattr("robust_transfer.doctor.diagnosis.speeds", reached)
+    for work in (
+        "doctor.diagnosis.speeds",
+        "report.page.page",
+        "prediction.predictor._Predictor.predictions",
+        "exporting.onnx_file.to_proto",
+        "publishing.publisher._write",
+    ):
+        monkeypatch.setattr(f"robust_transfer.{work}", reached)
     monkeypatch.setattr("robust_transfer.data.survey.describe.look_through", reached)
     monkeypatch.setattr("robust_transfer.foreign.deciding.decide", reached)
     monkeypatch.setattr("robust_transfer.evaluation.verification.attacking", reached)
