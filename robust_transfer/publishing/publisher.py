@@ -44,9 +44,9 @@ def push_to_hub(
     expect("model", model, Checkpoint, hint="such as load_source(folder)")
     if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", repo, re.ASCII) is None:
         raise ConfigError(f"{repo!r} names no repository: write OWNER/NAME")
-    for name, text in {"dataset": dataset, "base_model": base_model, "licence": licence}.items():
+    for what, text in {"dataset": dataset, "base_model": base_model, "licence": licence}.items():
         if text is not None and not text.strip():
-            raise ConfigError(f"{name} is empty: leave it out where there is none to name")
+            raise ConfigError(f"{what} is empty: leave it out where there is none to name")
     for found in evaluations:
         expect("an evaluation", found, Evaluation, hint="such as load_evaluation(folder)")
         if found.model_hash != model.hash:
