@@ -12,7 +12,7 @@ import os
 import secrets
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from contextvars import ContextVar
 from importlib.util import find_spec
 from pathlib import Path
@@ -120,12 +120,13 @@ class _Session:
     def __init__(
         self, names: Sequence[str], out: Path | None, title: str, configuration: Mapping[str, Any], resume: bool
     ) -> None:
-        self.out, self.title, self.step = out, title, 0
+        self.out, self.title = out, title
+        self.step: int | None = None  # of the last figures; an evaluation has none
         self.configuration = {k: _plain(v) for k, v in _flat(as_dict(configuration)).items()}
         self.ids = _noted(out) if resume and out is not None else {}
         self.trackers: dict[str, Any] = dict.fromkeys(names)  # None: not started yet
 
-    def tell(self, figures: dict[str, float], step: int, *, alone: bool) -> None:
+    def tell(self, figures: dict[str, float], step: int | None, *, alone: bool) -> None:
         """Log to all that still work. ``alone``: of the run's only training, so that later steps are not known yet."""
         self.step = step
         for name in list(self.trackers) if figures else []:
@@ -133,8 +134,10 @@ class _Session:
                 if self.trackers[name] is None:
                     self.trackers[name] = self._started(name, step if alone else None)
                 # W&B drops steps that go back, as they do after a divergence: there the step is one of the figures
-                whole = name == "wandb"
-                self.trackers[name].log({"step": step, **figures} if whole else figures, step=None if whole else step)
+                if name == "wandb" and step is not None:
+                    self.trackers[name].log({"step": step, **figures})
+                else:
+                    self.trackers[name].log(figures, step=step)
 
     def finish(self) -> None:
         """Close all that were started."""
@@ -175,7 +178,7 @@ class _Session:
     def _forgiven(self, name: str) -> Iterator[None]:
         """Let a tracker fail: that is said, and it is left out from then on."""
         try:
-            with _without_state():
+            with _without_state(), redirect_stdout(sys.stderr):  # standard output is for results
                 yield
         except Exception as error:  # whatever a library of others raises
             del self.trackers[name]

@@ -22,7 +22,7 @@ from robust_transfer.run import Run
 from robust_transfer.strategies import FineTune, Frontier, LinearProbe
 from robust_transfer.training import loop
 
-SHORT = {"epochs": 2, "batch_size": 16}  # 8 steps an epoch
+SHORT: dict[str, Any] = {"epochs": 2, "batch_size": 16}  # 8 steps an epoch
 
 
 class Board:
@@ -31,19 +31,21 @@ class Board:
     def __init__(self, name: str) -> None:
         self.begun, self.logged, self.configured, self.ended = [], [], [], 0  # type: ignore[var-annotated]
         self.defined: list[tuple[Any, ...]] = []
-        self.module: Any = types.ModuleType(name)
-        self.module.init = self.module.start_run = self.begin
-        self.module.config = types.SimpleNamespace(update=lambda values, **_: self.configured.append(values))
-        self.module.log_params = self.configured.append
-        self.module.log_metrics = self.log
-        self.module.end_run = self.finish
-        self.module.search_experiments = lambda **_: []
-        self.module.create_experiment = lambda **_: "7"
+        module: Any = types.ModuleType(name)
+        module.init = module.start_run = self.begin
+        module.config = types.SimpleNamespace(update=lambda values, **_: self.configured.append(values))
+        module.log_params = self.configured.append
+        module.log_metrics = self.log
+        module.end_run = self.finish
+        module.search_experiments = lambda **_: []
+        module.create_experiment = lambda **_: "7"
         limits = types.SimpleNamespace(MAX_PARAM_VAL_LENGTH=500, MAX_PARAMS_TAGS_PER_BATCH=1000)
-        self.module.utils = types.SimpleNamespace(validation=limits)
+        module.utils = types.SimpleNamespace(validation=limits)
+        self.module: types.ModuleType = module
         self.info = types.SimpleNamespace(run_id="made-by-the-server")
 
     def begin(self, **how: Any) -> Board:
+        print("* a dashboard is at http://127.0.0.1:7860")
         self.begun.append(how)
         return self
 
@@ -77,8 +79,8 @@ def numbers(folder: Path) -> list[tuple[int, dict[str, float]]]:
     return [(step, figures) for step, figures in kept if figures]
 
 
-def by_name(records: list[tuple[int, dict[str, float]]]) -> dict[str, list[tuple[int, float]]]:
-    found: dict[str, list[tuple[int, float]]] = {}
+def by_name(records: list[tuple[int, dict[str, float]]]) -> dict[str, list[tuple[int, Any]]]:
+    found: dict[str, list[tuple[int, Any]]] = {}
     for step, figures in records:
         for name, value in figures.items():
             found.setdefault(name, []).append((step, pytest.approx(value, rel=1e-6)))  # stored in float32
@@ -185,14 +187,15 @@ def test_mlflow_is_told_and_gone_on_with(
 
 
 def test_an_evaluation_alone_is_a_run_of_its_own(
-    source: Checkpoint, task: Task, monkeypatch: pytest.MonkeyPatch
+    source: Checkpoint, task: Task, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     board = put_up("trackio", monkeypatch)
     evaluate(source, task.val, attack="fgsm", red_flag_examples=0, run=run_in(None, "trackio"))
     assert board.begun[0]["name"].startswith("evaluation-")
     assert board.configured[0]["attack"] == "fgsm"
     assert board.configured[0]["model_hash"]
-    assert [step for step, _ in board.logged] == [0]
+    assert [step for step, _ in board.logged] == [None]
+    assert capsys.readouterr().out == "", "standard output is for results"
 
 
 def test_without_a_folder_the_trackers_are_told_all_the_same(
@@ -237,7 +240,8 @@ def test_a_tracker_that_fails_ends_no_training(
     assert scalars(out)["loss"], "the other one is told to the end"
     assert "final/val_clean_accuracy" in scalars(out)
     said = "note: wandb tracks no more (no login): the run goes on without it\n"
-    assert capsys.readouterr().err == said, "once, and in one line"
+    told = capsys.readouterr().err.splitlines(keepends=True)
+    assert [line for line in told if "dashboard" not in line] == [said], "once, and in one line"
 
 
 def test_other_processes_tell_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
