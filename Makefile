@@ -10,7 +10,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 # torchvision 0.N belongs to torch 2.(N-15); pip finds it by itself.
 TORCH_PIN := $(if $(TORCH),"torch==$(TORCH).*")
 
-.PHONY: demo test check fast slow browser docs wheel bench clean
+.PHONY: demo test check fast slow browser docs notebooks wheel bench clean
 
 demo: $(STAMP)
 	$(BIN)/robust-transfer demo --out demo --overwrite
@@ -46,6 +46,10 @@ browser: $(STAMP)
 # Links inside the documentation, and the commands that it shows.
 docs: $(STAMP)
 	$(BIN)/python -m pytest tests/whole/test_docs.py
+
+# Runs the notebooks from top to bottom; their outputs are kept nowhere.
+notebooks: $(STAMP)
+	$(BIN)/python -m pytest -m slow tests/whole/test_notebooks.py
 
 # Builds the wheel and uses it in a clean environment, which takes PyTorch and all else from pip.
 # LIBRARIES=.venv takes the libraries of that environment instead: seconds rather than minutes.

@@ -32,7 +32,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     try:
-        _tell(path)
+        announce(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             temporary.touch()
@@ -58,7 +58,8 @@ def told_of_writes(hear: Callable[[Path], None]) -> Iterator[None]:
         _told.remove(hear)
 
 
-def _tell(path: Path) -> None:
+def announce(path: Path) -> None:
+    """Tell those who listen that ``path`` is written: also for files that a library writes by itself."""
     for hear in tuple(_told):
         hear(path)
 
@@ -67,7 +68,7 @@ def _tell(path: Path) -> None:
 def all_or_none(*paths: Path) -> Iterator[None]:
     """Files that belong together: where one cannot be written, those that were not there before are removed again."""
     for path in paths:
-        _tell(path)  # what makes room for them does so before one looks what is there
+        announce(path)  # what makes room for them does so before one looks what is there
     new = [path for path in paths if not path.exists()]
     try:
         yield
@@ -88,7 +89,7 @@ def expanded(path: str | Path) -> Path:
 def append_line(path: Path, text: str) -> None:
     """Append a line to a log; creates the file and its folder. Raises :class:`OutputError`."""
     try:
-        _tell(path)
+        announce(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text + "\n")

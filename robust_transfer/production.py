@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from robust_transfer import run_folder
+from robust_transfer import run_folder, tracking
 from robust_transfer.checkpoint import Card, Checkpoint, finished
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import expect
@@ -99,6 +99,18 @@ def produce(
         return done
     make = prepare()
     out = run.prepare_out()
+    title = out.name if out is not None else str(identity["method"])
+    told = {**asked, "data": task.record(), "precision": str(run.dtype()).removeprefix("torch.")}
+    with tracking.tracked(run.track, out, title=title, configuration=told, resume=run.resume):
+        checkpoint = _make(identity, task, run, make, seen)
+        tracking.conclude(checkpoint.card.metrics)
+    return checkpoint
+
+
+def _make(
+    identity: Mapping[str, Any], task: Task, run: Run, make: Callable[[], Produced], seen: TrainedOn
+) -> Checkpoint:
+    out = run.out
     started = time.perf_counter()
     try:
         made = make()

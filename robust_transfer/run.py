@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 from threadpoolctl import threadpool_limits
 
-from robust_transfer import run_folder
+from robust_transfer import run_folder, tracking
 from robust_transfer.config import config
 from robust_transfer.errors import ConfigError
 from robust_transfer.files import expanded
@@ -21,6 +21,7 @@ from robust_transfer.launch import place
 MOST_THREADS = 1024  # more are a slip, and some libraries would die of them
 Precision = Literal["auto", "float32", "bfloat16"]
 Folder = Annotated[Path, AfterValidator(expanded)]  # "~/x" is the home folder's x
+Trackers = Annotated[tuple[str, ...], BeforeValidator(tracking.parse)]
 
 
 @config
@@ -33,7 +34,9 @@ class Run:
     are float32 in any case.
     ``threads``: so many of the CPU's while something is computed (None: as many as PyTorch would take anyway).
     ``out``: the folder that results are written to, or None to keep them in memory. ``cache``: a folder where features
-    and solved heads are kept for other runs that need the same, or None.
+    and solved heads are kept for other runs that need the same, or None. ``track``: experiment trackers that are told the
+    figures, of ``tensorboard``, ``wandb``, ``mlflow`` and ``trackio``, such as ``("wandb",)``; their run is gone on with where
+    ``out`` is.
     """
 
     seed: int = 0
@@ -45,6 +48,7 @@ class Run:
     resume: bool = False
     overwrite: bool = False
     quiet: bool = False
+    track: Trackers = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**31:
@@ -90,6 +94,7 @@ class Run:
 
     def check_out(self) -> None:
         """Refuse an output folder that must not be written to; nothing is created or removed."""
+        tracking.check(self.track, self.out)
         run_folder.check_out(self.out, resume=self.resume, overwrite=self.overwrite)
 
     @contextmanager

@@ -28,6 +28,7 @@ from robust_transfer.cli.options import (
     Seed,
     Threads,
     Threat,
+    Track,
     Val,
     Weights,
     leave_to_one_process,
@@ -122,6 +123,7 @@ def evaluate(
     threads: Threads = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
+    track: Track = None,
     quiet: Quiet = False,
     beyond: Annotated[int | None, typer.Option("--beyond", hidden=True)] = None,
     checks: Annotated[int | None, typer.Option("--checks", hidden=True)] = None,
@@ -130,7 +132,7 @@ def evaluate(
     """Measure clean and robust accuracy, with intervals and per-example outcomes."""
     leave_to_one_process("evaluate")
     loading("evaluate", quiet)
-    run = make_run(seed, device, precision, threads, out, resume, overwrite, quiet)
+    run = make_run(seed, device, precision, threads, out, resume, overwrite, quiet, track)
     from robust_transfer.attacks import parse_attack
     from robust_transfer.evaluation import evaluate as measure
     from robust_transfer.progress import stage

@@ -72,6 +72,10 @@ Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threa
 Epochs = Annotated[float | None, typer.Option("--epochs", help="Passes over the training images.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in --out.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Empty --out first.")]
+Track = Annotated[
+    list[str] | None,
+    typer.Option("--track", metavar="NAME", help="Tell tensorboard, wandb, mlflow or trackio, too; repeatable."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars, no text but results.")]
 
 Network = Annotated[
@@ -106,12 +110,20 @@ def make_run(
     resume: bool,
     overwrite: bool,
     quiet: bool,
+    track: list[str] | None = None,
 ) -> Run:
     """Run from the options; raises :class:`ConfigError`."""
     from robust_transfer.config import build
     from robust_transfer.run import Run
 
-    settings = {"seed": seed, "device": device, "precision": precision, "threads": threads, "out": out}
+    settings = {
+        "seed": seed,
+        "device": device,
+        "precision": precision,
+        "threads": threads,
+        "out": out,
+        "track": track or [],
+    }
     return build(Run, {**settings, "resume": resume, "overwrite": overwrite, "quiet": quiet}, "the command line")
 
 

@@ -25,6 +25,7 @@ from robust_transfer.cli.options import (
     Seed,
     Setting,
     Threads,
+    Track,
     Val,
     loading,
     make_run,
@@ -63,12 +64,13 @@ def pretrain(
     threads: Threads = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
+    track: Track = None,
     quiet: Quiet = False,
 ) -> None:
     """Train a network from scratch, adversarially or naturally, as a source to transfer from."""
     check_name("pretraining", method)
     loading("pretrain", quiet)
-    run = make_run(seed, device, precision, threads, out, resume, overwrite, quiet)
+    run = make_run(seed, device, precision, threads, out, resume, overwrite, quiet, track)
     from robust_transfer.preprocessing import Preprocessing
     from robust_transfer.pretraining import PRETRAINING
     from robust_transfer.threat import Threat as ThreatModel

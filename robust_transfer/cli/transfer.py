@@ -30,6 +30,7 @@ from robust_transfer.cli.options import (
     Setting,
     SourceThreat,
     Threads,
+    Track,
     Val,
     Weights,
     loading,
@@ -69,12 +70,13 @@ def transfer(
     threads: Threads = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
+    track: Track = None,
     quiet: Quiet = False,
 ) -> None:
     """Hand a source's features on to your own images."""
     check_name("strategies", strategy)
     loading("transfer", quiet)
-    run = make_run(seed, device, precision, threads, out, resume, overwrite, quiet)
+    run = make_run(seed, device, precision, threads, out, resume, overwrite, quiet, track)
     from robust_transfer.strategies import STRATEGIES
 
     chosen = STRATEGIES.get(strategy).from_settings(read_settings(settings, epochs, batch_size))

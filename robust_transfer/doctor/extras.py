@@ -14,6 +14,10 @@ ADDS = {
     "clip": "visual towers of CLIP as sources",
     "export": "ONNX files, and their check by onnxruntime",
     "ray": "studies on a Ray cluster",
+    "tensorboard": "--track tensorboard",
+    "wandb": "--track wandb",
+    "mlflow": "--track mlflow",
+    "trackio": "--track trackio",
 }
 
 

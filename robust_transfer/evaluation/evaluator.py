@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from robust_transfer import tracking
 from robust_transfer.attacks import Attack, attack_name, parse_attack
 from robust_transfer.attacks.naming import left_out
 from robust_transfer.checkpoint import Checkpoint
@@ -89,6 +90,7 @@ def evaluate(
     A checkpoint's classes are matched with the data's by name, in whatever order they are; ``class_map`` (a mapping, or a
     file with one, from names in the data to names in the model) translates them first. The record says so in ``notes``.
     Images that the model or its source was trained on are counted and flagged (``seen``).
+    ``run.track``: trackers that are told the headline figures, in the tracker's run of the folder ``run.out`` if it has one.
     ``time_limit`` (seconds) stops in time: the figures are then over the examples that were reached, a random sample,
     ``untested`` says what was not, and the same call with ``run.resume`` goes on. A finished evaluation with
     ``run.resume`` is added to: what is asked for and is not there is measured.
@@ -111,7 +113,7 @@ def evaluate(
     if (
         not is_main_process()
     ):  # in memory it may do the same work as the main one, which alone reads and writes the folder
-        how, keep_deltas = replace(how, out=None, resume=False, overwrite=False), False
+        how, keep_deltas = replace(how, out=None, resume=False, overwrite=False, track=()), False
     known = find_source(model, source)
     attacks, untested = _within_reach(model, known, attack)
     with how.at_work():
@@ -138,10 +140,18 @@ def evaluate(
             evaluation.save(how.out)
             if not late:
                 discard_state(how.out)
+        _track(evaluation, how)
         return evaluation
 
 
+def _track(evaluation: Evaluation, run: Run) -> None:
+    title = run.out.name if run.out is not None else "evaluation"
+    with tracking.tracked(run.track, run.out, title=title, configuration=evaluation.asked(), resume=True):
+        tracking.conclude(evaluation.headline_figures(), "evaluation")
+
+
 def _check(run: Run, batch_size: int | None, time_limit: float | None, keep_deltas: bool) -> None:
+    tracking.check(run.track, run.out)
     if time_limit is not None and not 0 < time_limit < math.inf:
         raise ConfigError(f"a time limit is a positive number of seconds, not {time_limit}")
     if batch_size is not None and batch_size < 1:

@@ -111,6 +111,18 @@ class Evaluation:
         what = f"{self.clean_accuracy.n} images, {self.threat}, {spoken(self.attack)}"
         return f"clean accuracy {self.clean_accuracy}, robust accuracy {self.robust_accuracy} ({what})"
 
+    def headline_figures(self) -> dict[str, float]:
+        """Accuracies with their intervals, the images they are over, and the number of doubts: for trackers."""
+        figures: dict[str, float] = {"constant_accuracy": self.constant_accuracy, "n": self.clean_accuracy.n}
+        for name, share in (("clean_accuracy", self.clean_accuracy), ("robust_accuracy", self.robust_accuracy)):
+            figures |= {name: share.value, f"{name}_low": share.low, f"{name}_high": share.high}
+        return {**figures, "flags": len(self.flags)}
+
+    def asked(self) -> dict[str, Any]:
+        """What was evaluated, and how."""
+        names = ("threat", "attack", "split", "input_size", "seed", "precision", "data_hash", "model_hash")
+        return {name: getattr(self, name) for name in names}
+
     def __str__(self) -> str:
         after = [f"{100 * share:.1f} % after {name}" for name, share in self.by_attack.items()]
         lines = [

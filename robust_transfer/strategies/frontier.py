@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, ClassVar, Literal
 
+from robust_transfer import tracking
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
@@ -134,6 +135,8 @@ class Frontier(TrainingSettings, Strategy):
             found.append(candidate)
             if log is not None:
                 append_line(log, json.dumps(candidate.record()))
+            with tracking.within("front"):
+                tracking.log({"step": len(found), **candidate.record()})
 
         heads = {solution.l2: source.classifier.with_layers(solution.head()) for solution in probe.solutions}
         for l2, classifier in heads.items():
@@ -142,7 +145,8 @@ class Frontier(TrainingSettings, Strategy):
             name = f"l2-{l2:g}-strength-{strength:g}"
             start = _start(probe, heads[l2], next(s for s in probe.solutions if s.l2 == l2))
             try:
-                trained = self.lwf(l2, strength).train_from(start, source, task, _inside(run, name))
+                with tracking.within(name):
+                    trained = self.lwf(l2, strength).train_from(start, source, task, _inside(run, name))
             except DivergedError as error:
                 events.append(f"{name}: {error}")
                 continue

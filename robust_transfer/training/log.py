@@ -1,4 +1,4 @@
-"""Log of a training run: ``metrics.jsonl``."""
+"""Log of a training run: ``metrics.jsonl``, and the trackers that are told the same."""
 
 from __future__ import annotations
 
@@ -8,17 +8,24 @@ import os
 from pathlib import Path
 from typing import Any
 
+from robust_transfer import tracking
 from robust_transfer.files import append_line
 
 
 class Log:
-    """``metrics.jsonl``: one JSON object a line. Without a folder nothing is written."""
+    """``metrics.jsonl``: one JSON object a line. Without a folder nothing is written, and the trackers alone are told."""
 
     def __init__(self, folder: Path | None) -> None:
         self.path = folder / "metrics.jsonl" if folder is not None else None
 
+    @property
+    def is_read(self) -> bool:
+        """True if there is a file to write, or a tracker to tell."""
+        return self.path is not None or tracking.is_on()
+
     def write(self, record: dict[str, Any]) -> None:
-        """Append a record; what is not a number becomes null."""
+        """Append a record; what is not a number becomes null, and the trackers are not told of it."""
+        tracking.log(record)
         if self.path is not None:
             append_line(self.path, json.dumps({k: None if _is_nan(v) else v for k, v in record.items()}))
 

@@ -390,7 +390,7 @@ class _Loop:
 
     def _log_step(self, out: dict[str, Tensor], batch: Batch) -> None:
         step = self.progress.step
-        if self.out is None or not (step % 50 == 0 or self._epoch_ends or step == 1):
+        if not self.log.is_read or not (step % 50 == 0 or self._epoch_ends or step == 1):
             return
         scalars = {k: float(v.detach()) for k, v in out.items() if k != "logits"}
         accuracy = (out["logits"].argmax(1) == batch.labels).float().mean()

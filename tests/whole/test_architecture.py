@@ -26,6 +26,7 @@ ORDER = (
     "allocation",
     "environment",
     "progress",
+    "tracking",
     "run",
     "download",
     "compiling",

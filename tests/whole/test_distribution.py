@@ -10,6 +10,7 @@ from check_wheel import complaints, contents_of, expected_contents, version_of
 from lowest import PYPROJECT, lowest
 
 import robust_transfer
+from robust_transfer.tracking import TRACKERS
 
 METADATA = "robust_transfer-1.2.3.dist-info/METADATA"
 
@@ -48,12 +49,14 @@ def test_tools_are_pinned_and_libraries_are_not() -> None:
         *extras["ray"],
         *extras["export"],
     ]
+    libraries += [each for name in TRACKERS for each in extras[name]]
     assert not [each for each in libraries if set("=<~!") & set(each.replace(">=", ""))]
     assert {each for each in extras["dev"] if "==" not in each} == {
         *extras["autoattack"],
         *extras["clip"],
         *extras["ray"],
         *extras["export"],
+        *extras["tensorboard"],
     }
 
 

@@ -1,0 +1,248 @@
+"""Experiment trackers: TensorBoard, W&B, MLflow and Trackio are told what goes to ``metrics.jsonl``, through accelerate.
+
+A tracker never ends a run. Where one fails, that is said once, and the run goes on without it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import secrets
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from contextvars import ContextVar
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from robust_transfer.config import as_dict
+from robust_transfer.errors import ConfigError
+from robust_transfer.files import announce, write_json
+from robust_transfer.launch import is_main_process
+from robust_transfer.registry import unknown
+
+TRACKERS = (
+    "tensorboard",
+    "wandb",
+    "mlflow",
+    "trackio",
+)  # names of accelerate's trackers, packages and our extras alike
+PROJECT = "robust-transfer"
+RECORD = "trackers.json"  # in a run folder: each tracker's own name for the run, by which it is gone on with
+LONGEST = 250  # characters of a text in the configuration: MLflow refuses much longer ones
+
+
+def parse(names: str | Sequence[str]) -> tuple[str, ...]:
+    """Trackers by their names, or by a text with commas between them, each once.
+
+    Raises :class:`ConfigError` for an unknown name, and for one whose package is not installed.
+    """
+    words = names.split(",") if isinstance(names, str) else [part for name in names for part in str(name).split(",")]
+    wanted = tuple(dict.fromkeys(word.strip() for word in words if word.strip()))
+    for name in wanted:
+        if name not in TRACKERS:
+            raise ConfigError(unknown("tracker", name, list(TRACKERS)))
+        if not _installed(name):
+            raise ConfigError(f"{name} is an extra: pip install 'robust-transfer[{name}]'")
+    return wanted
+
+
+def _installed(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ValueError:  # a module that was made by hand
+        return name in sys.modules
+
+
+def check(names: Sequence[str], out: Path | None) -> None:
+    """Raise :class:`ConfigError` for TensorBoard without a folder: its files lie in the run folder."""
+    if "tensorboard" in names and out is None:
+        raise ConfigError("tensorboard writes to the run folder: give an output folder, too")
+
+
+@contextmanager
+def tracked(
+    names: Sequence[str], out: Path | None, *, title: str, configuration: Mapping[str, Any], resume: bool
+) -> Iterator[None]:
+    """Inside the block :func:`log` and :func:`conclude` reach the trackers; the main process's only.
+
+    With ``resume`` the trackers' runs that are noted in ``out`` are gone on with.
+    """
+    if not names or not is_main_process():
+        yield
+        return
+    check(names, out)
+    session = _Session(names, out, title, configuration, resume)
+    token = _SESSION.set(session)
+    try:
+        yield
+    finally:
+        _SESSION.reset(token)
+        session.finish()
+
+
+@contextmanager
+def within(prefix: str) -> Iterator[None]:
+    """Put ``prefix/`` before the names of the figures inside the block: for one of several trainings of a run."""
+    token = _PREFIX.set(f"{_PREFIX.get()}{prefix}/")
+    try:
+        yield
+    finally:
+        _PREFIX.reset(token)
+
+
+def is_on() -> bool:
+    """True inside :func:`tracked`, where there are trackers to tell."""
+    return _SESSION.get() is not None
+
+
+def log(record: Mapping[str, Any]) -> None:
+    """Tell the trackers the numbers of a record of ``metrics.jsonl``, at its ``step``."""
+    if (session := _SESSION.get()) is not None:
+        prefix = _PREFIX.get()
+        figures = {prefix + k: v for k, v in _numbers(record).items() if k != "step"}
+        session.tell(figures, int(record["step"]), alone=not prefix)
+
+
+def conclude(metrics: Mapping[str, Any], name: str = "final") -> None:
+    """Tell the trackers the numbers that a run ended with, as ``name/...``, at its last step."""
+    if (session := _SESSION.get()) is not None:
+        figures = {f"{name}/{k}": v for k, v in _numbers(_flat(metrics)).items()}
+        session.tell(figures, session.step, alone=False)
+
+
+class _Session:
+    """Trackers of one run. Each starts with the first figures: a run that fails before leaves no empty one behind."""
+
+    def __init__(
+        self, names: Sequence[str], out: Path | None, title: str, configuration: Mapping[str, Any], resume: bool
+    ) -> None:
+        self.out, self.title = out, title
+        self.step: int | None = None  # of the last figures; an evaluation has none
+        self.configuration = {k: _plain(v) for k, v in _flat(as_dict(configuration)).items()}
+        self.ids = _noted(out) if resume and out is not None else {}
+        self.trackers: dict[str, Any] = dict.fromkeys(names)  # None: not started yet
+
+    def tell(self, figures: dict[str, float], step: int | None, *, alone: bool) -> None:
+        """Log to all that still work. ``alone``: of the run's only training, so that later steps are not known yet."""
+        self.step = step
+        for name in list(self.trackers) if figures else []:
+            with self._forgiven(name):
+                if self.trackers[name] is None:
+                    self.trackers[name] = self._started(name, step if alone else None)
+                # W&B drops steps that go back, as they do after a divergence: there the step is one of the figures
+                if name == "wandb" and step is not None:
+                    self.trackers[name].log({"step": step, **figures})
+                else:
+                    self.trackers[name].log(figures, step=step)
+
+    def finish(self) -> None:
+        """Close all that were started."""
+        for name in [name for name, tracker in self.trackers.items() if tracker is not None]:
+            with self._forgiven(name):
+                self.trackers[name].finish()
+        self._announce()
+
+    def _started(self, name: str, step: int | None) -> Any:
+        """Tracker that is new, or goes on; ``step``: what TensorBoard knows from there on is to be written again."""
+        known = self.ids.get(name) or None
+        self._note(name, known or _new_id(name, self.title))  # before any file of a tracker: it empties a folder
+        tracker = _built(name, self.ids[name], self.title, self.out, step if known else None)
+        tracker.main_process_only = False  # it is the main one; accelerate would make a global state to find out
+        tracker.start()
+        if name == "wandb":
+            tracker.tracker.define_metric("*", step_metric="step")
+        if name == "mlflow":
+            self._note(name, tracker.tracker.info.run_id)
+        if known is None:
+            tracker.store_init_configuration(self.configuration)
+        self._announce()
+        return tracker
+
+    def _note(self, name: str, its: str) -> None:
+        changed = self.ids.get(name) != its
+        self.ids[name] = its
+        if self.out is not None and changed:
+            write_json(self.out / RECORD, self.ids)
+
+    def _announce(self) -> None:
+        """Tell of TensorBoard's files, which its library writes: --overwrite removes what is known only."""
+        for path in (self.out / "tensorboard").rglob("*") if self.out is not None else ():
+            if path.is_file():
+                announce(path)
+
+    @contextmanager
+    def _forgiven(self, name: str) -> Iterator[None]:
+        """Let a tracker fail: that is said, and it is left out from then on."""
+        try:
+            with _without_state(), redirect_stdout(sys.stderr):  # standard output is for results
+                yield
+        except Exception as error:  # whatever a library of others raises
+            del self.trackers[name]
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            print(f"note: {name} tracks no more ({reason}): the run goes on without it", file=sys.stderr)
+
+
+_SESSION: ContextVar[_Session | None] = ContextVar("session", default=None)
+_PREFIX: ContextVar[str] = ContextVar("prefix", default="")
+
+
+def _built(name: str, its: str, title: str, out: Path | None, step: int | None) -> Any:
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS
+
+    settings: dict[str, dict[str, Any]] = {
+        "tensorboard": {"run_name": "tensorboard", "logging_dir": out, "purge_step": step},
+        "wandb": {
+            "run_name": os.environ.get("WANDB_PROJECT", PROJECT), "id": its, "name": title, "resume": "allow",
+        },
+        "mlflow": {"experiment_name": PROJECT, "run_name": title, "run_id": its or None},
+        "trackio": {"run_name": PROJECT, "name": its, "resume": "allow"},
+    }  # fmt: skip
+    return LOGGER_TYPE_TO_CLASS[name](**settings[name])
+
+
+def _new_id(name: str, title: str) -> str:
+    """Name of a new run that is the tracker's own; MLflow makes it itself."""
+    token = secrets.token_hex(4)
+    return {"tensorboard": "tensorboard", "wandb": token, "mlflow": "", "trackio": f"{title}-{token}"}[name]
+
+
+@contextmanager
+def _without_state() -> Iterator[None]:
+    """A plain logger for accelerate's trackers: theirs asks for a global state, which ties later trainings to a device."""
+    from accelerate import tracking
+
+    theirs, tracking.logger = tracking.logger, logging.getLogger(tracking.__name__)
+    try:
+        yield
+    finally:
+        tracking.logger = theirs
+
+
+def _noted(out: Path) -> dict[str, str]:
+    try:
+        return dict(json.loads((out / RECORD).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``{"a": {"b": 1}}`` as ``{"a.b": 1}``."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _plain(value: Any) -> bool | float | int | str:
+    """Value that every tracker takes in a configuration."""
+    return value if isinstance(value, bool | int | float) else str(value)[:LONGEST]
+
+
+def _numbers(record: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        k: v for k, v in record.items() if isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v)
+    }
