@@ -10,7 +10,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 # torchvision 0.N belongs to torch 2.(N-15); pip finds it by itself.
 TORCH_PIN := $(if $(TORCH),"torch==$(TORCH).*")
 
-.PHONY: demo test check fast slow browser docs notebooks wheel bench clean
+.PHONY: demo test check fast slow browser docs notebooks reference site wheel bench clean
 
 demo: $(STAMP)
 	$(BIN)/robust-transfer demo --out demo --overwrite
@@ -50,6 +50,14 @@ docs: $(STAMP)
 # Runs the notebooks from top to bottom; their outputs are kept nowhere.
 notebooks: $(STAMP)
 	$(BIN)/python -m pytest -m slow tests/whole/test_notebooks.py
+
+# Writes docs/reference/*.md again, from the registries and the command line.
+reference: $(STAMP)
+	$(BIN)/python scripts/reference_pages.py
+
+# Builds and checks the documentation site in build/site, offline; a warning, a broken link or a missing page ends it.
+site: $(STAMP)
+	$(BIN)/python scripts/build_site.py
 
 # Builds the wheel and uses it in a clean environment, which takes PyTorch and all else from pip.
 # LIBRARIES=.venv takes the libraries of that environment instead: seconds rather than minutes.
