@@ -15,7 +15,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import griffe
+try:
+    import griffe
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError("griffe is missing: pip install 'robust-transfer[docs]'") from error
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "robust_transfer"
@@ -181,8 +184,9 @@ def paragraph(text: str, api: Api, room: str) -> str:
     out, at = [], 0
     for match in ROLE.finditer(text):
         role, literal, quoted = match.groups()
+        code = " ".join((role or literal or quoted).split())
         out += [escaped(text[at : match.start()])]
-        out += [api.link(role.removeprefix(f"{PACKAGE}."), room) if role else f"`{' '.join((literal or quoted).split())}`"]
+        out += [api.link(code.removeprefix(f"{PACKAGE}."), room) if role else f"`{code}`"]
         at = match.end()
     return "".join([*out, escaped(text[at:])])
 

@@ -59,6 +59,11 @@ class Page(HTMLParser):
             self.loads += [given[key] for key in ("src", "data", "poster") if key in given and not is_data(given[key])]
             self.loads += [each.split()[0] for each in given.get("srcset", "").split(",") if each.strip()]
 
+    def handle_data(self, data: str) -> None:
+        """Note what a style of the page loads."""
+        if self.cdata_elem == "style":
+            self.loads += STYLE_URL.findall(data)
+
 
 def is_data(address: str) -> bool:
     """True for an image that stands in the address itself."""
@@ -111,11 +116,13 @@ def problems(site: Path) -> list[str]:
         where = path.relative_to(site)
         found += [f"{where} loads {each}" for each in page.loads if ELSEWHERE.match(each)]
         found += [f"{where} has an element {each}, for which a script is fetched" for each in page.classes & FETCHES]
-        for address in [*page.loads, *page.leads]:
-            if path.name != "404.html" and not re.match(r"[a-z]+:|//", address):
-                found += [f"{where} leads to {address}, which is not there"] if not is_there(path, address, pages) else []
+        within = {each for each in [*page.loads, *page.leads] if not re.match(r"[a-z]+:|//", each)}
+        if path.name != "404.html":  # its addresses start from wherever the site is put
+            lost = sorted(each for each in within if not is_there(path, each, pages))
+            found += [f"{where} leads to {each}, which is not there" for each in lost]
     for path in sorted(site.rglob("*.css")):
-        found += [f"{path.relative_to(site)} loads {each}" for each in STYLE_URL.findall(path.read_text(encoding="utf-8"))]
+        styles = path.read_text(encoding="utf-8")
+        found += [f"{path.relative_to(site)} loads {each}" for each in STYLE_URL.findall(styles)]
     return found
 
 
@@ -131,7 +138,7 @@ def is_there(page: Path, address: str, pages: dict[Path, Page]) -> bool:
 def build() -> Path:
     """Build and check the site; raises :class:`SystemExit` with what is wrong."""
     project = tomllib.loads(CONFIG.read_text(encoding="utf-8"))["project"]
-    docs, site = ROOT / project["docs_dir"], ROOT / project["site_dir"]
+    docs, site = (ROOT / str(project[key]) for key in ("docs_dir", "site_dir"))
     stage(docs)
     shutil.rmtree(site, ignore_errors=True)
     wrong = nav_problems(project["nav"], {path.relative_to(docs).as_posix() for path in docs.rglob("*.md")})
@@ -148,8 +155,8 @@ def build() -> Path:
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
-    site = build()
-    print(f"{site.relative_to(ROOT)}/index.html; with search: python -m http.server --directory {site.relative_to(ROOT)}")
+    site = build().relative_to(ROOT)
+    print(f"{site}/index.html; with search: python -m http.server --directory {site}")
 
 
 if __name__ == "__main__":

@@ -44,7 +44,11 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 def names_page() -> str:
     """Page of everything that has a name: one table a registry."""
-    parts = [NOTE, "# Names", "What the options of [commands](commands.md) take. `robust-transfer list` prints the same."]
+    parts = [
+        NOTE,
+        "# Names",
+        "Values for the [options of commands](commands.md). `robust-transfer list` prints the same.",
+    ]
     for kind, (title, purpose) in SECTIONS.items():
         package, registry = REGISTRIES[kind]
         rows = read_registrations(PACKAGE.joinpath(*package.split(".")), registry)
@@ -100,7 +104,7 @@ def parameters_of(command: Callable[..., Any]) -> Iterator[tuple[tuple[str, str,
         else:
             default = code(str(parameter.default))
         value = value_of(kind, info, is_argument)
-        yield (code(spelt), code(value) if value else "", plain(text), default), is_argument
+        yield (code(spelt), ", ".join(map(code, value)), plain(text), default), is_argument
 
 
 def told(annotation: Any) -> tuple[Any, ParameterInfo]:
@@ -111,19 +115,19 @@ def told(annotation: Any) -> tuple[Any, ParameterInfo]:
     return kind, info
 
 
-def value_of(kind: Any, info: ParameterInfo, is_argument: bool) -> str:
-    """Word for the value that an option takes; nothing for a flag."""
+def value_of(kind: Any, info: ParameterInfo, is_argument: bool) -> list[str]:
+    """Values that an option takes, or a word for them; none for a flag."""
     kinds = [each for each in typing.get_args(kind) or (kind,) if each is not types.NoneType]
     if typing.get_origin(kind) is Literal:
-        return "|".join(map(str, typing.get_args(kind)))
+        return [str(each) for each in typing.get_args(kind)]
     if bool in kinds:
-        return ""
+        return []
     [one] = kinds
     if isinstance(one, type) and issubclass(one, Enum):
-        return "|".join(str(each.value) for each in one)
+        return [str(each.value) for each in one]
     if info.metavar and not is_argument:
-        return info.metavar
-    return VALUES[(typing.get_args(one) or (one,))[0]]
+        return [info.metavar]
+    return [VALUES[(typing.get_args(one) or (one,))[0]]]
 
 
 def code(text: str) -> str:

@@ -58,6 +58,8 @@ def test_tools_are_pinned_and_libraries_are_not() -> None:
         *extras["export"],
         *extras["tensorboard"],
     }
+    assert {*extras["docs"]} <= {*extras["dev"]}
+    assert all("==" in each for each in extras["docs"])
 
 
 def test_the_version_has_one_place() -> None:

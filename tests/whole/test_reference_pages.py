@@ -63,6 +63,7 @@ def test_markup_in_a_summary_is_shown_and_not_obeyed() -> None:
 def test_the_pages_are_written_without_pytorch(tmp_path: Path) -> None:
     code = f"import sys; sys.argv = ['x', '--out', {str(tmp_path)!r}]; import reference_pages; reference_pages.main()"
     code += "; sys.exit('torch' in sys.modules)"
-    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT / "scripts", timeout=120)
+    command = [sys.executable, "-c", code]
+    child = subprocess.run(command, capture_output=True, text=True, cwd=ROOT / "scripts", timeout=120)
     assert child.returncode == 0, child.stderr
     assert {path.name for path in tmp_path.iterdir()} == set(reference_pages.PAGES)
