@@ -136,11 +136,12 @@ def fields(thing: griffe.Class) -> list[str]:
     for each in reversed([thing, *thing.mro()]):
         if not is_config(each):
             continue
-        for name, member in each.attributes.items():
-            annotation = str(member.annotation)
-            if member.annotation is None or name.startswith("_") or "instance-attribute" not in member.labels:
+        for name, member in each.members.items():
+            if not isinstance(member, griffe.Attribute) or member.annotation is None:
                 continue
-            found[name] = f"{name}: {annotation}" + (f" = {member.value}" if member.value is not None else "")
+            if not name.startswith("_") and "instance-attribute" in member.labels:  # ClassVars are of the class alone
+                default = f" = {member.value}" if member.value is not None else ""
+                found[name] = f"{name}: {member.annotation}{default}"
     keyword_only = any(str(each.value) == "config" for each in thing.decorators)
     return ["*", *found.values()] if found and keyword_only else list(found.values())
 

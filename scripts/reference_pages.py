@@ -117,12 +117,12 @@ def told(annotation: Any) -> tuple[Any, ParameterInfo]:
 
 def value_of(kind: Any, info: ParameterInfo, is_argument: bool) -> list[str]:
     """Values that an option takes, or a word for them; none for a flag."""
-    kinds = [each for each in typing.get_args(kind) or (kind,) if each is not types.NoneType]
-    if typing.get_origin(kind) is Literal:
-        return [str(each) for each in typing.get_args(kind)]
-    if bool in kinds:
+    union = typing.get_origin(kind) in (typing.Union, types.UnionType)
+    [one] = [each for each in (typing.get_args(kind) if union else (kind,)) if each is not types.NoneType]
+    if typing.get_origin(one) is Literal:
+        return [str(each) for each in typing.get_args(one)]
+    if one is bool:
         return []
-    [one] = kinds
     if isinstance(one, type) and issubclass(one, Enum):
         return [str(each.value) for each in one]
     if info.metavar and not is_argument:

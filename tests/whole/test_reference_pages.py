@@ -6,10 +6,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import reference_pages
 import typer.main
+from typer.models import OptionInfo
 
 from robust_transfer import cli
 from robust_transfer.attacks import ATTACKS
@@ -67,3 +69,14 @@ def test_the_pages_are_written_without_pytorch(tmp_path: Path) -> None:
     child = subprocess.run(command, capture_output=True, text=True, cwd=ROOT / "scripts", timeout=120)
     assert child.returncode == 0, child.stderr
     assert {path.name for path in tmp_path.iterdir()} == set(reference_pages.PAGES)
+
+
+def test_values_are_choices_or_a_word_for_the_type() -> None:
+    def of(kind: object) -> list[str]:
+        return reference_pages.value_of(kind, OptionInfo(), is_argument=False)
+
+    assert of(Literal["a", "b"]) == of(Literal["a", "b"] | None) == ["a", "b"]
+    assert of(bool) == of(bool | None) == []
+    assert of(int | None) == ["INTEGER"]
+    assert of(list[str] | None) == ["TEXT"]
+    assert reference_pages.value_of(Path, OptionInfo(metavar="DIR"), is_argument=False) == ["DIR"]
