@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "zensical.toml"
 FROM_ROOT = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 NO_PAGES = ("reproduction/*/report.md",)  # reports as a study writes them; reproduction.md tells them
-KINDS = (".md", ".svg", ".png")
+KINDS = (".md", ".svg", ".png", ".css")
 ELSEWHERE = re.compile(r"(?:[a-z]+:)?//", re.IGNORECASE)
 STYLE_URL = re.compile(r"""(?:url\(|@import\s)\s*["']?\s*((?:https?:)?//[^"')\s]+)""", re.IGNORECASE)
 # What the theme's script would fetch a library from elsewhere for, if a page had it.
