@@ -79,12 +79,21 @@ def stage(out: Path) -> None:
         if path.suffix in KINDS and path not in left_out:
             to = out / path.relative_to(docs)
             to.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, to)
+            if path.suffix == ".md":
+                to.write_text(with_notebooks(path.read_text(encoding="utf-8")), encoding="utf-8")
+            else:
+                shutil.copyfile(path, to)
+    shutil.copytree(ROOT / "notebooks", out / "notebooks", ignore=shutil.ignore_patterns(".*"))
     for name, new in FROM_ROOT.items():
         (out / new).write_text(moved(ROOT.joinpath(name).read_text(encoding="utf-8")), encoding="utf-8")
     for name, page in reference_pages.PAGES.items():
         (out / "reference" / name).write_text(page(), encoding="utf-8")
     api_pages.write(out / "api")
+
+
+def with_notebooks(text: str) -> str:
+    """Page of ``docs/`` whose links to notebooks, which lie beside that folder, lead into it."""
+    return re.sub(r"\]\(\.\./((?:\.\./)*notebooks/)", r"](\1", text)
 
 
 def moved(text: str) -> str:

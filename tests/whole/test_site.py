@@ -116,3 +116,15 @@ def test_the_site_is_built_without_a_fault() -> None:
         assert "googleapis" not in text
         assert "analytics" not in text
     assert '<h2 id="LwF">' in pages["api/strategies.html"]
+
+
+@pytest.mark.parametrize(
+    ("written", "staged"),
+    [
+        ("[a](../notebooks/a.ipynb)", "[a](notebooks/a.ipynb)"),
+        ("[a](../../notebooks/a.ipynb)", "[a](../notebooks/a.ipynb)"),
+        ("[a](../choose.md) and notebooks/", "[a](../choose.md) and notebooks/"),
+    ],
+)
+def test_links_to_notebooks_lead_into_the_site(written: str, staged: str) -> None:
+    assert build_site.with_notebooks(written) == staged
