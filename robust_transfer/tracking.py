@@ -41,7 +41,7 @@ def parse(names: str | Sequence[str]) -> tuple[str, ...]:
     Raises :class:`ConfigError` for an unknown name, and for one whose package is not installed.
     """
     words = names.split(",") if isinstance(names, str) else [part for name in names for part in str(name).split(",")]
-    wanted = tuple(dict.fromkeys(word.strip() for word in words if word.strip()))
+    wanted = tuple(dict.fromkeys(word.strip() for word in words))
     for name in wanted:
         if name not in TRACKERS:
             raise ConfigError(unknown("tracker", name, list(TRACKERS)))
