@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from robust_transfer.cli.base import app
-from robust_transfer.cli.options import Seed, as_path, leave_to_one_process, loading
+from robust_transfer.cli.options import AsJson, Seed, as_path, leave_to_one_process, loading
 
 
 @app.command()
@@ -21,7 +21,7 @@ def compare(
         ),
     ],
     b: Annotated[Path, typer.Argument(metavar="DIR_B", parser=as_path)],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
     page: Annotated[
         Path | None,
         typer.Option(

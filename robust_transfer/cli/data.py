@@ -9,7 +9,16 @@ from typing import Annotated
 import typer
 
 from robust_transfer.cli.base import app, printable
-from robust_transfer.cli.options import ImageColumn, LabelColumn, Quiet, Seed, as_path, leave_to_one_process, loading
+from robust_transfer.cli.options import (
+    AsJson,
+    ImageColumn,
+    LabelColumn,
+    Quiet,
+    Seed,
+    as_path,
+    leave_to_one_process,
+    loading,
+)
 
 
 @app.command()
@@ -18,7 +27,7 @@ def data(
         str,
         typer.Argument(metavar="DATA", help="A folder of parquet files or images, builtin:digits, or hf:OWNER/NAME."),
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
     contact_sheet: Annotated[
         Path | None,
         typer.Option(

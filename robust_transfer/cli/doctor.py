@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 from robust_transfer.cli.base import app
-from robust_transfer.cli.options import Device, Precision, Quiet, Threads, leave_to_one_process, loading, make_run
+from robust_transfer.cli.options import (
+    AsJson,
+    Device,
+    Precision,
+    Quiet,
+    Threads,
+    leave_to_one_process,
+    loading,
+    make_run,
+)
 
 
 @app.command()
@@ -19,7 +28,7 @@ def doctor(
     self_test: Annotated[
         bool, typer.Option("--self-test/--no-self-test", help="Run the checks, half a minute.")
     ] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
     device: Device = "auto",
     precision: Precision = "auto",
     threads: Threads = None,

@@ -11,6 +11,7 @@ import typer
 
 from robust_transfer.cli.base import app
 from robust_transfer.cli.options import (
+    AsJson,
     Network,
     Normalisation,
     Quiet,
@@ -53,7 +54,7 @@ def export(
         list[str] | None,
         typer.Option("--images", help="Files, folders or patterns to check with. [default: scikit-learn's two photos]"),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
     network: Network = None,
     normalisation: Normalisation = None,
     weights: Weights = None,

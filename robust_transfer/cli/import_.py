@@ -9,6 +9,7 @@ import typer
 from robust_transfer.cli.base import app
 from robust_transfer.cli.inspect import images_of
 from robust_transfer.cli.options import (
+    CardAsJson,
     ImageColumn,
     InputSize,
     LabelColumn,
@@ -23,7 +24,7 @@ from robust_transfer.cli.options import (
     loading,
     make_run,
     read_hints,
-    say,
+    say_or_json,
 )
 
 
@@ -43,6 +44,7 @@ def import_(
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
     overwrite: Overwrite = False,
+    as_json: CardAsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Make a run folder of other people's weights, once: they are then a source and a model like any other."""
@@ -60,5 +62,6 @@ def import_(
             found = load_source(source, hints=hints, images=images)
         saved = found.save(out)
         spec = saved.card.network
-        say(quiet, f"saved {out}: {spec.name}, {spec.num_classes} classes, {spec.input_size} pixels, threat "
-                   f"{saved.card.threat or saved.card.origin.get('threat', 'not stated')}")  # fmt: skip
+        threatened = saved.card.threat or saved.card.origin.get("threat", "not stated")
+        told = f"saved {out}: {spec.name}, {spec.num_classes} classes, {spec.input_size} pixels, threat {threatened}"
+        say_or_json(quiet, told, saved.card, as_json)

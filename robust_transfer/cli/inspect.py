@@ -9,6 +9,7 @@ import typer
 
 from robust_transfer.cli.base import app, printable
 from robust_transfer.cli.options import (
+    AsJson,
     ImageColumn,
     InputSize,
     LabelColumn,
@@ -37,7 +38,7 @@ def inspect(
     weights: Weights = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say what a source is: wrapper, network, normalisation, what was inferred and what speaks for it."""
     leave_to_one_process("inspect")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 from typing import Annotated
 
@@ -24,8 +25,15 @@ class What(StrEnum):
 
 
 @app.command("list")
-def list_(what: Annotated[What | None, typer.Argument(help="One kind of thing; all if left out.")] = None) -> None:
+def list_(
+    what: Annotated[What | None, typer.Argument(help="One kind of thing; all if left out.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: kind, name, what it is.")] = False,
+) -> None:
     """List sources, networks, data formats, pretraining methods, strategies, attacks, recipes."""
+    if as_json:
+        kinds = [what] if what else list(What)
+        print(json.dumps({kind.value: dict(_listing(kind, whole=what is not None)) for kind in kinds}, indent=2))
+        return
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table

@@ -76,6 +76,8 @@ Track = Annotated[
     list[str] | None,
     typer.Option("--track", metavar="NAME", help="Tell tensorboard, wandb, mlflow or trackio, too; repeatable."),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+CardAsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, the same as card.json.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars, no text but results.")]
 
 Network = Annotated[
@@ -261,6 +263,19 @@ def leave_to_one_process(what: str) -> None:
             f"process {place().rank} of {place().world}: {what} takes one process, which is process 0", file=sys.stderr
         )
         raise typer.Exit
+
+
+def say_or_json(quiet: bool, text: str, record: Any, as_json: bool) -> None:
+    """Print ``record`` as JSON where that was asked for, else say the text; see :func:`say`."""
+    import json
+
+    from robust_transfer.config import as_dict
+    from robust_transfer.launch import place
+
+    if as_json and not place().rank:
+        print(json.dumps(as_dict(record), indent=2))
+    else:
+        say(quiet, text)
 
 
 def say(quiet: bool, text: str) -> None:

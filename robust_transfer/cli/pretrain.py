@@ -11,6 +11,7 @@ from robust_transfer.cli.catalogue import check_name
 from robust_transfer.cli.completion import names_of
 from robust_transfer.cli.options import (
     BatchSize,
+    CardAsJson,
     Data,
     Device,
     Duplicates,
@@ -31,7 +32,7 @@ from robust_transfer.cli.options import (
     make_run,
     read_settings,
     read_task,
-    say,
+    say_or_json,
 )
 from robust_transfer.defaults import DEFAULT_THREAT
 
@@ -65,6 +66,7 @@ def pretrain(
     resume: Resume = False,
     overwrite: Overwrite = False,
     track: Track = None,
+    as_json: CardAsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Train a network from scratch, adversarially or naturally, as a source to transfer from."""
@@ -82,7 +84,7 @@ def pretrain(
         ahead = Preprocessing(size=input_size) if input_size is not None else None
         task = read_task(data, image_column, label_column, seed=seed, val=val, duplicates=duplicates, prepare=ahead)
         checkpoint = chosen(task, network=network, threat=trained_for, input_size=input_size, run=run)
-        say(quiet, f"saved {out}: {_figures(checkpoint.card.metrics)}")
+        say_or_json(quiet, f"saved {out}: {_figures(checkpoint.card.metrics)}", checkpoint.card, as_json)
 
 
 def _figures(metrics: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from robust_transfer.cli.catalogue import check_name
 from robust_transfer.cli.completion import names_of
 from robust_transfer.cli.options import (
     BatchSize,
+    CardAsJson,
     ClassWeights,
     Data,
     Device,
@@ -39,7 +40,7 @@ from robust_transfer.cli.options import (
     read_settings,
     read_source,
     read_task,
-    say,
+    say_or_json,
 )
 
 
@@ -71,6 +72,7 @@ def transfer(
     resume: Resume = False,
     overwrite: Overwrite = False,
     track: Track = None,
+    as_json: CardAsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Hand a source's features on to your own images."""
@@ -92,4 +94,5 @@ def transfer(
         if class_weights is not None:
             task = task.balanced()
         result = chosen(checkpoint, task, run=run)
-        say(quiet, f"saved {out}: {result.card.criterion}. Next: robust-transfer evaluate {out} --data {data}")
+        told = f"saved {out}: {result.card.criterion}. Next: robust-transfer evaluate {out} --data {data}"
+        say_or_json(quiet, told, result.card, as_json)

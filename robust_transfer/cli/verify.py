@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ import typer
 
 from robust_transfer.cli.base import app
 from robust_transfer.cli.options import (
+    AsJson,
     ClassMapFile,
     Data,
     Device,
@@ -47,11 +49,13 @@ def verify(
     seed: Seed = 0,
     device: Device = "auto",
     threads: Threads = None,
+    as_json: AsJson = False,
 ) -> None:
     """Score a claim again from the adversarial images that were kept, without running an attack."""
     leave_to_one_process("verify")
     loading("verify")
     run = make_run(seed, device, "float32", threads, None, False, False, True)
+    from robust_transfer.config import as_dict
     from robust_transfer.errors import DataError
     from robust_transfer.evaluation import verify as check
     from robust_transfer.sources import load_source
@@ -61,6 +65,6 @@ def verify(
         read = partial(read_task, data, image_column, label_column, shots=shots, seed=seed, val=val)
         images = read_split(split, checkpoint, read)
         result = check(folder, checkpoint, images, run=run, class_map=class_map)
-    print(result)
+    print(json.dumps(as_dict(result), indent=2) if as_json else result)
     if result.problems:
         raise DataError(f"the claim in {folder} does not stand: {result.problems[0]}")
