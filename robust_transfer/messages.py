@@ -23,6 +23,18 @@ def logger(name: str) -> logging.Logger:
     return logging.getLogger(name)
 
 
+@contextmanager
+def errors_only(library: str) -> Iterator[None]:
+    """Without what a library's logger says below errors."""
+    log = logging.getLogger(library)
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
 class _OnStandardError(logging.Handler):
     """Text of what was told, and of warnings, on whatever standard error is at the moment (a bar may have replaced it)."""
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from robust_transfer.messages import HIDDEN, ROOT, TOLD, logger, on_standard_error
+from robust_transfer.messages import HIDDEN, ROOT, TOLD, errors_only, logger, on_standard_error
 
 
 def test_a_program_sees_nothing_until_it_asks() -> None:
@@ -39,3 +39,19 @@ def test_the_command_line_shows_what_is_told_and_warnings(capsys: pytest.Capture
     logger(TOLD).info("too late")
     assert capsys.readouterr() == ("", "told\na warning\n")
     assert (logging.getLogger(ROOT).handlers, logging.getLogger(ROOT).level) == before
+
+
+def test_a_library_is_quiet_below_errors_and_as_before_afterwards(caplog: pytest.LogCaptureFixture) -> None:
+    log = logging.getLogger("somebody.elses")
+    log.setLevel(logging.INFO)
+
+    @errors_only("somebody.elses")
+    def work() -> None:
+        log.warning("a retry")
+        log.error("it failed")
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        work()
+    assert log.level == logging.INFO
+    assert [record.getMessage() for record in caplog.records if record.name == log.name] == ["it failed"]

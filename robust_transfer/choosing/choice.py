@@ -36,9 +36,14 @@ class Judged:
     final_robust: Proportion | None = None
 
     @property
-    def point(self) -> tuple[float, float]:
+    def shares(self) -> tuple[Proportion, Proportion]:
         """Clean and robust accuracy, by the best attack that it has met."""
-        clean, robust = self.final_clean or self.clean, self.final_robust or self.robust
+        return self.final_clean or self.clean, self.final_robust or self.robust
+
+    @property
+    def point(self) -> tuple[float, float]:
+        """Values of :attr:`shares`."""
+        clean, robust = self.shares
         return clean.value, robust.value
 
 
@@ -115,7 +120,7 @@ class Choice:
         rows = [f"chosen: {self.chosen}: {self.why}", f"on val, {self.threat}; * is on the front"]
         for one in sorted(self.tried, key=lambda each: each.point, reverse=True):
             mark = "*" if one.name in best else " "
-            clean, robust = one.final_clean or one.clean, one.final_robust or one.robust
+            clean, robust = one.shares
             by = self.final_attack if one.final_robust is not None else self.attack
             rows.append(f"{mark} {one.name:<{width}}  clean {clean}  robust {robust} ({by}, n {robust.n})")
         late = [name for name, reason in self.untried.items() if reason.startswith(NO_TIME)]

@@ -240,10 +240,10 @@ class _Choosing:
         judge = self.judge
         assert judge is not None
         notes = []
-        shown = (best.final_robust or best.robust) if final else best.robust
+        shown = best.shares[1]
         rivals = [
             one.name for one in pool
-            if one is not best and (one.final_robust or one.robust).high >= shown.low and one.point[0] > best.point[0]
+            if one is not best and one.shares[1].high >= shown.low and one.point[0] > best.point[0]
         ]  # fmt: skip
         if rivals:
             notes.append(f"on {shown.n} val images the intervals overlap: {rivals[0]}, more accurate, may be as robust")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
@@ -14,6 +12,7 @@ from torch import Tensor
 
 from robust_transfer.errors import ConfigError, NetworkError
 from robust_transfer.exporting.deployed import OUTPUTS, PIXELS, Deployed
+from robust_transfer.messages import errors_only
 
 NEEDED = ("onnx", "onnxruntime", "onnxscript")
 MOST_BYTES = 2**31 - 1  # of one file: protobuf's limit
@@ -25,7 +24,7 @@ def to_proto(network: Deployed) -> Any:
     if missing:
         raise ConfigError(f"{missing[0]} is not installed: pip install 'robust-transfer[export]'")
     example = network.given(torch.zeros(2, 3, network.size, network.size, dtype=torch.uint8))
-    with warnings.catch_warnings(), _silent("torch.onnx"), _silent("onnxscript"):
+    with warnings.catch_warnings(), errors_only("torch.onnx"), errors_only("onnxscript"):
         warnings.simplefilter("ignore")  # of the exporter, about its own ways
         try:
             made: Any = torch.onnx.export(
@@ -63,15 +62,3 @@ def runner(content: bytes, network: Deployed) -> tuple[str, Callable[[Tensor], t
         return torch.from_numpy(logits), torch.from_numpy(probabilities)
 
     return f"onnxruntime {onnxruntime.__version__}", run
-
-
-@contextmanager
-def _silent(name: str) -> Iterator[None]:
-    """Without the log of a library below errors."""
-    logger = logging.getLogger(name)
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -37,7 +37,7 @@ def chosen(choice: Choice, key: str) -> dict[str, Any]:
 
 
 def _point(one: Judged) -> Point:
-    return Point(one.name, one.final_clean or one.clean, one.final_robust or one.robust)
+    return Point(one.name, *one.shares)
 
 
 def _row(one: Judged, choice: Choice, *, on_front: bool) -> tuple[str, ...]:

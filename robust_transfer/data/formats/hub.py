@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import ClassVar
 
 from robust_transfer.data.formats.base import FORMATS, ColumnNames, Format, Role, StoredDataset, listed
@@ -13,6 +10,7 @@ from robust_transfer.data.formats.columns import choose_columns, class_names
 from robust_transfer.data.formats.split_names import role_of
 from robust_transfer.data.formats.tables import Table, stored_splits
 from robust_transfer.errors import DataError
+from robust_transfer.messages import errors_only
 
 _NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?::(?P<config>[^:/@]+))?(?:@(?P<revision>[^:@\s]+))?")
 
@@ -43,7 +41,7 @@ def read_hub(name: str, columns: ColumnNames) -> StoredDataset:
     import datasets
 
     try:
-        with _quiet_retries():
+        with errors_only("huggingface_hub"):  # not a line for each failed attempt: what comes of them is told once
             found = datasets.load_dataset(matched["repo"], matched["config"], revision=matched["revision"])
     except Exception as error:  # the library's, the Hub client's and the network's exceptions share no base
         raise DataError(_explain(name, matched["revision"], error)) from None
@@ -82,15 +80,3 @@ def _explain(name: str, revision: str | None, error: Exception) -> str:
     if any(word in kind for word in ("Connect", "Offline", "Timeout")):  # of the Hub's client, its HTTP library, Python
         return f"the Hugging Face Hub was not reached for hf:{name} ({reason}): check the network, or use data on disk"
     return f"cannot load hf:{name} ({kind}: {reason}): check its page on the Hub, or download it and give the folder"
-
-
-@contextmanager
-def _quiet_retries() -> Iterator[None]:
-    """Without the client's log of each failed attempt: what comes of them is told once."""
-    logger = logging.getLogger("huggingface_hub")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
