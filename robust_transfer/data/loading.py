@@ -45,6 +45,7 @@ def load_task(
     val: float | None = None,
     image_column: str | None = None,
     label_column: str | None = None,
+    split_column: str | None = None,
     class_names: Sequence[str] | None = None,
     duplicates: Duplicates = "keep",
     prepare: Preprocessing | None = None,
@@ -79,7 +80,12 @@ def load_task(
     Raises ConfigError for arguments out of range, DataError for data that cannot be found or used.
     """
     dataset = Dataset(
-        data, image_column=image_column, label_column=label_column, class_names=class_names, prepare=prepare
+        data,
+        image_column=image_column,
+        label_column=label_column,
+        split_column=split_column,
+        class_names=class_names,
+        prepare=prepare,
     )
     return dataset.task(shots=shots, seed=seed, val=val, duplicates=duplicates)
 
@@ -96,11 +102,12 @@ class Dataset:
         *,
         image_column: str | None = None,
         label_column: str | None = None,
+        split_column: str | None = None,
         class_names: Sequence[str] | None = None,
         prepare: Preprocessing | None = None,
     ) -> None:
-        self._data, self._columns, self._prepare = data, ColumnNames(image_column, label_column), prepare
-        self._class_names = class_names
+        self._data, self._prepare, self._class_names = data, prepare, class_names
+        self._columns = ColumnNames(image_column, label_column, split_column)
 
     def task(
         self,

@@ -56,7 +56,6 @@ ELSEWHERE = {
     "data/formats/opening": "whole/test_data_errors",
     "data/formats/parquet_file": "whole/test_data_errors",
     "data/formats/row_paths": "data/formats/test_path_tables",
-    "data/formats/row_splits": "data/formats/test_path_tables",
     "data/formats/split_files": "data/formats/test_parquet",
     "data/formats/table_cells": "data/formats/test_path_tables",
     "data/formats/tables": "data/formats/test_parquet",

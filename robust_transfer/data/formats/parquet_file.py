@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import mmap
 import textwrap
 from pathlib import Path
@@ -40,6 +41,15 @@ def read_columns(path: Path, file: Any, columns: list[str]) -> Any:
     """Some columns of an open file, without their metadata."""
     try:
         return file.read(columns=columns, use_threads=False).replace_schema_metadata(None)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(unreadable(path, error)) from None
+
+
+def first_rows(path: Path, file: Any, column: str) -> Any:
+    """First cell of a column, as a column of one row, or of none where there are none; no more of it is read."""
+    try:
+        batches = list(itertools.islice(file.iter_batches(batch_size=1, columns=[column], use_threads=False), 1))
+        return pa.Table.from_batches(batches, file.schema_arrow.empty_table().select([column]).schema).column(0)
     except (pa.ArrowException, OSError) as error:
         raise DataError(unreadable(path, error)) from None
 

@@ -50,7 +50,7 @@ def read_tables(tree: Tree, found: Files, columns: ColumnNames, name: str) -> St
                 notes.append(f"{path.name} has no column of labels: it is not used")
                 continue
             try:  # train comes first and settles the columns of the others
-                columns = ColumnNames(*choose_text_columns(cells, columns))
+                columns = choose_text_columns(cells, columns)
             except DataError as error:
                 raise DataError(f"{path}: {error}") from None
             said, by_column = _add(rows, tree, path, role if found.named else None, cells, columns)
@@ -66,7 +66,7 @@ def _add(
     """Append the rows of one table; notes on them, and whether a column says their splits."""
     written, labels = cells[columns.image or ""], cells[columns.label or ""]
     others = {name: column for name, column in cells.items() if name not in (columns.image, columns.label)}
-    roles, notes = roles_of(others, path, role)
+    roles, notes = roles_of(others, path, role, columns.split)
     files, said = image_files(tree, path.parent, str(path), written)
     rows.add(files, labels, roles or [role or "train"] * len(files), str(path))
     return notes + said, roles is not None

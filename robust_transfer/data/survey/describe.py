@@ -34,6 +34,7 @@ def describe_data(
     *,
     image_column: str | None = None,
     label_column: str | None = None,
+    split_column: str | None = None,
     examples: int = LIMIT,
     seed: int = 0,
 ) -> DataDescription:
@@ -49,7 +50,7 @@ def describe_data(
         raise ConfigError(f"examples is a number of images to look at, at least 1, not {examples}")
     if not 0 <= seed < 2**31:
         raise ConfigError(f"seed must be between 0 and 2^31 - 1, not {seed}")
-    stored = open_dataset(data, ColumnNames(image_column, label_column))
+    stored = open_dataset(data, ColumnNames(image_column, label_column, split_column))
     chosen = {role: _chosen(stored, role, examples, seed) for role in stored.splits}
     looks = {
         role: look_through(split.images, split.labels.numpy(), chosen[role]) for role, split in stored.splits.items()
