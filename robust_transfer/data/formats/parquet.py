@@ -20,6 +20,7 @@ from robust_transfer.data.formats.row_splits import Said, may_say_splits, roles_
 from robust_transfer.data.formats.split_files import Files, Kind, alone, find_files, holds_files
 from robust_transfer.data.formats.table_cells import holds_other_things, plain_values
 from robust_transfer.data.formats.tables import Table, divided, in_one_order, stored_splits
+from robust_transfer.data.formats.tree import Tree
 from robust_transfer.errors import DataError
 
 
@@ -43,7 +44,7 @@ class Parquet(Format):
         root, disk = Path(where), Disk()
         found = alone(disk, root, PARQUET) if root.is_file() else find_files(disk, root, PARQUET)
         name = root.resolve().stem if root.is_file() else root.resolve().name
-        if _names_files(found, columns):
+        if names_files(disk, found, columns):
             return read_tables(disk, found, columns, name)
         if not found.alone:
             found = replace(found, notes=(*found.notes, *_beside(disk, found)))
@@ -71,10 +72,11 @@ def _beside(disk: Disk, found: Files) -> list[str]:
     return [*notes, *disk.notes()]
 
 
-def _names_files(found: Files, columns: ColumnNames) -> bool:
+def names_files(tree: Tree, found: Files, columns: ColumnNames) -> bool:
     """True for rows that name image files, as the first file of train (or of another split) has its columns."""
     path = min(found.of.items(), key=lambda item: item[0] != "train")[1][0]
-    return holds_paths(features_of(path, open_parquet(path).schema_arrow), columns.image)
+    opened = open_parquet(path) if isinstance(tree, Disk) else open_parquet(path, tree.read(path))
+    return holds_paths(features_of(path, opened.schema_arrow), columns.image)
 
 
 def read_parquet(root: Path, files: Files, columns: ColumnNames, name: str) -> StoredDataset:

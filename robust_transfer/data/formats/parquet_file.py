@@ -14,9 +14,11 @@ import pyarrow.parquet as pq
 from robust_transfer.errors import DataError
 
 
-def open_parquet(path: Path) -> Any:
-    """``ParquetFile`` at ``path``."""
+def open_parquet(path: Path, content: bytes | None = None) -> Any:
+    """``ParquetFile`` at ``path``; of ``content``, where that is in no file of its own."""
     try:
+        if content is not None:
+            return pq.ParquetFile(pa.BufferReader(content))
         try:
             return pq.ParquetFile(path)
         except UnicodeEncodeError:  # the library takes no name that is not UTF-8
