@@ -85,8 +85,8 @@ def _place(data: str | None, asked: dict[str, str]) -> str:
 
 
 def _split(place: str, asked: dict[str, str], evaluation: Evaluation, model: Checkpoint) -> Split:
-    image, label, splits = (asked.get(f"{what}-column") for what in ("image", "label", "split"))
-    dataset = Dataset(place, image_column=image, label_column=label, split_column=splits)
+    image, label, said = (asked.get(f"{what}-column") for what in ("image", "label", "split"))
+    dataset = Dataset(place, image_column=image, label_column=label, split_column=said)
     if evaluation.split == "val" and model.trained_on is not None:
         return own_val(model, dataset.task())
     try:

@@ -81,10 +81,10 @@ class ArchiveTree(Tree):
             above, _, own = name.rpartition("/")
             self._folder(above)[1].add(own)
 
-    def listing(self, folder: Path) -> tuple[list[Path], list[Path]]:
+    def names(self, folder: Path) -> tuple[list[str], list[str]]:
         """As the archive's directory has it."""
         folders, others = self._listings[self._name(folder)]
-        return [folder / name for name in sorted(folders)], [folder / name for name in sorted(others)]
+        return sorted(folders), sorted(others)
 
     def no_file(self, path: Path) -> str | None:
         """Links that lead to no file of the archive, and what is no file on a disk, either."""

@@ -56,13 +56,13 @@ def is_parquet(path: Path) -> bool:
     return path.suffix.casefold() == ".parquet" and not path.name.startswith(".") and not path.is_dir()
 
 
-PARQUET = Kind("parquet", is_parquet, lambda path: path.stem)
+PARQUET = Kind("parquet", is_parquet, lambda path: path.stem, (".parquet",))
 
 
 def _beside(disk: Disk, found: Files) -> list[str]:
     """Notes on all that lies in and below the folder of the parquet files but these."""
     images = disk.images(found.within)
-    deeper = disk.left.pop("files with the extension .parquet", 0) - len(found.seen)
+    deeper = disk.taken_back("files with the extension .parquet") - len(found.seen)
     notes = [f"left out: {deeper} parquet files in other folders"] if deeper > 0 else []
     if images:
         shown = images[0].relative_to(found.within)
