@@ -55,7 +55,8 @@ def load_task(
     ``data``: a folder of parquet files (``train*.parquet``, ``test*.parquet``, perhaps ``validation*.parquet``, in it
     or in its ``data/``), a single parquet file, an image folder (``train/<class>/*`` and so on, or just ``<class>/*``), a
     CSV, TSV or JSON lines file of image files and labels, an archive of these, ``builtin:digits``, ``hf:OWNER/NAME`` or
-    ``hf:OWNER/NAME:CONFIG``. Or what Python holds: a list of ``(path, label)``, a tuple ``(images, labels)`` of uint8
+    ``hf:OWNER/NAME:CONFIG``. Or what Python holds: a list of ``(path, label)``, or of ``(picture, label)`` with
+    pictures of PIL or arrays, a tuple ``(images, labels)`` of uint8
     arrays, ``(n, H, W, C)`` or ``(n, C, H, W)``, a ``torch.utils.data.Dataset`` of ``(image, label)``; each is train, unless
     they stand in a dict by split, ``{"train": ..., "test": ...}``. ``class_names``: what their labels count, if these are
     numbers and the data set has no ``classes``.
