@@ -9,8 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from archives import contents, pack
 from image_tables import PETS, WRITERS, files, found, message, write
-from images import write_classes
+from images import encoded, picture, write_classes
 
 from robust_transfer.data import load_task
 
@@ -212,3 +213,25 @@ def test_a_table_is_streamed_as_it_is_read(tmp_path: Path, monkeypatch: pytest.M
     assert (at_once.train.streamed, streamed.train.streamed) == (False, True)
     assert found(streamed) == found(at_once)
     assert streamed.train.hash == at_once.train.hash
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+@pytest.mark.parametrize("packed", [False, True])
+def test_images_are_told_by_their_content_where_a_table_names_them(tmp_path: Path, suffix: str, packed: bool) -> None:
+    """Whatever they are called: without an extension, with another format's, with one of no image, hidden."""
+    root = tmp_path / "set"
+    names = ["0000", "1.jpg", "2.PNG.bin", "3.tiff", ".4", "5.dat", "6", "7.txt"]
+    formats = ["PNG", "PNG", "BMP", "PNG", "PPM", "PNG", "TIFF", "PNG"]
+    (root / "images").mkdir(parents=True)
+    for i, (name, fmt) in enumerate(zip([*names, "8", "9.dat"], [*formats, "BMP", "PNG"], strict=True)):
+        (root / "images" / name).write_bytes(encoded(picture(0, i), fmt))
+    (root / "images" / "0.zip").write_text("no image")
+    write(root / f"t{suffix}", {"image": [f"images/{name}" for name in names], "label": PETS})
+    task = load_task(pack(tmp_path / "set.tar", contents(root)) if packed else root, val=0)
+    assert {i: name for i, (_, name) in found(task).items()} == dict(enumerate(PETS))
+    hint = "give it such an extension, or name it in a table"
+    assert [note for note in task.notes if note.startswith("left out")] == [
+        f"left out: 1 files with the extension .dat (such as '9.dat', which holds a PNG image: {hint})",
+        "left out: 1 files with the extension .zip (such as '0.zip')",
+        f"left out: 1 files without an extension (such as '8', which holds a BMP image: {hint})",
+    ]
