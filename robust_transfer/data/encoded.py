@@ -182,7 +182,7 @@ class EncodedReader(Reader):
             with opened(self.images, places[row]) as image:
                 rgb = to_rgb(image)
                 if prints:
-                    made[row] = fingerprint(np.asarray(rgb))
+                    made[row] = fingerprint(np.asarray(rgb), rgb)
                 if how is not None:
                     images[row] = resized(rgb, how)
 

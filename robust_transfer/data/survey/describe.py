@@ -13,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from robust_transfer.config import expect
+from robust_transfer.data.class_order import in_one_order
+from robust_transfer.data.cutting import held_out_for_test
 from robust_transfer.data.formats import ColumnNames, Role, StoredDataset, open_dataset
 from robust_transfer.data.formats.base import StoredSplit
-from robust_transfer.data.loading import held_out_for_test, in_one_order
 from robust_transfer.data.subsets import stratified
 from robust_transfer.data.survey.copies import CopyReport, between, within
 from robust_transfer.data.survey.description import Between, DataDescription, Odd, Sides, SplitDescription
