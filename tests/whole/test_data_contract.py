@@ -130,7 +130,7 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     **{f"an archive: paths in parquet, {kind}": packed(paths_in_parquet, kind) for kind in ARCHIVES},
     "an archive: no extensions, phase": packed(partial(text, suffix=".csv", column="phase", ending=""), "zip"),
 }
-# They have their own data, or a Hub: tests/data/test_loading.py, tests/data/formats/test_hub.py
+# They have their own data, or a Hub: tests/data/formats/test_builtin.py, tests/data/formats/test_hub.py
 ELSEWHERE = {"builtin:NAME", "hf:OWNER/NAME"}
 
 
