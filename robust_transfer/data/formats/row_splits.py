@@ -120,4 +120,4 @@ def _text(cell: Any) -> str:
 
 
 def _name(table: Path | str) -> str:
-    return Path(table).name
+    return table.name if isinstance(table, Path) else table
