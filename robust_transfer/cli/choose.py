@@ -20,6 +20,7 @@ from robust_transfer.cli.options import (
     Quiet,
     Resume,
     Seed,
+    SplitColumn,
     Threads,
     Threat,
     leave_to_one_process,
@@ -56,6 +57,7 @@ def choose(
     shots: Annotated[int | None, typer.Option("--shots", help="Images per class, train and val together.")] = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
+    split_column: SplitColumn = None,
     val: Annotated[
         float | None,
         typer.Option(
@@ -85,7 +87,7 @@ def choose(
     rule, limit = Rule(keep=keep, clean=clean), seconds_of(time_limit)
     with run.at_work():
         run.check_out()
-        task = _task(data, Columns(image_column, label_column), shots, seed, val)
+        task = _task(data, Columns(image_column, label_column, split_column), shots, seed, val)
         found = best_of(task, sources=source or (), seconds=limit, rule=rule, threat=threat, run=run)
     page = write_beside(out, data=data, run=replace(run, out=None, overwrite=False, precision="float32"))
     print(json.dumps(as_dict(found.choice), indent=2) if as_json else found)
@@ -96,7 +98,7 @@ def _task(data: str, columns: ColumnNames, shots: int | None, seed: int, val: fl
     """Data, with a larger val where a tenth of train would be few images: it is what everything is chosen by."""
     from robust_transfer.data import Dataset
 
-    dataset = Dataset(data, image_column=columns.image, label_column=columns.label)
+    dataset = Dataset(data, image_column=columns.image, label_column=columns.label, split_column=columns.split)
     task, notes = dataset.task(shots=shots, seed=seed, val=val), list[str]()
     own = len(task.val)
     if val is None and shots is None and own < FEW and SHARE * (len(task.train) + own) > own:

@@ -15,6 +15,7 @@ from robust_transfer.cli.options import (
     LabelColumn,
     Quiet,
     Seed,
+    SplitColumn,
     as_path,
     leave_to_one_process,
     loading,
@@ -39,6 +40,7 @@ def data(
     ] = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
+    split_column: SplitColumn = None,
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -51,7 +53,7 @@ def data(
 
     if contact_sheet is not None:
         check_sheet(contact_sheet)
-    columns = {"image_column": image_column, "label_column": label_column}
+    columns = {"image_column": image_column, "label_column": label_column, "split_column": split_column}
     with stage(f"looking through {name}", None, quiet):
         found = describe_data(name, **columns, examples=LIMIT if examples is None else examples, seed=seed)
     print(json.dumps(found.to_dict(), indent=2) if as_json else printable(str(found)))

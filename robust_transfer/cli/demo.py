@@ -18,6 +18,7 @@ from robust_transfer.cli.options import (
     Precision,
     Quiet,
     Seed,
+    SplitColumn,
     Threads,
     Val,
     loading,
@@ -53,6 +54,7 @@ def demo(
     examples: Annotated[int, typer.Option("--examples", help="How many test images are attacked.")] = 100,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
+    split_column: SplitColumn = None,
     val: Val = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -75,7 +77,7 @@ def demo(
         twin = load_source(control) if control is not None else None
         if shots is None and data == "builtin:digits":
             shots = 10
-        task = read_task(data, image_column, label_column, shots=shots, seed=seed, val=val)
+        task = read_task(data, image_column, label_column, split_column, shots=shots, seed=seed, val=val)
         page = run_demo(
             checkpoint, task, data=data, examples=examples, run=run, source_name=source, control=twin, scratch=scratch
         )

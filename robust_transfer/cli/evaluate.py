@@ -26,6 +26,7 @@ from robust_transfer.cli.options import (
     Quiet,
     Resume,
     Seed,
+    SplitColumn,
     Threads,
     Threat,
     Track,
@@ -114,6 +115,7 @@ def evaluate(
     ] = False,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
+    split_column: SplitColumn = None,
     class_map: ClassMapFile = None,
     val: Val = None,
     batch_size: BatchSize = None,
@@ -146,7 +148,7 @@ def evaluate(
     with run.at_work():
         known = load_source(source) if source is not None else None
         hints = read_hints(network, normalisation, weights)
-        read = partial(read_task, data, image_column, label_column, shots=shots, seed=seed, val=val)
+        read = partial(read_task, data, image_column, label_column, split_column, shots=shots, seed=seed, val=val)
         checkpoint, task = read_source(model, hints, read, quiet=quiet)
         with stage(f"reading {data}", None, quiet):
             images = read_split(split, checkpoint, read) if task is None else pick_split(task, split)

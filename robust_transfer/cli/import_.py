@@ -20,6 +20,7 @@ from robust_transfer.cli.options import (
     Quiet,
     Setting,
     SourceThreat,
+    SplitColumn,
     Weights,
     loading,
     make_run,
@@ -43,6 +44,7 @@ def import_(
     weights: Weights = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
+    split_column: SplitColumn = None,
     overwrite: Overwrite = False,
     as_json: CardAsJson = False,
     quiet: Quiet = False,
@@ -57,7 +59,7 @@ def import_(
     hints = read_hints(network, normalisation, weights, threat, input_size, settings) or Hints()
     with run.at_work():
         run.check_out()
-        images = images_of(data, image_column, label_column)
+        images = images_of(data, image_column, label_column, split_column)
         with hushed(quiet):
             found = load_source(source, hints=hints, images=images)
         saved = found.save(out)

@@ -17,6 +17,7 @@ from robust_transfer.cli.options import (
     Normalisation,
     Setting,
     SourceThreat,
+    SplitColumn,
     Weights,
     leave_to_one_process,
     loading,
@@ -38,6 +39,7 @@ def inspect(
     weights: Weights = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
+    split_column: SplitColumn = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what a source is: wrapper, network, normalisation, what was inferred and what speaks for it."""
@@ -46,7 +48,7 @@ def inspect(
     from robust_transfer.sources.inspection import inspected
 
     hints = read_hints(network, normalisation, weights, threat, input_size, settings)
-    page = inspected(source, hints, images_of(data, image_column, label_column))
+    page = inspected(source, hints, images_of(data, image_column, label_column, split_column))
     if as_json:
         print(json.dumps(page.to_json(), indent=2))
         return
@@ -75,11 +77,11 @@ def inspect(
         console.print(Text("ways to say: --data, --normalisation, --set KEY=VALUE, --network"))
 
 
-def images_of(data: str | None, image_column: str | None, label_column: str | None) -> Any:
+def images_of(data: str | None, image_column: str | None, label_column: str | None, split_column: str | None) -> Any:
     """Images to find out by: the training images, or the test images of a set that has no others; None without data."""
     if data is None:
         return None
     from robust_transfer.cli.options import read_task
 
-    task = read_task(data, image_column, label_column)
+    task = read_task(data, image_column, label_column, split_column)
     return task.train if len(task.train) else task.test

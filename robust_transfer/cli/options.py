@@ -51,6 +51,10 @@ Threat = Annotated[
 ]
 ImageColumn = Annotated[str | None, typer.Option("--image-column", help="The column that holds the images.")]
 LabelColumn = Annotated[str | None, typer.Option("--label-column", help="The column that holds the labels.")]
+SplitColumn = Annotated[
+    str | None,
+    typer.Option("--split-column", help="The column that says train, val or test, if it is called otherwise."),
+]
 Val = Annotated[float | None, typer.Option("--val", help="Share of train that is cut off as val, 0 to 0.5.")]
 Duplicates = Annotated[
     str, typer.Option("--duplicates", help="keep, or drop: leave copies of val and test images out of train.")
@@ -170,6 +174,7 @@ def read_task(
     data: str,
     image_column: str | None,
     label_column: str | None,
+    split_column: str | None,
     *,
     shots: int | None = None,
     seed: int = 0,
@@ -181,7 +186,9 @@ def read_task(
     from robust_transfer.data import Dataset
 
     ahead = prepare if shots is None else None  # a few images are decoded again sooner than all are kept
-    dataset = Dataset(data, image_column=image_column, label_column=label_column, prepare=ahead)
+    dataset = Dataset(
+        data, image_column=image_column, label_column=label_column, split_column=split_column, prepare=ahead
+    )
     task = dataset.task(shots=shots, seed=seed, val=val, duplicates=duplicates)  # type: ignore[arg-type]  # checked there
     say_notes(task.notes)
     return task

@@ -25,6 +25,7 @@ from robust_transfer.cli.options import (
     Resume,
     Seed,
     Setting,
+    SplitColumn,
     Threads,
     Track,
     Val,
@@ -55,6 +56,7 @@ def pretrain(
     ] = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
+    split_column: SplitColumn = None,
     duplicates: Duplicates = "keep",
     val: Val = None,
     epochs: Epochs = None,
@@ -82,7 +84,9 @@ def pretrain(
     with run.at_work():
         run.check_out()
         ahead = Preprocessing(size=input_size) if input_size is not None else None
-        task = read_task(data, image_column, label_column, seed=seed, val=val, duplicates=duplicates, prepare=ahead)
+        task = read_task(
+            data, image_column, label_column, split_column, seed=seed, val=val, duplicates=duplicates, prepare=ahead
+        )
         checkpoint = chosen(task, network=network, threat=trained_for, input_size=input_size, run=run)
         say_or_json(quiet, f"saved {out}: {_figures(checkpoint.card.metrics)}", checkpoint.card, as_json)
 

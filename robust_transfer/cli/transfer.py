@@ -30,6 +30,7 @@ from robust_transfer.cli.options import (
     Seed,
     Setting,
     SourceThreat,
+    SplitColumn,
     Threads,
     Track,
     Val,
@@ -60,6 +61,7 @@ def transfer(
     shots: Annotated[int | None, typer.Option("--shots", help="Images per class, train and val together.")] = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
+    split_column: SplitColumn = None,
     duplicates: Duplicates = "keep",
     val: Val = None,
     class_weights: ClassWeights = None,
@@ -85,7 +87,15 @@ def transfer(
     with run.at_work():
         run.check_out()
         read = partial(
-            read_task, data, image_column, label_column, shots=shots, seed=seed, val=val, duplicates=duplicates
+            read_task,
+            data,
+            image_column,
+            label_column,
+            split_column,
+            shots=shots,
+            seed=seed,
+            val=val,
+            duplicates=duplicates,
         )
         hints = read_hints(network, normalisation, weights, threat)
         checkpoint, task = read_source(source, hints, read, quiet=quiet)

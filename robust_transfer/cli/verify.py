@@ -18,6 +18,7 @@ from robust_transfer.cli.options import (
     ImageColumn,
     LabelColumn,
     Seed,
+    SplitColumn,
     Threads,
     Val,
     as_path,
@@ -44,6 +45,7 @@ def verify(
     ] = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
+    split_column: SplitColumn = None,
     class_map: ClassMapFile = None,
     val: Val = None,
     seed: Seed = 0,
@@ -62,7 +64,7 @@ def verify(
 
     with run.at_work():
         checkpoint = load_source(source or str(folder))
-        read = partial(read_task, data, image_column, label_column, shots=shots, seed=seed, val=val)
+        read = partial(read_task, data, image_column, label_column, split_column, shots=shots, seed=seed, val=val)
         images = read_split(split, checkpoint, read)
         result = check(folder, checkpoint, images, run=run, class_map=class_map)
     print(json.dumps(as_dict(result), indent=2) if as_json else result)

@@ -36,7 +36,7 @@ def extensions() -> frozenset[str]:
     return frozenset(extension for extension, name in Image.registered_extensions().items() if name in PILLOW_FORMATS)
 
 
-def open_image(file: Path | BinaryIO) -> Image.Image:
+def open_image(file: str | Path | BinaryIO) -> Image.Image:
     """Picture in ``file``, header read only; raises UnidentifiedImageError if it has none of the formats."""
     return Image.open(file, formats=PILLOW_FORMATS)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -47,10 +48,10 @@ class Images(ABC):
 
 
 class FileImages(Images):
-    """Image files."""
+    """Image files. Of a path its text is kept, which takes less than the object: there may be millions."""
 
-    def __init__(self, paths: list[Path]) -> None:
-        self.paths = paths
+    def __init__(self, paths: Iterable[str | Path]) -> None:
+        self.paths = [os.fspath(path) for path in paths]
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -61,7 +62,7 @@ class FileImages(Images):
 
     def where(self, position: int) -> str:
         """File's path."""
-        return str(self.paths[position])
+        return self.paths[position]
 
 
 class ArrayImages(Images):
@@ -181,7 +182,7 @@ class EncodedReader(Reader):
             with opened(self.images, places[row]) as image:
                 rgb = to_rgb(image)
                 if prints:
-                    made[row] = fingerprint(np.asarray(rgb))
+                    made[row] = fingerprint(np.asarray(rgb), rgb)
                 if how is not None:
                     images[row] = resized(rgb, how)
 

@@ -21,7 +21,16 @@ from robust_transfer.report.gather import Entry
 from robust_transfer.sources import BUNDLED, NATURAL, load_source
 
 BUILTIN = "builtin:"
-READ = ("data", "split", "shots", "val", "seed", "image-column", "label-column")  # options that say which images
+READ = (
+    "data",
+    "split",
+    "shots",
+    "val",
+    "seed",
+    "image-column",
+    "label-column",
+    "split-column",
+)  # options that say which images
 GIVE = "give --data, with the data that was evaluated"
 
 
@@ -76,7 +85,8 @@ def _place(data: str | None, asked: dict[str, str]) -> str:
 
 
 def _split(place: str, asked: dict[str, str], evaluation: Evaluation, model: Checkpoint) -> Split:
-    dataset = Dataset(place, image_column=asked.get("image-column"), label_column=asked.get("label-column"))
+    image, label, said = (asked.get(f"{what}-column") for what in ("image", "label", "split"))
+    dataset = Dataset(place, image_column=image, label_column=label, split_column=said)
     if evaluation.split == "val" and model.trained_on is not None:
         return own_val(model, dataset.task())
     try:

@@ -1,4 +1,4 @@
-"""Archives of an image folder, or of a table and images: zip and tar, unpacked nowhere."""
+"""Archives of an image folder, or of a table in text or parquet and images: zip and tar, unpacked nowhere."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from robust_transfer.data.encoded import Images
 from robust_transfer.data.formats.base import FORMATS, ColumnNames, Format, StoredDataset
 from robust_transfer.data.formats.class_folders import read_classes
 from robust_transfer.data.formats.members import UNPACK, Archive, joined
+from robust_transfer.data.formats.parquet import PARQUET, names_files
 from robust_transfer.data.formats.path_tables import holds_tables, kind_of, read_tables
-from robust_transfer.data.formats.split_files import find_files
+from robust_transfer.data.formats.split_files import find_files, holds_files
 from robust_transfer.data.formats.tars import CompressedTar, TarArchive, is_compressed
 from robust_transfer.data.formats.tree import NOWHERE, Tree
 from robust_transfer.data.formats.zips import ZipArchive
@@ -41,10 +42,17 @@ class ArchiveFormat(Format):
         tree = ArchiveTree(open_archive(path))
         name = path.resolve().name
         name = name[: -len(next(end for end in sorted(ENDINGS, key=len)[::-1] if name.casefold().endswith(end)))]
+        if holds_files(tree, path, PARQUET):  # the first in a folder, too
+            found = find_files(tree, path, PARQUET)
+            if names_files(tree, found, columns):
+                return read_tables(tree, found, columns, name)
         if holds_tables(tree, path):
             return read_tables(tree, find_files(tree, path, kind_of(tree)), columns, name)
         if any(file.endswith(".parquet") for file in tree.archive.members):
-            raise DataError(f"{path} holds parquet files, and these are read from folders: {UNPACK}")
+            raise DataError(
+                f"{path} holds parquet files with no column of paths, and those with images in them are read from folders: "
+                f"{UNPACK}"
+            )
         return read_classes(tree, path, columns, name)
 
 
@@ -73,10 +81,10 @@ class ArchiveTree(Tree):
             above, _, own = name.rpartition("/")
             self._folder(above)[1].add(own)
 
-    def listing(self, folder: Path) -> tuple[list[Path], list[Path]]:
+    def names(self, folder: Path) -> tuple[list[str], list[str]]:
         """As the archive's directory has it."""
         folders, others = self._listings[self._name(folder)]
-        return [folder / name for name in sorted(folders)], [folder / name for name in sorted(others)]
+        return sorted(folders), sorted(others)
 
     def no_file(self, path: Path) -> str | None:
         """Links that lead to no file of the archive, and what is no file on a disk, either."""
@@ -93,6 +101,8 @@ class ArchiveTree(Tree):
 
     def read(self, path: Path, most: int | None = None) -> bytes:
         """The member's bytes."""
+        if (kind := self.no_file(path)) is not None:
+            raise DataError(f"cannot read {path}, it is among the {kind}: pack it again")
         try:
             return self.archive.read(self._name(path))[:most]
         except (ValueError, OSError, zlib.error) as error:

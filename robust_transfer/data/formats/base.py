@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from itertools import combinations
 from pathlib import Path
 from typing import ClassVar
 
@@ -25,15 +26,25 @@ def first_role(roles: Container[Role]) -> Role:
 
 @dataclass(frozen=True)
 class ColumnNames:
-    """Columns of a table that hold the images and the labels; None: to be found."""
+    """Columns of a table that hold the images, the labels and the splits; None: to be found."""
 
     image: str | None = None
     label: str | None = None
+    split: str | None = None
+
+    def __post_init__(self) -> None:
+        given = self._given()
+        for (one, name), (other, again) in combinations(given.items(), 2):
+            if name == again:
+                raise DataError(f"{one} and {other} are both {name!r}: give each a column of its own")
 
     def refuse(self, what: str) -> None:
         """Raise DataError where columns are named for ``what``, which has none."""
-        if self.image is not None or self.label is not None:
-            raise DataError(f"{what} has no columns: leave image_column and label_column out")
+        if given := self._given():
+            raise DataError(f"{what} has no columns: leave {' and '.join(given)} out")
+
+    def _given(self) -> dict[str, str]:
+        return {f"{each.name}_column": name for each in fields(self) if (name := getattr(self, each.name)) is not None}
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 
 import torch
@@ -206,7 +207,8 @@ class _Reading:
 
     def _add(self, role: Role, name: str, images: list[Path], folder: Path) -> None:
         if not images:
-            raise DataError(f"the class folder {folder} holds no images: add some, or remove the folder")
+            left = "".join(f" ({note})" for note in self.tree.notes(folder))
+            raise DataError(f"the class folder {folder} holds no images{left}: add some, or remove the folder")
         try:
             name = self.tree.spelt(name)
         except UnicodeDecodeError as error:
@@ -220,7 +222,8 @@ class _Reading:
         elif own:
             what = f"the images in {folder} are in no class folders: put each class's in a folder of its own"
         else:
-            what = f"no parquet files and no class folders of images found in {folder}: is it the right folder?"
+            left = "".join(f" ({note})" for note in self.tree.notes(folder))
+            what = f"no parquet files and no class folders of images found in {folder}{left}: is it the right folder?"
         if tables := [path.name for path in self.tree.files(folder) if path.suffix.casefold() in LABEL_FILES]:
             what += f" (nor is {tables[0]!r} a table with a column of paths, such as file_name, and one of labels)"
         raise DataError(f"{what}. Understood are {LAYOUTS}".replace("?.", "?"))
@@ -228,6 +231,6 @@ class _Reading:
 
 def _stored(tree: Tree, classes: dict[str, list[Path]]) -> StoredSplit:
     names = sorted(classes)
-    paths = [path for name in names for path in sorted(classes[name])]
+    paths = [path for name in names for path in sorted(classes[name], key=attrgetter("parts"))]
     labels = [label for label, name in enumerate(names) for _ in classes[name]]
     return StoredSplit(tree.opened(paths), torch.tensor(labels), tuple(names))

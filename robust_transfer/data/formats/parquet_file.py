@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import mmap
 import textwrap
 from pathlib import Path
@@ -13,9 +14,11 @@ import pyarrow.parquet as pq
 from robust_transfer.errors import DataError
 
 
-def open_parquet(path: Path) -> Any:
-    """``ParquetFile`` at ``path``."""
+def open_parquet(path: Path, content: bytes | None = None) -> Any:
+    """``ParquetFile`` at ``path``; of ``content``, where that is in no file of its own."""
     try:
+        if content is not None:
+            return pq.ParquetFile(pa.BufferReader(content))
         try:
             return pq.ParquetFile(path)
         except UnicodeEncodeError:  # the library takes no name that is not UTF-8
@@ -40,6 +43,15 @@ def read_columns(path: Path, file: Any, columns: list[str]) -> Any:
     """Some columns of an open file, without their metadata."""
     try:
         return file.read(columns=columns, use_threads=False).replace_schema_metadata(None)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(unreadable(path, error)) from None
+
+
+def first_rows(path: Path, file: Any, column: str) -> Any:
+    """First cell of a column, as a column of one row, or of none where there are none; no more of it is read."""
+    try:
+        batches = list(itertools.islice(file.iter_batches(batch_size=1, columns=[column], use_threads=False), 1))
+        return pa.Table.from_batches(batches, file.schema_arrow.empty_table().select([column]).schema).column(0)
     except (pa.ArrowException, OSError) as error:
         raise DataError(unreadable(path, error)) from None
 

@@ -31,11 +31,15 @@ class Files:
 
 @dataclass(frozen=True)
 class Kind:
-    """Kind of file: what messages call it, which files are of it, and the part of a name that says the split."""
+    """Kind of file: what messages call it, which files are of it, and the part of a name that says the split.
+
+    ``endings``: what their names end with, in lower case. Nothing else is looked at.
+    """
 
     called: str
     takes: Callable[[Path], bool]
     stem: Callable[[Path], str]
+    endings: tuple[str, ...]
 
 
 def find_files(tree: Tree, root: Path, kind: Kind) -> Files:
@@ -70,7 +74,9 @@ def alone(tree: Tree, file: Path, kind: Kind) -> Files:
     name, notes, as_train = file_name(kind.stem(file)), list[str](), list[str]()
     if name is not None and name.role != "train":
         as_train.append(f"{file.name} is called as {WRITTEN[name.role]} is: given alone, it is taken as train")
-    if beside := [other.name for other in tree.files(file.parent) if kind.takes(other) and other.name != file.name]:
+    if beside := [
+        other.name for other in tree.files(file.parent, kind.endings) if kind.takes(other) and other.name != file.name
+    ]:
         notes.append(f"{file.name} alone is read, not what lies beside it: {listed(beside)}")
     if name is not None:
         notes += _missing_shards(name.role, [(file, name)])
@@ -92,7 +98,7 @@ def _inner(tree: Tree, root: Path, kind: Kind) -> list[Path]:
 
 def _candidates(tree: Tree, base: Path, kind: Kind) -> list[Path]:
     """Files of the kind in ``base`` and in the folders there."""
-    files = [file for folder in (base, *tree.folders(base)) for file in tree.files(folder)]
+    files = [file for folder in (base, *tree.folders(base)) for file in tree.files(folder, kind.endings)]
     return sorted(file for file in files if not file.name.startswith(".") and kind.takes(file))
 
 

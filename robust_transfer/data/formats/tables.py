@@ -31,7 +31,7 @@ class Table:
     class_names: tuple[str, ...] | None
 
 
-def divided(table: Table, roles: Sequence[Role], called: str, folder: Path) -> dict[Role, Table]:
+def divided(table: Table, roles: Sequence[Role], called: str, folder: Path | None) -> dict[Role, Table]:
     """Table of each split that ``roles`` give the rows of one that messages call ``called``."""
     images, said = ColumnImages(table.images, called, folder), np.array(roles)
     rows = {role: np.flatnonzero(said == role) for role in dict.fromkeys(roles)}

@@ -13,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from robust_transfer.config import expect
+from robust_transfer.data.class_order import in_one_order
+from robust_transfer.data.cutting import held_out_for_test
 from robust_transfer.data.formats import ColumnNames, Role, StoredDataset, open_dataset
 from robust_transfer.data.formats.base import StoredSplit
-from robust_transfer.data.loading import held_out_for_test, in_one_order
 from robust_transfer.data.subsets import stratified
 from robust_transfer.data.survey.copies import CopyReport, between, within
 from robust_transfer.data.survey.description import Between, DataDescription, Odd, Sides, SplitDescription
@@ -34,6 +35,7 @@ def describe_data(
     *,
     image_column: str | None = None,
     label_column: str | None = None,
+    split_column: str | None = None,
     examples: int = LIMIT,
     seed: int = 0,
 ) -> DataDescription:
@@ -49,7 +51,7 @@ def describe_data(
         raise ConfigError(f"examples is a number of images to look at, at least 1, not {examples}")
     if not 0 <= seed < 2**31:
         raise ConfigError(f"seed must be between 0 and 2^31 - 1, not {seed}")
-    stored = open_dataset(data, ColumnNames(image_column, label_column))
+    stored = open_dataset(data, ColumnNames(image_column, label_column, split_column))
     chosen = {role: _chosen(stored, role, examples, seed) for role in stored.splits}
     looks = {
         role: look_through(split.images, split.labels.numpy(), chosen[role]) for role, split in stored.splits.items()

@@ -57,14 +57,15 @@ def look_through(images: Images, labels: NDArray[np.int64], places: NDArray[np.i
         try:
             with opened(images, int(places[row])) as image:
                 kind = image.format or ARRAY, image.mode
-                pixels = np.asarray(to_rgb(image))
+                rgb = to_rgb(image)
+                pixels = np.asarray(rgb)
         except DataError as error:
             damaged[row] = str(error)
             return
         kinds[row] = kind
         sizes[:, row] = pixels.shape[1::-1]
         grey[row], constant[row] = _of_one_hue(pixels), pixels.min() == pixels.max()
-        rows[row] = fingerprint(pixels)
+        rows[row] = fingerprint(pixels, rgb)
 
     with quiet_pillow():
         for start in range(0, n, BLOCK):
@@ -80,5 +81,8 @@ def look_through(images: Images, labels: NDArray[np.int64], places: NDArray[np.i
 
 
 def _of_one_hue(pixels: NDArray[Any]) -> np.bool_ | bool:
-    """True if red, green and blue are the same everywhere."""
-    return bool((pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 0] == pixels[..., 2]).all())
+    """True if red, green and blue are the same everywhere; the first row tells most images that have a colour."""
+    return all(
+        bool((part[..., 0] == part[..., 1]).all() and (part[..., 0] == part[..., 2]).all())
+        for part in (pixels[:1], pixels)
+    )

@@ -34,6 +34,7 @@ def write_contact_sheet(
     *,
     image_column: str | None = None,
     label_column: str | None = None,
+    split_column: str | None = None,
     seed: int = 0,
 ) -> list[str]:
     """Write a PNG with up to 8 images of each of up to 60 classes to ``path``; returns what it leaves out, in sentences.
@@ -43,7 +44,7 @@ def write_contact_sheet(
     :class:`OutputError` for a name that does not end in ``.png``, or cannot be written.
     """
     check_sheet(path)
-    stored = open_dataset(data, ColumnNames(image_column, label_column))
+    stored = open_dataset(data, ColumnNames(image_column, label_column, split_column))
     role = first_role(stored.splits)
     split = stored.splits[role]
     members = shuffled_classes(split.labels, len(split.class_names), seed=seed, purpose="contact sheet")
