@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from robust_transfer.cli import completion
 from robust_transfer.cli.base import app
 from robust_transfer.cli.options import (
     Data,
@@ -43,9 +44,15 @@ def choose(
     out: Out,
     source: Annotated[
         list[str] | None,
-        typer.Option("--source", help="A source to try, see `list sources`; repeatable. [default: the package's]"),
+        typer.Option(
+            "--source",
+            help="A source to try, see `list sources`; repeatable. [default: the package's]",
+            autocompletion=completion.MODELS,
+        ),
     ] = None,
-    time_limit: Annotated[str, typer.Option("--time-limit", help="So long in all, such as 5m or 1h.")] = "5m",
+    time_limit: Annotated[
+        str, typer.Option("--time-limit", help="So long in all, such as 5m or 1h.", autocompletion=completion.TIMES)
+    ] = "5m",
     keep: Annotated[
         float, typer.Option("--keep", help="Take the most accurate that keeps this share of the best robust accuracy.")
     ] = 0.9,

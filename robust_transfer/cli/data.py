@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from robust_transfer.cli import completion
 from robust_transfer.cli.base import app, printable
 from robust_transfer.cli.options import (
     AsJson,
@@ -25,13 +26,21 @@ from robust_transfer.cli.options import (
 def data(
     name: Annotated[
         str,
-        typer.Argument(metavar="DATA", help="A folder of parquet files or images, builtin:digits, or hf:OWNER/NAME."),
+        typer.Argument(
+            metavar="DATA",
+            help="A folder of parquet files or images, builtin:digits, or hf:OWNER/NAME.",
+            autocompletion=completion.DATA,
+        ),
     ],
     as_json: AsJson = False,
     contact_sheet: Annotated[
         Path | None,
         typer.Option(
-            "--contact-sheet", help="A PNG to write, with some images of each class.", parser=as_path, metavar="PATH"
+            "--contact-sheet",
+            help="A PNG to write, with some images of each class.",
+            parser=as_path,
+            metavar="PATH",
+            autocompletion=completion.files,
         ),
     ] = None,
     examples: Annotated[

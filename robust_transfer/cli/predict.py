@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from robust_transfer.cli import completion
 from robust_transfer.cli.base import app, printable
 from robust_transfer.cli.options import (
     Device,
@@ -37,16 +38,29 @@ WIDEST = 24  # of a class in the table
 
 @app.command()
 def predict(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A run folder, or anything in `list sources`.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="A run folder, or anything in `list sources`.", autocompletion=completion.MODELS
+        ),
+    ],
     images: Annotated[
         list[str],
-        typer.Argument(metavar="IMAGES...", help="Files, folders, patterns in quotes; - reads paths, a line each."),
+        typer.Argument(
+            metavar="IMAGES...",
+            help="Files, folders, patterns in quotes; - reads paths, a line each.",
+            autocompletion=completion.files,
+        ),
     ],
     top: Annotated[int, typer.Option("--top", min=1, help="So many of the likeliest classes.")] = 1,
     threat: Threat = None,
     attack: Annotated[
         str | None,
-        typer.Option("--attack", help="Measure what flips each image, too, by bisection: pgd-20, strong ... (slow)."),
+        typer.Option(
+            "--attack",
+            help="Measure what flips each image, too, by bisection: pgd-20, strong ... (slow).",
+            autocompletion=completion.names_of("attacks"),
+        ),
     ] = None,
     classes: Annotated[
         int, typer.Option("--classes", min=1, help="How many of the next classes the linear estimate looks at.")

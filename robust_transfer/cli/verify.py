@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from robust_transfer.cli import completion
 from robust_transfer.cli.base import app
 from robust_transfer.cli.options import (
     AsJson,
@@ -32,13 +33,26 @@ from robust_transfer.cli.options import (
 @app.command()
 def verify(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", parser=as_path, help="An evaluation made with --keep-deltas.")
+        Path,
+        typer.Argument(
+            metavar="DIR",
+            parser=as_path,
+            help="An evaluation made with --keep-deltas.",
+            autocompletion=completion.files,
+        ),
     ],
     data: Data,
     source: Annotated[
-        str | None, typer.Argument(metavar="[S]", help="The model that was evaluated. [default: the one in DIR]")
+        str | None,
+        typer.Argument(
+            metavar="[S]",
+            help="The model that was evaluated. [default: the one in DIR]",
+            autocompletion=completion.MODELS,
+        ),
     ] = None,
-    split: Annotated[str, typer.Option("--split", help="test, val or train.")] = "test",
+    split: Annotated[
+        str, typer.Option("--split", help="test, val or train.", autocompletion=completion.SPLITS)
+    ] = "test",
     shots: Annotated[
         int | None, typer.Option("--shots", help="The shots the model was given (val and train splits).")
     ] = None,
