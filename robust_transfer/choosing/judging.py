@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from robust_transfer import tracking
 from robust_transfer.attacks import parse_attack
 from robust_transfer.checkpoint import Checkpoint, load_checkpoint
 from robust_transfer.choosing.choice import Judged
@@ -48,13 +51,15 @@ class Judge:
     def __call__(self, contender: Contender, source: Checkpoint) -> Judged:
         """Make it from ``source`` and attack it. Raises what the strategy raises."""
         began, out = self.clock.spent, self.folder / contender.folder
-        made = contender.strategy(source, self.task, run=self._inside(out))
+        with self._tracked(contender.folder):
+            made = contender.strategy(source, self.task, run=self._inside(out))
         taken = self.clock.spent - began
         # what is there from an interrupted run took no time now
         fresh = made.card.cost.seconds <= taken + 1
         if fresh:
             self.clock.learn(MAKING, contender.source, contender.passes(self.task), taken)
-        found = self._attacked(made, out, ATTACK, contender.source)
+        with self._tracked(contender.folder, ATTACK):
+            found = self._attacked(made, out, ATTACK, contender.source)
         # features that the first look has computed are not computed again
         self.cost += replace(made.card.cost, passes=0.0) if contender.shares else made.card.cost
         return Judged(
@@ -76,7 +81,8 @@ class Judge:
     def final(self, one: Judged, examples: int) -> Judged:
         """``one`` with its accuracies under :data:`FINAL` on ``examples`` of the same images."""
         out = self.folder / one.folder
-        found = self._attacked(self.made(one), out / FINAL, FINAL, one.source, examples)
+        with self._tracked(one.folder, FINAL):
+            found = self._attacked(self.made(one), out / FINAL, FINAL, one.source, examples)
         seconds = round(one.seconds + found.seconds, 1)
         return replace(one, final_clean=found.clean_accuracy, final_robust=found.robust_accuracy, seconds=seconds)
 
@@ -98,6 +104,16 @@ class Judge:
             passes=found.passes, adversarial_examples=round(found.clean_accuracy.value * len(found.outcomes))
         )
         return found
+
+    @contextmanager
+    def _tracked(self, folder: str, attack: str | None = None) -> Iterator[None]:
+        """Trackers' run for a contender, with what each attack has found; TensorBoard's files outlive what was tried."""
+        own = self.run.out
+        title = f"{own.name if own is not None else 'choice'}-{folder}"
+        board = own / "tensorboard" / folder if own is not None else None
+        place = tracking.Place(title, board, self.folder / folder)
+        with tracking.at(place), tracking.within(attack) if attack is not None else nullcontext():
+            yield
 
     def _inside(self, out: Path) -> Run:
         return replace(self.run, out=out, resume=self.run.out is not None and self.run.resume, overwrite=False)

@@ -23,6 +23,7 @@ from robust_transfer.cli.options import (
     Seed,
     Threads,
     Threat,
+    Track,
     leave_to_one_process,
     loading,
     make_run,
@@ -77,12 +78,13 @@ def choose(
     threads: Threads = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
+    track: Track = None,
     quiet: Quiet = False,
 ) -> None:
     """Try sources and strategies on your images for some minutes, and save what is recommended, evaluated."""
     leave_to_one_process("choose")
     loading("choose", quiet)
-    run = make_run(seed, device, precision, threads, out, resume, overwrite, quiet)
+    run = make_run(seed, device, precision, threads, out, resume, overwrite, quiet, track)
     from robust_transfer.choosing import Rule
     from robust_transfer.choosing import choose as best_of
     from robust_transfer.config import as_dict

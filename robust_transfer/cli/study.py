@@ -14,6 +14,7 @@ from robust_transfer.cli.options import (
     Precision,
     Quiet,
     Threads,
+    Track,
     loading,
     make_run,
     say,
@@ -79,6 +80,7 @@ def study(
     device: Device = "auto",
     precision: Precision = "auto",
     threads: Threads = None,
+    track: Track = None,
     quiet: Quiet = False,
 ) -> None:
     """Run a grid of experiments; what is there is not made again."""
@@ -87,7 +89,7 @@ def study(
 
         raise ConfigError("--nodes is for --dry-run: several machines compute with --ray, or with a --shard each")
     loading("study", quiet)
-    run = make_run(0, device, precision, threads, None, False, False, quiet)
+    run = make_run(0, device, precision, threads, None, False, False, quiet, track)
     from robust_transfer.study import dry_run, load_recipe, run_study
 
     chosen = load_recipe(recipe, scale=scale, data=_places(data), changes=changes or [])
