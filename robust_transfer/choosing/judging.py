@@ -16,9 +16,11 @@ from robust_transfer.choosing.contenders import Contender
 from robust_transfer.config import as_dict
 from robust_transfer.cost import Cost
 from robust_transfer.data import Task
+from robust_transfer.data.split import BALANCED
 from robust_transfer.evaluation import Evaluation, evaluate
 from robust_transfer.evaluation.effort import effort
 from robust_transfer.run import Run
+from robust_transfer.statistics.intervals import Proportion
 from robust_transfer.threat import Threat
 
 ATTACK, FINAL = "quick", "strong"
@@ -71,6 +73,8 @@ class Judge:
             clean=found.clean_accuracy,
             robust=found.robust_accuracy,
             seconds=round(made.card.cost.seconds + found.seconds, 1),
+            balanced=_balanced(found),
+            by_balanced=self.task.weighting == BALANCED,
         )
 
     def final_passes(self, one: Judged) -> float:
@@ -84,7 +88,8 @@ class Judge:
         with self._tracked(one.folder, FINAL):
             found = self._attacked(self.made(one), out / FINAL, FINAL, one.source, examples)
         seconds = round(one.seconds + found.seconds, 1)
-        return replace(one, final_clean=found.clean_accuracy, final_robust=found.robust_accuracy, seconds=seconds)
+        met = {"final_clean": found.clean_accuracy, "final_robust": found.robust_accuracy}
+        return replace(one, **met, seconds=seconds, balanced=_balanced(found))
 
     def made(self, one: Judged) -> Checkpoint:
         """Checkpoint of what was judged."""
@@ -117,3 +122,8 @@ class Judge:
 
     def _inside(self, out: Path) -> Run:
         return replace(self.run, out=out, resume=self.run.out is not None and self.run.resume, overwrite=False)
+
+
+def _balanced(found: Evaluation) -> tuple[Proportion, Proportion] | None:
+    clean, robust = found.balanced_clean_accuracy, found.balanced_robust_accuracy
+    return None if clean is None or robust is None else (clean, robust)

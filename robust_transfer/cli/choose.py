@@ -11,6 +11,7 @@ import typer
 from robust_transfer.cli import completion
 from robust_transfer.cli.base import app
 from robust_transfer.cli.options import (
+    ClassWeights,
     Data,
     Device,
     ImageColumn,
@@ -71,6 +72,7 @@ def choose(
             help="Share of train that is cut off as val, 0 to 0.5. [default: the data's own, else 0.1; 0.2 if few]",
         ),
     ] = None,
+    class_weights: ClassWeights = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, the same as choice.json.")] = False,
     seed: Seed = 0,
     device: Device = "auto",
@@ -95,6 +97,8 @@ def choose(
     with run.at_work():
         run.check_out()
         task = _task(data, Columns(image_column, label_column), shots, seed, val)
+        if class_weights is not None:
+            task = task.balanced()
         found = best_of(task, sources=source or (), seconds=limit, rule=rule, threat=threat, run=run)
     page = write_beside(out, data=data, run=replace(run, out=None, overwrite=False, precision="float32"))
     print(json.dumps(as_dict(found.choice), indent=2) if as_json else found)

@@ -72,6 +72,11 @@ class Workshop:
             self._tasks[key] = whole if spec.classes is None else only_classes(whole, spec.classes)
         return self._tasks[key]
 
+    def task_of(self, cell: Cell) -> Task:
+        """Cell's task, its classes weighted as the cell says."""
+        task = self.task(cell.task, cell.shots, cell.seed)
+        return task if cell.class_weights is None else task.balanced()
+
     def source(self, name: str) -> Checkpoint:
         """Source of the recipe: loaded, or trained if it has not been yet."""
         if name not in self._sources:
@@ -111,7 +116,7 @@ class Workshop:
             if cell.source not in sources:
                 sources[cell.source] = self._sketch(cell.source)
             try:
-                self.strategy(cell).check(sources[cell.source], self.task(cell.task, cell.shots, cell.seed))
+                self.strategy(cell).check(sources[cell.source], self.task_of(cell))
             except ConfigError as error:
                 where = f"{cell.strategy} from {cell.source} on {cell.task}"
                 raise type(error)(f"{where}: {error}") from None
@@ -168,8 +173,9 @@ class Workshop:
 
     def _result_key(self, cell: Cell) -> str:
         what = self.recipe.strategies[cell.strategy].strategy, as_dict(self.strategy(cell)), cell.seed
-        task = self.task(cell.task, cell.shots, cell.seed)
-        return digest("result", self.source_key(cell.source), *what, *self._how(), _content(task))
+        task, weights = self.task(cell.task, cell.shots, cell.seed), cell.class_weights
+        weighted = [f"class_weights={weights}"] if weights is not None else []
+        return digest("result", self.source_key(cell.source), *what, *self._how(), _content(task), *weighted)
 
     def _how(self) -> tuple[str, int]:
         """Dependencies of training beside its settings: precision, and the number of processes that share a minibatch."""
@@ -223,7 +229,7 @@ class Workshop:
             self.store.once("evaluations", key, is_evaluation, lambda out: self._evaluate(cell, result, out), self.team)
 
     def _transfer(self, cell: Cell, out: Path) -> None:
-        task, source = self.task(cell.task, cell.shots, cell.seed), self.source(cell.source)
+        task, source = self.task_of(cell), self.source(cell.source)
         try:
             with self._tracked(out, *_words(cell)):
                 self.strategy(cell)(source, task, run=self._into(out, cell.seed))
@@ -262,7 +268,8 @@ def _words(cell: Cell) -> list[str]:
     """What tells a cell's result from others, in words."""
     shots = [f"{cell.shots}-shots"] if cell.shots is not None else []
     each = [f"{name}={value}" for name, value in cell.each.items()]
-    return [cell.source, cell.task, cell.strategy, *each, *shots, f"seed-{cell.seed}"]
+    weights = [cell.class_weights] if cell.class_weights is not None else []
+    return [cell.source, cell.task, cell.strategy, *each, *weights, *shots, f"seed-{cell.seed}"]
 
 
 def method_of(spec: Pretrained) -> Pretraining:

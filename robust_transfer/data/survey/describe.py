@@ -21,6 +21,7 @@ from robust_transfer.data.survey.copies import CopyReport, between, within
 from robust_transfer.data.survey.description import Between, DataDescription, Odd, Sides, SplitDescription
 from robust_transfer.data.survey.look import Looks, look_through
 from robust_transfer.data.survey.suspicions import suspicions
+from robust_transfer.data.weights import imbalance
 from robust_transfer.errors import ConfigError, DataError
 
 LIMIT = 50_000  # images that are looked at, in all splits together
@@ -89,7 +90,6 @@ def _chosen(stored: StoredDataset, role: Role, examples: int, seed: int) -> NDAr
 
 def _described(split: StoredSplit, looks: Looks) -> SplitDescription:
     counts = torch.bincount(split.labels, minlength=len(split.class_names)).tolist()
-    there = [count for count in counts if count]
     name = _namer(split, looks)
     whole = looks.whole
     width, height = (_sides(some[whole]) if len(whole) else None for some in (looks.width, looks.height))
@@ -98,7 +98,7 @@ def _described(split: StoredSplit, looks: Looks) -> SplitDescription:
         images=len(split.labels),
         looked_at=len(looks.places),
         classes=dict(zip(split.class_names, counts, strict=True)),
-        imbalance=max(there) / min(there) if there else 1.0,
+        imbalance=imbalance(counts),
         width=width,
         height=height,
         sizes={f"{w}x{h}": count for (w, h), count in sizes.most_common(SIZES)},
