@@ -56,13 +56,12 @@ def data(
     loading("data", quiet)
     from robust_transfer.data.survey import check_sheet, describe_data, write_contact_sheet
     from robust_transfer.data.survey.describe import LIMIT
-    from robust_transfer.progress import stage, tell
+    from robust_transfer.progress import tell
 
     if contact_sheet is not None:
         check_sheet(contact_sheet)
     columns = {"image_column": image_column, "label_column": label_column}
-    with stage(f"looking through {name}", None, quiet):
-        found = describe_data(name, **columns, examples=LIMIT if examples is None else examples, seed=seed)
+    found = describe_data(name, **columns, examples=LIMIT if examples is None else examples, seed=seed, quiet=quiet)
     print(json.dumps(found.to_dict(), indent=2) if as_json else printable(str(found)))
     if contact_sheet is not None:
         left_out = write_contact_sheet(name, contact_sheet, **columns, seed=seed)

@@ -18,6 +18,7 @@ from robust_transfer.cli.options import (
     Device,
     ImageColumn,
     LabelColumn,
+    Quiet,
     Seed,
     Threads,
     Val,
@@ -64,20 +65,23 @@ def verify(
     device: Device = "auto",
     threads: Threads = None,
     as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Score a claim again from the adversarial images that were kept, without running an attack."""
     leave_to_one_process("verify")
-    loading("verify")
-    run = make_run(seed, device, "float32", threads, None, False, False, True)
+    loading("verify", quiet)
+    run = make_run(seed, device, "float32", threads, None, False, False, quiet)
     from robust_transfer.config import as_dict
     from robust_transfer.errors import DataError
     from robust_transfer.evaluation import verify as check
+    from robust_transfer.progress import stage
     from robust_transfer.sources import load_source
 
     with run.at_work():
         checkpoint = load_source(source or str(folder))
         read = partial(read_task, data, image_column, label_column, shots=shots, seed=seed, val=val)
-        images = read_split(split, checkpoint, read)
+        with stage(f"reading {data}", None, quiet):
+            images = read_split(split, checkpoint, read)
         result = check(folder, checkpoint, images, run=run, class_map=class_map)
     print(json.dumps(as_dict(result), indent=2) if as_json else result)
     if result.problems:

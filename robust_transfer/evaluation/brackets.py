@@ -16,7 +16,7 @@ from robust_transfer.evaluation.curve import Budgets
 from robust_transfer.evaluation.outcomes import CLEAN, SURVIVED
 
 PARTS = 64  # of each doubling
-SPREAD = 1 / 16  # of a guess: the first step away from it, which is doubled while the other side has not been seen
+SPREAD = 1 / 32  # of a guess: the first step away from it, which is doubled while the other side has not been seen
 
 
 def brackets(

@@ -42,16 +42,19 @@ from robust_transfer.errors import ConfigError, DataError
 from robust_transfer.evaluation.adversary import Adversary
 from robust_transfer.evaluation.brackets import brackets
 from robust_transfer.evaluation.curve import Budgets
+from robust_transfer.evaluation.effort import effort
 from robust_transfer.evaluation.precision import engine_for, without_repetition
 from robust_transfer.modes import on_device
 from robust_transfer.pass_sizes import usual_chunk
 from robust_transfer.prediction.pictures import Picture, Pictures, each_picture
 from robust_transfer.prediction.record import Prediction, finite
+from robust_transfer.progress import stage
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
 
 FIRST = 4  # images before the first line; then twice as many each time
 MOST = 256  # images at a time where the device asks for no number of its own
+ATTACKS = 3  # that what flips an image takes, about, for the time left: many of them end early
 NEXT = 9  # classes whose boundaries are looked at, as DeepFool's authors do for many classes
 
 
@@ -191,7 +194,12 @@ class _Predictor:
         adversary = Adversary(attacks, self.threat, self._engine, seed=run.seed).tight()
         reach = 1.0 if self.threat.norm == "linf" else float(pixels[0].numel()) ** 0.5  # all of the box, from anywhere
         guesses = linear.double().nan_to_num(nan=math.inf, posinf=math.inf).numpy()
-        return brackets(Budgets(adversary, self.classifier, split, run), guesses, reach)
+        each = ATTACKS * effort(attacks)
+        with stage(f"attacking {len(split)} images", len(split), self.run.quiet, each=each) as bar:
+            bar.begin(len(split))
+            found = brackets(Budgets(adversary, self.classifier, split, run), guesses, reach)
+            bar.advance(len(split))
+        return found
 
 
 def _ids(pixels: Tensor) -> Tensor:
