@@ -92,7 +92,7 @@ def predict(
         parse_attack(attack)  # a wrong name is told before anything is loaded
     with hushed(quiet):
         found = load_source(model, hints=read_hints(network, normalisation, weights))
-    made = predictions(found, _paths(images), top=top, threat=threat, attack=attack, classes=classes, run=run)
+    made = predictions(found, _paths(images, quiet), top=top, threat=threat, attack=attack, classes=classes, run=run)
     width = min(WIDEST, max(map(len, found.card.class_names)))
     show = _Json() if as_json else _Csv(top, attack is not None) if as_csv else _Table(width, quiet)
     total = unread = 0
@@ -110,10 +110,14 @@ def predict(
         raise DataError("there are no images: give files, folders or patterns")
 
 
-def _paths(images: Iterable[str]) -> Iterator[str]:
+def _paths(images: Iterable[str], quiet: bool) -> Iterator[str]:
     """Paths as they are given; those on standard input where ``-`` stands, each when its turn comes."""
+    from robust_transfer.progress import tell
+
     for one in images:
         if one == STDIN:
+            if sys.stdin.isatty():
+                tell(quiet, "paths on standard input, a line each; Ctrl-D ends")
             yield from filter(None, (line.rstrip("\r\n") for line in sys.stdin))
         else:
             yield one
