@@ -88,8 +88,10 @@ class Judge:
         with self._tracked(one.folder, FINAL):
             found = self._attacked(self.made(one), out / FINAL, FINAL, one.source, examples)
         seconds = round(one.seconds + found.seconds, 1)
-        met = {"final_clean": found.clean_accuracy, "final_robust": found.robust_accuracy}
-        return replace(one, **met, seconds=seconds, balanced=_balanced(found))
+        return replace(
+            one, final_clean=found.clean_accuracy, final_robust=found.robust_accuracy, seconds=seconds,
+            balanced=_balanced(found),
+        )  # fmt: skip
 
     def made(self, one: Judged) -> Checkpoint:
         """Checkpoint of what was judged."""

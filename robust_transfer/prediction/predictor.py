@@ -193,7 +193,7 @@ class _Predictor:
         attacks = without_repetition(self.attacks, self._engine)
         adversary = Adversary(attacks, self.threat, self._engine, seed=run.seed).tight()
         reach = 1.0 if self.threat.norm == "linf" else float(pixels[0].numel()) ** 0.5  # all of the box, from anywhere
-        guesses = linear.double().nan_to_num(nan=math.inf, posinf=math.inf).numpy()
+        guesses: NDArray[np.float64] = linear.double().nan_to_num(nan=math.inf, posinf=math.inf).numpy()
         each = ATTACKS * effort(attacks)
         with stage(f"attacking {len(split)} images", len(split), self.run.quiet, each=each) as bar:
             bar.begin(len(split))

@@ -154,7 +154,8 @@ def _right(workshop: Workshop, cell: Cell, level: Measure) -> pd.Series[float]:
     if level not in BALANCED_LEVELS:
         return right
     labels = found.outcomes.set_index("index")["label"].sort_index()
-    return right * weights_of(torch.tensor(labels.to_list()), int(labels.max()) + 1).numpy()
+    weights = weights_of(torch.tensor(labels.to_list()), int(labels.max()) + 1)
+    return right.mul(pd.Series(weights.numpy(), index=right.index))
 
 
 def _verdict(claim: Claim, figure: Difference) -> Verdict:

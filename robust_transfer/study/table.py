@@ -77,7 +77,7 @@ def _row(workshop: Workshop, cell: Cell, lost: str | None) -> dict[str, Any]:
         }
     if row["failure"] is None:
         found = load_figures(workshop.evaluation_folder(cell))
-        shares = {"clean": found.clean_accuracy, "robust": found.robust_accuracy}
+        shares: dict[str, Proportion | None] = {"clean": found.clean_accuracy, "robust": found.robust_accuracy}
         shares |= {"balanced_clean": found.balanced_clean_accuracy, "balanced_robust": found.balanced_robust_accuracy}
         for level, share in shares.items():  # evaluations of earlier versions have no balanced ones
             if share is not None:
