@@ -93,7 +93,7 @@ def by_name(records: list[tuple[int, dict[str, float]]]) -> dict[str, list[tuple
     return found
 
 
-def scalars(folder: Path, board: str = "tensorboard") -> dict[str, list[tuple[int, float]]]:
+def scalars(folder: Path, board: str = "tensorboard") -> dict[str, list[tuple[int, Any]]]:
     """What TensorBoard shows of a run folder."""
     read = EventAccumulator(str(folder / board))
     read.Reload()
@@ -312,8 +312,8 @@ def test_each_contender_of_a_choice_is_a_run(tmp_path: Path, monkeypatch: pytest
     shown = {one.name: scalars(out, f"tensorboard/{one.folder}") for one in found.choice.tried}
     for one in found.choice.tried:
         for attack, share in (("quick", one.robust), ("pgd-3", one.final_robust)):
-            told = shown[one.name].get(f"{attack}/evaluation/robust_accuracy")
-            assert told == ([(0, pytest.approx(share.value))] if share is not None else None)
+            told = shown[one.name].get(f"{attack}/evaluation/robust_accuracy", [])
+            assert told == ([(0, pytest.approx(share.value))] if share is not None else [])
     assert found.choice.best.final_robust is not None
     assert found.evaluation is not None
     own = EventAccumulator(str(next((out / "tensorboard").glob("events*"))))

@@ -17,7 +17,8 @@ from robust_transfer.choosing import chooser as module
 from robust_transfer.choosing.contenders import LEFT_OUT, Contender
 from robust_transfer.data import Split, Task
 from robust_transfer.errors import ConfigError, DivergedError
-from robust_transfer.evaluation import load_evaluation
+from robust_transfer.evaluation import evaluate, load_evaluation
+from robust_transfer.evaluation.outcomes import CLEAN, SURVIVED
 from robust_transfer.report import write_beside
 from robust_transfer.strategies import LinearProbe
 
@@ -185,10 +186,9 @@ def test_imbalanced_classes_are_said_and_weighed_where_asked_for(
 ) -> None:
     """The figures are the means of recalls, counted here; nothing is weighed that was not asked for."""
     seen: dict[tuple[str, str], Any] = {}
-    real = judging.evaluate
 
     def noted(made: Checkpoint, split: Any, **how: Any) -> Any:
-        found = real(made, split, **how)
+        found = evaluate(made, split, **how)
         seen[made.hash, how["attack"]] = found.outcomes
         return found
 
@@ -202,11 +202,8 @@ def test_imbalanced_classes_are_said_and_weighed_where_asked_for(
     best = choice.best
     outcomes = seen[load_checkpoint(tmp_path / "chosen").hash, FINAL] if best.final_robust else None
     assert outcomes is not None
-    recalls = [
-        [float((rows["broken_by"] != fate).mean() if fate == "clean" else (rows["broken_by"] == fate).mean())
-         for _, rows in outcomes.groupby("label")]
-        for fate in ("clean", "survived")
-    ]  # fmt: skip
+    groups = [rows["broken_by"] for _, rows in outcomes.groupby("label")]
+    recalls = [[(fates != CLEAN).mean() for fates in groups], [(fates == SURVIVED).mean() for fates in groups]]
     balanced = tuple(sum(each) / len(each) for each in recalls)
     assert best.balanced is not None
     assert tuple(share.value for share in best.balanced) == pytest.approx(balanced)

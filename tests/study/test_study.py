@@ -19,6 +19,7 @@ from robust_transfer.classifier import Classifier
 from robust_transfer.data import Split
 from robust_transfer.errors import ConfigError, DivergedError, OutputError
 from robust_transfer.evaluation import Evaluation, load_evaluation, result
+from robust_transfer.evaluation.outcomes import SURVIVED
 from robust_transfer.pretraining import Fast
 from robust_transfer.run import Run
 from robust_transfer.strategies import FineTune, softmax
@@ -284,7 +285,7 @@ def test_classes_count_the_same_in_the_cells_that_say_so(tmp_path: Path) -> None
         card = load_checkpoint(workshop.result_folder(cell)).card
         assert card.data.get("weights") == cell.class_weights
         outcomes = load_evaluation(workshop.evaluation_folder(cell)).outcomes
-        recalls = [(rows["broken_by"] == "survived").mean() for _, rows in outcomes.groupby("label")]
+        recalls = [(rows["broken_by"] == SURVIVED).mean() for _, rows in outcomes.groupby("label")]
         assert len(recalls) == 3
         assert row["balanced_robust"] == pytest.approx(sum(recalls) / 3)
     plain, balanced = table["balanced_robust"]
