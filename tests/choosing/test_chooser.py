@@ -193,7 +193,7 @@ def test_imbalanced_classes_are_said_and_weighed_where_asked_for(
         return found
 
     monkeypatch.setattr(judging, "evaluate", noted)
-    task = uneven(make_digits(train=160, val=60, test=60))
+    task = uneven(make_digits(train=160, val=60, test=90))
     task = task.balanced() if weighed else task
     run = dataclasses.replace(QUIET, out=tmp_path / "chosen")
     found = choose(task, sources=[source], seconds=600, run=run)
