@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from contextvars import ContextVar
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -75,13 +76,35 @@ def tracked(
         yield
         return
     check(names, out)
-    session = _Session(names, out, title, configuration, resume)
+    place = _PLACE.get() or Place(title, out / "tensorboard" if out is not None else None, out)
+    session = _Session(names, place, configuration, resume)
     token = _SESSION.set(session)
     try:
         yield
     finally:
         _SESSION.reset(token)
         session.finish()
+
+
+@dataclass(frozen=True)
+class Place:
+    """Run of a tracker as people find it: its ``title``, the ``board`` folder of TensorBoard's files, and the folder of its
+    ``record``, by which it is gone on with.
+    """
+
+    title: str
+    board: Path | None
+    record: Path | None
+
+
+@contextmanager
+def at(place: Place) -> Iterator[None]:
+    """Track what is run inside the block at ``place``, for one of several runs of a larger work; else its folder says where."""
+    token = _PLACE.set(place)
+    try:
+        yield
+    finally:
+        _PLACE.reset(token)
 
 
 @contextmanager
@@ -110,20 +133,18 @@ def log(record: Mapping[str, Any]) -> None:
 def conclude(metrics: Mapping[str, Any], name: str = "final") -> None:
     """Tell the trackers the numbers that a run ended with, as ``name/...``, at its last step."""
     if (session := _SESSION.get()) is not None:
-        figures = {f"{name}/{k}": v for k, v in _numbers(_flat(metrics)).items()}
+        figures = {f"{_PREFIX.get()}{name}/{k}": v for k, v in _numbers(_flat(metrics)).items()}
         session.tell(figures, session.step, alone=False)
 
 
 class _Session:
     """Trackers of one run. Each starts with the first figures: a run that fails before leaves no empty one behind."""
 
-    def __init__(
-        self, names: Sequence[str], out: Path | None, title: str, configuration: Mapping[str, Any], resume: bool
-    ) -> None:
-        self.out, self.title = out, title
+    def __init__(self, names: Sequence[str], place: Place, configuration: Mapping[str, Any], resume: bool) -> None:
+        self.place = place
         self.step: int | None = None  # of the last figures; an evaluation has none
         self.configuration = {k: _plain(v) for k, v in _flat(as_dict(configuration)).items()}
-        self.ids = _noted(out) if resume and out is not None else {}
+        self.ids = _noted(place.record) if resume and place.record is not None else {}
         self.trackers: dict[str, Any] = dict.fromkeys(names)  # None: not started yet
 
     def tell(self, figures: dict[str, float], step: int | None, *, alone: bool) -> None:
@@ -149,8 +170,8 @@ class _Session:
     def _started(self, name: str, step: int | None) -> Any:
         """Tracker that is new, or goes on; ``step``: what TensorBoard knows from there on is to be written again."""
         known = self.ids.get(name) or None
-        self._note(name, known or _new_id(name, self.title))  # before any file of a tracker: it empties a folder
-        tracker = _built(name, self.ids[name], self.title, self.out, step if known else None)
+        self._note(name, known or _new_id(name, self.place.title))  # before any file of a tracker: it empties a folder
+        tracker = _built(name, self.ids[name], self.place, step if known else None)
         tracker.main_process_only = False  # it is the main one; accelerate would make a global state to find out
         tracker.start()
         if name == "wandb":
@@ -165,12 +186,12 @@ class _Session:
     def _note(self, name: str, its: str) -> None:
         changed = self.ids.get(name) != its
         self.ids[name] = its
-        if self.out is not None and changed:
-            write_json(self.out / RECORD, self.ids)
+        if self.place.record is not None and changed:
+            write_json(self.place.record / RECORD, self.ids)
 
     def _announce(self) -> None:
         """Tell of TensorBoard's files, which its library writes: --overwrite removes what is known only."""
-        for path in (self.out / "tensorboard").rglob("*") if self.out is not None else ():
+        for path in self.place.board.rglob("*") if self.place.board is not None else ():
             if path.is_file():
                 announce(path)
 
@@ -187,14 +208,16 @@ class _Session:
 
 
 _SESSION: ContextVar[_Session | None] = ContextVar("session", default=None)
+_PLACE: ContextVar[Place | None] = ContextVar("place", default=None)
 _PREFIX: ContextVar[str] = ContextVar("prefix", default="")
 
 
-def _built(name: str, its: str, title: str, out: Path | None, step: int | None) -> Any:
+def _built(name: str, its: str, place: Place, step: int | None) -> Any:
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
+    title, board = place.title, place.board or Path()  # TensorBoard has a folder: see check
     settings: dict[str, dict[str, Any]] = {
-        "tensorboard": {"run_name": "tensorboard", "logging_dir": out, "purge_step": step},
+        "tensorboard": {"run_name": board.name, "logging_dir": board.parent, "purge_step": step},
         "wandb": {
             "run_name": os.environ.get("WANDB_PROJECT", PROJECT), "id": its, "name": title, "resume": "allow",
         },

@@ -43,7 +43,12 @@ class Chosen:
     evaluation: Evaluation | None
 
     def __str__(self) -> str:
-        after = [f"on test: {self.evaluation.headline()}"] if self.evaluation is not None else []
+        after, found = list[str](), self.evaluation
+        if found is not None:
+            after = [f"on test: {found.headline()}"]
+            if self.choice.on_classes() is not None and found.balanced_clean_accuracy is not None:
+                clean, robust = found.balanced_clean_accuracy, found.balanced_robust_accuracy
+                after.append(f"on test, balanced accuracy: clean {clean}, robust {robust}")
         return "\n".join([*self.choice.lines(), *after])
 
 
@@ -61,7 +66,8 @@ def choose(
     ``sources``: names or checkpoints; by default the robust ones of the package, the one that fits the images' size
     first. Every source gets a probe; the best of them gets probes of other strengths and LwF, as many as there is time
     for. All are judged on the same val images (at most 200) by ``quick`` at ``threat`` (default: that of the first source,
-    else linf:8/255), the finalists by ``strong``. Nothing but the last evaluation, of what was chosen, sees the test split.
+    else linf:8/255), the finalists by ``strong``; by balanced accuracy where ``task`` is :meth:`Task.balanced`.
+    Nothing but the last evaluation, of what was chosen, sees the test split.
     With ``run.out`` the network, ``choice.json`` and that evaluation are saved there.
     Raises :class:`ConfigError` without val images, and what the first source raises if no source can be used.
     """
@@ -195,7 +201,8 @@ class _Choosing:
             return
         self.found.append(one)
         tell(
-            self.run.quiet, f"  clean {one.clean}, robust {one.robust} on val ({ATTACK}); {self.clock.left:.0f} s left"
+            self.run.quiet,
+            f"  clean {one.shares[0]}, robust {one.shares[1]} on val ({ATTACK}); {self.clock.left:.0f} s left",
         )
 
     def _by_promise(self) -> list[str]:
@@ -265,6 +272,7 @@ class _Choosing:
             chosen=best.name, why=why, threat=str(judge.threat), rule=self.rule, attack=ATTACK,
             final_attack=FINAL if final else None, tried=tuple(self.found), untried=self.untried, data=self.task.name,
             limit=self.clock.seconds, seconds=round(self.clock.spent, 1), notes=tuple(notes),
+            imbalance=self.task.imbalance, weighting=self.task.weighting,
         )  # fmt: skip
 
     def _test(self, chosen: Checkpoint) -> Evaluation | None:

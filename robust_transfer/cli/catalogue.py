@@ -66,6 +66,15 @@ def networks() -> dict[str, str]:
     return found
 
 
+def normalisations() -> list[str]:
+    """Names of normalisations."""
+    for node in ast.parse((PACKAGE / "foreign" / "normalisations.py").read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "NORMALISATIONS":
+            assert isinstance(node.value, ast.Dict)
+            return [ast.literal_eval(key) for key in node.value.keys if key is not None]
+    raise AssertionError("foreign/normalisations.py names none")
+
+
 def recipes() -> dict[str, str]:
     """Packaged recipes, with their titles."""
     import yaml

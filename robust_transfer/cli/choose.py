@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from robust_transfer.cli import completion
 from robust_transfer.cli.base import app
 from robust_transfer.cli.options import (
+    ClassWeights,
     Data,
     Device,
     ImageColumn,
@@ -23,6 +25,7 @@ from robust_transfer.cli.options import (
     SplitColumn,
     Threads,
     Threat,
+    Track,
     leave_to_one_process,
     loading,
     make_run,
@@ -44,9 +47,15 @@ def choose(
     out: Out,
     source: Annotated[
         list[str] | None,
-        typer.Option("--source", help="A source to try, see `list sources`; repeatable. [default: the package's]"),
+        typer.Option(
+            "--source",
+            help="A source to try, see `list sources`; repeatable. [default: the package's]",
+            autocompletion=completion.MODELS,
+        ),
     ] = None,
-    time_limit: Annotated[str, typer.Option("--time-limit", help="So long in all, such as 5m or 1h.")] = "5m",
+    time_limit: Annotated[
+        str, typer.Option("--time-limit", help="So long in all, such as 5m or 1h.", autocompletion=completion.TIMES)
+    ] = "5m",
     keep: Annotated[
         float, typer.Option("--keep", help="Take the most accurate that keeps this share of the best robust accuracy.")
     ] = 0.9,
@@ -65,6 +74,7 @@ def choose(
             help="Share of train that is cut off as val, 0 to 0.5. [default: the data's own, else 0.1; 0.2 if few]",
         ),
     ] = None,
+    class_weights: ClassWeights = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, the same as choice.json.")] = False,
     seed: Seed = 0,
     device: Device = "auto",
@@ -72,12 +82,13 @@ def choose(
     threads: Threads = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
+    track: Track = None,
     quiet: Quiet = False,
 ) -> None:
     """Try sources and strategies on your images for some minutes, and save what is recommended, evaluated."""
     leave_to_one_process("choose")
     loading("choose", quiet)
-    run = make_run(seed, device, precision, threads, out, resume, overwrite, quiet)
+    run = make_run(seed, device, precision, threads, out, resume, overwrite, quiet, track)
     from robust_transfer.choosing import Rule
     from robust_transfer.choosing import choose as best_of
     from robust_transfer.config import as_dict
@@ -88,6 +99,8 @@ def choose(
     with run.at_work():
         run.check_out()
         task = _task(data, Columns(image_column, label_column, split_column), shots, seed, val)
+        if class_weights is not None:
+            task = task.balanced()
         found = best_of(task, sources=source or (), seconds=limit, rule=rule, threat=threat, run=run)
     page = write_beside(out, data=data, run=replace(run, out=None, overwrite=False, precision="float32"))
     print(json.dumps(as_dict(found.choice), indent=2) if as_json else found)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from robust_transfer.cli import completion
 from robust_transfer.cli.base import app, printable
 from robust_transfer.cli.options import (
     AsJson,
@@ -26,13 +27,21 @@ from robust_transfer.cli.options import (
 def data(
     name: Annotated[
         str,
-        typer.Argument(metavar="DATA", help="A folder of parquet files or images, builtin:digits, or hf:OWNER/NAME."),
+        typer.Argument(
+            metavar="DATA",
+            help="A folder of parquet files or images, builtin:digits, or hf:OWNER/NAME.",
+            autocompletion=completion.DATA,
+        ),
     ],
     as_json: AsJson = False,
     contact_sheet: Annotated[
         Path | None,
         typer.Option(
-            "--contact-sheet", help="A PNG to write, with some images of each class.", parser=as_path, metavar="PATH"
+            "--contact-sheet",
+            help="A PNG to write, with some images of each class.",
+            parser=as_path,
+            metavar="PATH",
+            autocompletion=completion.files,
         ),
     ] = None,
     examples: Annotated[
@@ -49,13 +58,12 @@ def data(
     loading("data", quiet)
     from robust_transfer.data.survey import check_sheet, describe_data, write_contact_sheet
     from robust_transfer.data.survey.describe import LIMIT
-    from robust_transfer.progress import stage, tell
+    from robust_transfer.progress import tell
 
     if contact_sheet is not None:
         check_sheet(contact_sheet)
     columns = {"image_column": image_column, "label_column": label_column, "split_column": split_column}
-    with stage(f"looking through {name}", None, quiet):
-        found = describe_data(name, **columns, examples=LIMIT if examples is None else examples, seed=seed)
+    found = describe_data(name, **columns, examples=LIMIT if examples is None else examples, seed=seed, quiet=quiet)
     print(json.dumps(found.to_dict(), indent=2) if as_json else printable(str(found)))
     if contact_sheet is not None:
         left_out = write_contact_sheet(name, contact_sheet, **columns, seed=seed)

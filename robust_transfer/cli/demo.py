@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from robust_transfer.cli import completion
 from robust_transfer.cli.base import app
-from robust_transfer.cli.completion import names_of
 from robust_transfer.cli.options import (
     Device,
     ImageColumn,
@@ -31,17 +31,21 @@ from robust_transfer.cli.options import (
 @app.command()
 def demo(
     data: Annotated[
-        str, typer.Option("--data", help="Your own folder, in place of the built-in digits.")
+        str,
+        typer.Option(
+            "--data", help="Your own folder, in place of the built-in digits.", autocompletion=completion.DATA
+        ),
     ] = "builtin:digits",
     out: Out = Path("demo"),
     source: Annotated[
-        str, typer.Option("--source", help="bundled, natural, or a run folder.", autocompletion=names_of("sources"))
+        str, typer.Option("--source", help="bundled, natural, or a run folder.", autocompletion=completion.MODELS)
     ] = "bundled",
     control: Annotated[
         str | None,
         typer.Option(
             "--control",
             help="A naturally trained network of the source's shape. [default: natural for bundled, else none]",
+            autocompletion=completion.MODELS,
         ),
     ] = None,
     scratch: Annotated[

@@ -9,8 +9,8 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from robust_transfer.cli import completion
 from robust_transfer.cli.base import app
-from robust_transfer.cli.completion import names_of
 from robust_transfer.cli.options import (
     BatchSize,
     ClassMapFile,
@@ -49,23 +49,32 @@ T = TypeVar("T", int, str)
 @app.command()
 def evaluate(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="What is evaluated: a run folder, or anything in `list sources`.")
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="What is evaluated: a run folder, or anything in `list sources`.",
+            autocompletion=completion.MODELS,
+        ),
     ],
     data: Data,
-    split: Annotated[str, typer.Option("--split", help="test, val (the model's own) or train.")] = "test",
+    split: Annotated[
+        str, typer.Option("--split", help="test, val (the model's own) or train.", autocompletion=completion.SPLITS)
+    ] = "test",
     threat: Threat = None,
     attack: Annotated[
         str,
         typer.Option(
             "--attack",
             help="quick, strong, autoattack, pgd-20, pgd-20:loss=margin,restarts=10+fgsm ...",
-            autocompletion=names_of("attacks"),
+            autocompletion=completion.names_of("attacks"),
         ),
     ] = "pgd-20",
     source: Annotated[
         str | None,
         typer.Option(
-            "--source", help="What MODEL was transferred from, for attacks by it. [default: bundled, if it was]"
+            "--source",
+            help="What MODEL was transferred from, for attacks by it. [default: bundled, if it was]",
+            autocompletion=completion.MODELS,
         ),
     ] = None,
     transfer_attack_examples: Annotated[
@@ -90,14 +99,23 @@ def evaluate(
         bool, typer.Option("--per-class", help="Clean and robust accuracy of each class, too.")
     ] = False,
     curve: Annotated[
-        str | None, typer.Option("--curve", help="Robust accuracy at other budgets, too: 1/255,2/255,4/255,8/255.")
+        str | None,
+        typer.Option(
+            "--curve",
+            help="Robust accuracy at other budgets, too: 1/255,2/255,4/255,8/255.",
+            autocompletion=completion.one_of("1/255,2/255,4/255,8/255"),
+        ),
     ] = None,
     smallest_eps: Annotated[
         bool, typer.Option("--smallest-eps", help="The smallest budget that breaks each example, too, by bisection.")
     ] = False,
     time_limit: Annotated[
         str | None,
-        typer.Option("--time-limit", help="Stop attacking after so long, such as 90s, 5m or 1h; --resume goes on."),
+        typer.Option(
+            "--time-limit",
+            help="Stop attacking after so long, such as 90s, 5m or 1h; --resume goes on.",
+            autocompletion=completion.TIMES,
+        ),
     ] = None,
     keep_deltas: Annotated[
         bool, typer.Option("--keep-deltas", help="Write the adversarial images to --out, too, for `verify`.")

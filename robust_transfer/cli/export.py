@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from robust_transfer.cli import completion
 from robust_transfer.cli.base import app
 from robust_transfer.cli.options import (
     AsJson,
@@ -42,17 +43,33 @@ class Input(StrEnum):
 
 @app.command()
 def export(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A run folder, or anything in `list sources`.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="A run folder, or anything in `list sources`.", autocompletion=completion.MODELS
+        ),
+    ],
     to: Annotated[To, typer.Option("--to", help="onnx, torch (a .pt2 of torch.export) or timm (a folder).")],
     out: Annotated[
-        Path, typer.Option("--out", help="The file or folder to write.", parser=as_path, metavar="FILE_OR_FOLDER")
+        Path,
+        typer.Option(
+            "--out",
+            help="The file or folder to write.",
+            parser=as_path,
+            metavar="FILE_OR_FOLDER",
+            autocompletion=completion.files,
+        ),
     ],
     pixels: Annotated[
         Input, typer.Option("--input", help="uint8 (N, H, W, 3), or float32 (N, 3, H, W) in [0, 1].")
     ] = Input.uint8,
     images: Annotated[
         list[str] | None,
-        typer.Option("--images", help="Files, folders or patterns to check with. [default: scikit-learn's two photos]"),
+        typer.Option(
+            "--images",
+            help="Files, folders or patterns to check with. [default: scikit-learn's two photos]",
+            autocompletion=completion.files,
+        ),
     ] = None,
     as_json: AsJson = False,
     network: Network = None,

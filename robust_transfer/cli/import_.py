@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from robust_transfer.cli import completion
 from robust_transfer.cli.base import app
 from robust_transfer.cli.inspect import images_of
 from robust_transfer.cli.options import (
@@ -31,10 +32,20 @@ from robust_transfer.cli.options import (
 
 @app.command("import")
 def import_(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A file of weights, or see `list sources`.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="A file of weights, or see `list sources`.", autocompletion=completion.MODELS
+        ),
+    ],
     out: Out,
     data: Annotated[
-        str | None, typer.Option("--data", help="Images like those of its training, to find out what no file tells.")
+        str | None,
+        typer.Option(
+            "--data",
+            help="Images like those of its training, to find out what no file tells.",
+            autocompletion=completion.DATA,
+        ),
     ] = None,
     network: Network = None,
     settings: Setting = None,

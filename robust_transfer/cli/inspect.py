@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from robust_transfer.cli import completion
 from robust_transfer.cli.base import app, printable
 from robust_transfer.cli.options import (
     AsJson,
@@ -27,9 +28,19 @@ from robust_transfer.cli.options import (
 
 @app.command()
 def inspect(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A file of weights, or see `list sources`.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="A file of weights, or see `list sources`.", autocompletion=completion.MODELS
+        ),
+    ],
     data: Annotated[
-        str | None, typer.Option("--data", help="Images like those of its training, to find out what no file tells.")
+        str | None,
+        typer.Option(
+            "--data",
+            help="Images like those of its training, to find out what no file tells.",
+            autocompletion=completion.DATA,
+        ),
     ] = None,
     network: Network = None,
     settings: Setting = None,

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from robust_transfer.cli import completion
+
 if TYPE_CHECKING:
     from robust_transfer.checkpoint import Checkpoint
     from robust_transfer.data import Split, Task
@@ -33,41 +35,82 @@ def as_path(path: str | Path) -> Path:
 Data = Annotated[
     str,
     typer.Option(
-        "--data", help="A folder of images or parquet files, a table, an archive, builtin:digits, or hf:OWNER/NAME."
+        "--data",
+        help="A folder of images or parquet files, a table, an archive, builtin:digits, or hf:OWNER/NAME.",
+        autocompletion=completion.DATA,
     ),
 ]
 Setting = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the method; repeatable.")
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="A setting of the method; repeatable.", autocompletion=completion.anything
+    ),
 ]
-Out = Annotated[Path, typer.Option("--out", help="The run folder to write.", parser=as_path, metavar="PATH")]
+Out = Annotated[
+    Path,
+    typer.Option(
+        "--out", help="The run folder to write.", parser=as_path, autocompletion=completion.files, metavar="PATH"
+    ),
+]
 MaybeOut = Annotated[
     Path | None,
     typer.Option(
-        "--out", help="A folder to write evaluation.json and outcomes.parquet to.", parser=as_path, metavar="PATH"
+        "--out",
+        help="A folder to write evaluation.json and outcomes.parquet to.",
+        parser=as_path,
+        autocompletion=completion.files,
+        metavar="PATH",
     ),
 ]
 Threat = Annotated[
-    str | None, typer.Option("--threat", help="norm:eps, such as linf:8/255 or l2:0.5. [default: the card's]")
+    str | None,
+    typer.Option(
+        "--threat",
+        help="norm:eps, such as linf:8/255 or l2:0.5. [default: the card's]",
+        autocompletion=completion.THREATS,
+    ),
 ]
-ImageColumn = Annotated[str | None, typer.Option("--image-column", help="The column that holds the images.")]
-LabelColumn = Annotated[str | None, typer.Option("--label-column", help="The column that holds the labels.")]
+ImageColumn = Annotated[
+    str | None,
+    typer.Option("--image-column", help="The column that holds the images.", autocompletion=completion.anything),
+]
+LabelColumn = Annotated[
+    str | None,
+    typer.Option("--label-column", help="The column that holds the labels.", autocompletion=completion.anything),
+]
 SplitColumn = Annotated[
     str | None,
-    typer.Option("--split-column", help="The column that says train, val or test, if it is called otherwise."),
+    typer.Option(
+        "--split-column",
+        help="The column that says train, val or test, if it is called otherwise.",
+        autocompletion=completion.anything,
+    ),
 ]
 Val = Annotated[float | None, typer.Option("--val", help="Share of train that is cut off as val, 0 to 0.5.")]
 Duplicates = Annotated[
-    str, typer.Option("--duplicates", help="keep, or drop: leave copies of val and test images out of train.")
+    str,
+    typer.Option(
+        "--duplicates",
+        help="keep, or drop: leave copies of val and test images out of train.",
+        autocompletion=completion.one_of("keep", "drop"),
+    ),
 ]
 ClassWeights = Annotated[
     Literal["balanced"] | None,
     typer.Option("--class-weights", help="balanced: each class counts the same, in training and on val."),
 ]
 ClassMapFile = Annotated[
-    Path | None, typer.Option("--class-map", help="A YAML, JSON or CSV file: class in the data, class of the model.")
+    Path | None,
+    typer.Option(
+        "--class-map",
+        help="A YAML, JSON or CSV file: class in the data, class of the model.",
+        autocompletion=completion.files,
+    ),
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+Device = Annotated[
+    str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.", autocompletion=completion.DEVICES)
+]
 Precision = Annotated[
     Literal["auto", "float32", "bfloat16"], typer.Option("--precision", help="Of what networks compute.")
 ]
@@ -78,23 +121,47 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupte
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Empty --out first.")]
 Track = Annotated[
     list[str] | None,
-    typer.Option("--track", metavar="NAME", help="Tell tensorboard, wandb, mlflow or trackio, too; repeatable."),
+    typer.Option(
+        "--track",
+        metavar="NAME",
+        help="Tell tensorboard, wandb, mlflow or trackio, too; repeatable.",
+        autocompletion=completion.names_of("trackers"),
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 CardAsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, the same as card.json.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars, no text but results.")]
 
 Network = Annotated[
-    str | None, typer.Option("--network", help="The network of a file of weights. [default: found out]")
+    str | None,
+    typer.Option(
+        "--network",
+        help="The network of a file of weights. [default: found out]",
+        autocompletion=completion.names_of("networks"),
+    ),
 ]
 Normalisation = Annotated[
     str | None,
-    typer.Option("--normalisation", help="imagenet, cifar10, none ..., or means/deviations. [default: found out]"),
+    typer.Option(
+        "--normalisation",
+        help="imagenet, cifar10, none ..., or means/deviations. [default: found out]",
+        autocompletion=completion.names_of("normalisations"),
+    ),
 ]
 InputSize = Annotated[int | None, typer.Option("--input-size", help="Side of the images that it reads, in pixels.")]
-Weights = Annotated[str | None, typer.Option("--weights", help="Which weights of the file: best, model_state_dict ...")]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        "--weights", help="Which weights of the file: best, model_state_dict ...", autocompletion=completion.anything
+    ),
+]
 SourceThreat = Annotated[
-    str | None, typer.Option("--threat", help="norm:eps that the source was trained for, where it does not say.")
+    str | None,
+    typer.Option(
+        "--threat",
+        help="norm:eps that the source was trained for, where it does not say.",
+        autocompletion=completion.THREATS,
+    ),
 ]
 
 

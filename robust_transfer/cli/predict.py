@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from robust_transfer.cli import completion
 from robust_transfer.cli.base import app, printable
 from robust_transfer.cli.options import (
     Device,
@@ -37,16 +38,29 @@ WIDEST = 24  # of a class in the table
 
 @app.command()
 def predict(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A run folder, or anything in `list sources`.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="A run folder, or anything in `list sources`.", autocompletion=completion.MODELS
+        ),
+    ],
     images: Annotated[
         list[str],
-        typer.Argument(metavar="IMAGES...", help="Files, folders, patterns in quotes; - reads paths, a line each."),
+        typer.Argument(
+            metavar="IMAGES...",
+            help="Files, folders, patterns in quotes; - reads paths, a line each.",
+            autocompletion=completion.files,
+        ),
     ],
     top: Annotated[int, typer.Option("--top", min=1, help="So many of the likeliest classes.")] = 1,
     threat: Threat = None,
     attack: Annotated[
         str | None,
-        typer.Option("--attack", help="Measure what flips each image, too, by bisection: pgd-20, strong ... (slow)."),
+        typer.Option(
+            "--attack",
+            help="Measure what flips each image, too, by bisection: pgd-20, strong ... (slow).",
+            autocompletion=completion.names_of("attacks"),
+        ),
     ] = None,
     classes: Annotated[
         int, typer.Option("--classes", min=1, help="How many of the next classes the linear estimate looks at.")
@@ -78,7 +92,7 @@ def predict(
         parse_attack(attack)  # a wrong name is told before anything is loaded
     with hushed(quiet):
         found = load_source(model, hints=read_hints(network, normalisation, weights))
-    made = predictions(found, _paths(images), top=top, threat=threat, attack=attack, classes=classes, run=run)
+    made = predictions(found, _paths(images, quiet), top=top, threat=threat, attack=attack, classes=classes, run=run)
     width = min(WIDEST, max(map(len, found.card.class_names)))
     show = _Json() if as_json else _Csv(top, attack is not None) if as_csv else _Table(width, quiet)
     total = unread = 0
@@ -96,10 +110,14 @@ def predict(
         raise DataError("there are no images: give files, folders or patterns")
 
 
-def _paths(images: Iterable[str]) -> Iterator[str]:
+def _paths(images: Iterable[str], quiet: bool) -> Iterator[str]:
     """Paths as they are given; those on standard input where ``-`` stands, each when its turn comes."""
+    from robust_transfer.progress import tell
+
     for one in images:
         if one == STDIN:
+            if sys.stdin.isatty():
+                tell(quiet, "paths on standard input, a line each; Ctrl-D ends")
             yield from filter(None, (line.rstrip("\r\n") for line in sys.stdin))
         else:
             yield one

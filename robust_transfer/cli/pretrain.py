@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
+from robust_transfer.cli import completion
 from robust_transfer.cli.base import app
 from robust_transfer.cli.catalogue import check_name
-from robust_transfer.cli.completion import names_of
 from robust_transfer.cli.options import (
     BatchSize,
     CardAsJson,
@@ -44,12 +44,16 @@ def pretrain(
     out: Out,
     network: Annotated[
         str,
-        typer.Option("--network", help="A network's name; see `list networks`.", autocompletion=names_of("networks")),
+        typer.Option(
+            "--network", help="A network's name; see `list networks`.", autocompletion=completion.names_of("networks")
+        ),
     ] = "wrn-16-2",
     method: Annotated[
-        str, typer.Option("--method", help="See `list pretraining`.", autocompletion=names_of("pretraining"))
+        str, typer.Option("--method", help="See `list pretraining`.", autocompletion=completion.names_of("pretraining"))
     ] = "fast",
-    threat: Annotated[str, typer.Option("--threat", help="norm:eps to train for.")] = DEFAULT_THREAT,
+    threat: Annotated[
+        str, typer.Option("--threat", help="norm:eps to train for.", autocompletion=completion.THREATS)
+    ] = DEFAULT_THREAT,
     settings: Setting = None,
     input_size: Annotated[
         int | None, typer.Option("--input-size", help="Side of the images. [default: their own]")

@@ -6,14 +6,15 @@ from typing import Annotated
 
 import typer
 
+from robust_transfer.cli import completion
 from robust_transfer.cli.base import app
-from robust_transfer.cli.completion import names_of
 from robust_transfer.cli.options import (
     Device,
     Out,
     Precision,
     Quiet,
     Threads,
+    Track,
     loading,
     make_run,
     say,
@@ -25,23 +26,49 @@ def study(
     recipe: Annotated[
         str,
         typer.Argument(
-            metavar="RECIPE", help="See `list recipes`; or a YAML file.", autocompletion=names_of("recipes")
+            metavar="RECIPE", help="See `list recipes`; or a YAML file.", autocompletion=completion.names_of("recipes")
         ),
     ],
     out: Out,
-    scale: Annotated[str | None, typer.Option("--scale", help="smoke, laptop or paper. [default: laptop]")] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option(
+            "--scale",
+            help="smoke, laptop or paper. [default: laptop]",
+            autocompletion=completion.one_of("smoke", "laptop", "paper"),
+        ),
+    ] = None,
     data: Annotated[
         list[str] | None,
-        typer.Option("--data", metavar="NAME=D", help="Where a data set of the recipe is; repeatable."),
+        typer.Option(
+            "--data",
+            metavar="NAME=D",
+            help="Where a data set of the recipe is; repeatable.",
+            autocompletion=completion.anything,
+        ),
     ] = None,
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="PLACE=VALUE", help="Change the recipe, as in grid.0.seed=[0]; repeatable."),
+        typer.Option(
+            "--set",
+            metavar="PLACE=VALUE",
+            help="Change the recipe, as in grid.0.seed=[0]; repeatable.",
+            autocompletion=completion.anything,
+        ),
     ] = None,
     jobs: Annotated[int | None, typer.Option("--jobs", help="Processes on this machine.")] = None,
-    shard: Annotated[str | None, typer.Option("--shard", metavar="I/N", help="Make every N-th result only.")] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option("--shard", metavar="I/N", help="Make every N-th result only.", autocompletion=completion.anything),
+    ] = None,
     ray: Annotated[
-        str | None, typer.Option("--ray", metavar="ADDRESS", help="A Ray cluster's address; `local` starts one here.")
+        str | None,
+        typer.Option(
+            "--ray",
+            metavar="ADDRESS",
+            help="A Ray cluster's address; `local` starts one here.",
+            autocompletion=completion.one_of("local"),
+        ),
     ] = None,
     dry: Annotated[
         bool, typer.Option("--dry-run", help="Validate, say what would be made and how long it takes.")
@@ -53,6 +80,7 @@ def study(
     device: Device = "auto",
     precision: Precision = "auto",
     threads: Threads = None,
+    track: Track = None,
     quiet: Quiet = False,
 ) -> None:
     """Run a grid of experiments; what is there is not made again."""
@@ -61,7 +89,7 @@ def study(
 
         raise ConfigError("--nodes is for --dry-run: several machines compute with --ray, or with a --shard each")
     loading("study", quiet)
-    run = make_run(0, device, precision, threads, None, False, False, quiet)
+    run = make_run(0, device, precision, threads, None, False, False, quiet, track)
     from robust_transfer.study import dry_run, load_recipe, run_study
 
     chosen = load_recipe(recipe, scale=scale, data=_places(data), changes=changes or [])

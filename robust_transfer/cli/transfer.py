@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
+from robust_transfer.cli import completion
 from robust_transfer.cli.base import app
 from robust_transfer.cli.catalogue import check_name
-from robust_transfer.cli.completion import names_of
 from robust_transfer.cli.options import (
     BatchSize,
     CardAsJson,
@@ -47,10 +47,10 @@ from robust_transfer.cli.options import (
 
 @app.command()
 def transfer(
-    source: Annotated[str, typer.Option("--source", help="See `list sources`.", autocompletion=names_of("sources"))],
+    source: Annotated[str, typer.Option("--source", help="See `list sources`.", autocompletion=completion.MODELS)],
     data: Data,
     strategy: Annotated[
-        str, typer.Option("--strategy", help="See `list strategies`.", autocompletion=names_of("strategies"))
+        str, typer.Option("--strategy", help="See `list strategies`.", autocompletion=completion.names_of("strategies"))
     ],
     out: Out,
     settings: Setting = None,

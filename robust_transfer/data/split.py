@@ -18,7 +18,7 @@ from robust_transfer.data.class_names import matched
 from robust_transfer.data.fingerprints import Fingerprints, joined
 from robust_transfer.data.readers import JoinedReader, MemoryReader, Reader
 from robust_transfer.data.subsets import stratified
-from robust_transfer.data.weights import balanced, checked
+from robust_transfer.data.weights import balanced, checked, imbalance
 from robust_transfer.errors import DataError
 from robust_transfer.preprocessing import Geometry, Preprocessing
 
@@ -318,6 +318,11 @@ class Task:
         """
         train, val = (split.weighted(balanced(split.labels, self.num_classes)) for split in (self.train, self.val))
         return replace(self, train=train, val=val, weighting=BALANCED)
+
+    @property
+    def imbalance(self) -> float:
+        """How many times as many training images the largest class has as the smallest."""
+        return imbalance(self.train.labels.bincount().tolist())
 
     @property
     def measure(self) -> str:

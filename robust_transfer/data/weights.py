@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from robust_transfer.errors import DataError
+
+IMBALANCED = 3.0  # times as many images in the largest class as in the smallest: more are said
 
 
 def balanced(labels: Tensor, classes: int) -> Tensor:
@@ -14,6 +18,12 @@ def balanced(labels: Tensor, classes: int) -> Tensor:
     """
     counts = labels.bincount(minlength=classes)
     return len(labels) / (int((counts > 0).sum()) * counts[labels].double())
+
+
+def imbalance(counts: Sequence[int]) -> float:
+    """How many times as many images the largest class has as the smallest of those that have any; 1 without images."""
+    there = [count for count in counts if count]
+    return max(there) / min(there) if there else 1.0
 
 
 def checked(weights: Tensor, n: int) -> Tensor:

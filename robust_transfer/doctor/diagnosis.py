@@ -76,8 +76,7 @@ def diagnose(run: Run | None = None, *, compiled: bool = False, tested: bool = T
     with run.at_work():
         with stage("measuring a step", None, run.quiet):
             found = speeds(run, compiled=compiled)
-        with stage("testing", None, run.quiet):
-            checks = self_test(run) if tested else []
+        checks = self_test(run) if tested else []
         made, kept, allowed = environment(), caches(), allowed_cpus()
         return Diagnosis(
             versions=made["versions"],

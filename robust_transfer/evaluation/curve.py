@@ -88,23 +88,8 @@ class Budgets:
         ``outcomes`` are those at the threat's own eps, row by row those of the split. 0 for what is wrong when clean,
         infinity for what stands. By bisection: an upper bound, as every attack's verdict is.
         """
-        return self.brackets(outcomes, rounds)[1]
-
-    def brackets(
-        self, outcomes: pd.DataFrame, rounds: int = 6, most: float | None = None
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Largest eps that each example was attacked at and stood, below the smallest found to break it; see :meth:`smallest`.
-
-        With ``most`` what stands at the threat's own eps is attacked at twice as much, and so on up to there.
-        """
         fate, own = outcomes["broken_by"].to_numpy(str), self.adversary.threat.eps
         low, high = np.where(fate == SURVIVED, own, 0.0), np.where(fate == SURVIVED, np.inf, own)
-        left, eps = np.flatnonzero(fate == SURVIVED), own
-        while most is not None and len(left) and eps < most:
-            eps = min(2 * eps, most)
-            broken = self.broken_by(left, eps) != SURVIVED
-            high[left[broken]], low[left[~broken]] = eps, eps
-            left = left[~broken]
         open_ = np.flatnonzero((fate != CLEAN) & np.isfinite(high))
         for _ in range(rounds):
             middle = (low + high) / 2
@@ -113,4 +98,4 @@ class Budgets:
                 broken = self.broken_by(rows, float(eps)) != SURVIVED
                 high[rows[broken]], low[rows[~broken]] = eps, eps
         high[fate == CLEAN] = 0.0
-        return low, high
+        return high

@@ -29,6 +29,7 @@ from robust_transfer.evaluation.resolve import (
 from robust_transfer.evaluation.result import Evaluation, load_evaluation
 from robust_transfer.files import read_table
 from robust_transfer.modes import on_device
+from robust_transfer.progress import stage
 from robust_transfer.run import Run
 from robust_transfer.statistics.intervals import Proportion, wilson
 from robust_transfer.threat import Threat
@@ -87,10 +88,16 @@ def verify(
     deltas, threat = kept_deltas(Path(folder)), Threat.parse(evaluation.threat)
     table, device = evaluation.outcomes.set_index("index"), run.torch_device()
     found = _Found()
-    with run.at_work(), on_device(module, device), attacking(module, device, size=split.size) as target:
+    with (
+        run.at_work(),
+        on_device(module, device),
+        attacking(module, device, size=split.size) as target,
+        stage("scoring again", len(split), run.quiet) as bar,
+    ):
         for rows in torch.split(torch.arange(len(split)), 256):
             x, y, ids = split.subset(rows).on(device)
             found.score(target, x, y, table.loc[ids.tolist()].reset_index(), deltas, threat)
+            bar.advance(len(rows))
     n = len(split)
     problems = found.problems() + _chosen(evaluation, whole)
     if found.clean != round(evaluation.clean_accuracy.value * n):

@@ -17,6 +17,7 @@ from robust_transfer.errors import ConfigError, OutputError
 from robust_transfer.exporting import checking, onnx_file, timm_folder, torch_file
 from robust_transfer.exporting.deployed import Deployed, Input, description
 from robust_transfer.files import expanded, os_message, write_atomically, write_bytes
+from robust_transfer.progress import tell
 
 Form = Literal["onnx", "torch", "timm"]
 FILES = {"onnx": "model.onnx", "torch": "model.pt2"}
@@ -75,6 +76,7 @@ def export(
     found, told = checking.pictures(images)
     if to == "timm":
         return _to_timm(model, path, found, told)
+    tell(False, f"writing {to}, and checking it on {len(found)} pictures ...")
     network = Deployed(model, input)
     pixels, before = checking.as_pixels(found, model), description(model, {})["before"]
     if to == "onnx":
@@ -108,6 +110,7 @@ def _free(to: Form, out: Path, overwrite: bool) -> Path:
 def _to_timm(model: Checkpoint, folder: Path, images: list[Image.Image], told: str) -> Exported:
     timm_folder.refuse_unknown(model)
     pixels = checking.as_pixels(images, model)
+    tell(False, f"writing timm's layout, and checking it on {len(images)} pictures ...")
     with tempfile.TemporaryDirectory() as temporary:
         made = Path(temporary) / "made"
         timm_folder.write(model, made, {})

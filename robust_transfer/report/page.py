@@ -14,6 +14,7 @@ from robust_transfer.environment import command_line, environment
 from robust_transfer.errors import ConfigError
 from robust_transfer.evaluation import Evaluation
 from robust_transfer.files import write_text
+from robust_transfer.progress import tell
 from robust_transfer.report import figures, made
 from robust_transfer.report.details import Scope, details
 from robust_transfer.report.figures import Table
@@ -75,6 +76,7 @@ def page(
     each = max(1, MOST // max(1, len(evaluated))) if pictures else 0
     scope = Scope(each, max(10, CLASSES // max(1, len(evaluated))), data, run)
     here = environment()
+    tell(run.quiet, f"drawing the page on {len(entries)} run{'s' * (len(entries) != 1)} ...")
     return render(
         "report.html",
         room="report",

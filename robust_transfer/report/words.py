@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator
 
 from robust_transfer.attacks.naming import spoken
+from robust_transfer.data.weights import IMBALANCED, imbalance
 from robust_transfer.evaluation import Evaluation
 from robust_transfer.evaluation.result import SMALLEST_EPS
 from robust_transfer.report.gather import Entry
@@ -39,6 +40,13 @@ def allowed(threat: str) -> str:
 def caution(evaluation: Evaluation) -> str:
     """What the robust accuracy is to be held against."""
     said = f"Saying the most frequent class always would be right on {100 * evaluation.constant_accuracy:.1f} %."
+    classes = evaluation.by_class or {}
+    counts = [shares["clean_accuracy"].n for shares in classes.values()]
+    if imbalance(counts) > IMBALANCED and evaluation.balanced_clean_accuracy is not None:
+        said += (
+            f" The classes are imbalanced ({min(counts)} to {max(counts)} images): balanced accuracy, for which each counts "
+            f"the same, is {evaluation.balanced_clean_accuracy} clean and {evaluation.balanced_robust_accuracy} robust."
+        )
     attack = spoken(evaluation.attack)
     if not any(name in attack for name in THOROUGH):
         said += f" {attack} is a quick measure: --attack strong usually breaks more."

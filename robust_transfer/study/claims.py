@@ -8,15 +8,18 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import torch
 
 from robust_transfer.checkpoint import CARD, read_card
 from robust_transfer.comparison import LEVELS
+from robust_transfer.data.weights import balanced as weights_of
 from robust_transfer.errors import ConfigError
 from robust_transfer.evaluation import load_evaluation
+from robust_transfer.evaluation.classes import balanced, by_class
 from robust_transfer.evaluation.result import Accuracy
 from robust_transfer.statistics.frontier_gain import Correctness, above_front, place
 from robust_transfer.statistics.intervals import Difference, paired_bootstrap, wilson
-from robust_transfer.study.recipe import Cell, Claim, matches
+from robust_transfer.study.recipe import BALANCED_LEVELS, Cell, Claim, Measure, matches
 from robust_transfer.study.work import Workshop
 
 Verdict = Literal["holds", "fails", "open"]
@@ -88,18 +91,27 @@ def _one_a_seed(which: Mapping[str, Any], cells: Sequence[Cell]) -> dict[int, Ce
 
 def _of_images(workshop: Workshop, claim: Claim, of: Mapping[int, Cell], less: Mapping[int, Cell]) -> Finding:
     """Share, or a paired difference."""
-    level: Accuracy = "clean" if claim.level == "clean" else "robust"
-    rows = {seed: _right(workshop, cell, level) for seed, cell in of.items()}
+    rows = {seed: _right(workshop, cell, claim.level) for seed, cell in of.items()}
     for seed, cell in less.items():
-        rows[seed] = _less(rows[seed], _right(workshop, cell, level))
+        rows[seed] = _less(rows[seed], _right(workshop, cell, claim.level))
     values = [row.to_numpy(float) for row in rows.values()]
     alike = len({tuple(row.index) for row in rows.values()}) == 1
     figure = paired_bootstrap(values, same_images=alike)
     if not less:  # resampling knows nothing of the other outcome where none was seen
-        mean = wilson(round(figure.value * len(values[0])), len(values[0]))
+        mean = _alone(workshop, claim, figure.value, len(values[0]), next(iter(of.values())))
         figure = Difference(figure.value, min(figure.low, mean.low), max(figure.high, mean.high))
     by_seed = tuple(float(np.mean(value)) for value in values)
     return Finding(claim, _verdict(claim, figure), figure, by_seed, len(values[0]))
+
+
+def _alone(workshop: Workshop, claim: Claim, value: float, n: int, cell: Cell) -> Difference:
+    """Interval of a share by itself: Wilson's, or that of a cell's balanced accuracy, moved to where ``value`` is."""
+    share = wilson(round(value * n), n)
+    if claim.level in BALANCED_LEVELS:
+        found = load_evaluation(workshop.evaluation_folder(cell))
+        share = balanced(by_class(found.outcomes, found.class_names))[f"{claim.level}_accuracy"]
+        return Difference(value, max(0.0, value + share.low - share.value), min(1.0, value + share.high - share.value))
+    return Difference(value, share.low, share.high)
 
 
 def _above(workshop: Workshop, claim: Claim, of: Mapping[int, Cell], beside: Sequence[Cell]) -> Finding:
@@ -134,9 +146,16 @@ def _cost(workshop: Workshop, cell: Cell) -> float:
     return read_card(workshop.result_folder(cell) / CARD).cost.passes
 
 
-def _right(workshop: Workshop, cell: Cell, level: Accuracy) -> pd.Series[float]:
-    """Correctness of each image, by its id."""
-    return load_evaluation(workshop.evaluation_folder(cell)).right(level).astype(float)
+def _right(workshop: Workshop, cell: Cell, level: Measure) -> pd.Series[float]:
+    """Correctness of each image, by its id; for a balanced level times its weight, so that each class counts the same."""
+    found = load_evaluation(workshop.evaluation_folder(cell))
+    plain: Accuracy = "clean" if BALANCED_LEVELS.get(level, level) == "clean" else "robust"
+    right = found.right(plain).astype(float)
+    if level not in BALANCED_LEVELS:
+        return right
+    labels = found.outcomes.set_index("index")["label"].sort_index()
+    weights = weights_of(torch.tensor(labels.to_list()), int(labels.max()) + 1)
+    return right.mul(pd.Series(weights.numpy(), index=right.index))
 
 
 def _verdict(claim: Claim, figure: Difference) -> Verdict:

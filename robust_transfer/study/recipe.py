@@ -11,8 +11,10 @@ from robust_transfer.config import config
 from robust_transfer.defaults import DEFAULT_THREAT
 from robust_transfer.errors import ConfigError
 
-Measure = Literal["clean", "robust", "cost"]
-NAMED = ("source", "task", "strategy", "shots", "seed", "evaluation")  # columns of a cell
+BALANCED_LEVELS = {"balanced_clean": "clean", "balanced_robust": "robust"}  # each class counts the same in them
+Measure = Literal["clean", "robust", "balanced_clean", "balanced_robust", "cost"]
+ClassWeights = Literal["balanced"]
+NAMED = ("source", "task", "strategy", "class_weights", "shots", "seed", "evaluation")  # columns of a cell
 SETTINGS = "set."  # begins the names of the others, which `each` has chosen
 
 
@@ -76,7 +78,10 @@ class EvaluationSpec:
 
 @config
 class Block:
-    """One product: every combination of the names in it is a cell. ``shots``: images a class, None for all."""
+    """One product: every combination of the names in it is a cell. ``shots``: images a class, None for all.
+
+    ``class_weights``: ``balanced``, so that each class counts the same in training and in what is chosen on val; or None.
+    """
 
     source: tuple[str, ...]
     task: tuple[str, ...]
@@ -84,6 +89,7 @@ class Block:
     evaluation: tuple[str, ...]
     shots: tuple[int | None, ...] = (None,)
     seed: tuple[int, ...] = (0,)
+    class_weights: tuple[ClassWeights | None, ...] = (None,)
 
 
 @config
@@ -104,6 +110,8 @@ class Claim:
     at_most: float | None = None
 
     def __post_init__(self) -> None:
+        if self.above is not None and self.level in BALANCED_LEVELS:
+            raise ConfigError("a front is of plain accuracies: a claim on `above` has no balanced level")
         if self.above is not None and (self.less is not None or self.level == "cost"):
             raise ConfigError("a claim sets its cells against one thing: `less`, or the front `above` which they lie")
 
@@ -176,6 +184,7 @@ class Cell:
     seed: int
     evaluation: str
     each: dict[str, Any] = field(default_factory=dict)
+    class_weights: ClassWeights | None = None
 
 
 # ---------------------------------------------------------------- the grid
@@ -190,8 +199,8 @@ def cells(recipe: Recipe) -> list[Cell]:
     """Every cell of the grid, once, in its order."""
     found: dict[str, Cell] = {}
     for block in recipe.grid:
-        for source, task, strategy, shots, seed, evaluation in product(
-            block.source, block.task, block.strategy, block.shots, block.seed, block.evaluation
+        for source, task, strategy, weights, shots, seed, evaluation in product(
+            block.source, block.task, block.strategy, block.class_weights, block.shots, block.seed, block.evaluation
         ):
             for each in swept(recipe.strategies[strategy]):
                 cell = Cell(
@@ -202,6 +211,7 @@ def cells(recipe: Recipe) -> list[Cell]:
                     seed=seed,
                     evaluation=evaluation,
                     each=each,
+                    class_weights=weights,
                 )
                 found[repr(cell)] = cell
     return list(found.values())
@@ -227,4 +237,5 @@ def _has(cell: Cell, column: str, value: Any) -> bool:
 
 def result_of(cell: Cell, *, seed: bool = True) -> str:
     """Name of what a cell evaluates: the same for cells that differ in their evaluation only (or, without ``seed``, in it)."""
-    return repr((cell.source, cell.task, cell.strategy, cell.shots, cell.seed if seed else None, cell.each))
+    named = cell.source, cell.task, cell.strategy, cell.class_weights, cell.shots, cell.seed if seed else None
+    return repr((*named, cell.each))

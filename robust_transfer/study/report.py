@@ -28,7 +28,13 @@ BESIDE = {
     "unseen": "unseen, %",
     "feature_drift": "drift",
 }
-SHOWN = ["source", "task", "strategy", "shots", "seed", "evaluation"]
+SHOWN = ["source", "task", "strategy", "class_weights", "shots", "seed", "evaluation"]
+UNIT = {
+    "clean": "clean, %",
+    "robust": "robust, %",
+    "balanced_clean": "balanced clean, %",
+    "balanced_robust": "balanced robust, %",
+}
 
 
 def write_report(workshop: Workshop, table: pd.DataFrame) -> Path:
@@ -116,7 +122,7 @@ def lines(rows: pd.DataFrame, spec: PlotSpec) -> str:
 
 def _panel(axes: Any, rows: pd.DataFrame, spec: PlotSpec, level: Measure) -> None:
     x, unit = _places(rows, spec.x), 1 if level == "cost" else 100
-    if level != "cost":
+    if level in LEVELS:
         _constant(axes, x, unit * rows["constant"])
     # over an accuracy, which no two seeds share, a point of a line is what has the same settings
     alike = _settings(rows) if spec.x in LEVELS else x
@@ -141,6 +147,8 @@ def _panel(axes: Any, rows: pd.DataFrame, spec: PlotSpec, level: Measure) -> Non
     told = {
         "clean": "clean accuracy, %",
         "robust": f"robust accuracy, % ({threats})",
+        "balanced_clean": "balanced clean accuracy, %",
+        "balanced_robust": f"balanced robust accuracy, % ({threats})",
         "cost": "cost, forward-equivalent image passes",
     }
     axes.set_xlabel(told.get(spec.x) or spec.x.removeprefix(SETTINGS))
@@ -187,17 +195,21 @@ def _rows(table: pd.DataFrame) -> str:
     swept = [name for name in table if str(name).startswith(SETTINGS)]
     names = [str(name) for name in [*SHOWN[:3], *swept, *SHOWN[3:]] if table[name].notna().any()]
     beside = [name for name in BESIDE if name in table and table[name].notna().any()]
-    head = [*(str(name).removeprefix(SETTINGS) for name in names), "clean, %", "robust, %"]
+    levels = list(UNIT)[: 4 if "class_weights" in names and "balanced_clean" in table else 2]
+    head = [*(str(name).removeprefix(SETTINGS) for name in names), *(UNIT[level] for level in levels)]
     head += [*(BESIDE[name] for name in beside), "passes", "seconds"]
     rows = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for row in table.to_dict("records"):
         shown = [_shown(row[name]) for name in names]
         if pd.isna(row["failure"]):
-            shown += [_share(row, level) for level in ("clean", "robust")]
+            shown += [_share(row, level) for level in levels]
             shown += [_beside(row, name) for name in beside]
             shown += [f"{row['cost']:.2g}", f"{row['training_seconds']:.0f}"]
         else:
-            shown += [GIVEN_UP if row["failure"].startswith(GIVEN_UP) else "diverged", *[""] * (len(beside) + 3)]
+            shown += [
+                GIVEN_UP if row["failure"].startswith(GIVEN_UP) else "diverged",
+                *[""] * (len(beside) + len(levels) + 1),
+            ]
         rows.append(f"| {' | '.join(shown)} |")
     constant = dict.fromkeys(table["constant"].dropna()) if "constant" in table else {}
     if constant:

@@ -26,7 +26,8 @@ def tabulate(
 ) -> pd.DataFrame:
     """Row for each cell that is done, or that was ``given_up``, by its evaluation's address, for the reason that is there.
 
-    Shares are in [0, 1] with Wilson's 95 % interval. ``cost`` is what the result took in forward-equivalent image
+    Shares are in [0, 1] with Wilson's 95 % interval; ``balanced_clean`` and ``balanced_robust``, for which each class counts
+    the same, with MOVER's. ``cost`` is what the result took in forward-equivalent image
     passes, tuning included, the source's training not: that is ``source_cost``. ``failure`` says why a cell has no
     figures. ``through_source``, ``feature_loss``, ``unseen`` (at ``unseen_threat``) and the feature drifts are those of
     :class:`~robust_transfer.evaluation.Transferred`, on ``transfer_attack_examples`` images.
@@ -76,8 +77,11 @@ def _row(workshop: Workshop, cell: Cell, lost: str | None) -> dict[str, Any]:
         }
     if row["failure"] is None:
         found = load_figures(workshop.evaluation_folder(cell))
-        for level, share in (("clean", found.clean_accuracy), ("robust", found.robust_accuracy)):
-            row |= {level: share.value, f"{level}_low": share.low, f"{level}_high": share.high}
+        shares: dict[str, Proportion | None] = {"clean": found.clean_accuracy, "robust": found.robust_accuracy}
+        shares |= {"balanced_clean": found.balanced_clean_accuracy, "balanced_robust": found.balanced_robust_accuracy}
+        for level, share in shares.items():  # evaluations of earlier versions have no balanced ones
+            if share is not None:
+                row |= {level: share.value, f"{level}_low": share.low, f"{level}_high": share.high}
         row |= {
             "n": found.robust_accuracy.n,
             "constant": found.constant_accuracy,

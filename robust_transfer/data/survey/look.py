@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,8 @@ from robust_transfer.messages import logger
 
 log = logger(__name__)
 
-BLOCK = 10_000  # images between two lines of the log
+BLOCK = 512  # images between two calls of who is told
+LOGGED = 20 * BLOCK  # images between two lines of the log
 ARRAY = "array"  # the kind of what is no file
 
 
@@ -46,8 +48,13 @@ class Looks:
         return np.flatnonzero(self.width > 0)
 
 
-def look_through(images: Images, labels: NDArray[np.int64], places: NDArray[np.int64]) -> Looks:
-    """Each image at ``places`` decoded once and let go of; ``labels`` are those of all images."""
+def look_through(
+    images: Images, labels: NDArray[np.int64], places: NDArray[np.int64], told: Callable[[int], None] = lambda _: None
+) -> Looks:
+    """Each image at ``places`` decoded once and let go of; ``labels`` are those of all images.
+
+    ``told``: is called with the number of images that more have been looked at.
+    """
     n = len(places)
     rows, sizes = np.zeros((n, BYTES), np.uint8), np.zeros((2, n), np.int32)
     grey, constant, kinds = np.zeros(n, bool), np.zeros(n, bool), [("", "")] * n
@@ -71,7 +78,8 @@ def look_through(images: Images, labels: NDArray[np.int64], places: NDArray[np.i
         for start in range(0, n, BLOCK):
             count = min(BLOCK, n - start)
             in_threads(lambda row, start=start: look(start + row), count)  # type: ignore[misc]
-            if start + count < n:
+            told(count)
+            if start + count < n and not (start + count) % LOGGED:
                 log.info("images: %d of %d looked at", start + count, n)
     seen = [kind for kind in kinds if kind[0]]
     return Looks(
