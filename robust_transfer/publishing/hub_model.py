@@ -75,7 +75,7 @@ class HubModel(nn.Module, ModelHubMixin):  # type: ignore[misc]
                 raise CheckpointError(f"hf:{pretrained_model_name_or_path} is not to be had: {told[0]}") from None
             if not (folder / CARD).is_file():
                 raise CheckpointError(
-                    f"hf:{pretrained_model_name_or_path} holds no run: {CARD} is missing; load_source reads other people's weights"
+                    f"hf:{pretrained_model_name_or_path} holds no run, as {CARD} is missing: use load_source for other weights"
                 )
         return cls(load_checkpoint(folder))
 

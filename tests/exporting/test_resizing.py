@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from cli_helpers import Invoke
 from helpers import make_source
 from images import picture
 from PIL import Image
@@ -57,14 +59,18 @@ def test_it_is_pillows_to_the_pixel(how: Geometry) -> None:
         np.testing.assert_array_equal(found[0].numpy(), resized(image, how), err_msg=f"{image.size}")
 
 
-def test_onnxruntime_reads_images_of_any_size(tmp_path: Path) -> None:
+def test_onnxruntime_reads_images_of_any_size(invoke: Invoke, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     model = make_source()
-    made = export(model, "onnx", tmp_path, resize_inside=True)
-    assert made.contract == "pixels: uint8 (N, H, W, 3), RGB, any N, H and W: images of one size"
-    session = onnxruntime.InferenceSession(str(made.path))
-    assert session.get_modelmeta().custom_metadata_map["before"] == made.before
-    assert made.before.startswith("decode to RGB; the whole image squashed to 8 x 8 (bicubic), scaling and")
+    model.save(tmp_path / "run")
+    words = ("--to", "onnx", "--out", tmp_path / "model.onnx", "--resize-inside", "--json", "--quiet")
+    status, out, err = invoke("export", tmp_path / "run", *words)
+    assert status == 0, err
+    made = json.loads(out)
+    assert made["contract"] == "pixels: uint8 (N, H, W, 3), RGB, any N, H and W: images of one size"
+    session = onnxruntime.InferenceSession(made["path"])
+    assert session.get_modelmeta().custom_metadata_map["before"] == made["before"]
+    assert made["before"].startswith("decode to RGB; the whole image squashed to 8 x 8 (bicubic), scaling and")
     wanted = checking.logits_of(model, checking.as_pixels(images(), model))
     for image, right in zip(images(), wanted, strict=True):
         twice = np.stack([np.asarray(image)] * 2)
