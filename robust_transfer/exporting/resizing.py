@@ -104,8 +104,8 @@ class Resizing(nn.Module):
         values = kernel((at - centre + 0.5) * (1 / stretch)) * ((at >= first) & (at < end))
         total = values.sum(1, keepdim=True)
         shares = values / torch.where(total == 0, 1.0, total) * 2**BITS
-        halves_away = shares.sign() * torch.floor(shares.abs() + 0.5)
-        return halves_away * ((each >= 0) & (each < whole))
+        whole_numbers: Tensor = shares.sign() * torch.floor(shares.abs() + 0.5)  # halves away from zero
+        return whole_numbers * ((each >= 0) & (each < whole))
 
 
 def _summed(x: Tensor, weights: Tensor) -> Tensor:

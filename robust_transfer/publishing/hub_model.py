@@ -17,7 +17,7 @@ from robust_transfer.publishing.publisher import described
 from robust_transfer.trained_on import FINGERPRINTS
 
 
-class HubModel(nn.Module, ModelHubMixin):  # type: ignore[misc]
+class HubModel(nn.Module, ModelHubMixin):
     """Module from pixels ``(N, 3, size, size)`` in [0, 1] to logits ``(N, K)``, in evaluation mode; it has a ``checkpoint``.
 
     What it saves and pushes is a run folder, and what it loads is checked as one: weights are safetensors of the hash on

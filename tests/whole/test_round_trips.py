@@ -85,10 +85,16 @@ def exported(model: Checkpoint, to: str, kind: Input, resize: bool, folder: Path
         import onnxruntime
 
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        network = lambda x: torch.from_numpy(session.run(["logits"], {"pixels": x.numpy()})[0])  # noqa: E731
+
+        def network(x: Tensor) -> Tensor:
+            return torch.from_numpy(session.run(["logits"], {"pixels": x.numpy()})[0])
+
     else:
-        module = torch.export.load(path).module()
-        network = lambda x: module(x)[0]  # noqa: E731
+        module: Any = torch.export.load(path).module()
+
+        def network(x: Tensor) -> Tensor:
+            found: Tensor = module(x)[0]
+            return found
 
     def run(images: list[Image.Image], pixels: Tensor) -> Tensor:
         if resize:
