@@ -119,6 +119,12 @@ class Checkpoint:
         return weights_hash(self.classifier)
 
     @property
+    def stored_dtype(self) -> torch.dtype:
+        """Precision that its weights are stored in."""
+        found: torch.dtype = getattr(torch, self.card.weights_dtype)
+        return found
+
+    @property
     def provenance(self) -> Provenance:
         """What the card of a network that is made from this one says of it."""
         card = self.card

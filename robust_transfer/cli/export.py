@@ -63,6 +63,10 @@ def export(
     pixels: Annotated[
         Input, typer.Option("--input", help="uint8 (N, H, W, 3), or float32 (N, 3, H, W) in [0, 1].")
     ] = Input.uint8,
+    resize_inside: Annotated[
+        bool,
+        typer.Option("--resize-inside", help="onnx, torch: take uint8 images of any size, and resize them inside."),
+    ] = False,
     images: Annotated[
         list[str] | None,
         typer.Option(
@@ -89,7 +93,9 @@ def export(
 
     with run.at_work(), hushed(quiet):
         found = load_source(model, hints=read_hints(network, normalisation, weights))
-        made = write(found, to.value, out, input=pixels.value, images=images, overwrite=overwrite)
+        made = write(
+            found, to.value, out, input=pixels.value, resize_inside=resize_inside, images=images, overwrite=overwrite
+        )
     if as_json:
         print(json.dumps(made.to_dict(), indent=2))
     elif not quiet:

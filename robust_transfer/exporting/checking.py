@@ -43,7 +43,7 @@ def pictures(given: Any) -> tuple[list[Image.Image], str]:
 
 
 def _photos() -> list[Image.Image]:
-    """Sixteen parts, of several shapes and sizes."""
+    """Sixteen parts, of several shapes and sizes: small and tall ones, too, as Pillow resizes tall images in another order."""
     from sklearn.datasets import load_sample_images
 
     parts = []
@@ -53,7 +53,8 @@ def _photos() -> list[Image.Image]:
             for column in range(2):
                 top, left = row * height // 2, column * width // 2
                 whole = photo[top : top + height // 2, left : left + width // 2]
-                parts += [Image.fromarray(whole), Image.fromarray(whole[: 90 + 20 * row, : 70 + 60 * column])]
+                part = whole[: 90 + 20 * row, :130] if column else photo[: 300 + 100 * row, :70]
+                parts += [Image.fromarray(whole), Image.fromarray(part)]
     return parts
 
 
@@ -67,6 +68,21 @@ def logits_of(model: Checkpoint, pixels: Tensor) -> Tensor:
     classifier = model.classifier.copy().cpu()
     with torch.no_grad(), eval_mode(classifier), exact_float32():
         return torch.cat([classifier(some.float() / 255) for some in pixels.split(16)])
+
+
+def in_turn(
+    images: list[Image.Image], run: Callable[[list[Image.Image]], tuple[Tensor, Tensor]]
+) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """``run`` of whole pictures as :func:`check` wants it: it hands the same pictures on, so many at a time."""
+    place = iter(images)
+    return lambda some: run([next(place) for _ in some])
+
+
+def each_by_itself(run: Callable[[Tensor], tuple[Tensor, Tensor]], images: list[Image.Image]) -> tuple[Tensor, Tensor]:
+    """``run`` (uint8 images ``(n, 3, H, W)`` of one size) of pictures that may have any sizes."""
+    alone = [run(torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]) for image in images]
+    logits, probabilities = (torch.cat(parts) for parts in zip(*alone, strict=True))
+    return logits, probabilities
 
 
 def check(

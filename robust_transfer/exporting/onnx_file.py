@@ -23,17 +23,16 @@ def to_proto(network: Deployed) -> Any:
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise ConfigError(f"{missing[0]} is not installed: pip install 'robust-transfer[export]'")
-    example = network.given(torch.zeros(2, 3, network.size, network.size, dtype=torch.uint8))
     with warnings.catch_warnings(), errors_only("torch.onnx"), errors_only("onnxscript"):
         warnings.simplefilter("ignore")  # of the exporter, about its own ways
         try:
             made: Any = torch.onnx.export(
                 network,
-                (example,),
+                (network.example,),
                 input_names=[PIXELS],
                 output_names=list(OUTPUTS),
                 dynamo=True,
-                dynamic_shapes={PIXELS: {0: torch.export.Dim("N")}},
+                dynamic_shapes={PIXELS: network.dynamic},
                 verbose=False,
             )
         except Exception as error:  # the exporter raises whatever its parts raise

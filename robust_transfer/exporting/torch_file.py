@@ -16,11 +16,10 @@ from robust_transfer.exporting.deployed import PIXELS, Deployed
 
 def traced(network: Deployed) -> Any:
     """The network as an ``ExportedProgram``. Raises :class:`NetworkError` for one that cannot be traced."""
-    example = network.given(torch.zeros(2, 3, network.size, network.size, dtype=torch.uint8))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the tracer, about its own ways
         try:
-            return torch.export.export(network, (example,), dynamic_shapes={PIXELS: {0: torch.export.Dim("N")}})
+            return torch.export.export(network, (network.example,), dynamic_shapes={PIXELS: network.dynamic})
         except Exception as error:  # whatever the tracer meets in a network
             told = str(error).strip().splitlines()
             raise NetworkError(

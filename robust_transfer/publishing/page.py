@@ -41,13 +41,13 @@ def _imported(source: Provenance | Mixture | None) -> Iterator[str]:
 
 def model_card(
     card: Card,
-    repo: str,
+    repo: str | None,
     evaluations: Sequence[Evaluation] = (),
     on: Benchmark | None = None,
     base_model: str | None = None,
     licence: str | None = None,
 ) -> str:
-    """README.md of the repository ``repo``."""
+    """README.md of the repository ``repo``, or of a folder where that is None."""
     from huggingface_hub import ModelCardData
 
     data_name = trained_on(card)
@@ -59,10 +59,11 @@ def model_card(
         tags=list(TAGS),
         base_model=bases[0] if len(bases) == 1 else bases or None,
         datasets=[data_name] if data_name is not None and Benchmark(data_name).on_hub else None,
-        model_name=repo.partition("/")[2],
+        model_name=repo.partition("/")[2] if repo is not None else card.network.name,
         eval_results=model_index(evaluations, on) if evaluations and on is not None else None,
     )
-    return f"---\n{data.to_yaml()}\n---\n{page(card, f'hf:{repo}')}{_measured(evaluations, on)}"
+    address = f"hf:{repo}" if repo is not None else "path/to/this/folder"
+    return f"---\n{data.to_yaml()}\n---\n{page(card, address)}{_measured(evaluations, on)}"
 
 
 def _measured(evaluations: Sequence[Evaluation], on: Benchmark | None) -> str:
