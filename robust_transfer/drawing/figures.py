@@ -14,6 +14,7 @@ from robust_transfer.statistics.intervals import Proportion
 
 HEIGHT, ENTRY = 2.9, 0.21  # inches: of a figure without its legend, and of each entry of that
 WIDTH = 3.9  # inches: text of a figure that is as wide as a phone can still be read
+CROWD = 12  # points, above which only those on the front have their number beside them
 CONSTANT = {"color": "#888888", "lw": 1, "ls": "--", "label": "constant classifier"}
 
 
@@ -53,7 +54,7 @@ def front(series: Mapping[str, Sequence[Point]], *, chosen: Point, constant: flo
 
 
 def tradeoff(points: Sequence[Point], *, labels: Sequence[str], constant: float, threat: str) -> Drawing:
-    """Robust over clean accuracy, a labelled point a result, with both intervals, and their Pareto front."""
+    """Robust over clean accuracy, a point a result with both intervals, and their Pareto front; of a crowd the front is labelled."""
     with style():
         figure, axes = _plane(threat)
         axes.axhline(100 * constant, **CONSTANT)  # type: ignore[arg-type]
@@ -65,12 +66,15 @@ def tradeoff(points: Sequence[Point], *, labels: Sequence[str], constant: float,
         )  # fmt: skip
         clean, robust = _shares(points)
         named = dict[tuple[float, float], list[str]]()
-        for row in range(len(points)):
-            how = look(row)
-            named.setdefault((clean[row, 0], robust[row, 0]), []).append(labels[row])
-            axes.hlines(robust[row, 0], clean[row, 1], clean[row, 2], color=how["color"], lw=1)
-            axes.vlines(clean[row, 0], robust[row, 1], robust[row, 2], color=how["color"], lw=1)
-            axes.plot(clean[row, 0], robust[row, 0], ls="none", ms=7, gid=f"point-{row}", **how)
+        crowded = len(points) > CROWD
+        for row, point in enumerate(points):
+            how = look(row) | ({"ms": 4, "alpha": 0.8} if crowded else {"ms": 7})
+            if not crowded or point in best:
+                named.setdefault((clean[row, 0], robust[row, 0]), []).append(labels[row])
+            line = {"color": how["color"], "lw": 1.0, "alpha": 0.25 if crowded else 1.0}
+            axes.hlines(robust[row, 0], clean[row, 1], clean[row, 2], **line)
+            axes.vlines(clean[row, 0], robust[row, 1], robust[row, 2], **line)
+            axes.plot(clean[row, 0], robust[row, 0], ls="none", gid=f"point-{row}", **how)
         for place, names in named.items():
             axes.annotate(", ".join(names), place, xytext=(6, 5), textcoords="offset points", fontweight="bold")
         _legend(figure)
