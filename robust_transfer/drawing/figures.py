@@ -54,7 +54,10 @@ def front(series: Mapping[str, Sequence[Point]], *, chosen: Point, constant: flo
 
 
 def tradeoff(points: Sequence[Point], *, labels: Sequence[str], constant: float, threat: str) -> Drawing:
-    """Robust over clean accuracy, a point a result with both intervals, and their Pareto front; of a crowd the front is labelled."""
+    """Robust over clean accuracy, a point a result with both intervals, and their Pareto front.
+
+    Of a crowd only the front is labelled.
+    """
     with style():
         figure, axes = _plane(threat)
         axes.axhline(100 * constant, **CONSTANT)  # type: ignore[arg-type]
@@ -76,7 +79,8 @@ def tradeoff(points: Sequence[Point], *, labels: Sequence[str], constant: float,
             axes.vlines(clean[row, 0], robust[row, 1], robust[row, 2], **line)
             axes.plot(clean[row, 0], robust[row, 0], ls="none", gid=f"point-{row}", **how)
         for place, names in named.items():
-            axes.annotate(", ".join(names), place, xytext=(6, 5), textcoords="offset points", fontweight="bold")
+            told = ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
+            axes.annotate(told, place, xytext=(6, 5), textcoords="offset points", fontweight="bold")
         _legend(figure)
         return Drawing(figure, {f"point-{row}": [f"{labels[row]}: {_said(p)}"] for row, p in enumerate(points)})
 
@@ -140,15 +144,18 @@ def costs(rows: Sequence[tuple[str, float, bool]]) -> Drawing:
     with style():
         figure = Figure(figsize=(WIDTH, 0.42 * len(rows) + 1.1), layout="constrained")
         axes = figure.subplots()
-        for place, (_, passes, measured) in enumerate(rows):
+        for place, (_, count, measured) in enumerate(rows):
             estimated = {"color": "none", "edgecolor": look(1)["color"], "hatch": "///"}
-            axes.barh(place, passes, height=0.6, **({"color": look(0)["color"]} if measured else estimated))
-            axes.annotate(f"{passes:,.0f}", (passes, place), xytext=(4, 0), textcoords="offset points", va="center")
+            axes.barh(place, count, height=0.6, **({"color": look(0)["color"]} if measured else estimated))
+            axes.annotate(f"{count:,.0f}", (count, place), xytext=(4, 0), textcoords="offset points", va="center")
         axes.set_xscale("log")
-        axes.set_xlim(right=max(passes for _, passes, _ in rows) * 20)
+        passes = [row[1] for row in rows]
+        axes.set_xlim(
+            10 ** (np.floor(np.log10(min(passes))) - 1), max(passes) * 30
+        )  # room for a bar, and for its number
         axes.set_yticks(range(len(rows)), [_plain(name) for name, _, _ in rows])
         axes.invert_yaxis()
-        axes.set_xlabel("image passes; hatched: estimated")
+        axes.set_xlabel("image passes\nhatched: estimated")
         tidy(axes)
         return Drawing(figure)
 

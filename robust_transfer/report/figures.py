@@ -60,7 +60,7 @@ def compared(points: Sequence[Point], labels: Sequence[str], *, constant: float,
         drawing, key, "Clean against robust accuracy", told,
         Table(("result", "clean", "robust", "on the Pareto front"), rows),
         "Numbers are those of the table. Lines: 95 % intervals. Nothing here is both more accurate and more robust than a "
-        "point on the front.",
+        "point on the front. Constant classifier: says the most frequent class always.",
     )  # fmt: skip
 
 

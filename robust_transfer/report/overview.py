@@ -24,7 +24,7 @@ def found(entry: Entry, number: int) -> dict[str, Any]:
     return {
         "number": number,
         "name": entry.name,
-        "made": made.summary(entry.card) if entry.card is not None else "",
+        "made": made.summary([entry.card] if entry.card is not None else []),
         "problems": entry.problems,
         "sentences": _sentences(evaluation) if evaluation is not None else [],
         "caution": caution(evaluation) if evaluation is not None else "",
@@ -68,6 +68,7 @@ def _group(group: Group, numbers: dict[str, int], key: str) -> dict[str, Any]:
     return {
         "what": f"{len(first.outcomes)} images (split {first.split}, content hash {first.data_hash}), {threat}",
         "numbers": _label([numbers[entry.name] for entry in group.entries]),
+        "alike": len(group.entries) > 1,
         "best": best(points, Threat.parse(first.threat)) if several else "",
         "constant": first.constant_accuracy,
         "figure": figures.compared(points, labels, constant=first.constant_accuracy, threat=threat, key=f"{key}-plane")
@@ -78,11 +79,11 @@ def _group(group: Group, numbers: dict[str, int], key: str) -> dict[str, Any]:
             {
                 "label": label,
                 "name": point.name,
-                "made": made.summary(card) if (card := setting.entries[0].card) is not None else "",
+                "made": made.summary([entry.card for entry in setting.entries if entry.card is not None]),
                 "clean": setting.clean,
                 "robust": setting.robust,
                 "seeds": [_row(entry, numbers[entry.name]) for entry in setting.entries],
-                "flags": sum(bool(entry.evaluation.flags) for entry in setting.entries if entry.evaluation),
+                "flags": _flagged(setting),
                 "searched": all(e.evaluation.red_flag_examples > 0 for e in setting.entries if e.evaluation),
                 "front": several and row in front,
             }
@@ -92,6 +93,12 @@ def _group(group: Group, numbers: dict[str, int], key: str) -> dict[str, Any]:
     }
 
 
+def _flagged(setting: Setting) -> int:
+    """Number of red flags of a run; of several seeds, how many of them have any."""
+    counts = [len(entry.evaluation.flags) for entry in setting.entries if entry.evaluation is not None]
+    return counts[0] if len(counts) == 1 else sum(count > 0 for count in counts)
+
+
 def _row(entry: Entry, number: int) -> dict[str, Any]:
     """One run in a table."""
     card, evaluation = entry.card, entry.evaluation
@@ -99,7 +106,7 @@ def _row(entry: Entry, number: int) -> dict[str, Any]:
         "number": number,
         "name": entry.name,
         "seed": card.seed if card is not None else None,
-        "made": made.summary(card) if card is not None else "",
+        "made": made.summary([card] if card is not None else []),
         "state": "unfinished" if entry.problems else "not evaluated",
         "problems": entry.problems,
         "clean": evaluation.clean_accuracy if evaluation is not None else None,

@@ -22,6 +22,7 @@ from robust_transfer.study.report import beside_told, cell_table
 from robust_transfer.threat import Threat
 
 CELLS = 1000  # rows of the table of every cell; table.parquet has all
+GROUPS = 250  # settings of one comparison, those on the front in any case
 POINTS = 400  # rows of the numbers of a plot
 VERDICTS = {
     "holds": "the 95 % interval lies inside what is claimed",
@@ -68,8 +69,10 @@ def _progress(study: Study, lost: pd.DataFrame) -> str:
 
 def _compared(one: Comparison, key: str, several: bool) -> dict[str, Any]:
     """Figure, table and the sentence above them."""
-    points, labels = [group.point for group in one.groups], [str(k) for k in range(1, len(one.groups) + 1)]
-    front = set(pareto(points))
+    best_of = pareto([group.point for group in one.groups])
+    kept = sorted({*best_of, *range(GROUPS)} & {*range(len(one.groups))})
+    groups = [one.groups[place] for place in kept]
+    points, labels, front = [group.point for group in groups], [str(place + 1) for place in kept], {*best_of}
     threat = f"{one.threat}, {spoken(one.attack)}"
     return {
         "title": one.name if several else "",
@@ -86,10 +89,11 @@ def _compared(one: Comparison, key: str, several: bool) -> dict[str, Any]:
                 "robust": group.robust,
                 "passes": group.passes,
                 "flags": _flags(group),
-                "front": row in front,
+                "front": place in front,
             }
-            for row, (label, group) in enumerate(zip(labels, one.groups, strict=True))
+            for place, label, group in zip(kept, labels, groups, strict=True)
         ],
+        "left_out": len(one.groups) - len(kept),
         "constant": one.constant,
         "flags": _distinct(one.groups),
     }

@@ -31,16 +31,17 @@ def title(entries: Sequence[Entry], studies: Sequence[str]) -> str:
     card, evaluation = entries[0].card, entries[0].evaluation
     if card is None or not (data_name := card.data.get("name")):
         return f"Robustness of {entries[0].name}"
-    method = card.method.partition(":")[2] or card.method
+    kind, _, method = card.method.partition(":")
+    how = {"transfer": f"Transfer by {method}", "pretrain": f"Pretraining by {method}"}.get(kind, card.method)
     before = card.source.data if isinstance(card.source, Provenance) else None
     attacked = f", attacked at {evaluation.threat}" if evaluation is not None else ", not attacked yet"
-    return f"{method[:1].upper()}{method[1:]}: " + (f"{before} → {data_name}" if before else str(data_name)) + attacked
+    return f"{how}: " + (f"{before} → {data_name}" if before else str(data_name)) + attacked
 
 
 def headline(evaluation: Evaluation, level: Level) -> str:
     """Both accuracies in one sentence, at one of the budgets."""
     clean, n = evaluation.clean_accuracy, evaluation.clean_accuracy.n
-    images = f"the one {_split(evaluation)}image" if n == 1 else f"{n} {_split(evaluation)}images"
+    images = f"the one {_split(evaluation)}image" if n == 1 else f"{n:,} {_split(evaluation)}images"
     return (
         f"Of {images} the network names {_with_interval(clean)} right as they are, and "
         f"{_with_interval(level.robust)} also under attack, when {allowed(level.threat)} "

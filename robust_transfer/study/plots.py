@@ -15,6 +15,7 @@ from robust_transfer.drawing.plots import look, style, svg, tidy
 from robust_transfer.study.recipe import SETTINGS, Measure, PlotSpec
 from robust_transfer.study.table import alike
 
+SEEDS = 400  # points of seeds in a panel; of more only the means are drawn
 SERIES = "{level}-{number}"  # id of the points of a series in its panel
 
 
@@ -106,7 +107,8 @@ def _panel(axes: Any, rows: pd.DataFrame, spec: PlotSpec, level: Measure) -> Non
         means = points.groupby(same[some.index]).mean().sort_values("x")
         axes.plot(means["x"], means["y"], lw=1.4, label=str(name), **look(index))
         gid = SERIES.format(level=level, number=index)
-        axes.plot(points["x"], points["y"], ".", color=look(index)["color"], ms=4, alpha=0.6, gid=gid)
+        if len(rows) <= SEEDS:
+            axes.plot(points["x"], points["y"], ".", color=look(index)["color"], ms=4, alpha=0.6, gid=gid)
     numeric = pd.api.types.is_numeric_dtype(rows[spec.x])
     if spec.log and numeric:
         values = sorted(set(x))

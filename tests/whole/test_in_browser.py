@@ -146,9 +146,9 @@ def test_tables_are_sorted_by_keyboard(opened: Open, report: Path) -> None:
 
 def test_another_budget_is_chosen_by_keyboard(opened: Open, report: Path) -> None:
     tab = opened(report)
-    select = tab.locator("section.run select").first
+    select = tab.locator(".run select").first
     number = select.get_attribute("data-for")
-    says = tab.locator(f'section.run[data-run="{number}"] .says:visible')
+    says = tab.locator(f'.run[data-run="{number}"] .says:visible')
     fates = tab.locator(f"#run-{number} .fate:visible")
     assert "8 of its 255 steps" in says.inner_text()
     assert fates.all_inner_texts() == [f"at linf:8/255: {word}" for word in ("flips", "flips", "flips", "stands")]
