@@ -63,6 +63,9 @@ def test_a_row_a_cell_with_the_figures_of_its_evaluation(plain: tuple[Path, pd.D
     work = table[list(TIMINGS)].sum().sum()
     assert start["seconds"] >= work
     assert f"Wall-clock: {start['seconds'] / 60:.1f} minutes (13 cells)." in (out / "report.md").read_text()
+    assert json.loads((out / "findings.json").read_text()) == {"cells": 13, "claims": []}
+    for row in table.to_dict("records"):
+        assert (out / "evaluations" / row["evaluated"] / "evaluation.json").is_file()
 
 
 def test_what_is_there_is_not_made_again(
