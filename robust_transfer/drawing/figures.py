@@ -14,7 +14,7 @@ from robust_transfer.statistics.intervals import Proportion
 
 HEIGHT, ENTRY = 2.9, 0.21  # inches: of a figure without its legend, and of each entry of that
 WIDTH = 3.9  # inches: text of a figure that is as wide as a phone can still be read
-CROWD = 12  # points, above which only those on the front have their number beside them
+CROWD = 8  # points, above which only those on the front have their number beside them
 CONSTANT = {"color": "#888888", "lw": 1, "ls": "--", "label": "constant classifier"}
 
 

@@ -85,6 +85,7 @@ def _compared(one: Comparison, key: str, several: bool) -> dict[str, Any]:
                 "name": group.name,
                 "seeds": ", ".join(map(str, group.seeds)),
                 "lost": group.lost,
+                "count": len(group.rows),
                 "clean": group.clean,
                 "robust": group.robust,
                 "passes": group.passes,
@@ -134,7 +135,12 @@ def _cost(found: Sequence[Comparison], table: pd.DataFrame, key: str) -> Shown |
     """Mean cost of each group of cells, once where several evaluations look at it."""
     if not found or "cost" not in table:
         return None
-    costs = {group.name: group.passes for one in found for group in one.groups}
+    numbered = len(found) == 1  # numbers are those of the one table
+    costs = {
+        f"{k}: {group.name}" if numbered else group.name: group.passes
+        for one in found
+        for k, group in enumerate(one.groups, 1)
+    }
     train = [int(n) for n in table["train_images"].dropna().unique()]
     return figures.beside_rival(list(costs.items()), train, key)
 

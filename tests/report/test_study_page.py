@@ -25,7 +25,7 @@ def test_all_of_a_study_is_on_its_page(tmp_path: Path) -> None:
     said = found.words()
     assert found.text.count("What is handed down") >= 2  # the title in the head, and the headline
     assert "a paper. Recipe small, scale smoke. 8 of 9 cells are made; the same study command goes on" in said
-    assert "1 holds 1 open of 2." in said
+    assert "Of 2 claims: 1 holds, 0 fails, 1 open." in said
     assert "holds robustness is handed down +39.0 points [+30.0, +48.0]" in said
     assert "Most robust: robust, l2 = 1, 39.0 % [" in said
     assert "Most accurate: natural, l2 = 0.1, 82.0 % [" in said
@@ -35,7 +35,7 @@ def test_all_of_a_study_is_on_its_page(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert [row[1].partition(" %")[0] for row in rows] == ["51.0", "63.0", "70.0", "82.0"]
     assert [row[3] for row in rows] == ["0, 1"] * 4
-    assert [row[5] for row in rows] == ["none", "none", "2", "2"]
+    assert [row[5] for row in rows] == ["none", "none", "in 2 of 2", "in 2 of 2"]
     assert "Red flag (4 cells): constant classifier is more robust" in said
     assert len(found.table("source", "task", "strategy")) == 8
     assert ["robust", "0.1", "1", "66.0 %"] in found.table("source", "l2", "seed", "Clean accuracy")
