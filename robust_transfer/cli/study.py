@@ -77,7 +77,10 @@ def study(
     if is_main_process():
         from robust_transfer.report import write_report
 
-        write_report([out], out / PAGE, run=replace(run, precision="float32"))
+        drawn = (
+            chosen.filters is not None
+        )  # pictures of features are what such a study is for; of other images `report` has some
+        write_report([out], out / PAGE, pictures=drawn, run=replace(run, precision="float32"))
     say(quiet, f"{len(table)} cells: {out / 'table.parquet'}, {out / PAGE}")
     failures = [str(why) for why in table["failure"].dropna()] if len(table) else []
     if failures:
