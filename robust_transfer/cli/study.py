@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -19,6 +20,8 @@ from robust_transfer.cli.options import (
     make_run,
     say,
 )
+
+PAGE = "report.html"
 
 
 @app.command()
@@ -97,7 +100,16 @@ def study(
         say(False, str(dry_run(chosen, out, run=run, jobs=jobs, nodes=nodes)))
         return
     table = run_study(chosen, out, run=run, jobs=jobs, shard=shard, ray=ray)
-    say(quiet, f"{len(table)} cells: {out / 'table.parquet'}, {out / 'report.md'}")
+    from robust_transfer.launch import is_main_process
+
+    if is_main_process():
+        from robust_transfer.report import write_report
+
+        drawn = (
+            chosen.filters is not None
+        )  # pictures of features are what such a study is for; of other images `report` has some
+        write_report([out], out / PAGE, pictures=drawn, run=replace(run, precision="float32"))
+    say(quiet, f"{len(table)} cells: {out / 'table.parquet'}, {out / PAGE}")
     failures = [str(why) for why in table["failure"].dropna()] if len(table) else []
     if failures:
         from robust_transfer.errors import DivergedError
@@ -106,7 +118,7 @@ def study(
         lost = sum(why.startswith(GIVEN_UP) for why in failures)
         told = [f"in {len(failures) - lost} of {len(table)} cells training diverged"] if lost < len(failures) else []
         told += [f"{lost} of {len(table)} cells were given up, as workers died of them"] if lost else []
-        raise DivergedError(f"{'; '.join(told)}: see {out / 'report.md'}")
+        raise DivergedError(f"{'; '.join(told)}: see {out / PAGE}")
 
 
 def _places(pairs: list[str] | None) -> dict[str, str]:

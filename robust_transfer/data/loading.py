@@ -165,6 +165,11 @@ class Dataset:
             own_val = self._decoded["val"].split(torch.arange(len(source.splits["val"].labels)), "val", notes)
         return Task(source.name, replace(none, role="train"), own_val, test, notes)
 
+    @property
+    def test(self) -> Split:
+        """Test images, the same in every task; where the data has its own, nothing else is read for them."""
+        return self._test
+
     @cached_property
     def _source(self) -> StoredDataset:
         data = self._data

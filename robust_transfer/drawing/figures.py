@@ -14,6 +14,7 @@ from robust_transfer.statistics.intervals import Proportion
 
 HEIGHT, ENTRY = 2.9, 0.21  # inches: of a figure without its legend, and of each entry of that
 WIDTH = 3.9  # inches: text of a figure that is as wide as a phone can still be read
+CROWD = 8  # points, above which only those on the front have their number beside them
 CONSTANT = {"color": "#888888", "lw": 1, "ls": "--", "label": "constant classifier"}
 
 
@@ -53,7 +54,10 @@ def front(series: Mapping[str, Sequence[Point]], *, chosen: Point, constant: flo
 
 
 def tradeoff(points: Sequence[Point], *, labels: Sequence[str], constant: float, threat: str) -> Drawing:
-    """Robust over clean accuracy, a labelled point a result, with both intervals, and their Pareto front."""
+    """Robust over clean accuracy, a point a result with both intervals, and their Pareto front.
+
+    Of a crowd only the front is labelled.
+    """
     with style():
         figure, axes = _plane(threat)
         axes.axhline(100 * constant, **CONSTANT)  # type: ignore[arg-type]
@@ -65,14 +69,18 @@ def tradeoff(points: Sequence[Point], *, labels: Sequence[str], constant: float,
         )  # fmt: skip
         clean, robust = _shares(points)
         named = dict[tuple[float, float], list[str]]()
-        for row in range(len(points)):
-            how = look(row)
-            named.setdefault((clean[row, 0], robust[row, 0]), []).append(labels[row])
-            axes.hlines(robust[row, 0], clean[row, 1], clean[row, 2], color=how["color"], lw=1)
-            axes.vlines(clean[row, 0], robust[row, 1], robust[row, 2], color=how["color"], lw=1)
-            axes.plot(clean[row, 0], robust[row, 0], ls="none", ms=7, gid=f"point-{row}", **how)
+        crowded = len(points) > CROWD
+        for row, point in enumerate(points):
+            how = look(row) | ({"ms": 4, "alpha": 0.8} if crowded else {"ms": 7})
+            if not crowded or point in best:
+                named.setdefault((clean[row, 0], robust[row, 0]), []).append(labels[row])
+            line = {"color": how["color"], "lw": 1.0, "alpha": 0.25 if crowded else 1.0}
+            axes.hlines(robust[row, 0], clean[row, 1], clean[row, 2], **line)
+            axes.vlines(clean[row, 0], robust[row, 1], robust[row, 2], **line)
+            axes.plot(clean[row, 0], robust[row, 0], ls="none", gid=f"point-{row}", **how)
         for place, names in named.items():
-            axes.annotate(", ".join(names), place, xytext=(6, 5), textcoords="offset points", fontweight="bold")
+            told = ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
+            axes.annotate(told, place, xytext=(6, 5), textcoords="offset points", fontweight="bold")
         _legend(figure)
         return Drawing(figure, {f"point-{row}": [f"{labels[row]}: {_said(p)}"] for row, p in enumerate(points)})
 
@@ -136,15 +144,18 @@ def costs(rows: Sequence[tuple[str, float, bool]]) -> Drawing:
     with style():
         figure = Figure(figsize=(WIDTH, 0.42 * len(rows) + 1.1), layout="constrained")
         axes = figure.subplots()
-        for place, (_, passes, measured) in enumerate(rows):
+        for place, (_, count, measured) in enumerate(rows):
             estimated = {"color": "none", "edgecolor": look(1)["color"], "hatch": "///"}
-            axes.barh(place, passes, height=0.6, **({"color": look(0)["color"]} if measured else estimated))
-            axes.annotate(f"{passes:,.0f}", (passes, place), xytext=(4, 0), textcoords="offset points", va="center")
+            axes.barh(place, count, height=0.6, **({"color": look(0)["color"]} if measured else estimated))
+            axes.annotate(f"{count:,.0f}", (count, place), xytext=(4, 0), textcoords="offset points", va="center")
         axes.set_xscale("log")
-        axes.set_xlim(right=max(passes for _, passes, _ in rows) * 20)
+        passes = [row[1] for row in rows]
+        axes.set_xlim(
+            10 ** (np.floor(np.log10(min(passes))) - 1), max(passes) * 30
+        )  # room for a bar, and for its number
         axes.set_yticks(range(len(rows)), [_plain(name) for name, _, _ in rows])
         axes.invert_yaxis()
-        axes.set_xlabel("image passes; hatched: estimated")
+        axes.set_xlabel("image passes\nhatched: estimated")
         tidy(axes)
         return Drawing(figure)
 

@@ -17,6 +17,7 @@ from robust_transfer.evaluation import Evaluation, load_evaluation
 from robust_transfer.evaluation.outcomes import EVALUATION, OUTCOMES
 from robust_transfer.files import expanded, read_table
 from robust_transfer.manifest import LOCK
+from robust_transfer.study.study import STUDY
 
 LOG, FAILED, STATE = "metrics.jsonl", "failed.json", "state"
 SIGNS = (CARD, WEIGHTS, EVALUATION, OUTCOMES, LOG, FAILED, STATE)
@@ -71,30 +72,40 @@ class Entry:
 
 
 def gather(paths: Sequence[str | Path]) -> list[Entry]:
-    """Entries of all run folders that are given or lie below those given, in that order.
+    """Entries of all run folders that are given or lie below those given, in that order, those of studies left out.
 
     Raises :class:`DataError` for a path without any.
     """
-    folders = dict[Path, Path]()
+    return split(paths)[0]
+
+
+def split(paths: Sequence[str | Path]) -> tuple[list[Entry], list[Path]]:
+    """Entries of all run folders, and the folders of studies, that are given or lie below those given, in that order.
+
+    What a study has made is its own. Raises :class:`DataError` for a path without any run or study.
+    """
+    folders, studies = dict[Path, Path](), dict[Path, Path]()
     for path in map(expanded, paths):
-        found = list(run_folders(path)) if path.is_dir() else []
+        found = list(_found(path)) if path.is_dir() else []
         if not found:
             what = "holds no run" if path.is_dir() else "is no folder"
-            raise DataError(f"{path} {what}: give what transfer, pretrain, import or evaluate wrote (its --out)")
+            raise DataError(f"{path} {what}: give what transfer, pretrain, import, evaluate or study wrote (its --out)")
         for folder in found:
-            folders.setdefault(folder.resolve(), folder)
-    if not folders:
+            known = studies if (folder / STUDY).is_file() else folders
+            known.setdefault(folder.resolve(), folder)
+    if not folders and not studies:
         raise DataError("there is nothing to report on: give at least one run folder")
-    return _entries([read(folder) for folder in folders.values()])
+    return joined([read(folder) for folder in folders.values()]), list(studies.values())
 
 
-def run_folders(path: Path) -> Iterator[Path]:
-    """``path``, if it is a run folder, and those below it."""
-    if any((path / name).exists() for name in SIGNS):
+def _found(path: Path) -> Iterator[Path]:
+    """``path`` and folders below it that are studies, or runs of no study."""
+    study = (path / STUDY).is_file()
+    if study or any((path / name).exists() for name in SIGNS):
         yield path
-    for inner in sorted(path.iterdir()):
+    for inner in sorted(path.iterdir()) if not study else ():
         if inner.is_dir() and not inner.is_symlink() and inner.name not in INNER and not inner.name.startswith("."):
-            yield from run_folders(inner)
+            yield from _found(inner)
 
 
 def read(folder: Path) -> Found:
@@ -176,8 +187,8 @@ def _log(path: Path) -> tuple[tuple[dict[str, Any], ...], int]:
     return tuple(found), lost
 
 
-def _entries(found: list[Found]) -> list[Entry]:
-    """One entry for each evaluation and for each network that none of them is of."""
+def joined(found: list[Found]) -> list[Entry]:
+    """Entry for each evaluation, and for each network that none of them is of."""
     names = short_names([each.folder for each in found])
     networks = [each for each in found if each.card is not None]
     hashes = {each.folder: stored_hash(each.folder) for each in networks} if len(found) > 1 else {}

@@ -92,10 +92,13 @@ def _split(place: str, asked: dict[str, str], evaluation: Evaluation, model: Che
     try:
         shots, val = asked.get("shots"), asked.get("val")
         drawn: dict[str, Any] = {"shots": None if shots is None else int(shots), "seed": int(asked.get("seed", "0"))}
-        task = dataset.task(**drawn, val=None if val is None else float(val))
+        drawn["val"] = None if val is None else float(val)
     except ValueError:
         raise DataError(f"the record's command cannot be understood: {GIVE}") from None
-    splits = {"train": task.train, "val": task.val, "test": task.test}
+    if evaluation.split == "test":  # which no shots, val or seed changes
+        return dataset.test
+    task = dataset.task(**drawn)
+    splits = {"train": task.train, "val": task.val}
     if evaluation.split not in splits:
         raise DataError("the record does not say which split its images are of")
     return splits[evaluation.split]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from robust_transfer.checkpoint import Card
@@ -16,9 +16,13 @@ CHOICES = 40  # rows of what was tried on val
 TOLD = ("val_", "train_")  # figures of a point that say how good it is, not how it was solved
 
 
-def summary(card: Card) -> str:
-    """Network in a few words: a folder's name may be a hash."""
-    return f"{card.method}, {card.data.get('name') or 'data ' + UNKNOWN}, seed {card.seed}"
+def summary(cards: Sequence[Card]) -> str:
+    """Network, or several that differ in their seed alone, in a few words: a folder's name may be a hash."""
+    if not cards:
+        return ""
+    seeds = ", ".join(str(card.seed) for card in cards)
+    data = cards[0].data.get("name") or f"data {UNKNOWN}"
+    return f"{cards[0].method}, {data}, seed{'s' * (len(cards) > 1)} {seeds}"
 
 
 def lineage(card: Card) -> list[tuple[int, str]]:

@@ -55,7 +55,7 @@ class Finding:
 
     def _shown(self, figure: float) -> str:
         if self.claim.level == "cost":
-            return f"{figure:.2g}"
+            return f"{figure:.2g}" if self.claim.less is not None else f"{figure:,.0f}"
         return f"{100 * figure:+.1f}" if self._signed else f"{100 * figure:.1f}"
 
 

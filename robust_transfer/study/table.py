@@ -49,6 +49,12 @@ def tabulate(
     return table[[*order[:first], *(name for name in names if name.startswith(SETTINGS)), *order[first:]]]
 
 
+def alike(rows: pd.DataFrame) -> pd.Series[int]:
+    """Number for each row of a table: the same for cells that differ in their seed alone, in the order of the first of each."""
+    names = [name for name in rows if (name in NAMED and name != "seed") or str(name).startswith(SETTINGS)]
+    return rows.groupby(names, dropna=False, sort=False).ngroup()
+
+
 def write_table(table: pd.DataFrame, folder: Path) -> Path:
     """Write it to ``folder``, atomically."""
     write_bytes(folder / TABLE, table.to_parquet(index=False))
@@ -60,7 +66,8 @@ def _row(workshop: Workshop, cell: Cell, lost: str | None) -> dict[str, Any]:
     strategy = workshop.recipe.strategies[cell.strategy]
     row |= {"method": strategy.strategy, "settings": json.dumps({**strategy.set, **cell.each}, sort_keys=True)}
     result = workshop.result_folder(cell)
-    row |= {"result": result.name, "failure": lost or workshop.failure(cell)}
+    row |= {"result": result.name, "evaluated": workshop.evaluation_folder(cell).name}
+    row |= {"failure": lost or workshop.failure(cell)}
     if is_checkpoint(result):
         row["source_cost"] = workshop.source(cell.source).card.cost.passes
         card = read_card(result / CARD)

@@ -15,6 +15,7 @@ from images import encoded, picture, write_classes, write_parquet
 from PIL import Image
 
 from robust_transfer.data import Dataset, load_task
+from robust_transfer.data.decoded import Decoded
 from robust_transfer.errors import DataError
 
 
@@ -198,3 +199,16 @@ def test_numbers_alone_name_the_classes_of_a_test_split(tmp_path: Path) -> None:
     write_parquet(tmp_path / "test.parquet", [7, 3, 7])
     task = load_task(tmp_path)
     assert (task.class_names, task.test.labels.tolist()) == (("3", "7"), [1, 0, 1])
+
+
+def test_test_images_are_had_without_a_look_at_train(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (40, 8, 8, 3), dtype=np.uint8), np.arange(40) % 4
+    data = {"train": (images[:30], labels[:30]), "test": (images[30:], labels[30:])}
+    whole = Dataset(data).task(seed=3).test
+    monkeypatch.setattr(Decoded, "fingerprints", property(lambda _: pytest.fail("looked through")))
+    alone = Dataset(data).test
+    assert alone.labels.tolist() == labels[30:].tolist()
+    assert alone.hash == whole.hash
+    with pytest.raises(pytest.fail.Exception, match="looked through"):
+        Dataset(data).task(seed=3)

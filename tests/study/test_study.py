@@ -31,7 +31,7 @@ from robust_transfer.study import table as table_module
 from robust_transfer.study import work as work_module
 from robust_transfer.study.claims import diverged, judge
 from robust_transfer.study.recipe import Claim, Recipe, cells
-from robust_transfer.study.report import _claims
+from robust_transfer.study.report import _claims, _told
 from robust_transfer.study.store import Store
 from robust_transfer.study.table import TIMINGS
 from robust_transfer.study.work import Workshop
@@ -66,6 +66,9 @@ def test_a_row_a_cell_with_the_figures_of_its_evaluation(plain: tuple[Path, pd.D
     work = table[list(TIMINGS)].sum().sum()
     assert start["seconds"] >= work
     assert f"Wall-clock: {start['seconds'] / 60:.1f} minutes (13 cells)." in (out / "report.md").read_text()
+    assert json.loads((out / "findings.json").read_text()) == {"cells": 13, "claims": []}
+    for row in table.to_dict("records"):
+        assert (out / "evaluations" / row["evaluated"] / "evaluation.json").is_file()
 
 
 def test_what_is_there_is_not_made_again(
@@ -165,8 +168,8 @@ def test_a_source_that_diverges_is_told_for_all_its_cells(
     assert set(table["failure"]) == {"the source 'robust': the loss exploded"}
     claim, every = Claim(says="x", of={"strategy": "tuned"}), cells(recipe)
     assert diverged(Workshop(recipe, Store(tmp_path), RUN), claim, every) == (table["strategy"] == "tuned").sum()
-    assert "training diverged in 2 of its cells" in _claims([(claim, None, 2)])
-    assert "not measured yet" in _claims([(claim, None, 0)])
+    assert "training diverged in 2 of its cells" in _claims([_told(claim, None, 2)])
+    assert "not measured yet" in _claims([_told(claim, None, 0)])
     assert len(tried) == 1, "it is not tried again"
     assert len(table) == len(cells(recipe))
 

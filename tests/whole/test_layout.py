@@ -144,6 +144,7 @@ ELSEWHERE = {
     "sources/hub": "sources/test_foreign",
     "sources/inspection": "whole/test_foreign_sources",
     "sources/robustbench": "sources/test_foreign",
+    "study/report": "study/test_study",
     "report/details": "report/test_page",
     "report/figures": "report/test_page",
     "report/made": "report/test_page",
