@@ -16,6 +16,7 @@ from foreign_files import Calls, push, saved, storage, tensor, text, whole, writ
 from foreign_hostile import BROKEN, HOSTILE, LAUGHS, LIES, WEIGHT, write
 
 from robust_transfer.errors import CheckpointError
+from robust_transfer.foreign.pickles import MOST_MADE
 from robust_transfer.foreign.reading import Inert, read_weights
 
 
@@ -101,10 +102,12 @@ import sys
 from pathlib import Path
 from children import peak
 from robust_transfer.errors import CheckpointError
+from robust_transfer.foreign import pickles
 from robust_transfer.foreign.reading import read_weights
-read_weights(Path(sys.argv[1]))  # what is imported later is imported by now
+pickles.MOST_MADE = int(sys.argv[1])
+read_weights(Path(sys.argv[2]))  # what is imported later is imported by now
 before, kinds = peak(), []
-for file in sys.argv[2:]:
+for file in sys.argv[3:]:
     try:
         kinds.append(type(read_weights(Path(file)).tree).__name__)
     except CheckpointError:
@@ -125,17 +128,21 @@ def test_bombs_take_little_memory(tmp_path: Path) -> None:
         bombs.append(tmp_path / f"{index}.pkl")
         bombs[-1].write_bytes(whole(content))
     torch.save({"a": torch.ones(2)}, tmp_path / "good.pt")
-    (tmp_path / "large.pkl").write_bytes(pickle.dumps(bytes(2**28)))
-    grown, kinds = growth(tmp_path / "good.pt", *bombs)
+    grown, kinds = growth(MOST_MADE, tmp_path / "good.pt", *bombs)
     assert set(kinds) <= {"Inert", "refused"}
     assert "Inert" in kinds
     assert grown < 160 * 2**20
-    assert growth(tmp_path / "good.pt", tmp_path / "large.pkl")[0] > 160 * 2**20, "or the test could not see it"
+    copies = tmp_path / "copies.pkl"
+    copies.write_bytes(BROKEN["again and again"])
+    assert growth(4 * MOST_MADE, tmp_path / "good.pt", copies)[0] > 320 * 2**20, "or the test could not see it"
 
 
-def growth(*files: Path) -> tuple[int, list[str]]:
-    """Bytes by which the peak of a process that has read the first file grows as it reads the others; what these are."""
-    command = [sys.executable, "-c", BOMBED, *map(str, files)]
+def growth(copied: int, *files: Path) -> tuple[int, list[str]]:
+    """Bytes by which the peak of a process that has read the first file grows as it reads the others; what these are.
+
+    ``copied``: how many elements a pickle may copy there.
+    """
+    command = [sys.executable, "-c", BOMBED, str(copied), *map(str, files)]
     done = subprocess.run(command, capture_output=True, text=True, env=with_helpers(), check=True)
     grown, *kinds = done.stdout.split()
     return int(grown), kinds
