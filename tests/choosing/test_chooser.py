@@ -169,7 +169,6 @@ def test_other_threats_are_said(digits: Task, source: Checkpoint) -> None:
     assert json.dumps(found.choice.untried)
 
 
-<<<<<<< HEAD
 def uneven(task: Task, classes: int = 3) -> Task:
     """Task of some digits, of which the first has all its images and each of the others two of train, val and test."""
 
@@ -226,7 +225,8 @@ def test_imbalanced_classes_are_said_and_weighed_where_asked_for(
 
 def test_even_classes_are_not_talked_about(digits: Task) -> None:
     assert digits.imbalance < 3
-=======
+
+
 @pytest.mark.usefixtures("few")
 def test_a_threat_that_nobody_has_said_is_told(digits: Task, source: Checkpoint) -> None:
     nobodys = dataclasses.replace(source, card=dataclasses.replace(source.card, method="import", threat=None))
@@ -237,4 +237,3 @@ def test_a_threat_that_nobody_has_said_is_told(digits: Task, source: Checkpoint)
     said = choose(untested(digits), sources=[nobodys], seconds=0.01, threat="linf:1/255", run=QUIET)
     assert not [note for note in said.choice.notes if "not known" in note]
     assert str(said.checkpoint.card.threat) == "linf:1/255"
->>>>>>> 29322a6 (A newcomer's walk from a checkpoint of MadryLab's; choose says what nobody said of a source's threat)
