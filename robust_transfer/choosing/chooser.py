@@ -15,17 +15,17 @@ from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.choosing.choice import CHOICE, NO_TIME, Choice, Judged, Rule, front, load_choice
 from robust_transfer.choosing.clock import Clock
 from robust_transfer.choosing.contenders import LEFT_OUT, Contender, closer_look, first_look
+from robust_transfer.choosing.gathering import gathered, says_no_threat
 from robust_transfer.choosing.judging import ATTACK, ATTACKING, FINAL, Judge
 from robust_transfer.config import expect
 from robust_transfer.data import Task
 from robust_transfer.defaults import DEFAULT_THREAT
-from robust_transfer.errors import CheckpointError, ConfigError, DataError, DivergedError
+from robust_transfer.errors import CheckpointError, ConfigError, DivergedError
 from robust_transfer.evaluation import Evaluation, evaluate, load_evaluation
 from robust_transfer.launch import is_main_process
 from robust_transfer.progress import tell
 from robust_transfer.run import Run
-from robust_transfer.sources import NATURAL, PACKAGED, load_source
-from robust_transfer.sources.fitting import fitting
+from robust_transfer.sources import load_source
 from robust_transfer.threat import Threat
 
 VAL_IMAGES, FEWEST = 200, 20  # val images that contenders are judged on, and of which a final judgement needs as many
@@ -66,7 +66,8 @@ def choose(
     ``sources``: names or checkpoints; by default the robust ones of the package, the one that fits the images' size
     first. Every source gets a probe; the best of them gets probes of other strengths and LwF, as many as there is time
     for. All are judged on the same val images (at most 200) by ``quick`` at ``threat`` (default: that of the first source,
-    else linf:8/255), the finalists by ``strong``; by balanced accuracy where ``task`` is :meth:`Task.balanced`.
+    else linf:8/255), the finalists by ``strong``; by balanced accuracy where ``task`` is :meth:`Task.balanced`. Of other
+    people's networks that do not say what they were trained for, it is taken to be ``threat``.
     Nothing but the last evaluation, of what was chosen, sees the test split.
     With ``run.out`` the network, ``choice.json`` and that evaluation are saved there.
     Raises :class:`ConfigError` without val images, and what the first source raises if no source can be used.
@@ -116,7 +117,8 @@ class _Choosing:
 
     def run_through(self, sources: Sequence[str | Checkpoint]) -> Chosen:
         """All of it, from the first look at every source to the evaluation of what was chosen."""
-        self._load(sources)
+        given = None if self.threat is None else Threat.parse(self.threat)
+        self.sources, self.untried = gathered(sources, self.task.train, given)
         judge = self.judge = self._judge()
         self.run.prepare_out()
         run_folder.begin(self.run.out)  # what an earlier choice has tried is not gone on with
@@ -153,27 +155,6 @@ class _Choosing:
         return Chosen(chosen, choice, measured)
 
     # ---------------------------------------------------------------- before
-
-    def _load(self, sources: Sequence[str | Checkpoint]) -> None:
-        """Sources that can be used; raises what the first raised if none can."""
-        asked = list(sources) or self._at_hand()
-        problem: Exception | None = None
-        for number, one in enumerate(asked):
-            if isinstance(one, Checkpoint):
-                self.sources[f"source {number + 1}"] = one
-                continue
-            try:
-                self.sources[one] = load_source(one, images=self.task.train)
-            except (CheckpointError, ConfigError, DataError) as error:
-                problem = problem or error
-                self.untried[one] = str(error)
-        if not self.sources:
-            raise problem or ConfigError("no source is given")
-
-    def _at_hand(self) -> list[str]:
-        """Robust sources of the package, the one that fits the images first."""
-        best = fitting(self.task.train)
-        return [best, *(name for name in PACKAGED if name not in (best, NATURAL))]
 
     def _judge(self) -> Judge:
         own = next((c.card.threat for c in self.sources.values() if c.card.threat is not None), None)
@@ -262,6 +243,10 @@ class _Choosing:
             notes.append(f"val has {judge.examples} images: another draw of them could lead to another choice")
         if not len(self.task.test):
             notes.append("there is no test split: figures on val, which the choice was made on, are too good")
+        if unsaid := [name for name, c in self.sources.items() if says_no_threat(c)]:
+            notes.append(
+                f"judged at {judge.threat}; not known is what {', '.join(unsaid)} was trained for (--threat says it)"
+            )
         others = {
             f"{name} ({c.card.threat})" for name, c in self.sources.items()
             if c.card.threat is not None and c.card.threat != judge.threat

@@ -24,7 +24,6 @@ from robust_transfer.cli.options import (
     Seed,
     SplitColumn,
     Threads,
-    Threat,
     Track,
     leave_to_one_process,
     loading,
@@ -62,7 +61,14 @@ def choose(
     clean: Annotated[
         float | None, typer.Option("--clean", help="Or: the most robust with this clean accuracy, 0 to 1.")
     ] = None,
-    threat: Threat = None,
+    threat: Annotated[
+        str | None,
+        typer.Option(
+            "--threat",
+            help="norm:eps to judge at; sources that do not say theirs are taken to be trained for it. "
+            "[default: the first source's]",
+        ),
+    ] = None,
     shots: Annotated[int | None, typer.Option("--shots", help="Images per class, train and val together.")] = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,

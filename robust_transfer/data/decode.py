@@ -23,7 +23,8 @@ PILLOW_FORMATS = (
     "TIFF",
     "PPM",
     "JPEG2000",
-    *(["AVIF"] if features.check("avif") else []),
+    # Pillow before 11.3 does not know the name, and would warn of it
+    *(["AVIF"] if "avif" in features.modules and features.check("avif") else []),
 )
 
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")

@@ -7,6 +7,7 @@ from typing import Any
 
 from robust_transfer.checkpoint import Card
 from robust_transfer.config import as_dict
+from robust_transfer.foreign.importing import METHOD
 from robust_transfer.provenance import Mixture, Provenance
 from robust_transfer.report.figures import Table
 from robust_transfer.report.gather import Entry
@@ -28,7 +29,7 @@ def summary(cards: Sequence[Card]) -> str:
 def lineage(card: Card) -> list[tuple[int, str]]:
     """Generations from the network back to its first source: how deep each is, and a sentence on it."""
     data, weights = card.data.get("name") or UNKNOWN, card.weights_hash[:16] or UNKNOWN
-    found = [(0, f"This network: {card.method} on {data}, weights file sha256 {weights}")]
+    found = [(0, f"This network: {_by(card.method, data)}, weights file sha256 {weights}")]
     _trace(card.source, 1, found)
     if card.source is None:
         before = "What came before is not known." if card.origin else "Nothing before it: trained from random weights."
@@ -42,10 +43,14 @@ def _trace(source: Provenance | Mixture | None, depth: int, found: list[tuple[in
         for part in (source.a, source.b):
             _trace(part, depth + 1, found)
     elif source is not None:
-        found.append(
-            (depth, f"From: {source.method} on {source.data or 'data that is not known'}, weights {source.weights}")
-        )
+        made = _by(source.method, source.data or "data that is not known")
+        found.append((depth, f"From: {made}, weights {source.weights}"))
         _trace(source.source, depth + 1, found)
+
+
+def _by(method: str, data: str) -> str:
+    """A method on its data; of an import, the data is the file."""
+    return f"imported from {data}" if method == METHOD else f"{method} on {data}"
 
 
 def choices(card: Card) -> Table | None:

@@ -225,3 +225,15 @@ def test_imbalanced_classes_are_said_and_weighed_where_asked_for(
 
 def test_even_classes_are_not_talked_about(digits: Task) -> None:
     assert digits.imbalance < 3
+
+
+@pytest.mark.usefixtures("few")
+def test_a_threat_that_nobody_has_said_is_told(digits: Task, source: Checkpoint) -> None:
+    nobodys = dataclasses.replace(source, card=dataclasses.replace(source.card, method="import", threat=None))
+    found = choose(untested(digits), sources=[nobodys], seconds=0.01, run=QUIET)
+    assert found.choice.threat == "linf:8/255"
+    (note,) = [note for note in found.choice.notes if "not known" in note]
+    assert note == "judged at linf:8/255; not known is what source 1 was trained for (--threat says it)"
+    said = choose(untested(digits), sources=[nobodys], seconds=0.01, threat="linf:1/255", run=QUIET)
+    assert not [note for note in said.choice.notes if "not known" in note]
+    assert str(said.checkpoint.card.threat) == "linf:1/255"

@@ -228,6 +228,9 @@ def test_every_generation_is_told(tmp_path: Path) -> None:
     said = made([save(tmp_path / "run", outcomes(), card={"source": source})], tmp_path / "r.html").words()
     assert "transfer:lwf on flowers, weights 2222" in said
     assert said.count("pretrain:fast on cifar100, weights 1111") == 2
+    theirs = Provenance(method="import", data="net.pt", weights="3" * 16)
+    said = made([save(tmp_path / "other", outcomes(), card={"source": theirs})], tmp_path / "other.html").words()
+    assert "From: imported from net.pt, weights 3333" in said
 
 
 def test_a_network_that_was_never_evaluated(tmp_path: Path) -> None:
