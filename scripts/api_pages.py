@@ -23,7 +23,6 @@ except ModuleNotFoundError as error:
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "robust_transfer"
 ROLE = re.compile(r":(?:class|func|meth|data|mod|attr):`~?([^`]+)`|``(.+?)``|`([^`\n]+)`", re.DOTALL)
-INHERITED = re.compile(r"See :class:`\w+`\.")  # the docstring of a method that is documented where it comes from
 
 
 @dataclass(frozen=True)
@@ -156,7 +155,6 @@ def methods_of(thing: griffe.Object) -> dict[str, griffe.Object]:
         if isinstance(member, griffe.Function | griffe.Attribute)
         and not name.startswith("_")
         and member.docstring
-        and not INHERITED.fullmatch(member.docstring.value.strip())
         and (isinstance(member, griffe.Function) or "property" in member.labels)
     }
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from robust_transfer.attacks.base import ATTACKS, SURVIVAL_SHARE, Attack
 from robust_transfer.attacks.victim import Victim
@@ -79,8 +80,8 @@ class PyAutoAttack(Attack):
         """Those of its attacks that are run, where the ``usual`` ones are all of its standard version."""
         return (self.only,) if self.only is not None else RANDOM if self.eot > 1 else usual
 
+    @override
     def run(self, target: Victim, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
-        """See :class:`Attack`."""
         norm = {"linf": "Linf", "l2": "L2"}[threat.norm]
         classes = target.logits(x[:1]).shape[1]
         names = self._names(TARGETED if classes > 3 else UNTARGETED)

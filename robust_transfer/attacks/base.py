@@ -13,6 +13,7 @@ from typing import ClassVar, Literal, final
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from robust_transfer import losses
 from robust_transfer.attacks.victim import Knowledge as Knowledge  # others import it from here
@@ -103,8 +104,8 @@ class Attack(WithPresets, ABC):
             raise ConfigError(f"{ATTACKS.name_of(type(self))} {needs}")
 
     @classmethod
+    @override
     def described(cls) -> str:
-        """See :class:`WithPresets`."""
         return f"attack {ATTACKS.name_of(cls)!r}"
 
     @abstractmethod

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from robust_transfer.attacks.apgd import Climb, climb, step_checkpoints
 from robust_transfer.attacks.base import ATTACKS, Attack, BestSoFar
@@ -73,8 +74,8 @@ class SourceFeatures(Attack):
             raise ConfigError("source-features needs at least 1 step and no negative number of images")
 
     @property
+    @override
     def most_steps(self) -> int:
-        """See :class:`Attack`."""
         return self.steps * (self.images + 1)
 
     def run(self, target: Victim, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
+from typing_extensions import override
 
 from robust_transfer import networks
 from robust_transfer.checkpoint import Checkpoint
@@ -43,8 +44,8 @@ class Pretraining(TrainingSettings, WithPresets, ABC):
         """Objective that :func:`fit` minimises."""
 
     @classmethod
+    @override
     def described(cls) -> str:
-        """See :class:`WithPresets`."""
         return f"pretraining method {PRETRAINING.name_of(cls)!r}"
 
     @property

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
@@ -44,8 +45,8 @@ class Free(Pretraining):
         if self.replays < 1 or self.step <= 0:
             raise ConfigError("free needs at least one replay and a positive step")
 
+    @override
     def objective(self, classifier: Classifier, task: Task, threat: Threat, run: Run) -> Objective:
-        """See :class:`Pretraining`."""
         slots = min(self.batch_size, len(task.train))
         return FreeObjective(classifier, threat, replays=self.replays, step=self.step, slots=slots)
 
@@ -65,8 +66,8 @@ class FreeObjective(Objective):
         size = classifier.spec.input_size
         self.register_buffer("delta", torch.zeros(slots, 3, size, size))
 
+    @override
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """See :class:`Objective`."""
         own = self.delta[batch.slots] if batch.slots is not None else self.delta[: len(batch.images)]
         self._own = own.detach().clone().requires_grad_(True)
         logits = self.classifier((batch.images + self._own).clamp(0, 1))

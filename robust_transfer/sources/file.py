@@ -6,6 +6,8 @@ import hashlib
 import json
 from pathlib import Path
 
+from typing_extensions import override
+
 from robust_transfer.errors import CheckpointError
 from robust_transfer.files import expanded
 from robust_transfer.sources.base import SOURCES
@@ -17,22 +19,22 @@ from robust_transfer.sources.foreign import ForeignKind, Got
 class WeightsFile(ForeignKind):
     """Any file; of a run folder, the folder is to be given."""
 
+    @override
     def takes(self, name: str) -> bool:
-        """See :class:`SourceKind`."""
         try:
             return bool(name) and expanded(name).is_file()
         except OSError as error:
             raise CheckpointError(f"cannot read {name!r}: {error.strerror or error}") from None
 
+    @override
     def get(self, name: str) -> Got:
-        """See :class:`ForeignKind`."""
         path = expanded(name)
         if path.name == CARD or (path.name == WEIGHTS and (path.parent / CARD).is_file()):
             raise CheckpointError(f"{path} is one file of a run folder: give the folder, {str(path.parent)!r}")
         return Got(path, path.name, _sha256(path))
 
+    @override
     def listed(self) -> dict[str, str]:
-        """See :class:`SourceKind`."""
         return {
             "FILE": "a file of weights (.pt, .pth, .ckpt, .bin, .safetensors, .npz) of a network that is recognised"
         }

@@ -6,6 +6,8 @@ import json
 import math
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from robust_transfer.errors import CheckpointError
 from robust_transfer.sources.base import SOURCES, SourceKind
 from robust_transfer.sources.packaged import BUNDLED, BUNDLED_64, card_of, load_packaged
@@ -22,8 +24,8 @@ AUTO = "auto"
 class Fitting(SourceKind):
     """``auto``."""
 
+    @override
     def takes(self, name: str) -> bool:
-        """See :class:`SourceKind`."""
         return name == AUTO
 
     def load(self, name: str) -> Checkpoint:
@@ -34,12 +36,12 @@ class Fitting(SourceKind):
             "which source fits is told by the images, and there are none: give data, or a source's name"
         )
 
+    @override
     def load_with(self, name: str, hints: Hints, images: Split | None) -> Checkpoint:
-        """See :class:`SourceKind`."""
         return self.load(name) if images is None else load_packaged(fitting(images))
 
+    @override
     def listed(self) -> dict[str, str]:
-        """See :class:`SourceKind`."""
         return {AUTO: f"{' or '.join(_sizes())}: the one whose input size is nearest to the images'"}
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from robust_transfer.sources.base import SourceKind
 
 if TYPE_CHECKING:
@@ -44,14 +46,14 @@ class ForeignKind(SourceKind):
         """Checkpoint of a run folder that is stored there; None where the file is somebody else's."""
         return None
 
+    @override
     def load(self, name: str) -> Checkpoint:
-        """See :class:`SourceKind`."""
         from robust_transfer.foreign.hints import Hints
 
         return self.load_with(name, Hints(), None)
 
+    @override
     def load_with(self, name: str, hints: Hints, images: Split | None) -> Checkpoint:
-        """See :class:`SourceKind`."""
         from robust_transfer.foreign.importing import bring_in
 
         found, got = self.found(name, hints)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
 from robust_transfer.errors import ConfigError
 from robust_transfer.sources.foreign import ForeignKind, Got
 
@@ -42,8 +44,8 @@ class LibraryKind(ForeignKind):
     def read(self, name: str, contents: Contents, state: Mapping[str, Tensor], at: str) -> Reading:
         """Reading of a file that was got from ``at``, its flat ``state`` laid out. Raises :class:`CheckpointError`."""
 
+    @override
     def found(self, name: str, hints: Hints) -> tuple[Found, Got]:
-        """See :class:`ForeignKind`."""
         from robust_transfer.foreign.finding import Found
         from robust_transfer.foreign.layout import COUNTER, lay_out
         from robust_transfer.foreign.reading import read_weights

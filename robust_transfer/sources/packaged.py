@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from robust_transfer.errors import CheckpointError
 from robust_transfer.sources.base import SOURCES, SourceKind
 
@@ -39,23 +41,23 @@ def load_packaged(name: str) -> Checkpoint:
 class Packaged(SourceKind):
     """Packaged networks."""
 
+    @override
     def takes(self, name: str) -> bool:
-        """See :class:`SourceKind`."""
         return name in PACKAGED
 
+    @override
     def load(self, name: str) -> Checkpoint:
-        """See :class:`SourceKind`."""
         return load_packaged(name)
 
+    @override
     def listed(self) -> dict[str, str]:
-        """See :class:`SourceKind`."""
         lines = {name: _summary(card_of(name)) for name in PACKAGED}
         if (_PACKAGE / NATURAL).is_dir():
             lines[NATURAL] += f": the control, not robust, to compare {BUNDLED} with"
         return lines
 
+    @override
     def suggestions(self, name: str) -> list[str]:
-        """See :class:`SourceKind`."""
         return list(PACKAGED)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
 from robust_transfer.errors import CheckpointError, ConfigError, UnknownNameError
 from robust_transfer.registry import nearest, unknown
 from robust_transfer.sources.base import SOURCES
@@ -23,16 +25,16 @@ PREFIX = "timm:"
 class FromTimm(LibraryKind):
     """``timm:resnet50``, which are timm's default weights, ``timm:resnet50.a1_in1k`` and ``timm:resnet50@a1_in1k``."""
 
+    @override
     def takes(self, name: str) -> bool:
-        """See :class:`SourceKind`."""
         return name.startswith(PREFIX)
 
+    @override
     def listed(self) -> dict[str, str]:
-        """See :class:`SourceKind`."""
         return {f"{PREFIX}NAME[@TAG]": "a network as timm publishes it, such as timm:resnet50@a1_in1k"}
 
+    @override
     def canonical(self, name: str) -> str:
-        """See :class:`LibraryKind`."""
         from robust_transfer.foreign import from_timm
 
         full = _full_name(name)
@@ -67,8 +69,8 @@ class FromTimm(LibraryKind):
             raise CheckpointError(f"{error}{also}") from None
         return Got(got.path, got.address, got.sha256, got.revision or "")
 
+    @override
     def read(self, name: str, contents: Contents, state: Mapping[str, Tensor], at: str) -> Reading:
-        """See :class:`LibraryKind`."""
         from robust_transfer.foreign import from_timm
 
         return Reading("timm", *from_timm.reading(_full_name(name), _config(_full_name(name)), contents, state, at))

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
 from robust_transfer.errors import CheckpointError, ConfigError, UnknownNameError
 from robust_transfer.registry import unknown
 from robust_transfer.sources.base import SOURCES
@@ -36,30 +38,30 @@ OLD_DENSENET = re.compile(r"(\.(?:norm|conv))\.([12]\.)")
 class FromTorchvision(LibraryKind):
     """``torchvision:resnet50``, which are its default weights, and ``torchvision:resnet50@IMAGENET1K_V1``."""
 
+    @override
     def takes(self, name: str) -> bool:
-        """See :class:`SourceKind`."""
         return name.startswith(PREFIX)
 
+    @override
     def listed(self) -> dict[str, str]:
-        """See :class:`SourceKind`."""
         return {
             f"{PREFIX}NAME[@WEIGHTS]": "an ImageNet network as torchvision publishes it, such as torchvision:resnet50"
         }
 
+    @override
     def canonical(self, name: str) -> str:
-        """See :class:`LibraryKind`."""
         plain, weights = _weights(name)
         return f"{PREFIX}{plain}@{weights.name}"
 
+    @override
     def get(self, name: str) -> Got:
-        """See :class:`ForeignKind`."""
         from robust_transfer.download import fetch
 
         got = fetch(_weights(name)[1].url)
         return Got(got.path, got.address, got.sha256)
 
+    @override
     def read(self, name: str, contents: Contents, state: Mapping[str, Tensor], at: str) -> Reading:
-        """See :class:`LibraryKind`."""
         from robust_transfer.foreign.families.torchvision_named import architecture_of
         from robust_transfer.foreign.published import NATURAL, Published
         from robust_transfer.preprocessing import Preprocessing

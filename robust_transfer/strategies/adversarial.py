@@ -10,6 +10,7 @@ from dataclasses import field, fields
 from typing import Any, ClassVar, Literal, Self
 
 import torch
+from typing_extensions import override
 
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
@@ -97,22 +98,22 @@ class Adversarial(Trained):
         """Threat that it is trained for."""
         return Threat.parse(self.threat) if self.threat is not None else source.card.threat
 
+    @override
     def check(self, source: Checkpoint, task: Task) -> None:
-        """See :class:`Strategy`."""
         super().check(source, task)
         refuse_weights(type(self.made()), task)
         self._threat(source)
 
+    @override
     def start(self, source: Checkpoint, task: Task, run: Run) -> TrainingStart:
-        """See :class:`Trained`."""
         classifier = source.classifier.with_head(task.num_classes, seed=run.seed)
         if self.init == "source":
             return TrainingStart(classifier, "from the source, with a new random head")
         torch.manual_seed(run.seed)
         return TrainingStart(Classifier.build(classifier.spec), "from scratch")
 
+    @override
     def objective(self, source: Checkpoint, start: TrainingStart, task: Task, run: Run) -> Minimised:
-        """See :class:`Trained`."""
         threat = self._threat(source)
         objective = self.made().objective(start.classifier, task, threat, run)
         return Minimised(objective, metrics={"trained_for": str(threat)})

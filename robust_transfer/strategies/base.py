@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal
 
+from typing_extensions import override
+
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.config import as_dict, config, expect
 from robust_transfer.data import Task
@@ -43,8 +45,8 @@ class Strategy(WithPresets, ABC):
         return source.card.threat
 
     @classmethod
+    @override
     def described(cls) -> str:
-        """See :class:`WithPresets`."""
         return f"strategy {STRATEGIES.name_of(cls)!r}"
 
     def __call__(self, source: Checkpoint, task: Task, *, run: Run | None = None) -> Checkpoint:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, ClassVar, Literal
 
+from typing_extensions import override
+
 from robust_transfer import tracking
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
@@ -98,8 +100,8 @@ class Frontier(TrainingSettings, Strategy):
         """LwF with this strategy's training settings."""
         return LwF(l2=l2, strength=strength, head="new", distance=self.distance, **self.training())
 
+    @override
     def check(self, source: Checkpoint, task: Task) -> None:
-        """See :class:`Strategy`."""
         if not len(task.val):
             raise ConfigError("frontier chooses on val, and there is none: give --val, or more shots")
         self._threat(source)
@@ -116,8 +118,8 @@ class Frontier(TrainingSettings, Strategy):
         looks = (trained + solved) * validation_passes(task.val, robust=True)
         return len(task.train) + len(task.val) + trained * each + looks
 
+    @override
     def adapt(self, source: Checkpoint, task: Task, run: Run) -> Produced:
-        """See :class:`Strategy`."""
         threat = self._threat(source)
         validation = Validation(task.val, threat, run)
         path = tuple(sorted({*self.path, *self.heads}, reverse=True))

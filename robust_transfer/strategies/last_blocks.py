@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
+from typing_extensions import override
 
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
@@ -47,14 +48,14 @@ class LastBlocks(Trained):
         if self.blocks < 1:
             raise ConfigError(f"blocks must be at least 1 (the head alone), not {self.blocks}")
 
+    @override
     def check(self, source: Checkpoint, task: Task) -> None:
-        """See :class:`Strategy`."""
         super().check(source, task)
         if self.blocks > (most := len(source.classifier.blocks())):
             raise ConfigError(f"the network has {most} blocks, the head among them: blocks={self.blocks} is too many")
 
+    @override
     def start(self, source: Checkpoint, task: Task, run: Run) -> TrainingStart:
-        """See :class:`Trained`."""
         classifier = source.classifier.with_head(task.num_classes, seed=run.seed)
         classifier.hold_batch_norm = False
         # other weights than training from scratch with this seed begins with: the source may have begun with those

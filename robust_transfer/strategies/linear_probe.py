@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import override
 
 from robust_transfer.cache import load_or_compute
 from robust_transfer.checkpoint import Checkpoint
@@ -68,8 +69,8 @@ class LinearProbe(Strategy):
         attacked = len(self.path) if self.l2 is None and self.choose == "robust" and len(task.val) else 0
         return len(task.train) + len(task.val) + attacked * validation_passes(task.val, robust=True)
 
+    @override
     def check(self, source: Checkpoint, task: Task) -> None:
-        """See :class:`Strategy`."""
         if self.l2 is None and self.choose == "robust" and len(task.val) and source.card.threat is None:
             raise ConfigError("choose=robust needs a source with a threat on its card: use choose=log-loss")
 

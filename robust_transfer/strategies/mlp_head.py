@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
@@ -58,8 +59,8 @@ class MLPHead(Trained):
         """Head as the network's description has it."""
         return HeadSpec(hidden=(self.width,) * self.depth, batch_norm=self.layer_batch_norm, dropout=self.dropout)
 
+    @override
     def check(self, source: Checkpoint, task: Task) -> None:
-        """See :class:`Strategy`."""
         super().check(source, task)
         if self.layer_batch_norm and self.batch_norm == "train" and min(self.batch_size, len(task.train)) == 1:
             raise ConfigError("batch norm cannot be trained on one image at a time: give a batch_size of at least 2")
@@ -68,8 +69,8 @@ class MLPHead(Trained):
         """See :class:`Strategy`: the network sees each image once, the head alone is trained."""
         return float(len(task.train))
 
+    @override
     def start(self, source: Checkpoint, task: Task, run: Run) -> TrainingStart:
-        """See :class:`Trained`."""
         features, how = features_of(source.classifier, task.train, run), self.spec()
         head = new_mlp(features.shape[1], task.num_classes, how, replacement_head_rng(run.seed))
         standardisation = Standardisation.of(features, task.train.weights)
@@ -81,8 +82,8 @@ class MLPHead(Trained):
             classifier, f"new head of {self.depth} hidden layers", cost=Cost(passes=len(features)), features=features
         )
 
+    @override
     def objective(self, source: Checkpoint, start: TrainingStart, task: Task, run: Run) -> Minimised:
-        """See :class:`Trained`."""
         assert start.features is not None
         return Minimised(HeadObjective(start.classifier, start.features, self.patience(task)))
 
@@ -104,8 +105,8 @@ class HeadObjective(Objective):
         self.collapse_patience = patience
         self.known = CachedRows(features)
 
+    @override
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """See :class:`Objective`."""
         logits = self.classifier.classify(self.known(batch))
         return {"loss": batch.cross_entropy(logits), "logits": logits}
 

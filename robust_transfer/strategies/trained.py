@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
@@ -82,15 +83,15 @@ class Trained(TrainingSettings, Strategy):
         """Objective on ``start.classifier``; ``start.head_penalty``, if any, is added to it afterwards."""
         return Minimised(NaturalObjective(start.classifier, self.patience(task)))
 
+    @override
     def check(self, source: Checkpoint, task: Task) -> None:
-        """See :class:`Strategy`."""
         if self.select != "last" and not len(task.val):
             raise ConfigError(f"select={self.select} needs a val split, and there is none: use select=last")
         if self.select == "robust" and self.threat_of(source) is None:
             raise ConfigError("select=robust needs a source with a threat on its card: use select=clean or last")
 
+    @override
     def adapt(self, source: Checkpoint, task: Task, run: Run) -> Produced:
-        """See :class:`Strategy`."""
         return self.train_from(self.start(source, task, run), source, task, run)
 
     def train_from(self, start: TrainingStart, source: Checkpoint, task: Task, run: Run) -> Produced:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import override
 
 from robust_transfer.classifier import Classifier
 
@@ -139,8 +140,8 @@ class NaturalObjective(Objective):
         super().__init__(classifier)
         self.collapse_patience = collapse_patience
 
+    @override
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """See :class:`Objective`."""
         logits = self.classifier(batch.images)
         return {"loss": batch.cross_entropy(logits), "logits": logits}
 
