@@ -1,7 +1,7 @@
-"""Fast read-only copies of networks for the steps of attacks; the network itself confirms what they find.
+"""Fast read-only copies of networks for attack steps; the network itself confirms their results.
 
-In a copy, batch norm after a convolution is folded into it, weights are stored in the precision that steps run in, and
-nothing asks for a gradient but the image. Heads and losses stay in float32.
+In a copy, batch norm after a convolution is folded into it, weights are stored in the steps' precision, and only the
+image requires a gradient. Heads and losses stay in float32.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Engine:
         return str(self.dtype).removeprefix("torch.")
 
     def of(self, module: nn.Module) -> nn.Module:
-        """``module`` as steps see it: the same outputs, up to the precision, for the same images in [0, 1].
+        """Fast version of ``module``: the same outputs, up to the precision, for the same images in [0, 1].
 
         A :class:`Classifier`, or what is built on classifiers, is copied; anything else is taken as it is, under
         autocast.
@@ -61,7 +61,7 @@ class Engine:
         return module if self.dtype is torch.float32 else _Autocast(module, self.dtype)
 
     def in_float32(self) -> Engine:
-        """Same in float32, not compiled, with passes of the usual size."""
+        """Same engine in float32, not compiled, with passes of the usual size."""
         return replace(self, dtype=torch.float32, compiled=False, sizes=(), _bodies={})
 
     def _body(self, classifier: Classifier) -> nn.Module:
@@ -73,7 +73,7 @@ class Engine:
 
 @contextmanager
 def exact_float32() -> Iterator[None]:
-    """float32 means float32 inside the block: no TensorFloat-32 and the like, whose noise exceeds a verdict's."""
+    """Disable TensorFloat-32 and the like inside the block: their noise exceeds a verdict's margin."""
     cuda: Any = torch.backends.cuda
     cudnn: Any = torch.backends.cudnn
     cpu: Any = torch.backends.mkldnn
@@ -102,7 +102,7 @@ def fuse(body: nn.Module) -> nn.Module:
 
 
 def _fold(classifier: Classifier) -> nn.Module:
-    """Float32 copy of a classifier's body in evaluation mode, batch norm folded into convolutions where it can be."""
+    """Float32 copy of a classifier's body in evaluation mode, batch norm folded into convolutions where possible."""
     body = copy.deepcopy(classifier.body).eval().requires_grad_(False)
     size = classifier.spec.input_size
     x = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)).to(classifier.device)

@@ -1,4 +1,4 @@
-"""Targeted Auto-PGD (Croce & Hein 2020, section 4.1): one climb for each of the classes that an example is closest to."""
+"""Targeted Auto-PGD (Croce & Hein 2020, section 4.1): one climb towards each of an example's nearest classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reference implementation of AutoAttack (Croce & Hein 2020), as an attack among others: the extra `autoattack`."""
+"""Reference implementation of AutoAttack (Croce & Hein 2020) as a registered attack: the extra `autoattack`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ QUERIES = 5000
 
 
 class Counted(nn.Module):
-    """Victim as a module for somebody else's code; what that costs is counted."""
+    """Module around a victim, for third-party code; counts the passes."""
 
     def __init__(self, target: Victim) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class PyAutoAttack(Attack):
         return 3.0 + SURVIVAL_SHARE * (gradients + QUERIES * ("square" in names))
 
     def _names(self, usual: tuple[str, ...]) -> tuple[str, ...]:
-        """Those of its attacks that are run, where the ``usual`` ones are all of its standard version."""
+        """Names of its attacks to run; ``usual`` are those of its standard version."""
         return (self.only,) if self.only is not None else RANDOM if self.eot > 1 else usual
 
     @override

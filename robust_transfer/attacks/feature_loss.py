@@ -30,7 +30,7 @@ class LogitsAndFeatures(nn.Module):
         self.classifier = classifier
 
     def forward(self, x: Tensor) -> Tensor:
-        """Both, of images in [0, 1]."""
+        """Logits and features of images in [0, 1]."""
         z = self.classifier.features(x)
         return torch.cat([self.classifier.classify(z), z], 1)
 

@@ -19,7 +19,7 @@ from robust_transfer.threat import Threat
 
 @dataclass
 class _Standing:
-    """Examples not broken yet: their rows in the batch, clean images, labels and where they are now."""
+    """Examples not broken yet: rows in the batch, clean images, labels and current iterates."""
 
     rows: Tensor
     clean: Tensor
@@ -27,7 +27,7 @@ class _Standing:
     current: Tensor
 
     def keep(self, mask: Tensor) -> None:
-        """Drop the others."""
+        """Drop all other examples."""
         self.rows, self.clean, self.labels = self.rows[mask], self.clean[mask], self.labels[mask]
         self.current = self.current[mask]
 
@@ -79,7 +79,7 @@ class PGD(Attack):
         return worst.images
 
     def _climb(self, target: Victim, on: _Standing, threat: Threat, worst: BestSoFar, score_start: bool) -> Tensor:
-        """One restart; offers every iterate to ``worst`` and returns the rows of the examples that still stand."""
+        """One restart; offers every iterate to ``worst`` and returns the rows of surviving examples."""
         for step in range(self.steps):
             logits, gradient = target.gradient(on.current, on.labels, self._loss(step))
             if step or score_start:
@@ -97,12 +97,12 @@ class PGD(Attack):
         return losses.get_loss(self.loss if self.then is None or 2 * step < self.steps else self.then)
 
     def _size(self, step: int) -> float:
-        """Length of a step, in units of eps."""
+        """Step size, in units of eps."""
         wave = (1 + math.cos(math.pi * step / self.steps)) / 2 if self.schedule == "cosine" else 1.0
         return self.step * wave
 
     def _score(self, target: Victim, on: _Standing, logits: Tensor, worst: BestSoFar) -> Tensor:
-        """Offer the iterates and drop the broken ones; returns the mask of those that stayed."""
+        """Score the iterates and drop the broken ones; returns the mask of survivors."""
         broken, score = target.judge(on.current, on.labels, logits)
         worst.update(on.rows, on.current, broken, score)
         on.keep(~broken)

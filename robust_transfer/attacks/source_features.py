@@ -1,9 +1,9 @@
-"""Attack that threatens transferred models in particular: whoever has their source moves its features.
+"""Attack through the public source of a transferred model: perturb its features, apply the images to the model.
 
-The attacker needs no gradient of the model under attack. The public network that it was transferred from is enough:
-its penultimate features are pushed away from those of the clean image, then towards those of images of other classes
-(Wang et al. 2018, section 4: features that are mimicked are classified as what they mimic), and the images that come
-out of it are tried on the model.
+The attacker needs no gradient of the model under attack. The public source network is enough: its penultimate
+features are pushed away from those of the clean image, then towards those of images of other classes (Wang et al.
+2018, section 4: features that are mimicked are classified as what they mimic), and the resulting images are scored by
+the model.
 """
 
 from __future__ import annotations

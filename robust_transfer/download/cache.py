@@ -1,4 +1,4 @@
-"""Cache folder of downloads: torch.hub's, with a record beside each file of where it came from and of its sha256."""
+"""Cache folder of downloads: torch.hub's, with a record of address and sha256 beside each file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def cache_folder() -> Path:
-    """Folder of downloads: ``hub/checkpoints`` below ``TORCH_HOME`` (else ``~/.cache/torch``), as torch.hub has it."""
+    """Folder of downloads: ``hub/checkpoints`` below ``TORCH_HOME`` (else ``~/.cache/torch``), as in torch.hub."""
     import torch
 
     return Path(torch.hub.get_dir()) / "checkpoints"
@@ -28,9 +28,9 @@ def cache_folder() -> Path:
 
 @dataclass(frozen=True)
 class Record:
-    """What is kept beside a file: its address and sha256; its size and time of change, for the sha256 to be trusted.
+    """Record beside a file: address and sha256, with the size and modification time for which the sha256 is valid.
 
-    ``name``: what the server calls it. ``since``: the day on which the sha256 was first recorded.
+    ``name``: the server's name for it. ``since``: the day on which the sha256 was first recorded.
     """
 
     address: str
@@ -41,13 +41,13 @@ class Record:
     since: str
 
     def fits(self, path: Path) -> bool:
-        """True if the file has not been written to since its sha256 was recorded."""
+        """True if the file is unmodified since its sha256 was recorded."""
         found = path.stat()
         return (found.st_size, found.st_mtime_ns) == (self.size, self.modified_ns)
 
 
 def record_path(path: Path) -> Path:
-    """Where the record of a file in the cache folder stands."""
+    """Path of the record of a file in the cache folder."""
     return path.with_name(path.name + ".json")
 
 
@@ -63,7 +63,7 @@ def read_record(path: Path) -> Record | None:
 
 
 def write_record(path: Path, address: str, sha256: str, name: str | None) -> None:
-    """Record where a file came from and its sha256."""
+    """Record a file's address and sha256."""
     found = path.stat()
     record = Record(address, sha256, found.st_size, found.st_mtime_ns, name, datetime.now(UTC).date().isoformat())
     with storing(path):
@@ -80,7 +80,7 @@ def sha256_of(path: Path) -> str:
 
 @contextmanager
 def locked(path: Path, hidden: bool) -> Iterator[bool]:
-    """Hold ``path`` against other processes, which wait; False where the folder cannot be written and needs no lock."""
+    """Hold a lock on ``path``, for which other processes wait; False where the folder is read-only and needs no lock."""
     lock_path = path.with_name(path.name + ".lock")
     while True:
         lock = FileLock(lock_path)
@@ -108,7 +108,7 @@ def locked(path: Path, hidden: bool) -> Iterator[bool]:
 
 @contextmanager
 def storing(path: Path) -> Iterator[None]:
-    """Turn what goes wrong with the disk inside the block into an :class:`OutputError`."""
+    """Convert disk errors inside the block to :class:`OutputError`."""
     try:
         yield
     except OSError as error:
@@ -116,7 +116,7 @@ def storing(path: Path) -> Iterator[None]:
 
 
 def storing_message(path: Path, error: OSError) -> str:
-    """Sentence for a file that the cache folder did not take."""
+    """Error message for a file that could not be stored in the cache folder."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return (
             f"the disk is full, so {path} was not downloaded: free some space and run again, which goes on from there, "

@@ -1,4 +1,4 @@
-"""``fetch``: the one call that brings a file into the cache folder, once, and says which file it is."""
+"""``fetch``: download a file into the cache folder once, and identify it by its sha256."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ TIMEOUT = 30.0  # seconds without a byte
 
 @dataclass(frozen=True)
 class Fetched:
-    """File that has been downloaded, now or earlier.
+    """Downloaded file.
 
-    ``address``: as it stands on a card; of the Hugging Face Hub with the commit, ``hf:OWNER/REPO@COMMIT/FILE``.
-    ``revision``: that commit, None elsewhere. ``name``: what the server calls the file. ``beside``: other files of the
-    same revision that belong to it, in its folder: shards, ``config.json``.
+    ``address``: the form on a card; on the Hugging Face Hub with the commit, ``hf:OWNER/REPO@COMMIT/FILE``.
+    ``revision``: that commit, None elsewhere. ``name``: the server's name for the file. ``beside``: other files of
+    the same revision that belong to it, in its folder: shards, ``config.json``.
     """
 
     path: Path
@@ -52,7 +52,7 @@ def fetch(
     hidden: bool = False,
     timeout: float = TIMEOUT,
 ) -> Fetched:
-    """Download a file, or find it where an earlier call or torch.hub has put it.
+    """Download a file, or find the one that an earlier call or torch.hub downloaded.
 
     ``address``: ``https://...``, ``http://...``, ``gdrive:ID`` or a link to a file on Google Drive, or
     ``hf:OWNER/REPO[@REVISION][/FILE]``, see :func:`robust_transfer.download.hub.fetch_from_hub`.
@@ -111,7 +111,7 @@ def _check(digest: str, expected: str | None, path: Path, what: str) -> None:
 def _found(
     where: Address, path: Path, record: Record | None, expected: str | None, writable: bool, hidden: bool
 ) -> Fetched:
-    """File that is there: its sha256 is computed unless it is recorded and nobody has asked for it."""
+    """File in the cache: its sha256 is computed unless it is recorded and not asked for."""
     if record is not None and expected is None and record.fits(path):
         return Fetched(path, record.sha256, where.text, name=record.name)
     with path.open("rb") as file:

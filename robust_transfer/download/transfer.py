@@ -1,4 +1,4 @@
-"""Transfer of one file from a server to the cache folder's part file, which a later call goes on with."""
+"""Transfer of one file from a server to a part file in the cache folder, which a later call resumes."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ TRIES = 4  # tries in a row that bring nothing
 
 @dataclass
 class Transfer:
-    """Transfer of ``address`` to ``part``, the beginning of what becomes ``path``.
+    """Transfer of ``address`` to ``part``, the partial form of ``path``.
 
-    ``checked``: the sha256 is known, so that a beginning may be gone on with where the server has no word for its version.
+    ``checked``: the sha256 is known, so that a partial file may be resumed where the server does not identify its
+    version.
     """
 
     address: Address
@@ -45,19 +46,19 @@ class Transfer:
 
     @property
     def notes(self) -> Path:
-        """What the part file is the beginning of."""
+        """Version of the part file."""
         return self.path.with_name(self.path.name + ".part.json")
 
     def forget(self) -> None:
-        """Remove what has been transferred."""
+        """Remove the part file."""
         with storing(self.path):
             self.part.unlink(missing_ok=True)
             self.notes.unlink(missing_ok=True)
 
     def run(self) -> None:
-        """Transfer the file, in as many tries as bring something, and :data:`TRIES` that bring nothing.
+        """Transfer the file: attempts continue while bytes arrive, and end after :data:`TRIES` without any.
 
-        Raises :class:`CheckpointError`, and :class:`OutputError` where the disk does not take it.
+        Raises :class:`CheckpointError`, and :class:`OutputError` where the disk fails.
         """
         self.led, failed, furthest, url = False, 0, self._have(), self.address.url
         with download_bar(self.address.text.rsplit("/", 1)[-1], self.hidden) as bar:
@@ -84,7 +85,7 @@ class Transfer:
                     _wait(error.wait if error.wait is not None else 2.0 ** max(failed - 1, 0))
 
     def _try(self, url: str, bar: Download) -> str | None:
-        """One request. None: the file is whole; an address: that is where Google Drive's form leads."""
+        """Make one request. Returns None when the file is whole, or the address behind Google Drive's form."""
         beginning, have = self._beginning(), self._have()
         headers = {"Accept-Encoding": "identity"}
         if have and beginning is not None:
@@ -133,7 +134,7 @@ class Transfer:
         return None
 
     def _blocks(self, answer: http.client.HTTPResponse, beginning: Beginning, have: int) -> Iterator[bytes]:
-        """Body, as it is sent. Raises :class:`Interrupted` where it ends before its length."""
+        """Body in blocks. Raises :class:`Interrupted` where it ends before its length."""
         got = have
         while True:
             try:
@@ -162,7 +163,7 @@ class Transfer:
         raise CheckpointError(f"{self.address.text} is {page.says}, not a file: {advice} and put it at {self.path}")
 
     def _beginning(self) -> Beginning | None:
-        """What the part file is the beginning of, where it can be gone on with; else it is removed."""
+        """Version of the part file if it can be resumed; otherwise it is removed."""
         try:
             found = Beginning(**json.loads(self.notes.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):

@@ -37,7 +37,7 @@ class CurvePoint:
 
 @dataclass
 class Budgets:
-    """Adversary whose reach is measured, and on what; ``passes`` is what that has taken so far."""
+    """Adversary and sample for measurements at other budgets; ``passes`` is their cost so far."""
 
     adversary: Adversary
     model: nn.Module
@@ -46,7 +46,7 @@ class Budgets:
     passes: int = 0
 
     def broken_by(self, rows: NDArray[np.int_], eps: float) -> NDArray[np.str_]:
-        """Attack that breaks each example of ``rows`` within ``eps``, as in the outcomes."""
+        """Name of the attack that breaks each example of ``rows`` within ``eps``, as in the outcomes."""
         some, run = self.split.subset(torch.from_numpy(rows)), replace(self.run, out=None, resume=False, quiet=True)
         with stage(f"within {eps:.3g}", len(rows), self.run.quiet, each=effort(self.adversary.attacks)) as bar:
             bar.begin(len(rows))
@@ -56,7 +56,7 @@ class Budgets:
         return found.table["broken_by"].to_numpy(str)
 
     def curve(self, budgets: Sequence[str | float], outcomes: pd.DataFrame) -> list[CurvePoint]:
-        """Robust accuracy at each budget, the smallest first; a budget of 0 is the clean accuracy.
+        """Robust accuracy at each budget, in ascending order; a budget of 0 is the clean accuracy.
 
         ``outcomes`` are those at the threat's own eps, row by row those of the split: what stands there stands at
         smaller budgets, what is broken there is broken at larger ones.
@@ -93,7 +93,7 @@ class Budgets:
     def brackets(
         self, outcomes: pd.DataFrame, rounds: int = 6, most: float | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Largest eps that each example was attacked at and stood, below the smallest found to break it; see :meth:`smallest`.
+        """Largest eps survived and smallest eps found to break, for each example; see :meth:`smallest`.
 
         With ``most`` what stands at the threat's own eps is attacked at twice as much, and so on up to there.
         """

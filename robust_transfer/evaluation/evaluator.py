@@ -1,4 +1,4 @@
-"""Evaluation: clean and robust accuracy with intervals, and what became of every single example."""
+"""Evaluation: clean and robust accuracy with intervals, and per-example outcomes."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def _check(run: Run, batch_size: int | None, time_limit: float | None, keep_delt
 def _within_reach(
     model: Checkpoint | nn.Module, source: Checkpoint | None, attack: str | Attack | Sequence[Attack]
 ) -> tuple[list[Attack], list[str]]:
-    """Attacks that can be run, and in sentences those that cannot, for want of the model's source."""
+    """Attacks that can be run, and a sentence for each that cannot, for want of the model's source."""
     named = parse_attack(attack)
     if source is not None:
         return named, []
@@ -206,7 +206,7 @@ def _record(
     found: Outcomes | None,
     untested: list[str],
 ) -> Evaluation:
-    """Evaluation that ``found`` makes, with nothing measured beside it yet."""
+    """Evaluation of the outcomes ``found``, before any optional measurement."""
     assert found is not None
     unreached = [f"{attack}: {n} images, {LATE}" for attack, n in found.unreached(adversary.attacks).items()]
     reached, model, made = subject.at(found.reached), subject.model, environment()
@@ -236,7 +236,7 @@ def _record(
 
 
 def _finished(run: Run, identity: dict[str, Any], keep_deltas: bool) -> Evaluation | None:
-    """Finished evaluation in the output folder, or None; another evaluation's is refused."""
+    """Finished evaluation in the output folder, or None; refuses another evaluation's."""
     if run.out is None or not run.resume or not (run.out / EVALUATION).exists() or goes_on(run.out):
         return None
     finished = load_evaluation(run.out)
@@ -249,7 +249,7 @@ def _finished(run: Run, identity: dict[str, Any], keep_deltas: bool) -> Evaluati
 
 
 def _figures(found: Outcomes, attacks: Sequence[Attack], seen: list[Seen], split: str) -> dict[str, Any]:
-    """Summary of the outcomes, with the flags that they raise."""
+    """Summary of the outcomes, with their red flags."""
     table = found.table
     n, constant = len(table), int(table["label"].value_counts().iloc[0])
     left = standing = int((table["broken_by"] != CLEAN).sum())

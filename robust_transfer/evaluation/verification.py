@@ -1,4 +1,4 @@
-"""Verification: a claim scored again from the adversarial images that were kept, without running an attack."""
+"""Verification: score an evaluation again from its stored adversarial images, without running an attack."""
 
 from __future__ import annotations
 
@@ -38,11 +38,10 @@ ALONE = 64  # so many of the broken images are also scored one at a time
 
 @dataclass(frozen=True)
 class Verification:
-    """Result of scoring ``n`` of a split's ``of`` images again: the accuracies, and ``problems``, none of which
-    there should be.
+    """Result of scoring ``n`` of a split's ``of`` images again: the accuracies, and ``problems`` (empty: all confirmed).
 
-    ``confirmed`` of the images that were counted as broken by an attack have an image inside ball and box that a float32
-    forward pass misclassifies; ``alone`` of them were scored one at a time as well.
+    ``confirmed`` of the images counted as broken by an attack have an image inside ball and box that a float32
+    forward pass misclassifies; ``alone`` of them were also scored one at a time.
     """
 
     n: int
@@ -72,7 +71,7 @@ def verify(
     run: Run | None = None,
     class_map: ClassMap | None = None,
 ) -> Verification:
-    """Score the evaluation in ``folder`` again: ``model`` on the images of ``split`` and the deltas that were kept.
+    """Score the evaluation in ``folder`` again: ``model`` on the images of ``split`` and the stored deltas.
 
     Classes are matched by name, as by :func:`evaluate`.
     Raises :class:`DataError` where model or images are others than those evaluated, or no deltas were kept.
@@ -103,7 +102,7 @@ def verify(
 
 
 class _Found:
-    """Counts, and the indices of examples that are not as they were claimed to be."""
+    """Counts, and the indices of examples that contradict the claim."""
 
     def __init__(self) -> None:
         self.clean = self.standing = self.confirmed = self.alone = 0
@@ -115,7 +114,7 @@ class _Found:
     def score(
         self, target: Victim, x: Tensor, labels: Tensor, rows: pd.DataFrame, deltas: pd.DataFrame, threat: Threat
     ) -> None:
-        """One batch; ``rows`` are the outcomes of its images, in their order."""
+        """Score one batch; ``rows`` are the outcomes of its images, in their order."""
         prediction = predicted(target.logits(x)).cpu()
         right = prediction == labels.cpu()
         self.clean += int(right.sum())
@@ -140,7 +139,7 @@ class _Found:
         self.broken += mine["index"][(~claimed & broken).cpu().numpy()].tolist()
 
     def problems(self) -> list[str]:
-        """In sentences."""
+        """Problems, in sentences."""
         said = {
             "are predicted otherwise when clean": self.other,
             "were counted as broken, and what was kept does not break them": self.unbroken,
@@ -151,7 +150,7 @@ class _Found:
 
 
 def _chosen(evaluation: Evaluation, whole: Split) -> list[str]:
-    """Images that nobody could have picked: all of them, a seeded sample, or those that a time limit let in."""
+    """Problem if the images may be hand-picked: neither all of them, nor a seeded sample, nor those within a time limit."""
     n, claimed = len(evaluation.outcomes), set(evaluation.outcomes["index"].tolist())
     drawn = subset(whole, n, evaluation.seed)
     if claimed == set(drawn.ids.tolist()) or any(LATE in what for what in evaluation.untested):
@@ -172,7 +171,7 @@ def evaluated_images(evaluation: Evaluation, split: Split) -> Split:
 
 
 def kept_deltas(folder: Path) -> pd.DataFrame:
-    """Deltas that an evaluation kept, by the ids of their images; raises :class:`DataError` where there are none."""
+    """Stored deltas of an evaluation, by the ids of their images; raises :class:`DataError` where there are none."""
     if not (folder / DELTAS).is_file():
         raise DataError(f"{folder} keeps no adversarial images: evaluate with --keep-deltas")
     try:

@@ -59,7 +59,7 @@ def read_zip(archive: Archive, machine: Machine) -> Any:
 
 
 def read_legacy(source: Bytes, machine: Machine) -> Any:
-    """Value of a PyTorch file of before 1.6, behind its magic number. Raises :class:`BrokenError`.
+    """Value of a PyTorch file from before version 1.6, behind its magic number. Raises :class:`BrokenError`.
 
     It is five pickles (magic number, protocol, the machine that wrote it, the value, the keys of the storages), then
     for each storage its length in numbers, 8 bytes, and these.
@@ -123,7 +123,7 @@ def read_legacy(source: Bytes, machine: Machine) -> Any:
 
 
 def read_nested(content: Any, outer: Machine, whole: Bytes) -> Any:
-    """Storage in bytes of their own, as ``pickle.dump`` stores tensors (``torch.storage._load_from_bytes``)."""
+    """Storage in separate bytes, the form in which ``pickle.dump`` stores tensors (``torch.storage._load_from_bytes``)."""
     if not isinstance(content, (bytes, memoryview)):
         raise BrokenError("a storage has no bytes")
     source = Bytes(content, whole)

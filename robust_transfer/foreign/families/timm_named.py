@@ -94,7 +94,7 @@ class TimmFamily(Family):
         return None
 
     def _translated(self, state: State, network: str) -> dict[str, Tensor]:
-        """State under today's names, as timm translates them; empty for a network whose tensors have other sizes."""
+        """State under current names, by timm's own translation; empty for a network whose tensors have other sizes."""
         translate = import_module(f"timm.models.{_module_of(network)}")
         rules = getattr(translate, "checkpoint_filter_fn", None) or translate._filter_torchvision_pretrained
         size = _config(network).input_size[-1]
@@ -146,7 +146,7 @@ def _module_of(name: str) -> str:
 
 
 def _plainness(entry: Indexed, state: State) -> tuple[Any, ...]:
-    """Order of networks of one signature: those made for this size of images, then those with the plainest names."""
+    """Sort key of networks of one signature: those for this image size, then the plainest names."""
     odd = entry.name.startswith(("test_", "tf_", "tv_", "gluon_", "legacy_", "ssl_", "naflexvit"))
     config = _config(entry.name) if not entry.name.startswith(PREFIX) else None
     usual = config.input_size[-1] if config is not None else 0
@@ -154,7 +154,7 @@ def _plainness(entry: Indexed, state: State) -> tuple[Any, ...]:
 
 
 def _new(state: State) -> list[Indexed]:
-    """Networks that timm has and the index lacks, where none of the index fits: a newer timm."""
+    """Networks in timm but not in the index, where no entry of the index fits: a newer timm."""
     timm = networks.add_to_timm()
     known = {entry.name for entry in index()}
     if matches(state, index()):
