@@ -1,4 +1,4 @@
-"""Precision that the hardware gains by, and timings that a busy neighbour does not change."""
+"""Hardware-dependent precision, and timings that a busy neighbour does not change."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def has_matrix_units(device: torch.device) -> bool:
 
 
 def seconds(device: torch.device) -> float:
-    """Clock: on the CPU this process's time on all cores, which others do not use up; elsewhere the time of day."""
+    """Clock: on the CPU this process's time over all cores, which other processes do not use up; elsewhere wall-clock time."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.process_time() if device.type == "cpu" else time.perf_counter()
 
 
 def gain(slow: Callable[[], float], fast: Callable[[], float], bar: float) -> float:
-    """Speed-up of ``fast``, from the seconds that calls return: the ratio of their lowest times.
+    """Speed-up of ``fast``: ratio of the lowest times that the calls return, in seconds.
 
-    What else a machine does can only lengthen a time, so the lowest is nearest to the truth. Calls alternate; there are
-    more of them while the ratio is near ``bar`` or a lowest time has been met only once.
+    Other load can only lengthen a time, so the lowest is nearest to the truth. Calls alternate; there are more of
+    them while the ratio is near ``bar`` or a lowest time occurred only once.
     """
     times: tuple[list[float], list[float]] = ([], [])
     while True:
@@ -52,7 +52,7 @@ def gain(slow: Callable[[], float], fast: Callable[[], float], bar: float) -> fl
 
 
 def _confirmed(times: list[float]) -> bool:
-    """True if the lowest time was met twice."""
+    """True if the lowest time occurred twice."""
     return len(times) > 1 and sorted(times)[1] <= (1 + CONFIRMED) * min(times)
 
 

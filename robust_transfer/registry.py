@@ -18,7 +18,7 @@ LISTED = 20  # an error message lists at most so many names
 
 
 def nearest(name: str, known: list[str]) -> list[str]:
-    """Names in ``known`` that look most like ``name``, best first (at most three)."""
+    """Names in ``known`` most similar to ``name``, best first (at most three)."""
     folded = {k.casefold().replace("_", "-"): k for k in known}
     close = difflib.get_close_matches(name.casefold().replace("_", "-"), folded, n=3, cutoff=0.5)
     return [folded[c] for c in close]
@@ -34,7 +34,7 @@ def unknown(what: str, name: str, known: list[str]) -> str:
 
 @dataclass(frozen=True)
 class Entry(Generic[T]):
-    """One registered class: its public ``name``, what it does in one line, and where it comes from."""
+    """One registered class: its public ``name``, a summary line, and its reference."""
 
     name: str
     cls: type[T]

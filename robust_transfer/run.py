@@ -1,4 +1,4 @@
-"""Run: how something is computed (seed, device, precision, threads) and where it is written."""
+"""Run: conditions of a computation (seed, device, precision, threads) and its output folder."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Run:
         self.torch_device()  # a wrong name is told now, not after the data has been loaded
 
     def torch_device(self) -> torch.device:
-        """Device as PyTorch knows it."""
+        """Device as a ``torch.device``."""
         if self.device == "auto":
             return torch.device("cuda", place().local_rank) if torch.cuda.is_available() else torch.device("cpu")
         unknown = ConfigError(f"unknown device {self.device!r}: use auto, cpu, cuda, cuda:N or mps")
@@ -81,7 +81,7 @@ class Run:
         return device
 
     def dtype(self) -> torch.dtype:
-        """Type that networks compute in: torch.float32 or torch.bfloat16."""
+        """Floating-point type of networks: torch.float32 or torch.bfloat16."""
         if self.precision == "auto":
             return torch.bfloat16 if gains_by_bfloat16(self.torch_device()) else torch.float32
         return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
@@ -114,7 +114,7 @@ class Run:
 
 @contextmanager
 def with_threads(count: int | None) -> Iterator[None]:
-    """So many threads, for PyTorch and for the BLAS of NumPy and SciPy: the last bits of what both compute depend on it."""
+    """Set the threads of PyTorch and of the BLAS of NumPy and SciPy: the last bits of results depend on them."""
     if count is None:
         yield
         return

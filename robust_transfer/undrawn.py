@@ -1,4 +1,4 @@
-"""Networks built without their random initial weights, which take seconds for large ones and are replaced at once."""
+"""Networks built without random initial weights, which take seconds for large ones and are overwritten at once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DRAWS |= {Tensor.normal_, Tensor.uniform_, Tensor.random_, Tensor.erfinv_, Tenso
 
 
 class _Undrawn(TorchFunctionMode):
-    """Leaves tensors as they are that would be filled with random numbers."""
+    """Mode in which random initialisation leaves tensors unchanged."""
 
     def __torch_function__(
         self,
@@ -35,10 +35,10 @@ class _Undrawn(TorchFunctionMode):
 
 @contextmanager
 def undrawn() -> Iterator[None]:
-    """Networks that are built inside have weights of no meaning where they would be random; all must be loaded.
+    """Networks built inside have arbitrary weights in place of random ones; all must be loaded.
 
-    Everything else is as usual: buffers, and what is no part of the state (relative positions, a normalisation), which
-    a network on the meta device would lack. The global generators are left as they were.
+    Everything else is as usual: buffers, and attributes outside the state (relative positions, a normalisation),
+    which a network on the meta device would lack. The global generators are unchanged.
     """
     with torch.random.fork_rng(devices=[]), _Undrawn():
         yield

@@ -1,7 +1,7 @@
-"""safetensors files tensor by tensor: read, hashed and written with no more memory than the largest tensor takes.
+"""safetensors files tensor by tensor: read, hashed and written with the memory of the largest tensor.
 
-The library reads and writes whole files; what is read here is one pass, whose bytes are hashed as they come. The
-format: https://github.com/huggingface/safetensors#format.
+The library reads and writes whole files; here reading is one pass, whose bytes are hashed as they come. The format:
+https://github.com/huggingface/safetensors#format.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ CHUNK = 1 << 20
 
 
 class DamagedError(ValueError):
-    """A file that is no whole safetensors file; the message says what is wrong with it, in a few words."""
+    """Incomplete or damaged safetensors file; the message says how, in a few words."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Header:
-    """Entries of a file in the order of their bytes, which they leave no gap between, and its metadata."""
+    """Entries of a file in the order of their bytes, without gaps, and its metadata."""
 
     entries: dict[str, Entry]
     metadata: dict[str, str]
@@ -98,7 +98,7 @@ def parse_header(text: bytes, size: int) -> Header:
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """JSON's object; readers differ in which of two equal names they take."""
+    """JSON object without repeated names; readers differ in which of two equal names they take."""
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
@@ -118,7 +118,7 @@ def _entry(name: str, given: dict[str, Any], first: int) -> Entry:
 
 
 class WeightsFile:
-    """A safetensors file, open for reading once from its beginning to its end; what was read is hashed.
+    """safetensors file, open for one pass from beginning to end; bytes are hashed as they are read.
 
     Raises ``OSError``. Use it in a ``with`` statement.
     """
@@ -138,7 +138,7 @@ class WeightsFile:
         self._file.close()
 
     def header(self) -> Header:
-        """Header; to be asked for once, before the tensors. Raises :class:`DamagedError`."""
+        """Header; to be read once, before the tensors. Raises :class:`DamagedError`."""
         length = header_length(self.beginning, self._size)
         rest = self._read(max(8 + length - len(self.beginning), 0))
         text, self._ahead = (self.beginning + rest)[8 : 8 + length], (self.beginning + rest)[8 + length :]
@@ -152,7 +152,7 @@ class WeightsFile:
             yield name, content.view(entry.dtype).view(entry.shape)
 
     def digest(self) -> str:
-        """SHA-256 of the whole file in hexadecimal digits, whatever of it was read before."""
+        """SHA-256 of the whole file in hexadecimal digits, however much of it was read before."""
         while self._read(CHUNK):
             pass
         return self._digest.hexdigest()
@@ -179,7 +179,7 @@ class WeightsFile:
 def write_weights(path: Path, state: Mapping[str, Tensor], dtype: torch.dtype) -> str:
     """Write tensors, floating point ones as ``dtype``; returns the file's SHA-256 in hexadecimal digits.
 
-    The bytes are those that the library writes. Raises ``OSError``.
+    The bytes equal the library's. Raises ``OSError``.
     """
     stored = {name: dtype if value.is_floating_point() else value.dtype for name, value in state.items()}
     rank = {each: index for index, each in enumerate(NAMES)}

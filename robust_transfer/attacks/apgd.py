@@ -177,7 +177,7 @@ class APGD(Attack):
         losses.get_loss(self.loss)
 
     def run(self, target: Victim, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
-        """See :class:`Attack`. Returns, per example, a breaking iterate or else the one with the largest margin."""
+        """Return, per example, a breaking iterate or else the one with the largest margin."""
         worst, rows = BestSoFar(x), torch.arange(len(x), device=x.device)
         loss, aim = losses.settle(losses.get_loss(self.loss), lambda: target.guess(x), labels)
         for restart in range(self.restarts):

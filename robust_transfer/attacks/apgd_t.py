@@ -61,12 +61,12 @@ class TargetedAPGD(Attack):
 
     @property
     def most_steps(self) -> int:
-        """See :class:`Attack`; fewer where there are fewer classes."""
+        """Steps over all targets, of which there are fewer with fewer classes."""
         trial = self.steps if self.trial is None or self.finalists >= self.targets else self.trial
         return (self.scanned or 0) + self.restarts * (trial * self.targets + (self.steps - trial) * self.finalists)
 
     def run(self, target: Victim, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
-        """See :class:`Attack`. Returns, per example, a breaking iterate or else the one with the largest margin."""
+        """Return, per example, a breaking iterate or else the one with the largest margin."""
         worst, standing = BestSoFar(x), torch.ones(len(x), dtype=torch.bool, device=x.device)
         clean = target.logits(x)
         nearest = nearest_by_logit(clean, labels, self.scanned or self.targets)

@@ -66,12 +66,12 @@ class PyAutoAttack(Attack):
 
     @property
     def most_steps(self) -> int:
-        """See :class:`Attack`: Auto-PGD, then Auto-PGD and FAB towards nine targets each."""
+        """Gradient steps of Auto-PGD, then of Auto-PGD and FAB towards nine targets each."""
         return self.steps * sum(CLIMBS[name] for name in self._names(TARGETED))
 
     @property
     def passes(self) -> float:
-        """See :class:`Attack`: gradients (FAB's of two passes and a half), and 5,000 queries of Square."""
+        """Passes of the gradient steps (FAB: two and a half each), and 5,000 queries of Square."""
         names = self._names(TARGETED)
         gradients = sum(self.steps * CLIMBS[name] * PASSES.get(name, 2.0 * self.eot) for name in names)
         return 3.0 + SURVIVAL_SHARE * (gradients + QUERIES * ("square" in names))

@@ -59,7 +59,7 @@ class FeatureLoss(Attack):
             raise ConfigError("feature-loss needs at least 1 step")
 
     def run(self, target: Victim, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
-        """See :class:`Attack`. Returns, per example, a breaking iterate or else the one with the largest margin."""
+        """Return, per example, a breaking iterate or else the one with the largest margin."""
         model, known = target.model, target.knowledge
         if known is None:
             raise ConfigError("feature-loss needs the source that the model was transferred from: give it")

@@ -64,7 +64,7 @@ class PGD(Attack):
             losses.get_loss(loss)
 
     def run(self, target: Victim, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
-        """See :class:`Attack`. Returns, per example, a breaking iterate or else the one with the largest margin."""
+        """Return, per example, a breaking iterate or else the one with the largest margin."""
         worst = BestSoFar(x)
         rows = torch.arange(len(x), device=x.device)
         for restart in range(self.restarts):

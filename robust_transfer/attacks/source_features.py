@@ -79,7 +79,7 @@ class SourceFeatures(Attack):
         return self.steps * (self.images + 1)
 
     def run(self, target: Victim, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
-        """See :class:`Attack`. Returns, per example, a breaking iterate or else the one with the largest margin."""
+        """Return, per example, a breaking iterate or else the one with the largest margin."""
         known = target.knowledge
         if known is None:
             raise ConfigError("source-features attacks by the source that the model was transferred from: give it")

@@ -43,11 +43,11 @@ class Square(Attack):
 
     @property
     def passes(self) -> float:
-        """See :class:`Attack`: one a query."""
+        """Image passes: one per query, for the examples that survive."""
         return 3.0 + SURVIVAL_SHARE * (2.0 * self.most_steps + self.queries)
 
     def run(self, target: Victim, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
-        """See :class:`Attack`. Returns, per example, a breaking image or else the one with the largest margin."""
+        """Return, per example, a breaking image or else the one with the largest margin."""
         worst, rows = BestSoFar(x), torch.arange(len(x), device=x.device)
         for restart in range(self.restarts):
             best = torch.full((len(rows),), -torch.inf, device=x.device)

@@ -1,4 +1,4 @@
-"""Base of pretraining methods: a task and a network to a checkpoint that others can transfer from."""
+"""Base of pretraining methods: from a task and a network to a checkpoint to transfer from."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ class Pretraining(TrainingSettings, WithPresets, ABC):
 
     @property
     def passes_per_image(self) -> float:
-        """Forward-equivalent passes that training on an image takes: 3, and 2 for each attack step on it."""
+        """Forward-equivalent passes per training image: 3, and 2 for each attack step."""
         return 3.0
 
     def passes(self, task: Task) -> float:
-        """Forward-equivalent image passes of training on ``task``, validation included: a forecast, for estimates."""
+        """Forecast of the forward-equivalent image passes of training on ``task``, validation included."""
         seen = self.epochs / int(getattr(self, "replays", 1))
         looks = seen * validation_passes(task.val, robust=self.adversarial or self.select == "robust")
         return self.images_seen(len(task.train)) * self.passes_per_image + looks
@@ -112,7 +112,7 @@ class Pretraining(TrainingSettings, WithPresets, ABC):
         )
 
     def _validation(self, task: Task, threat: Threat, run: Run) -> Validation | None:
-        """Natural training looks at clean accuracy alone, unless it is to be selected by the other."""
+        """Validation of clean accuracy; of robust accuracy too, unless training is natural and not selected by it."""
         robust = self.adversarial or self.select == "robust"
         return Validation(task.val, threat if robust else None, run) if len(task.val) else None
 
@@ -134,7 +134,7 @@ class Pretraining(TrainingSettings, WithPresets, ABC):
         return NetworkSpec(name=name, num_classes=task.num_classes, preprocessing=preprocessing)
 
     def _identity(self, spec: NetworkSpec, task: Task, threat: Threat) -> dict[str, Any]:
-        """Card's fields that say what was asked for; a finished run with the same ones is not trained again."""
+        """Card's fields that identify the request; a finished run with the same ones is not trained again."""
         return {
             "method": f"pretrain:{PRETRAINING.name_of(type(self))}",
             "settings": as_dict(self),

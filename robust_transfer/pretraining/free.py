@@ -52,9 +52,9 @@ class Free(Pretraining):
 
 
 class FreeObjective(Objective):
-    """Cross-entropy on ``x + delta``, ``delta`` ``(slots, 3, H, W)`` climbing it by each step's own gradient.
+    """Cross-entropy on ``x + delta``; ``delta`` ``(slots, 3, H, W)`` ascends it by each step's own gradient.
 
-    Classifier in training mode throughout: there is no other pass than the one that trains.
+    The classifier is in training mode throughout: there is no pass but the training step's.
     """
 
     delta: Tensor
@@ -74,7 +74,7 @@ class FreeObjective(Objective):
         return {"loss": batch.cross_entropy(logits), "logits": logits}
 
     def after_backward(self, gather: Callable[[Tensor], Tensor]) -> None:
-        """See :class:`Objective`: the perturbation takes its step."""
+        """Move the perturbation by one step."""
         gradient = self._own.grad
         assert gradient is not None
         moved = self._own.detach() + self.step * self.threat.eps * self.threat.steepest(gradient)

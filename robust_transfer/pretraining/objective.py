@@ -1,4 +1,4 @@
-"""Objective of adversarial training: cross-entropy on examples crafted against the network as it is now."""
+"""Objective of adversarial training: cross-entropy on examples crafted against the current network."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class AdversarialObjective(Objective):
         return what, figures
 
     def react(self) -> str:
-        """One more attack step."""
+        """Add one attack step."""
         self.steps += 1
         return f"adversarial examples now take {int(self.steps)} steps"
 

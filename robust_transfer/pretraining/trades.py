@@ -1,4 +1,4 @@
-"""TRADES (Zhang et al. 2019): accuracy on natural images, and answers that an attack does not change."""
+"""TRADES (Zhang et al. 2019): accuracy on natural images, and predictions that are stable under attack."""
 
 from __future__ import annotations
 

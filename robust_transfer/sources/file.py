@@ -1,4 +1,4 @@
-"""Files of weights as sources: whatever PyTorch, NumPy or safetensors have stored."""
+"""Files of weights as sources: formats of PyTorch, NumPy and safetensors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from robust_transfer.sources.foreign import ForeignKind, Got
 
 @SOURCES.register("a file of weights", summary="of a network that is recognised; read without executing it", paper="")
 class WeightsFile(ForeignKind):
-    """Any file; of a run folder, the folder is to be given."""
+    """Any file; run folders are named by their folder."""
 
     @override
     def takes(self, name: str) -> bool:
@@ -41,7 +41,7 @@ class WeightsFile(ForeignKind):
 
 
 def _sha256(path: Path) -> str:
-    """Hash of the file; of an index of shards, of the list of all its files' hashes as ``sha256sum`` writes it."""
+    """Hash of the file; for an index of shards, of the list of all its files' hashes in the format of ``sha256sum``."""
     from robust_transfer.download import sha256_of
 
     try:

@@ -22,14 +22,14 @@ AUTO = "auto"
 
 @SOURCES.register("'auto'", summary="the robust source of the package that fits the images' size", paper="")
 class Fitting(SourceKind):
-    """``auto``."""
+    """Source ``auto``."""
 
     @override
     def takes(self, name: str) -> bool:
         return name == AUTO
 
     def load(self, name: str) -> Checkpoint:
-        """Nothing: without images nobody can tell."""
+        """Always raises: the choice needs images."""
         from robust_transfer.foreign.evidence import UndecidedError
 
         raise UndecidedError(
@@ -46,7 +46,7 @@ class Fitting(SourceKind):
 
 
 def fitting(images: Split) -> str:
-    """Name of the packaged robust source whose input size is nearest to the images' short side, by their ratio."""
+    """Name of the packaged robust source with the input size nearest to the images' short side, by ratio."""
     sizes = _sizes()
     if not sizes:
         raise CheckpointError("this installation has no source of its own: give a run folder")
@@ -54,7 +54,7 @@ def fitting(images: Split) -> str:
 
 
 def _sizes() -> dict[str, int]:
-    """Packaged robust sources that are installed, with the side of the images that they read."""
+    """Installed robust sources of the package, with their input sizes."""
     return {
         name: json.loads(card.read_text(encoding="utf-8"))["network"]["preprocessing"]["size"]
         for name in (BUNDLED, BUNDLED_64)

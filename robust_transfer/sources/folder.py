@@ -1,4 +1,4 @@
-"""Run folders as sources: whatever ``pretrain`` and ``transfer`` have saved."""
+"""Run folders as sources: results of ``pretrain`` and ``transfer``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WEIGHTS, CARD = "model.safetensors", "card.json"
 
 @SOURCES.register(f"a run folder with {WEIGHTS} and {CARD}", summary="what pretrain or transfer has saved", paper="")
 class RunFolder(SourceKind):
-    """Any folder that exists; what is no run folder is refused. Files are weights of other people's."""
+    """Any existing folder; other folders than run folders are refused. Files are third-party weights."""
 
     @override
     def takes(self, name: str) -> bool:

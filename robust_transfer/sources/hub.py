@@ -1,4 +1,4 @@
-"""Files of weights on the Hugging Face Hub, pinned to the commit that they were got at."""
+"""Files of weights on the Hugging Face Hub, pinned to their commit."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PREFIX = "hf:"
     "hf:OWNER/REPO", summary="weights on the Hugging Face Hub; @REVISION and /FILE where several", paper=""
 )
 class FromHub(ForeignKind):
-    """``hf:OWNER/REPO[@REVISION][/FILE]``; a run folder that somebody has pushed is loaded as one."""
+    """``hf:OWNER/REPO[@REVISION][/FILE]``; a pushed run folder is loaded as one."""
 
     def __init__(self) -> None:
         self._kept = dict[str, Got]()
@@ -70,7 +70,7 @@ class FromHub(ForeignKind):
 
 
 def _is_ours(card: Path) -> bool:
-    """True for a card of this project, whatever may be wrong with it; others may call a file so, too."""
+    """True for a card of this project, even a damaged one; other projects may use the file name, too."""
     try:
         told = json.loads(card.read_text(encoding="utf-8"))
     except (OSError, ValueError):

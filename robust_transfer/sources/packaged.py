@@ -1,4 +1,4 @@
-"""Sources that come with the package: robust ones, and the natural twin of one."""
+"""Packaged sources: robust ones, and the natural twin of one."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _PACKAGE = Path(__file__).resolve().parents[1] / "weights"
 
 
 def card_of(name: str) -> Path:
-    """File of the card of a source of the package; there is none where the source is not installed."""
+    """Path of the card of a packaged source; missing where the source is not installed."""
     return _PACKAGE / name / "card.json"
 
 
 def load_packaged(name: str) -> Checkpoint:
-    """Source of the package. Raises :class:`CheckpointError` where it is not installed."""
+    """Packaged source. Raises :class:`CheckpointError` where it is not installed."""
     from robust_transfer.checkpoint import load_checkpoint
 
     if not card_of(name).is_file():

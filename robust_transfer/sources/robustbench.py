@@ -1,4 +1,4 @@
-"""Networks of RobustBench's zoo: their files, with what the zoo's code says of them and no file does."""
+"""Networks of RobustBench's zoo: their files, with settings from the zoo's code that no file contains."""
 
 from __future__ import annotations
 

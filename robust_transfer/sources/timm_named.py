@@ -1,4 +1,4 @@
-"""Networks of timm, with the weights, the preprocessing and the classes that it publishes."""
+"""Networks of timm, with its published weights, preprocessing and classes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ PREFIX = "timm:"
 
 @SOURCES.register("timm:NAME", summary="a network as timm publishes it; .TAG or @TAG where several", paper="")
 class FromTimm(LibraryKind):
-    """``timm:resnet50``, which are timm's default weights, ``timm:resnet50.a1_in1k`` and ``timm:resnet50@a1_in1k``."""
+    """``timm:resnet50`` (timm's default weights), ``timm:resnet50.a1_in1k`` and ``timm:resnet50@a1_in1k``.
+
+    Files that timm itself or torch.hub downloaded are reused if the file's name states its hash.
+    """
 
     @override
     def takes(self, name: str) -> bool:
@@ -42,7 +45,7 @@ class FromTimm(LibraryKind):
         return f"{PREFIX}{full}"
 
     def get(self, name: str) -> Got:
-        """See :class:`ForeignKind`.
+        """File of timm's address.
 
         What timm itself or torch.hub has downloaded is taken, where the file's name states its hash.
         """
@@ -110,7 +113,7 @@ def _config(full: str) -> Any:
 
 
 def _beside_torch_hub(own: Any) -> Any:
-    """Where torch.hub keeps the file of timm's address; None where its name states no hash, or timm itself converts it."""
+    """Path of torch.hub's file for timm's address; None where its name states no hash, or timm converts it."""
     from robust_transfer.download.addresses import read_address
     from robust_transfer.download.cache import cache_folder
 

@@ -1,4 +1,4 @@
-"""Classification networks of torchvision, with the weights, the preprocessing and the class names that it publishes."""
+"""Classification networks of torchvision, with its published weights, preprocessing and class names."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ OLD_DENSENET = re.compile(r"(\.(?:norm|conv))\.([12]\.)")
     "torchvision:NAME", summary="an ImageNet network as torchvision publishes it; @WEIGHTS where several", paper=""
 )
 class FromTorchvision(LibraryKind):
-    """``torchvision:resnet50``, which are its default weights, and ``torchvision:resnet50@IMAGENET1K_V1``."""
+    """``torchvision:resnet50`` (its default weights) and ``torchvision:resnet50@IMAGENET1K_V1``."""
 
     @override
     def takes(self, name: str) -> bool:
@@ -119,7 +119,7 @@ def _weights(name: str) -> tuple[str, Any]:
 
 
 def _loaded(plain: str, state: Mapping[str, Tensor], settings: Mapping[str, Any], name: str) -> nn.Module:
-    """torchvision's own network, its auxiliary classifiers included where the file has them, with these weights."""
+    """torchvision's own network with these weights, auxiliary classifiers included if the file has them."""
     import torchvision
 
     from robust_transfer.undrawn import undrawn

@@ -26,10 +26,11 @@ from robust_transfer.strategies.trained import Trained, TrainingStart
 class FineTune(Trained):
     """Natural training of all weights, from the source's.
 
-    ``warm_start`` first solves the linear probe (its penalty ``l2``, or chosen on val by ``choose``); with ``hold_l2`` the
-    same penalty, in place of weight decay, stays on the head while everything trains. ``head``: see the head rule; a kept
-    head is not warm-started. ``batch_norm``: in evaluation mode (``eval``, the paper's setting) or adapting (``train``).
-    Val is looked at without adversarial examples, unless ``select=robust`` or ``choose=robust`` asks for them.
+    ``warm_start`` first solves the linear probe (its penalty ``l2``, or chosen on val by ``choose``); with
+    ``hold_l2`` the same penalty, in place of weight decay, stays on the head while everything trains. ``head``: see
+    the head rule; a kept head is not warm-started. ``batch_norm``: in evaluation mode (``eval``, the paper's setting)
+    or adapting (``train``). Validation uses no adversarial examples, unless ``select=robust`` or ``choose=robust``
+    asks for them.
     """
 
     weighs: ClassVar[bool] = True

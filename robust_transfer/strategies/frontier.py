@@ -38,7 +38,7 @@ Kind = Literal["linear-probe", "lwf"]
 
 @dataclass(frozen=True)
 class Candidate:
-    """One point: accuracies on val, and the network."""
+    """One point of the frontier: accuracies on val, and the network."""
 
     kind: Kind
     l2: float
@@ -53,7 +53,7 @@ class Candidate:
         )
 
     def record(self) -> dict[str, Any]:
-        """For the card and the log."""
+        """Record for the card and the log."""
         figures = {"val_clean_accuracy": self.clean, "val_robust_accuracy": self.robust}
         return {"kind": self.kind, "l2": self.l2, "strength": self.strength, **figures}
 
@@ -112,7 +112,7 @@ class Frontier(TrainingSettings, Strategy):
         return source.card.threat
 
     def passes(self, task: Task) -> float:
-        """See :class:`Strategy`: a training for each head and strength, and PGD-10 on val for each of all points."""
+        """Forecast: one training per head and strength, and PGD-10 on val for every point."""
         trained, solved = len(self.heads) * len(self.strengths), len({*self.path, *self.heads})
         each = 3.0 * self.images_seen(len(task.train)) + self.epochs * validation_passes(task.val, robust=False)
         looks = (trained + solved) * validation_passes(task.val, robust=True)
@@ -168,7 +168,7 @@ class Frontier(TrainingSettings, Strategy):
         )
 
     def choose(self, found: list[Candidate]) -> tuple[Candidate, str]:
-        """Point that is asked for, and the criterion in words."""
+        """Selected point, and the criterion in words."""
         if self.clean is not None:
             enough = [c for c in found if c.clean >= self.clean]
             if not enough:
@@ -189,7 +189,7 @@ class Frontier(TrainingSettings, Strategy):
 
 
 def _start(probe: Probe, classifier: Classifier, solution: Solution) -> TrainingStart:
-    """Copy of the probe's network at one point of its path; that it cost nothing more is what sharing means."""
+    """Copy of the probe's network at one point of its path, at no further cost."""
     return TrainingStart(
         classifier.copy(),
         f"head warm-started: l2 given as {solution.l2:g}",
@@ -199,7 +199,7 @@ def _start(probe: Probe, classifier: Classifier, solution: Solution) -> Training
 
 
 def _inside(run: Run, name: str) -> Run:
-    """Run of one candidate, which goes on where it was."""
+    """Run of one candidate, which resumes if interrupted."""
     if run.out is None:
         return run
     return dataclasses.replace(run, out=run.out / "front" / name, overwrite=False)

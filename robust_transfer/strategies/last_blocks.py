@@ -1,4 +1,4 @@
-"""Retraining the last blocks, naturally: where robustness sits (Shafahi et al. 2020, section 3)."""
+"""Retraining of the last blocks, naturally: locates robustness in the network (Shafahi et al. 2020, section 3)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from robust_transfer.training.settings import Augment, Schedule
 )
 @config
 class LastBlocks(Trained):
-    """Last ``blocks`` (k) of the network are re-initialised and trained; what comes before stays frozen.
+    """Re-initialise and train the last ``blocks`` (k) of the network; earlier ones stay frozen.
 
     k = 1 is the head alone, the largest k the whole network: natural training from scratch. Retrained blocks are in
     training mode (``batch_norm=train``), frozen ones in evaluation mode throughout.

@@ -33,8 +33,8 @@ def feature_distance(z: Tensor, z0: Tensor, distance: Distance) -> Tensor:
     """``d(z, z0)`` per example, ``(B,)``, of features ``(B, d)``: raw sums over features, as in the paper's code.
 
     Training starts at ``z = z0``, where the norms have no gradient (l2: 0/0): there it is 0, the subgradient of least
-    norm. So it is where the two differ by no more than float32 rounding, which depends on the batch: its direction means
-    nothing, but as a direction it would pull with full force.
+    norm. It is also 0 where the two differ by no more than float32 rounding, which depends on the batch: its
+    direction is arbitrary, but would have full weight.
     """
     z, z0 = z.float(), z0.float()
     difference = z - z0

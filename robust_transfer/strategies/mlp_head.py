@@ -1,4 +1,4 @@
-"""Deeper heads on frozen features (Shafahi et al. 2020, section 4): they fit the training set better, not validation."""
+"""Deeper heads on frozen features (Shafahi et al. 2020, section 4): a better fit on training images, not on validation."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class MLPHead(Trained):
         self.spec()
 
     def spec(self) -> HeadSpec:
-        """Head as the network's description has it."""
+        """Head in the form of a network's description."""
         return HeadSpec(hidden=(self.width,) * self.depth, batch_norm=self.layer_batch_norm, dropout=self.dropout)
 
     @override
@@ -66,7 +66,7 @@ class MLPHead(Trained):
             raise ConfigError("batch norm cannot be trained on one image at a time: give a batch_size of at least 2")
 
     def passes(self, task: Task) -> float:
-        """See :class:`Strategy`: the network sees each image once, the head alone is trained."""
+        """Forecast: one pass of the network per image; only the head is trained."""
         return float(len(task.train))
 
     @override
@@ -88,14 +88,14 @@ class MLPHead(Trained):
         return Minimised(HeadObjective(start.classifier, start.features, self.patience(task)))
 
     def validation(self, classifier: Classifier, task: Task, threat: Threat | None, run: Run) -> Validate:
-        """See :class:`Trained`: clean images need no network, either."""
+        """Validation of clean accuracy on precomputed features."""
         if threat is not None:
             return super().validation(classifier, task, threat, run)
         return HeadValidation(features_of(classifier, task.val, run), task.val)
 
 
 class HeadObjective(Objective):
-    """Cross-entropy of the head on ``features`` ``(n, d)`` that are known; the network below is not run."""
+    """Cross-entropy of the head on precomputed ``features`` ``(n, d)``; the network below is not run."""
 
     passes_per_image = 0.0
     needs_images = False
@@ -112,13 +112,13 @@ class HeadObjective(Objective):
 
 
 class HeadValidation:
-    """Clean accuracy of a head on ``features`` ``(n, d)`` of ``val`` that are known."""
+    """Clean accuracy of a head on precomputed ``features`` ``(n, d)`` of ``val``."""
 
     def __init__(self, features: Tensor, val: Split) -> None:
         self.features, self.val, self.cost = features, val, Cost()
 
     def __call__(self, classifier: Classifier) -> dict[str, float]:
-        """Its share of right answers; the features' own passes are counted with the first."""
+        """Clean accuracy; the first call counts the features' passes."""
         self.cost = Cost(passes=len(self.features))
         with classifier.eval_mode(), torch.no_grad():
             predicted = classifier.classify(self.features.to(classifier.device)).argmax(1).cpu()

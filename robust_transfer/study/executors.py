@@ -24,7 +24,7 @@ from robust_transfer.study.work import Workshop
 
 
 def groups(recipe: Recipe) -> list[Group]:
-    """Cells, those that share a result together."""
+    """Cells, grouped by shared result."""
     found: dict[str, list[Cell]] = {}
     for cell in cells(recipe):
         found.setdefault(result_of(cell), []).append(cell)
@@ -32,7 +32,7 @@ def groups(recipe: Recipe) -> list[Group]:
 
 
 def here(workshop: Workshop, work: Sequence[Group], told: Told) -> None:
-    """In this process, one after the other."""
+    """Make the cells in this process, one after the other."""
     for group in work:
         make_job(workshop, Job(group[0].source, group))
         told(len(group))
@@ -48,7 +48,7 @@ def shard(text: str, work: Sequence[Group]) -> list[Group]:
 
 
 def threads_for(jobs: int, run: Run) -> Run:
-    """``run`` with the threads of each of ``jobs`` processes: as given, else its share of the cores that there are for it."""
+    """``run`` with the threads of each of ``jobs`` processes: as given, else an equal share of the cores."""
     if not 1 <= jobs <= MOST_THREADS:
         raise ConfigError(f"jobs must be between 1 and {MOST_THREADS}, not {jobs}")
     if run.threads is not None:
@@ -60,14 +60,17 @@ def threads_for(jobs: int, run: Run) -> Run:
 
 
 def processes(jobs: int, workshop: Workshop, work: Sequence[Group], told: Told) -> Outcome:
-    """In ``jobs`` processes of this machine. A cell is begun when its source is there: nobody waits for one."""
+    """Make the cells in ``jobs`` processes of this machine.
+
+    A cell begins once its source is there: no process waits for one.
+    """
     if not (left := _left(workshop, work, told)):
         return Outcome()
     return dispatch(workshop, left, LocalCrew(jobs, workshop.recipe, workshop.store, workshop.run), told)
 
 
 def ray(address: str, workshop: Workshop, work: Sequence[Group], told: Told) -> Outcome:
-    """On a Ray cluster whose nodes share the study's folder and its data; ``local`` starts one here."""
+    """Make the cells on a Ray cluster whose nodes share the study's folder and its data; ``local`` starts one here."""
     if not (left := _left(workshop, work, told)):
         return Outcome()
     recipe, store, run = anywhere(workshop.recipe), Store(workshop.store.root.resolve()), workshop.run
@@ -80,20 +83,20 @@ def ray(address: str, workshop: Workshop, work: Sequence[Group], told: Told) -> 
 
 
 def _left(workshop: Workshop, work: Sequence[Group], told: Told) -> list[Group]:
-    """What is not done yet."""
+    """Cells that are not done yet."""
     left = [group for group in work if not all(workshop.done(cell) for cell in group)]
     told(sum(map(len, work)) - sum(map(len, left)))
     return left
 
 
 def local_paths(recipe: Recipe) -> list[str]:
-    """Files and folders that a recipe with absolute paths names."""
+    """Files and folders of a recipe with absolute paths."""
     places = [*recipe.data.values(), *(spec.use for spec in recipe.sources.values() if spec.use is not None)]
     return [place for place in places if Path(place).is_absolute()]
 
 
 def anywhere(recipe: Recipe) -> Recipe:
-    """Recipe with absolute paths, for processes that start in other folders."""
+    """Recipe with absolute paths, for processes with other working directories."""
 
     def absolute(place: str) -> str:
         path = expanded(place)

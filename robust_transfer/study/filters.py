@@ -1,4 +1,4 @@
-"""Recipe of section 5: features under attack, layer by layer, and pictures made of them, sources side by side."""
+"""Recipe of section 5: features under attack, layer by layer, and images made from them, sources side by side."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SIDE = 96  # of a picture on the page, in pixels, at least
 def look_at_filters(workshop: Workshop, how: Filters) -> Path:
     """Make table, plot and page, once, and copy them to the study's folder; returns the page's path.
 
-    The page holds pixels of the data: it is for who ran the study, not for publishing.
+    The page contains images of the data: do not publish it.
     """
     make = partial(_make, workshop, how)
     folder = workshop.store.once("filters", _key(workshop, how), _is_made, make, workshop.team)
@@ -45,7 +45,7 @@ def look_at_filters(workshop: Workshop, how: Filters) -> Path:
 
 
 def filters_are_made(workshop: Workshop, how: Filters) -> bool:
-    """True if the page is there."""
+    """True if the page exists."""
     return _is_made(workshop.store.folder("filters", _key(workshop, how)))
 
 
@@ -78,7 +78,7 @@ def _make(workshop: Workshop, how: Filters, out: Path) -> None:
 
 
 def _distances(workshop: Workshop, name: str, source: Checkpoint, test: Split, how: Filters) -> pd.DataFrame:
-    """Row a layer: the mean distance under attack, and its 10 % and 90 % quantiles over images."""
+    """One row per layer: the mean distance under attack, and its 10 % and 90 % quantiles over images."""
     device, split = workshop.run.torch_device(), test.prepared(source.preprocessing)
     x, _, ids = split.sample(how.images, seed=0, purpose="filters").on(device)
     with on_device(source.classifier, device):
@@ -104,7 +104,7 @@ def _distances(workshop: Workshop, name: str, source: Checkpoint, test: Split, h
 
 
 def _all_steps(classifier: Classifier, x: Tensor, ids: Tensor, threat: Threat, steps: int) -> Tensor:
-    """PGD against the network's own answers, that does not stop at a break: all networks are moved by as many steps."""
+    """PGD against the network's own predictions, without stopping at a break: the same number of steps for all networks."""
     with attacking(classifier, x.device, size=x.shape[-1]) as target:
         answers = predicted(target.logits(x))
         current = threat.random_start(x, ids, seed=0, purpose="filters/attack")
@@ -115,7 +115,7 @@ def _all_steps(classifier: Classifier, x: Tensor, ids: Tensor, threat: Threat, s
 
 
 def _pictures(workshop: Workshop, name: str, source: Checkpoint, test: Split, how: Filters) -> dict[str, Any]:
-    """For one source: images that drive some of its features, and images from the features of test images."""
+    """Images that maximise some features of one source, and test images rebuilt from their features."""
     device, split = workshop.run.torch_device(), test.prepared(source.preprocessing)
     some = split.sample(how.pictures, seed=0, purpose="filters/pictures")
     x = to_pixels(some.images(), device)
@@ -135,7 +135,7 @@ def _pictures(workshop: Workshop, name: str, source: Checkpoint, test: Split, ho
 
 
 def _liveliest(source: Checkpoint, x: Tensor, count: int) -> Tensor:
-    """Features that vary most over these images."""
+    """Features with the largest variance over these images."""
     with torch.no_grad():
         spread = source.classifier.eval().features(x).std(0)
     return spread.topk(min(count, len(spread))).indices

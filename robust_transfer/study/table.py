@@ -1,4 +1,4 @@
-"""Study's results as one tidy table: a row a cell, a column a fact."""
+"""Results of a study as one tidy table: one row per cell, one column per fact."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ TIMINGS = ("training_seconds", "evaluation_seconds")  # what differs between two
 def tabulate(
     workshop: Workshop, cells: Iterable[Cell], given_up: Mapping[str, str] = MappingProxyType({})
 ) -> pd.DataFrame:
-    """Row for each cell that is done, or that was ``given_up``, by its evaluation's address, for the reason that is there.
+    """One row for each cell that is done or ``given_up`` (reasons by the evaluation's address).
 
-    Shares are in [0, 1] with Wilson's 95 % interval. ``cost`` is what the result took in forward-equivalent image
-    passes, tuning included, the source's training not: that is ``source_cost``. ``failure`` says why a cell has no
-    figures. ``through_source``, ``feature_loss``, ``unseen`` (at ``unseen_threat``) and the feature drifts are those of
-    :class:`~robust_transfer.evaluation.Transferred`, on ``transfer_attack_examples`` images.
+    Shares are in [0, 1] with Wilson's 95 % interval. ``cost`` is the result's in forward-equivalent image passes,
+    tuning included, without the source's training, which is ``source_cost``. ``failure`` says why a cell has no
+    figures. ``through_source``, ``feature_loss``, ``unseen`` (at ``unseen_threat``) and the feature drifts are those
+    of :class:`~robust_transfer.evaluation.Transferred`, on ``transfer_attack_examples`` images.
     """
     rows = []
     for cell in cells:
@@ -49,7 +49,7 @@ def tabulate(
 
 
 def write_table(table: pd.DataFrame, folder: Path) -> Path:
-    """Write it to ``folder``, atomically."""
+    """Write the table to ``folder``, atomically."""
     write_bytes(folder / TABLE, table.to_parquet(index=False))
     return folder / TABLE
 

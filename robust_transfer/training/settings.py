@@ -1,4 +1,4 @@
-"""Settings that every trained method shares: epochs, optimiser, schedule, weight averaging, selection."""
+"""Settings shared by all trained methods: epochs, optimiser, schedule, weight averaging, selection."""
 
 from __future__ import annotations
 
@@ -71,11 +71,11 @@ class TrainingSettings:
             raise ConfigError(f"ema is a decay between 0 and 1, not {self.ema}")
 
     def training(self) -> dict[str, Any]:
-        """These settings, without those that a subclass adds: for another configuration that trains in the same way."""
+        """These settings, without a subclass's own: for another configuration with the same training."""
         return {name: getattr(self, name) for name in TrainingSettings.__dataclass_fields__}
 
     def images_seen(self, images: int) -> float:
-        """Images that are trained on in all epochs over ``images``: whole minibatches, where there is at least one."""
+        """Images trained on in all epochs over ``images``: whole minibatches, where there is at least one."""
         return self.epochs * (images - images % self.batch_size or images)
 
     def augmentation(self, size: int | None) -> Augmentation | RandomResizedCrop:
@@ -87,7 +87,7 @@ class TrainingSettings:
         return Augmentation(pad=self.pad, flip=self.flip)
 
     def told(self, size: int | None) -> dict[str, str]:
-        """Note for the card on how images of ``size`` pixels were augmented, if they were."""
+        """Note for the card on the augmentation of images of ``size`` pixels, if any."""
         how = self.augmentation(size)
         return {"augmentation": str(how)} if how.active else {}
 
