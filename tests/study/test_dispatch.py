@@ -1,4 +1,4 @@
-"""Workers that die: what they were at is tried again, then given up; all else is made, and the numbers are the same."""
+"""Deaths of workers: the job is tried again, then given up; everything else is made, with the same numbers."""
 
 from __future__ import annotations
 
