@@ -38,7 +38,7 @@ SCHEMA = 1
 
 COSTS = ("adversarial_examples", "seconds")  # fields of a cost that stand in a card's JSON by themselves
 HEAD = "head"  # of an origin: "none" for a feature extractor
-PIXELS = "threat_pixels"  # in a card's JSON, for people: what the network's preprocessing says
+THREAT_PIXELS = "threat_pixels"  # in a card's JSON, for people: what the network's preprocessing says
 
 
 def _threat(given: Any) -> Any:
@@ -85,7 +85,7 @@ class Card:
         """
         plain = {f.name: as_dict(getattr(self, f.name)) for f in fields(self)}
         cost = plain.pop("cost")
-        told = {PIXELS: self.network.preprocessing.threat_pixels}
+        told = {THREAT_PIXELS: self.network.preprocessing.threat_pixels}
         return {**plain, **told, "cost": cost["passes"], **{name: cost[name] for name in COSTS}}
 
 
@@ -247,7 +247,7 @@ def read_card(path: Path) -> Card:
             advice = "update robust-transfer" if newer else "it is no card of this project"
             raise CheckpointError(f"{path} has schema {raw.get('schema')!r}, this version reads {SCHEMA}: {advice}")
         spec = _network(dict(raw.pop("network")))
-        raw.pop(PIXELS, None)
+        raw.pop(THREAT_PIXELS, None)
         cost = {"passes": raw.pop("cost", 0.0), **{name: raw.pop(name) for name in COSTS if name in raw}}
         return build(Card, {**raw, "network": spec, "cost": build(Cost, cost, "cost")}, "card")
     except OSError as error:

@@ -11,7 +11,7 @@ import torch
 ROUNDS, MOST_ROUNDS = 5, 25
 NEAR = 0.1  # so near to the bar, or with minima that were met only once, more rounds are timed
 CONFIRMED = 0.05  # the second-lowest time lies within that of the lowest
-PRODUCTS = 1.5  # matrix products must be so many times as fast
+MIN_PRODUCT_GAIN = 1.5  # matrix products must be so many times as fast
 
 
 def gains_by_bfloat16(device: torch.device) -> bool:
@@ -62,10 +62,10 @@ def _faster_products() -> bool:
     cpu = torch.device("cpu")
 
     def product(matrix: torch.Tensor) -> float:
-        begun = seconds(cpu)
+        started = seconds(cpu)
         matrix @ matrix
-        return seconds(cpu) - begun
+        return seconds(cpu) - started
 
     exact, fast = (torch.ones(768, 768, dtype=dtype) for dtype in (torch.float32, torch.bfloat16))
     product(exact), product(fast)  # the first time prepares
-    return gain(lambda: product(exact), lambda: product(fast), PRODUCTS) >= PRODUCTS
+    return gain(lambda: product(exact), lambda: product(fast), MIN_PRODUCT_GAIN) >= MIN_PRODUCT_GAIN

@@ -13,7 +13,7 @@ FULL_A_THREAD = 64  # in bfloat16, whose maps are half as large: they still lie 
 # Fewer of photos: the maps of many take memory that the system has to clear in every pass, which costs more than they gain.
 PIXELS_A_THREAD = 8 * 224**2
 MIN_PASS = 4
-OVERHEAD = 12  # a pass takes so many images' time on top of its own
+OVERHEAD_IMAGES = 12  # a pass takes so many images' time on top of its own
 
 
 def usual_chunk(device: torch.device, size: int | None = None) -> int | None:
@@ -49,7 +49,7 @@ def cover(rows: int, sizes: Sequence[int]) -> list[int]:
     """Sizes of the passes for ``rows`` images, chosen from ``sizes`` (ascending); the last one may be filled up.
 
     The largest first; the remainder in the combination of least time, if a pass takes as long as its images and
-    :data:`OVERHEAD` more.
+    :data:`OVERHEAD_IMAGES` more.
     """
     whole, rest = divmod(rows, sizes[-1])
     return [sizes[-1]] * whole + (_least(rest, sizes)[1] if rest else [])
@@ -58,11 +58,11 @@ def cover(rows: int, sizes: Sequence[int]) -> list[int]:
 def _least(rows: int, sizes: Sequence[int]) -> tuple[int, list[int]]:
     """Least time (in units of one image) and sizes for the last ``rows``."""
     enough = next(size for size in sizes if size >= rows)
-    best = enough + OVERHEAD, [enough]
+    best = enough + OVERHEAD_IMAGES, [enough]
     fitting = [size for size in sizes if size < rows]
     if fitting:
         time, others = _least(rows - fitting[-1], sizes)
-        best = min(best, (fitting[-1] + OVERHEAD + time, [fitting[-1], *others]), key=lambda found: found[0])
+        best = min(best, (fitting[-1] + OVERHEAD_IMAGES + time, [fitting[-1], *others]), key=lambda found: found[0])
     return best
 
 

@@ -100,8 +100,8 @@ def produce(
     make = prepare()
     out = run.prepare_out()
     title = out.name if out is not None else str(identity["method"])
-    told = {**asked, "data": task.record(), "precision": str(run.dtype()).removeprefix("torch.")}
-    with tracking.tracked(run.track, out, title=title, configuration=told, resume=run.resume):
+    record = {**asked, "data": task.record(), "precision": str(run.dtype()).removeprefix("torch.")}
+    with tracking.tracked(run.track, out, title=title, configuration=record, resume=run.resume):
         checkpoint = _make(identity, task, run, make, seen)
         tracking.conclude(checkpoint.card.metrics)
     return checkpoint

@@ -25,7 +25,7 @@ from robust_transfer.messages import HIDDEN, TOLD, logger
 
 log = logger(__name__)
 
-LOGGED = 30.0  # seconds between two lines of the log on one stage
+LOG_SECONDS = 30.0  # seconds between two lines of the log on one stage
 
 
 @contextmanager
@@ -91,7 +91,7 @@ class Stage:
         """Mark so many units as finished."""
         self.settled, self.inside, self.most = self.settled + units, 0.0, 0.0
         self.bar.update(self.task, completed=self.settled)
-        if time.monotonic() - self.logged > LOGGED:
+        if time.monotonic() - self.logged > LOG_SECONDS:
             self.log()
 
     def log(self) -> None:

@@ -30,8 +30,8 @@ class Provenance:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types; ``source`` only if there is one."""
-        told: dict[str, Any] = {"method": self.method, "data": self.data, "weights": self.weights}
-        return told if self.source is None else {**told, "source": self.source.to_json()}
+        record: dict[str, Any] = {"method": self.method, "data": self.data, "weights": self.weights}
+        return record if self.source is None else {**record, "source": self.source.to_json()}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from robust_transfer.files import expanded
 from robust_transfer.hardware import gains_by_bfloat16
 from robust_transfer.launch import place
 
-MOST_THREADS = 1024  # more are a slip, and some libraries would die of them
+MAX_THREADS = 1024  # more are a slip, and some libraries would die of them
 Precision = Literal["auto", "float32", "bfloat16"]
 Folder = Annotated[Path, AfterValidator(expanded)]  # "~/x" is the home folder's x
 Trackers = Annotated[tuple[str, ...], BeforeValidator(tracking.parse)]
@@ -53,8 +53,8 @@ class Run:
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**31:
             raise ConfigError(f"seed must be between 0 and 2^31 - 1, not {self.seed}")
-        if self.threads is not None and not 1 <= self.threads <= MOST_THREADS:
-            raise ConfigError(f"threads must be between 1 and {MOST_THREADS}, not {self.threads}")
+        if self.threads is not None and not 1 <= self.threads <= MAX_THREADS:
+            raise ConfigError(f"threads must be between 1 and {MAX_THREADS}, not {self.threads}")
         if self.resume and self.overwrite:
             raise ConfigError("--resume goes on with a folder and --overwrite empties it: give one of them")
         self.torch_device()  # a wrong name is told now, not after the data has been loaded

@@ -32,7 +32,7 @@ TRACKERS = (
 )  # names of accelerate's trackers, packages and our extras alike
 PROJECT = "robust-transfer"
 RECORD = "trackers.json"  # in a run folder: each tracker's own name for the run, by which it is gone on with
-LONGEST = 250  # characters of a text in the configuration: MLflow refuses much longer ones
+MAX_TEXT = 250  # characters of a text in the configuration: MLflow refuses much longer ones
 
 
 def parse(names: str | Sequence[str]) -> tuple[str, ...]:
@@ -239,7 +239,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _plain(value: Any) -> bool | float | int | str:
     """Configuration value in a form that every tracker takes."""
-    return value if isinstance(value, bool | int | float) else str(value)[:LONGEST]
+    return value if isinstance(value, bool | int | float) else str(value)[:MAX_TEXT]
 
 
 def _numbers(record: Mapping[str, Any]) -> dict[str, float]:

@@ -23,9 +23,9 @@ from robust_transfer.progress import stage
 from robust_transfer.remembered import recall, remember
 from robust_transfer.run import Run
 
-GAIN = 1.1  # bfloat16, or compiled steps, must be so many times as fast, or they are not used
-TRUSTED = 1 / GAIN  # hardware with units for bfloat16 must be slower by as much, or it is used
-AGREEMENT = 0.9  # median cosine between the gradients of both precisions, or bfloat16 is not used
+MIN_SPEEDUP = 1.1  # bfloat16, or compiled steps, must be so many times as fast, or they are not used
+MAX_SLOWDOWN = 1 / MIN_SPEEDUP  # hardware with units for bfloat16 must be slower by as much, or it is used
+MIN_COSINE = 0.9  # median cosine between the gradients of both precisions, or bfloat16 is not used
 # Seconds of attacking from which on a trial can pay. Compiling takes one or two minutes, where it was done before seconds.
 WORTH_COMPILING, WORTH_LOADING, WORTH_SIZING = 300.0, 15.0, 5.0
 WORTH_TIMING = 4000.0  # image passes
@@ -54,7 +54,7 @@ def choose(module: nn.Module, sample: Callable[[], tuple[Tensor, Tensor]], run: 
     x, labels = sample()
     usual = usual_chunk(x.device, x.shape[-1]) or len(x)
     if precision:
-        bar = TRUSTED if hardware.has_matrix_units(x.device) else GAIN
+        bar = MAX_SLOWDOWN if hardware.has_matrix_units(x.device) else MIN_SPEEDUP
         with stage("trying out bfloat16", None, run.quiet):
             engine = better(Engine(), engine, module, x[:usual], labels[:usual], bar)
     if passes < WORTH_TIMING:
@@ -133,7 +133,9 @@ def seconds_of(engine: Engine, module: nn.Module, x: Tensor, labels: Tensor) -> 
     return 0.0
 
 
-def better(exact: Engine, fast: Engine, module: nn.Module, x: Tensor, labels: Tensor, bar: float = GAIN) -> Engine:
+def better(
+    exact: Engine, fast: Engine, module: nn.Module, x: Tensor, labels: Tensor, bar: float = MIN_SPEEDUP
+) -> Engine:
     """``fast`` if it is ``bar`` times as fast on these images and does no harm, else ``exact``."""
     with eval_mode(module), without_weight_gradients(module), exact_float32():
         if not _fits(module, x, labels):
@@ -145,7 +147,7 @@ def better(exact: Engine, fast: Engine, module: nn.Module, x: Tensor, labels: Te
         except (RuntimeError, TypeError):  # the network cannot compute in that precision, or cannot be compiled
             return exact
     cosine = cosine_similarity(gradients[0].flatten(1), gradients[1].flatten(1), dim=1)
-    return fast if gains and bool(cosine.nan_to_num().median() >= AGREEMENT) else exact
+    return fast if gains and bool(cosine.nan_to_num().median() >= MIN_COSINE) else exact
 
 
 def _fits(module: nn.Module, x: Tensor, labels: Tensor) -> bool:
@@ -158,9 +160,9 @@ def _fits(module: nn.Module, x: Tensor, labels: Tensor) -> bool:
 def _timed(module: nn.Module, x: Tensor, labels: Tensor) -> tuple[float, Tensor]:
     """Seconds of one step, by :func:`hardware.seconds`, and its gradient."""
     at = x.detach().clone().requires_grad_(True)
-    begun = hardware.seconds(x.device)
+    started = hardware.seconds(x.device)
     (gradient,) = torch.autograd.grad(cross_entropy(call(module, at).float(), labels).sum(), at)
-    return hardware.seconds(x.device) - begun, gradient
+    return hardware.seconds(x.device) - started, gradient
 
 
 def _seconds(module: nn.Module, x: Tensor, labels: Tensor) -> float:

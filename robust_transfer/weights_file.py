@@ -39,8 +39,8 @@ DTYPES: dict[str, torch.dtype] = {
     "U64": torch.uint64,
 }
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
-MOST_HEADER = 100_000_000  # bytes; the library's own limit
-CHUNK = 1 << 20
+MAX_HEADER = 100_000_000  # bytes; the library's own limit
+CHUNK_BYTES = 1 << 20
 
 
 class DamagedError(ValueError):
@@ -68,7 +68,7 @@ class Header:
 def header_length(first: bytes, size: int) -> int:
     """Bytes of the header of a file of ``size`` bytes that begins with ``first``. Raises :class:`DamagedError`."""
     length = int.from_bytes(first[:8], "little")
-    if len(first) < 8 or not 2 <= length <= min(size - 8, MOST_HEADER):
+    if len(first) < 8 or not 2 <= length <= min(size - 8, MAX_HEADER):
         raise DamagedError("it is cut off or has no header")
     return length
 
@@ -153,7 +153,7 @@ class WeightsFile:
 
     def digest(self) -> str:
         """SHA-256 of the whole file in hexadecimal digits, however much of it was read before."""
-        while self._read(CHUNK):
+        while self._read(CHUNK_BYTES):
             pass
         return self._digest.hexdigest()
 
@@ -161,7 +161,7 @@ class WeightsFile:
         ahead = min(len(self._ahead), len(target))  # of a file shorter than its first read
         target[:ahead], self._ahead = self._ahead[:ahead], self._ahead[ahead:]
         while ahead < len(target):
-            part = target[ahead : ahead + CHUNK]  # hashed while it is in the processor's cache
+            part = target[ahead : ahead + CHUNK_BYTES]  # hashed while it is in the processor's cache
             count = self._file.readinto(part)
             if not count:
                 raise DamagedError("it became shorter while it was read")
@@ -198,9 +198,9 @@ def write_weights(path: Path, state: Mapping[str, Tensor], dtype: torch.dtype) -
             digest.update(part)
         for name in order:
             content = raw_bytes(state[name].detach().to(stored[name]))
-            for begin in range(0, len(content), CHUNK):
-                file.write(content[begin : begin + CHUNK])
-                digest.update(content[begin : begin + CHUNK])
+            for begin in range(0, len(content), CHUNK_BYTES):
+                file.write(content[begin : begin + CHUNK_BYTES])
+                digest.update(content[begin : begin + CHUNK_BYTES])
     return digest.hexdigest()
 
 

@@ -261,7 +261,7 @@ def test_what_is_no_number_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
         tracking.log({"step": 2, "loss": float("nan"), "rate": 0.1, "event": "x", "flag": True})
     assert board.logged == [(2, {"rate": 0.1})]
     assert board.configured[0].keys() == {"a.b"}
-    assert len(board.configured[0]["a.b"]) == tracking.LONGEST
+    assert len(board.configured[0]["a.b"]) == tracking.MAX_TEXT
 
 
 def test_names_are_parsed(monkeypatch: pytest.MonkeyPatch) -> None:

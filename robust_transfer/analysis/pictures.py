@@ -17,7 +17,7 @@ from robust_transfer.modes import eval_mode, without_weight_gradients
 from robust_transfer.randomness import Address, uniform
 
 FIELDS, PATCHES = 128, 4  # how many smooth fields are tried as a start, and of how many patches along a side they are
-LENGTH = 0.05  # of the first step, as a share of the diagonal of the box; it falls to 0 linearly
+FIRST_STEP = 0.05  # of the first step, as a share of the diagonal of the box; it falls to 0 linearly
 
 
 def maximise(classifier: Classifier, units: Tensor, *, steps: int, seed: int = 0) -> Tensor:
@@ -57,7 +57,7 @@ def _walk(classifier: Classifier, start: Tensor, aim: Callable[[Tensor], Tensor]
     """Gradient ascent on ``aim`` of the features, each image by itself; returns the best iterate of each."""
     at, best = start, start.clone()
     value = torch.full((len(start),), -torch.inf, device=start.device)
-    length = LENGTH * start[0].numel() ** 0.5
+    length = FIRST_STEP * start[0].numel() ** 0.5
     with eval_mode(classifier), without_weight_gradients(classifier), torch.enable_grad():
         for step in range(steps + 1):
             at = at.detach().requires_grad_(True)

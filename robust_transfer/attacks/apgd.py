@@ -116,7 +116,7 @@ def step_checkpoints(steps: int) -> dict[int, int]:
 
 def climb(
     target: Victim,
-    on: Climb,
+    climbs: Climb,
     loss: losses.Loss,
     threat: Threat,
     steps: int,
@@ -135,24 +135,24 @@ def climb(
     intervals = step_checkpoints(steps)
     for step in range(steps):
         if step == trial:
-            on.keep(highest(on.rows, on.best_value, finalists))
-        output, gradient = (guide or target).gradient(on.at, on.aim, loss)
+            climbs.keep(highest(climbs.rows, climbs.best_value, finalists))
+        output, gradient = (guide or target).gradient(climbs.at, climbs.aim, loss)
         if guide is None or step % every == 0:
-            standing = _score(target, on, output if guide is None else target.logits(on.at), worst)
-            if not len(on.rows):
-                return on.rows
+            standing = _score(target, climbs, output if guide is None else target.logits(climbs.at), worst)
+            if not len(climbs.rows):
+                return climbs.rows
             output, gradient = output[standing], gradient[standing]
-        on.step(loss(output, on.aim).detach(), gradient, threat, step, intervals)
-    _score(target, on, target.logits(on.at), worst)  # the last iterate: no gradient needed
-    return on.rows
+        climbs.step(loss(output, climbs.aim).detach(), gradient, threat, step, intervals)
+    _score(target, climbs, target.logits(climbs.at), worst)  # the last iterate: no gradient needed
+    return climbs.rows
 
 
-def _score(target: Victim, on: Climb, logits: Tensor, worst: BestSoFar) -> Tensor:
+def _score(target: Victim, climbs: Climb, logits: Tensor, worst: BestSoFar) -> Tensor:
     # An example may be climbed from several starts at once: where one of them breaks it, all of its rows leave.
-    broken, score = target.judge(on.at, on.labels, logits)
-    worst.update(on.rows, on.at, broken, score)
-    standing = ~torch.isin(on.rows, on.rows[broken])
-    on.keep(standing)
+    broken, score = target.judge(climbs.at, climbs.labels, logits)
+    worst.update(climbs.rows, climbs.at, broken, score)
+    standing = ~torch.isin(climbs.rows, climbs.rows[broken])
+    climbs.keep(standing)
     return standing
 
 
@@ -183,8 +183,8 @@ class APGD(Attack):
         for restart in range(self.restarts):
             purpose = f"apgd/{self.loss}"
             start = threat.random_start(x[rows], ids[rows], seed=seed, purpose=purpose, restart=restart)
-            on = Climb.begin(rows, x[rows], labels[rows], aim[rows], start, threat.eps)
-            rows = climb(target, on, loss, threat, self.steps, worst)
+            climbs = Climb.begin(rows, x[rows], labels[rows], aim[rows], start, threat.eps)
+            rows = climb(target, climbs, loss, threat, self.steps, worst)
             if not len(rows):
                 break
         return worst.images

@@ -95,8 +95,10 @@ class TargetedAPGD(Attack):
                 for rows in torch.split(standing.nonzero().squeeze(1), at_once):
                     if not len(rows):
                         return worst.images
-                    on, settled = begin(rows, together, restart)
+                    climbs, settled = begin(rows, together, restart)
                     standing[rows] = False
-                    left = climb(target, on, settled, threat, self.steps, worst, trial=trial, finalists=self.finalists)
+                    left = climb(
+                        target, climbs, settled, threat, self.steps, worst, trial=trial, finalists=self.finalists
+                    )
                     standing[left] = True
         return worst.images

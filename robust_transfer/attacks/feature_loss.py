@@ -79,7 +79,7 @@ class FeatureLoss(Attack):
         worst, rows = BestSoFar(x), torch.arange(len(x), device=x.device)
         start = threat.random_start(x, ids, seed=seed, purpose="feature-loss")
         aim = torch.cat([clean, labelled], 1)
-        on = Climb.begin(rows, x, labels, aim, start, threat.eps)
+        climbs = Climb.begin(rows, x, labels, aim, start, threat.eps)
         with target.beside(LogitsAndFeatures(model)) as guide:
-            climb(target, on, loss, threat, self.steps, worst, guide=guide, every=5)
+            climb(target, climbs, loss, threat, self.steps, worst, guide=guide, every=5)
         return worst.images

@@ -78,20 +78,20 @@ class PGD(Attack):
                 break
         return worst.images
 
-    def _climb(self, target: Victim, on: _Standing, threat: Threat, worst: BestSoFar, score_start: bool) -> Tensor:
+    def _climb(self, target: Victim, alive: _Standing, threat: Threat, worst: BestSoFar, score_start: bool) -> Tensor:
         """One restart; offers every iterate to ``worst`` and returns the rows of surviving examples."""
         for step in range(self.steps):
-            logits, gradient = target.gradient(on.current, on.labels, self._loss(step))
+            logits, gradient = target.gradient(alive.current, alive.labels, self._loss(step))
             if step or score_start:
-                standing = self._score(target, on, logits, worst)
-                if not len(on.rows):
-                    return on.rows
+                standing = self._score(target, alive, logits, worst)
+                if not len(alive.rows):
+                    return alive.rows
                 gradient = gradient[standing]
-            on.current = threat.project(
-                on.current + self._size(step) * threat.eps * threat.steepest(gradient), on.clean
+            alive.current = threat.project(
+                alive.current + self._size(step) * threat.eps * threat.steepest(gradient), alive.clean
             )
-        self._score(target, on, target.logits(on.current), worst)  # the last iterate: no gradient needed
-        return on.rows
+        self._score(target, alive, target.logits(alive.current), worst)  # the last iterate: no gradient needed
+        return alive.rows
 
     def _loss(self, step: int) -> losses.Loss:
         return losses.get_loss(self.loss if self.then is None or 2 * step < self.steps else self.then)
@@ -101,9 +101,9 @@ class PGD(Attack):
         wave = (1 + math.cos(math.pi * step / self.steps)) / 2 if self.schedule == "cosine" else 1.0
         return self.step * wave
 
-    def _score(self, target: Victim, on: _Standing, logits: Tensor, worst: BestSoFar) -> Tensor:
+    def _score(self, target: Victim, alive: _Standing, logits: Tensor, worst: BestSoFar) -> Tensor:
         """Score the iterates and drop the broken ones; returns the mask of survivors."""
-        broken, score = target.judge(on.current, on.labels, logits)
-        worst.update(on.rows, on.current, broken, score)
-        on.keep(~broken)
+        broken, score = target.judge(alive.current, alive.labels, logits)
+        worst.update(alive.rows, alive.current, broken, score)
+        alive.keep(~broken)
         return ~broken

@@ -41,12 +41,12 @@ def feature_drift(model: Classifier, x: Tensor, ids: Tensor, threat: Threat, *, 
     with attacking(Features(model), x.device, size=x.shape[-1]) as target:
         clean = target.logits(x)
         start = threat.random_start(x, ids, seed=seed, purpose="feature-drift")
-        on = Climb.begin(torch.arange(len(x), device=x.device), x, ids, clean, start, threat.eps)
+        climbs = Climb.begin(torch.arange(len(x), device=x.device), x, ids, clean, start, threat.eps)
         intervals = step_checkpoints(steps)
         for step in range(steps):
-            features, gradient = target.gradient(on.at, clean, away)
-            on.step(away(features, clean), gradient, threat, step, intervals)
-        furthest = torch.maximum(on.best_value, away(target.logits(on.at), clean))
+            features, gradient = target.gradient(climbs.at, clean, away)
+            climbs.step(away(features, clean), gradient, threat, step, intervals)
+        furthest = torch.maximum(climbs.best_value, away(target.logits(climbs.at), clean))
         lengths: Tensor = clean.norm(dim=1)
         return furthest.sqrt() / lengths.clamp_min(1e-12)
 
@@ -90,8 +90,8 @@ class SourceFeatures(Attack):
             for number in range(aims.shape[1] + 1):
                 start = threat.random_start(x[rows], ids[rows], seed=seed, purpose=f"source-features/{number}")
                 loss, aim = (towards, aims[rows, number - 1]) if number else (away, clean[rows])
-                on = Climb.begin(rows, x[rows], labels[rows], aim, start, threat.eps)
-                rows = climb(target, on, loss, threat, self.steps, worst, guide=source, every=5)
+                climbs = Climb.begin(rows, x[rows], labels[rows], aim, start, threat.eps)
+                rows = climb(target, climbs, loss, threat, self.steps, worst, guide=source, every=5)
                 if not len(rows):
                     break
         return worst.images

@@ -24,7 +24,7 @@ from robust_transfer.evaluation import Evaluation
 from robust_transfer.evaluation.deltas import unpack
 from robust_transfer.evaluation.outcomes import CLEAN, SURVIVED
 from robust_transfer.files import write_json, write_text
-from robust_transfer.launch import place
+from robust_transfer.launch import row_of
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
 
@@ -49,7 +49,7 @@ def run_demo(
     ``examples`` test images (a stratified subset) are attacked by PGD-20 at the source's threat (linf:8/255 where it has
     none). Returns the page's path. Raises :class:`ConfigError` for a control that does not fit.
     """
-    if place().world > 1:
+    if row_of().world > 1:
         raise ConfigError("the demo takes one process: start it without torchrun")
     if run.out is None:
         raise DataError("the demo writes a page: give it an output folder")
@@ -198,8 +198,8 @@ def _gallery(rows: Sequence[Row], test: Split, threat: Threat) -> list[dict[str,
     telling = np.any([~fate.isin([SURVIVED, CLEAN]).to_numpy() for fate in fates], axis=0)
     ordered = first.assign(telling=telling).sort_values("telling", ascending=False, kind="stable")
     chosen = ordered.groupby("label")["index"].first().iloc[:PICTURES].tolist()
-    place = {number: row for row, number in enumerate(test.ids.tolist())}
-    images = test.subset(torch.tensor([place[number] for number in chosen]))
+    row_of = {number: row for row, number in enumerate(test.ids.tolist())}
+    images = test.subset(torch.tensor([row_of[number] for number in chosen]))
     x = to_pixels(images.images())
     scale = max(1, 64 // x.shape[-1])
     lines: list[dict[str, Any]] = [

@@ -122,7 +122,7 @@ def measure(
     rows, failed, shown = list[Row](), dict[str, str](), set[Group]()
     for number, one in enumerate(wanted):
         console.print(f"{one.group}, {one.name}: training on {len(task.train)} images ...")
-        inner, begun = replace(run, out=None, overwrite=False, cache=folder / "shared"), time.perf_counter()
+        inner, started = replace(run, out=None, overwrite=False, cache=folder / "shared"), time.perf_counter()
         try:
             made = one.make(inner)
         except DivergedError as error:
@@ -130,7 +130,7 @@ def measure(
                 raise
             failed[one.name] = str(error)
             continue
-        seconds = time.perf_counter() - begun
+        seconds = time.perf_counter() - started
         console.print(f"{one.group}, {one.name}: attacking {min(examples, len(task.test))} test images ...")
         keep, out = one.group not in shown, folder / str(number)
         measured = evaluate(

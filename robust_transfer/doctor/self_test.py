@@ -48,14 +48,14 @@ class _Checks:
             ("an evaluation comes out the same twice, whatever the batch", self._repeats),
         )
         for name, check in checks:
-            begun = time.perf_counter()
+            started = time.perf_counter()
             try:
                 problem = check()
             except Exception as error:  # whatever is wrong with the installation is what is asked for
                 problem = f"{type(error).__name__}: {error}"
-                self.done.append(Check(name, problem, time.perf_counter() - begun))
+                self.done.append(Check(name, problem, time.perf_counter() - started))
                 break
-            self.done.append(Check(name, problem, time.perf_counter() - begun))
+            self.done.append(Check(name, problem, time.perf_counter() - started))
         return self.done
 
     def _learns(self) -> str:

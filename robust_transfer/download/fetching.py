@@ -115,7 +115,7 @@ def _found(
     if record is not None and expected is None and record.fits(path):
         return Fetched(path, record.sha256, where.text, name=record.name)
     with path.open("rb") as file:
-        if pages.is_page(file.read(pages.SNIFFED)):
+        if pages.is_page(file.read(pages.SNIFFED_BYTES)):
             raise CheckpointError(
                 f"{path} is a web page, not a file of weights: delete it, and download the file itself"
             )

@@ -6,8 +6,8 @@ import re
 from html.parser import HTMLParser
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
 
-SNIFFED = 2048  # bytes that tell a page, or a pointer of Git LFS
-LONGEST = 2**20  # bytes of a page that are read
+SNIFFED_BYTES = 2048  # bytes that tell a page, or a pointer of Git LFS
+MAX_PAGE_BYTES = 2**20  # bytes of a page that are read
 _PAGE = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.I | re.S
 )

@@ -18,7 +18,7 @@ from robust_transfer.download.connection import Interrupted, RangeRefused, by_ha
 from robust_transfer.errors import CheckpointError, OutputError
 from robust_transfer.progress import Download, download_bar, tell
 
-BLOCK = 2**18  # bytes that are read at once
+BLOCK_BYTES = 2**18  # bytes that are read at once
 TRIES = 4  # tries in a row that bring nothing
 
 
@@ -107,7 +107,7 @@ class Transfer:
         blocks = decoded(self._blocks(answer, beginning, have), answer, self.address)
         first = next(blocks, b"")
         if have == 0:
-            while len(first) < pages.SNIFFED and (more := next(blocks, b"")):
+            while len(first) < pages.SNIFFED_BYTES and (more := next(blocks, b"")):
                 first += more
             if pages.is_page(first):
                 return self._page(first, blocks, answer.url)
@@ -138,7 +138,7 @@ class Transfer:
         got = have
         while True:
             try:
-                block = answer.read(BLOCK)
+                block = answer.read(BLOCK_BYTES)
             except (OSError, http.client.HTTPException) as error:
                 raise interrupted(error, self.timeout) from None
             if not block:
@@ -150,7 +150,7 @@ class Transfer:
 
     def _page(self, first: bytes, rest: Iterator[bytes], url: str) -> str:
         content = first
-        while len(content) < pages.LONGEST and (more := next(rest, b"")):
+        while len(content) < pages.MAX_PAGE_BYTES and (more := next(rest, b"")):
             content += more
         page = pages.Page(content, url)
         if self.address.drive and page.leads_to is not None and not self.led:

@@ -161,11 +161,11 @@ class AutoAttack:
         self.log(f"using {self.version} version including {', '.join(names)}")
         found: dict[str, Any] = {}
         for name in names:
-            begun = time.perf_counter()
+            started = time.perf_counter()
             run = self._running([name], x_orig, y_orig, batch_size or bs, lambda line: None)
             known = run.work()
             found[name] = (known.adversarial, known.predicted) if return_labels else known.adversarial
-            took = time.perf_counter() - begun
+            took = time.perf_counter() - started
             self.log(f"robust accuracy by {name.upper()} \t {known.share():.2%} \t (time attack: {took:.1f} s)")
         return found
 

@@ -17,7 +17,7 @@ from robust_transfer.attacks import AttackResult
 from robust_transfer.errors import OutputError
 from robust_transfer.files import write_atomically
 
-SAVE_EVERY = 60.0  # seconds between two writings
+SAVE_SECONDS = 60.0  # seconds between two writings
 TENSORS = ("adversarial", "predicted", "standing", "right", "pending")
 
 
@@ -72,7 +72,7 @@ class Progress:
         self.adversarial[at] = found.adversarial[found.broken].to(where, self.adversarial.dtype)
         self.predicted[at] = found.prediction[found.broken].to(where)
         self.pending = self.pending[len(rows) :]
-        if time.perf_counter() - self.saved > SAVE_EVERY:
+        if time.perf_counter() - self.saved > SAVE_SECONDS:
             self.save()
 
     def finish(self) -> None:

@@ -57,7 +57,7 @@ class Running:
 
     def work(self, state: Path | None = None) -> Progress:
         """Run all attacks, up to the time limit; with ``state`` the progress is stored there, and resumed from."""
-        begun, deadline = time.perf_counter(), Deadline(self.seconds)
+        started, deadline = time.perf_counter(), Deadline(self.seconds)
         with self.run.at_work():
             predicted, adversary = self._classify(), self._adversary()
             identity = self._identity(predicted, adversary) if state is not None else {}
@@ -76,7 +76,7 @@ class Running:
                 if not self._attack(adversary, attack, known, deadline):
                     break
                 known.finish()
-                took = time.perf_counter() - begun
+                took = time.perf_counter() - started
                 self.log(f"robust accuracy after {str(attack).upper()}: {known.share():.2%} (total time {took:.1f} s)")
             known.save()
             self._conclude(known, adversary.attacks)
@@ -129,12 +129,12 @@ class Running:
             count = deadline.fits(self.batch_size, last, pace)
             if not count:
                 return False
-            begun, rows = time.perf_counter(), known.pending[:count]
+            started, rows = time.perf_counter(), known.pending[:count]
             x, y = self.clean[rows].to(self.device).float(), self.labels[rows].to(self.device)
             found = adversary.run(attack, self.model, x, y, rows.to(self.device))
             known.note(rows, found)
             number, last = number + 1, len(rows)
-            pace = (time.perf_counter() - begun) / last
+            pace = (time.perf_counter() - started) / last
             broken = int(found.broken.sum())
             self.log(f"{attack} - {number}/{max(batches, number)} - {broken} out of {last} successfully perturbed")
         return True

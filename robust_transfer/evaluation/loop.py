@@ -60,7 +60,7 @@ def attack_split(
                     count = limit.fits(size, len(rows), seconds / max(len(rows), 1)) or (0 if done.passes else 1)
                     if not count:
                         return done
-                    begun, rows = time.perf_counter(), pending[at : at + count]
+                    started, rows = time.perf_counter(), pending[at : at + count]
                     bar.begin(len(rows))
                     x, y, i = split.subset(rows).on(device)
                     result = adversary.run(attack, model, x, y, i)
@@ -70,7 +70,7 @@ def attack_split(
                         path = state / f"deltas-{done.parts:09d}.parquet"
                         write_bytes(path, part.to_parquet(index=False, compression="zstd"))
                         done.parts += 1
-                    seconds = time.perf_counter() - begun
+                    seconds = time.perf_counter() - started
                     at, done.seconds = at + len(rows), done.seconds + seconds
                     if state is not None:
                         write_state(state, done, identity)

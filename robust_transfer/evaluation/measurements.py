@@ -82,9 +82,9 @@ class Measurements:
             if passes / speed > deadline.left:
                 late.append(f"{name}: {LATE}")
                 continue
-            begun = time.perf_counter()
+            started = time.perf_counter()
             more = measure(whole)
-            whole = replace(more, seconds=round(whole.seconds + time.perf_counter() - begun, 3))
+            whole = replace(more, seconds=round(whole.seconds + time.perf_counter() - started, 3))
         if classes:
             shares = by_class(whole.outcomes, self.subject.split.class_names)  # an older record may lack them
             whole = replace(whole, by_class=shares, per_class=True, **balanced(shares))

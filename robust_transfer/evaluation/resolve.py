@@ -77,9 +77,9 @@ def try_out(module: nn.Module, split: Split, run: Run) -> None:
     except (NetworkError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # whatever a foreign forward pass raises
-        size, told = "x".join(map(str, x.shape[1:])), str(error).strip().split("\n")[0]
+        size, reason = "x".join(map(str, x.shape[1:])), str(error).strip().split("\n")[0]
         raise NetworkError(
-            f"the model fails on float32 images of {size} in [0, 1] ({type(error).__name__}: {told}): "
+            f"the model fails on float32 images of {size} in [0, 1] ({type(error).__name__}: {reason}): "
             "give the split at the size, and the model in the precision, that fit"
         ) from error
     if logits.shape[1] != classes:

@@ -26,8 +26,8 @@ from robust_transfer.threat import Threat
 
 BATCH = 200
 DRIFT_STEPS = 20
-DRIFT = 2 * DRIFT_STEPS + 2  # image passes an image and network
-TOLD = {"unseen": "unseen norm", "source_features": "through the source", "feature_loss": "feature loss"}
+DRIFT_PASSES = 2 * DRIFT_STEPS + 2  # image passes an image and network
+LABELS = {"unseen": "unseen norm", "source_features": "through the source", "feature_loss": "feature loss"}
 
 
 @dataclass(frozen=True)
@@ -87,12 +87,12 @@ def examine(
             for name, attack in attacks.items():
                 against = replace(adversary, threat=other) if name == "unseen" else adversary
                 expected = effort([attack]) * len(x)
-                bar.begin(expected, f"transfer attacks: {TOLD[name]}")
+                bar.begin(expected, f"transfer attacks: {LABELS[name]}")
                 result = against.run(attack, model.classifier, x, y, i)
                 standing[name] += int((~result.broken).sum())
                 passes += result.passes
                 bar.advance(expected)
-            expected = len(networks) * len(x) * DRIFT
+            expected = len(networks) * len(x) * DRIFT_PASSES
             bar.begin(expected, "transfer attacks: feature drift")
             each = [feature_drift(m, x, i, adversary.threat, steps=DRIFT_STEPS, seed=adversary.seed) for m in networks]
             drifts.append(torch.stack(each, 1).cpu())
@@ -115,12 +115,12 @@ def examine(
 
 def passes_each(model: Checkpoint, source: Checkpoint | None) -> float:
     """Approximate image passes per image of :func:`examine`."""
-    return effort(list(_attacks(model, source).values())) + DRIFT * len(_networks(model, source))
+    return effort(list(_attacks(model, source).values())) + DRIFT_PASSES * len(_networks(model, source))
 
 
 def passes_at_most() -> float:
     """Approximate image passes per image of :func:`examine`, for a model whose features differ from its source's."""
-    return effort([APGD(steps=20), SourceFeatures(), FeatureLoss()]) + 2.0 * DRIFT
+    return effort([APGD(steps=20), SourceFeatures(), FeatureLoss()]) + 2.0 * DRIFT_PASSES
 
 
 def _attacks(model: Checkpoint, source: Checkpoint | None) -> dict[str, Attack]:

@@ -33,7 +33,7 @@ from robust_transfer.run import Run
 from robust_transfer.statistics.intervals import Proportion, wilson
 from robust_transfer.threat import Threat
 
-ALONE = 64  # so many of the broken images are also scored one at a time
+SCORED_ALONE = 64  # so many of the broken images are also scored one at a time
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class _Found:
         images = unpack(deltas.loc[mine["index"]].reset_index(), x[chosen], threat)
         broken = is_broken(target.logits(images), labels[chosen])
         claimed = torch.tensor((mine["broken_by"] != SURVIVED).tolist(), device=x.device)
-        for position in (claimed & broken).nonzero().flatten().tolist()[: max(0, ALONE - self.alone)]:
+        for position in (claimed & broken).nonzero().flatten().tolist()[: max(0, SCORED_ALONE - self.alone)]:
             one = slice(position, position + 1)
             broken[one] &= is_broken(target.logits(images[one]), labels[chosen][one])
             self.alone += 1
@@ -160,11 +160,11 @@ def _chosen(evaluation: Evaluation, whole: Split) -> list[str]:
 
 def evaluated_images(evaluation: Evaluation, split: Split) -> Split:
     """Images of ``split`` that were evaluated, in the evaluation's order. Raises :class:`DataError` for any others."""
-    place = {int(number): row for row, number in enumerate(split.ids.tolist())}
+    row_of = {int(number): row for row, number in enumerate(split.ids.tolist())}
     wanted = evaluation.outcomes["index"].tolist()
-    if any(number not in place for number in wanted):
+    if any(number not in row_of for number in wanted):
         raise DataError("the evaluation has images that this split has not: give the data and split that it is of")
-    chosen = split.subset(torch.tensor([place[number] for number in wanted], dtype=torch.int64))
+    chosen = split.subset(torch.tensor([row_of[number] for number in wanted], dtype=torch.int64))
     if chosen.hash != evaluation.data_hash:
         raise DataError("the evaluation is of other images or labels: give the data and split that it is of")
     return chosen

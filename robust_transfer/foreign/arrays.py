@@ -15,7 +15,7 @@ from robust_transfer.errors import CheckpointError
 
 LAYER = ".weight", ".bias"
 KNOWN = "of lists of arrays only [weight] and [weight, bias] are read"
-SMALL = 11  # pixels: no kernel is larger
+MAX_KERNEL = 11  # pixels: no kernel is larger
 Layers = Mapping[str, Sequence[Tensor]]
 
 
@@ -86,8 +86,8 @@ def _vote(arrays: Sequence[Tensor]) -> set[bool]:
         return {last for last, outs in ((True, shape[-1]), (False, shape[0])) if outs == len(arrays[1])}
     if len(shape) == 4:  # kernels are small squares
         ends = ((True, shape[:2], shape[2:]), (False, shape[2:], shape[:2]))
-        told = {last for last, kernel, rest in ends if kernel[0] == kernel[1] <= SMALL < max(rest)}
-        return told or {True, False}
+        first_kernels = {last for last, kernel, rest in ends if kernel[0] == kernel[1] <= MAX_KERNEL < max(rest)}
+        return first_kernels or {True, False}
     return {True, False}
 
 

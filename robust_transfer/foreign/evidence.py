@@ -25,7 +25,7 @@ from robust_transfer.statistics.intervals import Proportion, wilson
 
 By = Literal["the only one", "clean accuracy", "batch-norm statistics", "batch-norm statistics and clean accuracy"]
 IMAGES = 256  # that evidence is gathered on, at most
-LEAST = 16  # images: of fewer, the statistics are chance
+MIN_IMAGES = 16  # images: of fewer, the statistics are chance
 FACTOR = 1.1  # so many times farther from the stored statistics must any rival be
 FAR = 0.1  # a distance at which the images are too unlike those of training for the statistics to tell
 SAME = 0.002  # candidates whose logits differ by less than that share of their range are one
@@ -152,8 +152,8 @@ def _doubt(best: Measured, rival: Measured, n: int) -> str | None:
     if best.distance is None or rival.distance is None:
         none = "labels of its own classes would tell, and" if best.right is None else "the labels hardly tell, and"
         return f"the evidence is weak: {none} without batch norm there is no other: {both}"
-    if n < LEAST:
-        return f"{n} images are too few, {LEAST} are needed: {both}"
+    if n < MIN_IMAGES:
+        return f"{n} images are too few, {MIN_IMAGES} are needed: {both}"
     if best.distance > FAR:
         return f"the images are too unlike those of training to tell: {both}"
     hangs_on_a_group = any(theirs <= mine for mine, theirs in zip(best.distances, rival.distances, strict=True))
@@ -190,8 +190,8 @@ def _named(each: Measured) -> str:
 def _figures(each: Measured) -> str:
     right = [] if each.right is None else [f"{100 * each.share:.0f} % right"]
     figures = [*right, *([] if each.distance is None else [f"distance {each.distance:.3f}"])]
-    told = ", ".join(figures)
-    return f" ({told})" if told else ""
+    text = ", ".join(figures)
+    return f" ({text})" if text else ""
 
 
 def _told(candidates: Sequence[Candidate]) -> str:

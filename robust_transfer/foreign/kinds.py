@@ -64,8 +64,8 @@ def told_by_json(path: Path, content: bytes) -> str:
     given = found if isinstance(found, dict) else {}
     messages = [given[key] for key in ("error", "message", "detail") if isinstance(given.get(key), str)]
     if messages:
-        told = " ".join(messages[0].split())[:100]
-        return f"{path} is the answer of a server that refused ({told}), not the weights: get it again"
+        message = " ".join(messages[0].split())[:100]
+        return f"{path} is the answer of a server that refused ({message}), not the weights: get it again"
     return f"{path} is JSON, not weights: {READ}"
 
 

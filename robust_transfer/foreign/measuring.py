@@ -19,7 +19,7 @@ from robust_transfer.progress import stage, tick
 GROUPS = 8  # of images, any of which may be left out
 AT_ONCE = 4 * 224**2  # pixels of a pass: larger maps leave a CPU's cache, and each is new memory that the system clears
 CANCELS = 1000  # squared mean to variance, from where on float32's sums do not tell the variance
-LARGE = 64  # pixels: from there on the field trains on random resized crops
+MIN_RESIZED_CROP = 64  # pixels: from there on the field trains on random resized crops
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,9 +92,9 @@ def _look(module: nn.Module, images: Tensor) -> tuple[Tensor, tuple[float, ...]]
 
 
 def _cropped(images: Tensor) -> Tensor:
-    """Crops as in training: below :data:`LARGE` pixels after black padding by an eighth, else random resized crops."""
+    """Crops as in training: below :data:`MIN_RESIZED_CROP` pixels with black padding of an eighth, else random resized."""
     size, generator = images.shape[-1], torch.Generator().manual_seed(0)
-    if size >= LARGE:
+    if size >= MIN_RESIZED_CROP:
         crops = torch.empty_like(images)
         for image, crop in zip(images, crops, strict=True):
             crop.copy_(_resized_crop(image, generator))

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-SMALL = 65_536  # elements; what is expanded (a mean per pixel) may be as large as this and no larger than its storage
+MAX_EXPANDED = 65_536  # elements; an expanded tensor (a mean per pixel) may exceed its storage up to this size
 _DTYPES = (
     "float64 float32 float16 bfloat16 int64 int32 int16 int8 uint8 uint16 uint32 uint64 bool complex64 complex128 "
     "float8_e4m3fn float8_e5m2"
@@ -94,7 +94,7 @@ class View:
         if count and (self.offset + reach + 1) * size > held:
             raise BrokenError(f"a tensor of shape {self.shape} reaches beyond the {held:,} bytes of its storage")
         apart = math.prod(n for n, stride in zip(self.shape, self.strides, strict=True) if stride)
-        if count > held // size and (count > SMALL or apart > held // size):
+        if count > held // size and (count > MAX_EXPANDED or apart > held // size):
             raise BrokenError(f"a tensor of shape {self.shape} has more elements than its storage of {held:,} bytes")
         if not count:
             return torch.empty(self.shape, dtype=self.dtype)
@@ -203,7 +203,7 @@ def from_numpy(array: np.ndarray[Any, Any]) -> Any:
     return torch.from_numpy(array if usual else array.copy())
 
 
-def _text(told: Any) -> Any:
-    if isinstance(told, list):
-        return [_text(each) for each in told]
-    return told.decode("latin-1") if isinstance(told, bytes) else told
+def _text(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_text(each) for each in value]
+    return value.decode("latin-1") if isinstance(value, bytes) else value

@@ -72,7 +72,7 @@ class FromHub(ForeignKind):
 def _is_ours(card: Path) -> bool:
     """True for a card of this project, even a damaged one; other projects may use the file name, too."""
     try:
-        told = json.loads(card.read_text(encoding="utf-8"))
+        raw = json.loads(card.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return isinstance(told, dict) and {"schema", "network", "weights_hash"} <= told.keys()
+    return isinstance(raw, dict) and {"schema", "network", "weights_hash"} <= raw.keys()

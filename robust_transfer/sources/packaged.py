@@ -64,6 +64,10 @@ class Packaged(SourceKind):
 def _summary(card: Path) -> str:
     if not card.is_file():
         return "not in this installation"
-    told = json.loads(card.read_text(encoding="utf-8"))
-    network, data, threat = told["network"], told["data"].get("name", "unknown data"), told["threat"] or "no threat"
-    return f"{network['name']}, {told['method']} on {data} for {threat}, {network['preprocessing']['size']} pixels"
+    raw = json.loads(card.read_text(encoding="utf-8"))
+    network, data, threat = (
+        raw["network"],
+        raw["data"].get("name", "unknown data"),
+        raw["threat"] or "no threat",
+    )
+    return f"{network['name']}, {raw['method']} on {data} for {threat}, {network['preprocessing']['size']} pixels"

@@ -15,14 +15,14 @@ from robust_transfer.strategies.log_loss import LogLoss
 
 Inverse = Callable[[Tensor], Tensor]
 
-LARGEST = 3e7  # numbers that the inverses of all classes may hold
+MAX_NUMBERS = 3e7  # numbers that the inverses of all classes may hold
 JITTER = 1e-7  # share of its trace that is added to a class's block: rounding must not make it indefinite
 
 
 def worthwhile(problem: LogLoss) -> int:
     """Number of Hessian products that cost as much as :func:`by_class`; infinite where that needs much memory."""
     size = problem.x.shape[1]
-    return max(40, size // 2) if problem.classes * size**2 <= LARGEST else 10**3
+    return max(40, size // 2) if problem.classes * size**2 <= MAX_NUMBERS else 10**3
 
 
 def factored(problem: LogLoss, p: Tensor, penalty: Tensor) -> Inverse:

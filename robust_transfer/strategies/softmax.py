@@ -20,7 +20,7 @@ from robust_transfer.run import with_threads
 from robust_transfer.strategies.log_loss import LogLoss
 from robust_transfer.strategies.newton import minimise
 
-ITERATIONS = 100  # Newton steps for one penalty
+MAX_NEWTON_STEPS = 100  # Newton steps for one penalty
 CONSTANT = 1e-5  # share of its root mean square up to which a feature's deviation is taken for float32 noise
 NOISE = 2.0**-8  # share of the median deviation: bfloat16 rounds what a feature is made of by as much
 TOLERANCE, ROUGH_TOLERANCE = 1e-11, 1e-8  # Newton decrement, in nats, where gradients are float64, and float32
@@ -123,7 +123,7 @@ def solve_path(
         penalty[-1] = 0  # the biases
         tolerance = TOLERANCE if problem.exact else ROUGH_TOLERANCE
         with with_threads(1 if problem.exact else None):  # small products take less time than waking a thread
-            point, steps = minimise(problem, _guess(l2, before, weight), penalty, tolerance, ITERATIONS)
+            point, steps = minimise(problem, _guess(l2, before, weight), penalty, tolerance, MAX_NEWTON_STEPS)
         weight = point.weight
         before = [*before[-1:], (l2, weight)]
         loss = point.loss + float((penalty * weight.square()).sum()) / 2

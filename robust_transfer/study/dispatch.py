@@ -1,7 +1,7 @@
 """Dispatch of a study's work to a crew of workers, of any kind, some of which die.
 
 A worker killed at work (out of memory, say) costs its current job: it is tried again on a new worker, and given up
-after :data:`DEATHS` deaths. Other work goes on; but after :data:`HOPELESS` jobs in a row were given up, the rest is
+after :data:`MAX_DEATHS` deaths. Other work goes on; but after :data:`MAX_GIVEN_UP` jobs in a row were given up, the rest is
 given up untried: thousands of deaths would show no more.
 """
 
@@ -26,12 +26,12 @@ from robust_transfer.study.recipe import Cell, result_of
 from robust_transfer.study.work import Workshop, is_settled
 
 Group = tuple[Cell, ...]
-Told = Callable[[int], object]  # called with the number of cells that have just been done
-DEATHS = 3  # workers that one piece of work may cost
-STILLBORN = 3  # workers in a row that may die before they are ready
-HOPELESS = 8  # pieces of work in a row, from all over the queue, that may be given up with nothing made in between
+Report = Callable[[int], object]  # called with the number of cells that have just been done
+MAX_DEATHS = 3  # workers that one piece of work may cost
+MAX_DEATHS_AT_START = 3  # workers in a row that may die before they are ready
+MAX_GIVEN_UP = 8  # pieces of work in a row, from all over the queue, that may be given up with nothing made in between
 # So much of the queue lies between a piece that was given up and what is tried next: the golden section spreads best.
-FAR = 0.382
+JUMP = 0.382
 
 
 @dataclass(frozen=True)
@@ -98,17 +98,17 @@ class Outcome:
     deaths: int = 0
 
 
-def dispatch(workshop: Workshop, work: Sequence[Group], crew: Crew, told: Told) -> Outcome:
+def dispatch(workshop: Workshop, work: Sequence[Group], crew: Crew, report: Report) -> Outcome:
     """Have ``crew`` do ``work``. A source to be trained comes first, its cells follow.
 
     Raises a worker's error, and :class:`ConfigError` where workers die at start.
     """
-    return _Dispatch(workshop, crew, told).run(work)
+    return _Dispatch(workshop, crew, report).run(work)
 
 
 class _Dispatch:
-    def __init__(self, workshop: Workshop, crew: Crew, told: Told) -> None:
-        self.workshop, self.crew, self.told, self.outcome = workshop, crew, told, Outcome()
+    def __init__(self, workshop: Workshop, crew: Crew, report: Report) -> None:
+        self.workshop, self.crew, self.told, self.outcome = workshop, crew, report, Outcome()
         self.queue, self.waiting = deque[Job](), dict[str, list[Job]]()  # the latter: for their source
         self.busy, self.free, self.starting = dict[Worker, Job](), list[Worker](), set[Worker]()
         self.deaths, self.stillborn, self.hopeless = Counter[str](), 0, 0
@@ -165,12 +165,14 @@ class _Dispatch:
         if worker in self.starting:
             self.starting.discard(worker)
             self.stillborn += 1
-            if self.stillborn == STILLBORN:
-                raise ConfigError(f"{STILLBORN} workers in a row died as they started ({how}): {self.crew.advice}")
+            if self.stillborn == MAX_DEATHS_AT_START:
+                raise ConfigError(
+                    f"{MAX_DEATHS_AT_START} workers in a row died as they started ({how}): {self.crew.advice}"
+                )
             return
         job = self.busy.pop(worker)
         lost = len(self.outcome.given_up)
-        for left in self._after_death(job, f"{DEATHS} workers died of it, the last one {how}"):
+        for left in self._after_death(job, f"{MAX_DEATHS} workers died of it, the last one {how}"):
             self.queue.appendleft(left)
         if len(self.outcome.given_up) > lost:
             self._look_elsewhere(how)
@@ -207,11 +209,11 @@ class _Dispatch:
         If these die as well, again and again, the cause is the machine, or all remaining work: nothing more is tried.
         """
         self.hopeless += 1
-        if self.hopeless < HOPELESS:
-            self.queue.rotate(-round(FAR * len(self.queue)))
+        if self.hopeless < MAX_GIVEN_UP:
+            self.queue.rotate(-round(JUMP * len(self.queue)))
             return
-        cost = f"{DEATHS} workers each, the last one died {how}"
-        why = f"{HOPELESS} pieces of work in a row, from all over what was left, had cost {cost}"
+        cost = f"{MAX_DEATHS} workers each, the last one died {how}"
+        why = f"{MAX_GIVEN_UP} pieces of work in a row, from all over what was left, had cost {cost}"
         for job in chain(self.queue, *self.waiting.values()):
             self._give_up(job.cells, f"{GIVEN_UP} untried: {why}")
         self.queue.clear()
@@ -220,7 +222,7 @@ class _Dispatch:
     def _again(self, name: str) -> bool:
         """Count a death at ``name``; True if it should be tried again."""
         self.deaths[name] += 1
-        return self.deaths[name] < DEATHS
+        return self.deaths[name] < MAX_DEATHS
 
     def _give_up(self, cells: Sequence[Cell], why: str) -> None:
         self.outcome.given_up |= {self.workshop.evaluation_key(cell): why for cell in cells}
@@ -237,13 +239,13 @@ def name_of_worker() -> str:
 
 def answer_to(job: Job, workshop: Workshop, who: str) -> Answer:
     """Do a job; an error becomes the answer."""
-    begun = time.perf_counter()
+    since = time.perf_counter()
     error: Exception | None = None
     try:
         make_job(workshop, job)
     except Exception as problem:  # a worker raises whatever its strategies and libraries do, and goes on
         error = sendable(problem)
-    return Answer(who, job, time.perf_counter() - begun, error)
+    return Answer(who, job, time.perf_counter() - since, error)
 
 
 def make_job(workshop: Workshop, job: Job) -> None:

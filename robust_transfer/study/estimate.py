@@ -29,8 +29,8 @@ from robust_transfer.threat import Threat
 TIMED_IMAGES = 64
 # As benchmarks/scale.py measures them: seconds until a worker begins, of bookkeeping for each cell, and of its row in the end.
 START, BESIDE, ROW = 10.0, 0.2, 0.002
-RECORD = 10_000  # bytes of what a result or an evaluation says of itself
-OUTCOME = 20  # and of each image of an evaluation
+RECORD_BYTES = 10_000  # bytes of what a result or an evaluation says of itself
+OUTCOME_BYTES = 20  # and of each image of an evaluation
 
 
 @dataclass(frozen=True)
@@ -88,13 +88,15 @@ class Estimate:
     def __str__(self) -> str:
         counted = {"source": self.sources, "result": self.results, "evaluation": self.missing}
         sources, results, evaluations = (f"{n} {what}{'s' * (n != 1)}" for what, n in counted.items())
-        told = [f"about {_duration(self.seconds)} in one process on this machine"]
+        lines = [f"about {_duration(self.seconds)} in one process on this machine"]
         if self.crew.workers > 1 and self.missing:
             share = 100 * self.bookkeeping / (self.bookkeeping + self.seconds)
-            told.append(f"{_duration(self.elapsed)} in {self.crew}, bookkeeping included ({share:.2g} % of their work)")
+            lines.append(
+                f"{_duration(self.elapsed)} in {self.crew}, bookkeeping included ({share:.2g} % of their work)"
+            )
         return (
             f"{self.cells} cells, {self.missing} of them missing: {sources} to train, {results} to make, {evaluations}; "
-            f"{', '.join(told)}; {_size(self.stored)} on the disk"
+            f"{', '.join(lines)}; {_size(self.stored)} on the disk"
         )
 
 
@@ -150,7 +152,7 @@ class _Books:
         target = workshop.task(cell.task, cell.shots, cell.seed)
         if self._new(workshop.result_key(cell)) and not is_settled(workshop.result_folder(cell)):
             found.results += 1
-            found.stored += network.size + _known_by(target) + self._source_prints(cell.source) + RECORD
+            found.stored += network.size + _known_by(target) + self._source_prints(cell.source) + RECORD_BYTES
             seconds += workshop.strategy(cell).passes(target) / network.speed
             if self._new(f"features of {workshop.source_key(cell.source)} on {target.train.hash} {target.val.hash}"):
                 found.stored += 4 * network.features * (len(target.train) + len(target.val))
@@ -159,7 +161,7 @@ class _Books:
             each, once = self.evaluation(cell.evaluation)
             n = min(workshop.recipe.evaluations[cell.evaluation].examples or len(target.test), len(target.test))
             seconds += (n * each + once) / network.speed
-            found.stored += RECORD + OUTCOME * n
+            found.stored += RECORD_BYTES + OUTCOME_BYTES * n
         before = self.pieces.get(name := result_of(cell), (cell.source, 0.0))[1]
         self.pieces[name] = cell.source, before + seconds
 
@@ -196,7 +198,7 @@ class _Books:
         if self._new(key):
             self.found.sources += 1
             self.found.trained[name] = method_of(spec).passes(task) / network.speed
-            self.found.stored += network.size + _known_by(task) + RECORD
+            self.found.stored += network.size + _known_by(task) + RECORD_BYTES
         return network
 
     def _source_prints(self, name: str) -> int:
@@ -230,9 +232,9 @@ def _measured(spec: NetworkSpec, run: Run, known: dict[str, _Network]) -> _Netwo
         labels, times = torch.zeros(TIMED_IMAGES, dtype=torch.long, device=device), []
         with attacking(network, device, Engine(run.dtype())) as target:
             for _ in range(3):
-                begun = time.perf_counter()
+                started = time.perf_counter()
                 target.gradient(x, labels, losses.cross_entropy)[1].sum().item()
-                times.append(time.perf_counter() - begun)
+                times.append(time.perf_counter() - started)
         size = sum(value.nbytes for value in network.state_dict().values())
         known[name] = _Network(2 * TIMED_IMAGES / median(times), size, network.num_features)
     return known[name]

@@ -29,7 +29,7 @@ from robust_transfer.threat import Threat
 
 LAYERS, PAGE, LAYERS_PLOT = "layers.parquet", "filters.html", "layers.svg"
 DISTANCES = "Relative distances after each block, a line a source, with a band for the middle 80 % of images."
-SIDE = 96  # of a picture on the page, in pixels, at least
+MIN_SIDE = 96  # of a picture on the page, in pixels, at least
 
 
 def look_at_filters(workshop: Workshop, how: Filters) -> Path:
@@ -142,7 +142,7 @@ def _liveliest(source: Checkpoint, x: Tensor, count: int) -> Tensor:
 
 
 def _png(image: Tensor) -> str:
-    return png(image, scale=max(1, SIDE // image.shape[-1]))
+    return png(image, scale=max(1, MIN_SIDE // image.shape[-1]))
 
 
 def _plot(table: pd.DataFrame) -> Figure:

@@ -21,7 +21,7 @@ from robust_transfer.study.store import Store
 from robust_transfer.study.work import Workshop
 
 POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-PATIENCE = 10.0  # seconds that a process has to end by itself
+EXIT_TIMEOUT = 10.0  # seconds that a process has to end by itself
 
 
 @contextmanager
@@ -63,7 +63,7 @@ class _Process(Worker):
         try:
             return cast(Answer, self.line.recv())
         except (EOFError, OSError):
-            self.process.join(PATIENCE)
+            self.process.join(EXIT_TIMEOUT)
             raise WorkerDiedError(_ending(self.process.exitcode)) from None
 
 
@@ -97,7 +97,7 @@ class LocalCrew(Crew):
         assert isinstance(worker, _Process)
         worker.line.close()
         worker.process.terminate()
-        worker.process.join(PATIENCE)
+        worker.process.join(EXIT_TIMEOUT)
         if worker.process.is_alive():
             worker.process.kill()
             worker.process.join()

@@ -25,7 +25,7 @@ from robust_transfer.study.shared_folder import Token, prove
 from robust_transfer.study.store import Store
 from robust_transfer.study.work import Workshop
 
-NODE_PATIENCE = 300.0  # seconds that a node has to prove what it sees
+NODE_TIMEOUT = 300.0  # seconds that a node has to prove what it sees
 # One cell at a time; the dispatch, and not Ray, hires a new worker for a dead one and gives it the cell again.
 ALONE = {"max_restarts": 0, "max_task_retries": 0, "max_concurrency": 1}
 
@@ -92,7 +92,7 @@ class RayCrew(Crew):
             ask.options(scheduling_strategy=here(node_id=node["NodeID"], soft=False)).remote(token) for node in nodes
         ]
         try:
-            found = self.ray.get(answers, timeout=NODE_PATIENCE)
+            found = self.ray.get(answers, timeout=NODE_TIMEOUT)
         except self.ray.exceptions.RayError as error:
             raise ConfigError(f"a node of the Ray cluster cannot work ({str(error)[:300]}): {self.advice}") from None
         for refusal in found:

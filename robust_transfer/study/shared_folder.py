@@ -18,7 +18,7 @@ from robust_transfer.files import write_text
 from robust_transfer.study.recipe import Cell
 from robust_transfer.study.work import Workshop
 
-PATIENCE = 90.0  # seconds; network file systems keep for up to 60 what they believe to be in a folder
+SYNC_TIMEOUT = 90.0  # seconds; network file systems keep for up to 60 what they believe to be in a folder
 ADVICE = "all machines have to mount one storage (NFS, Lustre ...) at the same path"
 
 
@@ -80,7 +80,7 @@ def prove(token: Token) -> None:
         raise ConfigError(f"{host} has robust-transfer {version()}, this machine {token.version}: install the same")
 
 
-def await_cells(workshop: Workshop, cells: Sequence[Cell], patience: float = PATIENCE) -> None:
+def await_cells(workshop: Workshop, cells: Sequence[Cell], patience: float = SYNC_TIMEOUT) -> None:
     """Wait until this machine sees cells made by others; :class:`OutputError` where it does not."""
     deadline = time.monotonic() + patience
     while unseen := [cell for cell in cells if not workshop.done(cell)]:

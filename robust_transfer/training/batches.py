@@ -93,9 +93,9 @@ class Batches:
                     future.cancel()
 
     def _read(self, number: int) -> tuple[Tensor, Tensor]:
-        epoch, place = divmod(number, self.per_epoch)
+        epoch, position = divmod(number, self.per_epoch)
         order = _order(self.seed, epoch, len(self.split))
-        indices = order[place * self.size : (place + 1) * self.size][self.processes.rank :: self.processes.world]
+        indices = order[position * self.size : (position + 1) * self.size][self.processes.rank :: self.processes.world]
         return self.split.fetch(indices) if self.read else torch.empty(len(indices), 0), indices
 
 

@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 log = logger(__name__)
 
 Validate = Callable[[Classifier], dict[str, float]]
-EXPLODED = 20.0  # times the loss of the first step (or of a uniform guess, if that is larger)
+MAX_LOSS_RATIO = 20.0  # times the loss of the first step (or of a uniform guess, if that is larger)
 MAX_DIVERGENCES = 2
-UNTRAINED = 400  # batches that a network may take to predict more than one class for the first time
+UNTRAINED_BATCHES = 400  # batches that a network may take to predict more than one class for the first time
 SAVE_SECONDS = 300.0
 
 
@@ -231,7 +231,7 @@ class _Loop:
         progress.one_class = progress.one_class + 1 if collapsed else 0
         progress.several |= not collapsed
         # A new head may begin by predicting one class; collapse is to come back to it.
-        patience = self.objective.collapse_patience if progress.several else UNTRAINED
+        patience = self.objective.collapse_patience if progress.several else UNTRAINED_BATCHES
         uniform = math.log(self.objective.classifier.num_classes)
         first = progress.first_loss if progress.first_loss is not None else math.inf
         heavy = (
@@ -239,7 +239,9 @@ class _Loop:
         )  # an image of a rare class among others
         found = {
             "the loss is not a number": not is_finite(loss),
-            f"the loss exploded ({float(loss):.3g})": bool(loss > EXPLODED * max(1.0, heavy) * max(uniform, first)),
+            f"the loss exploded ({float(loss):.3g})": bool(
+                loss > MAX_LOSS_RATIO * max(1.0, heavy) * max(uniform, first)
+            ),
             "all predictions are one class": progress.one_class >= max(patience, self.objective.collapse_patience),
         }
         for what, raised in zip(found, self.processes.any(list(found.values())), strict=True):

@@ -16,7 +16,7 @@ from robust_transfer.errors import ConfigError
 
 Schedule = Literal["constant", "cosine", "one-cycle", "step"]
 Augment = bool | Literal["pad-crop", "random-resized-crop"]
-LARGE = 64  # pixels, from which on random resized crops are usual
+MIN_RESIZED_CROP = 64  # pixels, from which on random resized crops are usual
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda t: 1.0,
     "cosine": lambda t: 0.5 * (1 + math.cos(math.pi * t)),
@@ -82,7 +82,7 @@ class TrainingSettings:
         """Augmentation of images of ``size`` pixels a side."""
         if self.augment is False:
             return Augmentation.none()
-        if self.augment == "random-resized-crop" or (self.augment is True and (size or 0) >= LARGE):
+        if self.augment == "random-resized-crop" or (self.augment is True and (size or 0) >= MIN_RESIZED_CROP):
             return RandomResizedCrop(flip=self.flip)
         return Augmentation(pad=self.pad, flip=self.flip)
 

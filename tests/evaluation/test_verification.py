@@ -21,7 +21,7 @@ from robust_transfer.data import Split
 from robust_transfer.errors import ConfigError, DataError
 from robust_transfer.evaluation import evaluate
 from robust_transfer.evaluation.deltas import DELTAS, pack, unpack
-from robust_transfer.evaluation.verification import ALONE, verify
+from robust_transfer.evaluation.verification import SCORED_ALONE, verify
 from robust_transfer.threat import Threat
 
 NAMES = tuple(str(i) for i in range(10))
@@ -109,7 +109,7 @@ def test_a_true_claim_stands(claim: Path, network: nn.Module, split: Split) -> N
     assert found.robust_accuracy.value == claimed["robust_accuracy"]["value"]
     broken = pd.read_parquet(claim / "outcomes.parquet")["broken_by"]
     assert found.confirmed == (broken == "pgd-10").sum()
-    assert found.alone == min(ALONE, found.confirmed)
+    assert found.alone == min(SCORED_ALONE, found.confirmed)
     assert "the claim stands" in str(found)
     assert not list((claim).glob("state*"))
     per_image = (claim / DELTAS).stat().st_size / len(split)

@@ -115,10 +115,10 @@ class TimmFamily(Family):
 def _architecture(state: State, entry: Indexed, head: str, size: int, others: tuple[str, ...]) -> Architecture:
     classes, of_classes = classes_of(state, head)
     config = _config(entry.name)
-    told = any(is_position(key) for key in state)
+    positioned = any(is_position(key) for key in state)
     said = [f"{entry.name}: timm's has all these names and shapes", of_classes]
     said.append(
-        f"images of {size} pixels: {'from the number of positions' if told else 'its usual size, no file tells'}"
+        f"images of {size} pixels: {'from the number of positions' if positioned else 'its usual size, no file tells'}"
     )
     variants: dict[str, tuple[Any, ...]] = {}
     if _module_of(entry.name) == "resnet":

@@ -129,8 +129,8 @@ def _architecture(
 
 
 def _on_size(state: State, size: int) -> str:
-    told = any("pos_embed" in key for key in state)
-    return f"images of {size} pixels: {'from the number of positions' if told else 'usual for it, no file tells'}"
+    positioned = any("pos_embed" in key for key in state)
+    return f"images of {size} pixels: {'from the number of positions' if positioned else 'usual for it, no file tells'}"
 
 
 def _squeezenet(state: State, plain: str | None) -> Architecture | None:
