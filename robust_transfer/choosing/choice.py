@@ -1,4 +1,4 @@
-"""Choice: what was tried and how it did on val, what was not and why, which point was taken."""
+"""Choice: candidates with their accuracies on val, untried ones with reasons, and the selected point."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ NO_TIME = "no time"  # with which the reason begins, where that is it
 
 @config
 class Judged:
-    """Contender's accuracies on val: under the ``attack`` that all were judged by, and under the final one for finalists.
+    """Contender's accuracies on val: under the first ``attack``, common to all, and under the final one for finalists.
 
-    ``folder``: its run folder while the choice is made. ``seconds``: of making and of attacking it.
+    ``folder``: its run folder while the choice is made. ``seconds``: of training and attacking it.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Judged:
 
     @property
     def shares(self) -> tuple[Proportion, Proportion]:
-        """Clean and robust accuracy, by the best attack that it has met."""
+        """Clean and robust accuracy, the latter under the strongest attack run on it."""
         return self.final_clean or self.clean, self.final_robust or self.robust
 
     @property
@@ -49,8 +49,9 @@ class Judged:
 
 @config
 class Rule:
-    """Point to take: the most accurate of those that keep a share ``keep`` of the most robust one's robust accuracy; where
-    ``clean`` is given, the most robust of those that are at least so accurate.
+    """Selection rule: the most accurate point with at least a share ``keep`` of the highest robust accuracy.
+
+    Where ``clean`` is given, the most robust point with at least that clean accuracy.
     """
 
     keep: float = 0.9
@@ -61,7 +62,7 @@ class Rule:
             raise ConfigError("keep and clean are shares between 0 and 1")
 
     def choose(self, found: Sequence[Judged]) -> tuple[Judged, str]:
-        """Contender, and why in words. Of equals it is the one that was tried first: the simplest."""
+        """Selected contender, and the reason in words. Ties go to the first one tried: the simplest."""
         if self.clean is not None:
             enough = [one for one in found if one.point[0] >= self.clean]
             if enough:
@@ -79,7 +80,7 @@ class Rule:
 
 
 def front(found: Sequence[Judged]) -> list[Judged]:
-    """Those that no other is better than in one accuracy and at least as good in the other (the first of equals)."""
+    """Pareto front: points that no other beats in one accuracy and equals in the other (of equals the first)."""
     kept: list[Judged] = []
     for one in sorted(found, key=lambda each: each.point, reverse=True):
         if not kept or one.point[1] > kept[-1].point[1]:
@@ -91,8 +92,8 @@ def front(found: Sequence[Judged]) -> list[Judged]:
 class Choice:
     """Record of a choice: ``choice.json``.
 
-    ``untried``: by name, why. ``attack`` judged all of ``tried`` on val, ``final_attack`` the finalists (None: there was no
-    time). ``limit`` and ``seconds``: what it was to take and took. ``notes`` say what to be careful about.
+    ``untried``: reasons by name. ``attack`` was run on all of ``tried`` on val, ``final_attack`` on the finalists
+    (None: not enough time). ``limit`` and ``seconds``: time limit and time taken. ``notes``: caveats.
     """
 
     chosen: str
@@ -110,11 +111,11 @@ class Choice:
 
     @property
     def best(self) -> Judged:
-        """What was chosen."""
+        """Selected contender."""
         return next(one for one in self.tried if one.name == self.chosen)
 
     def lines(self) -> list[str]:
-        """Table for people: on the front or not, and what was chosen."""
+        """Table as text: the front, and the selected contender."""
         best = {one.name for one in front(self.tried)}
         width = max(len(one.name) for one in self.tried)
         rows = [f"chosen: {self.chosen}: {self.why}", f"on val, {self.threat}; * is on the front"]
@@ -135,7 +136,7 @@ class Choice:
 
 
 def load_choice(folder: Path) -> Choice:
-    """Read ``choice.json``; raises :class:`DataError` for what is missing or is something else."""
+    """Read ``choice.json``; raises :class:`DataError` for a missing or foreign file."""
     path = Path(folder) / CHOICE
     try:
         return build(Choice, json.loads(path.read_text(encoding="utf-8")), str(path))

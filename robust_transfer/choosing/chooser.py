@@ -1,4 +1,4 @@
-"""``choose``: data and a time limit in, the recommended network out, with what it was compared with."""
+"""``choose``: from data and a time limit to a recommended network, with a record of its competitors."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TRIED = "tried"
 
 @dataclass(frozen=True)
 class Chosen:
-    """Recommended network, the record of its choice, and its evaluation on test (None where there is no test split)."""
+    """Recommended network, record of its choice, and its evaluation on test (None without a test split)."""
 
     checkpoint: Checkpoint
     choice: Choice
@@ -81,7 +81,7 @@ def choose(
 
 @contextmanager
 def _workplace(run: Run) -> Iterator[Path]:
-    """Folder for what is tried: inside ``run.out``, so that a choice that was cut short goes on; else a passing one."""
+    """Folder for candidates: inside ``run.out``, so that an interrupted choice resumes; else a temporary one."""
     if run.out is not None:
         yield run.out / TRIED
         return
@@ -90,7 +90,7 @@ def _workplace(run: Run) -> Iterator[Path]:
 
 
 def _finished(run: Run) -> Chosen | None:
-    """Choice that is finished in ``run.out``, if it is to be gone on with."""
+    """Finished choice in ``run.out``, if it may be resumed."""
     if run.out is None or not run.resume or not (run.out / CHOICE).is_file():
         return None
     evaluated = (run.out / "evaluation.json").is_file()
@@ -109,7 +109,7 @@ class _Choosing:
         self.judge: Judge | None = None
 
     def run_through(self, sources: Sequence[str | Checkpoint]) -> Chosen:
-        """All of it, from the first look at every source to the evaluation of what was chosen."""
+        """Run the whole choice, from the first probe of every source to the final evaluation."""
         self._load(sources)
         judge = self.judge = self._judge()
         self.run.prepare_out()
@@ -149,7 +149,7 @@ class _Choosing:
     # ---------------------------------------------------------------- before
 
     def _load(self, sources: Sequence[str | Checkpoint]) -> None:
-        """Sources that can be used; raises what the first raised if none can."""
+        """Usable sources; raises the first error if none is usable."""
         asked = list(sources) or self._at_hand()
         problem: Exception | None = None
         for number, one in enumerate(asked):
@@ -165,7 +165,7 @@ class _Choosing:
             raise problem or ConfigError("no source is given")
 
     def _at_hand(self) -> list[str]:
-        """Robust sources of the package, the one that fits the images first."""
+        """Robust sources of the package, the best fit to the images' size first."""
         best = fitting(self.task.train)
         return [best, *(name for name in PACKAGED if name not in (best, NATURAL))]
 
@@ -178,7 +178,7 @@ class _Choosing:
     # ---------------------------------------------------------------- trying
 
     def _try(self, contender: Contender) -> None:
-        """Make and judge it, if it fits into the time; the first of all is made whatever it takes."""
+        """Train and judge a contender, if it fits into the time; the first one is always trained."""
         judge = self.judge
         assert judge is not None
         takes, has = judge.seconds(contender), self.clock.left - self.reserve * self.clock.seconds
@@ -199,7 +199,7 @@ class _Choosing:
         )
 
     def _by_promise(self) -> list[str]:
-        """Sources that were looked at: the one that the rule takes first."""
+        """Probed sources, the rule's preferred one first."""
         left, order = list(self.found), list[str]()
         while left:
             best, _ = self.rule.choose(left)
@@ -210,9 +210,9 @@ class _Choosing:
     # ---------------------------------------------------------------- finals
 
     def _finals(self, judge: Judge) -> bool:
-        """Judge what the rule could take by the final attack, on as many of the val images as there is time for.
+        """Run the final attack on candidates for the rule, on as many val images as fit into the time.
 
-        False where the time is over: the contenders then stand as the first attack left them.
+        False where the time is over: the first attack's figures then count.
         """
         chosen, _ = self.rule.choose(self.found)
         if self.rule.clean is None:
@@ -268,7 +268,7 @@ class _Choosing:
         )  # fmt: skip
 
     def _test(self, chosen: Checkpoint) -> Evaluation | None:
-        """Evaluation on test, in the time that is left: at least what was kept for it."""
+        """Evaluation on test, in the remaining time: at least the time reserved for it."""
         if not len(self.task.test):
             return None
         judge = self.judge

@@ -1,4 +1,4 @@
-"""``choose``: data and a time limit in, the recommended network out."""
+"""``choose``: from data and a time limit to a recommended network."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def choose(
 
 
 def _task(data: str, columns: ColumnNames, shots: int | None, seed: int, val: float | None) -> Task:
-    """Data, with a larger val where a tenth of train would be few images: it is what everything is chosen by."""
+    """Data, with a larger val if a tenth of train would be few images: the whole choice depends on val."""
     from robust_transfer.data import Dataset
 
     dataset = Dataset(data, image_column=columns.image, label_column=columns.label)

@@ -1,4 +1,4 @@
-"""``data``: what was understood of a data set, before anything is trained on it."""
+"""``data``: description of a data set, before anything is trained on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``doctor``: what is here, what it is worth, what to change."""
+"""``doctor``: installation, speed, and advice."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ def evaluate(
 
 
 def _renamed(old: str, before: T | None, new: str, now: T | None) -> T | None:
-    """Value of an option under either of its names; says so where it is the old one."""
+    """Value of an option under either of its names, with a warning for the old one."""
     from robust_transfer.errors import ConfigError
 
     if before is None:

@@ -1,4 +1,4 @@
-"""``import``: other people's weights as a run folder."""
+"""``import``: third-party weights as a run folder."""
 
 from __future__ import annotations
 

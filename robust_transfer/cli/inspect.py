@@ -1,4 +1,4 @@
-"""``inspect``: what other people's weights are, without making anything of them."""
+"""``inspect``: describe third-party weights without creating anything."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def inspect(
 
 
 def images_of(data: str | None, image_column: str | None, label_column: str | None) -> Any:
-    """Images to find out by: the training images, or the test images of a set that has no others; None without data."""
+    """Images as evidence: the training images, or the test images of a set without others; None without data."""
     if data is None:
         return None
     from robust_transfer.cli.options import read_task

@@ -1,4 +1,4 @@
-"""``list``: what there is."""
+"""``list``: all available names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options that commands share, and what is made of them."""
+"""Options shared by commands, and their conversion."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ SourceThreat = Annotated[
 
 
 def loading(command: str, quiet: bool = False) -> None:
-    """Say that PyTorch is about to be loaded, which takes seconds; nothing where it is, or where another process says it."""
+    """Announce that PyTorch is being loaded, which takes seconds; silent if it is loaded, or another process announces it."""
     from robust_transfer.launch import is_main_process
     from robust_transfer.progress import tell
 
@@ -148,7 +148,7 @@ def read_hints(
     input_size: int | None = None,
     settings: list[str] | None = None,
 ) -> Hints | None:
-    """What the options say of a file of weights; None where they say nothing."""
+    """Hints for a file of weights from the options; None without any."""
     if all(each is None for each in (network, normalisation, weights, threat, input_size, settings)):
         return None
     from robust_transfer.config import parse_settings
@@ -177,7 +177,7 @@ def read_task(
     duplicates: str = "keep",
     prepare: Preprocessing | None = None,
 ) -> Task:
-    """Data, as the options say; what the loader notes is told on standard error. ``prepare``: see :func:`load_task`."""
+    """Data from the options; the loader's notes go to standard error. ``prepare``: see :func:`load_task`."""
     from robust_transfer.data import Dataset
 
     ahead = prepare if shots is None else None  # a few images are decoded again sooner than all are kept
@@ -190,7 +190,7 @@ def read_task(
 def read_source(
     name: str, hints: Hints | None, read: Callable[[], Task], *, quiet: bool
 ) -> tuple[Checkpoint, Task | None]:
-    """Source called ``name``; and the data, if it had to be read because the training images are the evidence."""
+    """Source called ``name``; and the data, if the training images had to be read as evidence."""
     from robust_transfer.errors import CheckpointError
     from robust_transfer.foreign.evidence import UndecidedError
     from robust_transfer.progress import hushed
@@ -226,7 +226,7 @@ def seconds_of(text: str) -> float:
 
 
 def say_notes(notes: Sequence[str]) -> None:
-    """Say notes on standard error, also where the rest is to be quiet: they are about the figures."""
+    """Print notes on standard error, also with --quiet: they are about the figures."""
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
 
@@ -279,7 +279,7 @@ def say_or_json(quiet: bool, text: str, record: Any, as_json: bool) -> None:
 
 
 def say(quiet: bool, text: str) -> None:
-    """Print in the process that writes, unless it is to be quiet; any other process says that it has written nothing."""
+    """Print in the writing process, unless quiet; other processes print that they have written nothing."""
     from robust_transfer.launch import place
 
     if place().rank:

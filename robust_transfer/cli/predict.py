@@ -1,4 +1,4 @@
-"""``predict``: the classes of images, and how much it takes to flip them."""
+"""``predict``: classes of images, and the perturbation size that flips them."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def predict(
 
 
 def _paths(images: Iterable[str]) -> Iterator[str]:
-    """Paths as they are given; those on standard input where ``-`` stands, each when its turn comes."""
+    """Paths as given; those on standard input in place of ``-``, each in its turn."""
     for one in images:
         if one == STDIN:
             yield from filter(None, (line.rstrip("\r\n") for line in sys.stdin))
@@ -106,14 +106,14 @@ def _paths(images: Iterable[str]) -> Iterator[str]:
 
 
 class _Json:
-    """Line of JSON an image."""
+    """One line of JSON per image."""
 
     def __call__(self, one: Prediction) -> None:
         print(json.dumps(one.to_dict(), allow_nan=False), flush=True)
 
 
 class _Csv:
-    """Row an image, as many columns whatever became of it; errors are told on standard error, too."""
+    """One row per image, always with the same columns; errors also go to standard error."""
 
     def __init__(self, top: int, attacked: bool) -> None:
         ranks = [f"_{rank}" if rank > 1 else "" for rank in range(1, top + 1)]
@@ -134,7 +134,7 @@ class _Csv:
 
 
 class _Table:
-    """Line an image for people, the file's name last; errors go to standard error."""
+    """One line per image, the file's name last; errors go to standard error."""
 
     def __init__(self, width: int, quiet: bool) -> None:
         self.width, self.quiet, self.begun = width, quiet, False

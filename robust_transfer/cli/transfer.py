@@ -1,4 +1,4 @@
-"""``transfer``: a source's features handed on to a task."""
+"""``transfer``: from a source to a network for your task."""
 
 from __future__ import annotations
 

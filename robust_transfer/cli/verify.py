@@ -1,4 +1,4 @@
-"""``verify``: a claim scored again."""
+"""``verify``: score an evaluation again."""
 
 from __future__ import annotations
 

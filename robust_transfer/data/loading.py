@@ -148,7 +148,7 @@ class Dataset:
         return task
 
     def _without_train(self, shots: int | None, val: float | None) -> Task:
-        """Task to evaluate on."""
+        """Task for evaluation only."""
         source, held_out = self._source, self._held_out
         if shots is not None or val:
             raise DataError(f"{source.name} has no train split to draw shots or val from: leave shots and val out")
@@ -212,7 +212,7 @@ class Dataset:
 
 
 class _HeldOut(NamedTuple):
-    """Stored split that test comes from, its test images, and what of train is left (indices)."""
+    """Stored split that contains test, its test images, and the rest of train (indices)."""
 
     role: Role
     tested: Tensor
@@ -242,7 +242,7 @@ def held_out_for_test(source: StoredDataset, exact: NDArray[np.uint64]) -> NDArr
 
 
 def in_one_order(source: StoredDataset) -> StoredDataset:
-    """Data set with the classes of all splits in train's order (or its first split's); refuses what has no two of them."""
+    """Data set with all splits in train's order of classes (or the first split's); refuses a single class."""
     first = first_role(source.splits)
     names = source.splits[first].class_names
     if len(names) < 2:
@@ -264,7 +264,7 @@ def in_one_order(source: StoredDataset) -> StoredDataset:
 def _cut_val(
     stored: Decoded, pool: Tensor, shots: int | None, seed: int, val: float | None
 ) -> tuple[Tensor, Tensor, list[str]]:
-    """``(train, val)`` indices into the stored train split, out of those in ``pool``, and what is to be said of them."""
+    """``(train, val)`` indices into the stored train split, from ``pool``, and notes."""
     if val == 0 and shots is None:
         return pool, pool[:0], []
     labels, names = stored.labels[pool].numpy(), stored.class_names

@@ -28,7 +28,7 @@ class RandomResizedCrop:
 
     @property
     def active(self) -> bool:
-        """Images are changed."""
+        """Always True."""
         return True
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Folder of a repository, written and uploaded: weights as safetensors, card, model card, results. No pickle is among it."""
+"""Folder of a repository, written and uploaded: weights as safetensors, card, model card, results. It has no pickle."""
 
 from __future__ import annotations
 

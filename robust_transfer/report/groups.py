@@ -1,4 +1,4 @@
-"""What may be compared: evaluations of the same images under the same attack; and seeds of one and the same thing."""
+"""Groups of comparable runs: evaluations of the same images under the same attack; and seeds of one configuration."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TOLD = {"data_hash": "images", "input_size": "size of the images"}
 
 @dataclass(frozen=True)
 class Seeds:
-    """Entries that differ in their seed alone, with means over them of clean and robust accuracy and their spread.
+    """Entries that differ in their seed alone, with mean and spread of clean and robust accuracy.
 
     A spread is the standard deviation over seeds, in [0, 1].
     """
@@ -39,14 +39,14 @@ class Group:
 
     @property
     def evaluation(self) -> Evaluation:
-        """First of them: what all have in common may be read there."""
+        """First evaluation, for fields that all have in common."""
         found = self.entries[0].evaluation
         assert found is not None
         return found
 
     @property
     def seeds(self) -> list[Seeds]:
-        """Entries that are several seeds of one thing."""
+        """Entries that are several seeds of one configuration."""
         alike: dict[str, list[Entry]] = {}
         for entry in self.entries:
             if (key := _but_for_the_seed(entry)) is not None:
@@ -55,7 +55,7 @@ class Group:
 
 
 def comparable(entries: Sequence[Entry]) -> list[Group]:
-    """Evaluated entries by what they may be compared in, in the order of the first of each."""
+    """Evaluated entries grouped by comparability, in order of first occurrence."""
     found: dict[tuple[object, ...], list[Entry]] = {}
     for entry in entries:
         if entry.evaluation is not None:
@@ -64,7 +64,7 @@ def comparable(entries: Sequence[Entry]) -> list[Group]:
 
 
 def differences(groups: Sequence[Group]) -> list[str]:
-    """Names of what the groups differ in, for people."""
+    """Names of the differing fields of groups."""
     values = {name: {getattr(group.evaluation, name) for group in groups} for name in SAME}
     return [TOLD.get(name, name) for name, found in values.items() if len(found) > 1]
 

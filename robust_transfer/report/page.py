@@ -99,7 +99,7 @@ def _title(entries: Sequence[Entry]) -> str:
 
 
 def _overview(entry: Entry, number: int, in_full: bool) -> dict[str, Any]:
-    """What stands at the top of the page on one run."""
+    """Top of the page on one run."""
     evaluation = entry.evaluation
     return {
         "number": number,
@@ -120,7 +120,7 @@ def _overview(entry: Entry, number: int, in_full: bool) -> dict[str, Any]:
 
 
 def _sentences(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """Headline at each budget that is known, the evaluated one marked."""
+    """Headline at each known budget, the evaluated one marked."""
     return [
         {"text": headline(evaluation, level), "own": level.own, "level": number, "budget": level.threat}
         for number, level in enumerate(levels(evaluation))
@@ -128,7 +128,7 @@ def _sentences(evaluation: Evaluation) -> list[dict[str, Any]]:
 
 
 def _group(group: Group, numbers: dict[str, int], key: str) -> dict[str, Any]:
-    """Runs that may be compared."""
+    """Section on comparable runs."""
     first, several = group.evaluation, len(group.entries) > 1
     images = f"{len(first.outcomes)} images (split {first.split}, content hash {first.data_hash})"
     what = f"{images}, {first.threat}, {spoken(first.attack)}"

@@ -1,4 +1,4 @@
-"""Folders of real disks: links that lead nowhere, round in circles or to one folder twice, and files of no kind."""
+"""Folders on disk: broken, circular and repeated links, and special files."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Disk(Tree):
         self._listings: dict[Path, tuple[list[Path], list[Path]]] = {}
 
     def listing(self, folder: Path) -> tuple[list[Path], list[Path]]:
-        """Folders in ``folder``, and what is none, each by name; read from the disk once.
+        """Folders and files in ``folder``, by name; read from the disk once.
 
-        A link to the folder itself or to one above it counts with the others: what is there is read without it.
+        Links to the folder itself or to one above it count as files: their contents are read without them.
         """
         if folder not in self._listings:
             folders: list[Path] = []
@@ -39,7 +39,7 @@ class Disk(Tree):
         return self._listings[folder]
 
     def no_file(self, path: Path) -> str | None:
-        """Links, devices, pipes and sockets."""
+        """Kind of links, devices, pipes and sockets."""
         try:
             if path.is_dir():
                 return READ_ANYWAY
@@ -52,11 +52,11 @@ class Disk(Tree):
         return os.path.realpath(folder)
 
     def spelt(self, name: str) -> str:
-        """The bytes of the disk as UTF-8, where the system's encoding is another, too."""
+        """Name as text, from UTF-8 bytes whatever the system's encoding."""
         return os.fsencode(name).decode("utf-8")
 
     def read(self, path: Path, most: int | None = None) -> bytes:
-        """The file's bytes."""
+        """Bytes of the file."""
         try:
             with path.open("rb") as file:
                 return file.read(most)
@@ -64,11 +64,11 @@ class Disk(Tree):
             raise DataError(f"cannot read {path}: {error.strerror or error}") from None
 
     def at(self, folder: Path, written: str) -> Path:
-        """Relative to ``folder``, or absolute; folders above are open to a table."""
+        """Path relative to ``folder``, or absolute; a table may refer to folders above."""
         return folder / written
 
     def opened(self, paths: Sequence[Path]) -> FileImages:
-        """The files themselves."""
+        """Image files."""
         return FileImages(list(paths))
 
 

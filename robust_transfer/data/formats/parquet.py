@@ -1,4 +1,4 @@
-"""Folders of parquet files, laid out as HF datasets lays them out; and single parquet files."""
+"""Folders of parquet files in the layout of HF datasets; and single parquet files."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ PARQUET = Kind("parquet", is_parquet, lambda path: path.stem)
 
 
 def _beside(disk: Disk, found: Files) -> list[str]:
-    """Notes on all that lies in and below the folder of the parquet files but these."""
+    """Notes on other files in and below the folder of the parquet files."""
     images = disk.images(found.within)
     deeper = disk.left.pop("files with the extension .parquet", 0) - len(found.seen)
     notes = [f"left out: {deeper} parquet files in other folders"] if deeper > 0 else []
@@ -71,7 +71,7 @@ def _beside(disk: Disk, found: Files) -> list[str]:
 
 
 def _names_files(found: Files, columns: ColumnNames) -> bool:
-    """True for rows that name image files, as the first file of train (or of another split) has its columns."""
+    """True for rows that name image files, by the columns of train's (or another split's) first file."""
     path = min(found.of.items(), key=lambda item: item[0] != "train")[1][0]
     return holds_paths(features_of(path, open_parquet(path).schema_arrow), columns.image)
 
@@ -101,7 +101,7 @@ def read_parquet(root: Path, files: Files, columns: ColumnNames, name: str) -> S
 
 
 def _said_splits(paths: list[Path], opened: list[Any], others: set[str]) -> tuple[list[Role] | None, list[str]]:
-    """Splits of the rows of all files, if a column of text says them; see :func:`roles_of`."""
+    """Splits of the rows of all files, from a text column, if any; see :func:`roles_of`."""
     schema = opened[0].schema_arrow
     texts = [field.name for field in schema if field.name not in others and pa.types.is_string(field.type)]
     said: dict[str, list[Any]] = {name: [] for name in split_columns(texts)}
@@ -131,7 +131,7 @@ def _read_split(paths: list[Path], opened: list[Any], role: Role, image: str, la
 
 
 def _joined(paths: Sequence[Path], columns: Sequence[Any]) -> Any:
-    """One column of several files'."""
+    """Column concatenated over files."""
     try:
         tables = [pa.table({"column": column}) for column in columns]
         return pa.concat_tables(tables, promote_options="permissive").column("column")
@@ -140,7 +140,7 @@ def _joined(paths: Sequence[Path], columns: Sequence[Any]) -> Any:
 
 
 def _memory_mapped(paths: list[Path], role: Role, column: str) -> Any:
-    """Through an arrow copy in the HF cache (never beside the data), which can be read at random from the disk."""
+    """Images through an arrow copy in the HF cache (never beside the data), for random access on disk."""
     from datasets import load_dataset
 
     files = {WRITTEN[role]: [glob.escape(str(path)) for path in paths]}  # the library takes paths for patterns

@@ -1,4 +1,4 @@
-"""Parquet files, opened and read with one sentence for whatever may be wrong with them."""
+"""Parquet files, opened and read with one-sentence errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def open_parquet(path: Path) -> Any:
 
 
 def features_of(path: Path, schema: Any) -> Any:
-    """Columns as `datasets` describes them. It refuses types that it does not know, in many ways."""
+    """Columns as described by `datasets`, which raises various errors for unknown types."""
     from datasets import Features
 
     try:
@@ -45,7 +45,7 @@ def read_columns(path: Path, file: Any, columns: list[str]) -> Any:
 
 
 def unreadable(path: Path, error: Exception) -> str:
-    """Sentence for a file that is damaged, or no parquet file."""
+    """Error message for a damaged file, or one that is not parquet."""
     return f"cannot read {path}, it is damaged or no parquet file ({first_line(error)}): download or write it again"
 
 

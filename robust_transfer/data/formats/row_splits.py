@@ -1,4 +1,4 @@
-"""Splits of a table's rows, as a column says them."""
+"""Splits of a table's rows, from a column."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from robust_transfer.errors import DataError
 def roles_of(
     columns: Mapping[str, Sequence[Any]], table: Path, role: Role | None
 ) -> tuple[list[Role] | None, list[str]]:
-    """Split of each row of ``table``, and notes; None where no column says any.
+    """Split of each row of ``table``, and notes; None without a column of splits.
 
-    ``role``: what the name of the file says. Raises :class:`DataError` where a column says that and something else, two
-    columns contradict each other, or a column of splits holds what no split is called.
+    ``role``: the split in the file's name. Raises :class:`DataError` for a column that contradicts it, for
+    contradictory columns, and for a column with other words than names of splits.
     """
     found: dict[str, list[Role]] = {}
     notes: list[str] = []

@@ -1,4 +1,4 @@
-"""Trees of folders, of a disk or of an archive: every image under a folder once, and a count of all that is left out."""
+"""Trees of folders, on disk or in an archive: every image under a folder once, and a count of all omissions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SYSTEM_FILES = {"thumbs.db", "desktop.ini", "ehthumbs.db", "picasa.ini"}
 
 
 class Tree(ABC):
-    """Listing of folders that remembers what it left out, by kind: ``left["files with the extension .txt"]``."""
+    """Listing of folders with counts of omitted files, by kind: ``left["files with the extension .txt"]``."""
 
     def __init__(self) -> None:
         self.left: Counter[str] = Counter()
@@ -37,15 +37,15 @@ class Tree(ABC):
 
     @abstractmethod
     def listing(self, folder: Path) -> tuple[list[Path], list[Path]]:
-        """Folders in ``folder``, and what is none, each by name; read once."""
+        """Folders and files in ``folder``, by name; read once."""
 
     @abstractmethod
     def no_file(self, path: Path) -> str | None:
-        """Kind of what is no file at ``path``, such as :data:`NOWHERE`; None for a file."""
+        """Kind of a non-file at ``path``, such as :data:`NOWHERE`; None for a file."""
 
     @abstractmethod
     def real(self, folder: Path) -> str:
-        """Folder that ``folder`` is when links are followed."""
+        """Folder with links resolved."""
 
     @abstractmethod
     def spelt(self, name: str) -> str:
@@ -57,14 +57,14 @@ class Tree(ABC):
 
     @abstractmethod
     def at(self, folder: Path, written: str) -> Path:
-        """Where the path ``written`` in a table that lies in ``folder`` leads; ValueError, with the reason, if it may not."""
+        """Target of the path ``written`` in a table in ``folder``; ValueError, with the reason, for a forbidden one."""
 
     @abstractmethod
     def opened(self, paths: Sequence[Path]) -> Images:
-        """Image files at ``paths``, to be decoded when they are asked for."""
+        """Image files at ``paths``, decoded on demand."""
 
     def folders(self, folder: Path) -> list[Path]:
-        """Folders in ``folder`` that may hold images, by name; hidden ones and systems' own are left out."""
+        """Folders in ``folder`` that may contain images, by name; hidden and system ones are left out."""
         found = []
         for path in self.listing(folder)[0]:
             if path.name.startswith(".") or path.name.casefold() in SYSTEM_FOLDERS:
@@ -74,21 +74,21 @@ class Tree(ABC):
         return found
 
     def images(self, folder: Path) -> list[Path]:
-        """Image files in ``folder`` and in the folders under it, by path; a folder that links lead back to is read once."""
+        """Image files in and below ``folder``, by path; folders reached again through links are read once."""
         if folder not in self._found:
             self._found[folder] = sorted(self._images(folder, set()))
         return list(self._found[folder])
 
     def own_images(self, folder: Path) -> list[Path]:
-        """Image files in ``folder`` itself."""
+        """Image files directly in ``folder``."""
         return [path for path in self.listing(folder)[1] if self._is_image(path)]
 
     def files(self, folder: Path) -> list[Path]:
-        """Everything in ``folder`` that is no folder."""
+        """Everything in ``folder`` but folders."""
         return list(self.listing(folder)[1])
 
     def notes(self) -> list[str]:
-        """Sentences on what was left out."""
+        """Sentences on omissions."""
         return [
             f"left out: {count} {kind} (such as {self.examples[kind]!r})" for kind, count in sorted(self.left.items())
         ]

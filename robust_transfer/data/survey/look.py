@@ -1,4 +1,4 @@
-"""One look at each image of a stored split: size, mode, kind of file, what it is made of. Some bytes an image are kept."""
+"""Properties of each image of a stored split: size, mode, kind of file, fingerprint. Some bytes per image are kept."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ARRAY = "array"  # the kind of what is no file
 
 @dataclass(frozen=True, eq=False)
 class Looks:
-    """What was seen of the images at ``places`` of a stored split; all arrays ``(n,)``, in their order.
+    """Properties of the images at ``places`` of a stored split; all arrays ``(n,)``, in their order.
 
     ``damaged``: why an image could not be decoded, by its row; sizes there are 0, fingerprints blank.
     """
@@ -47,7 +47,7 @@ class Looks:
 
 
 def look_through(images: Images, labels: NDArray[np.int64], places: NDArray[np.int64]) -> Looks:
-    """Each image at ``places`` decoded once and let go of; ``labels`` are those of all images."""
+    """Decode each image at ``places`` once and release it; ``labels`` are those of all images."""
     n = len(places)
     rows, sizes = np.zeros((n, BYTES), np.uint8), np.zeros((2, n), np.int32)
     grey, constant, kinds = np.zeros(n, bool), np.zeros(n, bool), [("", "")] * n
