@@ -73,7 +73,7 @@ def commands_page() -> str:
     for info in cli.app.registered_commands:
         assert info.callback is not None
         called[info.name or info.callback.__name__] = info.callback
-    parts = [NOTE, "# Commands and their options", "What commands share stands on [its own page](../commands.md)."]
+    parts = [NOTE, "# Commands and their options", "[Shared conventions](../commands.md) of all commands."]
     for name in sorted(called, key=ROAD.index):
         parameters = list(parameters_of(called[name]))
         arguments = [f" {row[0].strip('`')}" for row, is_argument in parameters if is_argument]

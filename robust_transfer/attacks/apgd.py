@@ -156,7 +156,7 @@ def _score(target: Victim, climbs: Climb, logits: Tensor, worst: BestSoFar) -> T
     return standing
 
 
-@ATTACKS.register("apgd", summary="Auto-PGD: PGD without a step size to choose", paper="Croce & Hein 2020, section 3")
+@ATTACKS.register("apgd", summary="Auto-PGD: PGD with an adaptive step size", paper="Croce & Hein 2020, section 3")
 @config
 class APGD(Attack):
     """``steps`` steps of Auto-PGD from a random start, ``restarts`` times, on the surviving examples.

@@ -37,7 +37,7 @@ class LogitsAndFeatures(nn.Module):
 
 @ATTACKS.register(
     "feature-loss",
-    summary="climbs cross-entropy plus the distance to the source's features",
+    summary="maximises cross-entropy plus the distance to the source's features",
     paper="adaptive: Tramèr et al. 2020; the loss of Shafahi et al. 2020, section 6",
 )
 @config

@@ -53,7 +53,7 @@ def feature_drift(model: Classifier, x: Tensor, ids: Tensor, threat: Threat, *, 
 
 @ATTACKS.register(
     "source-features",
-    summary="moves the features of the public source, and tries the result",
+    summary="perturbs the features of the public source, and applies the images to the model",
     paper="Wang et al. 2018, section 4",
 )
 @config

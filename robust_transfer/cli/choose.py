@@ -45,12 +45,14 @@ def choose(
         list[str] | None,
         typer.Option("--source", help="A source to try, see `list sources`; repeatable. [default: the package's]"),
     ] = None,
-    time_limit: Annotated[str, typer.Option("--time-limit", help="So long in all, such as 5m or 1h.")] = "5m",
+    time_limit: Annotated[str, typer.Option("--time-limit", help="Total time, such as 5m or 1h.")] = "5m",
     keep: Annotated[
-        float, typer.Option("--keep", help="Take the most accurate that keeps this share of the best robust accuracy.")
+        float,
+        typer.Option("--keep", help="Select the most accurate with at least this share of the best robust accuracy."),
     ] = 0.9,
     clean: Annotated[
-        float | None, typer.Option("--clean", help="Or: the most robust with this clean accuracy, 0 to 1.")
+        float | None,
+        typer.Option("--clean", help="Or: select the most robust with at least this clean accuracy, 0 to 1."),
     ] = None,
     threat: Threat = None,
     shots: Annotated[int | None, typer.Option("--shots", help="Images per class, train and val together.")] = None,
@@ -60,7 +62,7 @@ def choose(
         float | None,
         typer.Option(
             "--val",
-            help="Share of train that is cut off as val, 0 to 0.5. [default: the data's own, else 0.1; 0.2 if few]",
+            help="Share of train used as val, 0 to 0.5. [default: the data's own, else 0.1; 0.2 if few]",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, the same as choice.json.")] = False,
@@ -72,7 +74,7 @@ def choose(
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Try sources and strategies on your images for some minutes, and save what is recommended, evaluated."""
+    """Try sources and strategies on your images for some minutes; save and evaluate the recommended network."""
     leave_to_one_process("choose")
     loading("choose", quiet)
     run = make_run(seed, device, precision, threads, out, resume, overwrite, quiet)

@@ -25,7 +25,7 @@ def compare(
     page: Annotated[
         Path | None,
         typer.Option(
-            "--page", help="An HTML file to write, too: a report on all of them.", parser=as_path, metavar="FILE"
+            "--page", help="Also write an HTML file: a report on all of them.", parser=as_path, metavar="FILE"
         ),
     ] = None,
     seed: Seed = 0,

@@ -48,7 +48,7 @@ T = TypeVar("T", int, str)
 @app.command()
 def evaluate(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="What is evaluated: a run folder, or anything in `list sources`.")
+        str, typer.Argument(metavar="MODEL", help="Model to evaluate: a run folder, or anything in `list sources`.")
     ],
     data: Data,
     split: Annotated[str, typer.Option("--split", help="test, val (the model's own) or train.")] = "test",
@@ -63,45 +63,43 @@ def evaluate(
     ] = "pgd-20",
     source: Annotated[
         str | None,
-        typer.Option(
-            "--source", help="What MODEL was transferred from, for attacks by it. [default: bundled, if it was]"
-        ),
+        typer.Option("--source", help="Source of MODEL, for attacks through it. [default: bundled, if it was]"),
     ] = None,
     transfer_attack_examples: Annotated[
         int | None,
         typer.Option(
             "--transfer-attack-examples",
             help="Images for the transfer-specific attacks (through the source, feature loss, unseen norm); 0 disables "
-            "them. [default: what costs no more than the attack]",
+            "them. [default: as many as the attack's cost allows]",
         ),
     ] = None,
     red_flag_examples: Annotated[
         int | None,
         typer.Option(
             "--red-flag-examples",
-            help="Images for the gradient-masking checks; 0 disables them. [default: what costs no more than the attack]",
+            help="Images for the gradient-masking checks; 0 disables them. [default: as many as the attack's cost allows]",
         ),
     ] = None,
     thorough: Annotated[
         bool, typer.Option("--thorough", help="200 images for the transfer-specific attacks and 64 for the checks.")
     ] = False,
     per_class: Annotated[
-        bool, typer.Option("--per-class", help="Clean and robust accuracy of each class, too.")
+        bool, typer.Option("--per-class", help="Also clean and robust accuracy of each class.")
     ] = False,
     curve: Annotated[
-        str | None, typer.Option("--curve", help="Robust accuracy at other budgets, too: 1/255,2/255,4/255,8/255.")
+        str | None, typer.Option("--curve", help="Also robust accuracy at other budgets: 1/255,2/255,4/255,8/255.")
     ] = None,
     smallest_eps: Annotated[
-        bool, typer.Option("--smallest-eps", help="The smallest budget that breaks each example, too, by bisection.")
+        bool, typer.Option("--smallest-eps", help="Also the smallest budget that breaks each example, by bisection.")
     ] = False,
     time_limit: Annotated[
         str | None,
-        typer.Option("--time-limit", help="Stop attacking after so long, such as 90s, 5m or 1h; --resume goes on."),
+        typer.Option("--time-limit", help="Stop attacking after this time, such as 90s, 5m or 1h; --resume continues."),
     ] = None,
     keep_deltas: Annotated[
-        bool, typer.Option("--keep-deltas", help="Write the adversarial images to --out, too, for `verify`.")
+        bool, typer.Option("--keep-deltas", help="Also write the adversarial images to --out, for `verify`.")
     ] = False,
-    examples: Annotated[int | None, typer.Option("--examples", help="A seeded, stratified subset of so many.")] = None,
+    examples: Annotated[int | None, typer.Option("--examples", help="Size of a seeded, stratified subset.")] = None,
     shots: Annotated[
         int | None, typer.Option("--shots", help="The shots the model was given (val and train splits).")
     ] = None,

@@ -33,7 +33,8 @@ def import_(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="A file of weights, or see `list sources`.")],
     out: Out,
     data: Annotated[
-        str | None, typer.Option("--data", help="Images like those of its training, to find out what no file tells.")
+        str | None,
+        typer.Option("--data", help="Images like its training images, as evidence for missing settings."),
     ] = None,
     network: Network = None,
     settings: Setting = None,
@@ -47,7 +48,7 @@ def import_(
     as_json: CardAsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make a run folder of other people's weights, once: they are then a source and a model like any other."""
+    """Convert third-party weights to a run folder, which serves as a source and as a model."""
     loading("import", quiet)
     run = make_run(0, "cpu", "float32", None, out, False, overwrite, quiet)
     from robust_transfer.foreign.hints import Hints

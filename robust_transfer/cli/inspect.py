@@ -28,7 +28,8 @@ from robust_transfer.cli.options import (
 def inspect(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="A file of weights, or see `list sources`.")],
     data: Annotated[
-        str | None, typer.Option("--data", help="Images like those of its training, to find out what no file tells.")
+        str | None,
+        typer.Option("--data", help="Images like its training images, as evidence for missing settings."),
     ] = None,
     network: Network = None,
     settings: Setting = None,
@@ -40,7 +41,7 @@ def inspect(
     label_column: LabelColumn = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a source is: wrapper, network, normalisation, what was inferred and what speaks for it."""
+    """Describe a source: wrapper, network, normalisation, inferred settings and the evidence for them."""
     leave_to_one_process("inspect")
     loading("inspect")
     from robust_transfer.sources.inspection import inspected

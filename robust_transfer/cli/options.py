@@ -51,13 +51,13 @@ Threat = Annotated[
 ]
 ImageColumn = Annotated[str | None, typer.Option("--image-column", help="The column that holds the images.")]
 LabelColumn = Annotated[str | None, typer.Option("--label-column", help="The column that holds the labels.")]
-Val = Annotated[float | None, typer.Option("--val", help="Share of train that is cut off as val, 0 to 0.5.")]
+Val = Annotated[float | None, typer.Option("--val", help="Share of train used as val, 0 to 0.5.")]
 Duplicates = Annotated[
     str, typer.Option("--duplicates", help="keep, or drop: leave copies of val and test images out of train.")
 ]
 ClassWeights = Annotated[
     Literal["balanced"] | None,
-    typer.Option("--class-weights", help="balanced: each class counts the same, in training and on val."),
+    typer.Option("--class-weights", help="balanced: equal total weight of each class, in training and on val."),
 ]
 ClassMapFile = Annotated[
     Path | None, typer.Option("--class-map", help="A YAML, JSON or CSV file: class in the data, class of the model.")
@@ -65,32 +65,31 @@ ClassMapFile = Annotated[
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 Precision = Annotated[
-    Literal["auto", "float32", "bfloat16"], typer.Option("--precision", help="Of what networks compute.")
+    Literal["auto", "float32", "bfloat16"], typer.Option("--precision", help="Precision of networks.")
 ]
 BatchSize = Annotated[int | None, typer.Option("--batch-size", help="Images per step.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads. [default: all]")]
 Epochs = Annotated[float | None, typer.Option("--epochs", help="Passes over the training images.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in --out.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Resume an interrupted run in --out.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Empty --out first.")]
 Track = Annotated[
     list[str] | None,
-    typer.Option("--track", metavar="NAME", help="Tell tensorboard, wandb, mlflow or trackio, too; repeatable."),
+    typer.Option("--track", metavar="NAME", help="Also log to tensorboard, wandb, mlflow or trackio; repeatable."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 CardAsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, the same as card.json.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars, no text but results.")]
 
-Network = Annotated[
-    str | None, typer.Option("--network", help="The network of a file of weights. [default: found out]")
-]
+Network = Annotated[str | None, typer.Option("--network", help="The network of a file of weights. [default: inferred]")]
 Normalisation = Annotated[
     str | None,
-    typer.Option("--normalisation", help="imagenet, cifar10, none ..., or means/deviations. [default: found out]"),
+    typer.Option("--normalisation", help="imagenet, cifar10, none ..., or means/deviations. [default: inferred]"),
 ]
-InputSize = Annotated[int | None, typer.Option("--input-size", help="Side of the images that it reads, in pixels.")]
+InputSize = Annotated[int | None, typer.Option("--input-size", help="Side of its input images, in pixels.")]
 Weights = Annotated[str | None, typer.Option("--weights", help="Which weights of the file: best, model_state_dict ...")]
 SourceThreat = Annotated[
-    str | None, typer.Option("--threat", help="norm:eps that the source was trained for, where it does not say.")
+    str | None,
+    typer.Option("--threat", help="norm:eps that the source was trained for, if its file does not state it."),
 ]
 
 

@@ -40,19 +40,21 @@ def predict(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A run folder, or anything in `list sources`.")],
     images: Annotated[
         list[str],
-        typer.Argument(metavar="IMAGES...", help="Files, folders, patterns in quotes; - reads paths, a line each."),
+        typer.Argument(metavar="IMAGES...", help="Files, folders, patterns in quotes; - reads one path per line."),
     ],
-    top: Annotated[int, typer.Option("--top", min=1, help="So many of the likeliest classes.")] = 1,
+    top: Annotated[int, typer.Option("--top", min=1, help="Number of likeliest classes to print.")] = 1,
     threat: Threat = None,
     attack: Annotated[
         str | None,
-        typer.Option("--attack", help="Measure what flips each image, too, by bisection: pgd-20, strong ... (slow)."),
+        typer.Option(
+            "--attack", help="Also find the budget that flips each image, by bisection: pgd-20, strong ... (slow)."
+        ),
     ] = None,
     classes: Annotated[
-        int, typer.Option("--classes", min=1, help="How many of the next classes the linear estimate looks at.")
+        int, typer.Option("--classes", min=1, help="Number of next classes in the linear estimate.")
     ] = 9,
     as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON Lines: an object an image.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON Lines: one object per image.")] = False,
     network: Network = None,
     normalisation: Normalisation = None,
     weights: Weights = None,
@@ -62,7 +64,7 @@ def predict(
     threads: Threads = None,
     quiet: Quiet = False,
 ) -> None:
-    """Say what images show, how sure the model is, and how little would flip it."""
+    """Predict the classes of images, with probabilities and the perturbation size that flips them."""
     leave_to_one_process("predict")
     loading("predict", quiet)
     run = make_run(seed, device, precision, threads, None, False, False, quiet)

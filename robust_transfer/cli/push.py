@@ -14,7 +14,7 @@ from robust_transfer.cli.options import Quiet, as_path, leave_to_one_process, lo
 @app.command()
 def push(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A run folder, or anything in `list sources`.")],
-    repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="The repository; made if need be.")],
+    repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="The repository; created if missing.")],
     evaluations: Annotated[
         list[Path] | None,
         typer.Option(
@@ -25,7 +25,8 @@ def push(
         ),
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option("--dataset", help="What that was on: a name on the Hub, or any. [default: the card's]")
+        str | None,
+        typer.Option("--dataset", help="Its data: a name on the Hub, or any other. [default: the card's]"),
     ] = None,
     task_id: Annotated[
         str | None, typer.Option("--task-id", help="The task of a benchmark on the Hub, for .eval_results.")
@@ -37,7 +38,9 @@ def push(
     private: Annotated[bool, typer.Option("--private", help="A repository that only you see.")] = False,
     dry_run: Annotated[
         Path | None,
-        typer.Option("--dry-run", help="Write what would be pushed here; send nothing.", parser=as_path, metavar="DIR"),
+        typer.Option(
+            "--dry-run", help="Write the repository's files here; send nothing.", parser=as_path, metavar="DIR"
+        ),
     ] = None,
     quiet: Quiet = False,
 ) -> None:

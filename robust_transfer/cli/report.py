@@ -26,9 +26,7 @@ def report(
     ),
     data: Annotated[
         str | None,
-        typer.Option(
-            "--data", help="Where the evaluated images are. [default: where the evaluation's own command says]"
-        ),
+        typer.Option("--data", help="Location of the evaluated images. [default: as in the evaluation's command]"),
     ] = None,
     pictures: Annotated[
         bool, typer.Option("--pictures/--no-pictures", help="Show images: the page then holds pixels of the data.")
@@ -37,7 +35,7 @@ def report(
     threads: Threads = None,
     quiet: Quiet = False,
 ) -> None:
-    """One self-contained page on one run or on many: figures, red flags, classes, images, and how all of it was made."""
+    """Write one self-contained page on one run or many: figures, red flags, classes, images, provenance."""
     leave_to_one_process("report")
     loading("report", quiet)
     run = make_run(0, device, "float32", threads, None, False, False, quiet)

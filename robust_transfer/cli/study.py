@@ -32,30 +32,30 @@ def study(
     scale: Annotated[str | None, typer.Option("--scale", help="smoke, laptop or paper. [default: laptop]")] = None,
     data: Annotated[
         list[str] | None,
-        typer.Option("--data", metavar="NAME=D", help="Where a data set of the recipe is; repeatable."),
+        typer.Option("--data", metavar="NAME=D", help="Location of a data set of the recipe; repeatable."),
     ] = None,
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="PLACE=VALUE", help="Change the recipe, as in grid.0.seed=[0]; repeatable."),
     ] = None,
     jobs: Annotated[int | None, typer.Option("--jobs", help="Processes on this machine.")] = None,
-    shard: Annotated[str | None, typer.Option("--shard", metavar="I/N", help="Make every N-th result only.")] = None,
+    shard: Annotated[str | None, typer.Option("--shard", metavar="I/N", help="Make only every N-th result.")] = None,
     ray: Annotated[
         str | None, typer.Option("--ray", metavar="ADDRESS", help="A Ray cluster's address; `local` starts one here.")
     ] = None,
     dry: Annotated[
-        bool, typer.Option("--dry-run", help="Validate, say what would be made and how long it takes.")
+        bool, typer.Option("--dry-run", help="Validate the recipe; print the plan and its estimated time.")
     ] = False,
     nodes: Annotated[
         int | None,
-        typer.Option("--nodes", help="With --dry-run: so many machines like this one, with --jobs processes each."),
+        typer.Option("--nodes", help="With --dry-run: number of machines like this one, with --jobs processes each."),
     ] = None,
     device: Device = "auto",
     precision: Precision = "auto",
     threads: Threads = None,
     quiet: Quiet = False,
 ) -> None:
-    """Run a grid of experiments; what is there is not made again."""
+    """Run a grid of experiments; finished cells are not made again."""
     if nodes is not None and not dry:
         from robust_transfer.errors import ConfigError
 

@@ -75,7 +75,7 @@ def transfer(
     as_json: CardAsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Hand a source's features on to your own images."""
+    """Transfer a source's features to your own images."""
     check_name("strategies", strategy)
     loading("transfer", quiet)
     run = make_run(seed, device, precision, threads, out, resume, overwrite, quiet, track)

@@ -36,7 +36,7 @@ def verify(
     ],
     data: Data,
     source: Annotated[
-        str | None, typer.Argument(metavar="[S]", help="The model that was evaluated. [default: the one in DIR]")
+        str | None, typer.Argument(metavar="[S]", help="The evaluated model. [default: the one in DIR]")
     ] = None,
     split: Annotated[str, typer.Option("--split", help="test, val or train.")] = "test",
     shots: Annotated[
@@ -51,7 +51,7 @@ def verify(
     threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score a claim again from the adversarial images that were kept, without running an attack."""
+    """Score an evaluation again from its stored adversarial images, without running an attack."""
     leave_to_one_process("verify")
     loading("verify")
     run = make_run(seed, device, "float32", threads, None, False, False, True)

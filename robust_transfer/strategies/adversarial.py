@@ -33,7 +33,7 @@ NOT_THE_METHODS = {"method", "init", "threat", "own"}  # fields of this strategy
 @STRATEGIES.register(
     "adversarial",
     summary="adversarial training on the target, from the source or from scratch",
-    paper="Shafahi et al. 2020, section 4 (rivals); Madry et al. 2018",
+    paper="Shafahi et al. 2020, section 4 (baselines); Madry et al. 2018",
 )
 @config
 class Adversarial(Trained):

@@ -60,17 +60,17 @@ class Candidate:
 
 @STRATEGIES.register(
     "frontier",
-    summary="probe over its L2 and LwF over its strength, and the point that is asked for",
+    summary="probe over its L2 and LwF over its strength, and a selected point",
     paper="Shafahi et al. 2020, sections 4 and 6",
 )
 @config
 class Frontier(TrainingSettings, Strategy):
-    """All of ``path`` (the probe's L2), and LwF from each of the ``heads`` (L2) at each of the ``strengths``, from the same
-    features; clean and PGD-10 accuracy of each on val.
+    """Frontier of the probe's L2 ``path``, and of LwF from each of the ``heads`` (L2) at each of the ``strengths``.
 
-    The point: the most accurate of those that keep a share ``keep`` of the most robust probe's robust accuracy; or, where
-    ``clean`` is given, the most robust of those that are at least so accurate. ``frontier.svg`` shows them all.
-    The other settings are those of LwF's training.
+    All start from the same features; clean and PGD-10 accuracy of each point are measured on val. Selected is the
+    most accurate point with at least a share ``keep`` of the most robust probe's robust accuracy; or, where ``clean``
+    is given, the most robust point with at least that clean accuracy. ``frontier.svg`` shows them all. The other
+    settings are those of LwF's training.
     """
 
     weighs: ClassVar[bool] = True

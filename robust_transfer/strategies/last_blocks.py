@@ -21,7 +21,7 @@ from robust_transfer.training.settings import Augment, Schedule
 
 @STRATEGIES.register(
     "last-blocks",
-    summary="the last k blocks drawn anew and trained on natural images",
+    summary="the last k blocks re-initialised and trained on natural images",
     paper="Shafahi et al. 2020, section 3",
 )
 @config

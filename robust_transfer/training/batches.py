@@ -56,7 +56,7 @@ class Batches:
         self.augment = settings.augmentation(split.size) if read else Augmentation.none()
 
     def after(self, step: int) -> Generator[Batch, None, None]:
-        """This process's batches from ``step`` on. The iterator may own a thread: close it if not exhausted."""
+        """Batches of this process from ``step`` on. The iterator may own a thread: close it if not exhausted."""
         device, last = self.processes.device, (self.total - 1) // self.replays
         slots = torch.arange(self.size, device=device)[self.processes.rank :: self.processes.world]
         numbers = range(step // self.replays, last + 1)

@@ -71,7 +71,7 @@ class TrainingSettings:
             raise ConfigError(f"ema is a decay between 0 and 1, not {self.ema}")
 
     def training(self) -> dict[str, Any]:
-        """These settings, without a subclass's own: for another configuration with the same training."""
+        """Settings without a subclass's own: for another configuration with the same training."""
         return {name: getattr(self, name) for name in TrainingSettings.__dataclass_fields__}
 
     def images_seen(self, images: int) -> float:

@@ -50,7 +50,7 @@ class Progress:
     logged: int | None = None
 
     def spent_by(self, later: Progress) -> Progress:
-        """This progress, with the cost and reactions of a ``later`` one whose steps are undone."""
+        """Same progress, with the cost and reactions of a ``later`` one whose steps are undone."""
         kept = ("events", "divergences", "reactions", "rate_scale", "images", "passes", "seconds")
         also = ("validation_passes", "validation_examples")
         return replace(self, one_class=0, **{name: getattr(later, name) for name in (*kept, *also)})

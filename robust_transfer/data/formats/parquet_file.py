@@ -37,7 +37,7 @@ def features_of(path: Path, schema: Any) -> Any:
 
 
 def read_columns(path: Path, file: Any, columns: list[str]) -> Any:
-    """Some columns of an open file, without their metadata."""
+    """Selected columns of an open file, without their metadata."""
     try:
         return file.read(columns=columns, use_threads=False).replace_schema_metadata(None)
     except (pa.ArrowException, OSError) as error:

@@ -81,7 +81,7 @@ class Entry:
 
 @cache
 def entries(zoo: str | None = None) -> tuple[Entry, ...]:
-    """All networks of a zoo, or (None) of all zoos, in the order of their tables."""
+    """Networks of a zoo, or (None) of all zoos, in the order of their tables."""
     if zoo is None:
         return tuple(entry for each in ZOOS for entry in entries(each))
     lines = _path(zoo).read_text(encoding="utf-8").splitlines()
