@@ -56,7 +56,7 @@ class Run:
         if self.threads is not None and not 1 <= self.threads <= MAX_THREADS:
             raise ConfigError(f"threads must be between 1 and {MAX_THREADS}, not {self.threads}")
         if self.resume and self.overwrite:
-            raise ConfigError("--resume goes on with a folder and --overwrite empties it: give one of them")
+            raise ConfigError("--resume continues a run and --overwrite removes it: give one of them")
         self.torch_device()  # a wrong name is told now, not after the data has been loaded
 
     def torch_device(self) -> torch.device:

@@ -183,7 +183,7 @@ class _Session:
         except Exception as error:  # whatever a library of others raises
             del self.trackers[name]
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            print(f"note: {name} tracks no more ({reason}): the run goes on without it", file=sys.stderr)
+            print(f"note: {name} stopped tracking ({reason}): the run goes on without it", file=sys.stderr)
 
 
 _SESSION: ContextVar[_Session | None] = ContextVar("session", default=None)

@@ -93,7 +93,7 @@ def parse_header(text: bytes, size: int) -> Header:
             raise DamagedError(f"{name!r} does not begin where the tensor before it ends")
         reached = entry.end
     if reached != size:
-        raise DamagedError(f"it has {size:,} bytes, and its header speaks of {reached:,}")
+        raise DamagedError(f"it has {size:,} bytes, and its header declares {reached:,}")
     return Header(ordered, metadata)
 
 
@@ -111,9 +111,9 @@ def _entry(name: str, given: dict[str, Any], first: int) -> Entry:
         raise DamagedError(f"{name!r} has the type {given['dtype']!r}, which is not read")
     dtype, shape, (start, end) = DTYPES[given["dtype"]], tuple(given["shape"]), given["data_offsets"]
     if any(type(number) is not int or number < 0 for number in (*shape, start, end)):
-        raise DamagedError(f"{name!r} has a shape or a place that is none")
+        raise DamagedError(f"{name!r} has an invalid shape or position")
     if end - start != math.prod(shape) * dtype.itemsize:
-        raise DamagedError(f"{name!r} has {end - start:,} bytes, which is not what its shape and type take")
+        raise DamagedError(f"{name!r} has {end - start:,} bytes, which does not match its shape and type")
     return Entry(dtype, shape, first + start, first + end)
 
 

@@ -239,7 +239,7 @@ def test_a_tracker_that_fails_ends_no_training(
     assert load_checkpoint(out).card.method == "transfer:fine-tune"
     assert scalars(out)["loss"], "the other one is told to the end"
     assert "final/val_clean_accuracy" in scalars(out)
-    said = "note: wandb tracks no more (no login): the run goes on without it\n"
+    said = "note: wandb stopped tracking (no login): the run goes on without it\n"
     told = capsys.readouterr().err.splitlines(keepends=True)
     assert [line for line in told if "dashboard" not in line] == [said], "once, and in one line"
 

@@ -69,7 +69,7 @@ def choose(
     if not 0 < seconds < math.inf:
         raise ConfigError(f"a time limit is a positive number of seconds, not {seconds}")
     if not len(task.val):
-        raise ConfigError("a choice is made on val, and there is none: give --val, or more shots")
+        raise ConfigError("choose selects on val, and val is empty: give --val, or more shots")
     run, rule, clock = run or Run(), rule or Rule(), Clock(seconds)
     with run.at_work():
         if (done := _finished(run)) is not None:

@@ -119,7 +119,7 @@ def storing_message(path: Path, error: OSError) -> str:
     """Error message for a file that could not be stored in the cache folder."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return (
-            f"the disk is full, so {path} was not downloaded: free some space and run again, which goes on from there, "
+            f"the disk is full, so {path} was not downloaded: free some space and run again, which resumes from there, "
             f"or set TORCH_HOME to a folder with more room"
         )
     return f"cannot write {path} ({error.strerror or error}): set TORCH_HOME to a folder that can be written"

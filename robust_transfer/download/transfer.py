@@ -120,7 +120,7 @@ class Transfer:
         with storing(self.path):
             if have == 0:
                 if self.part.exists():
-                    tell(self.hidden, f"{self.address.text} cannot be gone on with, or has changed: starting over")
+                    tell(self.hidden, f"{self.address.text} cannot be resumed, or has changed: starting over")
                     self.part.unlink()
                 self.notes.write_text(json.dumps(asdict(beginning)), encoding="utf-8")
             file = self.part.open("ab")

@@ -155,7 +155,7 @@ def _chosen(evaluation: Evaluation, whole: Split) -> list[str]:
     drawn = subset(whole, n, evaluation.seed)
     if claimed == set(drawn.ids.tolist()) or any(LATE in what for what in evaluation.untested):
         return []
-    return [f"the {n} images are not those that --examples {n} --seed {evaluation.seed} draws: somebody picked them"]
+    return [f"the {n} images are not those that --examples {n} --seed {evaluation.seed} draws: they may be hand-picked"]
 
 
 def evaluated_images(evaluation: Evaluation, split: Split) -> Split:
@@ -163,10 +163,10 @@ def evaluated_images(evaluation: Evaluation, split: Split) -> Split:
     row_of = {int(number): row for row, number in enumerate(split.ids.tolist())}
     wanted = evaluation.outcomes["index"].tolist()
     if any(number not in row_of for number in wanted):
-        raise DataError("the evaluation has images that this split has not: give the data and split that it is of")
+        raise DataError("the evaluation has images that are missing from this split: give the evaluated data and split")
     chosen = split.subset(torch.tensor([row_of[number] for number in wanted], dtype=torch.int64))
     if chosen.hash != evaluation.data_hash:
-        raise DataError("the evaluation is of other images or labels: give the data and split that it is of")
+        raise DataError("the evaluation is of other images or labels: give the evaluated data and split")
     return chosen
 
 

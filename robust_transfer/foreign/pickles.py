@@ -107,7 +107,7 @@ class Machine:
 
     def _top(self) -> Any:
         if len(self.stack) <= (self.marks[-1] if self.marks else 0):
-            raise BrokenError("its pickle takes what is not there")
+            raise BrokenError("its pickle pops from an empty stack")
         return self.stack[-1]
 
     def _take(self) -> Any:
@@ -116,7 +116,7 @@ class Machine:
 
     def _marked(self) -> list[Any]:
         if not self.marks:
-            raise BrokenError("its pickle takes what is not there")
+            raise BrokenError("its pickle pops from an empty stack")
         start = self.marks.pop()
         items = self.stack[start:]
         del self.stack[start:]
@@ -182,7 +182,7 @@ class Machine:
 
     def _named(self, module: Any, name: Any) -> Global:
         if not isinstance(module, str) or not isinstance(name, str) or len(module) + len(name) > 1000:
-            raise BrokenError("its pickle names what is no name")
+            raise BrokenError("its pickle uses an object as a name that is not text")
         full = f"{module}.{name}"
         nested = full == LOADS_BYTES and self.nested is not None
         if known(full) not in NAMES and known(full) not in CALLS and not nested:

@@ -112,7 +112,7 @@ def _pickle(source: Bytes) -> Contents:
     if isinstance(value, int) and value == torch_files.MAGIC:
         return _contents(torch_files.read_legacy(source, machine), "PyTorch legacy", machine, source)
     if source.at < len(source):
-        raise BrokenError("it goes on behind its pickle, as files of several pickles do")
+        raise BrokenError("it continues after its pickle, as files of several pickles do")
     return _contents(value, "pickle", machine, source)
 
 

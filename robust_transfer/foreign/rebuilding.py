@@ -161,7 +161,7 @@ NAMES = {"numpy.ndarray", "torch.Tensor", "builtins.object", *STORAGES, *TORCH_D
 def call(function: Any, args: Any) -> Any:
     """Value of a pickle's call, or a stand-in. Raises :class:`BrokenError`."""
     if not isinstance(args, tuple) or not isinstance(function, (Global, Made)):
-        raise BrokenError("it calls what is no function")
+        raise BrokenError("it calls an object that is not a function")
     rule = CALLS.get(known(function.name)) if isinstance(function, Global) else None
     if rule is None:
         return Made(function.name)

@@ -100,7 +100,7 @@ class View:
             return torch.empty(self.shape, dtype=self.dtype)
         content = self.storage.load(size)
         if first + held > len(content):
-            raise BrokenError(f"a storage has {len(content):,} bytes, and its tensor speaks of {first + held:,}")
+            raise BrokenError(f"a storage has {len(content):,} bytes, and its tensor declares {first + held:,}")
         content = content[first : first + held // size * size]
         if content.data_ptr() % size:
             content = content.clone()

@@ -142,7 +142,7 @@ def _prove(
     """Raise :class:`NetworkError` unless the logits are the layer's outputs on the body's outputs."""
     kind = "convolution" if isinstance(given, nn.Conv2d) else "linear layer"
     after = (
-        f"{name} goes on computing after its last {kind} {layer!r} (softmax, scaling, ReLU or the like): "
+        f"{name} computes further after its last {kind} {layer!r} (softmax, scaling, ReLU or the like): "
         "give a module that ends with its linear layer, or name another layer"
     )
     try:

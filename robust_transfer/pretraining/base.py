@@ -83,7 +83,7 @@ class Pretraining(TrainingSettings, WithPresets, ABC):
             spec = self.network_spec(network, task, input_size)
             task = without_test(task).prepared(spec.preprocessing)
             if self.select != "last" and not len(task.val):
-                raise ConfigError(f"select={self.select} needs a val split, and there is none: use select=last")
+                raise ConfigError(f"select={self.select} needs a val split, and val is empty: use select=last")
             identity = self._identity(spec, task, threat)
             return produce(identity, task, run, lambda: self._prepare(spec, task, threat, run), trained_on(task))
 

@@ -46,7 +46,7 @@ def push_to_hub(
         raise ConfigError(f"{repo!r} names no repository: write OWNER/NAME")
     for what, text in {"dataset": dataset, "base_model": base_model, "licence": licence}.items():
         if text is not None and not text.strip():
-            raise ConfigError(f"{what} is empty: leave it out where there is none to name")
+            raise ConfigError(f"{what} is empty: leave it out")
     for found in evaluations:
         expect("an evaluation", found, Evaluation, hint="such as load_evaluation(folder)")
         if found.model_hash != model.hash:

@@ -43,7 +43,7 @@ def find_inputs(entry: Entry, data: str | None) -> Inputs:
     asked = options(evaluation.command)
     model = _model(entry, evaluation, asked.get("model"))
     if model is None:
-        raise DataError("the network is not at hand, so it is not known how it reads images: give its run folder, too")
+        raise DataError("the network is not available, so its preprocessing is unknown: also give its run folder")
     split = _split(_place(data, asked), asked, evaluation, model)
     return Inputs(evaluated_images(evaluation, split.prepared(model.preprocessing)), model)
 

@@ -39,9 +39,7 @@ class SourceKind(ABC):
     def refuse(self, name: str, hints: Hints) -> None:
         """Raise :class:`ConfigError` for hints on a source with a complete card."""
         if hints != type(hints)():
-            raise ConfigError(
-                f"{name!r} says itself what it is: a network, a normalisation or the like cannot be given"
-            )
+            raise ConfigError(f"{name!r} has a complete card: a network, a normalisation or the like cannot be given")
 
     def listed(self) -> dict[str, str]:
         """Names that ``list sources`` shows, with a line on each. Reads no weights, does not import PyTorch."""

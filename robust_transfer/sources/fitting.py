@@ -49,7 +49,7 @@ def fitting(images: Split) -> str:
     """Name of the packaged robust source with the input size nearest to the images' short side, by ratio."""
     sizes = _sizes()
     if not sizes:
-        raise CheckpointError("this installation has no source of its own: give a run folder")
+        raise CheckpointError("this installation has no packaged source: give a run folder")
     return min(sizes, key=lambda name: abs(math.log(sizes[name] / images.short_side)))
 
 

@@ -66,4 +66,4 @@ def _entry(name: str) -> Entry:
 def _why_not(entry: Entry) -> str:
     if len(entry.addresses) > 1:
         return f"{entry.source} is an ensemble of {len(entry.addresses)} networks: give one of {', '.join(entry.addresses)}"
-    return f"{entry.source} cannot be downloaded by itself: get its file from {entry.page or entry.link}, and give its path"
+    return f"{entry.source} cannot be downloaded automatically: get its file from {entry.page or entry.link}, and give its path"

@@ -103,7 +103,7 @@ class Frontier(TrainingSettings, Strategy):
     @override
     def check(self, source: Checkpoint, task: Task) -> None:
         if not len(task.val):
-            raise ConfigError("frontier chooses on val, and there is none: give --val, or more shots")
+            raise ConfigError("frontier selects on val, and val is empty: give --val, or more shots")
         self._threat(source)
 
     def _threat(self, source: Checkpoint) -> Threat:

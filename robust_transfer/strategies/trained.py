@@ -86,7 +86,7 @@ class Trained(TrainingSettings, Strategy):
     @override
     def check(self, source: Checkpoint, task: Task) -> None:
         if self.select != "last" and not len(task.val):
-            raise ConfigError(f"select={self.select} needs a val split, and there is none: use select=last")
+            raise ConfigError(f"select={self.select} needs a val split, and val is empty: use select=last")
         if self.select == "robust" and self.threat_of(source) is None:
             raise ConfigError("select=robust needs a source with a threat on its card: use select=clean or last")
 

@@ -213,7 +213,7 @@ class _Dispatch:
             self.queue.rotate(-round(JUMP * len(self.queue)))
             return
         cost = f"{MAX_DEATHS} workers each, the last one died {how}"
-        why = f"{MAX_GIVEN_UP} pieces of work in a row, from all over what was left, had cost {cost}"
+        why = f"{MAX_GIVEN_UP} jobs in a row, from all parts of the remaining work, had cost {cost}"
         for job in chain(self.queue, *self.waiting.values()):
             self._give_up(job.cells, f"{GIVEN_UP} untried: {why}")
         self.queue.clear()

@@ -112,7 +112,7 @@ def _ending(code: int | None) -> str:
         name = signal.Signals(-code).name
     except ValueError:
         name = f"signal {-code}"
-    return f"by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
+    return f"by {name}" + (", perhaps out of memory" if name == "SIGKILL" else "")
 
 
 # ---------------------------------------------------------------- in the process

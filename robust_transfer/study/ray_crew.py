@@ -64,7 +64,7 @@ class _Actor(Worker):
         except self.ray.exceptions.RayError as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
             kind, detail = type(error).__name__, lines[0 if "before finishing this task" in lines[0] else -1]
-            raise WorkerDiedError(f"by what Ray calls {kind}, perhaps for want of memory ({detail[:200]})") from None
+            raise WorkerDiedError(f"by what Ray calls {kind}, perhaps out of memory ({detail[:200]})") from None
         return answer
 
 

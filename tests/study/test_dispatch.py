@@ -131,7 +131,7 @@ def test_what_kills_every_worker_is_given_up_and_told(marks: Path, tmp_path: Pat
     lost = found["strategy"] == "fatal"
     assert (
         set(found["failure"][lost])
-        == {"given up: 3 workers died of it, the last one by SIGKILL, perhaps for want of memory"}
+        == {"given up: 3 workers died of it, the last one by SIGKILL, perhaps out of memory"}
         or "ray" in how
     )
     assert found["failure"][lost].str.startswith("given up: 3 workers died of it").all()
@@ -288,7 +288,7 @@ def test_where_every_cell_kills_its_worker_the_study_ends_soon(tmp_path: Path, m
     untried = [why for why in outcome.given_up.values() if why.startswith("given up untried")]
     assert len(untried) == 200 - len(places)
     assert untried[0] == (
-        "given up untried: 8 pieces of work in a row, from all over what was left, had cost 3 workers each, the last one died "
+        "given up untried: 8 jobs in a row, from all parts of the remaining work, had cost 3 workers each, the last one died "
         "by the script"
     )
     assert set(crew.dismissed) == set(crew.hired)
