@@ -162,7 +162,7 @@ def test_a_delta_that_is_too_large_or_missing_is_found(
 def test_another_model_or_other_images_are_refused(claim: Path, network: nn.Module, split: Split, batch: Batch) -> None:
     with pytest.raises(DataError, match="of another model"):
         verify(claim, make_classifier(), split, run=QUIET)
-    with pytest.raises(DataError, match="images that this split has not"):
+    with pytest.raises(DataError, match="missing from this split"):
         verify(claim, network, split.subset(torch.arange(20)), run=QUIET)
     x, labels, _ = batch
     with pytest.raises(DataError, match="of other images or labels"):
