@@ -31,7 +31,7 @@ def load_or_compute(
     with FileLock(str(path.with_suffix(".lock"))):
         try:
             return load(path.read_bytes())
-        except (FileNotFoundError, SafetensorError):  # not there, or cut off by somebody else's doing
+        except (FileNotFoundError, SafetensorError):  # missing, or truncated
             tensors = {name: value.contiguous() for name, value in make().items()}
             write_bytes(path, save(tensors))
             return tensors

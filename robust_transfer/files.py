@@ -68,7 +68,7 @@ def announce(path: Path) -> None:
 def all_or_none(*paths: Path) -> Iterator[None]:
     """Write files as a group: if one fails, those that did not exist before are removed again."""
     for path in paths:
-        announce(path)  # what makes room for them does so before one looks what is there
+        announce(path)  # listeners remove old files before the check for existing ones
     new = [path for path in paths if not path.exists()]
     try:
         yield

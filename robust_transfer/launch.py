@@ -23,7 +23,7 @@ class Place(NamedTuple):
 
 def place() -> Place:
     """Rank of this process: from torch.distributed if it runs, else from a launcher's variables; else alone."""
-    torch = sys.modules.get("torch")  # nobody has started a group without it
+    torch = sys.modules.get("torch")  # a process group needs it
     local = _number("LOCAL_RANK") or 0
     if torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized():
         return Place(torch.distributed.get_rank(), torch.distributed.get_world_size(), local)

@@ -146,7 +146,7 @@ def settle(loss: Callable[..., Tensor], clean: Callable[[], Tensor], aim: Tensor
     if loss not in SCALING:
         return loss, aim
     # The scale travels as a column of `aim` because attacks drop, repeat and reorder rows, and know only that each row has
-    # a label: a closure over the scales would have to be told of every such step.
+    # a label: a closure over the scales would need an update at every such step.
     scale, alone = _usual_scale(clean().detach().float(), SCALING[loss]), aim.dim() == 1
 
     def settled(logits: Tensor, columns: Tensor) -> Tensor:

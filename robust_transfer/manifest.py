@@ -11,9 +11,9 @@ from pathlib import Path
 from robust_transfer.files import TEMPORARY, write_json
 
 FILE = ".written.json"
-LOCK = ".lock"  # held by the process that writes; it is gone when nobody does
+LOCK = ".lock"  # held by the writing process, and removed by it
 
-# Folders without a manifest are known by these names. It is complete: what is written nowadays is noted.
+# Folders without a manifest are recognised by these names. The list is final: newer files are in the manifest.
 RESULTS = {"card.json", "metrics.jsonl", "evaluation.json", "outcomes.parquet", "table.json"}
 RESULTS |= {"model.safetensors", "state.safetensors", "path.safetensors"}
 EARLIER = RESULTS | {"config.yaml", "README.md", "deltas.parquet", "index.html", "frontier.svg"}

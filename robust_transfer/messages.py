@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 ROOT = "robust_transfer"
-TOLD = f"{ROOT}.told"  # what is for the eyes of who has given a command
-HIDDEN = "hidden"  # of a record: somebody asked for quiet
+TOLD = f"{ROOT}.told"  # messages for the user of a command
+HIDDEN = "hidden"  # attribute of a record: not shown with --quiet
 
 logging.getLogger(ROOT).addHandler(logging.NullHandler())
 

@@ -106,7 +106,7 @@ def stage(label: str, total: float | None, hidden: bool, each: float = 1.0) -> I
     """Bar for one stage of ``total`` units (None: unknown), advanced by passes: see :class:`Stage`."""
     with progress_bars(hidden) as bar:
         shown = Stage(bar, label, total, each)
-        token = _WATCHER.set(shown.watch) if not hidden else None  # hidden: a bar further out goes on watching
+        token = _WATCHER.set(shown.watch) if not hidden else None  # hidden: an outer bar continues to watch
         try:
             yield shown
         finally:

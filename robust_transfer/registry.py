@@ -99,10 +99,10 @@ class Registry(Generic[T]):
     def _load(self) -> None:
         if self._loaded or self.group is None:
             return
-        self._loaded = True  # before, not after: what is loaded may look names up
+        self._loaded = True  # before loading: loaded modules may look names up
         for point in entry_points(group=self.group):
             try:
                 point.load()
-            except Exception as error:  # somebody else's code may raise anything
+            except Exception as error:  # third-party code may raise anything
                 package = point.dist.name if point.dist is not None else point.value
                 log.warning("the %s %r of %s cannot be loaded: %s", self.kind, point.name, package, error)

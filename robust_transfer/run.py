@@ -57,7 +57,7 @@ class Run:
             raise ConfigError(f"threads must be between 1 and {MAX_THREADS}, not {self.threads}")
         if self.resume and self.overwrite:
             raise ConfigError("--resume continues a run and --overwrite removes it: give one of them")
-        self.torch_device()  # a wrong name is told now, not after the data has been loaded
+        self.torch_device()  # a wrong name is refused now, not after the data has been loaded
 
     def torch_device(self) -> torch.device:
         """Device as a ``torch.device``."""

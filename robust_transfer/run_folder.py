@@ -52,7 +52,7 @@ def hold(out: Path | None) -> Iterator[None]:
     :class:`OutputError` where another process holds it.
     """
     if out is None or not is_main_process() or (out.exists() and not out.is_dir()):
-        yield  # what is wrong with a file in the folder's place is said by check_out
+        yield  # check_out reports a file in the folder's place
         return
     key = _key(out)
     if key in _held:
@@ -70,7 +70,7 @@ def hold(out: Path | None) -> Iterator[None]:
     finally:
         del _held[key]
         held.manifest.tidy()
-        (out / LOCK).unlink(missing_ok=True)  # while it is held: who comes now makes a new one
+        (out / LOCK).unlink(missing_ok=True)  # while it is held: later processes create a new one
         lock.release()
         with suppress(OSError):  # not empty
             for folder in new:

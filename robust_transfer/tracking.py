@@ -31,7 +31,7 @@ TRACKERS = (
     "trackio",
 )  # names of accelerate's trackers, packages and our extras alike
 PROJECT = "robust-transfer"
-RECORD = "trackers.json"  # in a run folder: each tracker's own name for the run, by which it is gone on with
+RECORD = "trackers.json"  # in a run folder: each tracker's own name for the run, for resuming
 MAX_TEXT = 250  # characters of a text in the configuration: MLflow refuses much longer ones
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
-# PyTorch hands the functions of nn.init over as a whole, so what they call is not seen.
+# PyTorch passes the functions of nn.init as a whole, so their inner calls are not seen.
 _INITIAL = "normal_ uniform_ trunc_normal_ xavier_normal_ xavier_uniform_ kaiming_normal_ kaiming_uniform_ orthogonal_"
 DRAWS = {getattr(init, name) for name in _INITIAL.split()}
 DRAWS |= {Tensor.normal_, Tensor.uniform_, Tensor.random_, Tensor.erfinv_, Tensor.bernoulli_, Tensor.exponential_}

@@ -100,7 +100,7 @@ def _one_by_one(dataset: Any) -> Items:
 def _item(dataset: Any, index: int) -> tuple[Image.Image, Any]:
     try:
         item = dataset[index]
-    except Exception as error:  # somebody else's code may raise anything
+    except Exception as error:  # third-party code may raise anything
         told = str(error).strip(" .") or type(error).__name__
         raise DataError(
             f"item {index} (from 0) of {type(dataset).__name__} cannot be read ({told}): repair it"

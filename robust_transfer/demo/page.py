@@ -210,7 +210,7 @@ def _gallery(rows: Sequence[Row], test: Split, threat: Threat) -> list[dict[str,
         assert row.deltas is not None  # kept of each group's first row
         outcomes, kept = row.evaluation.outcomes.set_index("index"), row.deltas.set_index("index")
         for line, number, before in zip(lines, chosen, x, strict=True):
-            after = before  # of what is wrong when clean no attack is needed
+            after = before  # misclassified clean images need no attack
             if number in kept.index:
                 [after] = unpack(kept.loc[[number]].reset_index(), before[None], threat)
             fate = outcomes.loc[number]

@@ -8,7 +8,7 @@ from importlib import metadata
 from packaging.requirements import Requirement
 
 PACKAGE = "robust-transfer"
-# Extras for users; those of developers (dev, bench ...) are not told.
+# Extras for users; those for developers (dev, bench ...) are not listed.
 ADDS = {
     "autoattack": "the reference implementation of AutoAttack, as an attack",
     "clip": "visual towers of CLIP as sources",

@@ -51,7 +51,7 @@ class _Checks:
             started = time.perf_counter()
             try:
                 problem = check()
-            except Exception as error:  # whatever is wrong with the installation is what is asked for
+            except Exception as error:  # every fault of the installation is a finding
                 problem = f"{type(error).__name__}: {error}"
                 self.done.append(Check(name, problem, time.perf_counter() - started))
                 break

@@ -44,7 +44,7 @@ def read_address(text: str) -> Address:
     plain = quote(urldefrag(text.strip()).url, safe="%/:=&?~+!$,;'@()*[]")
     try:
         parts = urlsplit(plain)
-        host, _ = parts.hostname, parts.port  # a port that is no number is told here
+        host, _ = parts.hostname, parts.port  # raises ValueError for a port that is not a number
     except ValueError as error:
         raise ConfigError(f"{text!r} is no address of a file: {error}") from None
     if parts.scheme not in ("http", "https") or not host:

@@ -92,7 +92,7 @@ def locked(path: Path, hidden: bool) -> Iterator[bool]:
                 tell(hidden, f"another process is downloading {path.name}: waiting for it")
                 lock.acquire()
         except OSError as error:
-            if path.is_file() and error.errno in _READ_ONLY:  # a cache that somebody else fills
+            if path.is_file() and error.errno in _READ_ONLY:  # a read-only cache
                 yield False
                 return
             raise OutputError(storing_message(path, error)) from None
@@ -102,7 +102,7 @@ def locked(path: Path, hidden: bool) -> Iterator[bool]:
     try:
         yield True
     finally:
-        lock_path.unlink(missing_ok=True)  # while it is held: who comes now makes a new one
+        lock_path.unlink(missing_ok=True)  # while it is held: later processes create a new one
         lock.release()
 
 

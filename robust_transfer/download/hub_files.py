@@ -11,7 +11,7 @@ from robust_transfer.errors import CheckpointError, ConfigError
 from robust_transfer.registry import nearest
 
 LISTED = 12  # an error message lists at most so many files
-# Said by whoever saved the network, in the folder of its weights; the last two are a run folder's.
+# Configuration files beside the weights; the last two are a run folder's.
 BESIDE = ("config.json", "open_clip_config.json", "preprocessor_config.json", "card.json", "fingerprints.safetensors")
 # In this order; the first that is there is taken.
 USUAL = (

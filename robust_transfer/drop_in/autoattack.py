@@ -114,7 +114,7 @@ class AutoAttack:
         self.apgd, self.apgd_targeted, self.fab, self.square = Climbing(), Targeted(), Fab(), Searching()
         self.attacks_to_run = list(named)
         self.set_version(version)
-        self.planned()  # a wrong name is told before anything is computed
+        self.planned()  # a wrong name is refused before anything is computed
 
     def set_version(self, version: str = "standard") -> None:
         """Set the attacks of a version; ``custom`` keeps the current ones."""

@@ -59,7 +59,7 @@ def unpack(rows: pd.DataFrame, x: Tensor, threat: Threat) -> Tensor:
             raise DataError(f"the delta of image {index} has {values.size} values, the image has {np.prod(shape)}")
         deltas.append(values.reshape(shape).astype(np.float32) * (np.float32(scale) if scale > 0 else np.float32(1)))
     delta = torch.from_numpy(np.stack(deltas)).to(x.device) if deltas else torch.zeros_like(x)
-    inside = threat.size(delta) <= threat.eps * (1 + 1e-4) + 1e-6  # of what is no number, it is not true
+    inside = threat.size(delta) <= threat.eps * (1 + 1e-4) + 1e-6  # false for NaN
     if not bool(inside.all()):
         worst = rows["index"].iloc[int((~inside).nonzero()[0])]
         raise DataError(f"the delta of image {worst} is larger than {threat}, or is no number")

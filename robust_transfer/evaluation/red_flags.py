@@ -112,7 +112,7 @@ def red_flags(
     (None: the first attack is run to find out), ``by_gradients`` ``(B,)``: those broken by a gradient attack (None:
     none).
     """
-    adversary = adversary.tight()  # what is counted here are examples: last bits do not matter
+    adversary = adversary.tight()  # examples are counted: last bits do not matter
     with (
         attacking(model, x.device, PLAIN, size=x.shape[-1]) as target,
         stage(RAISED, passes_each(adversary) * len(x), hidden) as bar,
@@ -266,7 +266,7 @@ def _random(sample: Sample, draw: int) -> Tensor:
 
 def black_box_wins(sample: Sample) -> str | None:
     """Random search breaks examples that gradient attacks could not."""
-    left = sample.of(~sample.by_gradients)  # what is broken is broken: the evaluation's attacks need no repetition
+    left = sample.of(~sample.by_gradients)  # broken examples stay broken: no need to repeat the evaluation's attacks
     for attack in (APGD(steps=CHECK_STEPS), Square(queries=QUERIES)):
         if len(left.x) < sample.enough:
             return None

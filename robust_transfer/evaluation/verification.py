@@ -33,7 +33,7 @@ from robust_transfer.run import Run
 from robust_transfer.statistics.intervals import Proportion, wilson
 from robust_transfer.threat import Threat
 
-SCORED_ALONE = 64  # so many of the broken images are also scored one at a time
+SCORED_ALONE = 64  # number of broken images that are also scored one at a time
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 BY_NAME = "given by name"
 PHOTOS = 64  # pixels: from there on networks are trained on photos, and not with CIFAR's means
-Layers = dict[str, tuple[tuple[str, tuple[int, ...]], ...]]  # what is in each: kinds and shapes
+Layers = dict[str, tuple[tuple[str, tuple[int, ...]], ...]]  # kinds and shapes of each layer's tensors
 
 
 class ByName(Family):

@@ -45,7 +45,7 @@ class Found:
         """Possible readings of the file, the likeliest first, with the settings that tell them apart."""
         kind, hints = self.architecture, self.hints
         given = hints.settings or {}
-        if given:  # a setting that the network does not have is told before anything is tried
+        if given:  # unknown settings are refused before anything is tried
             own_names(kind.network, 0, replace(hints, settings={**kind.settings, **given}))  # all build without a head
         open_ = {name: values for name, values in kind.variants.items() if name not in given}
         found: list[tuple[dict[str, str], NetworkSpec]] = []

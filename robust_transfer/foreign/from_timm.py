@@ -88,7 +88,7 @@ def _loaded(full: str, given: Mapping[str, Any], settings: dict[str, Any]) -> nn
     """timm's own network with these weights, loaded by timm's rules; timm itself reads no file."""
     timm, logger = networks.add_to_timm(), logging.getLogger("timm")
     level = logger.level
-    logger.setLevel(logging.ERROR)  # that the layers of a head are not taken is said by us
+    logger.setLevel(logging.ERROR)  # we report unused layers of a head ourselves
     try:
         with warnings.catch_warnings(), undrawn(), Loading() as loading:
             warnings.simplefilter("ignore")

@@ -173,7 +173,7 @@ def _run(module: nn.Module, x: Tensor, name: str, *, training: bool = False) -> 
         warnings.simplefilter("ignore")
         try:
             return module(x.clone())
-        except Exception as error:  # somebody else's code may raise anything
+        except Exception as error:  # third-party code may raise anything
             size = f"{x.shape[2]}x{x.shape[3]}"
             raise NetworkError(f"{name} cannot read {size} images of 3 channels: {_first(error)}") from error
 

@@ -93,7 +93,7 @@ def builder(name: str) -> Callable[..., nn.Module] | None:
         for point in entry_points(group=GROUP):
             try:
                 point.load()
-            except Exception as error:  # somebody else's code may raise anything
+            except Exception as error:  # third-party code may raise anything
                 log.warning("the networks of %s cannot be loaded: %s", point.value, error)
     return BUILDERS.get(name)
 

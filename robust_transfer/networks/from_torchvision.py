@@ -15,7 +15,7 @@ from robust_transfer.registry import unknown
 
 PREFIX = "torchvision/"
 NOT_SETTINGS = {"weights", "pretrained", "progress", "num_classes"}
-AUXILIARY = ("googlenet", "inception_v3")  # they return several logits in training mode, unless told not to
+AUXILIARY = ("googlenet", "inception_v3")  # by default they return several logits in training mode
 
 
 def canonical(name: str) -> str:

@@ -98,7 +98,7 @@ def add_to_timm() -> Any:
         if _IN_TIMM.get(name) is own:
             continue
         with warnings.catch_warnings():
-            if name in _IN_TIMM:  # the module was reloaded; a name of somebody else's would be worth timm's warning
+            if name in _IN_TIMM:  # the module was reloaded; for another package's name timm's warning should appear
                 warnings.filterwarnings("ignore", "Overwriting", UserWarning)
             register_model(own.entry)
         _IN_TIMM[name] = own

@@ -48,6 +48,6 @@ def _sha256(path: Path) -> str:
         shards = json.loads(path.read_bytes())["weight_map"].values() if path.name.endswith(".index.json") else ()
         files = [path, *(path.with_name(str(name)) for name in sorted(set(shards)))]
         lines = [f"{sha256_of(file)}  {file.name}\n" for file in files]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # reading it says what is wrong
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # reading it reports the error
         return ""
     return lines[0][:64] if len(lines) == 1 else hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -29,7 +29,7 @@ from robust_transfer.training import HeadPenalty
 
 PATH = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 1e-4, 1e-5)
 Choose = Literal["log-loss", "clean", "robust"]
-# What is compared, whether more of it is better, and what it is called.
+# Compared figure, whether more of it is better, and its display name.
 CRITERIA = {
     "log-loss": ("val_loss", -1, "log-loss"),
     "clean": ("val_accuracy", 1, "clean accuracy"),

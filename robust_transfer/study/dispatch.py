@@ -27,10 +27,10 @@ from robust_transfer.study.work import Workshop, is_settled
 
 Group = tuple[Cell, ...]
 Report = Callable[[int], object]  # called with the number of cells that have just been done
-MAX_DEATHS = 3  # workers that one piece of work may cost
-MAX_DEATHS_AT_START = 3  # workers in a row that may die before they are ready
-MAX_GIVEN_UP = 8  # pieces of work in a row, from all over the queue, that may be given up with nothing made in between
-# So much of the queue lies between a piece that was given up and what is tried next: the golden section spreads best.
+MAX_DEATHS = 3  # of workers, per job
+MAX_DEATHS_AT_START = 3  # of workers in a row, before they are ready
+MAX_GIVEN_UP = 8  # jobs in a row, from all over the queue, with no success in between
+# Share of the queue between a job that was given up and the next one: the golden section spreads best.
 JUMP = 0.382
 
 
@@ -243,7 +243,7 @@ def answer_to(job: Job, workshop: Workshop, who: str) -> Answer:
     error: Exception | None = None
     try:
         make_job(workshop, job)
-    except Exception as problem:  # a worker raises whatever its strategies and libraries do, and goes on
+    except Exception as problem:  # strategies and libraries may raise anything; the worker continues
         error = sendable(problem)
     return Answer(who, job, time.perf_counter() - since, error)
 
@@ -253,7 +253,7 @@ def make_job(workshop: Workshop, job: Job) -> None:
     if not job.cells:
         workshop.pretrain(job.source)
     for cell in job.cells:
-        if not workshop.team.from_main(workshop.done(cell)):  # a team goes on together
+        if not workshop.team.from_main(workshop.done(cell)):  # a team decides together
             workshop.make(cell)
 
 

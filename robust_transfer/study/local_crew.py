@@ -130,5 +130,5 @@ def _serve(line: Connection, recipe: Recipe, store: Store, run: Run) -> None:
         EOFError,
         BrokenPipeError,
         ConnectionResetError,
-    ):  # it is not needed any more, or nobody is there to need it
+    ):  # not needed any more, or its parent is gone
         return

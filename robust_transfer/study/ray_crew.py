@@ -25,7 +25,7 @@ from robust_transfer.study.shared_folder import Token, prove
 from robust_transfer.study.store import Store
 from robust_transfer.study.work import Workshop
 
-NODE_TIMEOUT = 300.0  # seconds that a node has to prove what it sees
+NODE_TIMEOUT = 300.0  # seconds for a node's proof
 # One cell at a time; the dispatch, and not Ray, hires a new worker for a dead one and gives it the cell again.
 ALONE = {"max_restarts": 0, "max_task_retries": 0, "max_concurrency": 1}
 

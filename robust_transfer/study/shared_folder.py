@@ -18,7 +18,7 @@ from robust_transfer.files import write_text
 from robust_transfer.study.recipe import Cell
 from robust_transfer.study.work import Workshop
 
-SYNC_TIMEOUT = 90.0  # seconds; network file systems keep for up to 60 what they believe to be in a folder
+SYNC_TIMEOUT = 90.0  # seconds; network file systems cache a folder's listing for up to 60
 ADVICE = "all machines have to mount one storage (NFS, Lustre ...) at the same path"
 
 

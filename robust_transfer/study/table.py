@@ -40,7 +40,7 @@ def tabulate(
     if table.empty:
         return table
     names = [str(name) for name in table]
-    for name in names:  # a column has one type: what `each` mixes is told as JSON
+    for name in names:  # a column has one type: mixed values of `each` are written as JSON
         if name.startswith(SETTINGS) and table[name].dropna().map(type).nunique() > 1:
             table[name] = table[name].map(lambda value: None if pd.isna(value) else json.dumps(value))
     order = [name for name in names if not name.startswith(SETTINGS)]

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 COUNTER = ".num_batches_tracked"
-# Attributes of modules that say nothing on what they compute, or follow from the size of the images.
+# Attributes of modules that do not affect their computation, or follow from the size of the images.
 SILENT = {
     "training",
     "img_size",

@@ -108,7 +108,7 @@ class TimmFamily(Family):
             return {}
         found = {key: value for key, value in new.items() if isinstance(value, Tensor)}
         stored = {value.untyped_storage().data_ptr() for value in state.values()}
-        # timm interpolates what has another size: then the file is another network's
+        # timm interpolates tensors of another size: then the file is another network's
         return found if all(value.untyped_storage().data_ptr() in stored for value in found.values()) else {}
 
 
