@@ -26,12 +26,12 @@ class Engine:
     """Computation of attack steps: in ``dtype`` and, if ``folded``, on copies of the networks.
 
     ``compiled``: the copies' gradients by ``torch.compile``, which takes seconds for every new size of a batch.
-    ``sizes`` of passes on the CPU (ascending) of which the same rows come out as of the usual one, bit for bit: they fill
-    the machine without a say in what is found. Without them all passes have the usual size.
-    ``tight``: where few images are left, passes on the CPU get smaller by powers of two. That is several times as fast for
-    small samples; but kernels are chosen by the batch's size, so a row's last bits then depend on how many rows there are.
-    Copies are made once and kept as long as the engine, so weights must not change meanwhile; where they do (in
-    training) ``folded`` is false, and other precisions than float32 are reached by autocast.
+    ``sizes``: pass sizes on the CPU (ascending) that give the same rows as the usual one, bit for bit: they fill the
+    machine without affecting any verdict. Without them all passes have the usual size. ``tight``: passes on the CPU
+    shrink by powers of two as examples leave. That is several times as fast for small samples; but kernels are chosen
+    by the batch's size, so a row's last bits then depend on the number of rows. Copies are made once and kept as long
+    as the engine, so weights must not change meanwhile; in training ``folded`` is false, and other precisions than
+    float32 use autocast.
     """
 
     dtype: torch.dtype = torch.float32
@@ -51,7 +51,7 @@ class Engine:
     def of(self, module: nn.Module) -> nn.Module:
         """Fast version of ``module``: the same outputs, up to the precision, for the same images in [0, 1].
 
-        A :class:`Classifier`, or what is built on classifiers, is copied; anything else is taken as it is, under
+        A :class:`Classifier`, or a module built on classifiers, is copied; any other module runs itself, under
         autocast.
         """
         classifiers = [part for part in module.modules() if isinstance(part, Classifier)]

@@ -28,15 +28,13 @@ Trackers = Annotated[tuple[str, ...], BeforeValidator(tracking.parse)]
 class Run:
     """Seed, device, precision and threads of a computation, and its output folder.
 
-    ``device``: ``auto`` (CUDA if there is one), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-    ``precision``: ``auto`` takes bfloat16 where the hardware gains by it (CUDA of compute capability 8 and above, CPUs
-    with AMX, CPUs with AVX-512's bfloat16 products where those are measured to be faster) and float32 elsewhere; verdicts
-    are float32 in any case.
-    ``threads``: so many of the CPU's while something is computed (None: as many as PyTorch would take anyway).
-    ``out``: the folder that results are written to, or None to keep them in memory. ``cache``: a folder where features
-    and solved heads are kept for other runs that need the same, or None. ``track``: experiment trackers that are told the
-    figures, of ``tensorboard``, ``wandb``, ``mlflow`` and ``trackio``, such as ``("wandb",)``; their run is gone on with where
-    ``out`` is.
+    ``device``: ``auto`` (CUDA if available), ``cpu``, ``cuda``, ``cuda:1``, ``mps``. ``precision``: ``auto`` takes
+    bfloat16 where the hardware gains by it (CUDA of compute capability 8 and above, CPUs with AMX, CPUs with
+    AVX-512's bfloat16 products if measured to be faster) and float32 elsewhere; verdicts are always float32.
+    ``threads``: number of CPU threads (None: PyTorch's default). ``out``: folder for results, or None to keep them in
+    memory. ``cache``: folder for features and solved heads shared between runs, or None. ``track``: experiment
+    trackers, of ``tensorboard``, ``wandb``, ``mlflow`` and ``trackio``, such as ``("wandb",)``; their run continues
+    if ``out`` is resumed.
     """
 
     seed: int = 0

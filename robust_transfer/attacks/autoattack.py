@@ -45,9 +45,9 @@ class Counted(nn.Module):
 class PyAutoAttack(Attack):
     """Standard version of ``pyautoattack``; its noise is a stream, so its verdicts depend on the batch.
 
-    With fewer than four classes, where targeted losses are undefined and that version crashes, its untargeted attacks
-    (without DLR for two classes); with fewer than ten, as many targets as there are other classes. ``only``: one of its
-    attacks alone. ``steps`` (but for square) and ``restarts`` are what it takes by itself, unless given. With ``eot`` it is
+    With fewer than four classes, where targeted losses are undefined and that version crashes, only its untargeted
+    attacks run (without DLR for two classes); with fewer than ten, as many targets as there are other classes.
+    ``only``: a single one of its attacks. ``steps`` (but for square) and ``restarts`` replace its defaults. ``eot``:
     the version ``rand``, which averages so many gradients.
     """
 

@@ -1,7 +1,7 @@
-"""Base of all attacks: its final ``__call__`` distrusts whatever a method returns.
+"""Base of all attacks: its final ``__call__`` verifies the images that a method returns.
 
 An attack implements ``run``; the call clips the result to ball and box, checks its size, and scores it again by a
-fresh float32 forward pass. Success is what that pass says, never what the method claims.
+fresh float32 forward pass. That pass decides on success, never the method's own claim.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Adaptive attack on networks that were held near their source's features (learning without forgetting).
+"""Adaptive attack on networks whose features are held near their source's (learning without forgetting).
 
-An attack has to take aim at what a defence rests on (Tramèr et al. 2020): here at the distance to the source's
-features, which training has made small on natural images. It climbs cross-entropy plus that distance.
+An attack has to target the mechanism of a defence (Tramèr et al. 2020): here the distance to the source's features,
+which training made small on natural images. It maximises cross-entropy plus that distance.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Model under attack: how it is queried, what a query costs, and when an example counts as broken."""
+"""Model under attack: queries, their cost, and the criterion for a break."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class Knowledge:
 
 @dataclass
 class Victim:
-    """Model under attack and how it is queried; counts what the attack costs.
+    """Model under attack; answers queries and counts their cost.
 
     ``passes`` counts forward-equivalent image passes: 1 for a forward pass of an image, 2 with its input gradient.
-    With ``chunk`` every pass takes exactly so many images, or, as the engine says, one of several sizes; a short last one is
-    filled up (that is not counted). Without it a pass takes all that there are, up to ``most``.
-    ``knowledge``: what else the attacker has. ``unconfirmed`` counts iterates that broke the model in the engine's
-    precision and not in float32. ``draws``: gradients and their logits are means over so many passes, for a model that is
-    random (expectation over transformation, Athalye et al. 2018, section 4.2).
+    With ``chunk`` every pass takes exactly so many images, or one of the engine's sizes; a short last one is filled
+    up (not counted). Without it a pass takes all images, up to ``most``. ``knowledge``: the attacker's knowledge
+    beside the model. ``unconfirmed`` counts iterates that broke the model in the engine's precision but not in
+    float32. ``draws``: number of passes over which gradients and their logits are averaged, for a random model
+    (expectation over transformation, Athalye et al. 2018, section 4.2).
     """
 
     model: nn.Module

@@ -56,14 +56,14 @@ def choose(
     threat: Threat | str | None = None,
     run: Run | None = None,
 ) -> Chosen:
-    """Try sources and strategies on ``task`` for ``seconds``, and return what ``rule`` takes of their front.
+    """Try sources and strategies on ``task`` for ``seconds``, and return the point selected by ``rule`` on their front.
 
-    ``sources``: names or checkpoints; by default the robust ones of the package, the one that fits the images' size
-    first. Every source gets a probe; the best of them gets probes of other strengths and LwF, as many as there is time
-    for. All are judged on the same val images (at most 200) by ``quick`` at ``threat`` (default: that of the first source,
-    else linf:8/255), the finalists by ``strong``. Nothing but the last evaluation, of what was chosen, sees the test split.
-    With ``run.out`` the network, ``choice.json`` and that evaluation are saved there.
-    Raises :class:`ConfigError` without val images, and what the first source raises if no source can be used.
+    ``sources``: names or checkpoints; by default the robust ones of the package, the best fit to the images' size
+    first. Every source gets a probe; the best of them gets probes of other strengths and LwF, as many as fit into the
+    time. All are attacked on the same val images (at most 200) by ``quick`` at ``threat`` (default: that of the first
+    source, else linf:8/255), the finalists by ``strong``. Only the final evaluation, of the selected network, uses
+    the test split. With ``run.out`` the network, ``choice.json`` and that evaluation are saved there. Raises
+    :class:`ConfigError` without val images, and the first source's error if no source is usable.
     """
     expect("task", task, Task, hint="such as load_task('builtin:digits')")
     if not 0 < seconds < math.inf:

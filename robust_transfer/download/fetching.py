@@ -55,16 +55,15 @@ def fetch(
     """Download a file, or find the one that an earlier call or torch.hub downloaded.
 
     ``address``: ``https://...``, ``http://...``, ``gdrive:ID`` or a link to a file on Google Drive, or
-    ``hf:OWNER/REPO[@REVISION][/FILE]``, see :func:`robust_transfer.download.hub.fetch_from_hub`.
-    ``sha256``: what it must have, in hexadecimal, or the first eight or more digits of it. Without, the digits in a name
-    such as ``resnet50-11ad3fa6.pth`` are checked; the sha256 is recorded beside the file, and the same address never
-    gives another file in silence. ``folder``: in place of torch.hub's ``hub/checkpoints`` (of the Hub: in place of its
-    cache). ``hidden``: no bar, nothing told. ``timeout``: seconds without a byte.
+    ``hf:OWNER/REPO[@REVISION][/FILE]``, see :func:`robust_transfer.download.hub.fetch_from_hub`. ``sha256``: the
+    expected hash in hexadecimal, or at least its first eight digits. Without it, the digits in a name such as
+    ``resnet50-11ad3fa6.pth`` are checked; the sha256 is recorded beside the file, and a changed file under the same
+    address is reported. ``folder``: replaces torch.hub's ``hub/checkpoints`` (for the Hub: its cache). ``hidden``: no
+    bar, no messages. ``timeout``: seconds without a byte.
 
-    A download that broke off is gone on with, by a later call as well; the file is there whole or not at all. Several
-    processes download once. Raises :class:`ConfigError` for an address that is none, :class:`CheckpointError` where there
-    is no such file, the server cannot be reached or the sha256 is another, :class:`OutputError` where the disk does not
-    take the file.
+    An interrupted download resumes, also in a later call; the file is written atomically. Several processes download
+    it once. Raises :class:`ConfigError` for an invalid address, :class:`CheckpointError` for a missing file, an
+    unreachable server or another sha256, :class:`OutputError` where the disk fails.
     """
     expected = _expected(sha256)
     if address.startswith("hf:"):

@@ -58,8 +58,8 @@ class Budgets:
     def curve(self, budgets: Sequence[str | float], outcomes: pd.DataFrame) -> list[CurvePoint]:
         """Robust accuracy at each budget, in ascending order; a budget of 0 is the clean accuracy.
 
-        ``outcomes`` are those at the threat's own eps, row by row those of the split: what stands there stands at
-        smaller budgets, what is broken there is broken at larger ones.
+        ``outcomes`` are those at the threat's own eps, row by row those of the split: survivors there survive smaller
+        budgets, broken examples are broken at larger ones.
         """
         sizes = sorted({float(parse_eps(budget)) for budget in budgets})
         if not sizes:
@@ -83,10 +83,10 @@ class Budgets:
         return rows[self.broken_by(rows, eps) == SURVIVED] if len(rows) else rows
 
     def smallest(self, outcomes: pd.DataFrame, rounds: int = 6) -> NDArray[np.float64]:
-        """For each example the smallest eps found to break it, up to ``2 ** -rounds`` of the threat's.
+        """Smallest eps found to break each example, up to ``2 ** -rounds`` of the threat's.
 
-        ``outcomes`` are those at the threat's own eps, row by row those of the split. 0 for what is wrong when clean,
-        infinity for what stands. By bisection: an upper bound, as every attack's verdict is.
+        ``outcomes`` are those at the threat's own eps, row by row those of the split. 0 for misclassified clean
+        images, infinity for survivors. By bisection: an upper bound, like every attack's verdict.
         """
         return self.brackets(outcomes, rounds)[1]
 
@@ -95,7 +95,7 @@ class Budgets:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Largest eps survived and smallest eps found to break, for each example; see :meth:`smallest`.
 
-        With ``most`` what stands at the threat's own eps is attacked at twice as much, and so on up to there.
+        With ``most`` survivors at the threat's own eps are attacked at twice as much, and so on up to ``most``.
         """
         fate, own = outcomes["broken_by"].to_numpy(str), self.adversary.threat.eps
         low, high = np.where(fate == SURVIVED, own, 0.0), np.where(fate == SURVIVED, np.inf, own)

@@ -65,7 +65,7 @@ class Outcomes:
 
     @property
     def used(self) -> int:
-        """Number of attacks that have run, including those with nothing left to attack."""
+        """Number of attacks that have run, including those without any survivors to attack."""
         faced = self.rows["faced"]
         waiting = (self.rows["broken_by"] == SURVIVED) | (self.rows["broken_by"] == UNTESTED)
         return int(faced.max(initial=0)) if waiting.any() else sys.maxsize

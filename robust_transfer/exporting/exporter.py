@@ -58,14 +58,14 @@ def export(
     images: Any = None,
     overwrite: bool = False,
 ) -> Exported:
-    """Write ``model`` in a form that is used without this package.
+    """Write ``model`` in a format for use without this package.
 
-    ``onnx`` and ``torch`` are files (in a folder: ``model.onnx``, ``model.pt2``) with scaling, normalisation and softmax
-    inside; ``input`` is uint8 ``(N, H, W, 3)`` or float32 ``(N, 3, H, W)`` in [0, 1]. Resizing is not inside: it is
-    Pillow's, which no operator of ONNX computes to the pixel. ``timm`` is a folder that timm and transformers load, for
-    networks that timm has. ``images`` (paths and the like, as for :func:`predict`) are what the export is checked with, by
-    default parts of scikit-learn's photos; logits must be the same to 1e-4 of the largest, probabilities to 1e-4.
-    Raises :class:`ConfigError`, :class:`NetworkError` and :class:`OutputError`; nothing is written then.
+    ``onnx`` and ``torch`` are files (in a folder: ``model.onnx``, ``model.pt2``) with scaling, normalisation and
+    softmax inside; ``input`` is uint8 ``(N, H, W, 3)`` or float32 ``(N, 3, H, W)`` in [0, 1]. Resizing is not
+    included: it is Pillow's, which no operator of ONNX reproduces to the pixel. ``timm`` is a folder that timm and
+    transformers load, for networks that timm has. ``images`` (paths and the like, as for :func:`predict`): images for
+    the check, by default parts of scikit-learn's photos; logits must agree to 1e-4 of the largest, probabilities to
+    1e-4. Raises :class:`ConfigError`, :class:`NetworkError` and :class:`OutputError`; nothing is written then.
     """
     expect("model", model, Checkpoint, hint="such as load_source(folder)")
     if to not in get_args(Form):

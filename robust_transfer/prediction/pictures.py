@@ -53,9 +53,9 @@ class Pictures(Images):
 
 
 def each_picture(images: Any, *, hidden: bool) -> Iterator[Picture]:
-    """Pictures of a file, a folder (with those under it), a pattern such as ``*.png``, a PIL image, uint8 pixels, or of many.
+    """Images of a file, a folder (recursively), a pattern such as ``*.png``, a PIL image, uint8 pixels, or of many.
 
-    Nothing is listed before its turn; of a folder, what is left out is told unless ``hidden``. Pixels are ``(H, W, 3)`` or
+    Nothing is listed before its turn; omissions in a folder are noted unless ``hidden``. Pixels are ``(H, W, 3)`` or
     grey ``(H, W)``. Raises :class:`ConfigError` for anything else.
     """
     expect("images", images, *ONE, Iterable, hint="such as a path, or a list of paths")

@@ -24,8 +24,9 @@ Verdict = Literal["holds", "fails", "open"]
 
 @dataclass(frozen=True)
 class Finding:
-    """Verdict on a claim. ``by_seed``: the figure of each seed; ``open``: the interval lies on both sides, or touches 0
-    where it is whether there is a difference at all. ``n`` images; ``note`` says what the figure alone does not.
+    """Verdict on a claim. ``by_seed``: the figure of each seed; ``n`` images; ``note``: caveats.
+
+    ``open``: the interval lies on both sides of the claim, or touches 0 for a claim of any difference.
     """
 
     claim: Claim

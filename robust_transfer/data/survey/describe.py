@@ -39,10 +39,10 @@ def describe_data(
 ) -> DataDescription:
     """Read a data set and describe it: splits, classes, sizes, kinds of files, copies, conflicts, unusual images.
 
-    ``data`` and its columns as for :func:`load_task`, which may refuse what is described here: ``problems`` says why, as far
-    as that depends on the data alone. Every image is decoded once and let go of; less than 100 bytes of each are kept. At
-    most ``examples`` images are looked at: of more, a sample, stratified by class and drawn by ``seed``, in proportion to
-    the splits. Raises :class:`DataError` for what is no data set at all.
+    ``data`` and its columns as for :func:`load_task`, which may refuse it: ``problems`` has the reasons that depend
+    on the data alone. Every image is decoded once and released; less than 100 bytes of each are kept. At most
+    ``examples`` images are read: of more, a sample, stratified by class and drawn by ``seed``, in proportion to the
+    splits. Raises :class:`DataError` for anything that is not a data set.
     """
     expect("examples", examples, Integral)
     if examples < 1:
