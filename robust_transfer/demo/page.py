@@ -24,7 +24,7 @@ from robust_transfer.evaluation import Evaluation
 from robust_transfer.evaluation.deltas import unpack
 from robust_transfer.evaluation.outcomes import CLEAN, SURVIVED
 from robust_transfer.files import write_json, write_text
-from robust_transfer.launch import row_of
+from robust_transfer.launch import place
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
 
@@ -49,7 +49,7 @@ def run_demo(
     ``examples`` test images (a stratified subset) are attacked by PGD-20 at the source's threat (linf:8/255 where it has
     none). Returns the page's path. Raises :class:`ConfigError` for a control that does not fit.
     """
-    if row_of().world > 1:
+    if place().world > 1:
         raise ConfigError("the demo takes one process: start it without torchrun")
     if run.out is None:
         raise DataError("the demo writes a page: give it an output folder")
