@@ -191,7 +191,7 @@ class Transfer:
     def _given_up(self, error: Interrupted, have: int) -> CheckpointError:
         if have or error.answered:
             goes_on = have > 0 and self._beginning() is not None
-            advice = "run again, which goes on from there" if goes_on else "run again later"
+            advice = "run again, which resumes from there" if goes_on else "run again later"
             return CheckpointError(
                 f"{self.address.text}: {error.reason}, {TRIES} times: {advice}, {by_hand(self.path)}"
             )
