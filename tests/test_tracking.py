@@ -245,7 +245,7 @@ def test_a_tracker_that_fails_ends_no_training(
     assert load_checkpoint(out).card.method == "transfer:fine-tune"
     assert scalars(out)["loss"], "the other one is told to the end"
     assert "final/val_clean_accuracy" in scalars(out)
-    said = "note: wandb tracks no more (no login): the run goes on without it\n"
+    said = "note: wandb stopped tracking (no login): the run goes on without it\n"
     told = capsys.readouterr().err.splitlines(keepends=True)
     assert [line for line in told if "dashboard" not in line] == [said], "once, and in one line"
 
@@ -267,7 +267,7 @@ def test_what_is_no_number_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
         tracking.log({"step": 2, "loss": float("nan"), "rate": 0.1, "event": "x", "flag": True})
     assert board.logged == [(2, {"rate": 0.1})]
     assert board.configured[0].keys() == {"a.b"}
-    assert len(board.configured[0]["a.b"]) == tracking.LONGEST
+    assert len(board.configured[0]["a.b"]) == tracking.MAX_TEXT
 
 
 def test_names_are_parsed(monkeypatch: pytest.MonkeyPatch) -> None:

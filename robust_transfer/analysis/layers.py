@@ -22,7 +22,7 @@ def feature_distances(classifier: Classifier, x: Tensor, attacked: Tensor) -> di
 
 
 def outputs(classifier: Classifier, x: Tensor) -> dict[str, Tensor]:
-    """Output of every block for images, float32, and the logits."""
+    """Outputs of every block for images, float32, and the logits."""
     found: dict[str, Tensor] = {}
 
     def keep(name: str) -> object:
@@ -43,7 +43,7 @@ def outputs(classifier: Classifier, x: Tensor) -> dict[str, Tensor]:
 
 
 def blocks_of(classifier: Classifier) -> list[tuple[str, nn.Module]]:
-    """For every block below the head the largest module whose whole state belongs to it, by its path in the body."""
+    """Largest module of the body whose whole state belongs to a block, by its path, for every block below the head."""
     states = {
         path: {f"{path}.{name}" for name in module.state_dict()} for path, module in classifier.named_modules() if path
     }

@@ -1,4 +1,4 @@
-"""Choice: what was tried and how it did on val, what was not and why, which point was taken."""
+"""Choice: candidates with their accuracies on val, untried ones with reasons, and the selected point."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NO_TIME = "no time"  # with which the reason begins, where that is it
 
 @config
 class Judged:
-    """Contender's accuracies on val: under the ``attack`` that all were judged by, and under the final one for finalists.
+    """Contender's accuracies on val: under the first ``attack``, common to all, and under the final one for finalists.
 
     ``folder``: its run folder while the choice is made. ``seconds``: of making and of attacking it. ``balanced``: clean and
     robust accuracy if each class counts the same, under the best attack that it has met, by which it is judged where
@@ -56,8 +56,9 @@ class Judged:
 
 @config
 class Rule:
-    """Point to take: the most accurate of those that keep a share ``keep`` of the most robust one's robust accuracy; where
-    ``clean`` is given, the most robust of those that are at least so accurate.
+    """Selection rule: the most accurate point with at least a share ``keep`` of the highest robust accuracy.
+
+    Where ``clean`` is given, the most robust point with at least that clean accuracy.
     """
 
     keep: float = 0.9
@@ -88,7 +89,7 @@ class Rule:
 
 
 def front(found: Sequence[Judged]) -> list[Judged]:
-    """Those that no other is better than in one accuracy and at least as good in the other (the first of equals)."""
+    """Pareto front: points that no other beats in one accuracy and equals in the other (of equals the first)."""
     kept: list[Judged] = []
     for one in sorted(found, key=lambda each: each.point, reverse=True):
         if not kept or one.point[1] > kept[-1].point[1]:
@@ -122,7 +123,7 @@ class Choice:
 
     @property
     def best(self) -> Judged:
-        """What was chosen."""
+        """Selected contender."""
         return next(one for one in self.tried if one.name == self.chosen)
 
     def on_classes(self) -> str | None:
@@ -146,7 +147,7 @@ class Choice:
         return f"chosen, on val, balanced accuracy: clean {clean}, robust {robust}"
 
     def lines(self) -> list[str]:
-        """Table for people: on the front or not, and what was chosen."""
+        """Table as text: the front, and the selected contender."""
         best = {one.name for one in front(self.tried)}
         width = max(len(one.name) for one in self.tried)
         of = ", balanced accuracy" if self.best.by_balanced else ""
@@ -169,7 +170,7 @@ class Choice:
 
 
 def load_choice(folder: Path) -> Choice:
-    """Read ``choice.json``; raises :class:`DataError` for what is missing or is something else."""
+    """Read ``choice.json``; raises :class:`DataError` for a missing or foreign file."""
     path = Path(folder) / CHOICE
     try:
         return build(Choice, json.loads(path.read_text(encoding="utf-8")), str(path))

@@ -1,4 +1,4 @@
-"""``choose``: data and a time limit in, the recommended network out, with what it was compared with."""
+"""``choose``: from data and a time limit to a recommended network, with a record of its competitors."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TRIED = "tried"
 
 @dataclass(frozen=True)
 class Chosen:
-    """Recommended network, the record of its choice, and its evaluation on test (None where there is no test split)."""
+    """Recommended network, record of its choice, and its evaluation on test (None without a test split)."""
 
     checkpoint: Checkpoint
     choice: Choice
@@ -61,7 +61,7 @@ def choose(
     threat: Threat | str | None = None,
     run: Run | None = None,
 ) -> Chosen:
-    """Try sources and strategies on ``task`` for ``seconds``, and return what ``rule`` takes of their front.
+    """Try sources and strategies on ``task`` for ``seconds``, and return the point selected by ``rule`` on their front.
 
     ``sources``: names or checkpoints; by default the robust ones of the package, the one that fits the images' size
     first. Every source gets a probe; the best of them gets probes of other strengths and LwF, as many as there is time
@@ -76,7 +76,7 @@ def choose(
     if not 0 < seconds < math.inf:
         raise ConfigError(f"a time limit is a positive number of seconds, not {seconds}")
     if not len(task.val):
-        raise ConfigError("a choice is made on val, and there is none: give --val, or more shots")
+        raise ConfigError("choose selects on val, and val is empty: give --val, or more shots")
     run, rule, clock = run or Run(), rule or Rule(), Clock(seconds)
     with run.at_work():
         if (done := _finished(run)) is not None:
@@ -88,7 +88,7 @@ def choose(
 
 @contextmanager
 def _workplace(run: Run) -> Iterator[Path]:
-    """Folder for what is tried: inside ``run.out``, so that a choice that was cut short goes on; else a passing one."""
+    """Folder for candidates: inside ``run.out``, so that an interrupted choice resumes; else a temporary one."""
     if run.out is not None:
         yield run.out / TRIED
         return
@@ -97,7 +97,7 @@ def _workplace(run: Run) -> Iterator[Path]:
 
 
 def _finished(run: Run) -> Chosen | None:
-    """Choice that is finished in ``run.out``, if it is to be gone on with."""
+    """Finished choice in ``run.out``, if it may be resumed."""
     if run.out is None or not run.resume or not (run.out / CHOICE).is_file():
         return None
     evaluated = (run.out / "evaluation.json").is_file()
@@ -165,7 +165,7 @@ class _Choosing:
     # ---------------------------------------------------------------- trying
 
     def _try(self, contender: Contender) -> None:
-        """Make and judge it, if it fits into the time; the first of all is made whatever it takes."""
+        """Train and judge a contender, if it fits into the time; the first one is always trained."""
         judge = self.judge
         assert judge is not None
         takes, has = judge.seconds(contender), self.clock.left - self.reserve * self.clock.seconds
@@ -187,7 +187,7 @@ class _Choosing:
         )
 
     def _by_promise(self) -> list[str]:
-        """Sources that were looked at: the one that the rule takes first."""
+        """Probed sources, the rule's preferred one first."""
         left, order = list(self.found), list[str]()
         while left:
             best, _ = self.rule.choose(left)
@@ -198,9 +198,9 @@ class _Choosing:
     # ---------------------------------------------------------------- finals
 
     def _finals(self, judge: Judge) -> bool:
-        """Judge what the rule could take by the final attack, on as many of the val images as there is time for.
+        """Run the final attack on candidates for the rule, on as many val images as fit into the time.
 
-        False where the time is over: the contenders then stand as the first attack left them.
+        False where the time is over: the first attack's figures then count.
         """
         chosen, _ = self.rule.choose(self.found)
         if self.rule.clean is None:
@@ -261,7 +261,7 @@ class _Choosing:
         )  # fmt: skip
 
     def _test(self, chosen: Checkpoint) -> Evaluation | None:
-        """Evaluation on test, in the time that is left: at least what was kept for it."""
+        """Evaluation on test, in the remaining time: at least the time reserved for it."""
         if not len(self.task.test):
             return None
         judge = self.judge

@@ -1,4 +1,4 @@
-"""Judgement of a contender: make it, attack it on val, within the time that is left."""
+"""Judgement of a contender: train it and attack it on val, within the time left."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ EASY = 60.0  # image passes that a suite takes of an image that it breaks, at mo
 class Judge:
     """Judge of contenders on the same val images at one ``threat``; their run folders go to ``folder``.
 
-    ``cost`` is what making and attacking all of them has taken.
+    ``cost`` is that of training and attacking all of them.
     """
 
     task: Task
@@ -44,14 +44,14 @@ class Judge:
     cost: Cost = field(default_factory=Cost)
 
     def seconds(self, contender: Contender) -> float:
-        """Forecast of making and attacking it."""
+        """Forecast for training and attacking it."""
         attacking = effort(parse_attack(ATTACK)) * self.examples
         return self.clock.forecast(MAKING, contender.source, contender.passes(self.task)) + self.clock.forecast(
             ATTACKING, contender.source, attacking
         )
 
     def __call__(self, contender: Contender, source: Checkpoint) -> Judged:
-        """Make it from ``source`` and attack it. Raises what the strategy raises."""
+        """Train it from ``source`` and attack it. Raises the strategy's errors."""
         began, out = self.clock.spent, self.folder / contender.folder
         with self._tracked(contender.folder):
             made = contender.strategy(source, self.task, run=self._inside(out))
@@ -78,7 +78,7 @@ class Judge:
         )
 
     def final_passes(self, one: Judged) -> float:
-        """Image passes an image that :data:`FINAL` takes of it, about: what stands takes all."""
+        """Approximate image passes per image of :data:`FINAL`: surviving images take all."""
         stands = one.robust.value
         return stands * effort(parse_attack(FINAL)) + (1 - stands) * EASY
 

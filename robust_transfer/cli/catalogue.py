@@ -1,6 +1,6 @@
-"""Catalogue of what is registered, read from the source files without importing them: ``list`` must not wait for PyTorch.
+"""Catalogue of registered names, read from the source files without importing them: ``list`` must not wait for PyTorch.
 
-Where other packages add to a registry, their entry points have to run, and the registry itself is asked.
+If other packages add to a registry, their entry points have to run, and the registry itself is asked.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def read_registrations(package: Path, registry: str) -> Iterator[tuple[str, str,
 
 
 def networks() -> dict[str, str]:
-    """Our own networks, with a line on each."""
+    """Our own networks, with a summary line each."""
     found: dict[str, str] = {}
     for module in _imported(PACKAGE / "networks"):
         for node in ast.parse(module.read_text(encoding="utf-8")).body:
@@ -84,7 +84,7 @@ def recipes() -> dict[str, str]:
 
 
 def _imported(package: Path) -> Iterator[Path]:
-    """Package's own modules, each after those that it imports from the package itself."""
+    """Package's own modules, each after the modules of the package that it imports."""
     seen: set[Path] = set()
 
     def visit(path: Path) -> Iterator[Path]:

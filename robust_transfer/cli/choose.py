@@ -1,4 +1,4 @@
-"""``choose``: data and a time limit in, the recommended network out."""
+"""``choose``: from data and a time limit to a recommended network."""
 
 from __future__ import annotations
 
@@ -56,10 +56,12 @@ def choose(
         str, typer.Option("--time-limit", help="So long in all, such as 5m or 1h.", autocompletion=completion.TIMES)
     ] = "5m",
     keep: Annotated[
-        float, typer.Option("--keep", help="Take the most accurate that keeps this share of the best robust accuracy.")
+        float,
+        typer.Option("--keep", help="Select the most accurate with at least this share of the best robust accuracy."),
     ] = 0.9,
     clean: Annotated[
-        float | None, typer.Option("--clean", help="Or: the most robust with this clean accuracy, 0 to 1.")
+        float | None,
+        typer.Option("--clean", help="Or: select the most robust with at least this clean accuracy, 0 to 1."),
     ] = None,
     threat: Annotated[
         str | None,
@@ -77,7 +79,7 @@ def choose(
         float | None,
         typer.Option(
             "--val",
-            help="Share of train that is cut off as val, 0 to 0.5. [default: the data's own, else 0.1; 0.2 if few]",
+            help="Share of train used as val, 0 to 0.5. [default: the data's own, else 0.1; 0.2 if few]",
         ),
     ] = None,
     class_weights: ClassWeights = None,
@@ -91,7 +93,7 @@ def choose(
     track: Track = None,
     quiet: Quiet = False,
 ) -> None:
-    """Try sources and strategies on your images for some minutes, and save what is recommended, evaluated."""
+    """Try sources and strategies on your images for some minutes; save and evaluate the recommended network."""
     leave_to_one_process("choose")
     loading("choose", quiet)
     run = make_run(seed, device, precision, threads, out, resume, overwrite, quiet, track)
@@ -114,7 +116,7 @@ def choose(
 
 
 def _task(data: str, columns: ColumnNames, shots: int | None, seed: int, val: float | None) -> Task:
-    """Data, with a larger val where a tenth of train would be few images: it is what everything is chosen by."""
+    """Data, with a larger val if a tenth of train would be few images: the whole choice depends on val."""
     from robust_transfer.data import Dataset
 
     dataset = Dataset(data, image_column=columns.image, label_column=columns.label, split_column=columns.split)

@@ -1,4 +1,4 @@
-"""``data``: what was understood of a data set, before anything is trained on it."""
+"""``data``: description of a data set, before anything is trained on it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def data(
         ),
     ] = None,
     examples: Annotated[
-        int | None, typer.Option("--examples", min=1, help="Look at so many images at most. [default: 50,000]")
+        int | None, typer.Option("--examples", min=1, help="Read at most so many images. [default: 50,000]")
     ] = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
@@ -53,7 +53,7 @@ def data(
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Say what a data set is: splits, classes, sizes, copies, conflicting labels, odd images."""
+    """Describe a data set: splits, classes, sizes, copies, conflicting labels, unusual images."""
     leave_to_one_process("data")
     loading("data", quiet)
     from robust_transfer.data.survey import check_sheet, describe_data, write_contact_sheet

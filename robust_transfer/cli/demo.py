@@ -55,7 +55,7 @@ def demo(
         int | None,
         typer.Option("--shots", help="Images per class, train and val together. [default: 10 digits, all of --data]"),
     ] = None,
-    examples: Annotated[int, typer.Option("--examples", help="How many test images are attacked.")] = 100,
+    examples: Annotated[int, typer.Option("--examples", help="Number of test images to attack.")] = 100,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
     split_column: SplitColumn = None,
@@ -67,7 +67,7 @@ def demo(
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Claim on one page in two minutes: a robust source, its natural twin and training from scratch, under attack."""
+    """Compare on one page, in two minutes: a robust source, its natural twin and training from scratch, under attack."""
     loading("demo", quiet)
     run = make_run(seed, device, precision, threads, out, False, overwrite, quiet)
     from robust_transfer.demo import run_demo

@@ -82,21 +82,21 @@ def evaluate(
         typer.Option(
             "--transfer-attack-examples",
             help="Images for the transfer-specific attacks (through the source, feature loss, unseen norm); 0 disables "
-            "them. [default: what costs no more than the attack]",
+            "them. [default: as many as the attack's cost allows]",
         ),
     ] = None,
     red_flag_examples: Annotated[
         int | None,
         typer.Option(
             "--red-flag-examples",
-            help="Images for the gradient-masking checks; 0 disables them. [default: what costs no more than the attack]",
+            help="Images for the gradient-masking checks; 0 disables them. [default: as many as the attack's cost allows]",
         ),
     ] = None,
     thorough: Annotated[
         bool, typer.Option("--thorough", help="200 images for the transfer-specific attacks and 64 for the checks.")
     ] = False,
     per_class: Annotated[
-        bool, typer.Option("--per-class", help="Clean and robust accuracy of each class, too.")
+        bool, typer.Option("--per-class", help="Also clean and robust accuracy of each class.")
     ] = False,
     curve: Annotated[
         str | None,
@@ -107,7 +107,7 @@ def evaluate(
         ),
     ] = None,
     smallest_eps: Annotated[
-        bool, typer.Option("--smallest-eps", help="The smallest budget that breaks each example, too, by bisection.")
+        bool, typer.Option("--smallest-eps", help="Also the smallest budget that breaks each example, by bisection.")
     ] = False,
     time_limit: Annotated[
         str | None,
@@ -118,9 +118,9 @@ def evaluate(
         ),
     ] = None,
     keep_deltas: Annotated[
-        bool, typer.Option("--keep-deltas", help="Write the adversarial images to --out, too, for `verify`.")
+        bool, typer.Option("--keep-deltas", help="Also write the adversarial images to --out, for `verify`.")
     ] = False,
-    examples: Annotated[int | None, typer.Option("--examples", help="A seeded, stratified subset of so many.")] = None,
+    examples: Annotated[int | None, typer.Option("--examples", help="Size of a seeded, stratified subset.")] = None,
     shots: Annotated[
         int | None, typer.Option("--shots", help="The shots the model was given (val and train splits).")
     ] = None,
@@ -193,7 +193,7 @@ def evaluate(
 
 
 def _renamed(old: str, before: T | None, new: str, now: T | None) -> T | None:
-    """Value of an option under either of its names; says so where it is the old one."""
+    """Value of an option under either of its names, with a warning for the old one."""
     from robust_transfer.errors import ConfigError
 
     if before is None:

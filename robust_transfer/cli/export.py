@@ -1,4 +1,4 @@
-"""``export``: a model for those who do not have this package."""
+"""``export``: a model for use without this package."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class To(StrEnum):
 
 
 class Input(StrEnum):
-    """Types of pixels that an exported network takes."""
+    """Pixel types of an exported network's input."""
 
     uint8 = "uint8"
     float32 = "float32"

@@ -1,4 +1,4 @@
-"""``import``: other people's weights as a run folder."""
+"""``import``: third-party weights as a run folder."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def import_(
     as_json: CardAsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make a run folder of other people's weights, once: they are then a source and a model like any other."""
+    """Convert third-party weights to a run folder, which serves as a source and as a model."""
     loading("import", quiet)
     run = make_run(0, "cpu", "float32", None, out, False, overwrite, quiet)
     from robust_transfer.foreign.hints import Hints

@@ -1,4 +1,4 @@
-"""``inspect``: what other people's weights are, without making anything of them."""
+"""``inspect``: describe third-party weights without creating anything."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def inspect(
     split_column: SplitColumn = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a source is: wrapper, network, normalisation, what was inferred and what speaks for it."""
+    """Describe a source: wrapper, network, normalisation, inferred settings and the evidence for them."""
     leave_to_one_process("inspect")
     loading("inspect")
     from robust_transfer.sources.inspection import inspected

@@ -1,4 +1,4 @@
-"""Options that commands share, and what is made of them."""
+"""Options shared by commands, and their conversion."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ Duplicates = Annotated[
 ]
 ClassWeights = Annotated[
     Literal["balanced"] | None,
-    typer.Option("--class-weights", help="balanced: each class counts the same, in training and on val."),
+    typer.Option("--class-weights", help="balanced: equal total weight of each class, in training and on val."),
 ]
 ClassMapFile = Annotated[
     Path | None,
@@ -112,12 +112,12 @@ Device = Annotated[
     str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.", autocompletion=completion.DEVICES)
 ]
 Precision = Annotated[
-    Literal["auto", "float32", "bfloat16"], typer.Option("--precision", help="Of what networks compute.")
+    Literal["auto", "float32", "bfloat16"], typer.Option("--precision", help="Precision of networks.")
 ]
 BatchSize = Annotated[int | None, typer.Option("--batch-size", help="Images per step.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads. [default: all]")]
 Epochs = Annotated[float | None, typer.Option("--epochs", help="Passes over the training images.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in --out.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Resume an interrupted run in --out.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Empty --out first.")]
 Track = Annotated[
     list[str] | None,
@@ -166,7 +166,7 @@ SourceThreat = Annotated[
 
 
 def loading(command: str, quiet: bool = False) -> None:
-    """Say that PyTorch is about to be loaded, which takes seconds; nothing where it is, or where another process says it."""
+    """Announce that PyTorch is being loaded, which takes seconds; silent if it is loaded, or another process announces it."""
     from robust_transfer.launch import is_main_process
     from robust_transfer.progress import tell
 
@@ -219,7 +219,7 @@ def read_hints(
     input_size: int | None = None,
     settings: list[str] | None = None,
 ) -> Hints | None:
-    """What the options say of a file of weights; None where they say nothing."""
+    """Hints for a file of weights from the options; None without any."""
     if all(each is None for each in (network, normalisation, weights, threat, input_size, settings)):
         return None
     from robust_transfer.config import parse_settings
@@ -249,7 +249,7 @@ def read_task(
     duplicates: str = "keep",
     prepare: Preprocessing | None = None,
 ) -> Task:
-    """Data, as the options say; what the loader notes is told on standard error. ``prepare``: see :func:`load_task`."""
+    """Data from the options; the loader's notes go to standard error. ``prepare``: see :func:`load_task`."""
     from robust_transfer.data import Dataset
 
     ahead = prepare if shots is None else None  # a few images are decoded again sooner than all are kept
@@ -264,7 +264,7 @@ def read_task(
 def read_source(
     name: str, hints: Hints | None, read: Callable[[], Task], *, quiet: bool
 ) -> tuple[Checkpoint, Task | None]:
-    """Source called ``name``; and the data, if it had to be read because the training images are the evidence."""
+    """Source called ``name``; and the data, if the training images had to be read as evidence."""
     from robust_transfer.errors import CheckpointError
     from robust_transfer.foreign.evidence import UndecidedError
     from robust_transfer.progress import hushed
@@ -300,7 +300,7 @@ def seconds_of(text: str) -> float:
 
 
 def say_notes(notes: Sequence[str]) -> None:
-    """Say notes on standard error, also where the rest is to be quiet: they are about the figures."""
+    """Print notes on standard error, also with --quiet: they are about the figures."""
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
 
@@ -353,7 +353,7 @@ def say_or_json(quiet: bool, text: str, record: Any, as_json: bool) -> None:
 
 
 def say(quiet: bool, text: str) -> None:
-    """Print in the process that writes, unless it is to be quiet; any other process says that it has written nothing."""
+    """Print in the writing process, unless quiet; other processes print that they have written nothing."""
     from robust_transfer.launch import place
 
     if place().rank:

@@ -1,4 +1,4 @@
-"""``predict``: the classes of images, and how much it takes to flip them."""
+"""``predict``: classes of images, and the perturbation size that flips them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def predict(
             autocompletion=completion.files,
         ),
     ],
-    top: Annotated[int, typer.Option("--top", min=1, help="So many of the likeliest classes.")] = 1,
+    top: Annotated[int, typer.Option("--top", min=1, help="Number of likeliest classes to print.")] = 1,
     threat: Threat = None,
     attack: Annotated[
         str | None,
@@ -63,10 +63,10 @@ def predict(
         ),
     ] = None,
     classes: Annotated[
-        int, typer.Option("--classes", min=1, help="How many of the next classes the linear estimate looks at.")
+        int, typer.Option("--classes", min=1, help="Number of next classes in the linear estimate.")
     ] = 9,
     as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON Lines: an object an image.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON Lines: one object per image.")] = False,
     network: Network = None,
     normalisation: Normalisation = None,
     weights: Weights = None,
@@ -76,7 +76,7 @@ def predict(
     threads: Threads = None,
     quiet: Quiet = False,
 ) -> None:
-    """Say what images show, how sure the model is, and how little would flip it."""
+    """Predict the classes of images, with probabilities and the perturbation size that flips them."""
     leave_to_one_process("predict")
     loading("predict", quiet)
     run = make_run(seed, device, precision, threads, None, False, False, quiet)
@@ -124,14 +124,14 @@ def _paths(images: Iterable[str], quiet: bool) -> Iterator[str]:
 
 
 class _Json:
-    """Line of JSON an image."""
+    """One line of JSON per image."""
 
     def __call__(self, one: Prediction) -> None:
         print(json.dumps(one.to_dict(), allow_nan=False), flush=True)
 
 
 class _Csv:
-    """Row an image, as many columns whatever became of it; errors are told on standard error, too."""
+    """One row per image, always with the same columns; errors also go to standard error."""
 
     def __init__(self, top: int, attacked: bool) -> None:
         ranks = [f"_{rank}" if rank > 1 else "" for rank in range(1, top + 1)]
@@ -152,7 +152,7 @@ class _Csv:
 
 
 class _Table:
-    """Line an image for people, the file's name last; errors go to standard error."""
+    """One line per image, the file's name last; errors go to standard error."""
 
     def __init__(self, width: int, quiet: bool) -> None:
         self.width, self.quiet, self.begun = width, quiet, False

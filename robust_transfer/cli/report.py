@@ -44,7 +44,7 @@ def report(
     threads: Threads = None,
     quiet: Quiet = False,
 ) -> None:
-    """One self-contained page on one run or on many: figures, red flags, classes, images, and how all of it was made."""
+    """Write one self-contained page on one run or many: figures, red flags, classes, images, provenance."""
     leave_to_one_process("report")
     loading("report", quiet)
     run = make_run(0, device, "float32", threads, None, False, False, quiet)

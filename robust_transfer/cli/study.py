@@ -74,11 +74,11 @@ def study(
         ),
     ] = None,
     dry: Annotated[
-        bool, typer.Option("--dry-run", help="Validate, say what would be made and how long it takes.")
+        bool, typer.Option("--dry-run", help="Validate the recipe; print the plan and its estimated time.")
     ] = False,
     nodes: Annotated[
         int | None,
-        typer.Option("--nodes", help="With --dry-run: so many machines like this one, with --jobs processes each."),
+        typer.Option("--nodes", help="With --dry-run: number of machines like this one, with --jobs processes each."),
     ] = None,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -86,7 +86,7 @@ def study(
     track: Track = None,
     quiet: Quiet = False,
 ) -> None:
-    """Run a grid of experiments; what is there is not made again."""
+    """Run a grid of experiments; finished cells are not made again."""
     if nodes is not None and not dry:
         from robust_transfer.errors import ConfigError
 

@@ -1,4 +1,4 @@
-"""``transfer``: a source's features handed on to a task."""
+"""``transfer``: from a source to a network for your task."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def transfer(
     as_json: CardAsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Hand a source's features on to your own images."""
+    """Transfer a source's features to your own images."""
     check_name("strategies", strategy)
     loading("transfer", quiet)
     run = make_run(seed, device, precision, threads, out, resume, overwrite, quiet, track)

@@ -1,4 +1,4 @@
-"""``verify``: a claim scored again."""
+"""``verify``: score an evaluation again."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def verify(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Score a claim again from the adversarial images that were kept, without running an attack."""
+    """Score an evaluation again from its stored adversarial images, without running an attack."""
     leave_to_one_process("verify")
     loading("verify", quiet)
     run = make_run(seed, device, "float32", threads, None, False, False, quiet)

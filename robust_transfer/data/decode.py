@@ -1,4 +1,4 @@
-"""Any picture as RGB uint8: grey, palettes, transparency, CMYK, 1 and 16 bits, EXIF orientation."""
+"""Decoding of any image to RGB uint8: grey, palettes, transparency, CMYK, 1 and 16 bits, EXIF orientation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures as they are stored (files, columns of bytes, arrays), decoded when they are asked for."""
+"""Images as stored (files, columns of bytes, arrays), decoded on demand."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ REPORTED = 10_000  # after so many images that are looked through, a line in the
 
 
 class Images(ABC):
-    """Row of pictures that can be opened by position, from any thread."""
+    """Sequence of images that can be opened by position, from any thread."""
 
     @abstractmethod
     def __len__(self) -> int: ...
 
     @abstractmethod
     def open(self, position: int) -> Image.Image:
-        """Picture at ``position``, undecoded as far as PIL allows; may raise anything PIL raises."""
+        """Image at ``position``, undecoded as far as PIL allows; may raise anything PIL raises."""
 
     @abstractmethod
     def where(self, position: int) -> str:
-        """Name of that picture in a message."""
+        """Name of that image in messages."""
 
 
 class FileImages(Images):
@@ -57,7 +57,7 @@ class FileImages(Images):
         return len(self.paths)
 
     def open(self, position: int) -> Image.Image:
-        """Opens the file."""
+        """Open the file."""
         return open_image(self.paths[position])
 
     def where(self, position: int) -> str:
@@ -66,7 +66,7 @@ class FileImages(Images):
 
 
 class ArrayImages(Images):
-    """Pictures that are arrays already: uint8 ``(n, H, W)`` grey or ``(n, H, W, 3)``."""
+    """Images that are arrays: uint8 ``(n, H, W)`` grey or ``(n, H, W, 3)``."""
 
     def __init__(self, arrays: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
         self.arrays = arrays
@@ -79,7 +79,7 @@ class ArrayImages(Images):
         return Image.fromarray(self.arrays[position])
 
     def where(self, position: int) -> str:
-        """Its number."""
+        """Number of the image."""
         return f"image {position}"
 
 
@@ -93,7 +93,7 @@ class ColumnImages(Images):
         return len(self.column)
 
     def open(self, position: int) -> Image.Image:
-        """Opens the bytes, or the file that the path leads to where there are none."""
+        """Open the bytes, or the file at the path if there are none."""
         value = self.column[position].as_py()
         content: bytes | str | None = value
         if isinstance(value, dict):
@@ -114,12 +114,12 @@ class ColumnImages(Images):
         return content
 
     def where(self, position: int) -> str:
-        """Its row, and what the column is called."""
+        """Row and column name."""
         return f"the image in row {position} (from 0) of {self.called}"
 
 
 class ChosenImages(Images):
-    """Some of other images, at ``positions``."""
+    """Subset of other images, at ``positions``."""
 
     def __init__(self, images: Images, positions: Sequence[int]) -> None:
         self.images, self.positions = images, positions
@@ -128,16 +128,16 @@ class ChosenImages(Images):
         return len(self.positions)
 
     def open(self, position: int) -> Image.Image:
-        """As the others open it."""
+        """Open the underlying image."""
         return self.images.open(self.positions[position])
 
     def where(self, position: int) -> str:
-        """As the others name it."""
+        """Name of the underlying image."""
         return self.images.where(self.positions[position])
 
 
 class EncodedReader(Reader):
-    """Decodes some of ``images`` (those at ``chosen``, int64) on demand; positions count within the chosen ones."""
+    """Decodes ``images`` at ``chosen`` (int64) on demand; positions count within the chosen ones."""
 
     def __init__(self, images: Images, chosen: Tensor) -> None:
         self.images, self.chosen = images, chosen
@@ -169,7 +169,7 @@ class EncodedReader(Reader):
         return self._decoded(positions, None)[0]
 
     def look_through(self, positions: Tensor, how: Geometry) -> tuple[Fingerprints, Tensor]:
-        """What :meth:`fingerprints` and :meth:`read` give, each image decoded once for both."""
+        """Results of :meth:`fingerprints` and :meth:`read`, each image decoded once for both."""
         return self._decoded(positions, how)
 
     def _decoded(self, positions: Tensor, how: Geometry | None, prints: bool = True) -> tuple[Fingerprints, Tensor]:
@@ -203,7 +203,7 @@ class EncodedReader(Reader):
 
 @contextmanager
 def opened(images: Images, place: int) -> Iterator[Image.Image]:
-    """Picture at ``place``; whatever is wrong with it inside the block becomes a :class:`DataError` that names it."""
+    """Image at ``place``; any error inside the block becomes a :class:`DataError` that names it."""
     try:
         with images.open(place) as image:
             yield image
@@ -219,7 +219,7 @@ def opened(images: Images, place: int) -> Iterator[Image.Image]:
 
 @contextmanager
 def quiet_pillow() -> Iterator[None]:
-    """Without PIL's remarks on metadata that nothing here reads. To be entered outside threads: filters are global."""
+    """Silence PIL's warnings on unused metadata. Enter it outside threads: filters are global."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="PIL")
         yield

@@ -66,11 +66,11 @@ class Fingerprints:
         return self.rows[:, EXACT + SIGNS :]
 
     def take(self, indices: Any) -> Fingerprints:
-        """Those at ``indices`` (or where a mask holds)."""
+        """Fingerprints at ``indices`` (or where a mask is true)."""
         return Fingerprints(self.rows[np.asarray(indices)])
 
     def as_set(self) -> Fingerprints:
-        """Each once, in an order that says nothing of where the images stood."""
+        """Unique fingerprints, in an order independent of the images' positions."""
         return Fingerprints(np.unique(self.rows, axis=0) if len(self) else self.rows)
 
 
@@ -78,12 +78,12 @@ NONE = Fingerprints(np.zeros((0, BYTES), np.uint8))
 
 
 def joined(parts: Sequence[Fingerprints]) -> Fingerprints:
-    """One after the other."""
+    """Concatenation of fingerprints."""
     return Fingerprints(np.concatenate([NONE.rows, *(part.rows for part in parts)]))
 
 
 def mirrored(prints: Fingerprints) -> Fingerprints:
-    """Looks of the same images, left for right; their exact parts stay, and mean nothing."""
+    """Looks of the horizontally mirrored images; their exact parts are unchanged and meaningless."""
     rows = prints.rows.copy()
     cells = slice(EXACT + SIGNS, EXACT + SIGNS + CELLS**2)
     rows[:, cells] = rows[:, cells].reshape(-1, CELLS, CELLS)[:, :, ::-1].reshape(-1, CELLS**2)

@@ -150,7 +150,7 @@ class Dataset:
         return task
 
     def _without_train(self, shots: int | None, val: float | None) -> Task:
-        """Task to evaluate on."""
+        """Task for evaluation only."""
         source, held_out = self._source, self._held_out
         if shots is not None or val:
             raise DataError(f"{source.name} has no train split to draw shots or val from: leave shots and val out")

@@ -49,15 +49,15 @@ class _Held:
 
 
 def is_object(data: Any) -> bool:
-    """True for what :func:`stored_objects` reads, or refuses with a sentence of its own."""
+    """True for objects that :func:`stored_objects` reads, or refuses with a specific error."""
     return isinstance(data, Mapping | list | tuple | TorchDataset)
 
 
 def stored_objects(data: Objects, class_names: Sequence[str] | None = None) -> StoredDataset:
-    """Data set of what Python holds: one part, which is train, or parts by the names of their splits.
+    """Data set from Python objects: one part, which is train, or parts by the names of their splits.
 
-    ``class_names``: what labels that are numbers count, where the data does not say it itself.
-    Raises :class:`ConfigError` for what is no data, :class:`DataError` for data that cannot be used.
+    ``class_names``: names for numeric labels, unless the data has its own. Raises :class:`ConfigError` for other
+    objects, :class:`DataError` for unusable data.
     """
     parts = _by_role(data)
     names = _checked(class_names)
@@ -157,7 +157,7 @@ def _held(part: Any, role: Role, names: tuple[str, ...] | None) -> _Held:
 
 
 def _labels(held: Mapping[Role, _Held]) -> tuple[dict[Role, list[Any]], list[str]]:
-    """Labels of each split; those that count no names are of one kind in all splits."""
+    """Labels of each split; labels without class names are of one kind in all splits."""
     if any(label is None for part in held.values() for label in part.labels):
         raise DataError("an image has no label: give it one, or leave it out")
     bare = [role for role, part in held.items() if part.class_names is None]

@@ -1,4 +1,4 @@
-"""Self-test of an installation: the road in small, and what must hold on any machine."""
+"""Self-test of an installation: the whole pipeline in small, with checks that must hold on any machine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ACCURATE, GUESSING = 0.6, 0.3  # of 10 digits, by 20 images a class: far from bo
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that must hold. ``problem`` says what was found instead; "" where it holds."""
+    """One condition of the self-test. ``problem`` says what was found instead; "" where it holds."""
 
     name: str
     problem: str
@@ -30,7 +30,7 @@ class Check:
 
 
 def self_test(run: Run) -> list[Check]:
-    """All checks, in order; those after one that raised are left out."""
+    """All checks, in order; stops after one that raised."""
     with TemporaryDirectory() as folder:
         inside = replace(run, out=None, resume=False, overwrite=False, quiet=True)
         return list(_Checks(inside, Path(folder), hidden=run.quiet).all())

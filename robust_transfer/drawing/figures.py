@@ -1,4 +1,4 @@
-"""Figures of accuracies, each for a page (see :mod:`robust_transfer.drawing.inline`) or, by ``svg``, for a file."""
+"""Figures of accuracies, for a page (see :mod:`robust_transfer.drawing.inline`) or, by ``svg``, for a file."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class Point:
 
 @dataclass(frozen=True)
 class Drawing:
-    """Figure, and the words on each point of those of its lines that have an id."""
+    """Figure, and the tooltip of each point on the lines that have an id."""
 
     figure: Figure
     words: dict[str, list[str]] = field(default_factory=dict)
 
 
 def front(series: Mapping[str, Sequence[Point]], *, chosen: Point, constant: float | None, threat: str) -> Drawing:
-    """Robust over clean accuracy, a line a series, the chosen point ringed; ``constant``: None where it is not known."""
+    """Robust over clean accuracy, one line per series, the chosen point ringed; ``constant``: None if unknown."""
     with style():
         figure, axes = _plane(threat)
         if constant is not None:
@@ -86,7 +86,7 @@ def tradeoff(points: Sequence[Point], *, labels: Sequence[str], constant: float,
 
 
 def pareto(points: Sequence[Point]) -> list[int]:
-    """Rows that no other point beats in one accuracy and equals at least in the other, by clean accuracy."""
+    """Rows on the Pareto front, by clean accuracy: no other point is better in one accuracy and at least equal in the other."""
     order = sorted(
         range(len(points)), key=lambda row: (points[row].clean.value, points[row].robust.value), reverse=True
     )
@@ -120,7 +120,7 @@ def budgets(series: Mapping[str, Sequence[tuple[float, str, Proportion]]], *, un
 
 
 def histories(panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], *, x: str) -> Drawing:
-    """Panels under one another, each of series of ``(x, value)``."""
+    """Stacked panels, each of series of ``(x, value)``."""
     with style():
         figure = Figure(figsize=(WIDTH, 2.3 * len(panels) + 0.5), layout="constrained")
         rows, words = figure.subplots(len(panels), 1, squeeze=False, sharex=True)[:, 0], {}
@@ -140,7 +140,7 @@ def histories(panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]],
 
 
 def costs(rows: Sequence[tuple[str, float, bool]]) -> Drawing:
-    """Bars of image passes on a logarithmic axis: ``(name, passes, measured)``; what is estimated is hatched."""
+    """Bars of image passes on a logarithmic axis: ``(name, passes, measured)``; estimates are hatched."""
     with style():
         figure = Figure(figsize=(WIDTH, 0.42 * len(rows) + 1.1), layout="constrained")
         axes = figure.subplots()
@@ -161,7 +161,7 @@ def costs(rows: Sequence[tuple[str, float, bool]]) -> Drawing:
 
 
 def _plain(name: str) -> str:
-    """Name of which no part is taken for a formula."""
+    """Name with nothing that Matplotlib would parse as a formula."""
     return name.replace("$", r"\$")
 
 
@@ -186,7 +186,7 @@ def _said(point: Point) -> str:
 
 
 def _legend(figure: Figure) -> None:
-    """Legend under the axes, in room of its own."""
+    """Legend under the axes, with space of its own."""
     entries = len(figure.axes[0].get_legend_handles_labels()[0])
     figure.set_size_inches(WIDTH, HEIGHT + ENTRY * entries)
     figure.legend(frameon=False, loc="outside lower left", fontsize=9)

@@ -1,4 +1,4 @@
-"""Check of an export: the same real images through the classifier and through what was exported."""
+"""Check of an export: the same real images through the classifier and through the exported network."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PHOTOS = "parts of the two photos of scikit-learn"
 
 
 def pictures(given: Any) -> tuple[list[Image.Image], str]:
-    """RGB pictures to check with, and what they are: those that are ``given``, up to 64, or parts of scikit-learn's photos."""
+    """RGB images for the check, with a description: those ``given``, up to 64, or parts of scikit-learn's photos."""
     if given is None:
         return _photos(), PHOTOS
     found = []
@@ -59,7 +59,7 @@ def _photos() -> list[Image.Image]:
 
 
 def as_pixels(images: list[Image.Image], model: Checkpoint) -> Tensor:
-    """Pictures as the model reads them: uint8 ``(n, 3, size, size)``."""
+    """Images at the model's input size: uint8 ``(n, 3, size, size)``."""
     return torch.from_numpy(np.stack([resized(image, model.preprocessing.geometry) for image in images]))
 
 
@@ -88,7 +88,7 @@ def each_by_itself(run: Callable[[Tensor], tuple[Tensor, Tensor]], images: list[
 def check(
     what: str, run: Callable[[Tensor], tuple[Tensor, Tensor]], model: Checkpoint, pixels: Tensor, images: str
 ) -> dict[str, Any]:
-    """Record of how far ``run`` (uint8 images to logits and probabilities) is from the model's own.
+    """Differences between ``run`` (uint8 images to logits and probabilities) and the model itself.
 
     Batches are of several sizes. Raises :class:`NetworkError` where they are further apart than :data:`TOLERANCE`.
     """

@@ -1,4 +1,4 @@
-"""Network as it is deployed: pixels in, logits and probabilities out; what comes before it is said in words and in JSON."""
+"""Network for deployment: pixels in, logits and probabilities out; preceding steps are described in words and in JSON."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Deployed(nn.Module):
         return logits, logits.softmax(1)
 
     def given(self, images: Tensor) -> Tensor:
-        """Images uint8 ``(N, 3, H, W)`` as this network takes them."""
+        """Images uint8 ``(N, 3, H, W)`` in this network's input format."""
         return images.permute(0, 2, 3, 1).contiguous() if self.kind == "uint8" else images.float() / 255
 
     @property
@@ -86,9 +86,9 @@ def before(how: Preprocessing, *, resized: bool = False) -> str:
 
 
 def description(model: Checkpoint, check: dict[str, Any], network: Deployed | None = None) -> dict[str, str]:
-    """Metadata of an export, each as text: names of classes, preparation of images, origin, the check.
+    """Metadata of an export, as text: class names, preprocessing, origin, the check.
 
-    And the inputs and outputs of a ``network`` that is ours; those of timm's are timm's.
+    And the inputs and outputs of a ``network`` of ours; those of timm's are timm's.
     """
     card, made = model.card, environment()
     origin = {

@@ -1,4 +1,4 @@
-"""Export of a checkpoint: made, run on real images beside the checkpoint itself, and written only where both agree."""
+"""Export of a checkpoint: converted, run on real images beside the checkpoint, and written only if both agree."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FILES = {"onnx": "model.onnx", "torch": "model.pt2"}
 
 @dataclass(frozen=True)
 class Exported:
-    """Export that was written to ``path``; ``check`` says how far it is from PyTorch, and on what."""
+    """Export written to ``path``; ``check`` has its differences from PyTorch, and the images used."""
 
     path: Path
     form: Form
@@ -63,7 +63,7 @@ def export(
     images: Any = None,
     overwrite: bool = False,
 ) -> Exported:
-    """Write ``model`` in a form that is used without this package.
+    """Write ``model`` in a format for use without this package.
 
     ``onnx`` and ``torch`` are files (in a folder: ``model.onnx``, ``model.pt2``) with scaling, normalisation and softmax
     inside; ``input`` is uint8 ``(N, H, W, 3)`` or float32 ``(N, 3, H, W)`` in [0, 1], of the network's size. With
@@ -106,7 +106,7 @@ def export(
 
 
 def _free(to: Form, out: Path, overwrite: bool) -> Path:
-    """Where the export goes. Raises :class:`OutputError` for what is there already."""
+    """Destination of the export. Raises :class:`OutputError` for an existing one."""
     if to == "timm":
         if out.exists() and not out.is_dir():
             raise OutputError(f"the output path {out} is a file: timm's layout is a folder")

@@ -19,7 +19,7 @@ MOST_BYTES = 2**31 - 1  # of one file: protobuf's limit
 
 
 def to_proto(network: Deployed) -> Any:
-    """The network as an ``onnx.ModelProto``. Raises :class:`NetworkError` for one that cannot be expressed."""
+    """Network as an ``onnx.ModelProto``. Raises :class:`NetworkError` for one that cannot be converted."""
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise ConfigError(f"{missing[0]} is not installed: pip install 'robust-transfer[export]'")
@@ -49,7 +49,7 @@ def to_proto(network: Deployed) -> Any:
 
 
 def runner(content: bytes, network: Deployed) -> tuple[str, Callable[[Tensor], tuple[Tensor, Tensor]]]:
-    """Name of what runs an ONNX file, and a function from uint8 images ``(n, 3, H, W)`` to logits and probabilities."""
+    """Name of the runtime for an ONNX file, and a function from uint8 images ``(n, 3, H, W)`` to logits and probabilities."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

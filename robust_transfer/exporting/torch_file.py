@@ -1,4 +1,4 @@
-"""Files of ``torch.export``: a graph that PyTorch alone loads and runs."""
+"""Files of ``torch.export``: a graph that only PyTorch loads and runs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def content(program: Any, description: Mapping[str, str]) -> bytes:
 
 
 def runner(stored: bytes, network: Deployed) -> tuple[str, Callable[[Tensor], tuple[Tensor, Tensor]]]:
-    """Name of what runs such a file, and a function from uint8 images ``(n, 3, H, W)`` to logits and probabilities."""
+    """Name of the runtime for such a file, and a function from uint8 images ``(n, 3, H, W)`` to logits and probabilities."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the loader, about weights of which only a part is used
         module = torch.export.load(io.BytesIO(stored)).module()

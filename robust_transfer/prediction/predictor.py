@@ -133,7 +133,7 @@ class _Predictor:
         return made
 
     def _decoded(self, pictures: list[Picture]) -> tuple[list[str | None], NDArray[np.uint8]]:
-        """Why each picture cannot be read, or None; and the pixels of those that can."""
+        """Error for each image or None; and the pixels of readable ones."""
         errors, how = [one.error for one in pictures], self.classifier.spec.preprocessing.geometry
         pixels, images = np.zeros((len(pictures), 3, how.size, how.size), np.uint8), Pictures(pictures)
 
@@ -150,7 +150,7 @@ class _Predictor:
         return errors, pixels
 
     def _found(self, pixels: Tensor) -> list[Prediction]:
-        """Predictions of uint8 images, without a name yet."""
+        """Predictions for uint8 images, without names."""
         x, engine = to_pixels(pixels, self.device), Engine(folded=False, tight=True)
         with on_device(self.classifier, self.device), attacking(self.classifier, self.device, engine) as target:
             logits = target.logits(x)
@@ -203,6 +203,6 @@ class _Predictor:
 
 
 def _ids(pixels: Tensor) -> Tensor:
-    """Ids that address an attack's noise, by the images' content: a name or a place in the row changes nothing."""
+    """Ids that address an attack's noise, by the images' content: names and positions change nothing."""
     digests = [hashlib.blake2b(image.numpy().tobytes(), digest_size=8).digest() for image in pixels]
     return torch.tensor([int.from_bytes(digest, "little") & (2**63 - 1) for digest in digests])

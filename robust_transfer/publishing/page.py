@@ -1,4 +1,4 @@
-"""Model card: metadata that the Hub reads, then a page for people."""
+"""Model card: metadata for the Hub, then a page for readers."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _HUB = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+)", re.ASCII)
 
 
 def base_models(card: Card) -> list[str]:
-    """Repositories on the Hub that these weights were made from: of what was imported from there."""
+    """Repositories on the Hub behind these weights, from imported ones."""
     own = [str(card.origin.get("address", ""))]
     found = (_HUB.match(address) for address in (*own, *_imported(card.source)))
     return list(dict.fromkeys(match["repo"] for match in found if match is not None))
 
 
 def trained_on(card: Card) -> str | None:
-    """Name of the data that the weights were trained on, as the Hub has it; None for imported weights, whose file is named."""
+    """Name of the training data on the Hub; None for imported weights, whose file is named instead."""
     name = card.data.get("name") if card.method != METHOD else None
     return str(name).removeprefix("hf:") if name else None
 
 
 def _imported(source: Provenance | Mixture | None) -> Iterator[str]:
-    """Addresses of imported weights among those that others were made from."""
+    """Addresses of imported weights among the ancestors."""
     if isinstance(source, Mixture):
         yield from _imported(source.a)
         yield from _imported(source.b)

@@ -1,4 +1,4 @@
-"""Folder of a repository, written and uploaded: weights as safetensors, card, model card, results. No pickle is among it."""
+"""Folder of a repository, written and uploaded: weights as safetensors, card, model card, results. It has no pickle."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def described(
         raise ConfigError(f"{repo!r} names no repository: write OWNER/NAME")
     for what, text in {"dataset": dataset, "base_model": base_model, "licence": licence}.items():
         if text is not None and not text.strip():
-            raise ConfigError(f"{what} is empty: leave it out where there is none to name")
+            raise ConfigError(f"{what} is empty: leave it out")
     for found in evaluations:
         expect("an evaluation", found, Evaluation, hint="such as load_evaluation(folder)")
         if found.model_hash != model.hash:

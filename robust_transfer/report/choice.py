@@ -1,4 +1,4 @@
-"""Section of what `choose` has tried: its front on val, what was taken and why, what was not tried."""
+"""Section on the candidates of `choose`: their front on val, the selected one with the reason, untried ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Section of one run: its figures, classes and images, and how it was made."""
+"""Section on one run: figures, classes and images, and provenance."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PAIRS, PAIRS_ALONE = 8, 20  # beside a matrix, and where there is none
 
 @dataclass(frozen=True)
 class Scope:
-    """Share of the page that each run's details may take."""
+    """Limits on the details of each run."""
 
     pictures: int
     classes: int
@@ -60,7 +60,7 @@ def details(entry: Entry, number: int, scope: Scope, *, data: str | None, alone:
 
 
 def _untold(entry: Entry, *, has_front: bool, has_training: bool) -> list[str]:
-    """Figures that one may look for and that there are none of, with the reason."""
+    """Common figures that are missing, with the reason."""
     if entry.card is None:
         return []
     told = []
@@ -127,7 +127,7 @@ def _gallery(entry: Entry, evaluation: Evaluation, scope: Scope, data: str | Non
 
 
 def _fates(smallest: float | None, known: Sequence[Level]) -> list[tuple[int, str]]:
-    """What becomes of an image at each budget, where that is known."""
+    """Fate of an image at each budget, if known."""
     if smallest is None:
         return []
     found = np.array([smallest])

@@ -41,7 +41,7 @@ class Shown:
 
 
 def shown(drawing: Drawing, key: str, title: str, told: str, table: Table, caption: str = "") -> Shown:
-    """Drawing for the page: ``told`` for who does not see it, ``table`` with its numbers."""
+    """Drawing for the page: ``told`` is the description for screen readers, ``table`` has its numbers."""
     return Shown(title, inline(drawing, key=key, title=title, description=told), table, caption)
 
 
@@ -65,7 +65,7 @@ def compared(points: Sequence[Point], labels: Sequence[str], *, constant: float,
 
 
 def over_eps(entries: Sequence[Entry], numbers: dict[str, int], key: str) -> Shown | None:
-    """Robust accuracy over eps, of the entries that know it at more than one; None where none does."""
+    """Robust accuracy over eps, of entries with more than one budget; None without any."""
     series: dict[str, list[tuple[float, str, Any]]] = {}
     norm, unit = "", 1.0
     for entry in entries:
@@ -94,7 +94,7 @@ def over_eps(entries: Sequence[Entry], numbers: dict[str, int], key: str) -> Sho
 
 
 def frontier(card: Card, key: str) -> Shown | None:
-    """Points that the frontier strategy measured on val; None for cards that have none in its form."""
+    """Points of the frontier strategy on val; None for other cards."""
     series: dict[str, list[Point]] = {}
     try:
         n = int(card.data["val"])
@@ -123,7 +123,7 @@ def _candidate(record: dict[str, Any], n: int) -> Point:
 
 
 def training(log: Sequence[dict[str, Any]], key: str) -> Shown | None:
-    """Loss and accuracies over epochs, from the log of a training; None where it has none."""
+    """Loss and accuracies over epochs, from a training log; None without one."""
     wanted = {
         "loss": {"loss": "loss", "val loss": "val_loss"},
         "accuracy, %": {"train": "accuracy", "val, clean": "val_clean_accuracy", "val, robust": "val_robust_accuracy"},
@@ -152,7 +152,7 @@ def training(log: Sequence[dict[str, Any]], key: str) -> Shown | None:
 
 
 def cost(entries: Sequence[Entry], numbers: dict[str, int], key: str) -> Shown | None:
-    """Image passes of each network beside what adversarial training on as many images would take."""
+    """Image passes of each network, beside an estimate for adversarial training on as many images."""
     cards = {
         entry.card.weights_hash: (f"{numbers[entry.name]}: {entry.short}", entry.card)
         for entry in reversed(entries)  # of several evaluations of one network the first counts

@@ -1,4 +1,4 @@
-"""Run folders as plain data: cards, evaluations and logs, each evaluation with the card of the network that it is of."""
+"""Run folders as plain data: cards, evaluations and logs, each evaluation with the card of its network."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ INNER = (STATE, TRIED, "front", "shared")  # folders inside a run or a study tha
 
 @dataclass(frozen=True)
 class Found:
-    """Contents of one folder; ``problems`` says in sentences what is not as a finished run leaves it."""
+    """Contents of one folder; ``problems`` describes in sentences how it differs from a finished run's."""
 
     folder: Path
     card: Card | None = None
@@ -38,10 +38,10 @@ class Found:
 
 @dataclass(frozen=True)
 class Entry:
-    """One network, one evaluation of it, or both: a unit of the report.
+    """Unit of the report: one network, one evaluation of it, or both.
 
-    ``network`` and ``evaluated`` are what their folders hold; either may be None. ``name`` is no other entry's; ``short``
-    is the network's where there is one.
+    ``network`` and ``evaluated`` are the contents of their folders; either may be None. ``name`` is unique; ``short``
+    is the network's if there is one.
     """
 
     name: str
@@ -51,23 +51,23 @@ class Entry:
 
     @property
     def card(self) -> Card | None:
-        """Network's card, where its folder is among those given."""
+        """Network's card, if its folder is given."""
         return self.network.card if self.network is not None else None
 
     @property
     def evaluation(self) -> Evaluation | None:
-        """Evaluation, where there is one."""
+        """Evaluation, if there is one."""
         return self.evaluated.evaluation if self.evaluated is not None else None
 
     @property
     def folders(self) -> tuple[Found, ...]:
-        """What was found in its folders, each once."""
+        """Contents of its folders, each once."""
         given = [found for found in (self.network, self.evaluated) if found is not None]
         return tuple({found.folder: found for found in given}.values())
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """Those of its folders."""
+        """Problems of its folders."""
         return tuple(problem for found in self.folders for problem in found.problems)
 
 
@@ -109,7 +109,7 @@ def _found(path: Path) -> Iterator[Path]:
 
 
 def read(folder: Path) -> Found:
-    """Everything that a run folder holds, and what is wrong with it."""
+    """Contents of a run folder, and its problems."""
     card, evaluation, problems = None, None, list[str]()
     if (folder / CARD).is_file():
         try:
@@ -137,7 +137,7 @@ def read(folder: Path) -> Found:
 
 
 def _unfinished(folder: Path, card: Card | None, evaluation: Evaluation | None) -> Iterator[str]:
-    """Signs of work that has not come to its end."""
+    """Signs of unfinished work."""
     if (folder / FAILED).is_file():
         yield f"There is no result: {_reason(folder / FAILED)}."
     partial = folder / STATE / OUTCOMES
@@ -171,7 +171,7 @@ def _reached(path: Path) -> str:
 
 
 def _log(path: Path) -> tuple[tuple[dict[str, Any], ...], int]:
-    """Records of a log, and how many lines are none."""
+    """Records of a log, and the number of invalid lines."""
     if not path.is_file():
         return (), 0
     found, lost = list[dict[str, Any]](), 0
@@ -210,7 +210,7 @@ def joined(found: list[Found]) -> list[Entry]:
 
 
 def short_names(folders: Iterable[Path]) -> dict[Path, str]:
-    """Last parts of each path, as many as tell it from all others: nobody's home folder need stand on a page."""
+    """Shortest unique endings of paths, so that pages do not show home folders."""
     parts = {folder: folder.resolve().parts for folder in folders}
     found = dict[Path, str]()
     for folder, mine in parts.items():
@@ -222,5 +222,5 @@ def short_names(folders: Iterable[Path]) -> dict[Path, str]:
 
 
 def _printable(name: str) -> str:
-    """Name with what cannot be shown, and bytes that are no text, spelled out."""
+    """Name with unprintable characters and undecodable bytes spelled out."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in name)

@@ -1,4 +1,4 @@
-"""What may be compared: evaluations of the same images under the same attack; and seeds of one and the same thing."""
+"""Groups of comparable runs: evaluations of the same images under the same attack; and seeds of one configuration."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Group:
 
     @property
     def evaluation(self) -> Evaluation:
-        """First of them: what all have in common may be read there."""
+        """First evaluation, for fields that all have in common."""
         found = self.entries[0].evaluation
         assert found is not None
         return found
@@ -51,7 +51,7 @@ class Group:
 
 
 def comparable(entries: Sequence[Entry]) -> list[Group]:
-    """Evaluated entries by what they may be compared in, in the order of the first of each."""
+    """Evaluated entries grouped by comparability, in order of first occurrence."""
     found: dict[tuple[object, ...], list[Entry]] = {}
     for entry in entries:
         if entry.evaluation is not None:
@@ -60,7 +60,7 @@ def comparable(entries: Sequence[Entry]) -> list[Group]:
 
 
 def differences(groups: Sequence[Group]) -> list[str]:
-    """Names of what the groups differ in, for people."""
+    """Names of the differing fields of groups."""
     values = {name: {getattr(group.evaluation, name) for group in groups} for name in SAME}
     return [TOLD.get(name, name) for name, found in values.items() if len(found) > 1]
 

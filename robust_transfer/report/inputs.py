@@ -1,6 +1,6 @@
-"""Images and network that an evaluation is of: found by what its record says, and known by their hashes to be the same.
+"""Images and network of an evaluation: located by its record, verified by their hashes.
 
-Nothing is downloaded for it, and nothing that the record names is trusted until its hash has been compared.
+Nothing is downloaded, and nothing named by the record is used before its hash is compared.
 """
 
 from __future__ import annotations
@@ -36,29 +36,29 @@ GIVE = "give --data, with the data that was evaluated"
 
 @dataclass(frozen=True)
 class Inputs:
-    """Evaluated images, in the outcomes' order and as the network reads them, and the network."""
+    """Evaluated images, in the outcomes' order and at the network's input size, and the network."""
 
     images: Split
     model: Checkpoint
 
 
 def find_inputs(entry: Entry, data: str | None) -> Inputs:
-    """Images and network of an evaluated entry. Raises :class:`RobustTransferError`, which says what is missing.
+    """Images and network of an evaluated entry. Raises :class:`RobustTransferError` for missing ones.
 
-    ``data`` says where the images are; None: where the evaluation's own command says, if that is here.
+    ``data`` is the location of the images; None: that in the evaluation's command, if it is on this machine.
     """
     evaluation = entry.evaluation
     assert evaluation is not None
     asked = options(evaluation.command)
     model = _model(entry, evaluation, asked.get("model"))
     if model is None:
-        raise DataError("the network is not at hand, so it is not known how it reads images: give its run folder, too")
+        raise DataError("the network is not available, so its preprocessing is unknown: also give its run folder")
     split = _split(_place(data, asked), asked, evaluation, model)
     return Inputs(evaluated_images(evaluation, split.prepared(model.preprocessing)), model)
 
 
 def options(command: str) -> dict[str, str]:
-    """Model and options of an ``evaluate`` or ``choose`` command that say which images it read; of another, nothing."""
+    """Model and options of an ``evaluate`` or ``choose`` command that select its images; empty for others."""
     try:
         words = shlex.split(command)
     except ValueError:
@@ -105,7 +105,7 @@ def _split(place: str, asked: dict[str, str], evaluation: Evaluation, model: Che
 
 
 def _model(entry: Entry, evaluation: Evaluation, named: str | None) -> Checkpoint | None:
-    """Network of this evaluation: beside it, among the given, or where its command says."""
+    """Network of this evaluation: in its folder, among the given, or at its command's location."""
     if entry.network is not None:
         return _same(load_checkpoint(entry.network.folder), evaluation)
     if named in (BUNDLED, NATURAL):

@@ -1,4 +1,4 @@
-"""How a network and its evaluation were made: provenance back to the source, settings, choices, versions, commands."""
+"""Provenance of a network and its evaluation: sources, settings, choices, versions, commands."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def summary(cards: Sequence[Card]) -> str:
 
 
 def lineage(card: Card) -> list[tuple[int, str]]:
-    """Generations from the network back to its first source: how deep each is, and a sentence on it."""
+    """Generations from the network back to its first source: depth of each, and a sentence on it."""
     data, weights = card.data.get("name") or UNKNOWN, card.weights_hash[:16] or UNKNOWN
     found = [(0, f"This network: {_by(card.method, data)}, weights file sha256 {weights}")]
     _trace(card.source, 1, found)
@@ -54,7 +54,7 @@ def _by(method: str, data: str) -> str:
 
 
 def choices(card: Card) -> Table | None:
-    """What the strategy tried on val and on what it settled; None where it tried nothing."""
+    """Candidates of the strategy on val, and the selected one; None without any."""
     path = [record for record in card.metrics.get("path") or [] if isinstance(record, dict)]
     if not path:
         return None
@@ -101,7 +101,7 @@ def network(card: Card) -> Table:
 
 
 def evaluation(entry: Entry) -> Table | None:
-    """How the evaluation was made, and what was measured beside the headline."""
+    """Settings of the evaluation, and its optional measurements."""
     found = entry.evaluation
     if found is None:
         return None
@@ -154,7 +154,7 @@ def _made(what: str, versions: Mapping[str, str] | None, hardware: Mapping[str, 
 
 
 def _text(value: Any) -> str:
-    """Value as people read it."""
+    """Value as text."""
     if isinstance(value, Mapping):
         return ", ".join(f"{name} = {_text(each)}" for name, each in value.items()) or "none"
     if isinstance(value, (list, tuple)):

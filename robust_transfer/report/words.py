@@ -1,4 +1,4 @@
-"""Sentences for who has to decide: what the figures say, how far they can be trusted, and what is not known."""
+"""Sentences for decision makers: figures, their reliability, and unknowns."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def best(points: Sequence[Point], threat: Threat) -> str:
 
 
 def allowed(threat: str) -> str:
-    """What an attacker may do, for who has never seen a threat model."""
+    """Attacker's abilities, for readers without knowledge of threat models."""
     ball = Threat.parse(threat)
     if ball.norm == "linf":
         steps = 255 * ball.eps
@@ -76,7 +76,7 @@ def allowed(threat: str) -> str:
 
 
 def caution(evaluation: Evaluation) -> str:
-    """What the robust accuracy is to be held against."""
+    """Caveats for the robust accuracy."""
     said = f"Saying the most frequent class always would be right on {100 * evaluation.constant_accuracy:.1f} %."
     classes = evaluation.by_class or {}
     counts = [shares["clean_accuracy"].n for shares in classes.values()]
@@ -92,7 +92,7 @@ def caution(evaluation: Evaluation) -> str:
 
 
 def unknown(entry: Entry) -> Iterator[str]:
-    """What the run's folders do not tell, and how to find it out."""
+    """Facts missing from the run's folders, with the option that would measure each."""
     card, evaluation = entry.card, entry.evaluation
     if evaluation is None:
         if card is not None and entry.network is not None:

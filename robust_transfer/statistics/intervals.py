@@ -20,7 +20,7 @@ RESAMPLES = 10_000
 
 @dataclass(frozen=True)
 class Proportion:
-    """Share of ``n`` examples with its 95 % interval ``[low, high]`` (Wilson's, unless somebody says else); all in [0, 1]."""
+    """Share of ``n`` examples with its 95 % interval ``[low, high]`` (Wilson's by default); all in [0, 1]."""
 
     value: float
     low: float
@@ -145,7 +145,7 @@ def _shared_images(rows: NDArray[np.float64], drawn: NDArray[Any], rng: np.rando
 
 
 def _own_images(rows: list[NDArray[np.float64]], drawn: NDArray[Any], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Sums over the drawn seeds of means over as many draws of the seed's own images, ``(resamples,)``."""
+    """Sums over the drawn seeds of means over draws of each seed's own images, ``(resamples,)``."""
     totals = np.zeros(len(drawn))
     for row, times in zip(rows, drawn.T, strict=True):
         values, counts = np.unique(row, return_counts=True)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, ClassVar, Literal
 
+from typing_extensions import override
+
 from robust_transfer import tracking
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
@@ -36,7 +38,7 @@ Kind = Literal["linear-probe", "lwf"]
 
 @dataclass(frozen=True)
 class Candidate:
-    """One point: accuracies on val, and the network."""
+    """One point of the frontier: accuracies on val, and the network."""
 
     kind: Kind
     l2: float
@@ -51,24 +53,24 @@ class Candidate:
         )
 
     def record(self) -> dict[str, Any]:
-        """For the card and the log."""
+        """Record for the card and the log."""
         figures = {"val_clean_accuracy": self.clean, "val_robust_accuracy": self.robust}
         return {"kind": self.kind, "l2": self.l2, "strength": self.strength, **figures}
 
 
 @STRATEGIES.register(
     "frontier",
-    summary="probe over its L2 and LwF over its strength, and the point that is asked for",
+    summary="probe over its L2 and LwF over its strength, and a selected point",
     paper="Shafahi et al. 2020, sections 4 and 6",
 )
 @config
 class Frontier(TrainingSettings, Strategy):
-    """All of ``path`` (the probe's L2), and LwF from each of the ``heads`` (L2) at each of the ``strengths``, from the same
-    features; clean and PGD-10 accuracy of each on val.
+    """Frontier of the probe's L2 ``path``, and of LwF from each of the ``heads`` (L2) at each of the ``strengths``.
 
-    The point: the most accurate of those that keep a share ``keep`` of the most robust probe's robust accuracy; or, where
-    ``clean`` is given, the most robust of those that are at least so accurate. ``frontier.svg`` shows them all.
-    The other settings are those of LwF's training.
+    All start from the same features; clean and PGD-10 accuracy of each point are measured on val. Selected is the
+    most accurate point with at least a share ``keep`` of the most robust probe's robust accuracy; or, where ``clean``
+    is given, the most robust point with at least that clean accuracy. ``frontier.svg`` shows them all. The other
+    settings are those of LwF's training.
     """
 
     weighs: ClassVar[bool] = True
@@ -98,10 +100,10 @@ class Frontier(TrainingSettings, Strategy):
         """LwF with this strategy's training settings."""
         return LwF(l2=l2, strength=strength, head="new", distance=self.distance, **self.training())
 
+    @override
     def check(self, source: Checkpoint, task: Task) -> None:
-        """See :class:`Strategy`."""
         if not len(task.val):
-            raise ConfigError("frontier chooses on val, and there is none: give --val, or more shots")
+            raise ConfigError("frontier selects on val, and val is empty: give --val, or more shots")
         self._threat(source)
 
     def _threat(self, source: Checkpoint) -> Threat:
@@ -110,14 +112,14 @@ class Frontier(TrainingSettings, Strategy):
         return source.card.threat
 
     def passes(self, task: Task) -> float:
-        """See :class:`Strategy`: a training for each head and strength, and PGD-10 on val for each of all points."""
+        """Forecast: one training per head and strength, and PGD-10 on val for every point."""
         trained, solved = len(self.heads) * len(self.strengths), len({*self.path, *self.heads})
         each = 3.0 * self.images_seen(len(task.train)) + self.epochs * validation_passes(task.val, robust=False)
         looks = (trained + solved) * validation_passes(task.val, robust=True)
         return len(task.train) + len(task.val) + trained * each + looks
 
+    @override
     def adapt(self, source: Checkpoint, task: Task, run: Run) -> Produced:
-        """See :class:`Strategy`."""
         threat = self._threat(source)
         validation = Validation(task.val, threat, run)
         path = tuple(sorted({*self.path, *self.heads}, reverse=True))
@@ -166,7 +168,7 @@ class Frontier(TrainingSettings, Strategy):
         )
 
     def choose(self, found: list[Candidate]) -> tuple[Candidate, str]:
-        """Point that is asked for, and the criterion in words."""
+        """Selected point, and the criterion in words."""
         if self.clean is not None:
             enough = [c for c in found if c.clean >= self.clean]
             if not enough:
@@ -187,7 +189,7 @@ class Frontier(TrainingSettings, Strategy):
 
 
 def _start(probe: Probe, classifier: Classifier, solution: Solution) -> TrainingStart:
-    """Copy of the probe's network at one point of its path; that it cost nothing more is what sharing means."""
+    """Copy of the probe's network at one point of its path, at no further cost."""
     return TrainingStart(
         classifier.copy(),
         f"head warm-started: l2 given as {solution.l2:g}",
@@ -197,7 +199,7 @@ def _start(probe: Probe, classifier: Classifier, solution: Solution) -> Training
 
 
 def _inside(run: Run, name: str) -> Run:
-    """Run of one candidate, which goes on where it was."""
+    """Run of one candidate, which resumes if interrupted."""
     if run.out is None:
         return run
     return dataclasses.replace(run, out=run.out / "front" / name, overwrite=False)

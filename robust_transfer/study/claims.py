@@ -1,4 +1,4 @@
-"""Judge a recipe's claims on its table: 95 % intervals on the same images, seeds one by one."""
+"""Judgement of a recipe's claims on its table: 95 % intervals on the same images, seeds one by one."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ Verdict = Literal["holds", "fails", "open"]
 
 @dataclass(frozen=True)
 class Finding:
-    """Verdict on a claim. ``by_seed``: the figure of each seed; ``open``: the interval lies on both sides, or touches 0
-    where it is whether there is a difference at all. ``n`` images; ``note`` says what the figure alone does not.
+    """Verdict on a claim. ``by_seed``: the figure of each seed; ``n`` images; ``note``: caveats.
+
+    ``open``: the interval lies on both sides of the claim, or touches 0 for a claim of any difference.
     """
 
     claim: Claim
@@ -60,14 +61,14 @@ class Finding:
 
 
 def diverged(workshop: Workshop, claim: Claim, cells: Sequence[Cell]) -> int:
-    """Number of cells that a claim needs and that have no figures, because training diverged."""
+    """Number of cells required by a claim that have no figures because training diverged."""
     sides = [which for which in (claim.of, claim.less, claim.above) if which is not None]
     needed = [cell for cell in cells if any(matches(cell, which) for which in sides)]
     return sum(workshop.failure(cell) is not None for cell in needed)
 
 
 def judge(workshop: Workshop, claim: Claim, cells: Sequence[Cell]) -> Finding | None:
-    """Judge ``claim``; None where cells that it needs are not done, or have no figures."""
+    """Judge ``claim``; None where required cells are not done, or have no figures."""
     of = _one_a_seed(claim.of, cells)
     beside = [cell for cell in cells if claim.above is not None and matches(cell, claim.above)]
     less = _one_a_seed(claim.less, cells) if claim.less is not None else {}
@@ -136,7 +137,7 @@ def _above(workshop: Workshop, claim: Claim, of: Mapping[int, Cell], beside: Seq
 
 
 def _of_cost(workshop: Workshop, claim: Claim, of: Mapping[int, Cell], less: Mapping[int, Cell]) -> Finding:
-    """Image passes, or how many times as many; the interval is the seeds' range."""
+    """Image passes, or their ratio; the interval is the range over seeds."""
     costs = [_cost(workshop, cell) / (_cost(workshop, less[seed]) if less else 1) for seed, cell in of.items()]
     figure = Difference(float(np.mean(costs)), min(costs), max(costs))
     return Finding(claim, _verdict(claim, figure), figure, tuple(costs), 0, "in brackets the range")

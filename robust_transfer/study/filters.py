@@ -1,4 +1,4 @@
-"""Recipe of section 5: features under attack, layer by layer, and pictures made of them, sources side by side."""
+"""Recipe of section 5: features under attack, layer by layer, and images made from them, sources side by side."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from robust_transfer.study.work import Workshop
 from robust_transfer.threat import Threat
 
 LAYERS, LAYERS_PLOT, PICTURES = "layers.parquet", "layers.svg", "pictures.json"
-SIDE = 96  # of a picture on the page, in pixels, at least
+MIN_SIDE = 96  # of a picture on the page, in pixels, at least
 
 
 def look_at_filters(workshop: Workshop, how: Filters) -> Path:
@@ -73,7 +73,7 @@ def _make(workshop: Workshop, how: Filters, out: Path) -> None:
 
 
 def _distances(workshop: Workshop, name: str, source: Checkpoint, test: Split, how: Filters) -> pd.DataFrame:
-    """Row a layer: the mean distance under attack, and its 10 % and 90 % quantiles over images."""
+    """One row per layer: the mean distance under attack, and its 10 % and 90 % quantiles over images."""
     device, split = workshop.run.torch_device(), test.prepared(source.preprocessing)
     x, _, ids = split.sample(how.images, seed=0, purpose="filters").on(device)
     with on_device(source.classifier, device):
@@ -99,7 +99,7 @@ def _distances(workshop: Workshop, name: str, source: Checkpoint, test: Split, h
 
 
 def _all_steps(classifier: Classifier, x: Tensor, ids: Tensor, threat: Threat, steps: int) -> Tensor:
-    """PGD against the network's own answers, that does not stop at a break: all networks are moved by as many steps."""
+    """PGD against the network's own predictions, without stopping at a break: the same number of steps for all networks."""
     with attacking(classifier, x.device, size=x.shape[-1]) as target:
         answers = predicted(target.logits(x))
         current = threat.random_start(x, ids, seed=0, purpose="filters/attack")
@@ -110,7 +110,7 @@ def _all_steps(classifier: Classifier, x: Tensor, ids: Tensor, threat: Threat, s
 
 
 def _pictures(workshop: Workshop, name: str, source: Checkpoint, test: Split, how: Filters) -> dict[str, Any]:
-    """For one source: images that drive some of its features, and images from the features of test images."""
+    """Images that maximise some features of one source, and test images rebuilt from their features."""
     device, split = workshop.run.torch_device(), test.prepared(source.preprocessing)
     some = split.sample(how.pictures, seed=0, purpose="filters/pictures")
     x = to_pixels(some.images(), device)
@@ -130,14 +130,14 @@ def _pictures(workshop: Workshop, name: str, source: Checkpoint, test: Split, ho
 
 
 def _liveliest(source: Checkpoint, x: Tensor, count: int) -> Tensor:
-    """Features that vary most over these images."""
+    """Features with the largest variance over these images."""
     with torch.no_grad():
         spread = source.classifier.eval().features(x).std(0)
     return spread.topk(min(count, len(spread))).indices
 
 
 def _png(image: Tensor) -> str:
-    return png(image, scale=max(1, SIDE // image.shape[-1]))
+    return png(image, scale=max(1, MIN_SIDE // image.shape[-1]))
 
 
 def distances_plot(table: pd.DataFrame) -> Figure:

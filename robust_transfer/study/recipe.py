@@ -1,4 +1,4 @@
-"""Recipe: what a study compares, and the grid of cells that it comes to."""
+"""Recipe: the comparisons of a study, and its grid of cells."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SETTINGS = "set."  # begins the names of the others, which `each` has chosen
 
 @config
 class Pretrained:
-    """Source that the study trains itself, on one of its tasks."""
+    """Source trained by the study itself, on one of its tasks."""
 
     task: str
     network: str = "wrn_16_2"
@@ -33,7 +33,7 @@ class Pretrained:
 
 @config
 class SourceSpec:
-    """``use``: the name of a source (bundled, a folder ...); or ``pretrain``: how to make one."""
+    """``use``: the name of a source (bundled, a folder ...); or ``pretrain``: training settings."""
 
     use: str | None = None
     pretrain: Pretrained | None = None
@@ -65,8 +65,8 @@ class StrategySpec:
 class EvaluationSpec:
     """Evaluation of results. ``examples``: a stratified subset of test, the same for every cell.
 
-    On ``transfer_attack_examples`` images (0: none) what threatens transferred models in particular is tried; on
-    ``red_flag_examples`` images (0: none) reasons to doubt the figures are looked for.
+    ``transfer_attack_examples``: number of images for transfer-specific attacks; ``red_flag_examples``: number of
+    images for red flags; 0 disables either.
     """
 
     threat: str = DEFAULT_THREAT
@@ -94,11 +94,12 @@ class Block:
 
 @config
 class Claim:
-    """Sentence of the paper and how it shows in the table, in cells that are picked by column, one a seed.
+    """Sentence of the paper and its test on the table, on cells picked by column, one a seed.
 
-    ``level`` of the cells ``of``: its mean; or less that of the cells ``less``; or, with ``above``, the clean accuracy
-    above the whole front that those cells span, at equal robust accuracy. For the level ``cost`` it is image passes, and
-    with ``less`` their ratio. It holds where the 95 % interval lies in ``[at_least, at_most]``, it fails where it lies outside.
+    ``level`` of the cells ``of``: its mean; or its difference to the cells ``less``; or, with ``above``, the clean
+    accuracy above the whole front that those cells span, at equal robust accuracy. For the level ``cost`` it is image
+    passes, and with ``less`` their ratio. The claim holds where the 95 % interval lies in ``[at_least, at_most]``,
+    and fails where it lies outside.
     """
 
     says: str
@@ -120,7 +121,7 @@ class Claim:
 class PlotSpec:
     """Lines over ``x`` (a column, or an accuracy), one for each value of ``by``; ``where`` picks rows by column.
 
-    Rows that have no ``x`` stand at ``otherwise``; where that is not given, nowhere.
+    ``otherwise``: position of rows without an ``x``; omitted by default.
     """
 
     x: str
@@ -175,7 +176,7 @@ class Recipe:
 
 @config
 class Cell:
-    """One row of the table: names of the recipe, and the settings that ``each`` has chosen."""
+    """One row of the table: names from the recipe, and the chosen settings of ``each``."""
 
     source: str
     task: str
@@ -191,7 +192,7 @@ class Cell:
 
 
 def swept(strategy: StrategySpec) -> list[dict[str, Any]]:
-    """Every combination of the settings under ``each``; one empty one where there is none."""
+    """Every combination of the settings under ``each``; one empty combination without any."""
     return [dict(zip(strategy.each, values, strict=True)) for values in product(*strategy.each.values())]
 
 
@@ -218,7 +219,7 @@ def cells(recipe: Recipe) -> list[Cell]:
 
 
 def columns(cell: Cell) -> dict[str, Any]:
-    """Cell as columns: its names (:data:`NAMED`), and ``set.NAME`` for what ``each`` has chosen."""
+    """Cell as columns: its names (:data:`NAMED`), and ``set.NAME`` for the chosen settings of ``each``."""
     named = {name: getattr(cell, name) for name in NAMED}
     return {**named, **{f"{SETTINGS}{name}": value for name, value in cell.each.items()}}
 

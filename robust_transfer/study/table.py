@@ -1,4 +1,4 @@
-"""Study's results as one tidy table: a row a cell, a column a fact."""
+"""Results of a study as one tidy table: one row per cell, one column per fact."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TIMINGS = ("training_seconds", "evaluation_seconds")  # what differs between two
 def tabulate(
     workshop: Workshop, cells: Iterable[Cell], given_up: Mapping[str, str] = MappingProxyType({})
 ) -> pd.DataFrame:
-    """Row for each cell that is done, or that was ``given_up``, by its evaluation's address, for the reason that is there.
+    """One row for each cell that is done or ``given_up`` (reasons by the evaluation's address).
 
     Shares are in [0, 1] with Wilson's 95 % interval; ``balanced_clean`` and ``balanced_robust``, for which each class counts
     the same, with MOVER's. ``cost`` is what the result took in forward-equivalent image
@@ -41,7 +41,7 @@ def tabulate(
     if table.empty:
         return table
     names = [str(name) for name in table]
-    for name in names:  # a column has one type: what `each` mixes is told as JSON
+    for name in names:  # a column has one type: mixed values of `each` are written as JSON
         if name.startswith(SETTINGS) and table[name].dropna().map(type).nunique() > 1:
             table[name] = table[name].map(lambda value: None if pd.isna(value) else json.dumps(value))
     order = [name for name in names if not name.startswith(SETTINGS)]
@@ -56,7 +56,7 @@ def alike(rows: pd.DataFrame) -> pd.Series[int]:
 
 
 def write_table(table: pd.DataFrame, folder: Path) -> Path:
-    """Write it to ``folder``, atomically."""
+    """Write the table to ``folder``, atomically."""
     write_bytes(folder / TABLE, table.to_parquet(index=False))
     return folder / TABLE
 

@@ -38,9 +38,9 @@ LONGEST = 200  # characters of a tracker's title, which is a folder's name, too
 
 @dataclass
 class Workshop:
-    """Makes the cells of a recipe in a store. ``run``: on what device, in which precision, with how many threads.
+    """Make the cells of a recipe in a store. ``run``: device, precision and threads.
 
-    Data sets, tasks and sources are kept once they are loaded: many cells use them.
+    Data sets, tasks and sources are kept in memory once loaded: many cells use them.
     """
 
     recipe: Recipe
@@ -78,7 +78,7 @@ class Workshop:
         return task if cell.class_weights is None else task.balanced()
 
     def source(self, name: str) -> Checkpoint:
-        """Source of the recipe: loaded, or trained if it has not been yet."""
+        """Source of the recipe: loaded, or trained if missing."""
         if name not in self._sources:
             spec = self.recipe.sources[name]
             if spec.use is not None:
@@ -92,7 +92,7 @@ class Workshop:
         return self._sources[name]
 
     def source_key(self, name: str) -> str:
-        """Content address of a source; of a loaded one, its weights and threat."""
+        """Content address of a source; for a loaded one, from its weights and threat."""
         if name not in self._source_keys:  # weights are hashed once
             self._source_keys[name] = self._source_key(name)
         return self._source_keys[name]
@@ -106,7 +106,7 @@ class Workshop:
         return digest("source", how, *self._how(), _content(self.task(spec.pretrain.task, None, spec.pretrain.seed)))
 
     def refuse_impossible(self, cells: Iterable[Cell]) -> None:
-        """Refuse, by :class:`ConfigError`, a strategy that cannot work on its source and task; nothing is trained to see."""
+        """Raise :class:`ConfigError` for a strategy that cannot work on its source and task, without any training."""
         looked, sources = set[str](), dict[str, Checkpoint]()
         for cell in cells:
             named = result_of(cell, seed=False)  # the seed makes no difference
@@ -122,7 +122,7 @@ class Workshop:
                 raise type(error)(f"{where}: {error}") from None
 
     def _sketch(self, name: str) -> Checkpoint:
-        """Source; one that is not trained yet as it will be, but for its weights."""
+        """Source; an untrained one is complete except for its weights."""
         how = self.recipe.sources[name].pretrain
         if how is None or is_checkpoint(self.store.folder("sources", self.source_key(name))):
             return self.source(name)
@@ -134,7 +134,7 @@ class Workshop:
         )
 
     def pretrain(self, name: str) -> None:
-        """Train a source, if it is one to be trained and has not been."""
+        """Train a source if it has to be and is missing."""
         if self.recipe.sources[name].pretrain is not None:
             key = self.source_key(name)
             self.store.once("sources", key, is_settled, lambda out: self._pretrain(name, out), self.team)
@@ -178,7 +178,7 @@ class Workshop:
         return digest("result", self.source_key(cell.source), *what, *self._how(), _content(task), *weighted)
 
     def _how(self) -> tuple[str, int]:
-        """Dependencies of training beside its settings: precision, and the number of processes that share a minibatch."""
+        """Conditions of training beside its settings: precision, and the number of processes per minibatch."""
         return str(self.run.dtype()), self.team.world
 
     def evaluation_key(self, cell: Cell) -> str:
@@ -200,7 +200,7 @@ class Workshop:
         return self.store.folder("evaluations", self.evaluation_key(cell))
 
     def done(self, cell: Cell) -> bool:
-        """True if a cell needs nothing more, now and later: it is evaluated, or its training diverged and would again."""
+        """True if a cell is finished for good: evaluated, or its training diverged and would again."""
         if (key := self.evaluation_key(cell)) not in self._settled:
             failure = self._failure_of(cell)
             if failure is not None or is_evaluation(self.store.folder("evaluations", key)):
@@ -217,7 +217,7 @@ class Workshop:
         return _failure(source) or _failure(self.result_folder(cell))
 
     def make(self, cell: Cell) -> None:
-        """All that a cell needs, as far as it is not there."""
+        """Make everything that a cell needs and lacks."""
         self.pretrain(cell.source)
         if self.failure(cell) is not None:
             return
@@ -283,7 +283,7 @@ def is_checkpoint(folder: Path) -> bool:
 
 
 def is_settled(folder: Path) -> bool:
-    """True if a result is there, or is known not to come."""
+    """True if a result exists, or is known to be impossible."""
     return is_checkpoint(folder) or (folder / FAILED).is_file()
 
 

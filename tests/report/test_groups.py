@@ -1,4 +1,4 @@
-"""What stands in one comparison, and which runs are seeds of one thing."""
+"""Groups of comparable runs, and runs that are seeds of one thing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is checked of a wheel, the lowest versions, and that the version has one place."""
+"""Checks of a wheel, the lowest versions, and the single place of the version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a command says before PyTorch is loaded: children whose PyTorch says so itself and ends them at once."""
+"""First line of a command, before PyTorch is loaded: in children whose PyTorch reports its import and exits at once."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class ArchiveFormat(Format):
 
 
 def open_archive(path: Path) -> Archive[Any]:
-    """Archive at ``path``, of the kind that its first bytes say."""
+    """Archive at ``path``, its kind determined by its first bytes."""
     try:
         with path.open("rb") as file:
             zipped = file.read(4) in (b"PK\3\4", b"PK\5\6")
@@ -69,7 +69,7 @@ def open_archive(path: Path) -> Archive[Any]:
 
 
 class ArchiveTree(Tree):
-    """Folders of an archive, whose paths are called as if the archive were a folder."""
+    """Folders of an archive, with paths as if the archive were a folder."""
 
     def __init__(self, archive: Archive[Any]) -> None:
         super().__init__()
@@ -87,16 +87,16 @@ class ArchiveTree(Tree):
         return sorted(folders), sorted(others)
 
     def no_file(self, path: Path) -> str | None:
-        """Links that lead to no file of the archive, and what is no file on a disk, either."""
+        """Kind of broken links, and of devices and the like."""
         name = self._name(path)
         return None if name in self.archive.members else self.archive.others.get(name, NOWHERE)
 
     def real(self, folder: Path) -> str:
-        """The folder itself: links to folders are not followed."""
+        """Folder itself: links to folders are not followed."""
         return str(folder)
 
     def spelt(self, name: str) -> str:
-        """Bytes that are not UTF-8 stand in names as surrogates."""
+        """Name as text; bytes that are not UTF-8 are surrogates."""
         return name.encode("utf-8", "surrogateescape").decode("utf-8")
 
     def read(self, path: Path, most: int | None = None) -> bytes:
@@ -109,7 +109,7 @@ class ArchiveTree(Tree):
             raise DataError(f"cannot read {path} ({error}): pack it again") from None
 
     def at(self, folder: Path, written: str) -> Path:
-        """Within the archive."""
+        """Path within the archive."""
         return self.root / joined(self._name(folder), written)
 
     def opened(self, paths: Sequence[Path]) -> Images:
@@ -139,9 +139,9 @@ class MemberImages(Images):
         return len(self.names)
 
     def open(self, position: int) -> Image.Image:
-        """Reads the member, and leaves it encoded."""
+        """Read the member, still encoded."""
         return open_image(io.BytesIO(self.archive.read(self.names[position])))
 
     def where(self, position: int) -> str:
-        """Its path, as if the archive were a folder."""
+        """Path, as if the archive were a folder."""
         return str(self.archive.path / self.names[position])

@@ -20,7 +20,7 @@ WRITTEN: dict[Role, str] = {"train": "train", "val": "validation", "test": "test
 
 
 def first_role(roles: Container[Role]) -> Role:
-    """Split that settles the classes: train, or what is evaluated on where there is none."""
+    """Split that defines the classes: train, or the evaluated split if there is none."""
     return "train" if "train" in roles else "test" if "test" in roles else "val"
 
 
@@ -58,9 +58,9 @@ class StoredSplit:
 
 @dataclass(frozen=True)
 class StoredDataset:
-    """Data set as it is stored. Without a split to test on, ``test_fraction`` of train becomes test.
+    """Data set as stored. Without a test split, ``test_fraction`` of train becomes test.
 
-    ``notes`` are sentences on what was guessed and what was left out.
+    ``notes`` are sentences on assumptions and omissions.
     """
 
     name: str
@@ -82,12 +82,12 @@ class Format(ABC):
         return False
 
     def names(self) -> list[str]:
-        """Names that can be listed without a look at a disk or network, to be suggested for a misspelt one."""
+        """Names that can be listed without disk or network access, as suggestions for misspelt ones."""
         return []
 
     @abstractmethod
     def read(self, where: str, columns: ColumnNames) -> StoredDataset:
-        """Data set at ``where``: the rest of a name behind its prefix, or a path. Raises :class:`DataError`."""
+        """Data set at ``where``: the part of a name behind its prefix, or a path. Raises :class:`DataError`."""
 
 
 FORMATS: Registry[Format] = Registry("data format", group="robust_transfer.data")

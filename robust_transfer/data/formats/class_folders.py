@@ -98,7 +98,7 @@ class _Reading:
             self._classes(folder, inside, own, role)
 
     def _holds_splits(self, inside: Sequence[Path], splits: Sequence[Path]) -> bool:
-        """True for splits, not for classes of which one is called "train": that holds images, and no class folders."""
+        """True for folders of splits, False for classes of which one is called "train" (with images, without class folders)."""
         return len(splits) == len(inside) or any(self.tree.folders(split) for split in splits)
 
     def _splits(
@@ -122,7 +122,7 @@ class _Reading:
             self.folder(split, role, domain, depth + 1)
 
     def _wrapper(self, folder: Path, inside: Sequence[Path], role: Role | None) -> Path | None:
-        """One folder in ``folder`` where it is no class: named like ``folder`` or its split, or a data set of its own."""
+        """Single folder in ``folder`` that is not a class: named like ``folder`` or its split, or a data set of its own."""
         if len(inside) != 1:
             return None
         [inner] = inside
@@ -172,7 +172,7 @@ class _Reading:
             self._add(role or "train", inner.name, images, inner)
 
     def _refuse_splits_among(self, parts: dict[Path, list[str]]) -> None:
-        """Refuse splits where only some of the classes have them, or where other folders lie beside them."""
+        """Refuse splits below some classes only, or beside other folders."""
         for inner, names in parts.items():
             if splits := [name for name in names if role_of(name) is not None]:
                 where = f"{inner} holds {listed(splits)}, called as splits are"
@@ -186,7 +186,7 @@ class _Reading:
             )
 
     def _refuse_parts(self, folder: Path, inside: Sequence[Path]) -> None:
-        """Refuse folders that are all called as parts of a data set are; a class that is called as a split is noted."""
+        """Refuse folders that are all named like parts of a data set; a class named like a split is noted."""
         names = [inner.name for inner in inside]
         if all(speaks_of_a_part(name) for name in names):
             raise DataError(

@@ -1,4 +1,4 @@
-"""Columns of a table that hold the images, the labels and the splits."""
+"""Columns of a table: images, labels and splits."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ SPLITS = ("split", "set", "subset", "partition", "fold")
 def choose_columns(features: Mapping[str, Any], wanted: ColumnNames) -> ColumnNames:
     """Names of the image and the label column of a table with HF ``features``, and of its splits where that is given.
 
-    A column that is asked for is taken; else the only candidate, or the one with the usual name ("image", "label").
-    Raises DataError, with the columns there are, where that leaves none or several.
+    A requested column is taken; else the only candidate, or the one with the usual name ("image", "label"). Raises
+    DataError, with the existing columns, for no or several candidates.
     """
     left = _beside_splits(features, wanted)
     image = _given(left, wanted.image) or _only(
@@ -71,17 +71,17 @@ def choose_text_columns(columns: Mapping[str, Sequence[Any]], wanted: ColumnName
 
 
 def split_columns(names: Iterable[str]) -> list[str]:
-    """Those that are called as a column of splits is."""
+    """Columns named like a column of splits."""
     return _called(names, SPLITS)
 
 
 def paths_of(names: Iterable[str]) -> list[str]:
-    """Those that are called as a column of paths is."""
+    """Columns named like a column of paths."""
     return _called(names, PATHS)
 
 
 def labels_of(names: Iterable[str]) -> list[str]:
-    """Those that are called as a column of labels is."""
+    """Columns named like a column of labels."""
     return _called(names, LABELS)
 
 
@@ -94,7 +94,7 @@ def _spelt(name: str) -> str:
 
 
 def _say_the_same(columns: Sequence[Sequence[Any]]) -> bool:
-    """True where each value of one column stands beside one value of every other, and beside no other."""
+    """True if the values of all columns correspond one to one."""
     first = columns[0]
     if any(isinstance(value, list | dict) for column in columns for value in column):
         return False

@@ -1,4 +1,4 @@
-"""Folders of real disks: links that lead nowhere, round in circles or to one folder twice, and files of no kind."""
+"""Folders on disk: broken, circular and repeated links, and special files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Disk(Tree):
     def names(self, folder: Path) -> tuple[list[str], list[str]]:
         """Names of the folders in ``folder``, and of what is none, in order; read from the disk once.
 
-        A link to the folder itself or to one above it counts with the others: what is there is read without it.
+        Links to the folder itself or to one above it count as files: their contents are read without them.
         """
         if folder not in self._names:
             folders, others, files = list[str](), list[str](), set[str]()
@@ -59,11 +59,11 @@ class Disk(Tree):
         return os.path.realpath(folder)
 
     def spelt(self, name: str) -> str:
-        """The bytes of the disk as UTF-8, where the system's encoding is another, too."""
+        """Name as text, from UTF-8 bytes whatever the system's encoding."""
         return os.fsencode(name).decode("utf-8")
 
     def read(self, path: Path, most: int | None = None) -> bytes:
-        """The file's bytes."""
+        """Bytes of the file."""
         try:
             with path.open("rb") as file:
                 return file.read(most)
@@ -71,7 +71,7 @@ class Disk(Tree):
             raise DataError(f"cannot read {path}: {error.strerror or error}") from None
 
     def at(self, folder: Path, written: str) -> Path:
-        """Relative to ``folder``, or absolute; folders above are open to a table."""
+        """Path relative to ``folder``, or absolute; a table may refer to folders above."""
         return folder / written
 
     def opened(self, paths: Sequence[Path]) -> FileImages:

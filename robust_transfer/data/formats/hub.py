@@ -37,7 +37,7 @@ class Hub(Format):
 
 
 def read_hub(name: str, columns: ColumnNames) -> StoredDataset:
-    """See :meth:`Hub.read`."""
+    """Data set on the Hub; the implementation of :meth:`Hub.read`."""
     matched = _NAME.fullmatch(name)
     if matched is None:
         raise DataError(f"'hf:{name}' does not name a data set: write hf:OWNER/NAME[:CONFIG][@REVISION]")

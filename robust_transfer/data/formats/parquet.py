@@ -1,4 +1,4 @@
-"""Folders of parquet files, laid out as HF datasets lays them out; and single parquet files."""
+"""Folders of parquet files in the layout of HF datasets; and single parquet files."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ PARQUET = Kind("parquet", is_parquet, lambda path: path.stem, (".parquet",))
 
 
 def _beside(disk: Disk, found: Files) -> list[str]:
-    """Notes on all that lies in and below the folder of the parquet files but these."""
+    """Notes on other files in and below the folder of the parquet files."""
     images = disk.images(found.within)
     deeper = disk.taken_back("files with the extension .parquet") - len(found.seen)
     notes = [f"left out: {deeper} parquet files in other folders"] if deeper > 0 else []
@@ -145,7 +145,7 @@ def _require(paths: list[Path], opened: list[Any], columns: set[str]) -> None:
 
 
 def _joined(paths: Sequence[Path], columns: Sequence[Any]) -> Any:
-    """One column of several files'."""
+    """Column concatenated over files."""
     try:
         tables = [pa.table({"column": column}) for column in columns]
         return pa.concat_tables(tables, promote_options="permissive").column("column")
@@ -154,7 +154,7 @@ def _joined(paths: Sequence[Path], columns: Sequence[Any]) -> Any:
 
 
 def _memory_mapped(paths: list[Path], role: Role, column: str) -> Any:
-    """Through an arrow copy in the HF cache (never beside the data), which can be read at random from the disk."""
+    """Images through an arrow copy in the HF cache (never beside the data), for random access on disk."""
     from datasets import load_dataset
 
     files = {WRITTEN[role]: [glob.escape(str(path)) for path in paths]}  # the library takes paths for patterns

@@ -1,4 +1,4 @@
-"""Parquet files, opened and read with one sentence for whatever may be wrong with them."""
+"""Parquet files, opened and read with one-sentence errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def open_parquet(path: Path, content: bytes | None = None) -> Any:
 
 
 def features_of(path: Path, schema: Any) -> Any:
-    """Columns as `datasets` describes them. It refuses types that it does not know, in many ways."""
+    """Columns as described by `datasets`, which raises various errors for unknown types."""
     from datasets import Features
 
     try:
@@ -40,7 +40,7 @@ def features_of(path: Path, schema: Any) -> Any:
 
 
 def read_columns(path: Path, file: Any, columns: list[str]) -> Any:
-    """Some columns of an open file, without their metadata."""
+    """Selected columns of an open file, without their metadata."""
     try:
         return file.read(columns=columns, use_threads=False).replace_schema_metadata(None)
     except (pa.ArrowException, OSError) as error:
@@ -57,7 +57,7 @@ def first_rows(path: Path, file: Any, column: str) -> Any:
 
 
 def unreadable(path: Path, error: Exception) -> str:
-    """Sentence for a file that is damaged, or no parquet file."""
+    """Error message for a damaged file, or one that is not parquet."""
     return f"cannot read {path}, it is damaged or no parquet file ({first_line(error)}): download or write it again"
 
 

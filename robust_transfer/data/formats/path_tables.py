@@ -22,12 +22,12 @@ _ENDINGS = ("_labels", "_metadata", "_annotations")  # train_labels.csv
 
 
 def holds_tables(tree: Tree, root: Path) -> bool:
-    """True for a folder with tables of image files, whose images are in no layout of class folders."""
+    """True for a folder with tables of image files and without class folders."""
     return holds_files(tree, root, kind_of(tree)) and not has_classes(tree, root)
 
 
 def kind_of(tree: Tree) -> Kind:
-    """Tables of images: those with a usual column of paths, and those that are called metadata."""
+    """Tables of images: those with a usual column of paths, and those named metadata."""
 
     @functools.cache
     def takes(path: Path) -> bool:
@@ -63,7 +63,7 @@ def read_tables(tree: Tree, found: Files, columns: ColumnNames, name: str) -> St
 def _add(
     rows: Rows, tree: Tree, path: Path, role: Role | None, cells: Cells, columns: ColumnNames
 ) -> tuple[list[str], bool]:
-    """Append the rows of one table; notes on them, and whether a column says their splits."""
+    """Append the rows of one table; returns notes, and True if a column defines their splits."""
     written, labels = cells[columns.image or ""], cells[columns.label or ""]
     others = {name: column for name, column in cells.items() if name not in (columns.image, columns.label)}
     roles, notes = roles_of(others, path, role, columns.split)
@@ -73,7 +73,7 @@ def _add(
 
 
 def _beside(tree: Tree, found: Files, rows: Rows) -> list[str]:
-    """Notes on what lies in the folder of the tables and is in none of them; nothing of a table that is given alone."""
+    """Notes on files in the folder of the tables that no table lists; empty for a table passed alone."""
     if found.alone:
         return []
     named = {os.path.normpath(file) for file in rows.files}

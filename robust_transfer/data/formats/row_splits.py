@@ -1,4 +1,4 @@
-"""Splits of a table's rows, as a column says them."""
+"""Splits of a table's rows, from a column."""
 
 from __future__ import annotations
 

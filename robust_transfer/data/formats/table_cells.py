@@ -24,7 +24,7 @@ def is_text_table(path: Path) -> bool:
 
 
 def names_images(tree: Tree, path: Path) -> bool:
-    """True for a table in text that is called metadata, or has a column called as one of paths is."""
+    """True for a text table named metadata, or with a column named like a column of paths."""
     if not is_text_table(path):
         return False
     return path.stem.casefold() == "metadata" or bool(paths_of(header_of(tree.read(path, HEADER), path)))

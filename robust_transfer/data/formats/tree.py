@@ -1,4 +1,4 @@
-"""Trees of folders, of a disk or of an archive: every image under a folder once, and a count of all that is left out."""
+"""Trees of folders, on disk or in an archive: every image under a folder once, and a count of all omissions."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class Tree(ABC):
 
     @abstractmethod
     def no_file(self, path: Path) -> str | None:
-        """Kind of what is no file at ``path``, such as :data:`NOWHERE`; None for a file."""
+        """Kind of a non-file at ``path``, such as :data:`NOWHERE`; None for a file."""
 
     @abstractmethod
     def real(self, folder: Path) -> str:
-        """Folder that ``folder`` is when links are followed."""
+        """Folder with links resolved."""
 
     @abstractmethod
     def spelt(self, name: str) -> str:
@@ -61,14 +61,14 @@ class Tree(ABC):
 
     @abstractmethod
     def at(self, folder: Path, written: str) -> Path:
-        """Where the path ``written`` in a table that lies in ``folder`` leads; ValueError, with the reason, if it may not."""
+        """Target of the path ``written`` in a table in ``folder``; ValueError, with the reason, for a forbidden one."""
 
     @abstractmethod
     def opened(self, paths: Sequence[Path]) -> Images:
-        """Image files at ``paths``, to be decoded when they are asked for."""
+        """Image files at ``paths``, decoded on demand."""
 
     def folders(self, folder: Path) -> list[Path]:
-        """Folders in ``folder`` that may hold images, by name; hidden ones and systems' own are left out."""
+        """Folders in ``folder`` that may contain images, by name; hidden and system ones are left out."""
         found = []
         for name in self.names(folder)[0]:
             if name.startswith(".") or name.casefold() in SYSTEM_FOLDERS:
@@ -78,7 +78,7 @@ class Tree(ABC):
         return found
 
     def images(self, folder: Path) -> list[Path]:
-        """Image files in ``folder`` and in the folders under it, by path; a folder that links lead back to is read once."""
+        """Image files in and below ``folder``, by path; folders reached again through links are read once."""
         if folder not in self._found:
             self._found[folder] = sorted(self._images(folder, set()), key=attrgetter("parts"))
         return list(self._found[folder])

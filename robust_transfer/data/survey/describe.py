@@ -1,4 +1,4 @@
-"""``describe_data``: from the name of a data set to what was understood of it."""
+"""``describe_data``: from the name of a data set to its description."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def describe_data(
     seed: int = 0,
     quiet: bool = True,
 ) -> DataDescription:
-    """Look a data set through and say what it is: splits, classes, sizes, kinds of files, copies, conflicts, oddities.
+    """Read a data set and describe it: splits, classes, sizes, kinds of files, copies, conflicts, unusual images.
 
     ``data`` and its columns as for :func:`load_task`, which may refuse what is described here: ``problems`` says why, as far
     as that depends on the data alone. Every image is decoded once and let go of; less than 100 bytes of each are kept. At

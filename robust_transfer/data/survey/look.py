@@ -1,4 +1,4 @@
-"""One look at each image of a stored split: size, mode, kind of file, what it is made of. Some bytes an image are kept."""
+"""Properties of each image of a stored split: size, mode, kind of file, fingerprint. Some bytes per image are kept."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ARRAY = "array"  # the kind of what is no file
 
 @dataclass(frozen=True, eq=False)
 class Looks:
-    """What was seen of the images at ``places`` of a stored split; all arrays ``(n,)``, in their order.
+    """Properties of the images at ``places`` of a stored split; all arrays ``(n,)``, in their order.
 
     ``damaged``: why an image could not be decoded, by its row; sizes there are 0, fingerprints blank.
     """
