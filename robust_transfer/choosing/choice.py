@@ -127,7 +127,7 @@ class Choice:
         return next(one for one in self.tried if one.name == self.chosen)
 
     def on_classes(self) -> str | None:
-        """What large and small classes have to do with the choice; None where they are alike and count alike."""
+        """Sentence on imbalanced classes and how they count in the choice; None where they are balanced and unweighted."""
         if self.imbalance <= IMBALANCED and not self.best.by_balanced:
             return None
         times = f"the largest class has {self.imbalance:.3g} times as many training images as the smallest"

@@ -42,7 +42,7 @@ def gathered(
 
 
 def says_no_threat(source: Checkpoint) -> bool:
-    """Whether a network is somebody else's, and neither its file nor who imported it said what it was trained for."""
+    """True for a foreign network whose threat neither its file nor its import states."""
     card = source.card
     return card.method == METHOD and card.threat is None and not card.origin.get("threat")
 

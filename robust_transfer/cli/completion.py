@@ -38,7 +38,7 @@ def or_folders(names: Offer) -> Offer:
 
 
 def one_of(*values: str) -> Offer:
-    """Some values: all there are, or examples of what may be written."""
+    """Completion by given values: all there are, or examples of what may be written."""
 
     def complete(incomplete: str) -> list[tuple[str, str]]:
         return [(value, "") for value in values if value.startswith(incomplete)]

@@ -1,4 +1,4 @@
-"""What is cut from train: test, where the data set has none, and val. By the images' content and nothing else."""
+"""Cuts from train, by the content of images alone: test where the data set has none, and val."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Pictures(Images):
 
     @property
     def notes(self) -> list[str]:
-        """What was taken for granted."""
+        """Notes on assumptions made."""
         return [SIXTEEN_BITS] if self._sixteen else []
 
     def __len__(self) -> int:

@@ -321,7 +321,7 @@ class Task:
 
     @property
     def imbalance(self) -> float:
-        """How many times as many training images the largest class has as the smallest."""
+        """Ratio of training images in the largest class to those in the smallest."""
         return imbalance(self.train.labels.bincount().tolist())
 
     @property

@@ -21,7 +21,7 @@ def balanced(labels: Tensor, classes: int) -> Tensor:
 
 
 def imbalance(counts: Sequence[int]) -> float:
-    """How many times as many images the largest class has as the smallest of those that have any; 1 without images."""
+    """Ratio of images in the largest class to those in the smallest non-empty one; 1 without images."""
     there = [count for count in counts if count]
     return max(there) / min(there) if there else 1.0
 

@@ -65,7 +65,7 @@ class Deployed(nn.Module):
 
     @property
     def before(self) -> str:
-        """What has to be done to an image before, in words."""
+        """Preparation that an image needs, in words."""
         return before(self.how, resized=self.resizing is not None)
 
     @property
@@ -79,7 +79,7 @@ class Deployed(nn.Module):
 
 
 def before(how: Preprocessing, *, resized: bool = False) -> str:
-    """What has to be done to an image before it is given to a network, in words; ``resized``: the network itself resizes."""
+    """Preparation that an image needs before the network, in words; ``resized``: the network itself resizes."""
     if resized:
         return f"decode to RGB; {how.geometry}, scaling and normalisation are inside"
     return f"decode to RGB, then {how.geometry}, with Pillow; scaling and normalisation are inside"

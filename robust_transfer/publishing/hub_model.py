@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -28,6 +29,11 @@ class HubModel(nn.Module, ModelHubMixin):
         """Without the mixin's configuration of arguments: the card says all of it."""
         made: Self = super().__new__(cls)
         return made
+
+    # __new__ takes anything, so that copies can be made; what a caller gives is the checkpoint
+    __signature__ = inspect.Signature(
+        [inspect.Parameter("checkpoint", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Checkpoint)]
+    )
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__()

@@ -19,7 +19,7 @@ from robust_transfer.threat import Threat
 
 
 def found(entry: Entry, number: int) -> dict[str, Any]:
-    """What was found of one run: its headline, red flags, problems, and what is not known."""
+    """Findings on one run: headline, red flags, problems, and unknowns."""
     evaluation = entry.evaluation
     return {
         "number": number,

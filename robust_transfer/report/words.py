@@ -20,7 +20,7 @@ THOROUGH = ("strong", "autoattack", "pyautoattack")
 
 
 def title(entries: Sequence[Entry], studies: Sequence[str]) -> str:
-    """What the page is about: a study's title, or method, source, data and threat; where these are not known, the folder."""
+    """Title of the page: a study's own, or method, source, data and threat; the folder's name where these are unknown."""
     if studies:
         more = len(studies) - 1 + len(entries)
         return studies[0] + (f", and {more} more" if more else "")

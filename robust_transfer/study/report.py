@@ -142,7 +142,7 @@ def cell_table(table: pd.DataFrame) -> tuple[tuple[str, ...], list[tuple[str, ..
 
 
 def beside_told(table: pd.DataFrame) -> str | None:
-    """What the columns beside the accuracies are; None where there are none."""
+    """Note on the columns beside the accuracies; None without any."""
     if not any(name in table and table[name].notna().any() for name in BESIDE):
         return None
     images, threats = (dict.fromkeys(table[name].dropna()) for name in ("transfer_attack_examples", "unseen_threat"))

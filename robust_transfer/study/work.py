@@ -265,7 +265,7 @@ class Workshop:
 
 
 def _words(cell: Cell) -> list[str]:
-    """What tells a cell's result from others, in words."""
+    """Settings that distinguish a cell's result, in words."""
     shots = [f"{cell.shots}-shots"] if cell.shots is not None else []
     each = [f"{name}={value}" for name, value in cell.each.items()]
     weights = [cell.class_weights] if cell.class_weights is not None else []
