@@ -69,6 +69,7 @@ def choose(
             "--threat",
             help="norm:eps to judge at; sources that do not say theirs are taken to be trained for it. "
             "[default: the first source's]",
+            autocompletion=completion.THREATS,
         ),
     ] = None,
     shots: Annotated[int | None, typer.Option("--shots", help="Images per class, train and val together.")] = None,

@@ -116,6 +116,9 @@ def read_study(folder: Path) -> Study:
         recipe = build(Recipe, made.pop("recipe"), "the study's recipe")
         found = _json(folder / FINDINGS, {"cells": None, "claims": []})
         table = read_table(folder / TABLE) if (folder / TABLE).is_file() else pd.DataFrame()
+        for name in NAMED:  # a study of an earlier version may lack one
+            if len(table) and name not in table:
+                table[name] = None
         starts = (folder / STARTS).read_text(encoding="utf-8").splitlines() if (folder / STARTS).is_file() else []
         return Study(
             folder, recipe, table, int(found["cells"] or len(table)), tuple(found["claims"]),

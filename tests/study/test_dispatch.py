@@ -343,6 +343,9 @@ def test_an_error_of_a_worker_ends_the_study_as_it_is(workshop: Workshop) -> Non
 def test_the_command_says_how_many_were_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     why = ["given up: 3 workers died of it", "the loss exploded", None, "the loss exploded"]
     monkeypatch.setattr("robust_transfer.study.run_study", lambda *_, **__: pd.DataFrame({"failure": why}))
+    monkeypatch.setattr(
+        "robust_transfer.report.write_report", lambda *_, **__: None
+    )  # of a folder that nobody has made
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text(yaml.safe_dump({**TINY, "grid": [NEAR]}))
     result = CliRunner().invoke(app, ["study", str(recipe), "--out", str(tmp_path / "x")])
