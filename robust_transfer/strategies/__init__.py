@@ -5,7 +5,7 @@ from robust_transfer.strategies.base import STRATEGIES, Strategy, transfer
 from robust_transfer.strategies.features import features_of
 from robust_transfer.strategies.fine_tune import FineTune
 from robust_transfer.strategies.frontier import Frontier
-from robust_transfer.strategies.interpolation import interpolate
+from robust_transfer.strategies.interpolation import Interpolate, interpolate
 from robust_transfer.strategies.last_blocks import LastBlocks
 from robust_transfer.strategies.linear_probe import LinearProbe
 from robust_transfer.strategies.lwf import LwF
@@ -17,6 +17,7 @@ __all__ = [
     "Adversarial",
     "FineTune",
     "Frontier",
+    "Interpolate",
     "LastBlocks",
     "LinearProbe",
     "LwF",
