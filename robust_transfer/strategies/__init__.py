@@ -3,6 +3,7 @@
 from robust_transfer.strategies.adversarial import Adversarial
 from robust_transfer.strategies.base import STRATEGIES, Strategy, transfer
 from robust_transfer.strategies.bitfit import BitFit
+from robust_transfer.strategies.delta import Delta
 from robust_transfer.strategies.features import features_of
 from robust_transfer.strategies.fine_tune import FineTune
 from robust_transfer.strategies.frontier import Frontier
@@ -23,6 +24,7 @@ __all__ = [
     "BitFit",
     "STRATEGIES",
     "Adversarial",
+    "Delta",
     "FineTune",
     "Frontier",
     "Interpolate",
