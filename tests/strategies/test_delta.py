@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -30,7 +31,7 @@ def test_the_loss_is_a_plain_one(source: Checkpoint, task: Task) -> None:
     objective.classifier.hold_batch_norm = True
     out = objective.train()(batch)
 
-    def maps(classifier: torch.nn.Module) -> dict[str, torch.Tensor]:
+    def maps(classifier: Any) -> dict[str, torch.Tensor]:
         h, found = classifier.body.conv1(classifier.normalise(batch.images)), {}
         for number, unit in enumerate(classifier.body.units):
             h = unit(h)
@@ -58,7 +59,7 @@ def test_a_channels_weight_is_what_the_loss_loses_with_it(source: Checkpoint, ta
     weights, sizes, cost = weigh(classifier, ["units.5"], few, QUIET, weighted=True)
     assert cost.passes == 60
     x, y = to_pixels(few.train.images()).double(), few.train.labels
-    exact = classifier.copy().double().eval()
+    exact: Any = classifier.copy().double().eval()
     h = exact.body.units(exact.body.conv1(exact.normalise(x)))
 
     def loss(maps: torch.Tensor) -> torch.Tensor:
