@@ -13,6 +13,7 @@ from robust_transfer.strategies.last_blocks import LastBlocks
 from robust_transfer.strategies.linear_probe import LinearProbe
 from robust_transfer.strategies.lp_ft import LPFT
 from robust_transfer.strategies.lwf import LwF
+from robust_transfer.strategies.merge import Merge
 from robust_transfer.strategies.mlp_head import MLPHead
 from robust_transfer.strategies.norm_only import NormOnly
 from robust_transfer.strategies.trained import Trained
@@ -32,6 +33,7 @@ __all__ = [
     "LinearProbe",
     "LwF",
     "MLPHead",
+    "Merge",
     "Strategy",
     "Trained",
     "features_of",
