@@ -16,6 +16,7 @@ from robust_transfer.strategies.lwf import LwF
 from robust_transfer.strategies.merge import Merge
 from robust_transfer.strategies.mlp_head import MLPHead
 from robust_transfer.strategies.norm_only import NormOnly
+from robust_transfer.strategies.rift import RiFT
 from robust_transfer.strategies.trained import Trained
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "LinearProbe",
     "LwF",
     "MLPHead",
+    "RiFT",
     "Merge",
     "Strategy",
     "Trained",

@@ -105,7 +105,11 @@ class Curve(Strategy):
         return Produced(
             classifier=chosen.classifier,
             criterion=f"{criterion}; accuracies are weighted" if task.measure else criterion,
-            metrics={"chosen": chosen.record(), "front": [candidate.record() for candidate in front.found]},
+            metrics={
+                "chosen": chosen.record(),
+                "front": [candidate.record() for candidate in front.found],
+                **front.notes,
+            },
             events=tuple(front.events),
             cost=front.cost + front.validation.cost,
         )
@@ -136,6 +140,7 @@ class Front:
         self.task, self.threat, self.run = task, threat, run
         self.validation = Validation(task.val, threat, run)
         self.found, self.events, self.cost = list[Candidate](), list[str](), Cost()
+        self.notes = dict[str, Any]()  # for the card
         self._log = run.out / "metrics.jsonl" if run.out is not None and is_main_process() else None
         if self._log is not None:
             write_text(self._log, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from robust_transfer import tracking
@@ -71,21 +72,30 @@ class TwoEnds(Curve, TrainingSettings):
         front.add(kind, start.classifier.copy(), anchor=True, l2=start.metrics.get("l2"))
         return start
 
-    def tuned_end(self, front: Front, start: TrainingStart, source: Checkpoint, task: Task) -> Classifier:
-        """Natural fine-tuning of ``start``, which is not changed. It is not measured."""
-        return trained_from(self.fine_tuning(), front, start, source, task, "fine-tune")
+    def tuned_end(
+        self, front: Front, start: TrainingStart, source: Checkpoint, task: Task, frozen: Iterable[str] = ()
+    ) -> Classifier:
+        """Natural fine-tuning of ``start``, which is not changed, but for state that is ``frozen``. It is not measured."""
+        return trained_from(self.fine_tuning(), front, start, source, task, "fine-tune", frozen)
 
 
 def trained_from(
-    strategy: FineTune, front: Front, start: TrainingStart, source: Checkpoint, task: Task, name: str
+    strategy: FineTune,
+    front: Front,
+    start: TrainingStart,
+    source: Checkpoint,
+    task: Task,
+    name: str,
+    frozen: Iterable[str] = (),
 ) -> Classifier:
-    """Classifier that ``strategy`` trains from a copy of ``start``; its cost and events are the curve's.
+    """Classifier trained by ``strategy`` from a copy of ``start``, but for ``frozen`` state; the curve pays for it.
 
     Raises :class:`DivergedError`.
     """
     begun = TrainingStart(
         start.classifier.copy(), start.criterion, features=start.features, head_penalty=start.head_penalty
     )
+    begun.classifier.freeze(frozen)
     with tracking.within(name):
         made = strategy.train_from(begun, source, task, front.inside(name))
     front.cost += made.cost
