@@ -17,6 +17,7 @@ from robust_transfer.strategies.merge import Merge
 from robust_transfer.strategies.mlp_head import MLPHead
 from robust_transfer.strategies.norm_only import NormOnly
 from robust_transfer.strategies.rift import RiFT
+from robust_transfer.strategies.soup import Soup
 from robust_transfer.strategies.trained import Trained
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "LinearProbe",
     "LwF",
     "MLPHead",
+    "Soup",
     "RiFT",
     "Merge",
     "Strategy",
