@@ -15,6 +15,7 @@ from robust_transfer.strategies.lp_ft import LPFT
 from robust_transfer.strategies.lwf import LwF
 from robust_transfer.strategies.merge import Merge
 from robust_transfer.strategies.mlp_head import MLPHead
+from robust_transfer.strategies.neft import NEFT
 from robust_transfer.strategies.norm_only import NormOnly
 from robust_transfer.strategies.rift import RiFT
 from robust_transfer.strategies.soup import Soup
@@ -35,6 +36,7 @@ __all__ = [
     "LinearProbe",
     "LwF",
     "MLPHead",
+    "NEFT",
     "Soup",
     "RiFT",
     "Merge",
