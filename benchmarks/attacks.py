@@ -1,4 +1,4 @@
-"""Attacks beside those of others: seconds, robust accuracy, ratios; the share of the machine's own peak.
+"""Attacks against other implementations: seconds, robust accuracy, ratios; the share of the machine's own peak.
 
 python benchmarks/attacks.py [--quick] [--data D] [--models bundled,runs/natural] [--parts peak,pgd,suites,strong]
     [--examples 1000] [--classes 3] [--first 250] [--record docs/reference.jsonl]

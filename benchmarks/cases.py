@@ -1,4 +1,4 @@
-"""What attacks are measured on: networks with images, and silence for what the peers print."""
+"""Cases for attack benchmarks: networks with images; and silence for the peers' output."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Case:
 
     @property
     def digest(self) -> str:
-        """What its images are, in 16 hex digits."""
+        """Hash of its images, 16 hex digits."""
         return hashlib.sha256(self.x.cpu().numpy().tobytes()).hexdigest()[:16]
 
     def robust(self, adversarial: Tensor) -> float:
@@ -55,7 +55,7 @@ class Case:
 
 
 def engine_for(case: Case, run: rt.Run, attacks: Sequence[Attack]) -> Engine:
-    """What computes the steps of our attacks, tried out as an evaluation does it."""
+    """Engine of our attacks' steps, chosen by trial as in an evaluation."""
     rows = torch.arange(sample_size(case.x.device, case.x.shape[-1], run)) % len(case.x)
     return choose(case.model, lambda: (case.x[rows], case.labels[rows]), run, passes=len(case.x) * effort(attacks))
 
@@ -103,7 +103,7 @@ def fewer_classes(classifier: Classifier, count: int) -> Classifier:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """What the peers print and warn of is theirs."""
+    """Silence the peers' output and warnings."""
     with (
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(io.StringIO()),

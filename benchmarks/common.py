@@ -1,4 +1,4 @@
-"""What the benchmarks share: interleaved repeats, medians, a header that says on what they ran, a table at the end."""
+"""Shared parts of the benchmarks: interleaved repeats, medians, a header with the conditions, a final table."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def interleaved(tasks: Mapping[str, Callable[[], float]], repeats: int) -> dict[
 
 
 def measured(what: str, tasks: Mapping[str, Callable[[], float]], repeats: int, unit: str = "s") -> dict[str, Row]:
-    """What each task returned, ``repeats`` times in turn, and what others took meanwhile; each is printed as it comes."""
+    """Results of each task, ``repeats`` times in turn, and the load of other processes; each is printed as it comes."""
     values: dict[str, list[float]] = {name: [] for name in tasks}
     loads: dict[str, list[Load | None]] = {name: [] for name in tasks}
     for number in range(1, repeats + 1):

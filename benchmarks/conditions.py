@@ -1,4 +1,4 @@
-"""Conditions that a timing was taken under: hardware, threads, how they wait, versions, commit."""
+"""Conditions of a timing: hardware, threads, wait policy, versions, commit."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def conditions() -> dict[str, str]:
 
 
 def cpus() -> int:
-    """How many CPUs this process may use."""
+    """Number of CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def changed(root: Path) -> bool:
-    """Whether files that git knows differ from the commit that is checked out."""
+    """True if tracked files differ from the commit that is checked out."""
     command = ["git", "-C", str(root), "status", "--porcelain", "--untracked-files=no"]
     try:
         return bool(subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip())

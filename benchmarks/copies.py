@@ -1,4 +1,4 @@
-"""How well copies of images are told from other images: recall on changed copies, matches between train and test.
+"""Detection of image copies: recall on modified copies, matches between train and test.
 
 python benchmarks/copies.py PATH/TO/cifar100 [--other PATH/TO/cifar10] [--changed 1000]
 """

@@ -1,4 +1,4 @@
-"""Hand-written training loops: what `fit` is measured against. Nothing but PyTorch."""
+"""Hand-written training loops: baselines for `fit`. Nothing but PyTorch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A study that runs: what it takes beside cells whose work is known, on processes and on Ray, with one killed at its work.
+"""Overhead of a running study: CPU time beside cells of known work, on processes and on Ray, with one process killed.
 
 A cell spends a known CPU time in its strategy. All other CPU time of the study's processes counts as bookkeeping: handing
 cells out, locks, files, what a small transfer and evaluation take beside the known work (network built, weights written
@@ -86,7 +86,7 @@ def cost_of(spent: Sequence[Begun], seconds: float, seen: Tree, killed: tuple[in
 
 
 def noted(notes: Path) -> list[Begun]:
-    """What all processes noted, by time."""
+    """Notes of all processes, by time."""
     found = []
     for path in notes.glob("*.jsonl"):
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
@@ -144,7 +144,7 @@ def noting(notes: Path, folder: Path) -> Iterator[None]:
 
 
 def by_hand(recipe: Recipe, out: Path) -> None:
-    """What the cells of a study are without one: a strategy called, and its result evaluated."""
+    """Work of a study's cells without the study: call the strategy, evaluate its result."""
     workshop = Workshop(recipe, Store(out), RUN)
     for number, cell in enumerate(cells(recipe)):
         task, start, how = (
@@ -187,7 +187,7 @@ def running(count: int, seconds: float, ways: Sequence[str], folder: Path) -> li
 
 
 def _others(begun: Moment | None, ended: Moment | None, own: float) -> Load | None:
-    """What others took, where our ``own`` seconds are known: Ray's processes are nobody's children when they end."""
+    """Load of other processes, given our ``own`` seconds: Ray's finished processes have no parent that counts them."""
     if begun is None or ended is None:
         return None
     return Load(round(ended.busy - begun.busy - own / TICK), ended.every - begun.every)

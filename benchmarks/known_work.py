@@ -1,4 +1,4 @@
-"""A strategy whose work is known: so many seconds of CPU time, for the source as it is. Registered when it is imported."""
+"""Strategy of known work: a given CPU time, the source unchanged. Registered when imported."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def moment(proc: Path = PROC, pid: int | None = None, cpus: set[int] | None = No
 
 
 def taken(begun: Moment | None, ended: Moment | None) -> Load | None:
-    """What others took between two moments; None where that is not known."""
+    """Load of other processes between two moments; None if unknown."""
     if begun is None or ended is None:
         return None
     return Load(ended.busy - begun.busy - (ended.own - begun.own), ended.every - begun.every)
@@ -77,7 +77,7 @@ def pooled(loads: list[Load | None]) -> Load | None:
 
 
 def told(load: Load | None) -> str:
-    """Load in words."""
+    """Load as a sentence."""
     return "unknown" if load is None else str(load)
 
 

@@ -1,4 +1,4 @@
-"""Training methods as one writes them by hand, from their papers: what ours are set beside. Nothing but PyTorch.
+"""Training methods as hand-written loops, from their papers: baselines for ours. Nothing but PyTorch.
 
 All take a classifier on [0, 1], uint8 images ``(n, 3, H, W)`` and labels, and train it in float32 by SGD (momentum 0.9,
 Nesterov, weight decay 5e-4, cosine to zero, random crop and flip). ``eps`` is that of an linf ball.
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast; ``epochs`` are passes over the images."""
+    """Length and learning rate; ``epochs`` are passes over the images."""
 
     epochs: int
     rate: float

@@ -1,4 +1,4 @@
-"""What training methods reach, beside hand-written loops at equal compute: same network, start, images, epochs and rate.
+"""Training methods against hand-written loops at equal compute: same network, start, images, epochs and rate.
 
 python benchmarks/methods.py --data PATH/TO/cifar100 [--shots 100] [--methods free,trades,adversarial,last-blocks] [--seeds 1]
 

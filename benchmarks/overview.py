@@ -1,4 +1,4 @@
-"""One table of what people wait for: steps of attacks, PGD-20, the share of the peak, `strong`, a probe, `list`.
+"""One table of frequent waits: steps of attacks, PGD-20, the share of the peak, `strong`, a probe, `list`.
 
 python benchmarks/overview.py [--quick] [--parts steps,pgd,peak,strong,probe,list] [--repeats 3]
 

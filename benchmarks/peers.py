@@ -1,4 +1,4 @@
-"""The attacks of others, as they are called: from a case to adversarial images."""
+"""Attacks of other implementations, called on a case to give adversarial images."""
 
 from __future__ import annotations
 

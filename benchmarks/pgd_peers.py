@@ -1,4 +1,4 @@
-"""PGD-20 beside the attacks of others: seconds, what stands, and how much of the possible speed-up is reached."""
+"""PGD-20 against other implementations: seconds, survivors, and the share reached of the possible speed-up."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def ceiling(case: Case, engine: Engine, rows: dict[str, Row], peers: list[str], 
 
 
 def gradients(case: Case, engine: Engine) -> int:
-    """How many gradients of an image ours takes."""
+    """Number of our gradients per image."""
     taken, gradient = 0, Victim.gradient
 
     def counted(target: Victim, x: Tensor, labels: Tensor, loss: losses.Loss) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Small networks in plain PyTorch, trained adversarially by hand: somebody else's, to attack.
+"""Small networks in plain PyTorch, trained adversarially by hand: third-party models to attack.
 
 python benchmarks/plain_networks.py --data D --layout cnn --out foreign.safetensors [--classes 3] [--method trades]
 """

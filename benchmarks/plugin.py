@@ -1,4 +1,4 @@
-"""A file as an installed package: processes that are started find what it registers, by its entry point."""
+"""File as an installed package: child processes find its registrations by the entry point."""
 
 from __future__ import annotations
 

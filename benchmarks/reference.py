@@ -23,14 +23,14 @@ from robust_transfer.environment import environment
 
 @dataclass(frozen=True)
 class Found:
-    """What stands, by row; forward-equivalent image passes; CPU seconds of the process."""
+    """Surviving rows; forward-equivalent image passes; CPU seconds of the process."""
 
     standing: frozenset[int]
     passes: int
     seconds: float
 
     def and_then(self, line: dict[str, Any]) -> Found:
-        """With another block of images."""
+        """Results together with another block's."""
         left = self.standing | set(line["standing"])
         return Found(left, self.passes + line["passes"], self.seconds + line["seconds"])
 

@@ -1,4 +1,4 @@
-"""What a study of 10,000 cells, and data of 1,000,000 images, would take.
+"""Cost of a study of 10,000 cells, and of data of 1,000,000 images.
 
 python benchmarks/scale.py [--quick] [--parts plan,run,data,copies]
 

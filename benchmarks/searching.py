@@ -1,4 +1,4 @@
-"""Search for copies among many images, of which only the fingerprints are there: made up, as the images would take minutes."""
+"""Search for copies among many images, of which only synthetic fingerprints exist, as images would take minutes."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ CEILING = [
 
 @dataclass(frozen=True)
 class Entry:
-    """Outcome of a candidate: rows that it left of those in ``tried``, and the image passes that it took."""
+    """Result of a candidate: its survivors among the rows ``tried``, and its image passes."""
 
     case: str
     attack: str
@@ -67,12 +67,12 @@ class Entry:
 
     @property
     def a_survivor(self) -> float:
-        """Passes for an image that it does not break."""
+        """Passes per surviving image."""
         return sum(3.0 + (one.passes - 3.0) / SURVIVAL_SHARE for one in parse_attack(self.attack))
 
     @property
     def a_break(self) -> float:
-        """Passes for an image that it breaks, on average."""
+        """Passes per broken image, on average."""
         broken = len(self.tried) - len(self.left)
         return max(self.passes - len(self.left) * self.a_survivor, 0.0) / max(broken, 1)
 
@@ -132,7 +132,7 @@ def choose(entries: list[Entry], n: int) -> list[tuple[str, float, float]]:
 
 
 def table(entries: list[Entry]) -> None:
-    """What each attack leaves and costs alone, and the union of all."""
+    """Survivors and cost of each attack alone, and the union of all breaks."""
     for name in dict.fromkeys(entry.attack for entry in entries):
         own = [entry for entry in entries if entry.attack == name]
         left = "  ".join(f"{e.case} {len(e.left)}" for e in own)

@@ -39,7 +39,7 @@ DATA = {"hundred": "cifar100", "fast-cnn-hundred": "cifar100", "tiny": "tiny-ima
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Where networks and images are."""
+    """Options with the locations of networks and images."""
     parser.add_argument(
         "--data", type=Path, required=True, help="folder with the folders cifar10, cifar100 and tiny-imagenet"
     )

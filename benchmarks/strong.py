@@ -48,7 +48,7 @@ class Contender:
 
     @property
     def note(self) -> str:
-        """What stands, by the median over the seeds."""
+        """Number of surviving images, the median over the seeds."""
         return f"{100 * median(verdict.robust for verdict in self.found):.2f} % stand"
 
 

@@ -1,4 +1,4 @@
-"""What a study takes beside its work: wall-clock, less what training, transfers and evaluations say that they took.
+"""Overhead of a study: wall-clock time minus the recorded times of training, transfers and evaluations.
 
 python benchmarks/study.py RECIPE --data NAME=PATH [--set PLACE=VALUE ...] [--scale laptop]
 

@@ -1,4 +1,4 @@
-"""Suites of attacks: what each costs and is worth on the same images, attack by attack."""
+"""Suites of attacks: cost and strength of each on the same images, attack by attack."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Verdict:
 
 
 def suites(case: Case, run: rt.Run, repeats: int) -> list[Row]:
-    """What each suite costs and is worth."""
+    """Cost and strength of each suite."""
     what = f"suites at {case.threat}, {len(case.x)} images, {case.name}, {case.model.num_classes} classes"
     header(what, repeats=repeats)
     engine, found = engine_for(case, run, parse_attack("strong")), dict[str, Verdict]()
@@ -51,7 +51,7 @@ def suites(case: Case, run: rt.Run, repeats: int) -> list[Row]:
 
 
 def cascade(case: Case, suite: str, seed: int, engine: Engine) -> Verdict:
-    """A suite, each attack on what the earlier ones left; without what needs a source or repeats float32."""
+    """Run a suite, each attack on the survivors of the earlier ones; without attacks that need a source or repeat float32."""
     device = case.x.device
     rows, told, passes, whole = torch.arange(len(case.x), device=device), [], 0, 0.0
     for attack in parse_attack(suite):

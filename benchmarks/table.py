@@ -1,4 +1,4 @@
-"""Table in Markdown of what was measured, to be pasted into the docs: medians, ratios, n, and what disturbed them.
+"""Markdown table of measurements, for the docs: medians, ratios, n, and disturbances.
 
 python benchmarks/table.py ROWS.jsonl
 
@@ -72,7 +72,7 @@ def figure(value: float) -> str:
 
 
 def verdict(rows: Sequence[Row]) -> str:
-    """Whether neighbours disturbed the run, in words."""
+    """Sentence on disturbance by other processes."""
     unknown, disturbed = (
         sum(row.load is None for row in rows),
         sum(bool(row.load and row.load.disturbed) for row in rows),
@@ -86,7 +86,7 @@ def verdict(rows: Sequence[Row]) -> str:
 
 @dataclass(frozen=True)
 class Report:
-    """What one command has measured, and under what conditions."""
+    """Measurements of one command, and their conditions."""
 
     command: str
     conditions: dict[str, str]

@@ -1,4 +1,4 @@
-"""What transfer costs: an LwF step against a fine-tuning step, a linear probe against one forward pass.
+"""Cost of transfer: an LwF step against a fine-tuning step, a linear probe against one forward pass.
 
 python benchmarks/transfer.py [--quick] [--parts steps,probe] [--networks wrn_16_2] [--steps 30] [--repeats 5]
 """
@@ -68,7 +68,7 @@ def steps(network: str, count: int, repeats: int, run: Run) -> list[Row]:
 
 
 def probe(network: str, n: int, classes: int, repeats: int, run: Run) -> list[Row]:
-    """What a probe takes, beside a forward pass; (probe - 5 s) is to be at most 1.15 of it."""
+    """Cost of a probe against a forward pass; (probe - 5 s) is to be at most 1.15 of it."""
     split, what = random_split(n, classes), f"linear probe of {network}, {n} images, {classes} classes"
     model = classifier(network, classes)
     header(what, path_points=len(PATH), repeats=repeats)

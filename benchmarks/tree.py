@@ -1,4 +1,4 @@
-"""CPU time of a process and of all that it starts, looked at again and again: children that nobody waits for count, too."""
+"""CPU time of a process and all its descendants, sampled repeatedly, so that children nobody waits for count, too."""
 
 from __future__ import annotations
 

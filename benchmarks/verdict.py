@@ -1,4 +1,4 @@
-"""A suite's verdict beside AutoAttack's, image by image, and what each of the suite's attacks is worth.
+"""A suite's verdict against AutoAttack's, image by image, and the contribution of each of its attacks.
 
 python benchmarks/verdict.py --data D --record docs/reference.jsonl [--suite strong] [--cases three,foreign]
 
@@ -26,7 +26,7 @@ from robust_transfer.attacks.naming import without_source
 
 @dataclass(frozen=True)
 class Ours:
-    """What stands after each attack of a suite, by row, and what it took."""
+    """Survivors after each attack of a suite, by row, and its cost."""
 
     after: dict[str, frozenset[int]]
     passes: dict[str, int]
@@ -38,7 +38,7 @@ class Ours:
 
 
 def run(case: Case, attacks: Sequence[Attack], seed: int) -> Ours:
-    """Every attack on what the earlier ones left, in float32, by the network as it is."""
+    """Run every attack on the survivors of the earlier ones, in float32, on the network itself."""
     rows, after, passes, begun = torch.arange(len(case.x)), {}, {}, time.process_time()
     for attack in attacks:
         if not len(rows):
@@ -50,7 +50,7 @@ def run(case: Case, attacks: Sequence[Attack], seed: int) -> Ours:
 
 
 def compare(case: Case, theirs: dict[int, Found], ours: list[Ours]) -> tuple[float, float]:
-    """Prints a case; returns the differences of robust accuracy, in points, and of the passes, as a share."""
+    """Print a case; return the differences of robust accuracy, in points, and of the passes, as a share."""
     n, first = len(case.x), theirs[min(theirs)]
     counts = sorted(len(found.standing) for found in theirs.values())
     mean = sum(len(one.standing) for one in ours) / len(ours)

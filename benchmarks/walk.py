@@ -1,15 +1,21 @@
 """A newcomer's walk, timed: photos as a zip or a CSV to a chosen network, its report, predictions, an ONNX file at work.
 
 python benchmarks/walk.py --data PATH/TO/imagenette --out FOLDER [--as zip,csv] [--time-limit 5m]
+python benchmarks/walk.py --data PATH/TO/imagenette --out FOLDER --source-format madry [--source bundled]
 
 200 photos of five classes are written as files, then packed or listed. Each command runs as it would in a shell, in a process
-of its own; the last is the script of docs/using.md, which classifies with onnxruntime and without this package.
+of its own; the last is the script of docs/using.md, which classifies with onnxruntime and without this package. Its classes
+have to be those of `predict`.
+
+``--source-format madry``: the newcomer also has a robust checkpoint as MadryLab's package robustness writes it. Its weights
+are those of ``--source``: bundled, or a run folder of a ResNet that timm has, which then reads 224 pixels as ImageNet's do.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import json
 import os
 import re
 import subprocess
@@ -19,6 +25,7 @@ import zipfile
 from pathlib import Path
 
 import torch
+from as_published import as_madry
 from common import header
 from PIL import Image
 
@@ -67,27 +74,48 @@ def script() -> str:
     return str(found)
 
 
-def walk(data: Path, photo: Path, out: Path, limit: str) -> None:
-    """All commands, each with its time."""
-    tool, run = [sys.executable, "-m", "robust_transfer.cli"], out / "chosen"
-    (out / "classify.py").write_text(script())
-    commands = {
-        "data": [*tool, "data", str(data), "--contact-sheet", str(out / "sheet.png")],
-        "choose": [*tool, "choose", "--data", str(data), "--time-limit", limit, "--out", str(run)],
-        "predict": [*tool, "predict", str(run), str(photo.parent)],
-        "export": [*tool, "export", str(run), "--to", "onnx", "--out", str(out / "model.onnx")],
-        "classify": [sys.executable, "-I", "classify.py", str(photo)],
+def commands(data: str, photos: str, limit: str, source: str, threat: str) -> dict[str, list[str]]:
+    """What is typed, by name; with a ``source`` of somebody else's, `inspect` says what it is taken for."""
+    tool = [sys.executable, "-m", "robust_transfer.cli"]
+    own = ["--source", source, "--threat", threat] if source else []
+    looked = {"inspect": [*tool, "inspect", source, "--data", data]} if source else {}
+    return {
+        "data": [*tool, "data", data, "--contact-sheet", "sheet.png"],
+        **looked,
+        "choose": [*tool, "choose", "--data", data, *own, "--time-limit", limit, "--out", "chosen"],
+        "predict": [*tool, "predict", "chosen", photos, "--json"],
+        "export": [*tool, "export", "chosen", "--to", "onnx", "--out", "model.onnx"],
     }
-    whole = 0.0
-    for name, command in commands.items():
+
+
+def walk(typed: dict[str, list[str]], photos: Path, out: Path) -> None:
+    """All commands and the script, each with its time; then what has to be there, and what has to be the same."""
+    (out / "classify.py").write_text(script())
+    files = sorted(os.path.relpath(file, out) for file in photos.iterdir())
+    typed = {**typed, "classify": [sys.executable, "-I", "classify.py", *files]}
+    whole, said = 0.0, dict[str, str]()
+    for name, command in typed.items():
         begun = time.perf_counter()
         done = subprocess.run(command, cwd=out, capture_output=True, text=True)
         whole += (took := time.perf_counter() - begun)
+        said[name] = done.stdout
         print(f"\n{name}: {took:.1f} s, status {done.returncode}\n{done.stdout[-3000:]}", flush=True)
         if done.returncode:
             sys.exit(done.stderr[-2000:])
-    page = run / "report.html"
-    print(f"{len(commands)} commands, {whole:.0f} s; {page.name}: {page.stat().st_size / 1e6:.2f} MB", flush=True)
+    page = out / "chosen" / "report.html"
+    print(f"{len(typed)} commands, {whole:.0f} s; {page.name}: {page.stat().st_size / 1e6:.2f} MB", flush=True)
+    predicted = {one["file"]: one["top"][0]["class"] for one in map(json.loads, said["predict"].splitlines())}
+    classified = dict(map(answer, said["classify"].splitlines()))
+    if predicted != classified:
+        sys.exit(f"the script names other classes than predict does:\n{predicted}\n{classified}")
+    print(f"the script and predict name the same classes on all of {len(predicted)} photos", flush=True)
+
+
+def answer(line: str) -> tuple[str, str]:
+    """Photo and its class, from a line of the script: ``tench 93.1 % path``."""
+    found = re.fullmatch(r"(.+?) [\d.]+ % (.+)", line)
+    assert found is not None, line
+    return found[2], found[1]
 
 
 def main() -> None:
@@ -96,13 +124,22 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--as", dest="kinds", default="zip,csv")
     parser.add_argument("--time-limit", default="5m")
+    parser.add_argument("--source-format", choices=["madry"], help="bring a source as a file of this format")
+    parser.add_argument("--source", default="bundled", help="whose weights are in that file")
     given = parser.parse_args()
-    header("a newcomer's walk", photos=CLASSES * EACH, classes=CLASSES)
+    header("a newcomer's walk", photos=CLASSES * EACH, classes=CLASSES, source=given.source_format or "the package's")
     for kind in given.kinds.split(","):
         out = given.out.resolve() / kind
         files = photos(given.data, out / "files")
+        source, threat = "", ""
+        if given.source_format:
+            own = rt.load_source(given.source)
+            source, threat = as_madry(own, out / "net.pt").name, str(own.card.threat)
+            print(f"\n{source}: {own.card.network.name}, {own.card.method} on {own.card.data['name']} for {threat}")
         print(f"\n== {kind}", flush=True)
-        walk(packed(files, kind, out), files[0][0], out, given.time_limit)
+        data, looked_at = packed(files, kind, out).name, files[0][0].parent
+        typed = commands(data, os.path.relpath(looked_at, out), given.time_limit, source, threat)
+        walk(typed, looked_at, out)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Runs a command and says when its first output came, how long it took, and the most memory that it held.
+"""Run a command and record the time of its first output, its duration, and its peak memory.
 
 python -I -S benchmarks/watched.py COMMAND ...
 

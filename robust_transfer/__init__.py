@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from robust_transfer.preprocessing import Normalisation, Preprocessing
     from robust_transfer.pretraining import PGDAT, Fast, Free, Natural, Pretraining, Trades, pretrain
     from robust_transfer.production import Produced
-    from robust_transfer.publishing import push_to_hub
+    from robust_transfer.publishing import HubModel, push_to_hub
     from robust_transfer.report import write_report
     from robust_transfer.run import Run
     from robust_transfer.sources import SourceKind, list_sources, load_source
@@ -139,7 +139,10 @@ _WHERE = {
         "pretrain",
     ),
     "production": ("Produced",),
-    "publishing": ("push_to_hub",),
+    "publishing": (
+        "HubModel",
+        "push_to_hub",
+    ),
     "report": ("write_report",),
     "run": ("Run",),
     "sources": (
@@ -192,6 +195,7 @@ __all__ = [
     "Format",
     "Free",
     "Frontier",
+    "HubModel",
     "LastBlocks",
     "LinearProbe",
     "LwF",

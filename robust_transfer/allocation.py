@@ -1,4 +1,4 @@
-"""Memory that PyTorch frees on the CPU, and the process keeps: a training step needs again what the last one freed."""
+"""Keep memory that PyTorch frees on the CPU: the next training step allocates the same sizes again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LARGE = 32 * 2**20  # what glibc's own threshold grows to once tensors of that s
 
 @contextmanager
 def keep_freed_memory() -> Iterator[None]:
-    """Freed memory stays with the process inside the block, and goes back to the system after it.
+    """Keep freed memory in the process inside the block; return it to the system afterwards.
 
     glibc gives back what is large at once, and takes it anew, page by page and zeroed, for the next tensor of that size:
     a seventh of a training step on images of 64 pixels. Does nothing where the C library is another one.

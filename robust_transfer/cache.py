@@ -1,4 +1,4 @@
-"""Tensors that several runs need and that one of them has computed: a file each, named by what went into it."""
+"""Cache of tensors shared between runs: one file per entry, named by a hash of its inputs."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from robust_transfer.files import write_bytes
 def load_or_compute(
     folder: Path | None, kind: str, key: str, make: Callable[[], dict[str, Tensor]]
 ) -> dict[str, Tensor]:
-    """Result of ``make``, loaded from ``folder`` (None: nowhere) if it is there, else stored there.
+    """Result of ``make``, loaded from ``folder`` if stored there, else computed and stored (None: never stored).
 
-    ``key`` must say all that the tensors depend on, but for the code: what another version of this package or of PyTorch
-    has computed is not taken for what this one would. Who comes while it is being made waits for it.
+    ``key`` must say all that the tensors depend on, but for the code: results of another version of this package or
+    of PyTorch are not reused. Concurrent callers wait for the one that computes.
     """
     if folder is None:
         return make()
@@ -31,7 +31,7 @@ def load_or_compute(
     with FileLock(str(path.with_suffix(".lock"))):
         try:
             return load(path.read_bytes())
-        except (FileNotFoundError, SafetensorError):  # not there, or cut off by somebody else's doing
+        except (FileNotFoundError, SafetensorError):  # missing, or truncated
             tensors = {name: value.contiguous() for name, value in make().items()}
             write_bytes(path, save(tensors))
             return tensors
@@ -39,7 +39,7 @@ def load_or_compute(
 
 @functools.cache
 def code_digest(package: Path) -> str:
-    """16 hex digits for PyTorch's version and all source files in a folder: results of other code are other results."""
+    """16 hex digits for PyTorch's version and all source files in a folder, so that changed code has its own results."""
     content = hashlib.sha256(torch.__version__.encode())
     for file in sorted(package.rglob("*.py")):
         content.update(f"\0{file.relative_to(package).as_posix()}\0".encode())

@@ -38,7 +38,7 @@ SCHEMA = 1
 
 COSTS = ("adversarial_examples", "seconds")  # fields of a cost that stand in a card's JSON by themselves
 HEAD = "head"  # of an origin: "none" for a feature extractor
-PIXELS = "threat_pixels"  # in a card's JSON, for people: what the network's preprocessing says
+THREAT_PIXELS = "threat_pixels"  # in a card's JSON, for people: what the network's preprocessing says
 
 
 def _threat(given: Any) -> Any:
@@ -47,11 +47,10 @@ def _threat(given: Any) -> Any:
 
 @config
 class Card:
-    """Record of a set of weights. ``threat`` is the one it was trained for, or inherits (None: natural training).
+    """Record of a set of weights. ``threat``: the one it was trained for or inherits (None: natural training), also as text.
 
-    It may be given as text. ``cost`` has tuning in it.
-    ``fingerprints``: the hash of the file that says what was trained on, and how many images it has. ``origin``: of
-    other people's weights, where they are from, how the file was read and what speaks for it.
+    ``cost`` includes tuning. ``fingerprints``: the hash of the file of training fingerprints, and its number of
+    images. ``origin``: for imported weights, their address, how the file was read, and the evidence for that reading.
     """
 
     network: NetworkSpec
@@ -80,19 +79,19 @@ class Card:
             raise ConfigError(f"{len(self.class_names)} class names for {self.network.num_classes} classes")
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON types: the threat as text, with the pixels that it is on, and the cost beside the other fields.
+        """Plain JSON types: the threat as text, with its pixel scale, and the cost beside the other fields.
 
         The passes of the cost are called ``cost``.
         """
         plain = {f.name: as_dict(getattr(self, f.name)) for f in fields(self)}
         cost = plain.pop("cost")
-        told = {PIXELS: self.network.preprocessing.threat_pixels}
+        told = {THREAT_PIXELS: self.network.preprocessing.threat_pixels}
         return {**plain, **told, "cost": cost["passes"], **{name: cost[name] for name in COSTS}}
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """Classifier with its card: what strategies take and return. ``trained_on``: None where nobody kept it."""
+    """Classifier with its card: what strategies take and return. ``trained_on``: None where no fingerprints were kept."""
 
     classifier: Classifier
     card: Card
@@ -100,7 +99,7 @@ class Checkpoint:
 
     @property
     def input_size(self) -> int:
-        """Side of the images it reads, in pixels."""
+        """Side of the network's input images, in pixels."""
         return self.card.network.input_size
 
     @property
@@ -110,22 +109,28 @@ class Checkpoint:
 
     @property
     def headless(self) -> bool:
-        """True for other people's feature extractor: its head is 0, and says nothing of any class."""
+        """True for an imported feature extractor: its head is 0, and its logits mean nothing."""
         return bool(self.card.origin.get(HEAD) == "none")
 
     @property
     def hash(self) -> str:
-        """Hash of the weights as they are now (16 hex digits), independent of their precision on disk."""
+        """Hash of the weights in memory (16 hex digits), independent of their precision on disk."""
         return weights_hash(self.classifier)
 
     @property
+    def stored_dtype(self) -> torch.dtype:
+        """Precision that its weights are stored in."""
+        found: torch.dtype = getattr(torch, self.card.weights_dtype)
+        return found
+
+    @property
     def provenance(self) -> Provenance:
-        """What the card of a network that is made from this one says of it."""
+        """Provenance for the card of a network made from this one."""
         card = self.card
         return Provenance(method=card.method, data=card.data.get("name"), weights=self.hash, source=card.source)
 
     def refuse_headless(self) -> None:
-        """Raise :class:`DataError` for a feature extractor, which can be transferred and nothing else."""
+        """Raise :class:`DataError` for a feature extractor, which can only be transferred."""
         if self.headless:
             raise DataError(
                 "the model is a feature extractor without a head, so it tells no classes apart: transfer it to this data "
@@ -133,7 +138,7 @@ class Checkpoint:
             )
 
     def refuse_unsavable(self) -> None:
-        """Raise :class:`CheckpointError` for a network that nobody could build again when it is loaded."""
+        """Raise :class:`CheckpointError` for a network that could not be built again when loaded."""
         spec = self.card.network
         if networks.HEAD_LAYER in spec.settings and networks.builder(spec.name) is None:
             raise CheckpointError(
@@ -206,7 +211,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 
 
 def _trained_on(folder: Path, card: Card) -> TrainedOn | None:
-    """Fingerprints beside the card, if it says that there are any."""
+    """Fingerprints beside the card, if it records any."""
     if not card.fingerprints:
         return None
     path = folder / FINGERPRINTS
@@ -217,7 +222,7 @@ def _trained_on(folder: Path, card: Card) -> TrainedOn | None:
 
 
 def finished(run: Run, wanted: Mapping[str, Any]) -> Checkpoint | None:
-    """Checkpoint that a finished run left in ``run.out``, where ``run.resume`` asks to go on with it, else None.
+    """Checkpoint of a finished run in ``run.out``, if ``run.resume`` is set; else None.
 
     ``wanted`` holds fields of the card that must be the same ("method", "settings", "seed" ...; "data" is the hash of
     the training split); otherwise :class:`CheckpointError` names the first that differs.
@@ -232,7 +237,7 @@ def finished(run: Run, wanted: Mapping[str, Any]) -> Checkpoint | None:
 
 
 def not_the_same(folder: Path, what: str, saved: Any, wanted: Any) -> str:
-    """Reason not to resume the run in ``folder``."""
+    """Error message that refuses to resume the run in ``folder``."""
     return (
         f"cannot resume {folder}: {what} was {saved!r} and is now {wanted!r}; "
         "give the settings of the earlier run, or --overwrite, or another folder"
@@ -248,7 +253,7 @@ def read_card(path: Path) -> Card:
             advice = "update robust-transfer" if newer else "it is no card of this project"
             raise CheckpointError(f"{path} has schema {raw.get('schema')!r}, this version reads {SCHEMA}: {advice}")
         spec = _network(dict(raw.pop("network")))
-        raw.pop(PIXELS, None)
+        raw.pop(THREAT_PIXELS, None)
         cost = {"passes": raw.pop("cost", 0.0), **{name: raw.pop(name) for name in COSTS if name in raw}}
         return build(Card, {**raw, "network": spec, "cost": build(Cost, cost, "cost")}, "card")
     except OSError as error:
@@ -271,7 +276,7 @@ def _network(raw: dict[str, Any]) -> NetworkSpec:
 
 
 def _refuse_foreign(path: Path, data: bytes) -> None:
-    """Say what a file is that is often found where safetensors should be."""
+    """Raise an error that names the format of a file found in place of safetensors."""
     if data[8:9] == b"{":  # after its length, the header of every safetensors file; the length may look like anything
         return
     if data.startswith((b"PK", b"\x80")):
@@ -283,7 +288,7 @@ def _refuse_foreign(path: Path, data: bytes) -> None:
 
 
 def _restore(card: Card, file: WeightsFile) -> Classifier:
-    """Classifier with the weights of ``file``, which are read one at a time into where they belong."""
+    """Classifier with the weights of ``file``, read tensor by tensor into place."""
     found = file.header()
     with undrawn():
         classifier = Classifier.build(card.network)
@@ -305,7 +310,7 @@ def _restore(card: Card, file: WeightsFile) -> Classifier:
 
 
 def _finite(value: Tensor) -> bool:
-    """Whether all numbers are finite; extremes of which one is none are none, and cost a twentieth of ``isfinite``."""
+    """True if all numbers are finite, by their extremes: a twentieth of the cost of ``isfinite``."""
     if not value.is_floating_point() or not value.numel():
         return True
     return all(math.isfinite(float(extreme)) for extreme in value.aminmax())
@@ -317,7 +322,7 @@ def weights_hash(module: nn.Module) -> str:
 
 
 def stored_hash(folder: Path) -> str | None:
-    """:func:`weights_hash` of the network in a run folder, which is not built for it; None where there are no weights."""
+    """:func:`weights_hash` of a run folder's network, without building it; None where there are no weights."""
     if not (folder / WEIGHTS).is_file():
         return None
     try:
@@ -340,7 +345,7 @@ def _hash_of(state: Mapping[str, Tensor]) -> str:
 
 
 def _figure(value: Any) -> str | None:
-    """Figure as a table shows it; None for what is no figure."""
+    """Figure as a table shows it; None for anything else."""
     if isinstance(value, dict) and {"value", "low", "high", "n"} <= value.keys():
         return f"{value['value']:.4f} [{value['low']:.4f}, {value['high']:.4f}], n = {value['n']}"
     return None if isinstance(value, (dict, list)) else str(value)
@@ -353,7 +358,7 @@ def readme(card: Card) -> str:
 
 
 def page(card: Card, address: str) -> str:
-    """README but for what is there for programs; ``address`` is what loads the folder as a source."""
+    """README without its machine-readable part; ``address`` is the name that loads the folder as a source."""
     rows = "\n".join(f"| {k} | {shown} |" for k, v in card.metrics.items() if (shown := _figure(v)) is not None)
     table = f"\n| figure | value |\n|---|---|\n{rows}\n" if rows else ""
     return (

@@ -24,7 +24,7 @@ from robust_transfer.preprocessing import Normalise, Preprocessing
 
 @config
 class NetworkSpec:
-    """Everything needed to build a Classifier again, but for its weights."""
+    """Everything needed to build a Classifier again, except its weights."""
 
     name: str
     num_classes: int
@@ -38,7 +38,7 @@ class NetworkSpec:
 
     @property
     def input_size(self) -> int:
-        """Side in pixels of the images that the network reads."""
+        """Side of the network's input images, in pixels."""
         return self.preprocessing.size
 
 
@@ -176,7 +176,7 @@ class Classifier(nn.Module):
         return self.with_layers(new_head(self.num_features, num_classes, replacement_head_rng(seed)))
 
     def with_layers(self, head: Head, how: HeadSpec = HeadSpec()) -> Classifier:  # noqa: B008 (a frozen value)
-        """Copy with ``head``, built as ``how`` says (by default linear). Nothing is frozen in the copy."""
+        """Copy with ``head``, described by ``how`` (default: linear). Nothing is frozen in the copy."""
         spec = dataclasses.replace(self.spec, num_classes=head.out_features, head=how)
         return self._with(head.to(self.device), spec)
 
@@ -209,7 +209,7 @@ class Classifier(nn.Module):
         return self.train(self.training)
 
     def train(self, mode: bool = True) -> Classifier:
-        """Training mode for what is not frozen; with ``hold_batch_norm``, norms with statistics stay in evaluation mode."""
+        """Training mode except for frozen modules; with ``hold_batch_norm``, norms with statistics stay in evaluation mode."""
         super().train(mode)
         if mode:
             for path in self._held:
@@ -221,7 +221,7 @@ class Classifier(nn.Module):
         return self
 
     def _paths_to_hold(self) -> Iterator[str]:
-        """Paths of the modules that must stay in evaluation mode for frozen features not to change from step to step.
+        """Paths of modules that must stay in evaluation mode for frozen features to stay constant.
 
         Frozen weights alone do not do it: batch norm would go on counting, and dropout or drop path between two frozen
         layers, which have no weights that could be frozen, would go on drawing.
@@ -257,18 +257,18 @@ class Classifier(nn.Module):
 
     @contextmanager
     def eval_mode(self) -> Iterator[None]:
-        """Evaluation mode inside the block; afterwards every submodule is in the mode it was in."""
+        """Evaluation mode inside the block; restores every submodule's mode afterwards."""
         with eval_mode(self):
             yield
 
 
 def _keeps_statistics(module: nn.Module) -> bool:
-    """Whether a module is a norm that gathers statistics in training mode: batch norm, instance norm, or their likes."""
+    """True for a norm that gathers statistics in training mode: batch norm, instance norm and the like."""
     return isinstance(module, _NormBase) or "running_mean" in module._buffers
 
 
 def _refuse_other(given: Classifier, built: Classifier) -> None:
-    """Raise :class:`NetworkError` unless the network that a builder makes computes what the given one does."""
+    """Raise :class:`NetworkError` unless the builder's network computes the same as the given one."""
     what = (
         f"the builder {given.spec.name!r} with the settings {given.spec.settings} makes another network than the module"
     )

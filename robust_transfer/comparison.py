@@ -111,7 +111,7 @@ def _evaluations(results: Results) -> list[Evaluation]:
 
 
 def _by_number(path: Path) -> list[tuple[int, str]]:
-    """seed2 before seed10."""
+    """Sort key that puts seed2 before seed10."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
 
 
@@ -125,7 +125,7 @@ def _check_same(one: Evaluation, others: Sequence[Evaluation], what: str, names:
 
 
 def _pair(a: Evaluation, b: Evaluation) -> pd.DataFrame:
-    """One row an example, columns ``clean_a, clean_b, robust_a, robust_b``: whether each was right."""
+    """One row per example, columns ``clean_a, clean_b, robust_a, robust_b``: correctness as bool."""
     keys = ["index", "label"]
     one, two = (e.outcomes.sort_values("index", ignore_index=True) for e in (a, b))
     if a.class_names and b.class_names:  # records of before they were kept are compared by number

@@ -1,4 +1,4 @@
-"""Where ``torch.compile`` keeps what it has made: a folder that outlives a reboot, so that it is made once a machine."""
+"""Persistent cache folder of ``torch.compile``: each machine compiles once."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 
 
 def keep_compiled() -> Path | None:
-    """Have PyTorch's compiler keep its results beside our downloads from now on; call it before compiling.
+    """Set the cache folder of PyTorch's compiler beside our downloads; call it before compiling.
 
-    Returns the folder. Where the user has chosen one by ``TORCHINDUCTOR_CACHE_DIR``, it is that; where none can be written
-    to it is None, and PyTorch takes its own, a temporary one.
+    Returns the folder. The user's own choice, ``TORCHINDUCTOR_CACHE_DIR``, is kept; without a writable folder the
+    result is None and PyTorch takes a temporary one.
     """
     if (given := os.environ.get(VARIABLE)) and not _temporary(Path(given)):
         return Path(given)
@@ -35,12 +35,12 @@ def keep_compiled() -> Path | None:
 
 
 def _temporary(folder: Path) -> bool:
-    """True for the folder of the compiler's own choice: it sets the variable to that as soon as it is loaded."""
+    """True for the compiler's own default, which it writes to the variable as soon as it is loaded."""
     return folder.parent == Path(tempfile.gettempdir()) and folder.name.startswith("torchinductor_")
 
 
 def _abilities() -> str:
-    """Instructions of this CPU: what is compiled for one must not run on another, and machines may share a home folder."""
+    """Instruction set of this CPU: compiled code must not run on another, and machines may share a home folder."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -26,9 +26,9 @@ _SPOKEN = {"Integral": "a whole number", "Real": "a number", "NoneType": "None",
 
 
 def expect(what: str, value: Any, *kinds: type[Any], hint: str = "") -> None:
-    """Raise :class:`ConfigError` where ``value`` is of none of ``kinds``; True and False are numbers only where said.
+    """Raise :class:`ConfigError` unless ``value`` is one of ``kinds``; True and False are numbers only where said.
 
-    ``what`` is the argument's name; ``hint`` ends the sentence, and says what to give.
+    ``what`` is the argument's name; ``hint`` ends the sentence with what to give.
     """
     if isinstance(value, kinds) and not (isinstance(value, bool) and bool not in kinds):
         return
@@ -98,7 +98,7 @@ def _unknown_setting(what: str, key: str, known: list[str]) -> str:
 
 
 def _sentence(error: ValidationError, what: str, known: list[str]) -> str:
-    """First complaint of a validation, in one sentence."""
+    """First error of a validation, in one sentence."""
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "unexpected_keyword_argument" and len(first["loc"]) == 1:
@@ -156,13 +156,13 @@ def as_dict(value: Any) -> Any:
 
 
 def digest(*parts: Any) -> str:
-    """16 hex digits for what ``parts`` say, as JSON: the same in any process, whatever the order of a mapping's keys."""
+    """16 hex digits of ``parts`` as JSON: the same in any process, whatever the order of a mapping's keys."""
     text = json.dumps([as_dict(part) for part in parts], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def difference(saved: Any, wanted: Any, where: str = "") -> tuple[str, Any, Any] | None:
-    """First place (in key order) where two JSON values differ, ``("settings.epochs", 3, 4)``, or None."""
+    """First position (in key order) where two JSON values differ, ``("settings.epochs", 3, 4)``, or None."""
     if isinstance(saved, dict) and isinstance(wanted, dict):
         for key in sorted({*saved, *wanted}):
             path = f"{where}.{key}" if where else str(key)

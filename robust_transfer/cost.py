@@ -7,7 +7,7 @@ from robust_transfer.config import config
 
 @config
 class Cost:
-    """What a computation took; costs add up.
+    """Cost of a computation; costs add up.
 
     ``passes``: forward-equivalent image passes (a forward pass of an image 1, the gradient of the weights 2, of the image
     alone 1). ``adversarial_examples``: images crafted on the way. ``seconds``: wall-clock time.

@@ -1,3 +1,3 @@
-"""Defaults that several rooms share, for the command line too: it must not wait for PyTorch."""
+"""Defaults shared by several rooms, free of PyTorch for the command line."""
 
-DEFAULT_THREAT = "linf:8/255"  # where nobody names a threat: the field's own, and the transfer paper's
+DEFAULT_THREAT = "linf:8/255"  # the field's usual threat, and the transfer paper's

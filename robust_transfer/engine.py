@@ -1,7 +1,7 @@
-"""Fast read-only copies of networks for the steps of attacks; the network itself confirms what they find.
+"""Fast read-only copies of networks for attack steps; the network itself confirms their results.
 
-In a copy, batch norm after a convolution is folded into it, weights are stored in the precision that steps run in, and
-nothing asks for a gradient but the image. Heads and losses stay in float32.
+In a copy, batch norm after a convolution is folded into it, weights are stored in the steps' precision, and only the
+image requires a gradient. Heads and losses stay in float32.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class Engine:
     """Computation of attack steps: in ``dtype`` and, if ``folded``, on copies of the networks.
 
     ``compiled``: the copies' gradients by ``torch.compile``, which takes seconds for every new size of a batch.
-    ``sizes`` of passes on the CPU (ascending) of which the same rows come out as of the usual one, bit for bit: they fill
-    the machine without a say in what is found. Without them all passes have the usual size.
-    ``tight``: where few images are left, passes on the CPU get smaller by powers of two. That is several times as fast for
-    small samples; but kernels are chosen by the batch's size, so a row's last bits then depend on how many rows there are.
-    Copies are made once and kept as long as the engine, so weights must not change meanwhile; where they do (in
-    training) ``folded`` is false, and other precisions than float32 are reached by autocast.
+    ``sizes``: pass sizes on the CPU (ascending) that give the same rows as the usual one, bit for bit: they fill the
+    machine without affecting any verdict. Without them all passes have the usual size. ``tight``: passes on the CPU
+    shrink by powers of two as examples leave. That is several times as fast for small samples; but kernels are chosen
+    by the batch's size, so a row's last bits then depend on the number of rows. Copies are made once and kept as long
+    as the engine, so weights must not change meanwhile; in training ``folded`` is false, and other precisions than
+    float32 use autocast.
     """
 
     dtype: torch.dtype = torch.float32
@@ -49,9 +49,9 @@ class Engine:
         return str(self.dtype).removeprefix("torch.")
 
     def of(self, module: nn.Module) -> nn.Module:
-        """``module`` as steps see it: the same outputs, up to the precision, for the same images in [0, 1].
+        """Fast version of ``module``: the same outputs, up to the precision, for the same images in [0, 1].
 
-        A :class:`Classifier`, or what is built on classifiers, is copied; anything else is taken as it is, under
+        A :class:`Classifier`, or a module built on classifiers, is copied; any other module runs itself, under
         autocast.
         """
         classifiers = [part for part in module.modules() if isinstance(part, Classifier)]
@@ -61,7 +61,7 @@ class Engine:
         return module if self.dtype is torch.float32 else _Autocast(module, self.dtype)
 
     def in_float32(self) -> Engine:
-        """Same in float32, not compiled, with passes of the usual size."""
+        """Same engine in float32, not compiled, with passes of the usual size."""
         return replace(self, dtype=torch.float32, compiled=False, sizes=(), _bodies={})
 
     def _body(self, classifier: Classifier) -> nn.Module:
@@ -73,7 +73,7 @@ class Engine:
 
 @contextmanager
 def exact_float32() -> Iterator[None]:
-    """float32 means float32 inside the block: no TensorFloat-32 and the like, whose noise exceeds a verdict's."""
+    """Disable TensorFloat-32 and the like inside the block: their noise exceeds a verdict's margin."""
     cuda: Any = torch.backends.cuda
     cudnn: Any = torch.backends.cudnn
     cpu: Any = torch.backends.mkldnn
@@ -102,7 +102,7 @@ def fuse(body: nn.Module) -> nn.Module:
 
 
 def _fold(classifier: Classifier) -> nn.Module:
-    """Float32 copy of a classifier's body in evaluation mode, batch norm folded into convolutions where it can be."""
+    """Float32 copy of a classifier's body in evaluation mode, batch norm folded into convolutions where possible."""
     body = copy.deepcopy(classifier.body).eval().requires_grad_(False)
     size = classifier.spec.input_size
     x = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)).to(classifier.device)

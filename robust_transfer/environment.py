@@ -1,4 +1,4 @@
-"""Record of what a number depends on: versions, hardware, commit, command."""
+"""Record of a number's conditions: versions, hardware, commit, command."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 
 
 def environment() -> dict[str, Any]:
-    """Versions, hardware and commit that a number depends on. No host names, no paths."""
+    """Versions, hardware and commit behind a number. No host names, no paths."""
     names = ("robust-transfer", "torch", "torchvision", "timm", "datasets", "accelerate", "scikit-learn", "numpy")
     versions = {"python": platform.python_version()}
     for name in names:
@@ -28,7 +28,7 @@ def environment() -> dict[str, Any]:
 
 
 def version() -> str:
-    """Version of the package that is installed here."""
+    """Version of the installed package."""
     try:
         return metadata.version("robust-transfer")
     except metadata.PackageNotFoundError:
@@ -58,7 +58,7 @@ def _commit() -> str | None:
 
 
 def command_line() -> str:
-    """Command that is running, with the program's name for its path."""
+    """Running command, with the program's name in place of its path."""
     if not sys.argv or not sys.argv[0]:
         return "python"
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])

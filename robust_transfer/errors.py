@@ -1,10 +1,10 @@
-"""Exception tree. Every message says what went wrong and what to do next, in one sentence or two."""
+"""Exception tree. Every message says what went wrong and what to do next, in one or two sentences."""
 
 from __future__ import annotations
 
 
 class RobustTransferError(Exception):
-    """Base of everything the user can mend; the command line turns it into ``exit_status`` without a traceback."""
+    """Base of all errors that users can mend; the command line exits with ``exit_status``, without a traceback."""
 
     exit_status = 2
 

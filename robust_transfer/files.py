@@ -50,7 +50,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 @contextmanager
 def told_of_writes(hear: Callable[[Path], None]) -> Iterator[None]:
-    """Call ``hear(path)`` before each write of this module's functions inside the block, whatever thread makes it."""
+    """Call ``hear(path)`` before each write of this module's functions inside the block, in any thread."""
     _told.append(hear)
     try:
         yield
@@ -59,16 +59,16 @@ def told_of_writes(hear: Callable[[Path], None]) -> Iterator[None]:
 
 
 def announce(path: Path) -> None:
-    """Tell those who listen that ``path`` is written: also for files that a library writes by itself."""
+    """Notify listeners that ``path`` is about to be written, including by a library."""
     for hear in tuple(_told):
         hear(path)
 
 
 @contextmanager
 def all_or_none(*paths: Path) -> Iterator[None]:
-    """Files that belong together: where one cannot be written, those that were not there before are removed again."""
+    """Write files as a group: if one fails, those that did not exist before are removed again."""
     for path in paths:
-        announce(path)  # what makes room for them does so before one looks what is there
+        announce(path)  # listeners remove old files before the check for existing ones
     new = [path for path in paths if not path.exists()]
     try:
         yield
@@ -79,7 +79,7 @@ def all_or_none(*paths: Path) -> Iterator[None]:
 
 
 def expanded(path: str | Path) -> Path:
-    """``~`` and ``~user`` as the home folders that they stand for, where there are such."""
+    """Expand ``~`` and ``~user`` to existing home folders."""
     try:
         return Path(path).expanduser()
     except RuntimeError:  # there is no such user
@@ -104,12 +104,12 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically, in UTF-8: bytes of a name that are none stand there as ``\\udcff``."""
+    """Write a text file atomically, in UTF-8; undecodable bytes of names are written as ``\\udcff``."""
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file atomically. Libraries give bytes for it, as most of them take no path that is not UTF-8."""
+    """Write a file atomically from bytes, since most libraries accept no path that is not UTF-8."""
     write_atomically(path, lambda temporary: _write(temporary, content))
 
 
@@ -118,14 +118,14 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Table in a parquet file, whatever bytes its name has."""
+    """Table in a parquet file, also where its path is not UTF-8."""
     import pandas
 
     return pandas.read_parquet(io.BytesIO(path.read_bytes()))
 
 
 def os_message(path: Path, error: Exception) -> str:
-    """Sentence for a file that could not be written."""
+    """Error message for a file that could not be written."""
     # safetensors reports "... I/O error: No space left on device (os error 28)" by an exception of its own
     if getattr(error, "errno", None) == errno.ENOSPC or f"(os error {errno.ENOSPC})" in str(error):
         return f"the disk is full, so {path} was not written (what was there before is untouched): free some space"

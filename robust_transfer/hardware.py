@@ -1,4 +1,4 @@
-"""Precision that the hardware gains by, and timings that a busy neighbour does not change."""
+"""Hardware-dependent precision, and timings that a busy neighbour does not change."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 ROUNDS, MOST_ROUNDS = 5, 25
 NEAR = 0.1  # so near to the bar, or with minima that were met only once, more rounds are timed
 CONFIRMED = 0.05  # the second-lowest time lies within that of the lowest
-PRODUCTS = 1.5  # matrix products must be so many times as fast
+MIN_PRODUCT_GAIN = 1.5  # matrix products must be so many times as fast
 
 
 def gains_by_bfloat16(device: torch.device) -> bool:
@@ -29,17 +29,17 @@ def has_matrix_units(device: torch.device) -> bool:
 
 
 def seconds(device: torch.device) -> float:
-    """Clock: on the CPU this process's time on all cores, which others do not use up; elsewhere the time of day."""
+    """Clock: on the CPU this process's time over all cores, which other processes do not use up; elsewhere wall-clock time."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.process_time() if device.type == "cpu" else time.perf_counter()
 
 
 def gain(slow: Callable[[], float], fast: Callable[[], float], bar: float) -> float:
-    """Speed-up of ``fast``, from the seconds that calls return: the ratio of their lowest times.
+    """Speed-up of ``fast``: ratio of the lowest times that the calls return, in seconds.
 
-    What else a machine does can only lengthen a time, so the lowest is nearest to the truth. Calls alternate; there are
-    more of them while the ratio is near ``bar`` or a lowest time has been met only once.
+    Other load can only lengthen a time, so the lowest is nearest to the truth. Calls alternate; there are more of
+    them while the ratio is near ``bar`` or a lowest time occurred only once.
     """
     times: tuple[list[float], list[float]] = ([], [])
     while True:
@@ -52,7 +52,7 @@ def gain(slow: Callable[[], float], fast: Callable[[], float], bar: float) -> fl
 
 
 def _confirmed(times: list[float]) -> bool:
-    """True if the lowest time was met twice."""
+    """True if the lowest time occurred twice."""
     return len(times) > 1 and sorted(times)[1] <= (1 + CONFIRMED) * min(times)
 
 
@@ -62,10 +62,10 @@ def _faster_products() -> bool:
     cpu = torch.device("cpu")
 
     def product(matrix: torch.Tensor) -> float:
-        begun = seconds(cpu)
+        started = seconds(cpu)
         matrix @ matrix
-        return seconds(cpu) - begun
+        return seconds(cpu) - started
 
     exact, fast = (torch.ones(768, 768, dtype=dtype) for dtype in (torch.float32, torch.bfloat16))
     product(exact), product(fast)  # the first time prepares
-    return gain(lambda: product(exact), lambda: product(fast), PRODUCTS) >= PRODUCTS
+    return gain(lambda: product(exact), lambda: product(fast), MIN_PRODUCT_GAIN) >= MIN_PRODUCT_GAIN

@@ -60,7 +60,7 @@ Head = nn.Linear | MLP
 
 
 def initial_head_rng() -> torch.Generator:
-    """Generator for a network's own first head: a stream of its own, whatever was drawn before."""
+    """Generator for a network's own first head: a separate stream, independent of earlier draws."""
     return torch.Generator().manual_seed(0)
 
 

@@ -1,7 +1,7 @@
-"""Processes that a launcher started together (torchrun, ``accelerate launch``): this one's rank among them.
+"""Processes started together by a launcher (torchrun, ``accelerate launch``): this one's rank among them.
 
-A launcher sets a whole set of variables. Some of them alone, left in an environment or set by a batch system, mean nothing:
-such a process is alone, and it writes.
+A launcher sets a whole set of variables. A part of the set, left in an environment or set by a batch system, means
+nothing: such a process is alone, and it writes.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Place(NamedTuple):
 
 
 def place() -> Place:
-    """This process's place: what torch.distributed says where it runs, else what a launcher has set; else alone."""
-    torch = sys.modules.get("torch")  # nobody has started a group without it
+    """Rank of this process: from torch.distributed if it runs, else from a launcher's variables; else alone."""
+    torch = sys.modules.get("torch")  # a process group needs it
     local = _number("LOCAL_RANK") or 0
     if torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized():
         return Place(torch.distributed.get_rank(), torch.distributed.get_world_size(), local)

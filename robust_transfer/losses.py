@@ -38,7 +38,7 @@ def log_odds(logits: Tensor, labels: Tensor, scale: Tensor | None = None) -> Ten
 
 
 def _usual_scale(logits: Tensor, large: float = LARGE) -> Tensor:
-    """Scale that brings ``(B, K)`` logits to the :data:`TYPICAL` range, ``(B,)``; 1 where it is between SMALL and ``large``."""
+    """Scale to the :data:`TYPICAL` range for ``(B, K)`` logits, ``(B,)``; 1 where it is between SMALL and ``large``."""
     top = logits.amax(1)
     spread = top - logits.amin(1)
     body = top - logits.median(1).values  # a class ruled out by -inf or -1000 does not make the range large
@@ -137,16 +137,16 @@ SCALING: dict[Callable[..., Tensor], float] = {
 
 
 def settle(loss: Callable[..., Tensor], clean: Callable[[], Tensor], aim: Tensor) -> tuple[Loss, Tensor]:
-    """``(loss, aim)`` whose values can be compared between the iterates of an example.
+    """``(loss, aim)`` whose values are comparable between the iterates of an example.
 
-    A loss that scales logits does so anew for whatever it is given: that is well for a direction, but its value would
-    jump where an iterate's logits come into the usual range. So the clean image's logits settle it: ``clean()``
-    ``(B, K)``. ``aim`` is what the loss takes in place of labels; it comes back with the scale as its last column.
+    A loss that scales logits rescales every input: that is right for a direction, but its value would jump where an
+    iterate's logits come into the usual range. So the scale is fixed by the clean image's logits: ``clean()`` ``(B,
+    K)``. ``aim`` replaces the labels as the loss's argument; it is returned with the scale as its last column.
     """
     if loss not in SCALING:
         return loss, aim
     # The scale travels as a column of `aim` because attacks drop, repeat and reorder rows, and know only that each row has
-    # a label: a closure over the scales would have to be told of every such step.
+    # a label: a closure over the scales would need an update at every such step.
     scale, alone = _usual_scale(clean().detach().float(), SCALING[loss]), aim.dim() == 1
 
     def settled(logits: Tensor, columns: Tensor) -> Tensor:
@@ -157,7 +157,7 @@ def settle(loss: Callable[..., Tensor], clean: Callable[[], Tensor], aim: Tensor
 
 
 def get_loss(name: str) -> Loss:
-    """Loss that an attack with ``loss=name`` climbs (see :data:`LOSSES`); raises :class:`UnknownNameError`."""
+    """Loss for attacks with ``loss=name`` (see :data:`LOSSES`); raises :class:`UnknownNameError`."""
     if name not in LOSSES:
         raise UnknownNameError(unknown("loss", name, list(LOSSES)))
     return LOSSES[name]

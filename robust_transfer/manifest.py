@@ -11,9 +11,9 @@ from pathlib import Path
 from robust_transfer.files import TEMPORARY, write_json
 
 FILE = ".written.json"
-LOCK = ".lock"  # held by the process that writes; it is gone when nobody does
+LOCK = ".lock"  # held by the writing process, and removed by it
 
-# Folders without a manifest are known by these names. It is complete: what is written nowadays is noted.
+# Folders without a manifest are recognised by these names. The list is final: newer files are in the manifest.
 RESULTS = {"card.json", "metrics.jsonl", "evaluation.json", "outcomes.parquet", "table.json"}
 RESULTS |= {"model.safetensors", "state.safetensors", "path.safetensors"}
 EARLIER = RESULTS | {"config.yaml", "README.md", "deltas.parquet", "index.html", "frontier.svg"}
@@ -22,9 +22,10 @@ PART = re.compile(r"deltas-\d{9}\.parquet")
 
 
 class Manifest:
-    """Files that were written to ``folder``, as paths below it.
+    """Files written to ``folder`` by the project, as paths below it.
 
-    A file is noted before it is written: a kill in between leaves a note of nothing, never a file that nobody knows.
+    A file is noted before it is written: after a kill in between the manifest may name a missing file, but no file is
+    left unnamed.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -34,7 +35,7 @@ class Manifest:
 
     @property
     def names(self) -> set[str]:
-        """What is noted: nothing where there is no manifest, or none that can be read."""
+        """Noted names; empty for a missing or unreadable manifest."""
         if not self.path.exists():  # it is gone where the folder has been emptied
             self._names = set()
         elif self._names is None:
@@ -64,18 +65,18 @@ class Manifest:
         self._names = names
 
     def tidy(self) -> None:
-        """Remove the manifest where nothing that it names is there."""
+        """Remove the manifest if none of its files exists."""
         if self.path.exists() and not any((self.folder / name).exists() for name in self.names):
             with suppress(OSError):
                 self.path.unlink()
 
     def _name(self, path: Path) -> str | None:
-        """Path below the folder, by whatever links it is reached; None for a path outside."""
+        """Path below the folder, links resolved; None for a path outside."""
         real = Path(os.path.realpath(path.parent)) / path.name
         return real.relative_to(self.folder).as_posix() if real.is_relative_to(self.folder) else None
 
     def _earlier(self) -> set[str]:
-        """What was written to the folder before there were manifests."""
+        """Files that versions without manifests wrote to the folder."""
         there = [path for path in self.folder.rglob("*") if path.is_file() and _is_earlier(path)]
         return {path.relative_to(self.folder).as_posix() for path in there}
 

@@ -1,7 +1,7 @@
-"""Messages: what is said beside results goes through standard logging, under the logger ``robust_transfer``.
+"""Messages beside results: standard logging under the logger ``robust_transfer``.
 
-A program that uses the package decides where it goes; without a handler of its own nothing is shown. The command line shows
-on standard error what it was always told, and warnings.
+A program that uses the package configures the handlers; without any, nothing is shown. The command line shows
+messages and warnings on standard error.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 ROOT = "robust_transfer"
-TOLD = f"{ROOT}.told"  # what is for the eyes of who has given a command
-HIDDEN = "hidden"  # of a record: somebody asked for quiet
+TOLD = f"{ROOT}.told"  # messages for the user of a command
+HIDDEN = "hidden"  # attribute of a record: not shown with --quiet
 
 logging.getLogger(ROOT).addHandler(logging.NullHandler())
 
 
 def logger(name: str) -> logging.Logger:
-    """Logger of a module of the package, or of one beside it."""
+    """Logger of a module of the package, or of an extension."""
     return logging.getLogger(name)
 
 
 @contextmanager
 def errors_only(library: str) -> Iterator[None]:
-    """Without what a library's logger says below errors."""
+    """Silence a library's logger below errors."""
     log = logging.getLogger(library)
     level = log.level
     log.setLevel(logging.ERROR)
@@ -36,7 +36,7 @@ def errors_only(library: str) -> Iterator[None]:
 
 
 class _OnStandardError(logging.Handler):
-    """Text of what was told, and of warnings, on whatever standard error is at the moment (a bar may have replaced it)."""
+    """Handler for the current standard error, which a bar may have replaced."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if not getattr(record, HIDDEN, False) and (record.levelno >= logging.WARNING or record.name == TOLD):
@@ -45,7 +45,7 @@ class _OnStandardError(logging.Handler):
 
 @contextmanager
 def on_standard_error() -> Iterator[None]:
-    """As the command line shows messages; the logger is restored afterwards."""
+    """Show messages as the command line does; the logger is restored afterwards."""
     root, handler = logging.getLogger(ROOT), _OnStandardError()
     level = root.level
     root.addHandler(handler)

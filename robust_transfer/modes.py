@@ -26,7 +26,7 @@ def eval_mode(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def without_weight_gradients(module: nn.Module) -> Iterator[None]:
-    """No parameter requires a gradient inside the block (compiled networks would compute them); restored afterwards."""
+    """Disable gradients of all parameters inside the block (compiled networks would compute them); restored afterwards."""
     trained = [p for p in module.parameters() if p.requires_grad]
     for parameter in trained:
         parameter.requires_grad_(False)
@@ -38,13 +38,13 @@ def without_weight_gradients(module: nn.Module) -> Iterator[None]:
 
 
 def call(model: nn.Module, x: Tensor) -> Any:
-    """``model(x)``, with ``x`` as it was afterwards: a foreign module may work in place on the images that it is given."""
+    """Output of ``model(x)``, and ``x`` restored afterwards: third-party modules may modify their input in place."""
     return model(x if getattr(model, "keeps_input", False) else x.clone())
 
 
 @contextmanager
 def on_device(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """``model`` on ``device`` inside the block, and back where it was afterwards."""
+    """Move ``model`` to ``device`` inside the block, and back afterwards."""
     before = next((t.device for t in (*model.parameters(), *model.buffers())), device)
     model.to(device)
     try:

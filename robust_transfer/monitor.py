@@ -21,15 +21,14 @@ VALIDATION_STEPS, VALIDATION_IMAGES = 10, 1000  # of PGD, and val images that it
 
 
 def validation_passes(val: Split, *, robust: bool) -> float:
-    """Image passes that a look at ``val`` takes, roughly."""
+    """Approximate image passes of one validation on ``val``."""
     return min(len(val), VALIDATION_IMAGES) * (PGD(steps=VALIDATION_STEPS).passes if robust else 1.0)
 
 
 class Validation:
     """Clean and PGD accuracy on val: ``{"clean_accuracy", "robust_accuracy"}``; clean only where ``threat`` is None.
 
-    Val's weights count, if it has any.
-    ``cost`` counts what that has taken so far (but for the seconds).
+    Val's weights count, if it has any. ``cost`` is the cost so far, except for the seconds.
     """
 
     def __init__(
@@ -60,7 +59,7 @@ class Validation:
 
 
 def refuse_collapse(classifier: Classifier, split: Split, run: Run, limit: int = 500) -> None:
-    """Raise :class:`DivergedError` where all of several classes' training images are predicted as one class."""
+    """Raise :class:`DivergedError` if training images of several classes are all predicted as one class."""
     evenly = torch.linspace(0, len(split) - 1, min(limit, len(split))).round().long()  # folders are sorted by class
     split = split.subset(evenly)
     if len(set(split.labels.tolist())) < 2:

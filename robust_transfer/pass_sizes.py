@@ -1,4 +1,4 @@
-"""Sizes of passes on the CPU: so large that they fill the machine, and such that neighbours do not show in a result."""
+"""Sizes of forward passes on the CPU: large enough to fill the machine, with results independent of other images."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ FULL_A_THREAD = 64  # in bfloat16, whose maps are half as large: they still lie 
 # Fewer of photos: the maps of many take memory that the system has to clear in every pass, which costs more than they gain.
 PIXELS_A_THREAD = 8 * 224**2
 MIN_PASS = 4
-OVERHEAD = 12  # a pass takes so many images' time on top of its own
+OVERHEAD_IMAGES = 12  # a pass takes so many images' time on top of its own
 
 
 def usual_chunk(device: torch.device, size: int | None = None) -> int | None:
-    """Images in one pass, of ``size`` pixels a side: on the CPU always as many (given the threads), elsewhere all there are.
+    """Images in one pass, of ``size`` pixels a side: on the CPU a constant (given the threads), elsewhere all images.
 
-    CPU kernels are chosen by the batch's size and may differ in their last bits, which the sign in an attack's step turns
-    into another image; with one shape a row's result depends on that row alone.
+    CPU kernels are chosen by the batch's size and may differ in their last bits, which the sign in an attack's step
+    turns into another image; with one shape a row's result depends on that row alone.
     """
     if device.type != "cpu":
         return None
@@ -30,7 +30,7 @@ def usual_chunk(device: torch.device, size: int | None = None) -> int | None:
 
 
 def full_chunk(device: torch.device, size: int | None = None, dtype: torch.dtype = torch.float32) -> int | None:
-    """Images in the largest pass that pays: those of :func:`usual_chunk`, and more in bfloat16."""
+    """Images in the largest efficient pass: :func:`usual_chunk`, and more in bfloat16."""
     usual = usual_chunk(device, size)
     if usual is None or dtype is torch.float32:
         return usual
@@ -46,32 +46,32 @@ def smaller(chunk: int) -> tuple[int, ...]:
 
 
 def cover(rows: int, sizes: Sequence[int]) -> list[int]:
-    """Sizes of the passes that ``rows`` images take, of those in ``sizes`` (ascending); the last one may be filled up.
+    """Sizes of the passes for ``rows`` images, chosen from ``sizes`` (ascending); the last one may be filled up.
 
-    The largest first; what is left in those that take the least time, if a pass takes as long as its images and
-    :data:`OVERHEAD` more.
+    The largest first; the remainder in the combination of least time, if a pass takes as long as its images and
+    :data:`OVERHEAD_IMAGES` more.
     """
     whole, rest = divmod(rows, sizes[-1])
     return [sizes[-1]] * whole + (_least(rest, sizes)[1] if rest else [])
 
 
 def _least(rows: int, sizes: Sequence[int]) -> tuple[int, list[int]]:
-    """Time (in that of one image) and sizes for the last ``rows``."""
+    """Least time (in units of one image) and sizes for the last ``rows``."""
     enough = next(size for size in sizes if size >= rows)
-    best = enough + OVERHEAD, [enough]
+    best = enough + OVERHEAD_IMAGES, [enough]
     fitting = [size for size in sizes if size < rows]
     if fitting:
         time, others = _least(rows - fitting[-1], sizes)
-        best = min(best, (fitting[-1] + OVERHEAD + time, [fitting[-1], *others]), key=lambda found: found[0])
+        best = min(best, (fitting[-1] + OVERHEAD_IMAGES + time, [fitting[-1], *others]), key=lambda found: found[0])
     return best
 
 
 def agreeing(found: Mapping[int, Sequence[Tensor]], usual: Sequence[Tensor]) -> tuple[int, ...]:
-    """Sizes of passes whose rows are, bit for bit, those of the ``usual`` ones, ascending.
+    """Pass sizes whose rows equal those of the ``usual`` ones, bit for bit, ascending.
 
-    ``found``: for each size what was computed for the last so many images of a sample, in one pass; ``usual``: the same for
-    all of the sample, in passes of the usual size. So the images stand at other places, too. What kernels do depends on
-    shapes and not on values: what agrees in thousands of numbers agrees everywhere.
+    ``found``: for each size the outputs for the last so many images of a sample, in one pass; ``usual``: the outputs
+    for the whole sample, in passes of the usual size. So the images also have other positions. Kernels depend on
+    shapes and not on values: agreement in thousands of numbers means agreement everywhere.
     """
     return tuple(size for size in sorted(found) if _same(found[size], usual, size))
 

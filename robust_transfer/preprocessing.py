@@ -1,4 +1,4 @@
-"""Preprocessing: from an image as it is stored to what a network reads. It belongs to the network, not to the target data."""
+"""Preprocessing: from a stored image to a network's input. It belongs to the network, not to the target data."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Normalisation:
             raise ConfigError("normalisation needs one mean and one positive std per channel")
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON types; ``unbiased`` stands there only where it is so."""
+        """Plain JSON types; ``unbiased`` only if it is set."""
         plain = {f.name: as_dict(getattr(self, f.name)) for f in fields(cast(Any, self))}
         return plain if self.unbiased else {name: v for name, v in plain.items() if name != "unbiased"}
 
@@ -52,7 +52,7 @@ CIFAR10 = Normalisation(mean=CIFAR_MEAN, std=CIFAR_STD)
 
 @config
 class Geometry:
-    """What becomes of an image's shape, before an attack: resizing with Pillow, then the centre ``size x size``.
+    """Resizing and cropping of an image, before an attack: resizing with Pillow, then the centre ``size x size``.
 
     ``squash`` resizes the whole image, whatever its shape, to a square of ``short`` pixels (None: ``size``). ``crop`` keeps
     its proportions: the shorter side becomes ``short`` pixels (None: ``size``), the longer one is rounded down, as
@@ -67,11 +67,11 @@ class Geometry:
 
     @property
     def resized(self) -> int:
-        """Pixels of the side that resizing aims at."""
+        """Target side of the resizing, in pixels."""
         return self.size if self.short is None else self.short
 
     def __str__(self) -> str:
-        """In words: ``the shorter side to 256 pixels (bilinear), then the central 224 x 224``."""
+        """Description in words: ``the shorter side to 256 pixels (bilinear), then the central 224 x 224``."""
         if self.resize == "crop":
             return f"the shorter side to {self.resized} pixels ({self.interpolation}), then the central {self._square}"
         if self.resized == self.size:
@@ -86,9 +86,10 @@ class Geometry:
 
 @config
 class Preprocessing:
-    """What belongs to a network: resizing and cropping (:class:`Geometry`), before an attack, and normalisation, after it.
+    """Preprocessing of a network: resizing and cropping (:class:`Geometry`), before an attack, and normalisation, after it.
 
-    An attack's budget is on the ``size x size`` pixels between the two, in [0, 1]: what the network reads.
+    An attack's budget is on the ``size x size`` pixels between the two, in [0, 1]: the network's input before
+    normalisation.
     """
 
     size: int
@@ -106,23 +107,23 @@ class Preprocessing:
 
     @property
     def geometry(self) -> Geometry:
-        """All but the normalisation. Equal ones give equal pixels."""
+        """All but the normalisation. Equal geometries give equal pixels."""
         short = None if self.short == self.size else self.short
         return Geometry(size=self.size, resize=self.resize, short=short, interpolation=self.interpolation)
 
     @property
     def threat_pixels(self) -> str:
-        """Sentence on which pixels a threat's budget is counted."""
+        """Sentence on the pixels of a threat's budget."""
         return f"a threat is on the {self.size} x {self.size} pixels that the network reads, after {self.geometry}"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON types; ``short`` stands there only where something is cropped."""
+        """Plain JSON types; ``short`` only if something is cropped."""
         plain = {f.name: as_dict(getattr(self, f.name)) for f in fields(cast(Any, self))}
         return plain if self.short is not None else {name: v for name, v in plain.items() if name != "short"}
 
     @classmethod
     def from_timm(cls, config: Mapping[str, Any] | object, *, test: bool = False) -> Preprocessing:
-        """Evaluation of a timm network, from its ``pretrained_cfg`` (an object or a dictionary).
+        """Evaluation preprocessing of a timm network, from its ``pretrained_cfg`` (an object or a dictionary).
 
         ``test``: at the larger size that timm publishes accuracies for, where there is one, rather than the size of training.
         Raises :class:`ConfigError` for what is not square RGB, or resized in a way that is not supported ("border").
@@ -153,7 +154,7 @@ class Preprocessing:
 
     @classmethod
     def from_torchvision(cls, transforms: Any) -> Preprocessing:
-        """Evaluation of a torchvision network, from ``weights.transforms()`` (an ``ImageClassification`` preset).
+        """Evaluation preprocessing of a torchvision network, from ``weights.transforms()`` (an ``ImageClassification`` preset).
 
         Raises :class:`ConfigError` for another transform, or one that does not end in a square.
         """
@@ -186,7 +187,7 @@ def _interpolation(name: str) -> Interpolation:
 
 
 class Normalise(nn.Module):
-    """Applies a :class:`Normalisation`; it has no parameters and nothing in it is learned."""
+    """Module of a :class:`Normalisation`, without parameters or learned state."""
 
     mean: Tensor
     std: Tensor

@@ -12,7 +12,7 @@ from robust_transfer.registry import unknown
 
 
 class WithPresets:
-    """Mixin of the registered configurations, which are built from loose settings."""
+    """Mixin of the registered configurations, for building them from loose settings."""
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
 
@@ -23,7 +23,7 @@ class WithPresets:
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Self:
-        """Build from loose settings, as the command line has them; ``preset=NAME`` gives defaults that others override."""
+        """Build from loose settings, in the command line's form; explicit settings override those of ``preset=NAME``."""
         what, chosen = cls.described(), dict(settings)
         name = chosen.pop("preset", None)
         if name is not None:

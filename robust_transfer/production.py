@@ -1,4 +1,4 @@
-"""Production of a checkpoint: the frame that pretraining and strategies share, from an output folder to a saved card."""
+"""Production of a checkpoint: the pipeline shared by pretraining and strategies, from an output folder to a saved card."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PATH_FILE = "path.safetensors"
 
 
 def refuse_hopeless(task: Task) -> None:
-    """Raise :class:`DataError` where there is nothing to learn."""
+    """Raise :class:`DataError` for a task with nothing to learn."""
     if not len(task.train):
         has = f", only {len(task.test)} of test" if len(task.test) else ""
         raise DataError(f"{task.name} has no training images{has}: there is nothing to learn from")
@@ -41,9 +41,9 @@ def refuse_hopeless(task: Task) -> None:
 
 
 def refuse_weights(method: type, task: Task) -> None:
-    """Raise :class:`ConfigError` where images have weights and ``method`` would pass over them.
+    """Raise :class:`ConfigError` where images have weights that ``method`` would ignore.
 
-    A class answers for itself alone: what it inherits from another may have been replaced by a loss that knows no weights.
+    A class declares this for itself alone: a subclass may replace the inherited loss by one that ignores weights.
     """
     if task.weighting and not vars(method).get("weighs", False):
         raise ConfigError(
@@ -53,10 +53,10 @@ def refuse_weights(method: type, task: Task) -> None:
 
 @dataclass
 class Produced:
-    """Classifier that a method made, and the contents of its card.
+    """Result of a method: its classifier, and the contents of the card.
 
-    ``path`` holds further tensors worth keeping (a whole L2 path of heads). The seconds of ``cost`` are those of an
-    interrupted run that this one went on with: its own are measured by :func:`produce`.
+    ``path`` holds further tensors to save (a whole L2 path of heads). The seconds of ``cost`` are those of an
+    interrupted run that this one resumed: its own are measured by :func:`produce`.
     """
 
     classifier: Classifier
@@ -68,12 +68,12 @@ class Produced:
 
 
 def without_test(task: Task) -> Task:
-    """``task`` without its test images, not even an empty part of them: methods have no way to them."""
+    """``task`` without its test images, which methods must not see."""
     return replace(task, test=task.train.subset(torch.arange(0)))
 
 
 def check_arguments(run: Run | None, task: Task, **source: Checkpoint) -> None:
-    """Raise :class:`ConfigError` for what is no run, task or checkpoint."""
+    """Raise :class:`ConfigError` for arguments that are not a run, task or checkpoint."""
     for name, given in source.items():
         expect(name, given, Checkpoint, hint="such as load_source('bundled')")
     expect("task", task, Task, hint="such as load_task('builtin:digits')")
@@ -89,10 +89,10 @@ def produce(
 ) -> Checkpoint:
     """Make a checkpoint and, with ``run.out`` set, save it there; a finished run of the same ``identity`` is loaded.
 
-    ``identity`` are the card's fields that say what was asked for. ``seen`` is what the network
-    and its sources were trained on. ``prepare`` may refuse before anything is written, and
-    returns what makes the classifier. Raises :class:`DivergedError` where training does not settle or ends with one class;
-    then nothing but its log is left in the folder.
+    ``identity`` are the card's fields that identify the request. ``seen``: training images of the network and its
+    sources. ``prepare`` may refuse before anything is written, and returns the function that makes the classifier.
+    Raises :class:`DivergedError` where training does not settle or ends with one class; then only its log is left in
+    the folder.
     """
     asked = {**identity, "seed": run.seed, "data": task.train.hash}
     if (done := finished(run, asked)) is not None:
@@ -100,8 +100,8 @@ def produce(
     make = prepare()
     out = run.prepare_out()
     title = out.name if out is not None else str(identity["method"])
-    told = {**asked, "data": task.record(), "precision": str(run.dtype()).removeprefix("torch.")}
-    with tracking.tracked(run.track, out, title=title, configuration=told, resume=run.resume):
+    record = {**asked, "data": task.record(), "precision": str(run.dtype()).removeprefix("torch.")}
+    with tracking.tracked(run.track, out, title=title, configuration=record, resume=run.resume):
         checkpoint = _make(identity, task, run, make, seen)
         tracking.conclude(checkpoint.card.metrics)
     return checkpoint

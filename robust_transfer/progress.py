@@ -1,4 +1,4 @@
-"""Progress bars on standard error, each with the time left; and lines for the log (see :mod:`robust_transfer.messages`)."""
+"""Progress bars on standard error, each with the time left; and log lines (see :mod:`robust_transfer.messages`)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from robust_transfer.messages import HIDDEN, TOLD, logger
 
 log = logger(__name__)
 
-LOGGED = 30.0  # seconds between two lines of the log on one stage
+LOG_SECONDS = 30.0  # seconds between two lines of the log on one stage
 
 
 @contextmanager
@@ -42,7 +42,7 @@ _HUSHED: ContextVar[bool] = ContextVar("hushed", default=False)
 
 @contextmanager
 def hushed(quiet: bool) -> Iterator[None]:
-    """Without bars and lines from what runs inside, if ``quiet``: for code that is not handed a run."""
+    """Disable bars and lines inside the block, if ``quiet``: for code without access to a run."""
     token = _HUSHED.set(quiet or _HUSHED.get())
     try:
         yield
@@ -54,20 +54,21 @@ _WATCHER: ContextVar[Callable[[int], None] | None] = ContextVar("watcher", defau
 
 
 def tick(passes: int) -> None:
-    """Tell the bar on display, if there is one, of ``passes`` more image passes."""
+    """Advance the current bar, if any, by ``passes`` image passes."""
     if (watcher := _WATCHER.get()) is not None:
         watcher(passes)
 
 
 def tell(hidden: bool, text: str, *, warning: bool = False) -> None:
-    """Say a line to who is waiting: the command line shows it, unless it is ``hidden``."""
+    """Log a line for the user: the command line shows it, unless it is ``hidden``."""
     level = logging.WARNING if warning else logging.INFO
     logger(TOLD).log(level, "%s", text, extra={HIDDEN: hidden or _HUSHED.get()})
 
 
 class Stage:
-    """One stage of a longer work. Its bar counts units, each of about ``each`` image passes, and moves as passes are made;
-    what a unit really took is settled by :meth:`advance`.
+    """One stage of a longer computation, with a bar in units of about ``each`` image passes.
+
+    The bar moves as passes are made; :meth:`advance` corrects it to the units that are finished.
     """
 
     def __init__(self, bar: Progress, label: str, total: float | None, each: float) -> None:
@@ -77,24 +78,24 @@ class Stage:
         self.task = bar.add_task(escape(label), total=total)
 
     def begin(self, units: float, label: str | None = None) -> None:
-        """Block of ``units`` is under way; until :meth:`advance` the bar stays below its end."""
+        """Begin a block of ``units``; until :meth:`advance` the bar stays below its end."""
         self.most, self.inside = 0.99 * units, 0.0
         self.bar.update(self.task, description=None if label is None else escape(label))
 
     def watch(self, passes: int) -> None:
-        """Image passes that were made inside the block."""
+        """Count image passes inside the block."""
         self.inside = min(self.inside + passes / self.each, self.most)
         self.bar.update(self.task, completed=self.settled + self.inside)
 
     def advance(self, units: float) -> None:
-        """So many units are done."""
+        """Mark so many units as finished."""
         self.settled, self.inside, self.most = self.settled + units, 0.0, 0.0
         self.bar.update(self.task, completed=self.settled)
-        if time.monotonic() - self.logged > LOGGED:
+        if time.monotonic() - self.logged > LOG_SECONDS:
             self.log()
 
     def log(self) -> None:
-        """Line for the log on how far it has come."""
+        """Log line on the progress."""
         self.logged = time.monotonic()
         of = f": {self.settled:g} of {self.total:g}" if self.total is not None else ""
         log.info("%s%s, %.1f s", self.label, of, self.logged - self.begun)
@@ -102,10 +103,10 @@ class Stage:
 
 @contextmanager
 def stage(label: str, total: float | None, hidden: bool, each: float = 1.0) -> Iterator[Stage]:
-    """Bar for one stage of ``total`` units (None: nobody knows how many), which passes move on: see :class:`Stage`."""
+    """Bar for one stage of ``total`` units (None: unknown), advanced by passes: see :class:`Stage`."""
     with progress_bars(hidden) as bar:
         shown = Stage(bar, label, total, each)
-        token = _WATCHER.set(shown.watch) if not hidden else None  # hidden: a bar further out goes on watching
+        token = _WATCHER.set(shown.watch) if not hidden else None  # hidden: an outer bar continues to watch
         try:
             yield shown
         finally:
@@ -133,17 +134,17 @@ class Bar:
 
 
 class Download:
-    """Bar of a download, in bytes; it is seen when the first of them have come."""
+    """Bar of a download, in bytes, shown after the first of them."""
 
     def __init__(self, bar: Progress, label: str) -> None:
         self.bar, self.task = bar, bar.add_task(escape(label), total=None, visible=False)
 
     def begin(self, have: int, total: int | None) -> None:
-        """So many bytes are there already, of ``total`` (None: nobody knows): they do not count for the speed."""
+        """Start at so many bytes, of ``total`` (None: unknown); earlier bytes do not count for the speed."""
         self.bar.reset(self.task, completed=have, total=total, visible=True)
 
     def advance(self, count: int) -> None:
-        """So many more bytes have come."""
+        """Add so many bytes."""
         self.bar.advance(self.task, count)
 
 

@@ -1,4 +1,4 @@
-"""Provenance: the weights that a network was made from, and those that these were made from in turn."""
+"""Provenance: the weights that a network was made from, and theirs in turn."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ STRICT = ConfigDict(extra="forbid")  # for cards that are read: no keys but thes
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """Set of weights that others were made from. ``data``: the name of what it was trained on; ``weights``: its hash."""
+    """Weights that others were made from. ``data``: the name of their training data; ``weights``: their hash."""
 
     method: str
     data: str | None
@@ -23,20 +23,20 @@ class Provenance:
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     def hashes(self) -> Iterator[str]:
-        """Hashes of these weights and of all that they descend from."""
+        """Hashes of these weights and of all their ancestors."""
         yield self.weights
         if self.source is not None:
             yield from self.source.hashes()
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON types; ``source`` only where there is one."""
-        told: dict[str, Any] = {"method": self.method, "data": self.data, "weights": self.weights}
-        return told if self.source is None else {**told, "source": self.source.to_json()}
+        """Plain JSON types; ``source`` only if there is one."""
+        record: dict[str, Any] = {"method": self.method, "data": self.data, "weights": self.weights}
+        return record if self.source is None else {**record, "source": self.source.to_json()}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mixture:
-    """Two sets of weights that one was interpolated from."""
+    """Two sets of weights behind an interpolated one."""
 
     a: Provenance
     b: Provenance
@@ -44,7 +44,7 @@ class Mixture:
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     def hashes(self) -> Iterator[str]:
-        """Hashes of both, and of all that they descend from."""
+        """Hashes of both, and of all their ancestors."""
         yield from self.a.hashes()
         yield from self.b.hashes()
 

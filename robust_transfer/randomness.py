@@ -34,7 +34,7 @@ def _mix(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Address:
-    """Address of a piece of noise, without the example's id."""
+    """Address of a noise tensor, without the example's id."""
 
     seed: int
     purpose: str
@@ -42,7 +42,7 @@ class Address:
     step: int = 0
 
     def child(self, name: str) -> Address:
-        """Address of a second, independent piece of noise for the same use."""
+        """Address of a second, independent noise tensor for the same use."""
         return replace(self, purpose=f"{self.purpose}/{name}")
 
     def key(self) -> int:
@@ -51,7 +51,7 @@ class Address:
         return _signed(int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little"))
 
     def generator(self) -> torch.Generator:
-        """Generator on the CPU with a stream of its own, for what has no example ids."""
+        """CPU generator with a stream of its own, for uses without example ids."""
         return torch.Generator().manual_seed(self.key() & (2**63 - 1))
 
 

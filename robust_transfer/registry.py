@@ -18,7 +18,7 @@ LISTED = 20  # an error message lists at most so many names
 
 
 def nearest(name: str, known: list[str]) -> list[str]:
-    """Names in ``known`` that look most like ``name``, best first (at most three)."""
+    """Names in ``known`` most similar to ``name``, best first (at most three)."""
     folded = {k.casefold().replace("_", "-"): k for k in known}
     close = difflib.get_close_matches(name.casefold().replace("_", "-"), folded, n=3, cutoff=0.5)
     return [folded[c] for c in close]
@@ -34,7 +34,7 @@ def unknown(what: str, name: str, known: list[str]) -> str:
 
 @dataclass(frozen=True)
 class Entry(Generic[T]):
-    """One registered class: its public ``name``, what it does in one line, and where it comes from."""
+    """One registered class: its public ``name``, a summary line, and its reference."""
 
     name: str
     cls: type[T]
@@ -99,10 +99,10 @@ class Registry(Generic[T]):
     def _load(self) -> None:
         if self._loaded or self.group is None:
             return
-        self._loaded = True  # before, not after: what is loaded may look names up
+        self._loaded = True  # before loading: loaded modules may look names up
         for point in entry_points(group=self.group):
             try:
                 point.load()
-            except Exception as error:  # somebody else's code may raise anything
+            except Exception as error:  # third-party code may raise anything
                 package = point.dist.name if point.dist is not None else point.value
                 log.warning("the %s %r of %s cannot be loaded: %s", self.kind, point.name, package, error)

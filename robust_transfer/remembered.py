@@ -1,4 +1,4 @@
-"""What trials have found on this machine, kept beside what ``torch.compile`` has made: it need not be found out again."""
+"""Results of engine trials on this machine, stored beside the cache of ``torch.compile``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from robust_transfer.files import write_bytes
 
 
 def recall(key: str) -> dict[str, Any]:
-    """Findings under ``key``; none where nothing is known, or what is written there cannot be read."""
+    """Stored results under ``key``; empty if unknown or unreadable."""
     path = _path(key)
     if path is None:
         return {}
@@ -24,7 +24,7 @@ def recall(key: str) -> dict[str, Any]:
 
 
 def remember(key: str, **found: Any) -> None:
-    """Keep findings under ``key``, beside those that are there. Where nothing can be written nothing is kept."""
+    """Store results under ``key``, added to existing ones. Does nothing where the folder is not writable."""
     path = _path(key)
     if path is not None:
         with suppress(OSError):
@@ -33,6 +33,6 @@ def remember(key: str, **found: Any) -> None:
 
 
 def _path(key: str) -> Path | None:
-    """In the compiler's folder, which other CPUs and other versions of PyTorch do not share: it goes where that goes."""
+    """Path in the compiler's folder, which is specific to the CPU and to PyTorch's version, and is removed with it."""
     folder = keep_compiled()
     return None if folder is None else folder / "robust-transfer" / f"{key}.json"

@@ -1,4 +1,4 @@
-"""Run: how something is computed (seed, device, precision, threads) and where it is written."""
+"""Run: conditions of a computation (seed, device, precision, threads) and its output folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from robust_transfer.files import expanded
 from robust_transfer.hardware import gains_by_bfloat16
 from robust_transfer.launch import place
 
-MOST_THREADS = 1024  # more are a slip, and some libraries would die of them
+MAX_THREADS = 1024  # more are a slip, and some libraries would die of them
 Precision = Literal["auto", "float32", "bfloat16"]
 Folder = Annotated[Path, AfterValidator(expanded)]  # "~/x" is the home folder's x
 Trackers = Annotated[tuple[str, ...], BeforeValidator(tracking.parse)]
@@ -28,15 +28,13 @@ Trackers = Annotated[tuple[str, ...], BeforeValidator(tracking.parse)]
 class Run:
     """Seed, device, precision and threads of a computation, and its output folder.
 
-    ``device``: ``auto`` (CUDA if there is one), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-    ``precision``: ``auto`` takes bfloat16 where the hardware gains by it (CUDA of compute capability 8 and above, CPUs
-    with AMX, CPUs with AVX-512's bfloat16 products where those are measured to be faster) and float32 elsewhere; verdicts
-    are float32 in any case.
-    ``threads``: so many of the CPU's while something is computed (None: as many as PyTorch would take anyway).
-    ``out``: the folder that results are written to, or None to keep them in memory. ``cache``: a folder where features
-    and solved heads are kept for other runs that need the same, or None. ``track``: experiment trackers that are told the
-    figures, of ``tensorboard``, ``wandb``, ``mlflow`` and ``trackio``, such as ``("wandb",)``; their run is gone on with where
-    ``out`` is.
+    ``device``: ``auto`` (CUDA if available), ``cpu``, ``cuda``, ``cuda:1``, ``mps``. ``precision``: ``auto`` takes
+    bfloat16 where the hardware gains by it (CUDA of compute capability 8 and above, CPUs with AMX, CPUs with
+    AVX-512's bfloat16 products if measured to be faster) and float32 elsewhere; verdicts are always float32.
+    ``threads``: number of CPU threads (None: PyTorch's default). ``out``: folder for results, or None to keep them in
+    memory. ``cache``: folder for features and solved heads shared between runs, or None. ``track``: experiment
+    trackers, of ``tensorboard``, ``wandb``, ``mlflow`` and ``trackio``, such as ``("wandb",)``; their run continues
+    if ``out`` is resumed.
     """
 
     seed: int = 0
@@ -53,14 +51,14 @@ class Run:
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**31:
             raise ConfigError(f"seed must be between 0 and 2^31 - 1, not {self.seed}")
-        if self.threads is not None and not 1 <= self.threads <= MOST_THREADS:
-            raise ConfigError(f"threads must be between 1 and {MOST_THREADS}, not {self.threads}")
+        if self.threads is not None and not 1 <= self.threads <= MAX_THREADS:
+            raise ConfigError(f"threads must be between 1 and {MAX_THREADS}, not {self.threads}")
         if self.resume and self.overwrite:
-            raise ConfigError("--resume goes on with a folder and --overwrite empties it: give one of them")
-        self.torch_device()  # a wrong name is told now, not after the data has been loaded
+            raise ConfigError("--resume continues a run and --overwrite removes it: give one of them")
+        self.torch_device()  # a wrong name is refused now, not after the data has been loaded
 
     def torch_device(self) -> torch.device:
-        """Device as PyTorch knows it."""
+        """Device as a ``torch.device``."""
         if self.device == "auto":
             return torch.device("cuda", place().local_rank) if torch.cuda.is_available() else torch.device("cpu")
         unknown = ConfigError(f"unknown device {self.device!r}: use auto, cpu, cuda, cuda:N or mps")
@@ -81,7 +79,7 @@ class Run:
         return device
 
     def dtype(self) -> torch.dtype:
-        """Type that networks compute in: torch.float32 or torch.bfloat16."""
+        """Floating-point type of networks: torch.float32 or torch.bfloat16."""
         if self.precision == "auto":
             return torch.bfloat16 if gains_by_bfloat16(self.torch_device()) else torch.float32
         return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
@@ -114,7 +112,7 @@ class Run:
 
 @contextmanager
 def with_threads(count: int | None) -> Iterator[None]:
-    """So many threads, for PyTorch and for the BLAS of NumPy and SciPy: the last bits of what both compute depend on it."""
+    """Set the threads of PyTorch and of the BLAS of NumPy and SciPy: the last bits of results depend on them."""
     if count is None:
         yield
         return

@@ -1,4 +1,4 @@
-"""Run folders: which folder is one, who may write to it, and what of it may be removed."""
+"""Run folders: recognition, write permission and lock, and the files that may be removed."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from robust_transfer.manifest import FILE, LOCK, RESULTS, Manifest
 
 
 class _Held:
-    """Folder that this process holds: what is written to it is noted, and first makes room for itself."""
+    """Folder held by this process: writes are noted, and the first one removes the previous run."""
 
     def __init__(self, out: Path) -> None:
         self.manifest = Manifest(out)
         self.make_room: Callable[[], None] | None = None
 
     def hear(self, path: Path) -> None:
-        """A file is about to be written."""
+        """Handle a file that is about to be written."""
         if self.manifest.covers(path):
             self.begin()
             self.manifest.note(path)
 
     def begin(self) -> None:
-        """Remove what is to be replaced, if that has not happened yet."""
+        """Remove the files to be replaced, if that has not happened yet."""
         make_room, self.make_room = self.make_room, None
         if make_room is not None:
             make_room()
@@ -46,13 +46,13 @@ def _key(out: Path) -> tuple[str, int]:
 
 @contextmanager
 def hold(out: Path | None) -> Iterator[None]:
-    """Hold ``out`` against other processes inside the block, and note what is written there; may be nested.
+    """Lock ``out`` against other processes inside the block, and note all writes; may be nested.
 
-    The folder is made for it, and removed again if left empty. The lock ends with its process, however that dies.
-    Raises :class:`OutputError` where another process holds it.
+    The folder is created, and removed again if left empty. The lock ends with its process, even if killed. Raises
+    :class:`OutputError` where another process holds it.
     """
     if out is None or not is_main_process() or (out.exists() and not out.is_dir()):
-        yield  # what is wrong with a file in the folder's place is said by check_out
+        yield  # check_out reports a file in the folder's place
         return
     key = _key(out)
     if key in _held:
@@ -70,7 +70,7 @@ def hold(out: Path | None) -> Iterator[None]:
     finally:
         del _held[key]
         held.manifest.tidy()
-        (out / LOCK).unlink(missing_ok=True)  # while it is held: who comes now makes a new one
+        (out / LOCK).unlink(missing_ok=True)  # while it is held: later processes create a new one
         lock.release()
         with suppress(OSError):  # not empty
             for folder in new:
@@ -78,7 +78,7 @@ def hold(out: Path | None) -> Iterator[None]:
 
 
 def _locked(out: Path) -> BaseFileLock | None:
-    """Lock of ``out``; None where nothing can be written, which the first write says: a finished run may be read there."""
+    """Lock of ``out``; None for a read-only folder, which the first write reports: a finished run may be read there."""
     while True:
         lock = FileLock(out / LOCK, timeout=0)
         try:
@@ -118,7 +118,7 @@ def check_out(out: Path | None, *, resume: bool, overwrite: bool) -> None:
 
 
 def prepare_out(out: Path | None, *, resume: bool, overwrite: bool) -> Path | None:
-    """Check an output folder; with ``overwrite`` what is there is removed before the first write, see :func:`replacing`."""
+    """Check an output folder; with ``overwrite`` its files are removed before the first write, see :func:`replacing`."""
     check_out(out, resume=resume, overwrite=overwrite)
     if out is not None and overwrite and out.is_dir():
         replacing(out, lambda: _empty(out))
@@ -126,9 +126,9 @@ def prepare_out(out: Path | None, *, resume: bool, overwrite: bool) -> Path | No
 
 
 def replacing(out: Path, remove: Callable[[], None]) -> None:
-    """Call ``remove`` before the first write to ``out`` inside :func:`hold`: what fails before it costs nothing there.
+    """Call ``remove`` before the first write to ``out`` inside :func:`hold`: an earlier failure loses nothing.
 
-    Outside of :func:`hold` it is called at once. Processes other than the main one remove nothing.
+    Outside :func:`hold` it is called at once. Processes other than the main one remove nothing.
     """
     if not is_main_process():
         return
@@ -140,13 +140,13 @@ def replacing(out: Path, remove: Callable[[], None]) -> None:
 
 
 def begin(out: Path | None) -> None:
-    """Remove now what the first write to ``out`` would have removed: nothing old is to be taken for the result."""
+    """Remove now what the first write to ``out`` would remove, so that no old file passes for a result."""
     if out is not None and (held := _held.get(_key(out))) is not None:
         held.begin()
 
 
 def _empty(folder: Path) -> None:
-    """Remove all that the project wrote to a folder; what somebody else has put there in the meantime stays."""
+    """Remove all files that the project wrote to a folder; other files stay."""
     try:
         for path, known in list(_files(folder)):
             if known and path != folder / LOCK:
@@ -160,7 +160,7 @@ def _empty(folder: Path) -> None:
 
 
 def _is_leftover(path: Path) -> bool:
-    """True if ``path`` is only what a kill during a run's first write left behind."""
+    """True if ``path`` contains only the remains of a kill during a run's first write."""
     if path.is_dir():
         return path.name == "state" and all(_is_leftover(entry) for entry in path.iterdir())
     return path.name == FILE or TEMPORARY.fullmatch(path.name) is not None
@@ -173,10 +173,10 @@ def _holds_results(folder: Path, deep: bool) -> bool:
 
 
 def _files(folder: Path, above: Manifest | None = None) -> Iterator[tuple[Path, bool]]:
-    """Files below a folder, each with whether the project wrote it; a folder's manifest comes after its other files.
+    """Files below a folder, each with whether the project wrote it; a manifest follows the other files of its folder.
 
-    ``above``: the manifest of the run folder that this one lies in, which knows what was written here unless this one
-    is a run folder itself.
+    ``above``: the manifest of the enclosing run folder, which lists files here unless this folder is a run folder
+    itself.
     """
     own = Manifest(folder)
     manifest = own if above is None or own.path.exists() else above

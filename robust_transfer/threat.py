@@ -1,4 +1,4 @@
-"""Threat models: what an adversary may do to an image. The only norm-specific code of the project.
+"""Threat models: the allowed perturbations of an image. The only norm-specific code of the project.
 
 Images live in [0, 1]; a budget is written as a fraction of that range, in the field's habit of n/255 for linf.
 """
@@ -130,7 +130,7 @@ class Threat:
 
 
 def _length(flat: Tensor, order: int = 2) -> Tensor:
-    """Lengths of ``(B, D)`` rows in the norm of this ``order``, summed in float64 (where there is one).
+    """Lengths of ``(B, D)`` rows in the norm of this ``order``, summed in float64 where the device has it.
 
     So they have the same bits in any batch.
     """

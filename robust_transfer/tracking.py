@@ -1,6 +1,6 @@
-"""Experiment trackers: TensorBoard, W&B, MLflow and Trackio are told what goes to ``metrics.jsonl``, through accelerate.
+"""Experiment trackers: TensorBoard, W&B, MLflow and Trackio receive the records of ``metrics.jsonl``, through accelerate.
 
-A tracker never ends a run. Where one fails, that is said once, and the run goes on without it.
+A tracker never ends a run: a failing one is reported once and dropped.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from contextvars import ContextVar
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,8 @@ TRACKERS = (
     "trackio",
 )  # names of accelerate's trackers, packages and our extras alike
 PROJECT = "robust-transfer"
-RECORD = "trackers.json"  # in a run folder: each tracker's own name for the run, by which it is gone on with
-LONGEST = 250  # characters of a text in the configuration: MLflow refuses much longer ones
+RECORD = "trackers.json"  # in a run folder: each tracker's own name for the run, for resuming
+MAX_TEXT = 250  # characters of a text in the configuration: MLflow refuses much longer ones
 
 
 def parse(names: str | Sequence[str]) -> tuple[str, ...]:
@@ -67,15 +68,16 @@ def check(names: Sequence[str], out: Path | None) -> None:
 def tracked(
     names: Sequence[str], out: Path | None, *, title: str, configuration: Mapping[str, Any], resume: bool
 ) -> Iterator[None]:
-    """Inside the block :func:`log` and :func:`conclude` reach the trackers; the main process's only.
+    """Connect :func:`log` and :func:`conclude` to the trackers inside the block; in the main process only.
 
-    With ``resume`` the trackers' runs that are noted in ``out`` are gone on with.
+    With ``resume`` the trackers' runs noted in ``out`` are continued.
     """
     if not names or not is_main_process():
         yield
         return
     check(names, out)
-    session = _Session(names, out, title, configuration, resume)
+    place = _PLACE.get() or Place(title, out / "tensorboard" if out is not None else None, out)
+    session = _Session(names, place, configuration, resume)
     token = _SESSION.set(session)
     try:
         yield
@@ -84,9 +86,30 @@ def tracked(
         session.finish()
 
 
+@dataclass(frozen=True)
+class Place:
+    """Run of a tracker as people find it: its ``title``, the ``board`` folder of TensorBoard's files, and the folder of its
+    ``record``, by which it is gone on with.
+    """
+
+    title: str
+    board: Path | None
+    record: Path | None
+
+
+@contextmanager
+def at(place: Place) -> Iterator[None]:
+    """Track what is run inside the block at ``place``, for one of several runs of a larger work; else its folder says where."""
+    token = _PLACE.set(place)
+    try:
+        yield
+    finally:
+        _PLACE.reset(token)
+
+
 @contextmanager
 def within(prefix: str) -> Iterator[None]:
-    """Put ``prefix/`` before the names of the figures inside the block: for one of several trainings of a run."""
+    """Prefix the names of figures with ``prefix/`` inside the block: for one of several trainings of a run."""
     token = _PREFIX.set(f"{_PREFIX.get()}{prefix}/")
     try:
         yield
@@ -95,12 +118,12 @@ def within(prefix: str) -> Iterator[None]:
 
 
 def is_on() -> bool:
-    """True inside :func:`tracked`, where there are trackers to tell."""
+    """True inside :func:`tracked` with at least one tracker."""
     return _SESSION.get() is not None
 
 
 def log(record: Mapping[str, Any]) -> None:
-    """Tell the trackers the numbers of a record of ``metrics.jsonl``, at its ``step``."""
+    """Send the numbers of a record of ``metrics.jsonl`` to the trackers, at its ``step``."""
     if (session := _SESSION.get()) is not None:
         prefix = _PREFIX.get()
         figures = {prefix + k: v for k, v in _numbers(record).items() if k != "step"}
@@ -108,26 +131,24 @@ def log(record: Mapping[str, Any]) -> None:
 
 
 def conclude(metrics: Mapping[str, Any], name: str = "final") -> None:
-    """Tell the trackers the numbers that a run ended with, as ``name/...``, at its last step."""
+    """Send a run's final numbers to the trackers, as ``name/...``, at its last step."""
     if (session := _SESSION.get()) is not None:
-        figures = {f"{name}/{k}": v for k, v in _numbers(_flat(metrics)).items()}
+        figures = {f"{_PREFIX.get()}{name}/{k}": v for k, v in _numbers(_flat(metrics)).items()}
         session.tell(figures, session.step, alone=False)
 
 
 class _Session:
-    """Trackers of one run. Each starts with the first figures: a run that fails before leaves no empty one behind."""
+    """Trackers of one run. Each starts with the first figures: a run that fails earlier leaves no empty one behind."""
 
-    def __init__(
-        self, names: Sequence[str], out: Path | None, title: str, configuration: Mapping[str, Any], resume: bool
-    ) -> None:
-        self.out, self.title = out, title
+    def __init__(self, names: Sequence[str], place: Place, configuration: Mapping[str, Any], resume: bool) -> None:
+        self.place = place
         self.step: int | None = None  # of the last figures; an evaluation has none
         self.configuration = {k: _plain(v) for k, v in _flat(as_dict(configuration)).items()}
-        self.ids = _noted(out) if resume and out is not None else {}
+        self.ids = _noted(place.record) if resume and place.record is not None else {}
         self.trackers: dict[str, Any] = dict.fromkeys(names)  # None: not started yet
 
     def tell(self, figures: dict[str, float], step: int | None, *, alone: bool) -> None:
-        """Log to all that still work. ``alone``: of the run's only training, so that later steps are not known yet."""
+        """Log to all working trackers. ``alone``: from the run's only training, so that later steps are not known yet."""
         self.step = step
         for name in list(self.trackers) if figures else []:
             with self._forgiven(name):
@@ -140,17 +161,17 @@ class _Session:
                     self.trackers[name].log(figures, step=step)
 
     def finish(self) -> None:
-        """Close all that were started."""
+        """Close all started trackers."""
         for name in [name for name, tracker in self.trackers.items() if tracker is not None]:
             with self._forgiven(name):
                 self.trackers[name].finish()
         self._announce()
 
     def _started(self, name: str, step: int | None) -> Any:
-        """Tracker that is new, or goes on; ``step``: what TensorBoard knows from there on is to be written again."""
+        """New or resumed tracker; ``step``: TensorBoard's records from there on are written again."""
         known = self.ids.get(name) or None
-        self._note(name, known or _new_id(name, self.title))  # before any file of a tracker: it empties a folder
-        tracker = _built(name, self.ids[name], self.title, self.out, step if known else None)
+        self._note(name, known or _new_id(name, self.place.title))  # before any file of a tracker: it empties a folder
+        tracker = _built(name, self.ids[name], self.place, step if known else None)
         tracker.main_process_only = False  # it is the main one; accelerate would make a global state to find out
         tracker.start()
         if name == "wandb":
@@ -165,36 +186,38 @@ class _Session:
     def _note(self, name: str, its: str) -> None:
         changed = self.ids.get(name) != its
         self.ids[name] = its
-        if self.out is not None and changed:
-            write_json(self.out / RECORD, self.ids)
+        if self.place.record is not None and changed:
+            write_json(self.place.record / RECORD, self.ids)
 
     def _announce(self) -> None:
         """Tell of TensorBoard's files, which its library writes: --overwrite removes what is known only."""
-        for path in (self.out / "tensorboard").rglob("*") if self.out is not None else ():
+        for path in self.place.board.rglob("*") if self.place.board is not None else ():
             if path.is_file():
                 announce(path)
 
     @contextmanager
     def _forgiven(self, name: str) -> Iterator[None]:
-        """Let a tracker fail: that is said, and it is left out from then on."""
+        """Drop a tracker that fails, with one warning."""
         try:
             with _without_state(), redirect_stdout(sys.stderr):  # standard output is for results
                 yield
         except Exception as error:  # whatever a library of others raises
             del self.trackers[name]
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            print(f"note: {name} tracks no more ({reason}): the run goes on without it", file=sys.stderr)
+            print(f"note: {name} stopped tracking ({reason}): the run goes on without it", file=sys.stderr)
 
 
 _SESSION: ContextVar[_Session | None] = ContextVar("session", default=None)
+_PLACE: ContextVar[Place | None] = ContextVar("place", default=None)
 _PREFIX: ContextVar[str] = ContextVar("prefix", default="")
 
 
-def _built(name: str, its: str, title: str, out: Path | None, step: int | None) -> Any:
+def _built(name: str, its: str, place: Place, step: int | None) -> Any:
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
+    title, board = place.title, place.board or Path()  # TensorBoard has a folder: see check
     settings: dict[str, dict[str, Any]] = {
-        "tensorboard": {"run_name": "tensorboard", "logging_dir": out, "purge_step": step},
+        "tensorboard": {"run_name": board.name, "logging_dir": board.parent, "purge_step": step},
         "wandb": {
             "run_name": os.environ.get("WANDB_PROJECT", PROJECT), "id": its, "name": title, "resume": "allow",
         },
@@ -205,14 +228,14 @@ def _built(name: str, its: str, title: str, out: Path | None, step: int | None) 
 
 
 def _new_id(name: str, title: str) -> str:
-    """Name of a new run that is the tracker's own; MLflow makes it itself."""
+    """Name of a new run for the tracker; MLflow makes its own."""
     token = secrets.token_hex(4)
     return {"tensorboard": "tensorboard", "wandb": token, "mlflow": "", "trackio": f"{title}-{token}"}[name]
 
 
 @contextmanager
 def _without_state() -> Iterator[None]:
-    """A plain logger for accelerate's trackers: theirs asks for a global state, which ties later trainings to a device."""
+    """Plain logger for accelerate's trackers: theirs needs a global state, which ties later trainings to a device."""
     from accelerate import tracking
 
     theirs, tracking.logger = tracking.logger, logging.getLogger(tracking.__name__)
@@ -238,8 +261,8 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _plain(value: Any) -> bool | float | int | str:
-    """Value that every tracker takes in a configuration."""
-    return value if isinstance(value, bool | int | float) else str(value)[:LONGEST]
+    """Configuration value in a form that every tracker takes."""
+    return value if isinstance(value, bool | int | float) else str(value)[:MAX_TEXT]
 
 
 def _numbers(record: Mapping[str, Any]) -> dict[str, float]:

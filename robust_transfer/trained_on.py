@@ -1,7 +1,7 @@
 """Fingerprints of the images that a network, its source, and the source's source were trained on.
 
-A checkpoint keeps them in a file of its own, and hands them on to what is made of it; so an evaluation needs nothing else
-to tell which of its images were trained on.
+A checkpoint keeps them in a file of its own, and passes them on to its descendants; so an evaluation can tell which
+of its images were trained on from the checkpoint alone.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Level:
 class TrainedOn:
     """``levels``: of the network itself, of its source, of the source's source, and so on.
 
-    Not ``complete``: further sources there are, but they have left no fingerprints.
+    Not ``complete``: further sources exist without fingerprints.
     """
 
     levels: tuple[Level, ...]
@@ -71,7 +71,7 @@ def merged(a: TrainedOn | None, b: TrainedOn | None) -> TrainedOn | None:
 
 
 def read_trained_on(content: bytes, record: dict[str, Any], where: str) -> TrainedOn:
-    """From the file's content and the card's record of it; raises :class:`CheckpointError` where they do not agree."""
+    """Parse the file's content with the card's record of it; raises :class:`CheckpointError` where they disagree."""
     if hashlib.sha256(content).hexdigest() != record.get("hash"):
         raise CheckpointError(f"{where} is not the file that its card describes (the hash differs): get both again")
     try:

@@ -1,4 +1,4 @@
-"""Trials of engines: what computes an attack's steps, and in passes of which sizes, is found out on a sample."""
+"""Trials of engines: precision, compilation and pass sizes of attack steps, decided on a sample."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from robust_transfer.progress import stage
 from robust_transfer.remembered import recall, remember
 from robust_transfer.run import Run
 
-GAIN = 1.1  # bfloat16, or compiled steps, must be so many times as fast, or they are not used
-TRUSTED = 1 / GAIN  # hardware with units for bfloat16 must be slower by as much, or it is used
-AGREEMENT = 0.9  # median cosine between the gradients of both precisions, or bfloat16 is not used
+MIN_SPEEDUP = 1.1  # bfloat16, or compiled steps, must be so many times as fast, or they are not used
+MAX_SLOWDOWN = 1 / MIN_SPEEDUP  # hardware with units for bfloat16 must be slower by as much, or it is used
+MIN_COSINE = 0.9  # median cosine between the gradients of both precisions, or bfloat16 is not used
 # Seconds of attacking from which on a trial can pay. Compiling takes one or two minutes, where it was done before seconds.
 WORTH_COMPILING, WORTH_LOADING, WORTH_SIZING = 300.0, 15.0, 5.0
 WORTH_TIMING = 4000.0  # image passes
@@ -33,18 +33,18 @@ TRIAL_IMAGES = 64  # where passes have no size of their own
 
 
 def sample_size(device: torch.device, size: int | None, run: Run) -> int:
-    """Images of ``size`` pixels a side that :func:`choose` asks for: a full pass."""
+    """Number of images of ``size`` pixels a side for :func:`choose`: a full pass."""
     return full_chunk(device, size, run.dtype()) or TRIAL_IMAGES
 
 
 def choose(module: nn.Module, sample: Callable[[], tuple[Tensor, Tensor]], run: Run, *, passes: float = 0.0) -> Engine:
-    """Engine for ``module``; where there is a choice, images ``(n, C, H, W)`` and labels are asked for to try it out.
+    """Engine for ``module``; where there is a choice, it is tried on images ``(n, C, H, W)`` with labels.
 
-    With ``run.precision`` ``auto``, bfloat16 is taken where the hardware gains by it, if a step is then at least
-    1.1 times as fast (with matrix units for it: not 1.1 times as slow) and the gradients still point the same way
-    (median cosine at least 0.9). On the CPU, if so many image ``passes`` take long enough, ``torch.compile`` is tried in the
-    same way, and passes get several sizes, as far as the same rows come out of them, bit for bit. Whether compiling gained is
-    remembered for the next time on this machine.
+    With ``run.precision`` ``auto``, bfloat16 is taken where the hardware gains by it, if a step is then at least 1.1
+    times as fast (with matrix units for it: not 1.1 times as slow) and the gradients still point the same way (median
+    cosine at least 0.9). On the CPU, if so many image ``passes`` take long enough, ``torch.compile`` is tried in the
+    same way, and several pass sizes are allowed, as far as they give the same rows, bit for bit. Whether compiling
+    gained is stored for the next time on this machine.
     """
     engine = Engine(run.dtype())
     precision = run.precision == "auto" and engine.dtype is not torch.float32
@@ -54,7 +54,7 @@ def choose(module: nn.Module, sample: Callable[[], tuple[Tensor, Tensor]], run: 
     x, labels = sample()
     usual = usual_chunk(x.device, x.shape[-1]) or len(x)
     if precision:
-        bar = TRUSTED if hardware.has_matrix_units(x.device) else GAIN
+        bar = MAX_SLOWDOWN if hardware.has_matrix_units(x.device) else MIN_SPEEDUP
         with stage("trying out bfloat16", None, run.quiet):
             engine = better(Engine(), engine, module, x[:usual], labels[:usual], bar)
     if passes < WORTH_TIMING:
@@ -67,7 +67,7 @@ def choose(module: nn.Module, sample: Callable[[], tuple[Tensor, Tensor]], run: 
 
 @dataclass(frozen=True)
 class _Trial:
-    """Trial of an engine's ways for a module on the CPU: on as many images as a full pass takes."""
+    """Trial of engine variants for a module on the CPU: on as many images as a full pass takes."""
 
     module: nn.Module
     x: Tensor
@@ -75,7 +75,7 @@ class _Trial:
     usual: int
 
     def best(self, engine: Engine, passes: float, quiet: bool) -> Engine:
-        """``engine``, compiled if that pays for so many image passes, with the sizes of its passes."""
+        """``engine``, compiled if that pays for so many image passes, with its pass sizes."""
         step = seconds_of(engine, self.module, self.x[: self.usual], self.labels[: self.usual])
         seconds = passes / 2 / self.usual * step
         if any(isinstance(part, Classifier) for part in self.module.modules()):
@@ -86,9 +86,9 @@ class _Trial:
             return replace(engine, sizes=self._sizes(engine))
 
     def _compiled(self, engine: Engine, seconds: float, quiet: bool) -> Engine:
-        """The better of ``engine`` and the same compiled, which is not tried where it cannot pay, or did not gain before.
+        """Faster of ``engine`` and its compiled form, which is not tried where it cannot pay, or did not gain before.
 
-        What is remembered only says what a trial takes and whether it is worth it: a network may have another's name.
+        Stored results only predict the cost and use of a trial: another network may have the same name.
         """
         compiled = replace(engine, compiled=True, _bodies={})
         gained = recall(key := self._key(compiled)).get("gains")
@@ -100,7 +100,7 @@ class _Trial:
         return found
 
     def _sizes(self, engine: Engine) -> tuple[int, ...]:
-        """Sizes of passes with which rows come out as in passes of the usual one; compiled, each size takes its time."""
+        """Pass sizes with the same rows as the usual one; when compiled, each size takes its time."""
         full = len(self.x)
         whole = full // self.usual * self.usual
         sizes = [size for size in ((self.usual, full) if engine.compiled else smaller(full)) if size <= whole]
@@ -110,13 +110,13 @@ class _Trial:
         return agree if self.usual in agree else (self.usual,)
 
     def _rows(self, engine: Engine, some: slice) -> list[Tensor]:
-        """All that an attack may compute, in one pass: logits and gradient of a step, logits without one, the model's own."""
+        """All computations of an attack in one pass: logits and gradient of a step, logits alone, the model's own."""
         x, labels = self.x[some], self.labels[some]
         with attacking(self.module, x.device, replace(engine, sizes=(len(x),))) as target:
             return [*target.gradient(x, labels, cross_entropy), target.guess(x), target.logits(x)]
 
     def _key(self, engine: Engine) -> str:
-        """Name of a kind of network, and of how it is computed; the machine's and PyTorch's is that of the folder."""
+        """Key of a kind of network and its computation; the folder identifies the machine and PyTorch."""
         specs = [
             (p.spec.name, p.spec.settings, p.num_classes) for p in self.module.modules() if isinstance(p, Classifier)
         ]
@@ -125,7 +125,7 @@ class _Trial:
 
 
 def seconds_of(engine: Engine, module: nn.Module, x: Tensor, labels: Tensor) -> float:
-    """Seconds that a step on these images takes; 0 where it cannot be made."""
+    """Seconds of a step on these images; 0 where it fails."""
     with eval_mode(module), without_weight_gradients(module), exact_float32(), suppress(RuntimeError, TypeError):
         if _fits(module, x, labels):
             threads = torch.get_num_threads() if x.device.type == "cpu" else 1
@@ -133,7 +133,9 @@ def seconds_of(engine: Engine, module: nn.Module, x: Tensor, labels: Tensor) -> 
     return 0.0
 
 
-def better(exact: Engine, fast: Engine, module: nn.Module, x: Tensor, labels: Tensor, bar: float = GAIN) -> Engine:
+def better(
+    exact: Engine, fast: Engine, module: nn.Module, x: Tensor, labels: Tensor, bar: float = MIN_SPEEDUP
+) -> Engine:
     """``fast`` if it is ``bar`` times as fast on these images and does no harm, else ``exact``."""
     with eval_mode(module), without_weight_gradients(module), exact_float32():
         if not _fits(module, x, labels):
@@ -145,7 +147,7 @@ def better(exact: Engine, fast: Engine, module: nn.Module, x: Tensor, labels: Te
         except (RuntimeError, TypeError):  # the network cannot compute in that precision, or cannot be compiled
             return exact
     cosine = cosine_similarity(gradients[0].flatten(1), gradients[1].flatten(1), dim=1)
-    return fast if gains and bool(cosine.nan_to_num().median() >= AGREEMENT) else exact
+    return fast if gains and bool(cosine.nan_to_num().median() >= MIN_COSINE) else exact
 
 
 def _fits(module: nn.Module, x: Tensor, labels: Tensor) -> bool:
@@ -158,9 +160,9 @@ def _fits(module: nn.Module, x: Tensor, labels: Tensor) -> bool:
 def _timed(module: nn.Module, x: Tensor, labels: Tensor) -> tuple[float, Tensor]:
     """Seconds of one step, by :func:`hardware.seconds`, and its gradient."""
     at = x.detach().clone().requires_grad_(True)
-    begun = hardware.seconds(x.device)
+    started = hardware.seconds(x.device)
     (gradient,) = torch.autograd.grad(cross_entropy(call(module, at).float(), labels).sum(), at)
-    return hardware.seconds(x.device) - begun, gradient
+    return hardware.seconds(x.device) - started, gradient
 
 
 def _seconds(module: nn.Module, x: Tensor, labels: Tensor) -> float:

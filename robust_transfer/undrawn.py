@@ -1,4 +1,4 @@
-"""Networks built without their random initial weights, which take seconds for large ones and are replaced at once."""
+"""Networks built without random initial weights, which take seconds for large ones and are overwritten at once."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import Tensor
 from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
-# PyTorch hands the functions of nn.init over as a whole, so what they call is not seen.
+# PyTorch passes the functions of nn.init as a whole, so their inner calls are not seen.
 _INITIAL = "normal_ uniform_ trunc_normal_ xavier_normal_ xavier_uniform_ kaiming_normal_ kaiming_uniform_ orthogonal_"
 DRAWS = {getattr(init, name) for name in _INITIAL.split()}
 DRAWS |= {Tensor.normal_, Tensor.uniform_, Tensor.random_, Tensor.erfinv_, Tensor.bernoulli_, Tensor.exponential_}
 
 
 class _Undrawn(TorchFunctionMode):
-    """Leaves tensors as they are that would be filled with random numbers."""
+    """Mode in which random initialisation leaves tensors unchanged."""
 
     def __torch_function__(
         self,
@@ -35,10 +35,10 @@ class _Undrawn(TorchFunctionMode):
 
 @contextmanager
 def undrawn() -> Iterator[None]:
-    """Networks that are built inside have weights of no meaning where they would be random; all must be loaded.
+    """Networks built inside have arbitrary weights in place of random ones; all must be loaded.
 
-    Everything else is as usual: buffers, and what is no part of the state (relative positions, a normalisation), which
-    a network on the meta device would lack. The global generators are left as they were.
+    Everything else is as usual: buffers, and attributes outside the state (relative positions, a normalisation),
+    which a network on the meta device would lack. The global generators are unchanged.
     """
     with torch.random.fork_rng(devices=[]), _Undrawn():
         yield

@@ -1,7 +1,7 @@
-"""safetensors files tensor by tensor: read, hashed and written with no more memory than the largest tensor takes.
+"""safetensors files tensor by tensor: read, hashed and written with the memory of the largest tensor.
 
-The library reads and writes whole files; what is read here is one pass, whose bytes are hashed as they come. The
-format: https://github.com/huggingface/safetensors#format.
+The library reads and writes whole files; here reading is one pass, whose bytes are hashed as they come. The format:
+https://github.com/huggingface/safetensors#format.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ DTYPES: dict[str, torch.dtype] = {
     "U64": torch.uint64,
 }
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
-MOST_HEADER = 100_000_000  # bytes; the library's own limit
-CHUNK = 1 << 20
+MAX_HEADER = 100_000_000  # bytes; the library's own limit
+CHUNK_BYTES = 1 << 20
 
 
 class DamagedError(ValueError):
-    """A file that is no whole safetensors file; the message says what is wrong with it, in a few words."""
+    """Incomplete or damaged safetensors file; the message says how, in a few words."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Header:
-    """Entries of a file in the order of their bytes, which they leave no gap between, and its metadata."""
+    """Entries of a file in the order of their bytes, without gaps, and its metadata."""
 
     entries: dict[str, Entry]
     metadata: dict[str, str]
@@ -68,7 +68,7 @@ class Header:
 def header_length(first: bytes, size: int) -> int:
     """Bytes of the header of a file of ``size`` bytes that begins with ``first``. Raises :class:`DamagedError`."""
     length = int.from_bytes(first[:8], "little")
-    if len(first) < 8 or not 2 <= length <= min(size - 8, MOST_HEADER):
+    if len(first) < 8 or not 2 <= length <= min(size - 8, MAX_HEADER):
         raise DamagedError("it is cut off or has no header")
     return length
 
@@ -93,12 +93,12 @@ def parse_header(text: bytes, size: int) -> Header:
             raise DamagedError(f"{name!r} does not begin where the tensor before it ends")
         reached = entry.end
     if reached != size:
-        raise DamagedError(f"it has {size:,} bytes, and its header speaks of {reached:,}")
+        raise DamagedError(f"it has {size:,} bytes, and its header declares {reached:,}")
     return Header(ordered, metadata)
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """JSON's object; readers differ in which of two equal names they take."""
+    """JSON object without repeated names; readers differ in which of two equal names they take."""
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
@@ -111,14 +111,14 @@ def _entry(name: str, given: dict[str, Any], first: int) -> Entry:
         raise DamagedError(f"{name!r} has the type {given['dtype']!r}, which is not read")
     dtype, shape, (start, end) = DTYPES[given["dtype"]], tuple(given["shape"]), given["data_offsets"]
     if any(type(number) is not int or number < 0 for number in (*shape, start, end)):
-        raise DamagedError(f"{name!r} has a shape or a place that is none")
+        raise DamagedError(f"{name!r} has an invalid shape or position")
     if end - start != math.prod(shape) * dtype.itemsize:
-        raise DamagedError(f"{name!r} has {end - start:,} bytes, which is not what its shape and type take")
+        raise DamagedError(f"{name!r} has {end - start:,} bytes, which does not match its shape and type")
     return Entry(dtype, shape, first + start, first + end)
 
 
 class WeightsFile:
-    """A safetensors file, open for reading once from its beginning to its end; what was read is hashed.
+    """safetensors file, open for one pass from beginning to end; bytes are hashed as they are read.
 
     Raises ``OSError``. Use it in a ``with`` statement.
     """
@@ -138,7 +138,7 @@ class WeightsFile:
         self._file.close()
 
     def header(self) -> Header:
-        """Header; to be asked for once, before the tensors. Raises :class:`DamagedError`."""
+        """Header; to be read once, before the tensors. Raises :class:`DamagedError`."""
         length = header_length(self.beginning, self._size)
         rest = self._read(max(8 + length - len(self.beginning), 0))
         text, self._ahead = (self.beginning + rest)[8 : 8 + length], (self.beginning + rest)[8 + length :]
@@ -152,8 +152,8 @@ class WeightsFile:
             yield name, content.view(entry.dtype).view(entry.shape)
 
     def digest(self) -> str:
-        """SHA-256 of the whole file in hexadecimal digits, whatever of it was read before."""
-        while self._read(CHUNK):
+        """SHA-256 of the whole file in hexadecimal digits, however much of it was read before."""
+        while self._read(CHUNK_BYTES):
             pass
         return self._digest.hexdigest()
 
@@ -161,7 +161,7 @@ class WeightsFile:
         ahead = min(len(self._ahead), len(target))  # of a file shorter than its first read
         target[:ahead], self._ahead = self._ahead[:ahead], self._ahead[ahead:]
         while ahead < len(target):
-            part = target[ahead : ahead + CHUNK]  # hashed while it is in the processor's cache
+            part = target[ahead : ahead + CHUNK_BYTES]  # hashed while it is in the processor's cache
             count = self._file.readinto(part)
             if not count:
                 raise DamagedError("it became shorter while it was read")
@@ -179,7 +179,7 @@ class WeightsFile:
 def write_weights(path: Path, state: Mapping[str, Tensor], dtype: torch.dtype) -> str:
     """Write tensors, floating point ones as ``dtype``; returns the file's SHA-256 in hexadecimal digits.
 
-    The bytes are those that the library writes. Raises ``OSError``.
+    The bytes equal the library's. Raises ``OSError``.
     """
     stored = {name: dtype if value.is_floating_point() else value.dtype for name, value in state.items()}
     rank = {each: index for index, each in enumerate(NAMES)}
@@ -198,9 +198,9 @@ def write_weights(path: Path, state: Mapping[str, Tensor], dtype: torch.dtype) -
             digest.update(part)
         for name in order:
             content = raw_bytes(state[name].detach().to(stored[name]))
-            for begin in range(0, len(content), CHUNK):
-                file.write(content[begin : begin + CHUNK])
-                digest.update(content[begin : begin + CHUNK])
+            for begin in range(0, len(content), CHUNK_BYTES):
+                file.write(content[begin : begin + CHUNK_BYTES])
+                digest.update(content[begin : begin + CHUNK_BYTES])
     return digest.hexdigest()
 
 

@@ -23,12 +23,11 @@ except ModuleNotFoundError as error:
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "robust_transfer"
 ROLE = re.compile(r":(?:class|func|meth|data|mod|attr):`~?([^`]+)`|``(.+?)``|`([^`\n]+)`", re.DOTALL)
-INHERITED = re.compile(r"See :class:`\w+`\.")  # the docstring of a method that is documented where it comes from
 
 
 @dataclass(frozen=True)
 class Api:
-    """Public names by room, each with what griffe has read of it."""
+    """Public names by room, each with griffe's description."""
 
     rooms: dict[str, list[str]]
     things: dict[str, griffe.Object]
@@ -110,7 +109,7 @@ def block(text: str) -> str:
 
 
 def parameters(function: griffe.Function | griffe.Alias) -> Iterator[str]:
-    """Parameters as they are written, without ``self``."""
+    """Parameters as written, without ``self``."""
     star = False
     for parameter in function.parameters:
         if parameter.name in ("self", "cls"):
@@ -147,7 +146,7 @@ def fields(thing: griffe.Class) -> list[str]:
 
 
 def methods_of(thing: griffe.Object) -> dict[str, griffe.Object]:
-    """Public methods and properties that the class itself documents."""
+    """Public methods and properties with docstrings of their own."""
     if not isinstance(thing, griffe.Class):
         return {}
     return {
@@ -156,7 +155,6 @@ def methods_of(thing: griffe.Object) -> dict[str, griffe.Object]:
         if isinstance(member, griffe.Function | griffe.Attribute)
         and not name.startswith("_")
         and member.docstring
-        and not INHERITED.fullmatch(member.docstring.value.strip())
         and (isinstance(member, griffe.Function) or "property" in member.labels)
     }
 
@@ -173,7 +171,7 @@ def first_sentence(name: str, api: Api) -> str:
 
 
 def prose(text: str, api: Api, room: str) -> str:
-    """Docstring as Markdown: roles and ``code`` become code and links, all else is shown as it is written."""
+    """Docstring as Markdown: roles and ``code`` become code and links, everything else is plain text."""
     return "\n\n".join(paragraph(each, api, room) for each in re.split(r"\n\s*\n", text))
 
 
@@ -193,7 +191,7 @@ def paragraph(text: str, api: Api, room: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text in which Markdown sees no markup."""
+    """Text without Markdown markup."""
     return re.sub(r"([\\*_\[\]<|])", r"\\\1", text)
 
 

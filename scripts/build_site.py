@@ -35,7 +35,7 @@ FETCHES = {"mermaid", "pyodide", "glightbox", "md-source"}
 
 
 class Page(HTMLParser):
-    """What a page loads, where it leads, and the names that links to it may have."""
+    """Links of a page, resources that it loads, and its link targets."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -60,13 +60,13 @@ class Page(HTMLParser):
             self.loads += [each.split()[0] for each in given.get("srcset", "").split(",") if each.strip()]
 
     def handle_data(self, data: str) -> None:
-        """Note what a style of the page loads."""
+        """Note resources loaded by a style of the page."""
         if self.cdata_elem == "style":
             self.loads += STYLE_URL.findall(data)
 
 
 def is_data(address: str) -> bool:
-    """True for an image that stands in the address itself."""
+    """True for an image embedded in its address."""
     return address.startswith("data:")
 
 
@@ -118,7 +118,7 @@ def nav_problems(nav: Any, pages: set[str]) -> list[str]:
 
 
 def problems(site: Path) -> list[str]:
-    """What is wrong with a built site: addresses elsewhere that it loads, links and pictures that lead nowhere."""
+    """Problems of a built site: resources loaded from elsewhere, broken links and pictures."""
     pages = {path: Page(path.read_text(encoding="utf-8")) for path in sorted(site.rglob("*.html"))}
     found = []
     for path, page in pages.items():

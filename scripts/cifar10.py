@@ -43,7 +43,9 @@ NAMES = ("linear-probe", "fine-tune", "lwf")
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What is run. ``tuning`` (``few_tuning``: on few images) is what fine-tuning and LwF share: one budget for both.
+    """Settings of the study.
+
+    ``tuning`` (``few_tuning``: on few images) is shared by fine-tuning and LwF: one budget for both.
 
     ``lwf`` are pairs: the L2 of the probe that it starts from, the strength. A weak pull from a weak head is left out:
     even from the strong one, 0.3 keeps next to none of the robustness on val.
@@ -90,7 +92,7 @@ def lwf_cell(l2: float, strength: float, seed: int) -> str:
 
 
 def best_on_val(vals: Mapping[str, Mapping[str, float]]) -> str:
-    """The study's one criterion: the most accurate on val of those with 90 % of the best PGD-10 accuracy on val."""
+    """The study's one criterion: the most accurate cell on val among those with 90 % of the best PGD-10 accuracy on val."""
     enough = KEEP * max(val["robust_accuracy"] for val in vals.values())
     kept = {name: val for name, val in vals.items() if val["robust_accuracy"] >= enough}
     return max(kept, key=lambda name: (kept[name]["clean_accuracy"], kept[name]["robust_accuracy"]))

@@ -31,7 +31,7 @@ CARD = ("method", "settings", "criterion", "cost", "adversarial_examples", "seco
 
 
 class Study:
-    """What was found: ``cells`` (card, figures and choices of each), and ``right[level][cell]``, a bool an image."""
+    """Collected cells: ``cells`` (card, figures and choices of each), and ``right[level][cell]``, one bool per image."""
 
     def __init__(self, out: Path, runs: Path) -> None:
         self.about: dict[str, Any] = json.loads((runs / "study.json").read_text())
@@ -72,7 +72,7 @@ class Study:
         return sorted((name for name in self.cells if re.fullmatch(pattern, name)), key=_natural)
 
     def stack(self, names: list[str], level: str) -> NDArray[np.float64]:
-        """Whether each image was right, ``(cells, n)``."""
+        """Correctness of each image, ``(cells, n)``."""
         return np.stack([self.right[f"{name}/{level}"] for name in names]).astype(np.float64)
 
     def rights(self, names: list[str], level: str) -> list[Correctness]:
@@ -145,7 +145,7 @@ ABOVE = {
 
 
 def claims(study: Study) -> tuple[list[str], dict[str, Any]]:
-    """What the run says of each expectation, as lines and as figures; of what has not been run yet, nothing."""
+    """Verdicts on the expectations, as lines and as figures; cells that have not been run are left out."""
     lines, found = ["### What it says", ""], dict[str, Any]()
     constant = constant_share(study)
 

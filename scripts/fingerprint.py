@@ -1,4 +1,4 @@
-"""Give an older run folder the fingerprints of what it was trained on; its weights are not touched.
+"""Add fingerprints of the training images to an older run folder; its weights are unchanged.
 
 python scripts/fingerprint.py robust_transfer/weights/bundled --data PATH/TO/cifar100 --val 0
 """

@@ -1,4 +1,4 @@
-"""Writes the index of timm's and torchvision's networks by which checkpoints are recognised: minutes, on any machine.
+"""Write the index of timm's and torchvision's networks by which checkpoints are recognised: minutes, on any machine.
 
 python scripts/index_networks.py            # all networks anew
 python scripts/index_networks.py --missing  # those that the index lacks

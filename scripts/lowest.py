@@ -1,4 +1,4 @@
-"""Print the lowest versions that pyproject.toml admits, as constraints for pip.
+"""Print the lowest versions that pyproject.toml admits, of what is required and of every extra, as constraints for pip.
 
 python scripts/lowest.py > lowest.txt && pip install -c lowest.txt -e '.[dev]'
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 PYPROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
@@ -18,10 +19,14 @@ def lowest(requirements: list[str]) -> list[str]:
     return [f"{bound[1]}=={bound[2]}" for bound in bounds if bound]
 
 
-def main() -> None:
+def requirements() -> list[str]:
+    """Of the project and of all its extras, each once."""
     project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
-    requirements = set(project["dependencies"]) | set(project["optional-dependencies"]["dev"])
-    print("\n".join(lowest(sorted(requirements))))
+    return sorted({*project["dependencies"], *chain.from_iterable(project["optional-dependencies"].values())})
+
+
+def main() -> None:
+    print("\n".join(lowest(requirements())))
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def names_page() -> str:
-    """Page of everything that has a name: one table a registry."""
+    """Page of all registered names: one table per registry."""
     parts = [
         NOTE,
         "# Names",
@@ -73,7 +73,7 @@ def commands_page() -> str:
     for info in cli.app.registered_commands:
         assert info.callback is not None
         called[info.name or info.callback.__name__] = info.callback
-    parts = [NOTE, "# Commands and their options", "What commands share stands on [its own page](../commands.md)."]
+    parts = [NOTE, "# Commands and their options", "[Shared conventions](../commands.md) of all commands."]
     for name in sorted(called, key=ROAD.index):
         parameters = list(parameters_of(called[name]))
         arguments = [f" {row[0].strip('`')}" for row, is_argument in parameters if is_argument]
@@ -108,7 +108,7 @@ def parameters_of(command: Callable[..., Any]) -> Iterator[tuple[tuple[str, str,
 
 
 def told(annotation: Any) -> tuple[Any, ParameterInfo]:
-    """Type of an annotated parameter, and what typer is told of it."""
+    """Type of an annotated parameter, and its typer settings."""
     assert typing.get_origin(annotation) is Annotated
     kind, info = typing.get_args(annotation)
     assert isinstance(info, ParameterInfo)
@@ -116,7 +116,7 @@ def told(annotation: Any) -> tuple[Any, ParameterInfo]:
 
 
 def value_of(kind: Any, info: ParameterInfo, is_argument: bool) -> list[str]:
-    """Values that an option takes, or a word for them; none for a flag."""
+    """Values of an option, or a word for them; none for a flag."""
     union = typing.get_origin(kind) in (typing.Union, types.UnionType)
     [one] = [each for each in (typing.get_args(kind) if union else (kind,)) if each is not types.NoneType]
     if typing.get_origin(one) is Literal:
@@ -136,7 +136,7 @@ def code(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Text of one line, in which Markdown sees no markup but code."""
+    """One line of text, without Markdown markup but for code."""
     joined = " ".join(text.replace("``", "`").split())
     parts = joined.split("`")
     return "`".join(part if n % 2 else part.replace("<", "&lt;").replace("*", "\\*") for n, part in enumerate(parts))

@@ -84,7 +84,7 @@ XCIT = {"_s_": "dim=384 heads=8", "_m_": "dim=512 heads=8", "_l_": "dim=768 head
 
 @dataclass
 class Model:
-    """What one constructor says."""
+    """Statements of one constructor."""
 
     architecture: str
     settings: dict[str, Any] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What the tests of attacks share: models that are functions, and batches."""
+"""Shared helpers for tests of attacks: models that are functions, and batches."""
 
 from __future__ import annotations
 

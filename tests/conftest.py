@@ -1,4 +1,4 @@
-"""Shared by all tests: one thread, the command line, digits as a task, and a source to transfer from."""
+"""Shared fixtures: one thread, the command line, digits as a task, and a source to transfer from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of families share: networks with statistics as after training, and classifiers made from their states."""
+"""Shared helpers for tests of families: networks with realistic statistics, and classifiers made from their states."""
 
 from __future__ import annotations
 

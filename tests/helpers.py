@@ -1,4 +1,4 @@
-"""What the tests make and compare: digits small enough to train on, tiny networks, sources, logs, splits not to be read."""
+"""Shared helpers: digits small enough to train on, tiny networks, sources, logs, splits that must not be read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of timm's and torchvision's names share: a photo of no square shape, and what a library makes of it."""
+"""Shared helpers for tests of timm's and torchvision's names: a photo that is not square, and the library's own pixels."""
 
 from __future__ import annotations
 

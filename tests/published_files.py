@@ -11,7 +11,7 @@ import json
 import pickle
 import sys
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 State = dict[str, Tensor]
+Normaliser = tuple[Tensor, Tensor]  # means and deviations, one a channel
 MEAN, STD = torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.2, 0.25, 0.3])
 
 
@@ -41,8 +42,8 @@ def under(prefix: str, state: State) -> State:
     return {f"{prefix}{key}": value for key, value in state.items()}
 
 
-def norm(mean: str, std: str, shape: tuple[int, ...] = (1, 3, 1, 1)) -> State:
-    return {mean: MEAN.view(shape), std: STD.view(shape)}
+def norm(mean: str, std: str, shape: tuple[int, ...] = (1, 3, 1, 1), by: Normaliser = (MEAN, STD)) -> State:
+    return {mean: by[0].view(shape), std: by[1].view(shape)}
 
 
 def optimiser(state: State) -> dict[str, Any]:
@@ -68,18 +69,22 @@ def function_of_dill() -> Any:
     return Stored()
 
 
-def madry(path: Path, state: State, other: State) -> Expected:
+FIGURES = {"epoch": 90, "nat_prec1": np.float64(61.25), "adv_prec1": 35.5}
+
+
+def madry(
+    path: Path, state: State, other: State, by: Normaliser = (MEAN, STD), figures: Mapping[str, object] = FIGURES
+) -> Expected:
     """robustness/train.py: AttackerModel in DataParallel, pickled by dill with optimiser and schedule."""
     inner = under("model.", state)
-    copy = {**inner, **norm("normalize.new_mean", "normalize.new_std", (3, 1, 1))}
-    whole = {**inner, **norm("normalizer.new_mean", "normalizer.new_std", (3, 1, 1)), **under("attacker.", copy)}
+    copy = {**inner, **norm("normalize.new_mean", "normalize.new_std", (3, 1, 1), by)}
+    whole = {**inner, **norm("normalizer.new_mean", "normalizer.new_std", (3, 1, 1), by), **under("attacker.", copy)}
     value = {
         "model": under("module.", whole),
         "optimizer": optimiser(state),
         "schedule": function_of_dill(),
-        "epoch": 90,
     }
-    torch.save({**value, "amp": None, "nat_prec1": np.float64(61.25), "adv_prec1": 35.5}, path)
+    torch.save({**value, "amp": None, **figures}, path)
     return Expected(where="model", prefix="module.model.", normalised=True)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from html.parser import HTMLParser
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +150,67 @@ class Page(HTMLParser):
     def words(self) -> str:
         """Text in single spaces."""
         return " ".join(self.text.split())
+
+
+CLEAN_OF = {
+    ("robust", 1.0): (0.5, 0.52),
+    ("robust", 0.1): (0.6, 0.66),
+    ("natural", 1.0): (0.7, 0.7),
+    ("natural", 0.1): (0.8, 0.84),
+}
+ROBUST_OF = {
+    ("robust", 1.0): (0.4, 0.38),
+    ("robust", 0.1): (0.3, 0.32),
+    ("natural", 1.0): (0.0, 0.0),
+    ("natural", 0.1): (0.0, 0.02),
+}
+
+
+def study(folder: Path, *, title: str = "What is handed down", n: int = 50, repeats: int = 1, lost: int = 0) -> Path:
+    """Folder of a study that was never run: two sources, two values of l2, two seeds, and the shares above.
+
+    ``repeats``: so many times as many cells, of other shots. The last ``lost`` cells have diverged.
+    """
+    rows = []
+    for shots, (source, l2), seed in product(range(1, repeats + 1), CLEAN_OF, (0, 1)):
+        key = f"{source}-{l2:g}-{shots}-{seed}"
+        row = {"source": source, "task": "own", "strategy": "probe", "shots": shots, "seed": seed, "evaluation": "near"}
+        row |= {
+            "set.l2": l2,
+            "result": key,
+            "evaluated": key,
+            "failure": None,
+            "n": n,
+            "constant": 0.2,
+            "cost": 100 / l2,
+        }
+        row |= {"threat": "linf:8/255", "attack": "pgd-20", "train_images": 500, "training_seconds": 1.0}
+        row |= {"flags": "constant classifier is more robust" if source == "natural" else ""}
+        for level, shares in (("clean", CLEAN_OF), ("robust", ROBUST_OF)):
+            share = wilson(round(n * shares[source, l2][seed]), n)
+            row |= {level: share.value, f"{level}_low": share.low, f"{level}_high": share.high}
+        rows.append(row)
+    for row in rows[len(rows) - lost :]:
+        row["failure"] = "loss is no number"
+    spec = {"x": "set.l2", "by": "source", "log": True, "title": "the L2"}
+    recipe = {
+        "name": "small", "title": title, "paper": "a paper", "notes": "a note", "scale": "smoke",
+        "sources": {"robust": {"use": "bundled"}, "natural": {"use": "natural"}},
+        "tasks": {"own": {"data": "builtin:digits"}},
+        "strategies": {"probe": {"strategy": "linear-probe", "each": {"l2": [1.0, 0.1]}}},
+        "evaluations": {"near": {}}, "plots": [spec],
+        "grid": [{"source": ["robust", "natural"], "task": ["own"], "strategy": ["probe"], "evaluation": ["near"]}],
+    }  # fmt: skip
+    claims = [
+        {"says": "robustness is handed down", "measured": "+39.0 points [+30.0, +48.0]", "verdict": "holds"},
+        {"says": "it is free", "measured": "not measured yet", "verdict": "open"},
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    made = {"recipe": recipe, "command": "robust-transfer study small", "precision": "float32", "commit": "abc"}
+    made |= {"versions": {"torch": "2.99"}, "hardware": {"cpu": "a CPU", "gpu": None}}
+    (folder / "study.json").write_text(json.dumps(made))
+    (folder / "findings.json").write_text(json.dumps({"cells": len(rows) + 1, "claims": claims}))
+    start = {"command": "robust-transfer study small --jobs 2", "seconds": 90.0, "cells": len(rows)}
+    (folder / "starts.jsonl").write_text(json.dumps(start) + "\n")
+    pd.DataFrame(rows).to_parquet(folder / "table.parquet")
+    return folder

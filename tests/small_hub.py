@@ -48,6 +48,12 @@ class Hub:
         commit = {"main": COMMIT, COMMIT: COMMIT, "v1": OLDER, OLDER: OLDER}.get(revision)
         if commit is None:
             return Reply(b"", 404, {"X-Error-Code": "RevisionNotFound"})
+        if api and rest[:1] == ["tree"]:
+            tree = [
+                {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
+                for name, content in files.items()
+            ]
+            return Reply(json.dumps(tree).encode())
         if api:
             info: dict[str, Any] = {"id": repo, "sha": commit, "siblings": [{"rfilename": name} for name in files]}
             info["private"] = repo in self.private

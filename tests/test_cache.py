@@ -1,4 +1,4 @@
-"""What is load_or_compute: the same tensors, made once, and made again where the file is damaged."""
+"""Cached tensors: the same as computed, computed once, and again after damage to the file."""
 
 from __future__ import annotations
 

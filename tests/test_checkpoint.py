@@ -1,4 +1,4 @@
-"""What is saved is what is loaded; whatever else is found in a run folder is refused in one sentence."""
+"""Checkpoints load as saved; other contents of a run folder are refused in one sentence."""
 
 from __future__ import annotations
 

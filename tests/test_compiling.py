@@ -1,4 +1,4 @@
-"""Where the compiler keeps its results: beside the downloads, unless the user has said otherwise."""
+"""Cache folder of the compiler: beside the downloads, unless the user has chosen another."""
 
 from __future__ import annotations
 

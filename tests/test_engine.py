@@ -1,4 +1,4 @@
-"""The fast copies: the same outputs, nothing of the original touched, chosen by what they gain."""
+"""Fast copies: the same outputs, the original unchanged, chosen by their gain."""
 
 from __future__ import annotations
 

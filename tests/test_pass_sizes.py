@@ -7,7 +7,7 @@ from itertools import combinations_with_replacement
 import pytest
 import torch
 
-from robust_transfer.pass_sizes import OVERHEAD, agreeing, cover, full_chunk, smaller, usual_chunk
+from robust_transfer.pass_sizes import OVERHEAD_IMAGES, agreeing, cover, full_chunk, smaller, usual_chunk
 
 CPU = torch.device("cpu")
 
@@ -32,13 +32,13 @@ def test_passes_cover_the_rows_in_the_least_time(sizes: tuple[int, ...]) -> None
         """By trying all."""
         counts = range(-(-rows // min(sizes)) + 1)
         tried = [found for n in counts for found in combinations_with_replacement(sizes, n) if sum(found) >= rows]
-        return min(sum(found) + OVERHEAD * len(found) for found in tried)
+        return min(sum(found) + OVERHEAD_IMAGES * len(found) for found in tried)
 
     for rows in range(1, sizes[-1] + 1):
         found = cover(rows, sizes)
         assert sum(found) >= rows
         assert sum(found[:-1]) < rows, "only the last is filled up"
-        assert sum(found) + OVERHEAD * len(found) <= cheapest(rows) + 4, rows
+        assert sum(found) + OVERHEAD_IMAGES * len(found) <= cheapest(rows) + 4, rows
     assert cover(0, sizes) == []
     assert cover(5 * sizes[-1] + 1, sizes) == [sizes[-1]] * 5 + cover(1, sizes)
 

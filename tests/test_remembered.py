@@ -1,4 +1,4 @@
-"""What trials have found: kept, added to, gone with the compiler's folder, and never in the way."""
+"""Stored results of trials: kept, added to, removed with the compiler's folder, and never an obstacle."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 import types
@@ -10,16 +11,21 @@ from typing import Any
 
 import pytest
 from accelerate.state import PartialState
+from helpers import make_digits, make_source
+from study_helpers import RUN, written
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from robust_transfer import tracking
 from robust_transfer.checkpoint import Checkpoint, load_checkpoint
+from robust_transfer.choosing import choose, chooser, judging
+from robust_transfer.choosing.contenders import Contender
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError
 from robust_transfer.evaluation import evaluate
 from robust_transfer.pretraining import Natural
 from robust_transfer.run import Run
 from robust_transfer.strategies import FineTune, Frontier, LinearProbe
+from robust_transfer.study import load_recipe, run_study
 from robust_transfer.training import loop
 
 SHORT: dict[str, Any] = {"epochs": 2, "batch_size": 16}  # 8 steps an epoch
@@ -87,9 +93,9 @@ def by_name(records: list[tuple[int, dict[str, float]]]) -> dict[str, list[tuple
     return found
 
 
-def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+def scalars(folder: Path, board: str = "tensorboard") -> dict[str, list[tuple[int, Any]]]:
     """What TensorBoard shows of a run folder."""
-    read = EventAccumulator(str(folder / "tensorboard"))
+    read = EventAccumulator(str(folder / board))
     read.Reload()
     return {tag: [(event.step, event.value) for event in read.Scalars(tag)] for tag in read.Tags()["scalars"]}
 
@@ -239,7 +245,7 @@ def test_a_tracker_that_fails_ends_no_training(
     assert load_checkpoint(out).card.method == "transfer:fine-tune"
     assert scalars(out)["loss"], "the other one is told to the end"
     assert "final/val_clean_accuracy" in scalars(out)
-    said = "note: wandb tracks no more (no login): the run goes on without it\n"
+    said = "note: wandb stopped tracking (no login): the run goes on without it\n"
     told = capsys.readouterr().err.splitlines(keepends=True)
     assert [line for line in told if "dashboard" not in line] == [said], "once, and in one line"
 
@@ -261,7 +267,7 @@ def test_what_is_no_number_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
         tracking.log({"step": 2, "loss": float("nan"), "rate": 0.1, "event": "x", "flag": True})
     assert board.logged == [(2, {"rate": 0.1})]
     assert board.configured[0].keys() == {"a.b"}
-    assert len(board.configured[0]["a.b"]) == tracking.LONGEST
+    assert len(board.configured[0]["a.b"]) == tracking.MAX_TEXT
 
 
 def test_names_are_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,3 +290,56 @@ def test_tensorboard_wants_a_folder(source: Checkpoint, task: Task) -> None:
         LinearProbe()(source, task, run=run_in(None, "tensorboard"))
     with pytest.raises(ConfigError, match="give an output folder"):
         evaluate(source, task.val, run=run_in(None, "tensorboard"))
+
+
+def test_each_contender_of_a_choice_is_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    board, out = put_up("wandb", monkeypatch), tmp_path / "mine"
+    for each in (chooser, judging):
+        monkeypatch.setattr(each, "FINAL", "pgd-3")
+    weak = Contender("source 1", "weak", LinearProbe(l2=1e-4), shares=True)
+    monkeypatch.setattr(chooser, "closer_look", lambda _: [weak])
+    run = run_in(out, "tensorboard", "wandb")
+    task = make_digits(train=64, val=20, test=10)
+    found = choose(task, sources=[make_source(threat="linf:2/255")], seconds=600, run=run)
+    first = "source-1-linear-probe-l2-by-log-loss"
+    ids: dict[str, set[str]] = {}
+    for how in board.begun:
+        ids.setdefault(how["name"], set()).add(how["id"])
+    assert ids.keys() == {f"mine-{first}", "mine-source-1-weak", "mine"}
+    assert [len(one) for one in ids.values()] == [1, 1, 1], "what is found of a contender goes to its own run"
+    assert len(set.union(*ids.values())) == 3, "and to no other's"
+    assert not (out / "tried").exists()
+    shown = {one.name: scalars(out, f"tensorboard/{one.folder}") for one in found.choice.tried}
+    for one in found.choice.tried:
+        for attack, share in (("quick", one.robust), ("pgd-3", one.final_robust)):
+            told = shown[one.name].get(f"{attack}/evaluation/robust_accuracy", [])
+            assert told == ([(0, pytest.approx(share.value))] if share is not None else [])
+    assert found.choice.best.final_robust is not None
+    assert found.evaluation is not None
+    own = EventAccumulator(str(next((out / "tensorboard").glob("events*"))))
+    own.Reload()
+    [event] = own.Scalars("evaluation/robust_accuracy")
+    assert event.value == pytest.approx(found.evaluation.robust_accuracy.value)
+    again = dataclasses.replace(run, overwrite=True, track=())
+    choose(task, sources=[make_source(threat="linf:2/255")], seconds=0.01, run=again)
+    assert not (out / "tensorboard").exists(), "what was tracked is known as ours, and removed with the rest"
+
+
+def test_each_cell_of_a_study_is_a_run_that_one_process_writes(tmp_path: Path) -> None:
+    recipe, out = load_recipe(written(tmp_path), scale="smoke"), tmp_path / "study"
+    run = dataclasses.replace(RUN, track=("tensorboard",))
+    table = run_study(recipe, out, run=run, jobs=2)
+    boards = sorted(path.name for path in (out / "tensorboard").iterdir())
+    made = [f"tiny-robust-few-probe-l2={l2}-seed-0" for l2 in (0.01, 1.0)]
+    wanted = [*(name for one in made for name in (one, f"{one}-near")), "tiny-source-robust"]
+    assert sorted(name.rpartition("-")[0] for name in boards) == sorted(wanted)
+    for name in boards:
+        processes = {path.name.split(".")[5] for path in (out / "tensorboard" / name).rglob("events*")}
+        assert len(processes) == 1, "no two processes write to one run"
+        if "-near-" in name:
+            [row] = [row for row in table.to_dict("records") if f"l2={row['set.l2']}-" in name]
+            figures = scalars(out, f"tensorboard/{name}")
+            assert figures["evaluation/robust_accuracy"] == [(0, pytest.approx(row["robust"]))]
+    before = {path: path.read_bytes() for path in (out / "tensorboard").rglob("events*")}
+    run_study(recipe, out, run=run)
+    assert {path: path.read_bytes() for path in (out / "tensorboard").rglob("events*")} == before

@@ -1,4 +1,4 @@
-"""What computes an attack's steps: tried out, chosen by what it gains, remembered; and no say in what is found."""
+"""Trials of engines: chosen by their gain, results stored, verdicts unaffected."""
 
 from __future__ import annotations
 

@@ -72,9 +72,9 @@ def test_the_hash_is_the_files_however_much_was_read(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"dtype": "F33"}, "has the type 'F33'"),
-        ({"shape": [3]}, "is not what its shape and type take"),
-        ({"shape": [-2]}, "a place that is none"),
-        ({"shape": [2.0]}, "a place that is none"),
+        ({"shape": [3]}, "does not match its shape and type"),
+        ({"shape": [-2]}, "invalid shape or position"),
+        ({"shape": [2.0]}, "invalid shape or position"),
         ({"data_offsets": [8, 16]}, "does not begin where the tensor before it ends"),
         ({"data_offsets": [0]}, "its header cannot be read"),
         ({"dtype": None}, "has the type None"),

@@ -1,4 +1,4 @@
-"""What tests of ``fit`` share: settings that are plain, and a natural objective on a tiny network."""
+"""Shared helpers for tests of ``fit``: plain settings, and a natural objective on a tiny network."""
 
 from __future__ import annotations
 

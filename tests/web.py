@@ -1,4 +1,4 @@
-"""A web server on this machine that sends files well and badly, and notes what it was asked."""
+"""Web server on this machine that sends files well and badly, and records its requests."""
 
 from __future__ import annotations
 

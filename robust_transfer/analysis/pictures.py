@@ -1,4 +1,4 @@
-"""Images made from features: what drives one most, and what can be told of an image from all of them (section 5).
+"""Images made from features: maximisation of single features, inversion of all of them (section 5).
 
 Both walk in the box [0, 1] along normalised gradients from noise, coarse or fine, without any prior on images: what looks like
 something was in the features (Engstrom et al. 2019).
@@ -17,11 +17,11 @@ from robust_transfer.modes import eval_mode, without_weight_gradients
 from robust_transfer.randomness import Address, uniform
 
 FIELDS, PATCHES = 128, 4  # how many smooth fields are tried as a start, and of how many patches along a side they are
-LENGTH = 0.05  # of the first step, as a share of the diagonal of the box; it falls to 0 linearly
+FIRST_STEP = 0.05  # of the first step, as a share of the diagonal of the box; it falls to 0 linearly
 
 
 def maximise(classifier: Classifier, units: Tensor, *, steps: int, seed: int = 0) -> Tensor:
-    """For each of ``units`` (int64 ``(U,)``, places in the penultimate features) an image that raises it, ``(U, 3, H, W)``."""
+    """One image that raises each of ``units`` (int64 ``(U,)``, indices of penultimate features), ``(U, 3, H, W)``."""
     units = units.to(classifier.device)
     rows = torch.arange(len(units), device=units.device)
     # after a ReLU many features are 0 near grey, with no way up from there: begin where a unit is alive
@@ -32,7 +32,7 @@ def maximise(classifier: Classifier, units: Tensor, *, steps: int, seed: int = 0
 
 
 def reconstruct(classifier: Classifier, x: Tensor, *, steps: int, seed: int = 0) -> Tensor:
-    """For each image an image from noise whose penultimate features come near the image's own, ``(B, 3, H, W)``."""
+    """One image per given image, optimised from noise to match its penultimate features, ``(B, 3, H, W)``."""
     with eval_mode(classifier), torch.no_grad():
         wanted = classifier.features(x)
     start = _noise(classifier, len(x), "reconstruct", seed)
@@ -40,7 +40,7 @@ def reconstruct(classifier: Classifier, x: Tensor, *, steps: int, seed: int = 0)
 
 
 def _noise(classifier: Classifier, count: int, purpose: str, seed: int) -> Tensor:
-    """Grey with some noise."""
+    """Grey images with some noise."""
     size = classifier.spec.input_size
     ids = torch.arange(count, device=classifier.device)
     return 0.5 + 0.1 * (uniform(Address(seed, f"analysis/{purpose}"), ids, (3, size, size)) - 0.5)
@@ -54,10 +54,10 @@ def _fields(classifier: Classifier, seed: int) -> Tensor:
 
 
 def _walk(classifier: Classifier, start: Tensor, aim: Callable[[Tensor], Tensor], steps: int) -> Tensor:
-    """Up the gradient of ``aim`` of the features, each image by itself; returns the best point seen of each."""
+    """Gradient ascent on ``aim`` of the features, each image by itself; returns the best iterate of each."""
     at, best = start, start.clone()
     value = torch.full((len(start),), -torch.inf, device=start.device)
-    length = LENGTH * start[0].numel() ** 0.5
+    length = FIRST_STEP * start[0].numel() ** 0.5
     with eval_mode(classifier), without_weight_gradients(classifier), torch.enable_grad():
         for step in range(steps + 1):
             at = at.detach().requires_grad_(True)

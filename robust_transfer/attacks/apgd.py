@@ -1,4 +1,4 @@
-"""Auto-PGD (Croce & Hein 2020, section 3): momentum, and a step size that each example finds for itself."""
+"""Auto-PGD (Croce & Hein 2020, section 3): momentum, and a step size that adapts to each example."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ FIRST, LESS, LEAST = 0.22, 0.03, 0.06
 
 @dataclass
 class Climb:
-    """Climbs of examples that still stand, and how far each has come; one row a climb in every tensor.
+    """State of the climbs of surviving examples; one row per climb in every tensor.
 
-    ``rows`` says whose a climb is, ``aim`` is what the loss takes in place of labels. ``size`` is the step in pixels,
-    ``rises`` how many steps since the last checkpoint raised the loss.
+    ``rows`` are the examples' positions in the batch, ``aim`` is what the loss takes in place of labels. ``size`` is
+    the step in pixels, ``rises`` the number of steps since the last checkpoint that raised the loss.
     """
 
     rows: Tensor
@@ -45,7 +45,7 @@ class Climb:
 
     @classmethod
     def begin(cls, rows: Tensor, clean: Tensor, labels: Tensor, aim: Tensor, start: Tensor, eps: float) -> Climb:
-        """At ``start`` with steps of twice ``eps``; nothing is known of the loss yet."""
+        """Start at ``start`` with steps of twice ``eps``; the loss is not known yet."""
         low = torch.full((len(rows),), -torch.inf, device=clean.device)
         none = torch.zeros(len(rows), dtype=torch.bool, device=clean.device)
         return cls(
@@ -66,13 +66,13 @@ class Climb:
         )
 
     def keep(self, mask: Tensor) -> None:
-        """Drop the other examples."""
+        """Drop all other examples."""
         if not mask.all():
             for field in fields(self):
                 setattr(self, field.name, getattr(self, field.name)[mask])
 
     def note(self, value: Tensor, gradient: Tensor) -> None:
-        """Loss and its gradient at ``at``."""
+        """Store the loss and its gradient at ``at``."""
         self.rises = self.rises + ((value > self.value) & ~self.value.isneginf())
         self.value = value
         better = value > self.best_value
@@ -82,7 +82,7 @@ class Climb:
         self.best_value = torch.where(better, value, self.best_value)
 
     def check(self, interval: int) -> Tensor:
-        """Halve the step, and go back to the best point, where the last ``interval`` steps brought too little."""
+        """Halve the step and return to the best point, for climbs whose last ``interval`` steps brought too little."""
         stalled = self.rises < ENOUGH * interval
         unchanged = ~self.halved & (self.best_value <= self.checked_value)
         self.halved = stalled | unchanged
@@ -92,7 +92,7 @@ class Climb:
         return self.halved
 
     def step(self, value: Tensor, gradient: Tensor, threat: Threat, number: int, intervals: dict[int, int]) -> None:
-        """Step ``number``: up the ``gradient`` of the loss, whose ``value`` at ``at`` is told, and on as the last one."""
+        """One Auto-PGD update: projected step along ``gradient`` plus momentum; ``value`` is the loss at ``at``."""
         self.note(value, gradient)
         if number in intervals:
             halved = self.check(intervals[number])
@@ -104,7 +104,7 @@ class Climb:
 
 
 def step_checkpoints(steps: int) -> dict[int, int]:
-    """Steps after which progress is looked at, with the number of steps since the last look."""
+    """Steps at which progress is checked, each with the number of steps since the previous check."""
     interval, least, less = (max(int(share * steps), 1) for share in (FIRST, LEAST, LESS))
     found, at = {}, 0
     while at + interval < steps:
@@ -116,7 +116,7 @@ def step_checkpoints(steps: int) -> dict[int, int]:
 
 def climb(
     target: Victim,
-    on: Climb,
+    climbs: Climb,
     loss: losses.Loss,
     threat: Threat,
     steps: int,
@@ -126,40 +126,40 @@ def climb(
     trial: int | None = None,
     finalists: int = 1,
 ) -> Tensor:
-    """``steps`` steps of Auto-PGD; offers every iterate to ``worst`` and returns the rows of the examples that stand.
+    """``steps`` steps of Auto-PGD; offers every iterate to ``worst`` and returns the rows of surviving examples.
 
-    With a ``guide`` it is the guide's loss that is climbed, and every ``every``-th iterate that is scored by ``target``.
-    An example may have several rows, each with its own aim: all of them end where one breaks it, and after ``trial``
-    steps only the ``finalists`` that have come highest go on.
+    With a ``guide`` the guide's loss is climbed, and every ``every``-th iterate is scored by ``target``. An example
+    may have several rows, each with its own aim: a break on one row ends them all, and after ``trial`` steps only the
+    ``finalists`` with the highest loss go on.
     """
     intervals = step_checkpoints(steps)
     for step in range(steps):
         if step == trial:
-            on.keep(highest(on.rows, on.best_value, finalists))
-        output, gradient = (guide or target).gradient(on.at, on.aim, loss)
+            climbs.keep(highest(climbs.rows, climbs.best_value, finalists))
+        output, gradient = (guide or target).gradient(climbs.at, climbs.aim, loss)
         if guide is None or step % every == 0:
-            standing = _score(target, on, output if guide is None else target.logits(on.at), worst)
-            if not len(on.rows):
-                return on.rows
+            standing = _score(target, climbs, output if guide is None else target.logits(climbs.at), worst)
+            if not len(climbs.rows):
+                return climbs.rows
             output, gradient = output[standing], gradient[standing]
-        on.step(loss(output, on.aim).detach(), gradient, threat, step, intervals)
-    _score(target, on, target.logits(on.at), worst)  # the last iterate: no gradient needed
-    return on.rows
+        climbs.step(loss(output, climbs.aim).detach(), gradient, threat, step, intervals)
+    _score(target, climbs, target.logits(climbs.at), worst)  # the last iterate: no gradient needed
+    return climbs.rows
 
 
-def _score(target: Victim, on: Climb, logits: Tensor, worst: BestSoFar) -> Tensor:
+def _score(target: Victim, climbs: Climb, logits: Tensor, worst: BestSoFar) -> Tensor:
     # An example may be climbed from several starts at once: where one of them breaks it, all of its rows leave.
-    broken, score = target.judge(on.at, on.labels, logits)
-    worst.update(on.rows, on.at, broken, score)
-    standing = ~torch.isin(on.rows, on.rows[broken])
-    on.keep(standing)
+    broken, score = target.judge(climbs.at, climbs.labels, logits)
+    worst.update(climbs.rows, climbs.at, broken, score)
+    standing = ~torch.isin(climbs.rows, climbs.rows[broken])
+    climbs.keep(standing)
     return standing
 
 
-@ATTACKS.register("apgd", summary="Auto-PGD: PGD without a step size to choose", paper="Croce & Hein 2020, section 3")
+@ATTACKS.register("apgd", summary="Auto-PGD: PGD with an adaptive step size", paper="Croce & Hein 2020, section 3")
 @config
 class APGD(Attack):
-    """``steps`` steps of Auto-PGD from a random start, ``restarts`` times, on the examples that still stand.
+    """``steps`` steps of Auto-PGD from a random start, ``restarts`` times, on the surviving examples.
 
     ``loss`` is ce, margin, probability or dlr (with fewer than 3 classes, where it is undefined, dlr is the margin).
     """
@@ -177,14 +177,14 @@ class APGD(Attack):
         losses.get_loss(self.loss)
 
     def run(self, target: Victim, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
-        """See :class:`Attack`. Returns, per example, a breaking iterate or else the one with the largest margin."""
+        """Return, per example, a breaking iterate or else the one with the largest margin."""
         worst, rows = BestSoFar(x), torch.arange(len(x), device=x.device)
         loss, aim = losses.settle(losses.get_loss(self.loss), lambda: target.guess(x), labels)
         for restart in range(self.restarts):
             purpose = f"apgd/{self.loss}"
             start = threat.random_start(x[rows], ids[rows], seed=seed, purpose=purpose, restart=restart)
-            on = Climb.begin(rows, x[rows], labels[rows], aim[rows], start, threat.eps)
-            rows = climb(target, on, loss, threat, self.steps, worst)
+            climbs = Climb.begin(rows, x[rows], labels[rows], aim[rows], start, threat.eps)
+            rows = climb(target, climbs, loss, threat, self.steps, worst)
             if not len(rows):
                 break
         return worst.images

@@ -1,4 +1,4 @@
-"""Targeted Auto-PGD (Croce & Hein 2020, section 4.1): one climb for each of the classes that an example is closest to."""
+"""Targeted Auto-PGD (Croce & Hein 2020, section 4.1): one climb towards each of an example's nearest classes."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ class TargetedAPGD(Attack):
 
     @property
     def most_steps(self) -> int:
-        """See :class:`Attack`; fewer where there are fewer classes."""
+        """Steps over all targets, of which there are fewer with fewer classes."""
         trial = self.steps if self.trial is None or self.finalists >= self.targets else self.trial
         return (self.scanned or 0) + self.restarts * (trial * self.targets + (self.steps - trial) * self.finalists)
 
     def run(self, target: Victim, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
-        """See :class:`Attack`. Returns, per example, a breaking iterate or else the one with the largest margin."""
+        """Return, per example, a breaking iterate or else the one with the largest margin."""
         worst, standing = BestSoFar(x), torch.ones(len(x), dtype=torch.bool, device=x.device)
         clean = target.logits(x)
         nearest = nearest_by_logit(clean, labels, self.scanned or self.targets)
@@ -95,8 +95,10 @@ class TargetedAPGD(Attack):
                 for rows in torch.split(standing.nonzero().squeeze(1), at_once):
                     if not len(rows):
                         return worst.images
-                    on, settled = begin(rows, together, restart)
+                    climbs, settled = begin(rows, together, restart)
                     standing[rows] = False
-                    left = climb(target, on, settled, threat, self.steps, worst, trial=trial, finalists=self.finalists)
+                    left = climb(
+                        target, climbs, settled, threat, self.steps, worst, trial=trial, finalists=self.finalists
+                    )
                     standing[left] = True
         return worst.images

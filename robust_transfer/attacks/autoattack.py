@@ -1,4 +1,4 @@
-"""Reference implementation of AutoAttack (Croce & Hein 2020), as an attack among others: the extra `autoattack`."""
+"""Reference implementation of AutoAttack (Croce & Hein 2020) as a registered attack: the extra `autoattack`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from robust_transfer.attacks.base import ATTACKS, SURVIVAL_SHARE, Attack
 from robust_transfer.attacks.victim import Victim
@@ -25,7 +26,7 @@ QUERIES = 5000
 
 
 class Counted(nn.Module):
-    """Victim as a module for somebody else's code; what that costs is counted."""
+    """Module around a victim, for third-party code; counts the passes."""
 
     def __init__(self, target: Victim) -> None:
         super().__init__()
@@ -44,9 +45,9 @@ class Counted(nn.Module):
 class PyAutoAttack(Attack):
     """Standard version of ``pyautoattack``; its noise is a stream, so its verdicts depend on the batch.
 
-    With fewer than four classes, where targeted losses are undefined and that version crashes, its untargeted attacks
-    (without DLR for two classes); with fewer than ten, as many targets as there are other classes. ``only``: one of its
-    attacks alone. ``steps`` (but for square) and ``restarts`` are what it takes by itself, unless given. With ``eot`` it is
+    With fewer than four classes, where targeted losses are undefined and that version crashes, only its untargeted
+    attacks run (without DLR for two classes); with fewer than ten, as many targets as there are other classes.
+    ``only``: a single one of its attacks. ``steps`` (but for square) and ``restarts`` replace its defaults. ``eot``:
     the version ``rand``, which averages so many gradients.
     """
 
@@ -65,22 +66,22 @@ class PyAutoAttack(Attack):
 
     @property
     def most_steps(self) -> int:
-        """See :class:`Attack`: Auto-PGD, then Auto-PGD and FAB towards nine targets each."""
+        """Gradient steps of Auto-PGD, then of Auto-PGD and FAB towards nine targets each."""
         return self.steps * sum(CLIMBS[name] for name in self._names(TARGETED))
 
     @property
     def passes(self) -> float:
-        """See :class:`Attack`: gradients (FAB's of two passes and a half), and 5,000 queries of Square."""
+        """Passes of the gradient steps (FAB: two and a half each), and 5,000 queries of Square."""
         names = self._names(TARGETED)
         gradients = sum(self.steps * CLIMBS[name] * PASSES.get(name, 2.0 * self.eot) for name in names)
         return 3.0 + SURVIVAL_SHARE * (gradients + QUERIES * ("square" in names))
 
     def _names(self, usual: tuple[str, ...]) -> tuple[str, ...]:
-        """Those of its attacks that are run, where the ``usual`` ones are all of its standard version."""
+        """Names of its attacks to run; ``usual`` are those of its standard version."""
         return (self.only,) if self.only is not None else RANDOM if self.eot > 1 else usual
 
+    @override
     def run(self, target: Victim, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
-        """See :class:`Attack`."""
         norm = {"linf": "Linf", "l2": "L2"}[threat.norm]
         classes = target.logits(x[:1]).shape[1]
         names = self._names(TARGETED if classes > 3 else UNTARGETED)

@@ -1,7 +1,7 @@
-"""Base of all attacks: its final ``__call__`` distrusts whatever a method returns.
+"""Base of all attacks: its final ``__call__`` verifies the images that a method returns.
 
 An attack implements ``run``; the call clips the result to ball and box, checks its size, and scores it again by a
-fresh float32 forward pass. Success is what that pass says, never what the method claims.
+fresh float32 forward pass. That pass decides on success, never the method's own claim.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import ClassVar, Literal, final
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from robust_transfer import losses
 from robust_transfer.attacks.victim import Knowledge as Knowledge  # others import it from here
@@ -103,8 +104,8 @@ class Attack(WithPresets, ABC):
             raise ConfigError(f"{ATTACKS.name_of(type(self))} {needs}")
 
     @classmethod
+    @override
     def described(cls) -> str:
-        """See :class:`WithPresets`."""
         return f"attack {ATTACKS.name_of(cls)!r}"
 
     @abstractmethod
@@ -113,16 +114,16 @@ class Attack(WithPresets, ABC):
 
     @property
     def most_steps(self) -> int:
-        """Gradient steps that are taken for an example which nothing breaks."""
+        """Number of gradient steps on an example that nothing breaks."""
         return int(getattr(self, "steps", 1)) * int(getattr(self, "restarts", 1))
 
     @property
     def passes(self) -> float:
-        """Forward-equivalent image passes that an image takes, roughly: examples leave when they are broken."""
+        """Forward-equivalent image passes per image, roughly: broken examples leave early."""
         return 3.0 + SURVIVAL_SHARE * 2.0 * self.eot * self.most_steps
 
     def __str__(self) -> str:
-        """Attack as the command line spells it, ``pgd-20:loss=margin``: its count, then what is not the default."""
+        """Command-line spelling, ``pgd-20:loss=margin``: the count, then every setting that differs from its default."""
         name, settings = ATTACKS.name_of(type(self)), []
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -145,12 +146,12 @@ class Attack(WithPresets, ABC):
         engine: Engine | None = None,
         knowledge: Knowledge | None = None,
     ) -> AttackResult:
-        """Attack a batch. ``x`` float32 in [0, 1]; ``labels``, ``ids`` int64 ``(B,)``; ``engine`` is what computes
-        the steps (without one: the model itself); ``knowledge`` is what the attacker has beside the model.
+        """Attack a batch: ``x`` float32 in [0, 1]; ``labels``, ``ids`` int64 ``(B,)``.
 
-        The model is attacked in evaluation mode; every submodule's mode and every weight's ``requires_grad`` are
-        restored. On the CPU the verdicts depend neither on the batch's size and order nor on the other examples in it.
-        Raises :class:`NetworkError` where the model does not return one row of logits an image.
+        ``engine`` computes the steps (None: the model itself); ``knowledge`` is what the attacker has beside the
+        model. The model is attacked in evaluation mode; every submodule's mode and every weight's ``requires_grad``
+        are restored. On the CPU the verdicts depend neither on the batch's size and order nor on the other examples
+        in it. Raises :class:`NetworkError` where the model does not return one row of logits per image.
         """
         if not len(x):
             nothing = torch.empty(0, device=x.device)
@@ -190,7 +191,7 @@ class Attack(WithPresets, ABC):
 
 
 def _inside(found: Tensor, x: Tensor, threat: Threat) -> Tensor:
-    """``found`` clipped to the ball and the box around ``x``; anything that is not a number becomes the clean image."""
+    """``found`` clipped to the ball and the box around ``x``; values that are not numbers become the clean image."""
     if not isinstance(found, Tensor) or found.shape != x.shape:
         what = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
         raise ValueError(f"an attack must return images of the shape it was given, {tuple(x.shape)}, not {what}")

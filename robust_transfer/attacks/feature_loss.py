@@ -1,7 +1,7 @@
-"""Adaptive attack on networks that were held near their source's features (learning without forgetting).
+"""Adaptive attack on networks whose features are held near their source's (learning without forgetting).
 
-An attack has to take aim at what a defence rests on (Tramèr et al. 2020): here at the distance to the source's
-features, which training has made small on natural images. It climbs cross-entropy plus that distance.
+An attack has to target the mechanism of a defence (Tramèr et al. 2020): here the distance to the source's features,
+which training made small on natural images. It maximises cross-entropy plus that distance.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ class LogitsAndFeatures(nn.Module):
         self.classifier = classifier
 
     def forward(self, x: Tensor) -> Tensor:
-        """Both, of images in [0, 1]."""
+        """Logits and features of images in [0, 1]."""
         z = self.classifier.features(x)
         return torch.cat([self.classifier.classify(z), z], 1)
 
 
 @ATTACKS.register(
     "feature-loss",
-    summary="climbs cross-entropy plus the distance to the source's features",
+    summary="maximises cross-entropy plus the distance to the source's features",
     paper="adaptive: Tramèr et al. 2020; the loss of Shafahi et al. 2020, section 6",
 )
 @config
@@ -59,7 +59,7 @@ class FeatureLoss(Attack):
             raise ConfigError("feature-loss needs at least 1 step")
 
     def run(self, target: Victim, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
-        """See :class:`Attack`. Returns, per example, a breaking iterate or else the one with the largest margin."""
+        """Return, per example, a breaking iterate or else the one with the largest margin."""
         model, known = target.model, target.knowledge
         if known is None:
             raise ConfigError("feature-loss needs the source that the model was transferred from: give it")
@@ -79,7 +79,7 @@ class FeatureLoss(Attack):
         worst, rows = BestSoFar(x), torch.arange(len(x), device=x.device)
         start = threat.random_start(x, ids, seed=seed, purpose="feature-loss")
         aim = torch.cat([clean, labelled], 1)
-        on = Climb.begin(rows, x, labels, aim, start, threat.eps)
+        climbs = Climb.begin(rows, x, labels, aim, start, threat.eps)
         with target.beside(LogitsAndFeatures(model)) as guide:
-            climb(target, on, loss, threat, self.steps, worst, guide=guide, every=5)
+            climb(target, climbs, loss, threat, self.steps, worst, guide=guide, every=5)
         return worst.images

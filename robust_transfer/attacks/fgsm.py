@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor
+from typing_extensions import override
 
 from robust_transfer import losses
 from robust_transfer.attacks.base import ATTACKS, Attack
@@ -27,8 +28,8 @@ class FGSM(Attack):
             raise ConfigError(f"fgsm's step is a positive multiple of eps, not {self.step}")
         losses.get_loss(self.loss)
 
+    @override
     def run(self, target: Victim, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
-        """See :class:`Attack`."""
         start = threat.random_start(x, ids, seed=seed, purpose="fgsm") if self.random_start else x
         _, gradient = target.gradient(start, labels, losses.get_loss(self.loss))
         return threat.project(start + self.step * threat.eps * threat.steepest(gradient), x)

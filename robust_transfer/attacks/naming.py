@@ -51,7 +51,7 @@ def parse_attack(text: str | Attack | Sequence[Attack]) -> list[Attack]:
 
 
 def left_out(text: str | Attack | Sequence[Attack], attacks: Sequence[Attack]) -> list[Attack]:
-    """Those of ``attacks`` that cannot be run without the source, if suites brought them in.
+    """Attacks among ``attacks`` that need the source and came from a suite.
 
     Raises :class:`ConfigError` for one that ``text`` names itself.
     """
@@ -65,7 +65,7 @@ def left_out(text: str | Attack | Sequence[Attack], attacks: Sequence[Attack]) -
 
 
 def without_source(text: str | Attack | Sequence[Attack]) -> list[Attack]:
-    """Attacks that ``text`` names but for those that suites bring in and that need a source; see :func:`left_out`."""
+    """Attacks named by ``text``, without those that a suite brings in and that need a source; see :func:`left_out`."""
     named = parse_attack(text)
     without = left_out(text, named)
     return [attack for attack in named if attack not in without]
@@ -78,7 +78,7 @@ def attack_name(attacks: Sequence[Attack]) -> str:
 
 @functools.cache
 def spoken(attack: str) -> str:
-    """Name for people of what :func:`attack_name` has written: a suite's, where these are its attacks; else itself.
+    """Display name for the output of :func:`attack_name`: the suite's, if these are its attacks; otherwise unchanged.
 
     Attacks that a suite leaves out by itself may be missing: those that need a source, and the repetition in float32.
     """

@@ -21,7 +21,7 @@ def nearest_by_logit(logits: Tensor, labels: Tensor, count: int) -> Tensor:
 
 
 def boundary_distances(target: Victim, x: Tensor, labels: Tensor, classes: Tensor, threat: Threat) -> Tensor:
-    """Distance in the threat's norm to the boundary of each of ``classes`` ``(B, T)``, at one gradient each.
+    """Distance in the threat's norm to the boundary of each of ``classes`` ``(B, T)``, at one gradient per class.
 
     Negative where the class is ahead of the label already; infinite towards a class that no gradient leads to.
     """

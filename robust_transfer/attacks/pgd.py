@@ -19,7 +19,7 @@ from robust_transfer.threat import Threat
 
 @dataclass
 class _Standing:
-    """Examples not broken yet: their rows in the batch, clean images, labels and where they are now."""
+    """Examples not broken yet: rows in the batch, clean images, labels and current iterates."""
 
     rows: Tensor
     clean: Tensor
@@ -27,7 +27,7 @@ class _Standing:
     current: Tensor
 
     def keep(self, mask: Tensor) -> None:
-        """Drop the others."""
+        """Drop all other examples."""
         self.rows, self.clean, self.labels = self.rows[mask], self.clean[mask], self.labels[mask]
         self.current = self.current[mask]
 
@@ -64,7 +64,7 @@ class PGD(Attack):
             losses.get_loss(loss)
 
     def run(self, target: Victim, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
-        """See :class:`Attack`. Returns, per example, a breaking iterate or else the one with the largest margin."""
+        """Return, per example, a breaking iterate or else the one with the largest margin."""
         worst = BestSoFar(x)
         rows = torch.arange(len(x), device=x.device)
         for restart in range(self.restarts):
@@ -78,32 +78,32 @@ class PGD(Attack):
                 break
         return worst.images
 
-    def _climb(self, target: Victim, on: _Standing, threat: Threat, worst: BestSoFar, score_start: bool) -> Tensor:
-        """One restart; offers every iterate to ``worst`` and returns the rows of the examples that still stand."""
+    def _climb(self, target: Victim, alive: _Standing, threat: Threat, worst: BestSoFar, score_start: bool) -> Tensor:
+        """One restart; offers every iterate to ``worst`` and returns the rows of surviving examples."""
         for step in range(self.steps):
-            logits, gradient = target.gradient(on.current, on.labels, self._loss(step))
+            logits, gradient = target.gradient(alive.current, alive.labels, self._loss(step))
             if step or score_start:
-                standing = self._score(target, on, logits, worst)
-                if not len(on.rows):
-                    return on.rows
+                standing = self._score(target, alive, logits, worst)
+                if not len(alive.rows):
+                    return alive.rows
                 gradient = gradient[standing]
-            on.current = threat.project(
-                on.current + self._size(step) * threat.eps * threat.steepest(gradient), on.clean
+            alive.current = threat.project(
+                alive.current + self._size(step) * threat.eps * threat.steepest(gradient), alive.clean
             )
-        self._score(target, on, target.logits(on.current), worst)  # the last iterate: no gradient needed
-        return on.rows
+        self._score(target, alive, target.logits(alive.current), worst)  # the last iterate: no gradient needed
+        return alive.rows
 
     def _loss(self, step: int) -> losses.Loss:
         return losses.get_loss(self.loss if self.then is None or 2 * step < self.steps else self.then)
 
     def _size(self, step: int) -> float:
-        """Length of a step, in units of eps."""
+        """Step size, in units of eps."""
         wave = (1 + math.cos(math.pi * step / self.steps)) / 2 if self.schedule == "cosine" else 1.0
         return self.step * wave
 
-    def _score(self, target: Victim, on: _Standing, logits: Tensor, worst: BestSoFar) -> Tensor:
-        """Offer the iterates and drop the broken ones; returns the mask of those that stayed."""
-        broken, score = target.judge(on.current, on.labels, logits)
-        worst.update(on.rows, on.current, broken, score)
-        on.keep(~broken)
+    def _score(self, target: Victim, alive: _Standing, logits: Tensor, worst: BestSoFar) -> Tensor:
+        """Score the iterates and drop the broken ones; returns the mask of survivors."""
+        broken, score = target.judge(alive.current, alive.labels, logits)
+        worst.update(alive.rows, alive.current, broken, score)
+        alive.keep(~broken)
         return ~broken

@@ -1,9 +1,9 @@
-"""Attack that threatens transferred models in particular: whoever has their source moves its features.
+"""Attack through the public source of a transferred model: perturb its features, apply the images to the model.
 
-The attacker needs no gradient of the model under attack. The public network that it was transferred from is enough:
-its penultimate features are pushed away from those of the clean image, then towards those of images of other classes
-(Wang et al. 2018, section 4: features that are mimicked are classified as what they mimic), and the images that come
-out of it are tried on the model.
+The attacker needs no gradient of the model under attack. The public source network is enough: its penultimate
+features are pushed away from those of the clean image, then towards those of images of other classes (Wang et al.
+2018, section 4: features that are mimicked are classified as what they mimic), and the resulting images are scored by
+the model.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from robust_transfer.attacks.apgd import Climb, climb, step_checkpoints
 from robust_transfer.attacks.base import ATTACKS, Attack, BestSoFar
@@ -40,19 +41,19 @@ def feature_drift(model: Classifier, x: Tensor, ids: Tensor, threat: Threat, *, 
     with attacking(Features(model), x.device, size=x.shape[-1]) as target:
         clean = target.logits(x)
         start = threat.random_start(x, ids, seed=seed, purpose="feature-drift")
-        on = Climb.begin(torch.arange(len(x), device=x.device), x, ids, clean, start, threat.eps)
+        climbs = Climb.begin(torch.arange(len(x), device=x.device), x, ids, clean, start, threat.eps)
         intervals = step_checkpoints(steps)
         for step in range(steps):
-            features, gradient = target.gradient(on.at, clean, away)
-            on.step(away(features, clean), gradient, threat, step, intervals)
-        furthest = torch.maximum(on.best_value, away(target.logits(on.at), clean))
+            features, gradient = target.gradient(climbs.at, clean, away)
+            climbs.step(away(features, clean), gradient, threat, step, intervals)
+        furthest = torch.maximum(climbs.best_value, away(target.logits(climbs.at), clean))
         lengths: Tensor = clean.norm(dim=1)
         return furthest.sqrt() / lengths.clamp_min(1e-12)
 
 
 @ATTACKS.register(
     "source-features",
-    summary="moves the features of the public source, and tries the result",
+    summary="perturbs the features of the public source, and applies the images to the model",
     paper="Wang et al. 2018, section 4",
 )
 @config
@@ -73,12 +74,12 @@ class SourceFeatures(Attack):
             raise ConfigError("source-features needs at least 1 step and no negative number of images")
 
     @property
+    @override
     def most_steps(self) -> int:
-        """See :class:`Attack`."""
         return self.steps * (self.images + 1)
 
     def run(self, target: Victim, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
-        """See :class:`Attack`. Returns, per example, a breaking iterate or else the one with the largest margin."""
+        """Return, per example, a breaking iterate or else the one with the largest margin."""
         known = target.knowledge
         if known is None:
             raise ConfigError("source-features attacks by the source that the model was transferred from: give it")
@@ -89,8 +90,8 @@ class SourceFeatures(Attack):
             for number in range(aims.shape[1] + 1):
                 start = threat.random_start(x[rows], ids[rows], seed=seed, purpose=f"source-features/{number}")
                 loss, aim = (towards, aims[rows, number - 1]) if number else (away, clean[rows])
-                on = Climb.begin(rows, x[rows], labels[rows], aim, start, threat.eps)
-                rows = climb(target, on, loss, threat, self.steps, worst, guide=source, every=5)
+                climbs = Climb.begin(rows, x[rows], labels[rows], aim, start, threat.eps)
+                rows = climb(target, climbs, loss, threat, self.steps, worst, guide=source, every=5)
                 if not len(rows):
                     break
         return worst.images

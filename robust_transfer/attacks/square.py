@@ -1,4 +1,4 @@
-"""Square attack (Andriushchenko et al. 2020): random search with squares; it asks for scores and never for a gradient."""
+"""Square attack (Andriushchenko et al. 2020): random search with squares, from scores alone, without gradients."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class Square(Attack):
 
     @property
     def passes(self) -> float:
-        """See :class:`Attack`: one a query."""
+        """Image passes: one per query, for the examples that survive."""
         return 3.0 + SURVIVAL_SHARE * (2.0 * self.most_steps + self.queries)
 
     def run(self, target: Victim, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
-        """See :class:`Attack`. Returns, per example, a breaking image or else the one with the largest margin."""
+        """Return, per example, a breaking image or else the one with the largest margin."""
         worst, rows = BestSoFar(x), torch.arange(len(x), device=x.device)
         for restart in range(self.restarts):
             best = torch.full((len(rows),), -torch.inf, device=x.device)
@@ -90,7 +90,7 @@ def _stripes(clean: Tensor, ids: Tensor, eps: float, address: Address) -> Tensor
 
 
 def _square(delta: Tensor, ids: Tensor, eps: float, side: int, address: Address) -> Tensor:
-    """``delta`` with one square, somewhere, set to plus or minus eps in each channel."""
+    """``delta`` with one square at a random position set to plus or minus eps in each channel."""
     channels, height, width = delta.shape[1:]
     side = min(max(side, 1), height, width)
     inside = _window(_corner(address, "corner", ids, height, width, side), side, height, width)
@@ -113,7 +113,7 @@ def _tiles(clean: Tensor, ids: Tensor, eps: float, address: Address) -> Tensor:
 
 
 def _moved_mass(delta: Tensor, ids: Tensor, eps: float, side: int, address: Address) -> Tensor:
-    """``delta`` with the mass of one window, and what is unused of the budget, moved to another window."""
+    """``delta`` with the mass of one window, and the unused budget, moved to another window."""
     channels, height, width = delta.shape[1:]
     side = min(max(side + 1 - side % 2, 3), height, width)
     receive = _corner(address, "receives", ids, height, width, side)

@@ -1,4 +1,4 @@
-"""Model under attack: how it is queried, what a query costs, and when an example counts as broken."""
+"""Model under attack: queries, their cost, and the criterion for a break."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class Knowledge:
 
 @dataclass
 class Victim:
-    """Model under attack and how it is queried; counts what the attack costs.
+    """Model under attack; answers queries and counts their cost.
 
     ``passes`` counts forward-equivalent image passes: 1 for a forward pass of an image, 2 with its input gradient.
-    With ``chunk`` every pass takes exactly so many images, or, as the engine says, one of several sizes; a short last one is
-    filled up (that is not counted). Without it a pass takes all that there are, up to ``most``.
-    ``knowledge``: what else the attacker has. ``unconfirmed`` counts iterates that broke the model in the engine's
-    precision and not in float32. ``draws``: gradients and their logits are means over so many passes, for a model that is
-    random (expectation over transformation, Athalye et al. 2018, section 4.2).
+    With ``chunk`` every pass takes exactly so many images, or one of the engine's sizes; a short last one is filled
+    up (not counted). Without it a pass takes all images, up to ``most``. ``knowledge``: the attacker's knowledge
+    beside the model. ``unconfirmed`` counts iterates that broke the model in the engine's precision but not in
+    float32. ``draws``: number of passes over which gradients and their logits are averaged, for a random model
+    (expectation over transformation, Athalye et al. 2018, section 4.2).
     """
 
     model: nn.Module
@@ -62,7 +62,7 @@ class Victim:
         return self._logits(self.model, x)
 
     def guess(self, x: Tensor) -> Tensor:
-        """Logits ``(B, K)`` by the engine: :meth:`judge` says what they are worth."""
+        """Logits ``(B, K)`` by the engine; :meth:`judge` confirms them in float32."""
         return self._logits(self._fast, x)
 
     def gradient(self, x: Tensor, labels: Tensor, loss: losses.Loss) -> tuple[Tensor, Tensor]:
@@ -78,9 +78,9 @@ class Victim:
         return torch.cat(logits)[: len(x)], torch.cat(gradients)[: len(x)].nan_to_num()
 
     def judge(self, x: Tensor, labels: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """``(broken, score)`` of iterates whose step computed ``logits``; in float32, asked again where it was not.
+        """``(broken, score)`` of iterates with the ``logits`` of their step, recomputed in float32 if they are not.
 
-        ``broken`` asks twice the noise of the final verdict, so that what is given up as broken is found broken again.
+        ``broken`` asks for twice the noise margin of the final verdict, so that the verdict confirms every break.
         ``score`` orders an example's iterates: the margin, or infinity for what the verdict will call a break.
         """
         doubtful = losses.margin(logits, labels) > 0
@@ -95,7 +95,7 @@ class Victim:
 
     @contextmanager
     def beside(self, module: nn.Module) -> Iterator[Victim]:
-        """Another network, queried as this one is, in evaluation mode; what it costs is counted here."""
+        """Another network, queried in the same way in evaluation mode; its passes are counted here."""
         with eval_mode(module), without_weight_gradients(module):
             engine = replace(self.engine, sizes=())  # these were tried out for the model
             other = replace(self, model=module, engine=engine, passes=0, unconfirmed=0)
@@ -134,7 +134,7 @@ class Victim:
         return logits.detach(), gradient
 
     def _laid_out(self, x: Tensor) -> Tensor:
-        """Channels-last for our own networks; others may call ``view`` on what they compute, which then fails."""
+        """Channels-last images for our own networks; third-party code may call ``view``, which fails on that layout."""
         ours = isinstance(self.model, Classifier)
         return x.contiguous(memory_format=torch.channels_last if ours else torch.contiguous_format)
 
@@ -150,7 +150,7 @@ class Victim:
         return tuple(chunks)
 
     def _sizes(self, chunk: int) -> tuple[int, ...]:
-        """Sizes that passes may have. Compiled steps have one, where none was tried: each would be compiled anew."""
+        """Allowed pass sizes. Compiled steps have one unless others were tried: each size would compile anew."""
         if self.engine.sizes:
             return self.engine.sizes
         return smaller(chunk) if self.engine.tight and not self.engine.compiled else (chunk,)
@@ -176,7 +176,7 @@ def attacking(
     size: int | None = None,
     draws: int = 1,
 ) -> Iterator[Victim]:
-    """``model`` as a target, while it is in evaluation mode, its weights take no gradients and float32 is float32.
+    """Put ``model`` into evaluation mode without weight gradients, in exact float32, and yield it as a :class:`Victim`.
 
     Without an ``engine`` the model itself computes the steps. Passes take ``most`` images, where the device asks for no
     number of its own, which depends on their ``size`` in pixels; a classifier's is its own. ``draws``: see :class:`Victim`.
@@ -191,7 +191,7 @@ def attacking(
 
 
 def is_broken(logits: Tensor, labels: Tensor, noise: float = NOISE) -> Tensor:
-    """Misclassified beyond numerical noise, or with logits that are no numbers, ``(B,)``.
+    """Mask ``(B,)``: misclassified beyond numerical noise, or with logits that are not numbers.
 
     The margin must exceed ``noise`` times the size of the two logits that it compares, or times the range of all of
     them where that is less: neither a constant added to all logits nor a class that is far below the others makes an
@@ -205,7 +205,7 @@ def is_broken(logits: Tensor, labels: Tensor, noise: float = NOISE) -> Tensor:
 
 
 def predicted(logits: Tensor) -> Tensor:
-    """Predicted classes ``(B,)``; -1 where the logits are no numbers."""
+    """Predicted classes ``(B,)``; -1 where the logits are not numbers."""
     return torch.where(_numbers(logits), logits.argmax(1), -1)
 
 

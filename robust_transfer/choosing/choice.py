@@ -1,4 +1,4 @@
-"""Choice: what was tried and how it did on val, what was not and why, which point was taken."""
+"""Choice: candidates with their accuracies on val, untried ones with reasons, and the selected point."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from robust_transfer.config import as_dict, build, config
+from robust_transfer.data.weights import IMBALANCED
 from robust_transfer.errors import ConfigError, DataError
 from robust_transfer.files import write_json
 from robust_transfer.statistics.intervals import Proportion
@@ -19,9 +20,11 @@ NO_TIME = "no time"  # with which the reason begins, where that is it
 
 @config
 class Judged:
-    """Contender's accuracies on val: under the ``attack`` that all were judged by, and under the final one for finalists.
+    """Contender's accuracies on val: under the first ``attack``, common to all, and under the final one for finalists.
 
-    ``folder``: its run folder while the choice is made. ``seconds``: of making and of attacking it.
+    ``folder``: its run folder while the choice is made. ``seconds``: of making and of attacking it. ``balanced``: clean and
+    robust accuracy if each class counts the same, under the best attack that it has met, by which it is judged where
+    ``by_balanced`` says so.
     """
 
     name: str
@@ -34,10 +37,14 @@ class Judged:
     seconds: float
     final_clean: Proportion | None = None
     final_robust: Proportion | None = None
+    balanced: tuple[Proportion, Proportion] | None = None
+    by_balanced: bool = False
 
     @property
     def shares(self) -> tuple[Proportion, Proportion]:
-        """Clean and robust accuracy, by the best attack that it has met."""
+        """Clean and robust accuracy that it is judged by, under the best attack that it has met."""
+        if self.by_balanced and self.balanced is not None:
+            return self.balanced
         return self.final_clean or self.clean, self.final_robust or self.robust
 
     @property
@@ -49,8 +56,9 @@ class Judged:
 
 @config
 class Rule:
-    """Point to take: the most accurate of those that keep a share ``keep`` of the most robust one's robust accuracy; where
-    ``clean`` is given, the most robust of those that are at least so accurate.
+    """Selection rule: the most accurate point with at least a share ``keep`` of the highest robust accuracy.
+
+    Where ``clean`` is given, the most robust point with at least that clean accuracy.
     """
 
     keep: float = 0.9
@@ -62,24 +70,26 @@ class Rule:
 
     def choose(self, found: Sequence[Judged]) -> tuple[Judged, str]:
         """Contender, and why in words. Of equals it is the one that was tried first: the simplest."""
+        by = "; each class counts the same" if any(one.by_balanced for one in found) else ""
         if self.clean is not None:
             enough = [one for one in found if one.point[0] >= self.clean]
             if enough:
                 return max(enough, key=lambda one: one.point[::-1]), (
-                    f"the most robust on val of those with a clean accuracy of at least {self.clean:g}"
+                    f"the most robust on val of those with a clean accuracy of at least {self.clean:g}{by}"
                 )
             return max(found, key=lambda one: one.point), (
-                f"nothing has a clean accuracy of {self.clean:g} on val: this is the most accurate"
+                f"nothing has a clean accuracy of {self.clean:g} on val: this is the most accurate{by}"
             )
         most = max(one.point[1] for one in found)
         enough = [one for one in found if one.point[1] >= self.keep * most]
         return max(enough, key=lambda one: one.point), (
-            f"the most accurate on val of those with at least {self.keep:g} of the best robust accuracy ({100 * most:.1f} %)"
+            f"the most accurate on val of those with at least {self.keep:g} of the best robust accuracy "
+            f"({100 * most:.1f} %){by}"
         )
 
 
 def front(found: Sequence[Judged]) -> list[Judged]:
-    """Those that no other is better than in one accuracy and at least as good in the other (the first of equals)."""
+    """Pareto front: points that no other beats in one accuracy and equals in the other (of equals the first)."""
     kept: list[Judged] = []
     for one in sorted(found, key=lambda each: each.point, reverse=True):
         if not kept or one.point[1] > kept[-1].point[1]:
@@ -92,7 +102,8 @@ class Choice:
     """Record of a choice: ``choice.json``.
 
     ``untried``: by name, why. ``attack`` judged all of ``tried`` on val, ``final_attack`` the finalists (None: there was no
-    time). ``limit`` and ``seconds``: what it was to take and took. ``notes`` say what to be careful about.
+    time). ``limit`` and ``seconds``: what it was to take and took. ``notes`` say what to be careful about. ``imbalance``: how
+    many times as many training images the largest class has as the smallest; ``weighting``: as the card says it.
     """
 
     chosen: str
@@ -107,17 +118,41 @@ class Choice:
     limit: float
     seconds: float
     notes: tuple[str, ...] = field(default=())
+    imbalance: float = 1.0
+    weighting: str = ""
 
     @property
     def best(self) -> Judged:
-        """What was chosen."""
+        """Selected contender."""
         return next(one for one in self.tried if one.name == self.chosen)
 
+    def on_classes(self) -> str | None:
+        """Sentence on imbalanced classes and how they count in the choice; None where they are balanced and unweighted."""
+        if self.imbalance <= IMBALANCED and not self.best.by_balanced:
+            return None
+        times = f"the largest class has {self.imbalance:.3g} times as many training images as the smallest"
+        if self.best.by_balanced:
+            return f"each class counts the same, in training and in the choice (balanced accuracy); {times}"
+        how = "images have weights of their own in training" if self.weighting else "each image counts the same"
+        return (
+            f"the classes are imbalanced: {times}; {how}, and accuracy, which the large classes decide, is what is chosen by "
+            "(--class-weights balanced lets each class count the same)"
+        )
+
+    def balanced_line(self) -> str | None:
+        """Balanced accuracy of what was chosen, where classes are imbalanced."""
+        if self.on_classes() is None or self.best.balanced is None:
+            return None
+        clean, robust = self.best.balanced
+        return f"chosen, on val, balanced accuracy: clean {clean}, robust {robust}"
+
     def lines(self) -> list[str]:
-        """Table for people: on the front or not, and what was chosen."""
+        """Table as text: the front, and the selected contender."""
         best = {one.name for one in front(self.tried)}
         width = max(len(one.name) for one in self.tried)
-        rows = [f"chosen: {self.chosen}: {self.why}", f"on val, {self.threat}; * is on the front"]
+        of = ", balanced accuracy" if self.best.by_balanced else ""
+        rows = [f"chosen: {self.chosen}: {self.why}", *filter(None, (self.on_classes(), self.balanced_line()))]
+        rows.append(f"on val, {self.threat}{of}; * is on the front")
         for one in sorted(self.tried, key=lambda each: each.point, reverse=True):
             mark = "*" if one.name in best else " "
             clean, robust = one.shares
@@ -135,7 +170,7 @@ class Choice:
 
 
 def load_choice(folder: Path) -> Choice:
-    """Read ``choice.json``; raises :class:`DataError` for what is missing or is something else."""
+    """Read ``choice.json``; raises :class:`DataError` for a missing or foreign file."""
     path = Path(folder) / CHOICE
     try:
         return build(Choice, json.loads(path.read_text(encoding="utf-8")), str(path))

@@ -1,4 +1,4 @@
-"""``choose``: data and a time limit in, the recommended network out, with what it was compared with."""
+"""``choose``: from data and a time limit to a recommended network, with a record of its competitors."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.choosing.choice import CHOICE, NO_TIME, Choice, Judged, Rule, front, load_choice
 from robust_transfer.choosing.clock import Clock
 from robust_transfer.choosing.contenders import LEFT_OUT, Contender, closer_look, first_look
+from robust_transfer.choosing.gathering import gathered, says_no_threat
 from robust_transfer.choosing.judging import ATTACK, ATTACKING, FINAL, Judge
 from robust_transfer.config import expect
 from robust_transfer.data import Task
 from robust_transfer.defaults import DEFAULT_THREAT
-from robust_transfer.errors import CheckpointError, ConfigError, DataError, DivergedError
+from robust_transfer.errors import CheckpointError, ConfigError, DivergedError
 from robust_transfer.evaluation import Evaluation, evaluate, load_evaluation
 from robust_transfer.launch import is_main_process
 from robust_transfer.progress import tell
 from robust_transfer.run import Run
-from robust_transfer.sources import NATURAL, PACKAGED, load_source
-from robust_transfer.sources.fitting import fitting
+from robust_transfer.sources import load_source
 from robust_transfer.threat import Threat
 
 VAL_IMAGES, FEWEST = 200, 20  # val images that contenders are judged on, and of which a final judgement needs as many
@@ -36,14 +36,19 @@ TRIED = "tried"
 
 @dataclass(frozen=True)
 class Chosen:
-    """Recommended network, the record of its choice, and its evaluation on test (None where there is no test split)."""
+    """Recommended network, record of its choice, and its evaluation on test (None without a test split)."""
 
     checkpoint: Checkpoint
     choice: Choice
     evaluation: Evaluation | None
 
     def __str__(self) -> str:
-        after = [f"on test: {self.evaluation.headline()}"] if self.evaluation is not None else []
+        after, found = list[str](), self.evaluation
+        if found is not None:
+            after = [f"on test: {found.headline()}"]
+            if self.choice.on_classes() is not None and found.balanced_clean_accuracy is not None:
+                clean, robust = found.balanced_clean_accuracy, found.balanced_robust_accuracy
+                after.append(f"on test, balanced accuracy: clean {clean}, robust {robust}")
         return "\n".join([*self.choice.lines(), *after])
 
 
@@ -56,12 +61,14 @@ def choose(
     threat: Threat | str | None = None,
     run: Run | None = None,
 ) -> Chosen:
-    """Try sources and strategies on ``task`` for ``seconds``, and return what ``rule`` takes of their front.
+    """Try sources and strategies on ``task`` for ``seconds``, and return the point selected by ``rule`` on their front.
 
     ``sources``: names or checkpoints; by default the robust ones of the package, the one that fits the images' size
     first. Every source gets a probe; the best of them gets probes of other strengths and LwF, as many as there is time
     for. All are judged on the same val images (at most 200) by ``quick`` at ``threat`` (default: that of the first source,
-    else linf:8/255), the finalists by ``strong``. Nothing but the last evaluation, of what was chosen, sees the test split.
+    else linf:8/255), the finalists by ``strong``; by balanced accuracy where ``task`` is :meth:`Task.balanced`. Of other
+    people's networks that do not say what they were trained for, it is taken to be ``threat``.
+    Nothing but the last evaluation, of what was chosen, sees the test split.
     With ``run.out`` the network, ``choice.json`` and that evaluation are saved there.
     Raises :class:`ConfigError` without val images, and what the first source raises if no source can be used.
     """
@@ -69,7 +76,7 @@ def choose(
     if not 0 < seconds < math.inf:
         raise ConfigError(f"a time limit is a positive number of seconds, not {seconds}")
     if not len(task.val):
-        raise ConfigError("a choice is made on val, and there is none: give --val, or more shots")
+        raise ConfigError("choose selects on val, and val is empty: give --val, or more shots")
     run, rule, clock = run or Run(), rule or Rule(), Clock(seconds)
     with run.at_work():
         if (done := _finished(run)) is not None:
@@ -81,7 +88,7 @@ def choose(
 
 @contextmanager
 def _workplace(run: Run) -> Iterator[Path]:
-    """Folder for what is tried: inside ``run.out``, so that a choice that was cut short goes on; else a passing one."""
+    """Folder for candidates: inside ``run.out``, so that an interrupted choice resumes; else a temporary one."""
     if run.out is not None:
         yield run.out / TRIED
         return
@@ -90,7 +97,7 @@ def _workplace(run: Run) -> Iterator[Path]:
 
 
 def _finished(run: Run) -> Chosen | None:
-    """Choice that is finished in ``run.out``, if it is to be gone on with."""
+    """Finished choice in ``run.out``, if it may be resumed."""
     if run.out is None or not run.resume or not (run.out / CHOICE).is_file():
         return None
     evaluated = (run.out / "evaluation.json").is_file()
@@ -110,7 +117,8 @@ class _Choosing:
 
     def run_through(self, sources: Sequence[str | Checkpoint]) -> Chosen:
         """All of it, from the first look at every source to the evaluation of what was chosen."""
-        self._load(sources)
+        given = None if self.threat is None else Threat.parse(self.threat)
+        self.sources, self.untried = gathered(sources, self.task.train, given)
         judge = self.judge = self._judge()
         self.run.prepare_out()
         run_folder.begin(self.run.out)  # what an earlier choice has tried is not gone on with
@@ -148,27 +156,6 @@ class _Choosing:
 
     # ---------------------------------------------------------------- before
 
-    def _load(self, sources: Sequence[str | Checkpoint]) -> None:
-        """Sources that can be used; raises what the first raised if none can."""
-        asked = list(sources) or self._at_hand()
-        problem: Exception | None = None
-        for number, one in enumerate(asked):
-            if isinstance(one, Checkpoint):
-                self.sources[f"source {number + 1}"] = one
-                continue
-            try:
-                self.sources[one] = load_source(one, images=self.task.train)
-            except (CheckpointError, ConfigError, DataError) as error:
-                problem = problem or error
-                self.untried[one] = str(error)
-        if not self.sources:
-            raise problem or ConfigError("no source is given")
-
-    def _at_hand(self) -> list[str]:
-        """Robust sources of the package, the one that fits the images first."""
-        best = fitting(self.task.train)
-        return [best, *(name for name in PACKAGED if name not in (best, NATURAL))]
-
     def _judge(self) -> Judge:
         own = next((c.card.threat for c in self.sources.values() if c.card.threat is not None), None)
         threat = Threat.parse(self.threat if self.threat is not None else own or DEFAULT_THREAT)
@@ -178,7 +165,7 @@ class _Choosing:
     # ---------------------------------------------------------------- trying
 
     def _try(self, contender: Contender) -> None:
-        """Make and judge it, if it fits into the time; the first of all is made whatever it takes."""
+        """Train and judge a contender, if it fits into the time; the first one is always trained."""
         judge = self.judge
         assert judge is not None
         takes, has = judge.seconds(contender), self.clock.left - self.reserve * self.clock.seconds
@@ -195,11 +182,12 @@ class _Choosing:
             return
         self.found.append(one)
         tell(
-            self.run.quiet, f"  clean {one.clean}, robust {one.robust} on val ({ATTACK}); {self.clock.left:.0f} s left"
+            self.run.quiet,
+            f"  clean {one.shares[0]}, robust {one.shares[1]} on val ({ATTACK}); {self.clock.left:.0f} s left",
         )
 
     def _by_promise(self) -> list[str]:
-        """Sources that were looked at: the one that the rule takes first."""
+        """Probed sources, the rule's preferred one first."""
         left, order = list(self.found), list[str]()
         while left:
             best, _ = self.rule.choose(left)
@@ -210,9 +198,9 @@ class _Choosing:
     # ---------------------------------------------------------------- finals
 
     def _finals(self, judge: Judge) -> bool:
-        """Judge what the rule could take by the final attack, on as many of the val images as there is time for.
+        """Run the final attack on candidates for the rule, on as many val images as fit into the time.
 
-        False where the time is over: the contenders then stand as the first attack left them.
+        False where the time is over: the first attack's figures then count.
         """
         chosen, _ = self.rule.choose(self.found)
         if self.rule.clean is None:
@@ -255,6 +243,10 @@ class _Choosing:
             notes.append(f"val has {judge.examples} images: another draw of them could lead to another choice")
         if not len(self.task.test):
             notes.append("there is no test split: figures on val, which the choice was made on, are too good")
+        if unsaid := [name for name, c in self.sources.items() if says_no_threat(c)]:
+            notes.append(
+                f"judged at {judge.threat}; not known is what {', '.join(unsaid)} was trained for (--threat says it)"
+            )
         others = {
             f"{name} ({c.card.threat})" for name, c in self.sources.items()
             if c.card.threat is not None and c.card.threat != judge.threat
@@ -265,10 +257,11 @@ class _Choosing:
             chosen=best.name, why=why, threat=str(judge.threat), rule=self.rule, attack=ATTACK,
             final_attack=FINAL if final else None, tried=tuple(self.found), untried=self.untried, data=self.task.name,
             limit=self.clock.seconds, seconds=round(self.clock.spent, 1), notes=tuple(notes),
+            imbalance=self.task.imbalance, weighting=self.task.weighting,
         )  # fmt: skip
 
     def _test(self, chosen: Checkpoint) -> Evaluation | None:
-        """Evaluation on test, in the time that is left: at least what was kept for it."""
+        """Evaluation on test, in the remaining time: at least the time reserved for it."""
         if not len(self.task.test):
             return None
         judge = self.judge

@@ -1,4 +1,4 @@
-"""Time limit of a choice: what is left of it, and what something will take, by what the like has taken."""
+"""Time limit of a choice: time left, and forecasts from similar work."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ class Clock:
 
     @property
     def spent(self) -> float:
-        """Seconds."""
+        """Seconds spent."""
         return time.perf_counter() - self.began
 
     @property
     def left(self) -> float:
-        """Seconds; below 0 when it is over."""
+        """Seconds left; negative after the limit."""
         return self.seconds - self.spent
 
     def learn(self, work: str, source: str, passes: float, seconds: float) -> None:
-        """``passes`` of this kind of work took ``seconds``. The latest pace counts: neighbours come and go."""
+        """Record that ``passes`` of this kind of work took ``seconds``. The latest pace counts: other load changes."""
         if passes > 0:
             self._paces[work, source] = seconds / passes
 
     def forecast(self, work: str, source: str, passes: float) -> float:
-        """Seconds of so many passes; by the other kind's pace where this kind has not been seen, 0 where none has."""
+        """Seconds for so many passes; by the other kind's pace if this kind is unknown, 0 if none is known."""
         known = {kind: pace for (kind, of), pace in self._paces.items() if of == source}
         return CAUTION * passes * known.get(work, max(known.values(), default=0.0))

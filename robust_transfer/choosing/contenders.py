@@ -22,7 +22,7 @@ LWF = tuple(sorted(product((0.1, 1.0), (0.3, 1.0, 3.0)), key=lambda pair: (pair[
 
 @dataclass(frozen=True)
 class Contender:
-    """``strategy`` from the source called ``source``. ``shares``: its features are there once the first look is over."""
+    """``strategy`` from the source called ``source``. ``shares``: it reuses the features of the first probe."""
 
     source: str
     label: str
@@ -31,26 +31,26 @@ class Contender:
 
     @property
     def name(self) -> str:
-        """Name for people."""
+        """Display name."""
         return f"{self.source}: {self.label}"
 
     @property
     def folder(self) -> str:
-        """Name for a folder; a source's name may be a path."""
+        """Folder name; a source's name may be a path."""
         return re.sub(r"[^A-Za-z0-9.=-]+", "-", self.name).strip("-.")[-100:]
 
     def passes(self, task: Task) -> float:
-        """Forward-equivalent image passes that making it takes: a forecast."""
+        """Forecast of the forward-equivalent image passes of training it."""
         return 0.0 if self.shares else self.strategy.passes(task)
 
 
 def first_look(source: str) -> Contender:
-    """Probe whose L2 is chosen by log-loss on val: what a source is judged by at first."""
+    """Probe for a first judgement of a source, its L2 chosen by log-loss on val."""
     return Contender(source, "linear-probe, l2 by log-loss", LinearProbe())
 
 
 def closer_look(source: str) -> list[Contender]:
-    """Probes along the path, and LwF, as :class:`Frontier` trains it."""
+    """Probes along the path, and LwF with the settings of :class:`Frontier`."""
     probes = [Contender(source, f"linear-probe, l2 = {l2:g}", LinearProbe(l2=l2), shares=True) for l2 in L2]
     lwf = [
         Contender(source, f"lwf, l2 = {l2:g}, strength = {strength:g}", Frontier().lwf(l2, strength))

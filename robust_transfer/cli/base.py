@@ -1,4 +1,4 @@
-"""Command line as such: its name, its version, how it ends."""
+"""Command line: its name, version and exit status."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ROAD = (
 
 
 class _Group(TyperGroup):
-    """Commands in the order of the road; what is not on it comes last."""
+    """Commands in the order of the pipeline; others come last."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted(super().list_commands(ctx), key=lambda name: ROAD.index(name) if name in ROAD else len(ROAD))
@@ -70,7 +70,7 @@ def _common(
 
 
 def main() -> None:
-    """Entry point. Exit status: 0; 2 for what the user can mend; 3 where training diverged; 1 for our own bug."""
+    """Entry point. Exit status: 0; 2 for user errors; 3 where training diverged; 1 for our own bugs."""
     from robust_transfer.errors import RobustTransferError
     from robust_transfer.messages import on_standard_error
 
@@ -100,7 +100,7 @@ def main() -> None:
 
 
 def printable(text: str) -> str:
-    """Text in which what a terminal would obey (escape sequences, changes of direction) is shown: names come from files."""
+    """Text with terminal escape sequences and direction changes made visible: names come from files."""
     return "".join(
         each if each.isprintable() or each == "\n" else each.encode("unicode_escape").decode("ascii") for each in text
     )

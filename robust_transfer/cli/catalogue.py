@@ -1,6 +1,6 @@
-"""Catalogue of what is registered, read from the source files without importing them: ``list`` must not wait for PyTorch.
+"""Catalogue of registered names, read from the source files without importing them: ``list`` must not wait for PyTorch.
 
-Where other packages add to a registry, their entry points have to run, and the registry itself is asked.
+If other packages add to a registry, their entry points have to run, and the registry itself is asked.
 """
 
 from __future__ import annotations
@@ -57,13 +57,22 @@ def read_registrations(package: Path, registry: str) -> Iterator[tuple[str, str,
 
 
 def networks() -> dict[str, str]:
-    """Our own networks, with a line on each."""
+    """Our own networks, with a summary line each."""
     found: dict[str, str] = {}
     for module in _imported(PACKAGE / "networks"):
         for node in ast.parse(module.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "NETWORKS":
                 found |= ast.literal_eval(node.value)
     return found
+
+
+def normalisations() -> list[str]:
+    """Names of normalisations."""
+    for node in ast.parse((PACKAGE / "foreign" / "normalisations.py").read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "NORMALISATIONS":
+            assert isinstance(node.value, ast.Dict)
+            return [ast.literal_eval(key) for key in node.value.keys if key is not None]
+    raise AssertionError("foreign/normalisations.py names none")
 
 
 def recipes() -> dict[str, str]:
@@ -75,7 +84,7 @@ def recipes() -> dict[str, str]:
 
 
 def _imported(package: Path) -> Iterator[Path]:
-    """Package's own modules, each after those that it imports from the package itself."""
+    """Package's own modules, each after the modules of the package that it imports."""
     seen: set[Path] = set()
 
     def visit(path: Path) -> Iterator[Path]:

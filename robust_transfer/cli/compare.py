@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from robust_transfer.cli import completion
 from robust_transfer.cli.base import app
 from robust_transfer.cli.options import AsJson, Seed, as_path, leave_to_one_process, loading
 
@@ -17,15 +18,22 @@ def compare(
     a: Annotated[
         Path,
         typer.Argument(
-            metavar="DIR_A", parser=as_path, help="An evaluated run folder, or a folder of them, one a seed."
+            metavar="DIR_A",
+            parser=as_path,
+            help="An evaluated run folder, or a folder of them, one a seed.",
+            autocompletion=completion.files,
         ),
     ],
-    b: Annotated[Path, typer.Argument(metavar="DIR_B", parser=as_path)],
+    b: Annotated[Path, typer.Argument(metavar="DIR_B", parser=as_path, autocompletion=completion.files)],
     as_json: AsJson = False,
     page: Annotated[
         Path | None,
         typer.Option(
-            "--page", help="An HTML file to write, too: a report on all of them.", parser=as_path, metavar="FILE"
+            "--page",
+            help="An HTML file to write, too: a report on all of them.",
+            parser=as_path,
+            metavar="FILE",
+            autocompletion=completion.files,
         ),
     ] = None,
     seed: Seed = 0,

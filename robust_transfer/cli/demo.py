@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from robust_transfer.cli import completion
 from robust_transfer.cli.base import app
-from robust_transfer.cli.completion import names_of
 from robust_transfer.cli.options import (
     Device,
     ImageColumn,
@@ -18,6 +18,7 @@ from robust_transfer.cli.options import (
     Precision,
     Quiet,
     Seed,
+    SplitColumn,
     Threads,
     Val,
     loading,
@@ -30,17 +31,21 @@ from robust_transfer.cli.options import (
 @app.command()
 def demo(
     data: Annotated[
-        str, typer.Option("--data", help="Your own folder, in place of the built-in digits.")
+        str,
+        typer.Option(
+            "--data", help="Your own folder, in place of the built-in digits.", autocompletion=completion.DATA
+        ),
     ] = "builtin:digits",
     out: Out = Path("demo"),
     source: Annotated[
-        str, typer.Option("--source", help="bundled, natural, or a run folder.", autocompletion=names_of("sources"))
+        str, typer.Option("--source", help="bundled, natural, or a run folder.", autocompletion=completion.MODELS)
     ] = "bundled",
     control: Annotated[
         str | None,
         typer.Option(
             "--control",
             help="A naturally trained network of the source's shape. [default: natural for bundled, else none]",
+            autocompletion=completion.MODELS,
         ),
     ] = None,
     scratch: Annotated[
@@ -50,9 +55,10 @@ def demo(
         int | None,
         typer.Option("--shots", help="Images per class, train and val together. [default: 10 digits, all of --data]"),
     ] = None,
-    examples: Annotated[int, typer.Option("--examples", help="How many test images are attacked.")] = 100,
+    examples: Annotated[int, typer.Option("--examples", help="Number of test images to attack.")] = 100,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
+    split_column: SplitColumn = None,
     val: Val = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -61,7 +67,7 @@ def demo(
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Claim on one page in two minutes: a robust source, its natural twin and training from scratch, under attack."""
+    """Compare on one page, in two minutes: a robust source, its natural twin and training from scratch, under attack."""
     loading("demo", quiet)
     run = make_run(seed, device, precision, threads, out, False, overwrite, quiet)
     from robust_transfer.demo import run_demo
@@ -75,7 +81,7 @@ def demo(
         twin = load_source(control) if control is not None else None
         if shots is None and data == "builtin:digits":
             shots = 10
-        task = read_task(data, image_column, label_column, shots=shots, seed=seed, val=val)
+        task = read_task(data, image_column, label_column, split_column, shots=shots, seed=seed, val=val)
         page = run_demo(
             checkpoint, task, data=data, examples=examples, run=run, source_name=source, control=twin, scratch=scratch
         )

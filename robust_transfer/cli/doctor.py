@@ -1,4 +1,4 @@
-"""``doctor``: what is here, what it is worth, what to change."""
+"""``doctor``: installation, speed, and advice."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from robust_transfer.cli.options import (
 @app.command()
 def doctor(
     compiled: Annotated[
-        bool, typer.Option("--compiled", help="Measure compiled steps, too: one or two minutes the first time.")
+        bool, typer.Option("--compiled", help="Also measure compiled steps: one or two minutes the first time.")
     ] = False,
     self_test: Annotated[
         bool, typer.Option("--self-test/--no-self-test", help="Run the checks, half a minute.")
@@ -34,7 +34,7 @@ def doctor(
     threads: Threads = None,
     quiet: Quiet = False,
 ) -> None:
-    """Look at the installation and the machine: versions, speeds, caches, extras, a self-test. Status 1 if that fails."""
+    """Check the installation and the machine: versions, speeds, caches, extras, a self-test. Status 1 if it fails."""
     leave_to_one_process("doctor")
     loading("doctor", quiet)
     run = make_run(0, device, precision, threads, None, False, False, quiet)

@@ -9,8 +9,8 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from robust_transfer.cli import completion
 from robust_transfer.cli.base import app
-from robust_transfer.cli.completion import names_of
 from robust_transfer.cli.options import (
     BatchSize,
     ClassMapFile,
@@ -26,6 +26,7 @@ from robust_transfer.cli.options import (
     Quiet,
     Resume,
     Seed,
+    SplitColumn,
     Threads,
     Threat,
     Track,
@@ -48,23 +49,32 @@ T = TypeVar("T", int, str)
 @app.command()
 def evaluate(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="What is evaluated: a run folder, or anything in `list sources`.")
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="What is evaluated: a run folder, or anything in `list sources`.",
+            autocompletion=completion.MODELS,
+        ),
     ],
     data: Data,
-    split: Annotated[str, typer.Option("--split", help="test, val (the model's own) or train.")] = "test",
+    split: Annotated[
+        str, typer.Option("--split", help="test, val (the model's own) or train.", autocompletion=completion.SPLITS)
+    ] = "test",
     threat: Threat = None,
     attack: Annotated[
         str,
         typer.Option(
             "--attack",
             help="quick, strong, autoattack, pgd-20, pgd-20:loss=margin,restarts=10+fgsm ...",
-            autocompletion=names_of("attacks"),
+            autocompletion=completion.names_of("attacks"),
         ),
     ] = "pgd-20",
     source: Annotated[
         str | None,
         typer.Option(
-            "--source", help="What MODEL was transferred from, for attacks by it. [default: bundled, if it was]"
+            "--source",
+            help="What MODEL was transferred from, for attacks by it. [default: bundled, if it was]",
+            autocompletion=completion.MODELS,
         ),
     ] = None,
     transfer_attack_examples: Annotated[
@@ -72,36 +82,45 @@ def evaluate(
         typer.Option(
             "--transfer-attack-examples",
             help="Images for the transfer-specific attacks (through the source, feature loss, unseen norm); 0 disables "
-            "them. [default: what costs no more than the attack]",
+            "them. [default: as many as the attack's cost allows]",
         ),
     ] = None,
     red_flag_examples: Annotated[
         int | None,
         typer.Option(
             "--red-flag-examples",
-            help="Images for the gradient-masking checks; 0 disables them. [default: what costs no more than the attack]",
+            help="Images for the gradient-masking checks; 0 disables them. [default: as many as the attack's cost allows]",
         ),
     ] = None,
     thorough: Annotated[
         bool, typer.Option("--thorough", help="200 images for the transfer-specific attacks and 64 for the checks.")
     ] = False,
     per_class: Annotated[
-        bool, typer.Option("--per-class", help="Clean and robust accuracy of each class, too.")
+        bool, typer.Option("--per-class", help="Also clean and robust accuracy of each class.")
     ] = False,
     curve: Annotated[
-        str | None, typer.Option("--curve", help="Robust accuracy at other budgets, too: 1/255,2/255,4/255,8/255.")
+        str | None,
+        typer.Option(
+            "--curve",
+            help="Robust accuracy at other budgets, too: 1/255,2/255,4/255,8/255.",
+            autocompletion=completion.one_of("1/255,2/255,4/255,8/255"),
+        ),
     ] = None,
     smallest_eps: Annotated[
-        bool, typer.Option("--smallest-eps", help="The smallest budget that breaks each example, too, by bisection.")
+        bool, typer.Option("--smallest-eps", help="Also the smallest budget that breaks each example, by bisection.")
     ] = False,
     time_limit: Annotated[
         str | None,
-        typer.Option("--time-limit", help="Stop attacking after so long, such as 90s, 5m or 1h; --resume goes on."),
+        typer.Option(
+            "--time-limit",
+            help="Stop attacking after so long, such as 90s, 5m or 1h; --resume goes on.",
+            autocompletion=completion.TIMES,
+        ),
     ] = None,
     keep_deltas: Annotated[
-        bool, typer.Option("--keep-deltas", help="Write the adversarial images to --out, too, for `verify`.")
+        bool, typer.Option("--keep-deltas", help="Also write the adversarial images to --out, for `verify`.")
     ] = False,
-    examples: Annotated[int | None, typer.Option("--examples", help="A seeded, stratified subset of so many.")] = None,
+    examples: Annotated[int | None, typer.Option("--examples", help="Size of a seeded, stratified subset.")] = None,
     shots: Annotated[
         int | None, typer.Option("--shots", help="The shots the model was given (val and train splits).")
     ] = None,
@@ -114,6 +133,7 @@ def evaluate(
     ] = False,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
+    split_column: SplitColumn = None,
     class_map: ClassMapFile = None,
     val: Val = None,
     batch_size: BatchSize = None,
@@ -146,7 +166,7 @@ def evaluate(
     with run.at_work():
         known = load_source(source) if source is not None else None
         hints = read_hints(network, normalisation, weights)
-        read = partial(read_task, data, image_column, label_column, shots=shots, seed=seed, val=val)
+        read = partial(read_task, data, image_column, label_column, split_column, shots=shots, seed=seed, val=val)
         checkpoint, task = read_source(model, hints, read, quiet=quiet)
         with stage(f"reading {data}", None, quiet):
             images = read_split(split, checkpoint, read) if task is None else pick_split(task, split)
@@ -173,7 +193,7 @@ def evaluate(
 
 
 def _renamed(old: str, before: T | None, new: str, now: T | None) -> T | None:
-    """Value of an option under either of its names; says so where it is the old one."""
+    """Value of an option under either of its names, with a warning for the old one."""
     from robust_transfer.errors import ConfigError
 
     if before is None:

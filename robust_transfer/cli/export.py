@@ -1,4 +1,4 @@
-"""``export``: a model for those who do not have this package."""
+"""``export``: a model for use without this package."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from robust_transfer.cli import completion
 from robust_transfer.cli.base import app
 from robust_transfer.cli.options import (
     AsJson,
@@ -34,7 +35,7 @@ class To(StrEnum):
 
 
 class Input(StrEnum):
-    """Types of pixels that an exported network takes."""
+    """Pixel types of an exported network's input."""
 
     uint8 = "uint8"
     float32 = "float32"
@@ -42,17 +43,37 @@ class Input(StrEnum):
 
 @app.command()
 def export(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A run folder, or anything in `list sources`.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="A run folder, or anything in `list sources`.", autocompletion=completion.MODELS
+        ),
+    ],
     to: Annotated[To, typer.Option("--to", help="onnx, torch (a .pt2 of torch.export) or timm (a folder).")],
     out: Annotated[
-        Path, typer.Option("--out", help="The file or folder to write.", parser=as_path, metavar="FILE_OR_FOLDER")
+        Path,
+        typer.Option(
+            "--out",
+            help="The file or folder to write.",
+            parser=as_path,
+            metavar="FILE_OR_FOLDER",
+            autocompletion=completion.files,
+        ),
     ],
     pixels: Annotated[
         Input, typer.Option("--input", help="uint8 (N, H, W, 3), or float32 (N, 3, H, W) in [0, 1].")
     ] = Input.uint8,
+    resize_inside: Annotated[
+        bool,
+        typer.Option("--resize-inside", help="onnx, torch: take uint8 images of any size, and resize them inside."),
+    ] = False,
     images: Annotated[
         list[str] | None,
-        typer.Option("--images", help="Files, folders or patterns to check with. [default: scikit-learn's two photos]"),
+        typer.Option(
+            "--images",
+            help="Files, folders or patterns to check with. [default: scikit-learn's two photos]",
+            autocompletion=completion.files,
+        ),
     ] = None,
     as_json: AsJson = False,
     network: Network = None,
@@ -72,7 +93,9 @@ def export(
 
     with run.at_work(), hushed(quiet):
         found = load_source(model, hints=read_hints(network, normalisation, weights))
-        made = write(found, to.value, out, input=pixels.value, images=images, overwrite=overwrite)
+        made = write(
+            found, to.value, out, input=pixels.value, resize_inside=resize_inside, images=images, overwrite=overwrite
+        )
     if as_json:
         print(json.dumps(made.to_dict(), indent=2))
     elif not quiet:

@@ -1,4 +1,4 @@
-"""``import``: other people's weights as a run folder."""
+"""``import``: third-party weights as a run folder."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from robust_transfer.cli import completion
 from robust_transfer.cli.base import app
 from robust_transfer.cli.inspect import images_of
 from robust_transfer.cli.options import (
@@ -20,6 +21,7 @@ from robust_transfer.cli.options import (
     Quiet,
     Setting,
     SourceThreat,
+    SplitColumn,
     Weights,
     loading,
     make_run,
@@ -30,10 +32,20 @@ from robust_transfer.cli.options import (
 
 @app.command("import")
 def import_(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A file of weights, or see `list sources`.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="A file of weights, or see `list sources`.", autocompletion=completion.MODELS
+        ),
+    ],
     out: Out,
     data: Annotated[
-        str | None, typer.Option("--data", help="Images like those of its training, to find out what no file tells.")
+        str | None,
+        typer.Option(
+            "--data",
+            help="Images like those of its training, to find out what no file tells.",
+            autocompletion=completion.DATA,
+        ),
     ] = None,
     network: Network = None,
     settings: Setting = None,
@@ -43,11 +55,12 @@ def import_(
     weights: Weights = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
+    split_column: SplitColumn = None,
     overwrite: Overwrite = False,
     as_json: CardAsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make a run folder of other people's weights, once: they are then a source and a model like any other."""
+    """Convert third-party weights to a run folder, which serves as a source and as a model."""
     loading("import", quiet)
     run = make_run(0, "cpu", "float32", None, out, False, overwrite, quiet)
     from robust_transfer.foreign.hints import Hints
@@ -57,7 +70,7 @@ def import_(
     hints = read_hints(network, normalisation, weights, threat, input_size, settings) or Hints()
     with run.at_work():
         run.check_out()
-        images = images_of(data, image_column, label_column)
+        images = images_of(data, image_column, label_column, split_column)
         with hushed(quiet):
             found = load_source(source, hints=hints, images=images)
         saved = found.save(out)

@@ -1,4 +1,4 @@
-"""``inspect``: what other people's weights are, without making anything of them."""
+"""``inspect``: describe third-party weights without creating anything."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from robust_transfer.cli import completion
 from robust_transfer.cli.base import app, printable
 from robust_transfer.cli.options import (
     AsJson,
@@ -17,6 +18,7 @@ from robust_transfer.cli.options import (
     Normalisation,
     Setting,
     SourceThreat,
+    SplitColumn,
     Weights,
     leave_to_one_process,
     loading,
@@ -26,9 +28,19 @@ from robust_transfer.cli.options import (
 
 @app.command()
 def inspect(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A file of weights, or see `list sources`.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="A file of weights, or see `list sources`.", autocompletion=completion.MODELS
+        ),
+    ],
     data: Annotated[
-        str | None, typer.Option("--data", help="Images like those of its training, to find out what no file tells.")
+        str | None,
+        typer.Option(
+            "--data",
+            help="Images like those of its training, to find out what no file tells.",
+            autocompletion=completion.DATA,
+        ),
     ] = None,
     network: Network = None,
     settings: Setting = None,
@@ -38,15 +50,16 @@ def inspect(
     weights: Weights = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
+    split_column: SplitColumn = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a source is: wrapper, network, normalisation, what was inferred and what speaks for it."""
+    """Describe a source: wrapper, network, normalisation, inferred settings and the evidence for them."""
     leave_to_one_process("inspect")
     loading("inspect")
     from robust_transfer.sources.inspection import inspected
 
     hints = read_hints(network, normalisation, weights, threat, input_size, settings)
-    page = inspected(source, hints, images_of(data, image_column, label_column))
+    page = inspected(source, hints, images_of(data, image_column, label_column, split_column))
     if as_json:
         print(json.dumps(page.to_json(), indent=2))
         return
@@ -75,11 +88,11 @@ def inspect(
         console.print(Text("ways to say: --data, --normalisation, --set KEY=VALUE, --network"))
 
 
-def images_of(data: str | None, image_column: str | None, label_column: str | None) -> Any:
+def images_of(data: str | None, image_column: str | None, label_column: str | None, split_column: str | None) -> Any:
     """Images to find out by: the training images, or the test images of a set that has no others; None without data."""
     if data is None:
         return None
     from robust_transfer.cli.options import read_task
 
-    task = read_task(data, image_column, label_column)
+    task = read_task(data, image_column, label_column, split_column)
     return task.train if len(task.train) else task.test

@@ -1,4 +1,4 @@
-"""``list``: what there is."""
+"""``list``: all available names."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class What(StrEnum):
 
 @app.command("list")
 def list_(
-    what: Annotated[What | None, typer.Argument(help="One kind of thing; all if left out.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: kind, name, what it is.")] = False,
+    what: Annotated[What | None, typer.Argument(help="One kind of name; default: all.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: kind, name, summary.")] = False,
 ) -> None:
     """List sources, networks, data formats, pretraining methods, strategies, attacks, recipes."""
     if as_json:

@@ -1,4 +1,4 @@
-"""Options that commands share, and what is made of them."""
+"""Options shared by commands, and their conversion."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
+from robust_transfer.cli import completion
 
 if TYPE_CHECKING:
     from robust_transfer.checkpoint import Checkpoint
@@ -33,69 +35,138 @@ def as_path(path: str | Path) -> Path:
 Data = Annotated[
     str,
     typer.Option(
-        "--data", help="A folder of images or parquet files, a table, an archive, builtin:digits, or hf:OWNER/NAME."
+        "--data",
+        help="A folder of images or parquet files, a table, an archive, builtin:digits, or hf:OWNER/NAME.",
+        autocompletion=completion.DATA,
     ),
 ]
 Setting = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the method; repeatable.")
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="A setting of the method; repeatable.", autocompletion=completion.anything
+    ),
 ]
-Out = Annotated[Path, typer.Option("--out", help="The run folder to write.", parser=as_path, metavar="PATH")]
+Out = Annotated[
+    Path,
+    typer.Option(
+        "--out", help="The run folder to write.", parser=as_path, autocompletion=completion.files, metavar="PATH"
+    ),
+]
 MaybeOut = Annotated[
     Path | None,
     typer.Option(
-        "--out", help="A folder to write evaluation.json and outcomes.parquet to.", parser=as_path, metavar="PATH"
+        "--out",
+        help="A folder to write evaluation.json and outcomes.parquet to.",
+        parser=as_path,
+        autocompletion=completion.files,
+        metavar="PATH",
     ),
 ]
 Threat = Annotated[
-    str | None, typer.Option("--threat", help="norm:eps, such as linf:8/255 or l2:0.5. [default: the card's]")
+    str | None,
+    typer.Option(
+        "--threat",
+        help="norm:eps, such as linf:8/255 or l2:0.5. [default: the card's]",
+        autocompletion=completion.THREATS,
+    ),
 ]
-ImageColumn = Annotated[str | None, typer.Option("--image-column", help="The column that holds the images.")]
-LabelColumn = Annotated[str | None, typer.Option("--label-column", help="The column that holds the labels.")]
+ImageColumn = Annotated[
+    str | None,
+    typer.Option("--image-column", help="The column that holds the images.", autocompletion=completion.anything),
+]
+LabelColumn = Annotated[
+    str | None,
+    typer.Option("--label-column", help="The column that holds the labels.", autocompletion=completion.anything),
+]
+SplitColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--split-column",
+        help="The column that says train, val or test, if it is called otherwise.",
+        autocompletion=completion.anything,
+    ),
+]
 Val = Annotated[float | None, typer.Option("--val", help="Share of train that is cut off as val, 0 to 0.5.")]
 Duplicates = Annotated[
-    str, typer.Option("--duplicates", help="keep, or drop: leave copies of val and test images out of train.")
+    str,
+    typer.Option(
+        "--duplicates",
+        help="keep, or drop: leave copies of val and test images out of train.",
+        autocompletion=completion.one_of("keep", "drop"),
+    ),
 ]
 ClassWeights = Annotated[
     Literal["balanced"] | None,
-    typer.Option("--class-weights", help="balanced: each class counts the same, in training and on val."),
+    typer.Option("--class-weights", help="balanced: equal total weight of each class, in training and on val."),
 ]
 ClassMapFile = Annotated[
-    Path | None, typer.Option("--class-map", help="A YAML, JSON or CSV file: class in the data, class of the model.")
+    Path | None,
+    typer.Option(
+        "--class-map",
+        help="A YAML, JSON or CSV file: class in the data, class of the model.",
+        autocompletion=completion.files,
+    ),
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+Device = Annotated[
+    str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.", autocompletion=completion.DEVICES)
+]
 Precision = Annotated[
-    Literal["auto", "float32", "bfloat16"], typer.Option("--precision", help="Of what networks compute.")
+    Literal["auto", "float32", "bfloat16"], typer.Option("--precision", help="Precision of networks.")
 ]
 BatchSize = Annotated[int | None, typer.Option("--batch-size", help="Images per step.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads. [default: all]")]
 Epochs = Annotated[float | None, typer.Option("--epochs", help="Passes over the training images.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in --out.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Resume an interrupted run in --out.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Empty --out first.")]
 Track = Annotated[
     list[str] | None,
-    typer.Option("--track", metavar="NAME", help="Tell tensorboard, wandb, mlflow or trackio, too; repeatable."),
+    typer.Option(
+        "--track",
+        metavar="NAME",
+        help="Tell tensorboard, wandb, mlflow or trackio, too; repeatable.",
+        autocompletion=completion.names_of("trackers"),
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 CardAsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, the same as card.json.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars, no text but results.")]
 
 Network = Annotated[
-    str | None, typer.Option("--network", help="The network of a file of weights. [default: found out]")
+    str | None,
+    typer.Option(
+        "--network",
+        help="The network of a file of weights. [default: found out]",
+        autocompletion=completion.names_of("networks"),
+    ),
 ]
 Normalisation = Annotated[
     str | None,
-    typer.Option("--normalisation", help="imagenet, cifar10, none ..., or means/deviations. [default: found out]"),
+    typer.Option(
+        "--normalisation",
+        help="imagenet, cifar10, none ..., or means/deviations. [default: found out]",
+        autocompletion=completion.names_of("normalisations"),
+    ),
 ]
 InputSize = Annotated[int | None, typer.Option("--input-size", help="Side of the images that it reads, in pixels.")]
-Weights = Annotated[str | None, typer.Option("--weights", help="Which weights of the file: best, model_state_dict ...")]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        "--weights", help="Which weights of the file: best, model_state_dict ...", autocompletion=completion.anything
+    ),
+]
 SourceThreat = Annotated[
-    str | None, typer.Option("--threat", help="norm:eps that the source was trained for, where it does not say.")
+    str | None,
+    typer.Option(
+        "--threat",
+        help="norm:eps that the source was trained for, where it does not say.",
+        autocompletion=completion.THREATS,
+    ),
 ]
 
 
 def loading(command: str, quiet: bool = False) -> None:
-    """Say that PyTorch is about to be loaded, which takes seconds; nothing where it is, or where another process says it."""
+    """Announce that PyTorch is being loaded, which takes seconds; silent if it is loaded, or another process announces it."""
     from robust_transfer.launch import is_main_process
     from robust_transfer.progress import tell
 
@@ -148,7 +219,7 @@ def read_hints(
     input_size: int | None = None,
     settings: list[str] | None = None,
 ) -> Hints | None:
-    """What the options say of a file of weights; None where they say nothing."""
+    """Hints for a file of weights from the options; None without any."""
     if all(each is None for each in (network, normalisation, weights, threat, input_size, settings)):
         return None
     from robust_transfer.config import parse_settings
@@ -170,6 +241,7 @@ def read_task(
     data: str,
     image_column: str | None,
     label_column: str | None,
+    split_column: str | None,
     *,
     shots: int | None = None,
     seed: int = 0,
@@ -177,11 +249,13 @@ def read_task(
     duplicates: str = "keep",
     prepare: Preprocessing | None = None,
 ) -> Task:
-    """Data, as the options say; what the loader notes is told on standard error. ``prepare``: see :func:`load_task`."""
+    """Data from the options; the loader's notes go to standard error. ``prepare``: see :func:`load_task`."""
     from robust_transfer.data import Dataset
 
     ahead = prepare if shots is None else None  # a few images are decoded again sooner than all are kept
-    dataset = Dataset(data, image_column=image_column, label_column=label_column, prepare=ahead)
+    dataset = Dataset(
+        data, image_column=image_column, label_column=label_column, split_column=split_column, prepare=ahead
+    )
     task = dataset.task(shots=shots, seed=seed, val=val, duplicates=duplicates)  # type: ignore[arg-type]  # checked there
     say_notes(task.notes)
     return task
@@ -190,7 +264,7 @@ def read_task(
 def read_source(
     name: str, hints: Hints | None, read: Callable[[], Task], *, quiet: bool
 ) -> tuple[Checkpoint, Task | None]:
-    """Source called ``name``; and the data, if it had to be read because the training images are the evidence."""
+    """Source called ``name``; and the data, if the training images had to be read as evidence."""
     from robust_transfer.errors import CheckpointError
     from robust_transfer.foreign.evidence import UndecidedError
     from robust_transfer.progress import hushed
@@ -226,7 +300,7 @@ def seconds_of(text: str) -> float:
 
 
 def say_notes(notes: Sequence[str]) -> None:
-    """Say notes on standard error, also where the rest is to be quiet: they are about the figures."""
+    """Print notes on standard error, also with --quiet: they are about the figures."""
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
 
@@ -279,7 +353,7 @@ def say_or_json(quiet: bool, text: str, record: Any, as_json: bool) -> None:
 
 
 def say(quiet: bool, text: str) -> None:
-    """Print in the process that writes, unless it is to be quiet; any other process says that it has written nothing."""
+    """Print in the writing process, unless quiet; other processes print that they have written nothing."""
     from robust_transfer.launch import place
 
     if place().rank:

@@ -1,4 +1,4 @@
-"""``predict``: the classes of images, and how much it takes to flip them."""
+"""``predict``: classes of images, and the perturbation size that flips them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from robust_transfer.cli import completion
 from robust_transfer.cli.base import app, printable
 from robust_transfer.cli.options import (
     Device,
@@ -37,22 +38,35 @@ WIDEST = 24  # of a class in the table
 
 @app.command()
 def predict(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A run folder, or anything in `list sources`.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="A run folder, or anything in `list sources`.", autocompletion=completion.MODELS
+        ),
+    ],
     images: Annotated[
         list[str],
-        typer.Argument(metavar="IMAGES...", help="Files, folders, patterns in quotes; - reads paths, a line each."),
+        typer.Argument(
+            metavar="IMAGES...",
+            help="Files, folders, patterns in quotes; - reads paths, a line each.",
+            autocompletion=completion.files,
+        ),
     ],
-    top: Annotated[int, typer.Option("--top", min=1, help="So many of the likeliest classes.")] = 1,
+    top: Annotated[int, typer.Option("--top", min=1, help="Number of likeliest classes to print.")] = 1,
     threat: Threat = None,
     attack: Annotated[
         str | None,
-        typer.Option("--attack", help="Measure what flips each image, too, by bisection: pgd-20, strong ... (slow)."),
+        typer.Option(
+            "--attack",
+            help="Measure what flips each image, too, by bisection: pgd-20, strong ... (slow).",
+            autocompletion=completion.names_of("attacks"),
+        ),
     ] = None,
     classes: Annotated[
-        int, typer.Option("--classes", min=1, help="How many of the next classes the linear estimate looks at.")
+        int, typer.Option("--classes", min=1, help="Number of next classes in the linear estimate.")
     ] = 9,
     as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON Lines: an object an image.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON Lines: one object per image.")] = False,
     network: Network = None,
     normalisation: Normalisation = None,
     weights: Weights = None,
@@ -62,7 +76,7 @@ def predict(
     threads: Threads = None,
     quiet: Quiet = False,
 ) -> None:
-    """Say what images show, how sure the model is, and how little would flip it."""
+    """Predict the classes of images, with probabilities and the perturbation size that flips them."""
     leave_to_one_process("predict")
     loading("predict", quiet)
     run = make_run(seed, device, precision, threads, None, False, False, quiet)
@@ -78,7 +92,7 @@ def predict(
         parse_attack(attack)  # a wrong name is told before anything is loaded
     with hushed(quiet):
         found = load_source(model, hints=read_hints(network, normalisation, weights))
-    made = predictions(found, _paths(images), top=top, threat=threat, attack=attack, classes=classes, run=run)
+    made = predictions(found, _paths(images, quiet), top=top, threat=threat, attack=attack, classes=classes, run=run)
     width = min(WIDEST, max(map(len, found.card.class_names)))
     show = _Json() if as_json else _Csv(top, attack is not None) if as_csv else _Table(width, quiet)
     total = unread = 0
@@ -96,24 +110,28 @@ def predict(
         raise DataError("there are no images: give files, folders or patterns")
 
 
-def _paths(images: Iterable[str]) -> Iterator[str]:
+def _paths(images: Iterable[str], quiet: bool) -> Iterator[str]:
     """Paths as they are given; those on standard input where ``-`` stands, each when its turn comes."""
+    from robust_transfer.progress import tell
+
     for one in images:
         if one == STDIN:
+            if sys.stdin.isatty():
+                tell(quiet, "paths on standard input, a line each; Ctrl-D ends")
             yield from filter(None, (line.rstrip("\r\n") for line in sys.stdin))
         else:
             yield one
 
 
 class _Json:
-    """Line of JSON an image."""
+    """One line of JSON per image."""
 
     def __call__(self, one: Prediction) -> None:
         print(json.dumps(one.to_dict(), allow_nan=False), flush=True)
 
 
 class _Csv:
-    """Row an image, as many columns whatever became of it; errors are told on standard error, too."""
+    """One row per image, always with the same columns; errors also go to standard error."""
 
     def __init__(self, top: int, attacked: bool) -> None:
         ranks = [f"_{rank}" if rank > 1 else "" for rank in range(1, top + 1)]
@@ -134,7 +152,7 @@ class _Csv:
 
 
 class _Table:
-    """Line an image for people, the file's name last; errors go to standard error."""
+    """One line per image, the file's name last; errors go to standard error."""
 
     def __init__(self, width: int, quiet: bool) -> None:
         self.width, self.quiet, self.begun = width, quiet, False

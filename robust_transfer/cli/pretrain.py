@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
+from robust_transfer.cli import completion
 from robust_transfer.cli.base import app
 from robust_transfer.cli.catalogue import check_name
-from robust_transfer.cli.completion import names_of
 from robust_transfer.cli.options import (
     BatchSize,
     CardAsJson,
@@ -25,6 +25,7 @@ from robust_transfer.cli.options import (
     Resume,
     Seed,
     Setting,
+    SplitColumn,
     Threads,
     Track,
     Val,
@@ -43,18 +44,23 @@ def pretrain(
     out: Out,
     network: Annotated[
         str,
-        typer.Option("--network", help="A network's name; see `list networks`.", autocompletion=names_of("networks")),
+        typer.Option(
+            "--network", help="A network's name; see `list networks`.", autocompletion=completion.names_of("networks")
+        ),
     ] = "wrn-16-2",
     method: Annotated[
-        str, typer.Option("--method", help="See `list pretraining`.", autocompletion=names_of("pretraining"))
+        str, typer.Option("--method", help="See `list pretraining`.", autocompletion=completion.names_of("pretraining"))
     ] = "fast",
-    threat: Annotated[str, typer.Option("--threat", help="norm:eps to train for.")] = DEFAULT_THREAT,
+    threat: Annotated[
+        str, typer.Option("--threat", help="norm:eps to train for.", autocompletion=completion.THREATS)
+    ] = DEFAULT_THREAT,
     settings: Setting = None,
     input_size: Annotated[
         int | None, typer.Option("--input-size", help="Side of the images. [default: their own]")
     ] = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
+    split_column: SplitColumn = None,
     duplicates: Duplicates = "keep",
     val: Val = None,
     epochs: Epochs = None,
@@ -82,7 +88,9 @@ def pretrain(
     with run.at_work():
         run.check_out()
         ahead = Preprocessing(size=input_size) if input_size is not None else None
-        task = read_task(data, image_column, label_column, seed=seed, val=val, duplicates=duplicates, prepare=ahead)
+        task = read_task(
+            data, image_column, label_column, split_column, seed=seed, val=val, duplicates=duplicates, prepare=ahead
+        )
         checkpoint = chosen(task, network=network, threat=trained_for, input_size=input_size, run=run)
         say_or_json(quiet, f"saved {out}: {_figures(checkpoint.card.metrics)}", checkpoint.card, as_json)
 

@@ -7,14 +7,25 @@ from typing import Annotated
 
 import typer
 
+from robust_transfer.cli import completion
 from robust_transfer.cli.base import app
 from robust_transfer.cli.options import Quiet, as_path, leave_to_one_process, loading, say
 
 
 @app.command()
 def push(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A run folder, or anything in `list sources`.")],
-    repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="The repository; made if need be.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="A run folder, or anything in `list sources`.", autocompletion=completion.MODELS
+        ),
+    ],
+    repo: Annotated[
+        str,
+        typer.Argument(
+            metavar="OWNER/NAME", help="The repository; made if need be.", autocompletion=completion.anything
+        ),
+    ],
     evaluations: Annotated[
         list[Path] | None,
         typer.Option(
@@ -22,22 +33,47 @@ def push(
             help="A folder that `evaluate --out` wrote; repeatable. [default: MODEL, if it holds one]",
             parser=as_path,
             metavar="DIR",
+            autocompletion=completion.files,
         ),
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option("--dataset", help="What that was on: a name on the Hub, or any. [default: the card's]")
+        str | None,
+        typer.Option(
+            "--dataset",
+            help="What that was on: a name on the Hub, or any. [default: the card's]",
+            autocompletion=completion.anything,
+        ),
     ] = None,
     task_id: Annotated[
-        str | None, typer.Option("--task-id", help="The task of a benchmark on the Hub, for .eval_results.")
+        str | None,
+        typer.Option(
+            "--task-id",
+            help="The task of a benchmark on the Hub, for .eval_results.",
+            autocompletion=completion.anything,
+        ),
     ] = None,
     base_model: Annotated[
-        str | None, typer.Option("--base-model", help="The repository it comes from. [default: the card's]")
+        str | None,
+        typer.Option(
+            "--base-model",
+            help="The repository it comes from. [default: the card's]",
+            autocompletion=completion.anything,
+        ),
     ] = None,
-    licence: Annotated[str | None, typer.Option("--licence", help="Licence of the weights, such as mit.")] = None,
+    licence: Annotated[
+        str | None,
+        typer.Option("--licence", help="Licence of the weights, such as mit.", autocompletion=completion.LICENCES),
+    ] = None,
     private: Annotated[bool, typer.Option("--private", help="A repository that only you see.")] = False,
     dry_run: Annotated[
         Path | None,
-        typer.Option("--dry-run", help="Write what would be pushed here; send nothing.", parser=as_path, metavar="DIR"),
+        typer.Option(
+            "--dry-run",
+            help="Write what would be pushed here; send nothing.",
+            parser=as_path,
+            metavar="DIR",
+            autocompletion=completion.files,
+        ),
     ] = None,
     quiet: Quiet = False,
 ) -> None:

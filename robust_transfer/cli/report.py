@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from robust_transfer.cli import completion
 from robust_transfer.cli.base import app
 from robust_transfer.cli.options import Device, Quiet, Threads, as_path, leave_to_one_process, loading, make_run, say
 
@@ -19,15 +20,21 @@ def report(
             metavar="RUN...",
             parser=as_path,
             help="Run folders of transfer, pretrain, import and evaluate, or folders of them.",
+            autocompletion=completion.files,
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", help="The HTML file to write.", parser=as_path, metavar="FILE")] = Path(
-        "report.html"
-    ),
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", help="The HTML file to write.", parser=as_path, metavar="FILE", autocompletion=completion.files
+        ),
+    ] = Path("report.html"),
     data: Annotated[
         str | None,
         typer.Option(
-            "--data", help="Where the evaluated images are. [default: where the evaluation's own command says]"
+            "--data",
+            help="Where the evaluated images are. [default: where the evaluation's own command says]",
+            autocompletion=completion.DATA,
         ),
     ] = None,
     pictures: Annotated[
@@ -37,7 +44,7 @@ def report(
     threads: Threads = None,
     quiet: Quiet = False,
 ) -> None:
-    """One self-contained page on one run or on many: figures, red flags, classes, images, and how all of it was made."""
+    """Write one self-contained page on one run or many: figures, red flags, classes, images, provenance."""
     leave_to_one_process("report")
     loading("report", quiet)
     run = make_run(0, device, "float32", threads, None, False, False, quiet)

@@ -1,4 +1,4 @@
-"""``transfer``: a source's features handed on to a task."""
+"""``transfer``: from a source to a network for your task."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
+from robust_transfer.cli import completion
 from robust_transfer.cli.base import app
 from robust_transfer.cli.catalogue import check_name
-from robust_transfer.cli.completion import names_of
 from robust_transfer.cli.options import (
     BatchSize,
     CardAsJson,
@@ -30,6 +30,7 @@ from robust_transfer.cli.options import (
     Seed,
     Setting,
     SourceThreat,
+    SplitColumn,
     Threads,
     Track,
     Val,
@@ -46,10 +47,10 @@ from robust_transfer.cli.options import (
 
 @app.command()
 def transfer(
-    source: Annotated[str, typer.Option("--source", help="See `list sources`.", autocompletion=names_of("sources"))],
+    source: Annotated[str, typer.Option("--source", help="See `list sources`.", autocompletion=completion.MODELS)],
     data: Data,
     strategy: Annotated[
-        str, typer.Option("--strategy", help="See `list strategies`.", autocompletion=names_of("strategies"))
+        str, typer.Option("--strategy", help="See `list strategies`.", autocompletion=completion.names_of("strategies"))
     ],
     out: Out,
     settings: Setting = None,
@@ -60,6 +61,7 @@ def transfer(
     shots: Annotated[int | None, typer.Option("--shots", help="Images per class, train and val together.")] = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
+    split_column: SplitColumn = None,
     duplicates: Duplicates = "keep",
     val: Val = None,
     class_weights: ClassWeights = None,
@@ -75,7 +77,7 @@ def transfer(
     as_json: CardAsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Hand a source's features on to your own images."""
+    """Transfer a source's features to your own images."""
     check_name("strategies", strategy)
     loading("transfer", quiet)
     run = make_run(seed, device, precision, threads, out, resume, overwrite, quiet, track)
@@ -85,7 +87,15 @@ def transfer(
     with run.at_work():
         run.check_out()
         read = partial(
-            read_task, data, image_column, label_column, shots=shots, seed=seed, val=val, duplicates=duplicates
+            read_task,
+            data,
+            image_column,
+            label_column,
+            split_column,
+            shots=shots,
+            seed=seed,
+            val=val,
+            duplicates=duplicates,
         )
         hints = read_hints(network, normalisation, weights, threat)
         checkpoint, task = read_source(source, hints, read, quiet=quiet)

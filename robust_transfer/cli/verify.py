@@ -1,4 +1,4 @@
-"""``verify``: a claim scored again."""
+"""``verify``: score an evaluation again."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from robust_transfer.cli import completion
 from robust_transfer.cli.base import app
 from robust_transfer.cli.options import (
     AsJson,
@@ -17,7 +18,9 @@ from robust_transfer.cli.options import (
     Device,
     ImageColumn,
     LabelColumn,
+    Quiet,
     Seed,
+    SplitColumn,
     Threads,
     Val,
     as_path,
@@ -32,38 +35,55 @@ from robust_transfer.cli.options import (
 @app.command()
 def verify(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", parser=as_path, help="An evaluation made with --keep-deltas.")
+        Path,
+        typer.Argument(
+            metavar="DIR",
+            parser=as_path,
+            help="An evaluation made with --keep-deltas.",
+            autocompletion=completion.files,
+        ),
     ],
     data: Data,
     source: Annotated[
-        str | None, typer.Argument(metavar="[S]", help="The model that was evaluated. [default: the one in DIR]")
+        str | None,
+        typer.Argument(
+            metavar="[S]",
+            help="The model that was evaluated. [default: the one in DIR]",
+            autocompletion=completion.MODELS,
+        ),
     ] = None,
-    split: Annotated[str, typer.Option("--split", help="test, val or train.")] = "test",
+    split: Annotated[
+        str, typer.Option("--split", help="test, val or train.", autocompletion=completion.SPLITS)
+    ] = "test",
     shots: Annotated[
         int | None, typer.Option("--shots", help="The shots the model was given (val and train splits).")
     ] = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
+    split_column: SplitColumn = None,
     class_map: ClassMapFile = None,
     val: Val = None,
     seed: Seed = 0,
     device: Device = "auto",
     threads: Threads = None,
     as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Score a claim again from the adversarial images that were kept, without running an attack."""
+    """Score an evaluation again from its stored adversarial images, without running an attack."""
     leave_to_one_process("verify")
-    loading("verify")
-    run = make_run(seed, device, "float32", threads, None, False, False, True)
+    loading("verify", quiet)
+    run = make_run(seed, device, "float32", threads, None, False, False, quiet)
     from robust_transfer.config import as_dict
     from robust_transfer.errors import DataError
     from robust_transfer.evaluation import verify as check
+    from robust_transfer.progress import stage
     from robust_transfer.sources import load_source
 
     with run.at_work():
         checkpoint = load_source(source or str(folder))
-        read = partial(read_task, data, image_column, label_column, shots=shots, seed=seed, val=val)
-        images = read_split(split, checkpoint, read)
+        read = partial(read_task, data, image_column, label_column, split_column, shots=shots, seed=seed, val=val)
+        with stage(f"reading {data}", None, quiet):
+            images = read_split(split, checkpoint, read)
         result = check(folder, checkpoint, images, run=run, class_map=class_map)
     print(json.dumps(as_dict(result), indent=2) if as_json else result)
     if result.problems:

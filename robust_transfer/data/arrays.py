@@ -1,4 +1,4 @@
-"""Arrays of pictures as people hold them: channels first, channels last, or grey; uint8 and nothing else."""
+"""Arrays of images: channels first, channels last, or grey; uint8 only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WANTED = "images must be uint8: (n, H, W), (n, H, W, C) or (n, C, H, W), with 1,
 
 
 def pictures_of(images: Any) -> ArrayImages:
-    """Images in an array of one of the layouts; DataError for others, and for those that may be of two."""
+    """Images in an array of one of the layouts; DataError for other or ambiguous ones."""
     array = _array(images, WANTED)
     if array.ndim == 3:
         return ArrayImages(array)

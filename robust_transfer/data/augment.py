@@ -29,7 +29,7 @@ class Augmentation:
 
     @property
     def active(self) -> bool:
-        """True if anything is changed at all."""
+        """True if images are changed at all."""
         return self.pad > 0 or self.flip
 
     def __str__(self) -> str:

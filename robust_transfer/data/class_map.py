@@ -1,4 +1,4 @@
-"""Split's labels in the order of another side's classes: matched by name, or by a mapping that the user gives."""
+"""Labels of a split in another side's order of classes: matched by name, or by the user's mapping."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ SHOWN = 4
 
 
 def read_class_map(given: ClassMap) -> dict[str, str]:
-    """``{name in the data: name in the model}`` from a file, or as it is given.
+    """``{name in the data: name in the model}`` from a file or a mapping.
 
     ``.yaml``, ``.yml`` and ``.json`` hold one mapping, ``.csv`` two columns without a header. Raises
-    :class:`ConfigError` for what is none, :class:`DataError` for a file that cannot be read.
+    :class:`ConfigError` for anything else, :class:`DataError` for an unreadable file.
     """
     if isinstance(given, Mapping):
         return _checked(dict(given), "class_map")
@@ -52,7 +52,7 @@ def read_class_map(given: ClassMap) -> dict[str, str]:
 
 
 def in_common(names: Sequence[str], split: Split) -> bool:
-    """Whether any class of ``split`` is one of ``names``: enough to tell which of the others are not."""
+    """True if any class of ``split`` is one of ``names``: then the others are reported as differences."""
     if imagenet.is_imagenet(names):
         found = imagenet.known(split.class_names)
         return bool(found.ambiguous) or any(label is not None for label in found.labels)
@@ -72,13 +72,12 @@ def _checked(loaded: Any, where: str) -> dict[str, str]:
 def in_order_of(
     names: Sequence[str], split: Split, class_map: ClassMap | None = None, *, wanted_by: str = "the model"
 ) -> tuple[Split, list[str]]:
-    """``split`` with its labels in the order of ``names``, and sentences on what was done for that.
+    """``split`` with its labels in the order of ``names``, and sentences on the matching.
 
-    Classes are matched by name, one to one, after ``class_map``; names that it lacks stay as they are. ImageNet's are
-    known by any of their names (:mod:`robust_transfer.data.imagenet`). ``names`` may be more than the data's: the labels
-    are then those of ``names``. Raises :class:`DataError` where a name of the data has no
-    partner (names that only look alike are different names) or may have several, and where numbers alone are to tell a
-    part from the whole.
+    Classes are matched by name, one to one, after ``class_map``, which may leave names out. ImageNet's are recognised
+    by any of their names (:mod:`robust_transfer.data.imagenet`). ``names`` may contain further classes: the labels
+    are then indices in ``names``. Raises :class:`DataError` for a name of the data with no match (names that only
+    look alike are different names) or with several, and for numbered classes of which the data has only a part.
     """
     mapped, said = list(split.class_names), set[str]()
     if class_map is not None:

@@ -1,4 +1,4 @@
-"""Class names of two sides matched by name, never by position; names that look alike told apart."""
+"""Class names of two sides, matched by name, never by position; names that look alike are distinguished."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ CASE = "upper and lower case"
 
 
 def match_names(wanted: Sequence[str], given: Sequence[str], *, wanted_by: str, given_by: str) -> list[int]:
-    """Find the place in ``wanted`` of each name of ``given``: the same names, in any order.
+    """Index in ``wanted`` of each name in ``given``: the same names, in any order.
 
-    ``wanted_by`` and ``given_by`` name the two sides in messages ("train", "the model"). Raises DataError where a side
-    lacks a name of the other or has one twice, with the difference; names that only look alike are different names.
+    ``wanted_by`` and ``given_by`` name the two sides in messages ("train", "the model"). Raises DataError for missing
+    or repeated names, with the difference; names that only look alike are different names.
     """
     for names, side in ((wanted, wanted_by), (given, given_by)):
         if twice := [name for name, times in Counter(names).items() if times > 1]:
@@ -65,7 +65,7 @@ def match_names(wanted: Sequence[str], given: Sequence[str], *, wanted_by: str, 
 
 
 def matched(side: Labelled, names: tuple[str, ...], *, given_by: str) -> tuple[Labelled, list[str]]:
-    """``side`` (a dataclass) with its labels in the order of train's ``names``, and a note where that is another one."""
+    """``side`` (a dataclass) with its labels in train's order of ``names``, and a note if its own order differs."""
     if side.class_names == names:
         return side, []
     order = match_names(names, side.class_names, wanted_by="train", given_by=given_by)
@@ -74,14 +74,14 @@ def matched(side: Labelled, names: tuple[str, ...], *, given_by: str) -> tuple[L
 
 
 def alike(name: str, others: Iterable[str]) -> tuple[str, str] | None:
-    """First of ``others`` that differs from ``name`` only in what is hard to see, and in what; None without one."""
+    """First of ``others`` that differs from ``name`` only invisibly, and the difference; None without one."""
     folded = _folded(name, _FOLDS)
     close = (other for other in others if other != name and _folded(other, _FOLDS) == folded)
     return next(((other, _only_in(name, other)) for other in close), None)
 
 
 def lookalikes(names: Sequence[str]) -> list[tuple[str, str, str]]:
-    """Pairs of ``names`` that differ only in what is hard to see, and in what: ``("cat", "cat ", "spaces")``."""
+    """Pairs of ``names`` with invisible differences, and the difference: ``("cat", "cat ", "spaces")``."""
     groups: dict[str, list[str]] = {}
     for name in names:
         groups.setdefault(_folded(name, _FOLDS), []).append(name)
@@ -107,7 +107,7 @@ def _difference(missing: list[str], extra: list[str], wanted_by: str, given_by: 
 
 
 def _only_in(one: str, other: str) -> str:
-    """Fewest folds that make two names equal, which all of them do."""
+    """Smallest set of foldings that makes two names equal."""
     chosen = (some for n in range(1, len(_FOLDS) + 1) for some in itertools.combinations(_FOLDS, n))
     return next(" and ".join(some) for some in chosen if _folded(one, some) == _folded(other, some))
 

@@ -1,4 +1,4 @@
-"""Task with some of its classes only."""
+"""Task with a subset of its classes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from robust_transfer.registry import unknown
 
 
 def only_classes(task: Task, classes: Sequence[str | int]) -> Task:
-    """Images of ``classes`` (names, or numbers in label order), relabelled from 0 in the order given.
+    """Images of ``classes`` (names, or numbers in label order), relabelled from 0 in the given order.
 
-    Ids stay those of the original splits. Raises :class:`ConfigError` for a class that there is not, or twice.
+    Ids stay those of the original splits. Raises :class:`ConfigError` for an unknown or repeated class.
     """
     names = task.class_names
     numbers = []

@@ -1,4 +1,4 @@
-"""Any picture as RGB uint8: grey, palettes, transparency, CMYK, 1 and 16 bits, EXIF orientation."""
+"""Decoding of any image to RGB uint8: grey, palettes, transparency, CMYK, 1 and 16 bits, EXIF orientation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ PILLOW_FORMATS = (
     "TIFF",
     "PPM",
     "JPEG2000",
-    *(["AVIF"] if features.check("avif") else []),
+    # Pillow before 11.3 does not know the name, and would warn of it
+    *(["AVIF"] if "avif" in features.modules and features.check("avif") else []),
 )
 
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -36,7 +37,7 @@ def extensions() -> frozenset[str]:
     return frozenset(extension for extension, name in Image.registered_extensions().items() if name in PILLOW_FORMATS)
 
 
-def open_image(file: Path | BinaryIO) -> Image.Image:
+def open_image(file: str | Path | BinaryIO) -> Image.Image:
     """Picture in ``file``, header read only; raises UnidentifiedImageError if it has none of the formats."""
     return Image.open(file, formats=PILLOW_FORMATS)
 

@@ -28,7 +28,7 @@ class Decoded:
 
     @cached_property
     def _looked_through(self) -> tuple[Reader, Fingerprints, MemoryReader | None]:
-        """Stored images, their fingerprints, and what was made of them ahead."""
+        """Stored images, their fingerprints, and images prepared ahead."""
         everything = torch.arange(len(self.labels))
         reader, ahead = EncodedReader(self.images, everything), self._ahead
         if (size := reader.native_size) is not None and self._fits(size):
@@ -44,11 +44,11 @@ class Decoded:
 
     @property
     def fingerprints(self) -> Fingerprints:
-        """Of all the images, as they are stored."""
+        """Fingerprints of all images as stored."""
         return self._looked_through[1]
 
     def split(self, chosen: Tensor, role: Role, notes: tuple[str, ...] = (), like: Split | None = None) -> Split:
-        """Images at ``chosen``, int64. Where there are none: at the size of ``like``."""
+        """Images at ``chosen``, int64; an empty selection has the size of ``like``."""
         if not len(chosen) and like is not None and like.size is not None:
             none = torch.zeros(0, 3, like.size, like.size, dtype=torch.uint8)
             empty = Split.in_memory(none, chosen, self.class_names)

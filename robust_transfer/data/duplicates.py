@@ -39,7 +39,7 @@ class Copies:
 
 
 def find_copies(these: Fingerprints, those: Fingerprints) -> Copies:
-    """Copy in ``those`` of each of ``these``: an exact one if there is one, else the one that looks most alike."""
+    """Copy in ``those`` of each of ``these``: an exact one if possible, else the most similar one."""
     partner, exact = np.full(len(these), -1, np.int64), np.zeros(len(these), bool)
     if len(these) and len(those):
         keys, wanted = those.exact, these.exact
@@ -87,7 +87,7 @@ def _nearest(these: Fingerprints, those: Fingerprints, *, other: bool = False) -
 
 
 def _keys(these: Fingerprints, those: Fingerprints) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Numbers of each of ``these`` and ``those``; two that match have the same in one of the pairs at least."""
+    """Hash keys of each of ``these`` and ``those``; two matching images share at least one key."""
     # Means that differ by at most SHADE lie in one cell of this width, or in two that touch: some by which images differ most.
     width, most = 2 * SHADE + 1, 255 // (2 * SHADE + 1) + 3
     telling = np.argsort(-those.shades.std(0), kind="stable")[:_SPREAD] if len(those) else np.arange(_SPREAD)

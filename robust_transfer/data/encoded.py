@@ -1,12 +1,13 @@
-"""Pictures as they are stored (files, columns of bytes, arrays), decoded when they are asked for."""
+"""Images as stored (files, columns of bytes, arrays), decoded on demand."""
 
 from __future__ import annotations
 
 import io
+import os
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -32,40 +33,40 @@ REPORTED = 10_000  # after so many images that are looked through, a line in the
 
 
 class Images(ABC):
-    """Row of pictures that can be opened by position, from any thread."""
+    """Sequence of images that can be opened by position, from any thread."""
 
     @abstractmethod
     def __len__(self) -> int: ...
 
     @abstractmethod
     def open(self, position: int) -> Image.Image:
-        """Picture at ``position``, undecoded as far as PIL allows; may raise anything PIL raises."""
+        """Image at ``position``, undecoded as far as PIL allows; may raise anything PIL raises."""
 
     @abstractmethod
     def where(self, position: int) -> str:
-        """Name of that picture in a message."""
+        """Name of that image in messages."""
 
 
 class FileImages(Images):
-    """Image files."""
+    """Image files. Of a path its text is kept, which takes less than the object: there may be millions."""
 
-    def __init__(self, paths: list[Path]) -> None:
-        self.paths = paths
+    def __init__(self, paths: Iterable[str | Path]) -> None:
+        self.paths = [os.fspath(path) for path in paths]
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def open(self, position: int) -> Image.Image:
-        """Opens the file."""
+        """Open the file."""
         return open_image(self.paths[position])
 
     def where(self, position: int) -> str:
         """File's path."""
-        return str(self.paths[position])
+        return self.paths[position]
 
 
 class ArrayImages(Images):
-    """Pictures that are arrays already: uint8 ``(n, H, W)`` grey or ``(n, H, W, 3)``."""
+    """Images that are arrays: uint8 ``(n, H, W)`` grey or ``(n, H, W, 3)``."""
 
     def __init__(self, arrays: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
         self.arrays = arrays
@@ -78,7 +79,7 @@ class ArrayImages(Images):
         return Image.fromarray(self.arrays[position])
 
     def where(self, position: int) -> str:
-        """Its number."""
+        """Number of the image."""
         return f"image {position}"
 
 
@@ -92,7 +93,7 @@ class ColumnImages(Images):
         return len(self.column)
 
     def open(self, position: int) -> Image.Image:
-        """Opens the bytes, or the file that the path leads to where there are none."""
+        """Open the bytes, or the file at the path if there are none."""
         value = self.column[position].as_py()
         content: bytes | str | None = value
         if isinstance(value, dict):
@@ -113,12 +114,12 @@ class ColumnImages(Images):
         return content
 
     def where(self, position: int) -> str:
-        """Its row, and what the column is called."""
+        """Row and column name."""
         return f"the image in row {position} (from 0) of {self.called}"
 
 
 class ChosenImages(Images):
-    """Some of other images, at ``positions``."""
+    """Subset of other images, at ``positions``."""
 
     def __init__(self, images: Images, positions: Sequence[int]) -> None:
         self.images, self.positions = images, positions
@@ -127,16 +128,16 @@ class ChosenImages(Images):
         return len(self.positions)
 
     def open(self, position: int) -> Image.Image:
-        """As the others open it."""
+        """Open the underlying image."""
         return self.images.open(self.positions[position])
 
     def where(self, position: int) -> str:
-        """As the others name it."""
+        """Name of the underlying image."""
         return self.images.where(self.positions[position])
 
 
 class EncodedReader(Reader):
-    """Decodes some of ``images`` (those at ``chosen``, int64) on demand; positions count within the chosen ones."""
+    """Decodes ``images`` at ``chosen`` (int64) on demand; positions count within the chosen ones."""
 
     def __init__(self, images: Images, chosen: Tensor) -> None:
         self.images, self.chosen = images, chosen
@@ -168,7 +169,7 @@ class EncodedReader(Reader):
         return self._decoded(positions, None)[0]
 
     def look_through(self, positions: Tensor, how: Geometry) -> tuple[Fingerprints, Tensor]:
-        """What :meth:`fingerprints` and :meth:`read` give, each image decoded once for both."""
+        """Results of :meth:`fingerprints` and :meth:`read`, each image decoded once for both."""
         return self._decoded(positions, how)
 
     def _decoded(self, positions: Tensor, how: Geometry | None, prints: bool = True) -> tuple[Fingerprints, Tensor]:
@@ -181,7 +182,7 @@ class EncodedReader(Reader):
             with opened(self.images, places[row]) as image:
                 rgb = to_rgb(image)
                 if prints:
-                    made[row] = fingerprint(np.asarray(rgb))
+                    made[row] = fingerprint(np.asarray(rgb), rgb)
                 if how is not None:
                     images[row] = resized(rgb, how)
 
@@ -202,7 +203,7 @@ class EncodedReader(Reader):
 
 @contextmanager
 def opened(images: Images, place: int) -> Iterator[Image.Image]:
-    """Picture at ``place``; whatever is wrong with it inside the block becomes a :class:`DataError` that names it."""
+    """Image at ``place``; any error inside the block becomes a :class:`DataError` that names it."""
     try:
         with images.open(place) as image:
             yield image
@@ -218,7 +219,7 @@ def opened(images: Images, place: int) -> Iterator[Image.Image]:
 
 @contextmanager
 def quiet_pillow() -> Iterator[None]:
-    """Without PIL's remarks on metadata that nothing here reads. To be entered outside threads: filters are global."""
+    """Silence PIL's warnings on unused metadata. Enter it outside threads: filters are global."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="PIL")
         yield

@@ -21,14 +21,14 @@ NUMBER = re.compile(r"(?<![a-z0-9])n\d{8}(?!\d)", re.IGNORECASE)  # of a WordNet
 
 @cache
 def categories() -> tuple[str, ...]:
-    """Names that torchvision's weights bring, in the order of the labels; each is there once."""
+    """Class names in torchvision's weights, in label order, without duplicates."""
     from torchvision.models import ResNet18_Weights
 
     return tuple(ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
 
 
 def is_imagenet(names: Sequence[str]) -> bool:
-    """Whether ``names`` are :func:`categories`, in their order."""
+    """True if ``names`` are :func:`categories`, in their order."""
     return len(names) == COUNT and tuple(names) == categories()
 
 
@@ -49,7 +49,7 @@ class Known:
 
 
 def known(names: Sequence[str], verbatim: Collection[str] = ()) -> Known:
-    """Classes that ``names`` stand for; those in ``verbatim`` are said to be torchvision's.
+    """ImageNet classes of ``names``; names in ``verbatim`` are declared to be torchvision's.
 
     A number in WordNet ("n02012849", "n02012849 crane", "crane (n02012849)") decides. Else upper and lower case and
     punctuation do not count, and a class is known by torchvision's name, by all or the first of WordNet's words, and, if
@@ -86,7 +86,7 @@ def renamed(names: Sequence[str], verbatim: Collection[str] = ()) -> list[str]:
 
 
 def ambiguity(found: Known) -> str:
-    """Sentence on the first of the names that may be several classes."""
+    """Sentence on the first ambiguous name."""
     name, labels = next(iter(found.ambiguous.items()))
     more = f" (and so may {len(found.ambiguous) - 1} other names)" if len(found.ambiguous) > 1 else ""
     either = " or ".join(map(_shown, labels))
@@ -119,7 +119,7 @@ def _words() -> tuple[str, ...]:
 
 @cache
 def _names() -> tuple[tuple[str, ...], ...]:
-    """What lists call each class: torchvision's name, all of WordNet's words, the first of them."""
+    """Names of each class in lists: torchvision's, all of WordNet's words, the first of them."""
     return tuple((name, words, words.split(",")[0]) for name, words in zip(categories(), _words(), strict=True))
 
 
@@ -165,7 +165,7 @@ def _in_its_case(name: str, some: frozenset[int]) -> frozenset[int]:
 
 
 def _keeps_case(names: Sequence[str], may_be: Sequence[frozenset[int]]) -> bool:
-    """Whether names tell their case: two differ in nothing else, or all are as in a list, capitals and none among them."""
+    """True if case is meaningful in the names: two differ in case only, or all are spelled as in a list, in mixed case."""
     plain = [_plain(NUMBER.sub(" ", name)) for name in names]
     if len({name.casefold() for name in plain}) < len(set(plain)):
         return True

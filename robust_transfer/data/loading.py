@@ -9,19 +9,16 @@ from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
 from types import NoneType
-from typing import Literal, NamedTuple, cast
+from typing import Literal, cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from robust_transfer.config import expect
-from robust_transfer.data.class_names import lookalikes, match_names, matched
+from robust_transfer.data.class_order import in_one_order
+from robust_transfer.data.cutting import HeldOut, cut_val, held_out
 from robust_transfer.data.decoded import Decoded
 from robust_transfer.data.formats import ColumnNames, Role, StoredDataset, open_dataset
-from robust_transfer.data.formats.base import WRITTEN, first_role, listed
-from robust_transfer.data.membership import cut_shots, draw, hold_out
+from robust_transfer.data.formats.base import first_role
 from robust_transfer.data.objects import HINT, Objects, is_object, stored_objects
 from robust_transfer.data.shared import Parts, across, contradictions, leave_out
 from robust_transfer.data.split import Split, Task
@@ -32,9 +29,6 @@ from robust_transfer.preprocessing import Preprocessing
 log = logger(__name__)
 
 Duplicates = Literal["keep", "drop"]
-VAL_FRACTION = 0.1
-VAL_LIMIT = 2000  # images, about, where the fraction is not given
-_TEST_SEED = 0  # a test split that moved with the seed would test one run on what another was trained on
 
 
 def load_task(
@@ -45,6 +39,7 @@ def load_task(
     val: float | None = None,
     image_column: str | None = None,
     label_column: str | None = None,
+    split_column: str | None = None,
     class_names: Sequence[str] | None = None,
     duplicates: Duplicates = "keep",
     prepare: Preprocessing | None = None,
@@ -54,7 +49,8 @@ def load_task(
     ``data``: a folder of parquet files (``train*.parquet``, ``test*.parquet``, perhaps ``validation*.parquet``, in it
     or in its ``data/``), a single parquet file, an image folder (``train/<class>/*`` and so on, or just ``<class>/*``), a
     CSV, TSV or JSON lines file of image files and labels, an archive of these, ``builtin:digits``, ``hf:OWNER/NAME`` or
-    ``hf:OWNER/NAME:CONFIG``. Or what Python holds: a list of ``(path, label)``, a tuple ``(images, labels)`` of uint8
+    ``hf:OWNER/NAME:CONFIG``. Or what Python holds: a list of ``(path, label)``, or of ``(picture, label)`` with
+    pictures of PIL or arrays, a tuple ``(images, labels)`` of uint8
     arrays, ``(n, H, W, C)`` or ``(n, C, H, W)``, a ``torch.utils.data.Dataset`` of ``(image, label)``; each is train, unless
     they stand in a dict by split, ``{"train": ..., "test": ...}``. ``class_names``: what their labels count, if these are
     numbers and the data set has no ``classes``.
@@ -79,7 +75,12 @@ def load_task(
     Raises ConfigError for arguments out of range, DataError for data that cannot be found or used.
     """
     dataset = Dataset(
-        data, image_column=image_column, label_column=label_column, class_names=class_names, prepare=prepare
+        data,
+        image_column=image_column,
+        label_column=label_column,
+        split_column=split_column,
+        class_names=class_names,
+        prepare=prepare,
     )
     return dataset.task(shots=shots, seed=seed, val=val, duplicates=duplicates)
 
@@ -96,11 +97,12 @@ class Dataset:
         *,
         image_column: str | None = None,
         label_column: str | None = None,
+        split_column: str | None = None,
         class_names: Sequence[str] | None = None,
         prepare: Preprocessing | None = None,
     ) -> None:
-        self._data, self._columns, self._prepare = data, ColumnNames(image_column, label_column), prepare
-        self._class_names = class_names
+        self._data, self._prepare, self._class_names = data, prepare, class_names
+        self._columns = ColumnNames(image_column, label_column, split_column)
 
     def task(
         self,
@@ -126,7 +128,7 @@ class Dataset:
             if own_val:
                 notes.append("the data's own validation split is not used, as val or shots was asked for")
             val_from = "train"
-            pool, chosen_val, told = _cut_val(stored, pool, shots, seed, val)
+            pool, chosen_val, told = cut_val(stored, pool, shots, seed, val)
             notes += told
         parts = Parts(
             (stored, pool), (self._decoded[val_from], chosen_val), (self._decoded[held_out.role], held_out.tested)
@@ -148,7 +150,7 @@ class Dataset:
         return task
 
     def _without_train(self, shots: int | None, val: float | None) -> Task:
-        """Task to evaluate on."""
+        """Task for evaluation only."""
         source, held_out = self._source, self._held_out
         if shots is not None or val:
             raise DataError(f"{source.name} has no train split to draw shots or val from: leave shots and val out")
@@ -162,6 +164,11 @@ class Dataset:
         if "val" in source.splits and held_out.role != "val":
             own_val = self._decoded["val"].split(torch.arange(len(source.splits["val"].labels)), "val", notes)
         return Task(source.name, replace(none, role="train"), own_val, test, notes)
+
+    @property
+    def test(self) -> Split:
+        """Test images, the same in every task; where the data has its own, nothing else is read for them."""
+        return self._test
 
     @cached_property
     def _source(self) -> StoredDataset:
@@ -193,31 +200,8 @@ class Dataset:
         return self._decoded[self._held_out.role].split(self._held_out.tested, "test")
 
     @cached_property
-    def _held_out(self) -> _HeldOut:
-        source, stored = self._source, self._decoded[first_role(self._source.splits)]
-        pool, notes = torch.arange(len(stored.labels)), list[str]()
-        role: Role = "test" if "test" in source.splits else "val" if "val" in source.splits else "train"
-        tested = torch.arange(len(source.splits[role].labels))
-        if role == "val":
-            cut = ", and val is cut from train" if "train" in source.splits else ""
-            notes.append(f"there is no test split: the validation split is used as test{cut}")
-        elif role == "train":
-            out = held_out_for_test(source, stored.fingerprints.exact)
-            pool, tested = (torch.from_numpy(np.flatnonzero(which)) for which in (~out, out))
-            notes.append(
-                f"there is no test split: {len(tested)} images of train are set aside as test, by their content, "
-                "whatever the seed"
-            )
-        return _HeldOut(role, tested, pool, tuple(notes))
-
-
-class _HeldOut(NamedTuple):
-    """Stored split that test comes from, its test images, and what of train is left (indices)."""
-
-    role: Role
-    tested: Tensor
-    pool: Tensor
-    notes: tuple[str, ...]
+    def _held_out(self) -> HeldOut:
+        return held_out(self._source, self._decoded[first_role(self._source.splits)])
 
 
 def _check_arguments(shots: int | None, seed: int, val: float | None, duplicates: str) -> None:
@@ -232,53 +216,3 @@ def _check_arguments(shots: int | None, seed: int, val: float | None, duplicates
         raise ConfigError(f"val is a fraction of train between 0 and 0.5, not {val}")
     if seed < 0:
         raise ConfigError(f"seed must be at least 0, not {seed}")
-
-
-def held_out_for_test(source: StoredDataset, exact: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Mask of the images of train, whose exact fingerprints are ``exact (n,)``, that are set aside as test."""
-    train, what = source.splits["train"], "testing: add images or a test split"
-    u = draw(exact, "data/test", _TEST_SEED)
-    return hold_out(train.labels.numpy(), exact, u, source.test_fraction, train.class_names, what)[0]
-
-
-def in_one_order(source: StoredDataset) -> StoredDataset:
-    """Data set with the classes of all splits in train's order (or its first split's); refuses what has no two of them."""
-    first = first_role(source.splits)
-    names = source.splits[first].class_names
-    if len(names) < 2:
-        raise DataError(f"{source.name} has one class only, {listed(names)}: a task needs at least 2")
-    match_names(names, names, wanted_by=source.name, given_by=source.name)  # which refuses a name that is there twice
-    counts = torch.bincount(source.splits[first].labels, minlength=len(names))
-    for name, count in zip(names, counts.tolist(), strict=True):
-        if not count and first == "train":  # a test set may lack some
-            raise DataError(f"the class {name!r} has no images in the train split: add some, or remove the class")
-    splits, notes = dict(source.splits), list(source.notes)
-    for one, other, kind in lookalikes(names):
-        notes.append(f"{one!a} and {other!a} are two classes whose names differ only in {kind}")
-    for role, split in source.splits.items():
-        splits[role], said = matched(split, names, given_by=WRITTEN[role])
-        notes += said
-    return replace(source, splits=splits, notes=tuple(notes))
-
-
-def _cut_val(
-    stored: Decoded, pool: Tensor, shots: int | None, seed: int, val: float | None
-) -> tuple[Tensor, Tensor, list[str]]:
-    """``(train, val)`` indices into the stored train split, out of those in ``pool``, and what is to be said of them."""
-    if val == 0 and shots is None:
-        return pool, pool[:0], []
-    labels, names = stored.labels[pool].numpy(), stored.class_names
-    exact = stored.fingerprints.exact[pool.numpy()]
-    u = draw(exact, "data/val" if shots is None else "data/shots", seed)
-    if shots is not None:
-        train, chosen = cut_shots(labels, exact, u, names, shots, val)
-        return pool[train], pool[chosen], []
-    fraction = min(VAL_FRACTION, VAL_LIMIT / len(pool)) if val is None else val
-    out, kept = hold_out(labels, exact, u, fraction, names)
-    train, chosen = (torch.from_numpy(np.flatnonzero(which)) for which in (~out, out))
-    few = (
-        f"{len(kept)} classes have one image each, which stays in train: val has none of"
-        if len(kept) > 1
-        else ("a class has one image only, which stays in train: val has none of")
-    )
-    return pool[train], pool[chosen], [f"{few} {listed(kept)}"] if kept else []

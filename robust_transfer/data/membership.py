@@ -36,7 +36,7 @@ def hold_out(
     names: tuple[str, ...],
     what: str | None = None,
 ) -> tuple[NDArray[np.bool_], list[str]]:
-    """Mask ``(n,)`` of the images held out: those with ``u < fraction``, but something and not all of every class.
+    """Mask ``(n,)`` of held-out images: those with ``u < fraction``, but at least one and not all of every class.
 
     A class of one image (with its copies) cannot be on both sides: ``what`` ends the sentence that refuses it; without
     one it is kept, none of it is held out, and its name is among those returned.

@@ -1,4 +1,4 @@
-"""Data that Python already holds: lists of files with labels, arrays, and data sets of PyTorch and torchvision."""
+"""Data that Python already holds: lists of files or pictures with labels, arrays, and data sets of PyTorch and torchvision."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
@@ -21,16 +22,18 @@ from robust_transfer.data.formats.row_labels import as_column, numbers_or_names
 from robust_transfer.data.formats.row_paths import image_files
 from robust_transfer.data.formats.split_names import role_of
 from robust_transfer.data.formats.tables import Table, stored_splits
+from robust_transfer.data.pictures import Pictures, is_picture
 from robust_transfer.data.torch_items import items_of
 from robust_transfer.errors import ConfigError, DataError
 
-Pairs = Sequence[tuple[str | Path, str | int]]  # image files, each with its label
+Picture = Image.Image | NDArray[np.uint8] | NDArray[np.uint16] | Tensor
+Pairs = Sequence[tuple[str | Path, str | int]] | Sequence[tuple[Picture, str | int]]  # images, each with its label
 Arrays = tuple[Tensor | NDArray[np.uint8], Tensor | NDArray[Any] | Sequence[int] | Sequence[str]]  # images, labels
 Part = Pairs | Arrays | TorchDataset[Any]  # of one split
 Objects = Part | Mapping[str, Part]
 HINT = (
-    "a name such as 'builtin:digits', a path, a list of (path, label), a tuple (images, labels), a data set of PyTorch, or a "
-    "dict of these by split"
+    "a name such as 'builtin:digits', a path, a list of (path, label) or (picture, label), a tuple (images, labels), a data "
+    "set of PyTorch, or a dict of these by split"
 )
 
 
@@ -46,25 +49,24 @@ class _Held:
 
 
 def is_object(data: Any) -> bool:
-    """True for what :func:`stored_objects` reads, or refuses with a sentence of its own."""
+    """True for objects that :func:`stored_objects` reads, or refuses with a specific error."""
     return isinstance(data, Mapping | list | tuple | TorchDataset)
 
 
 def stored_objects(data: Objects, class_names: Sequence[str] | None = None) -> StoredDataset:
-    """Data set of what Python holds: one part, which is train, or parts by the names of their splits.
+    """Data set from Python objects: one part, which is train, or parts by the names of their splits.
 
-    ``class_names``: what labels that are numbers count, where the data does not say it itself.
-    Raises :class:`ConfigError` for what is no data, :class:`DataError` for data that cannot be used.
+    ``class_names``: names for numeric labels, unless the data has its own. Raises :class:`ConfigError` for other
+    objects, :class:`DataError` for unusable data.
     """
     parts = _by_role(data)
     names = _checked(class_names)
-    if all(_is_pairs(part) for part in parts.values()):
+    files = [role for role, part in parts.items() if _is_pairs(part) and not _holds_pictures(part, role)]
+    if len(files) == len(parts):
         splits, notes = _of_files(parts, names)
         return StoredDataset("a list of files", splits, tuple(notes))
-    if strange := [role for role, part in parts.items() if _is_pairs(part)]:
-        raise ConfigError(
-            f"data has files in {listed(strange)} and other objects elsewhere: give all splits in one way"
-        )
+    if files:
+        raise ConfigError(f"data has files in {listed(files)} and other objects elsewhere: give all splits in one way")
     held = {role: _held(part, role, names) for role, part in parts.items()}
     values, notes = _labels(held)
     tables = {role: Table(held[role].images, as_column(values[role]), held[role].class_names) for role in held}
@@ -103,6 +105,25 @@ def _is_pairs(part: Any) -> bool:
     return isinstance(part, list | tuple) and not _is_arrays(part)
 
 
+def _holds_pictures(part: Any, role: Role) -> bool:
+    """True for pairs with pictures; refuses what is no pair, and paths among pictures."""
+    kinds = list[bool]()
+    for row, pair in enumerate(part):
+        called = f"row {row} (from 0) of the list of {role}"
+        if (
+            not isinstance(pair, tuple | list)
+            or len(pair) != 2
+            or not (is_picture(pair[0]) or isinstance(pair[0], str | Path))
+        ):
+            shown = type(pair).__name__ if not isinstance(pair, str) else repr(pair)
+            raise ConfigError(f"{called} is {shown}: data is to be {HINT}")
+        kinds.append(is_picture(pair[0]))
+        if kinds[-1] != kinds[0]:
+            one, other = ("a path", "pictures") if kinds[0] else ("a picture", "paths")
+            raise ConfigError(f"{called} is {one} where others are {other}: open the files, or save the pictures")
+    return bool(kinds) and kinds[0]
+
+
 def _is_arrays(part: Any) -> bool:
     return isinstance(part, tuple | list) and len(part) == 2 and isinstance(part[0], Tensor | np.ndarray)
 
@@ -112,10 +133,6 @@ def _of_files(parts: Mapping[Role, Any], names: tuple[str, ...] | None) -> tuple
     rows, notes, disk = Rows(), list[str](), Disk()
     for role, pairs in parts.items():
         called = f"the list of {role}"
-        for row, pair in enumerate(pairs):
-            if not isinstance(pair, tuple | list) or len(pair) != 2 or not isinstance(pair[0], str | Path):
-                shown = type(pair).__name__ if not isinstance(pair, str) else repr(pair)
-                raise ConfigError(f"row {row} (from 0) of {called} is {shown}: data is to be {HINT}")
         files, said = image_files(disk, Path(), called, [str(path) for path, _ in pairs])
         rows.add(files, [_plain(label) for _, label in pairs], [role] * len(files), called)
         notes += said
@@ -127,6 +144,10 @@ def _held(part: Any, role: Role, names: tuple[str, ...] | None) -> _Held:
     if isinstance(part, TorchDataset):
         items, called = items_of(part), type(part).__name__
         return _Held(items.images, _plain_row(items.labels), names or items.class_names, called, items.notes)
+    if _is_pairs(part):
+        pictures = Pictures([picture for picture, _ in part], f"the list of {role}")
+        labels = [_plain(label) for _, label in part]
+        return _Held(pictures, labels, names, "a list of pictures", tuple(pictures.notes))
     if not _is_arrays(part):
         raise ConfigError(f"the data of {role} is {type(part).__name__}, and is to be {HINT}")
     images, labels = pictures_of(part[0]), _plain_row(part[1])
@@ -136,7 +157,7 @@ def _held(part: Any, role: Role, names: tuple[str, ...] | None) -> _Held:
 
 
 def _labels(held: Mapping[Role, _Held]) -> tuple[dict[Role, list[Any]], list[str]]:
-    """Labels of each split; those that count no names are of one kind in all splits."""
+    """Labels of each split; labels without class names are of one kind in all splits."""
     if any(label is None for part in held.values() for label in part.labels):
         raise DataError("an image has no label: give it one, or leave it out")
     bare = [role for role, part in held.items() if part.class_names is None]

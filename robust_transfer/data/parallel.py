@@ -1,4 +1,4 @@
-"""Threads for decoding and resizing: PIL lets go of the interpreter lock while it does either."""
+"""Threads for decoding and resizing: PIL releases the interpreter lock in both."""
 
 from __future__ import annotations
 

@@ -88,15 +88,15 @@ class MemoryReader(Reader):
 
     @property
     def native_size(self) -> int:
-        """Their side."""
+        """Side of the images."""
         return int(self.images.shape[2])
 
     def gives(self, how: Geometry) -> bool:
-        """True if they are what ``how`` makes, as they are."""
+        """True if the images already have the geometry ``how``."""
         return how == self.made or (self.made is None and how.size == how.resized == self.native_size)
 
     def read(self, positions: Tensor, how: Geometry) -> Tensor:
-        """Resized from the decoded images, which gives the same pixels as decoding again."""
+        """Resize the decoded images, which gives the same pixels as decoding again."""
         if not self.gives(how) and self.made is not None:
             raise DataError(f"images made as {self.made} cannot be made as {how}: start from the stored ones")
         images = self.images[positions]
@@ -113,14 +113,14 @@ class MemoryReader(Reader):
 
 
 class JoinedReader(Reader):
-    """Images of ``first``, and behind them those of ``second``: positions from ``cut`` on are those of the latter."""
+    """Images of ``first``, followed by those of ``second``, from position ``cut`` on."""
 
     def __init__(self, first: Reader, cut: int, second: Reader) -> None:
         self.first, self.cut, self.second = first, cut, second
 
     @property
     def native_size(self) -> int | None:
-        """Side that both have."""
+        """Common side of both."""
         size = self.first.native_size
         return size if size == self.second.native_size else None
 

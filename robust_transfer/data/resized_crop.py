@@ -28,7 +28,7 @@ class RandomResizedCrop:
 
     @property
     def active(self) -> bool:
-        """Images are changed."""
+        """Always True."""
         return True
 
     def __str__(self) -> str:
@@ -87,7 +87,7 @@ def _places(start: Tensor, length: Tensor, size: int) -> Places:
 
 
 def _blended(values: Tensor, places: Places, size: int) -> Tensor:
-    """Of ``(N, size, d)`` the weighted sums along the middle: times ``2 size`` in whole numbers, as it is in others."""
+    """Weighted sums along the middle of ``(N, size, d)``; of integers times ``2 size``, so that they stay exact."""
     below, above, weight = places
     first = (torch.arange(len(values), device=values.device) * size)[:, None]
     flat = values.reshape(-1, values.shape[-1])

@@ -1,4 +1,4 @@
-"""Images that two splits of one data set share, or that one split has under two labels: found, said, left out."""
+"""Copies between two splits, and copies with different labels in one: detection, notes, removal."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Parts(NamedTuple):
 
 
 def across(parts: Parts) -> list[str]:
-    """Sentence for each two splits that share images, exactly or re-encoded."""
+    """One sentence per pair of splits that share images, exactly or re-encoded."""
     pairs = (
         ("test", parts.test, "train", parts.train),
         ("test", parts.test, "val", parts.val),
@@ -35,7 +35,7 @@ def across(parts: Parts) -> list[str]:
 
 
 def leave_out(parts: Parts) -> tuple[Parts, list[str]]:
-    """Parts without what they share: train loses copies of val and test, val those of test. With what was done."""
+    """Parts without shared images, and notes: train loses copies of val and test, val those of test."""
     val, from_val = _without(parts.val, [parts.test])
     train, from_train = _without(parts.train, [parts.test, (parts.val[0], val)])
     classes = len(parts.train[0].class_names)
@@ -51,7 +51,7 @@ def leave_out(parts: Parts) -> tuple[Parts, list[str]]:
 
 
 def contradictions(stored: Decoded) -> list[str]:
-    """Sentence where exact copies of one image have different labels."""
+    """Sentence on exact copies with different labels."""
     exact, labels = stored.fingerprints.exact, stored.labels.numpy()
     pairs = np.unique(np.stack([exact, labels.astype(np.uint64)]), axis=1)
     contents, labellings = np.unique(pairs[0], return_counts=True)

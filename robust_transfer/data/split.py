@@ -18,7 +18,7 @@ from robust_transfer.data.class_names import matched
 from robust_transfer.data.fingerprints import Fingerprints, joined
 from robust_transfer.data.readers import JoinedReader, MemoryReader, Reader
 from robust_transfer.data.subsets import stratified
-from robust_transfer.data.weights import balanced, checked
+from robust_transfer.data.weights import balanced, checked, imbalance
 from robust_transfer.errors import DataError
 from robust_transfer.preprocessing import Geometry, Preprocessing
 
@@ -30,7 +30,7 @@ Role = Literal["train", "val", "test"]
 
 
 def _pixels(images: Any) -> Tensor:
-    """``images`` as a tensor in memory; :class:`DataError` for what is no array of pixels, with the usual remedies."""
+    """``images`` as a tensor in memory; :class:`DataError`, with usual remedies, for anything but pixels."""
     wanted = "images must be uint8 (n, 3, H, H)"
     if not isinstance(images, Tensor | np.ndarray):
         raise DataError(f"{wanted}, not {type(images).__name__}: stack images of one size into a tensor or an array")
@@ -51,7 +51,7 @@ def _pixels(images: Any) -> Tensor:
 
 
 def _whole_numbers(values: Any, n: int, what: str) -> Tensor:
-    """``values`` as int64 ``(n,)``; :class:`DataError` for another number of them, another shape, or fractions."""
+    """``values`` as int64 ``(n,)``; :class:`DataError` for another length or shape, or fractions."""
     try:
         numbers = torch.as_tensor(values)
     except (TypeError, ValueError, RuntimeError):
@@ -67,7 +67,7 @@ def _whole_numbers(values: Any, n: int, what: str) -> Tensor:
 
 
 class Content:
-    """Some images as they are stored, with their fingerprints, made when they are first asked for.
+    """Images as stored, with fingerprints computed on first use.
 
     ``ahead``: the same reader's images, at the same positions, made into pixels on the way.
     """
@@ -79,20 +79,20 @@ class Content:
 
     @property
     def fingerprints(self) -> Fingerprints:
-        """Those of all images, in their order."""
+        """Fingerprints of all images, in order."""
         if self._made is None:
             self._made = self.reader.fingerprints(self.positions)
         return self._made
 
     def subset(self, indices: Tensor) -> Content:
-        """Of the images at ``indices``."""
+        """Content at ``indices``."""
         made = self._made.take(indices.numpy()) if self._made is not None else None
         return Content(self.reader, self.positions[indices], made, self.ahead)
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Some labelled images of a data set.
+    """Labelled images of a data set.
 
     ``labels`` int64 ``(n,)`` in ``[0, len(class_names))``; ``ids`` int64 ``(n,)``, each image's index in the original
     split (it addresses the image's noise and names it in outcomes); ``size`` the side in pixels they are given at.
@@ -178,15 +178,15 @@ class Split:
 
     @property
     def fingerprints(self) -> Fingerprints:
-        """Fingerprints of the images as they are stored, whatever size they are given at, in order."""
+        """Fingerprints of the images as stored, whatever their current size, in order."""
         if self.content is None:
             object.__setattr__(self, "content", self._content)  # made once
         return self._content.fingerprints
 
     def weighted(self, given: Tensor) -> Split:
-        """Same images, each counting as often as ``given (n,)`` says, divided by its mean.
+        """Same images with weights ``given (n,)``, divided by their mean.
 
-        Raises :class:`DataError` for what are no weights.
+        Raises :class:`DataError` for invalid weights.
         """
         return replace(self, weights=checked(given, len(self)))
 
@@ -199,11 +199,11 @@ class Split:
         return to_pixels(self.images(), device), self.labels.to(device), self.ids.to(device)
 
     def at_size(self, size: int) -> Split:
-        """Same images squashed to another size, as :meth:`prepared` does it."""
+        """Same images squashed to another size, by :meth:`prepared`."""
         return self._made_by(Geometry(size=size))
 
     def prepared(self, how: Preprocessing) -> Split:
-        """Same images as a network reads them, but for the normalisation, which is the network's own.
+        """Same images as a network's input, except for the normalisation, which is part of the network.
 
         They are made of the stored images, whatever they were made into before, and kept in memory where they fit
         (:data:`MEMORY_LIMIT`), else read on demand.
@@ -312,7 +312,7 @@ class Task:
         return {"name": self.name, **counts, "hash": self.train.hash, "notes": list(self.notes), **weights}
 
     def balanced(self) -> Task:
-        """Task whose classes all count the same, in training and in what is chosen on val: see :mod:`.weights`.
+        """Task with equal total weight of each class, in training and in selection on val: see :mod:`.weights`.
 
         Val is weighted by its own counts, so that its weighted accuracy is its balanced accuracy.
         """
@@ -320,8 +320,13 @@ class Task:
         return replace(self, train=train, val=val, weighting=BALANCED)
 
     @property
+    def imbalance(self) -> float:
+        """Ratio of training images in the largest class to those in the smallest."""
+        return imbalance(self.train.labels.bincount().tolist())
+
+    @property
     def measure(self) -> str:
-        """Word before a figure on val, for people: "weighted " where its images have weights, else nothing."""
+        """Prefix for figures on val: "weighted " if its images have weights, else nothing."""
         return "weighted " if self.val.weights is not None else ""
 
     def at_size(self, size: int) -> Task:
@@ -329,7 +334,7 @@ class Task:
         return replace(self, train=self.train.at_size(size), val=self.val.at_size(size), test=self.test.at_size(size))
 
     def prepared(self, how: Preprocessing) -> Task:
-        """Task with every image as :meth:`Split.prepared` gives it."""
+        """Task with every split as :meth:`Split.prepared` gives it."""
         return replace(self, train=self.train.prepared(how), val=self.val.prepared(how), test=self.test.prepared(how))
 
 

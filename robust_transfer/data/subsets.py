@@ -35,7 +35,7 @@ def stratified(labels: Tensor, classes: int, size: int, *, seed: int, purpose: s
 
 
 def _in_proportion(counts: list[int], size: int) -> list[int]:
-    """``size`` shared out in proportion to ``counts`` (largest remainders)."""
+    """``size`` divided in proportion to ``counts`` (largest remainders)."""
     exact = [size * count / sum(counts) for count in counts]
     shares = [math.floor(share) for share in exact]
     by_remainder = sorted(range(len(counts)), key=lambda i: shares[i] - exact[i])

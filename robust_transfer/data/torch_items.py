@@ -1,4 +1,4 @@
-"""Data sets of PyTorch, item by item; those of torchvision by what they hold, so that nothing is decoded twice."""
+"""Data sets of PyTorch, item by item; those of torchvision by their stored files or pixels, to avoid decoding twice."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from robust_transfer.errors import DataError
 
 @dataclass(frozen=True)
 class Items:
-    """Images, their labels as the data set has them, and the classes that numbers among these count."""
+    """Images, their labels in the data set's form, and class names for numeric labels."""
 
     images: Images
     labels: Sequence[Any]
@@ -42,7 +42,7 @@ def items_of(dataset: TorchDataset[Any]) -> Items:
 
 
 def _as_torchvision_holds_them(dataset: Any) -> Items | None:
-    """Files or pixels of torchvision's own classes, before any transform; None for other data sets."""
+    """Stored files or pixels of torchvision's own classes, before any transform; None for other data sets."""
     if type(dataset) is Subset:
         whole = _as_torchvision_holds_them(dataset.dataset)
         return whole and _some(whole, [int(index) for index in dataset.indices])
@@ -70,7 +70,7 @@ def _some(whole: Items, chosen: list[int]) -> Items:
 
 
 def _class_names(dataset: Any) -> tuple[str, ...] | None:
-    """What a data set, or the one that it is a part of, calls its classes."""
+    """Class names of a data set, or of the one that it is a subset of."""
     names = getattr(dataset, "classes", None)
     if names is None and isinstance(dataset, Subset):
         return _class_names(dataset.dataset)
@@ -80,7 +80,7 @@ def _class_names(dataset: Any) -> tuple[str, ...] | None:
 
 
 def _one_by_one(dataset: Any) -> Items:
-    """Every item got once and kept, if they fit into memory; else images are got again when they are asked for."""
+    """Items read once and kept, if they fit into memory; else read again on demand."""
     kept: list[NDArray[np.uint8]] | None = []
     labels, held = [], 0
     with quiet_pillow():
@@ -100,7 +100,7 @@ def _one_by_one(dataset: Any) -> Items:
 def _item(dataset: Any, index: int) -> tuple[Image.Image, Any]:
     try:
         item = dataset[index]
-    except Exception as error:  # somebody else's code may raise anything
+    except Exception as error:  # third-party code may raise anything
         told = str(error).strip(" .") or type(error).__name__
         raise DataError(
             f"item {index} (from 0) of {type(dataset).__name__} cannot be read ({told}): repair it"
@@ -128,12 +128,12 @@ class KeptImages(Images):
         return Image.fromarray(self.pictures[position])
 
     def where(self, position: int) -> str:
-        """Its number."""
+        """Number of the image."""
         return f"item {position}"
 
 
 class ItemImages(Images):
-    """Images of a data set's items, got anew each time, by one thread after the other."""
+    """Images of a data set's items, read on demand, by one thread at a time."""
 
     def __init__(self, dataset: Any) -> None:
         self.dataset, self._lock = dataset, threading.Lock()
@@ -142,10 +142,10 @@ class ItemImages(Images):
         return len(self.dataset)
 
     def open(self, position: int) -> Image.Image:
-        """The item's image."""
+        """Image of the item."""
         with self._lock:
             return _item(self.dataset, position)[0]
 
     def where(self, position: int) -> str:
-        """Its number."""
+        """Number of the item."""
         return f"item {position} of {type(self.dataset).__name__}"

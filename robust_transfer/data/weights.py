@@ -1,19 +1,29 @@
-"""Weights of images: how many times each counts, on average once, in what training minimises and in what is chosen on val."""
+"""Weights of images, with mean 1, in the training loss and in the selection on val."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from torch import Tensor
 
 from robust_transfer.errors import DataError
 
+IMBALANCED = 3.0  # times as many images in the largest class as in the smallest: more are said
+
 
 def balanced(labels: Tensor, classes: int) -> Tensor:
-    """``n / (K n_c)`` for each label ``(n,)``, float64: each of the K classes that there are images of counts the same.
+    """``n / (K n_c)`` for each label ``(n,)``, float64: each of the K classes with images has equal total weight.
 
     scikit-learn's ``class_weight="balanced"`` (King & Zeng 2001).
     """
     counts = labels.bincount(minlength=classes)
     return len(labels) / (int((counts > 0).sum()) * counts[labels].double())
+
+
+def imbalance(counts: Sequence[int]) -> float:
+    """Ratio of images in the largest class to those in the smallest non-empty one; 1 without images."""
+    there = [count for count in counts if count]
+    return max(there) / min(there) if there else 1.0
 
 
 def checked(weights: Tensor, n: int) -> Tensor:
@@ -29,6 +39,6 @@ def checked(weights: Tensor, n: int) -> Tensor:
 
 
 def mean(values: Tensor, weights: Tensor | None) -> float:
-    """Mean of ``values (n,)`` in which each counts as often as its weight says; None: all the same."""
+    """Weighted mean of ``values (n,)``; weights None: equal."""
     values = values.double()
     return float(values.mean() if weights is None else (values * weights).sum() / weights.sum())

@@ -1,4 +1,4 @@
-"""Demo: what one can do with a few images, side by side on one page; every sentence comes from what it measured."""
+"""Demo: strategies for small data compared on one page; every sentence is generated from measurements."""
 
 from robust_transfer.demo.page import run_demo
 

@@ -1,4 +1,4 @@
-"""Demo's page: everything is measured, and every sentence generated from it."""
+"""Page of the demo: every figure measured, every sentence generated from the figures."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def run_demo(
     control: Checkpoint | None = None,
     scratch: bool = True,
 ) -> Path:
-    """Compare what one can do with ``task``'s images, under attack, and write ``index.html`` under ``run.out``.
+    """Compare strategies on ``task`` under attack, and write ``index.html`` under ``run.out``.
 
     Each strategy starts from ``source`` and, where it is given, from ``control``, a naturally trained network of the same
     shape; with ``scratch`` the source's network is also trained from random weights, naturally and adversarially.
@@ -131,7 +131,7 @@ _GALLERY = {
 def _groups(
     figures: Sequence[dict[str, Any]], starts: tuple[Checkpoint, Checkpoint | None], task: Task, start: str
 ) -> list[dict[str, Any]]:
-    """Table's parts: what each starts from, and its rows."""
+    """Sections of the table: the common start, and its rows."""
     source, control = starts
     epochs = next(iter(from_scratch(len(task.train)).values())).epochs
     titles = {
@@ -192,14 +192,14 @@ def _most_frequent(task: Task, evaluation: Evaluation) -> str:
 
 
 def _gallery(rows: Sequence[Row], test: Split, threat: Threat) -> list[dict[str, Any]]:
-    """Attacked image of each of the first classes, broken where one is, and what became of it on every network."""
+    """Attacked image of each of the first classes, a broken one if possible, with every network's verdict."""
     first = rows[0].evaluation.outcomes
     fates = [row.evaluation.outcomes.set_index("index")["broken_by"].reindex(first["index"]) for row in rows]
     telling = np.any([~fate.isin([SURVIVED, CLEAN]).to_numpy() for fate in fates], axis=0)
     ordered = first.assign(telling=telling).sort_values("telling", ascending=False, kind="stable")
     chosen = ordered.groupby("label")["index"].first().iloc[:PICTURES].tolist()
-    place = {number: row for row, number in enumerate(test.ids.tolist())}
-    images = test.subset(torch.tensor([place[number] for number in chosen]))
+    row_of = {number: row for row, number in enumerate(test.ids.tolist())}
+    images = test.subset(torch.tensor([row_of[number] for number in chosen]))
     x = to_pixels(images.images())
     scale = max(1, 64 // x.shape[-1])
     lines: list[dict[str, Any]] = [
@@ -210,7 +210,7 @@ def _gallery(rows: Sequence[Row], test: Split, threat: Threat) -> list[dict[str,
         assert row.deltas is not None  # kept of each group's first row
         outcomes, kept = row.evaluation.outcomes.set_index("index"), row.deltas.set_index("index")
         for line, number, before in zip(lines, chosen, x, strict=True):
-            after = before  # of what is wrong when clean no attack is needed
+            after = before  # misclassified clean images need no attack
             if number in kept.index:
                 [after] = unpack(kept.loc[[number]].reset_index(), before[None], threat)
             fate = outcomes.loc[number]

@@ -39,7 +39,7 @@ BATCH, EPOCHS, SHOWN = 16, 8, 1600
 
 
 def from_scratch(images: int) -> dict[str, Pretraining]:
-    """Rivals that use no source, by name: at least 8 epochs over ``images``, and 1,600 images shown in all."""
+    """Baselines without a source, by name: at least 8 epochs over ``images``, and 1,600 images shown in all."""
     epochs = max(EPOCHS, SHOWN / images)
     return {
         "natural training": Natural(epochs=epochs, batch_size=BATCH),
@@ -49,7 +49,7 @@ def from_scratch(images: int) -> dict[str, Pretraining]:
 
 @dataclass(frozen=True)
 class Contender:
-    """Row that is still to be made; ``make`` trains its network on the task's train and val splits."""
+    """Row before its measurement; ``make`` trains its network on the task's train and val splits."""
 
     group: Group
     name: str
@@ -58,7 +58,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Row:
-    """Line of the table; ``deltas`` holds the adversarial images where they are shown."""
+    """Measured row of the table; ``deltas`` holds the adversarial images to show."""
 
     group: Group
     name: str
@@ -68,7 +68,7 @@ class Row:
     deltas: pd.DataFrame | None
 
     def figures(self) -> dict[str, Any]:
-        """For the table: group, name, clean and robust as ``{value, low, high, n}``, and what training took.
+        """Table cells: group, name, clean and robust as ``{value, low, high, n}``, and the cost of training.
 
         ``cost`` is in forward-equivalent image passes.
         """
@@ -84,7 +84,7 @@ class Row:
 
 
 def check_control(source: Checkpoint, control: Checkpoint) -> None:
-    """Refuse, by :class:`ConfigError`, a control that is no naturally trained network of the source's shape."""
+    """Raise :class:`ConfigError` for a control that is not a naturally trained network of the source's shape."""
     if control.card.threat is not None:
         raise ConfigError(f"the control was trained for {control.card.threat}: give a naturally trained network")
     mine, its = (f"{c.card.network.name} at {c.input_size} pixels" for c in (source, control))
@@ -114,15 +114,15 @@ def contenders(
 def measure(
     wanted: Sequence[Contender], task: Task, threat: Threat, *, examples: int, run: Run, folder: Path
 ) -> tuple[list[Row], dict[str, str]]:
-    """Make and attack all of them on the same test images; also why some training from scratch came to nothing.
+    """Train and attack all contenders on the same test images; also returns reasons for failed training from scratch.
 
-    The adversarial images of each group's first row are kept. ``folder`` is for passing files.
+    The adversarial images of each group's first row are kept. ``folder`` is for temporary files.
     """
     console = Console(stderr=True, quiet=run.quiet)
     rows, failed, shown = list[Row](), dict[str, str](), set[Group]()
     for number, one in enumerate(wanted):
         console.print(f"{one.group}, {one.name}: training on {len(task.train)} images ...")
-        inner, begun = replace(run, out=None, overwrite=False, cache=folder / "shared"), time.perf_counter()
+        inner, started = replace(run, out=None, overwrite=False, cache=folder / "shared"), time.perf_counter()
         try:
             made = one.make(inner)
         except DivergedError as error:
@@ -130,7 +130,7 @@ def measure(
                 raise
             failed[one.name] = str(error)
             continue
-        seconds = time.perf_counter() - begun
+        seconds = time.perf_counter() - started
         console.print(f"{one.group}, {one.name}: attacking {min(examples, len(task.test))} test images ...")
         keep, out = one.group not in shown, folder / str(number)
         measured = evaluate(
@@ -149,7 +149,7 @@ def _adapting(strategy: Strategy, start: Checkpoint | None, task: Task) -> Calla
 
 
 def _training(method: Pretraining, like: Checkpoint, task: Task, threat: Threat) -> Callable[[Run], Checkpoint]:
-    """Val is left out: nothing is chosen, and attacking it after every epoch would cost more than the training."""
+    """Training without val: nothing is selected, and attacking val after every epoch would cost more than the training."""
     task = replace(task, val=task.val.subset(torch.arange(0)))
     spec = replace(like.card.network, num_classes=task.num_classes, head=HeadSpec())
     return lambda run: method(task, network=spec, threat=threat, run=run)

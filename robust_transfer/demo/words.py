@@ -1,4 +1,4 @@
-"""Words for the demo's table: orderings are said only where the 95 % intervals do not overlap."""
+"""Sentences for the demo's table: an ordering is stated only where the 95 % intervals do not overlap."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def of_group(rows: Sequence[Figures], group: str) -> list[Figures]:
 
 
 def headline(rows: Sequence[Figures], start: str) -> str:
-    """Page's title: the difference that the control makes, where it is clear. ``start`` names the source."""
+    """Title of the page: the gain over the control, where it is significant. ``start`` names the source."""
     ours, theirs = of_group(rows, "source"), of_group(rows, "control")
     if ours and theirs and all_apart(ours, theirs, "robust"):
         return (
@@ -37,7 +37,7 @@ def headline(rows: Sequence[Figures], start: str) -> str:
 
 
 def sentences(rows: Sequence[Figures], constant: float, n: int, start: str) -> list[str]:
-    """Table in words, the clear differences and those that are not; ``constant`` is the constant classifier's share."""
+    """Table in sentences, significant differences and others; ``constant`` is the constant classifier's accuracy."""
     ours, theirs = of_group(rows, "source"), of_group(rows, "control")
     said = []
     if ours and theirs:
@@ -69,7 +69,7 @@ def _groups(ours: Sequence[Figures], theirs: Sequence[Figures], level: CurvePoin
 
 
 def _scratch(row: Figures, ours: Sequence[Figures], start: str) -> str:
-    """Network that was trained from scratch against every strategy from the source, and what it took."""
+    """Training from scratch against every strategy from the source, with its cost."""
     figures = f"{_percent(row['clean']['value'])} clean and {_percent(row['robust']['value'])} under attack"
     said = [f"From scratch on the same images, {row['name']} reaches {figures}."]
     places: dict[CurvePoint, str] = {"robust": "Under attack", "clean": "On clean images"}
@@ -90,7 +90,7 @@ def _scratch(row: Figures, ours: Sequence[Figures], start: str) -> str:
 
 
 def _within(rows: Sequence[Figures], level: CurvePoint, n: int, start: str) -> str:
-    """Strategies from one source among themselves."""
+    """Strategies from one source against each other."""
     best, worst = (pick(rows, key=lambda row: float(row[level]["value"])) for pick in (max, min))
     gap = 100 * (best[level]["value"] - worst[level]["value"])
     if apart(best, worst, level) > 0:
@@ -105,7 +105,7 @@ def _within(rows: Sequence[Figures], level: CurvePoint, n: int, start: str) -> s
 
 
 def _constant(rows: Sequence[Figures], constant: float) -> list[str]:
-    """Every row's place beside the classifier that always says the most frequent class."""
+    """Every row against the classifier that always predicts the most frequent class."""
     names = {"source": "", "control": " (natural twin)", "scratch": " (from scratch)"}
     said = []
     for above, words in ((True, "clearly better than"), (False, "not clearly better than")):

@@ -1,4 +1,4 @@
-"""Folders that fill up: what is kept there, and how large each is."""
+"""Cache folders and their sizes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from robust_transfer.download.cache import cache_folder
 
 @dataclass(frozen=True)
 class Cache:
-    """Folder of things that can be got or made again. ``move``: the variable that puts it elsewhere. ``size`` in bytes."""
+    """Folder of reproducible files. ``move``: the environment variable that relocates it. ``size`` in bytes."""
 
     holds: str
     folder: str
@@ -23,7 +23,7 @@ class Cache:
 
 
 def caches() -> list[Cache]:
-    """All of them, also those that do not exist yet."""
+    """All cache folders, existing or not."""
     from huggingface_hub import constants
 
     compiled = keep_compiled()
@@ -38,7 +38,7 @@ def caches() -> list[Cache]:
 
 
 def _measured(folder: Path) -> tuple[int, int]:
-    """Bytes and number of the files below a folder; links are not followed, what vanishes meanwhile is not counted."""
+    """Bytes and number of files below a folder; links are not followed, vanished files not counted."""
     sizes = list(_sizes(folder))
     return sum(sizes), len(sizes)
 

@@ -1,4 +1,4 @@
-"""Diagnosis: what is here, what it is worth, what to change."""
+"""Diagnosis: the installation, its speed, and advice."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROOM = 5 * 2**30  # bytes that a disk should have left
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Result of :func:`diagnose`. ``advice``: sentences that each say what to change."""
+    """Result of :func:`diagnose`. ``advice``: sentences, one recommended change each."""
 
     versions: dict[str, str]
     hardware: dict[str, Any]
@@ -68,16 +68,16 @@ class Diagnosis:
 
 
 def diagnose(run: Run | None = None, *, compiled: bool = False, tested: bool = True) -> Diagnosis:
-    """Look at the installation and the machine, measure a step, and run the self-test (about a minute in all).
+    """Inspect the installation and the machine, time an attack step, run the self-test (about a minute in all).
 
-    ``compiled`` also measures compiled steps, which takes one or two minutes the first time. ``tested``: with the self-test.
+    ``compiled`` also times compiled steps, which takes one or two minutes the first time. ``tested``: with the self-
+    test.
     """
     run = run or Run()
     with run.at_work():
         with stage("measuring a step", None, run.quiet):
             found = speeds(run, compiled=compiled)
-        with stage("testing", None, run.quiet):
-            checks = self_test(run) if tested else []
+        checks = self_test(run) if tested else []
         made, kept, allowed = environment(), caches(), allowed_cpus()
         return Diagnosis(
             versions=made["versions"],
@@ -106,7 +106,7 @@ def allowed_cpus() -> int:
 
 
 def _load() -> float | None:
-    """Processes that want a CPU, on average over the last minute."""
+    """Processes that want a CPU, averaged over the last minute."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 
 

@@ -1,4 +1,4 @@
-"""Extras of the installation: which are there, and what each adds."""
+"""Optional extras of the installation: installed or not, and what each adds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib import metadata
 from packaging.requirements import Requirement
 
 PACKAGE = "robust-transfer"
-# Extras for users; those of developers (dev, bench ...) are not told.
+# Extras for users; those for developers (dev, bench ...) are not listed.
 ADDS = {
     "autoattack": "the reference implementation of AutoAttack, as an attack",
     "clip": "visual towers of CLIP as sources",
@@ -23,7 +23,7 @@ ADDS = {
 
 @dataclass(frozen=True)
 class Extra:
-    """Extra called ``name``; ``missing`` are the packages that it still wants."""
+    """Extra called ``name``; ``missing`` are its packages that are not installed."""
 
     name: str
     adds: str
@@ -31,7 +31,7 @@ class Extra:
 
 
 def extras() -> list[Extra]:
-    """All that add something for users."""
+    """All extras for users."""
     wanted: dict[str, list[str]] = {name: [] for name in ADDS}
     for text in metadata.requires(PACKAGE) or []:
         requirement = Requirement(text)

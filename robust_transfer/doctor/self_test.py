@@ -1,4 +1,4 @@
-"""Self-test of an installation: the road in small, and what must hold on any machine."""
+"""Self-test of an installation: the whole pipeline in small, with checks that must hold on any machine."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from robust_transfer.checkpoint import Checkpoint, load_checkpoint
 from robust_transfer.data import Task, load_task
 from robust_transfer.evaluation import Evaluation, evaluate, load_evaluation
+from robust_transfer.progress import stage
 from robust_transfer.run import Run
 from robust_transfer.sources import BUNDLED, load_source
 from robust_transfer.strategies import LinearProbe
@@ -21,7 +22,7 @@ ACCURATE, GUESSING = 0.6, 0.3  # of 10 digits, by 20 images a class: far from bo
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that must hold. ``problem`` says what was found instead; "" where it holds."""
+    """One condition of the self-test. ``problem`` says what was found instead; "" where it holds."""
 
     name: str
     problem: str
@@ -29,14 +30,15 @@ class Check:
 
 
 def self_test(run: Run) -> list[Check]:
-    """All checks, in order; those after one that raised are left out."""
+    """All checks, in order; stops after one that raised."""
     with TemporaryDirectory() as folder:
-        return list(_Checks(replace(run, out=None, resume=False, overwrite=False, quiet=True), Path(folder)).all())
+        inside = replace(run, out=None, resume=False, overwrite=False, quiet=True)
+        return list(_Checks(inside, Path(folder), hidden=run.quiet).all())
 
 
 class _Checks:
-    def __init__(self, run: Run, folder: Path) -> None:
-        self.run, self.folder, self.done = run, folder, list[Check]()
+    def __init__(self, run: Run, folder: Path, *, hidden: bool) -> None:
+        self.run, self.folder, self.hidden, self.done = run, folder, hidden, list[Check]()
         self.task: Task
         self.made: Checkpoint
 
@@ -47,15 +49,17 @@ class _Checks:
             ("an attack of no size breaks nothing, a large one most", self._breaks),
             ("an evaluation comes out the same twice, whatever the batch", self._repeats),
         )
-        for name, check in checks:
-            begun = time.perf_counter()
-            try:
-                problem = check()
-            except Exception as error:  # whatever is wrong with the installation is what is asked for
-                problem = f"{type(error).__name__}: {error}"
+        with stage("testing", len(checks), self.hidden) as bar:
+            for name, check in checks:
+                begun = time.perf_counter()
+                try:
+                    problem = check()
+                except Exception as error:  # whatever is wrong with the installation is what is asked for
+                    problem = f"{type(error).__name__}: {error}"
+                    self.done.append(Check(name, problem, time.perf_counter() - begun))
+                    break
                 self.done.append(Check(name, problem, time.perf_counter() - begun))
-                break
-            self.done.append(Check(name, problem, time.perf_counter() - begun))
+                bar.advance(1)
         return self.done
 
     def _learns(self) -> str:

@@ -1,4 +1,4 @@
-"""Speed of an attack step here: in float32, in bfloat16, compiled."""
+"""Speed of an attack step on this machine: in float32, in bfloat16, compiled."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from robust_transfer.trials import TRIAL_IMAGES, seconds_of
 
 @dataclass(frozen=True)
 class Speed:
-    """Step of the bundled source: milliseconds an image, lowest of three (on the CPU its own time, over the threads)."""
+    """Time of an attack step of the bundled source: ms per image, minimum of three (on the CPU: CPU time over threads)."""
 
     name: str
     milliseconds: float
 
 
 def speeds(run: Run, *, compiled: bool) -> list[Speed]:
-    """What can be computed here, float32 first. Compiling takes one or two minutes where it has not been done before."""
+    """Available ways to compute a step, float32 first. The first compilation takes one or two minutes."""
     device = run.torch_device()
     module = load_packaged(BUNDLED).classifier.to(device)
     size = module.spec.input_size

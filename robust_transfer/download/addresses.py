@@ -1,4 +1,4 @@
-"""Addresses of files, as people give them, and the file in the cache folder that each of them belongs to."""
+"""Addresses of files, and the cache file of each."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ _ENDING = re.compile(r"(\.(pth|pt|ckpt)\.tar|\.tar\.\w{2,3}|\.[A-Za-z][A-Za-z0-9
 class Address:
     """Address of one file.
 
-    ``text``: as it stands on a card. ``url``: what a server is asked for. ``name``: the file's in the cache folder.
-    ``stated``: the beginning of its sha256 where its name states it, as torch.hub's names do. ``drive``: on Google Drive.
+    ``text``: the form on a card. ``url``: the URL to request. ``name``: the file name in the cache folder.
+    ``stated``: the beginning of its sha256 if its name states it, as torch.hub's names do. ``drive``: True on Google
+    Drive.
     """
 
     text: str
@@ -33,7 +34,7 @@ class Address:
 
 
 def read_address(text: str) -> Address:
-    """Address of ``https://...``, ``http://...`` or ``gdrive:ID``. Links to a file on Google Drive are taken as its ID.
+    """Parse ``https://...``, ``http://...`` or ``gdrive:ID``. Links to a file on Google Drive are reduced to its ID.
 
     The name in the cache folder depends on the address alone. Two files called ``best.pt`` do not meet: all names but
     those that state their sha256 get ten digits of the address's own. Raises :class:`ConfigError`.
@@ -43,7 +44,7 @@ def read_address(text: str) -> Address:
     plain = quote(urldefrag(text.strip()).url, safe="%/:=&?~+!$,;'@()*[]")
     try:
         parts = urlsplit(plain)
-        host, _ = parts.hostname, parts.port  # a port that is no number is told here
+        host, _ = parts.hostname, parts.port  # raises ValueError for a port that is not a number
     except ValueError as error:
         raise ConfigError(f"{text!r} is no address of a file: {error}") from None
     if parts.scheme not in ("http", "https") or not host:
@@ -61,13 +62,13 @@ def read_address(text: str) -> Address:
 
 
 def stated_sha256(name: str) -> str | None:
-    """Beginning of the sha256 that a file's name states (``resnet50-11ad3fa6.pth``); dates such as ``-20210831`` are none."""
+    """Beginning of the sha256 stated in a file's name (``resnet50-11ad3fa6.pth``); dates such as ``-20210831`` do not count."""
     found = [digits for digits in _STATED.findall(name) if not _DATE.fullmatch(digits)]
     return found[-1] if found else None
 
 
 def safe_name(name: str | None) -> str | None:
-    """File name that a server suggests, without folders, control characters and leading dots; None where nothing is left."""
+    """File name suggested by a server, without folders, control characters and leading dots; None if nothing is left."""
     return _safe(re.split(r"[/\\]", name)[-1]) or None if name else None
 
 

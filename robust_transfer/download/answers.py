@@ -1,4 +1,4 @@
-"""Answers that bring a file: which version of it they begin, whether they go on with one, and how their body is coded."""
+"""HTTP responses with a file: version of the file, continuation of a partial download, content coding."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from robust_transfer.errors import CheckpointError
 
 @dataclass(frozen=True)
 class Beginning:
-    """What a part file is the beginning of. ``etag``, ``modified``: the server's words for this version of the file."""
+    """Version of a partial file. ``etag``, ``modified``: the server's identifiers of that version."""
 
     etag: str | None = None
     modified: str | None = None
@@ -25,12 +25,12 @@ class Beginning:
 
     @property
     def validator(self) -> str | None:
-        """What ``If-Range`` takes: a strong entity tag, else the date (RFC 9110, section 13.1.5)."""
+        """Value for ``If-Range``: a strong entity tag, else the date (RFC 9110, section 13.1.5)."""
         return self.etag if self.etag and not self.etag.startswith("W/") else self.modified
 
 
 def said(answer: http.client.HTTPResponse) -> Beginning:
-    """What a server says of the file that it begins to send."""
+    """Version of the file that a response begins to send."""
     length = answer.headers.get("Content-Length", "")
     whole = int(length) if length.isdigit() else None
     encoded = _coding(answer) is not None
@@ -39,7 +39,7 @@ def said(answer: http.client.HTTPResponse) -> Beginning:
 
 
 def goes_on(answer: http.client.HTTPResponse, beginning: Beginning, have: int) -> bool:
-    """True if a 206 is the rest of what has been begun: its offset, its whole length, and the same version."""
+    """True if a 206 continues the partial file: same offset, total length and version."""
     unit, _, rest = answer.headers.get("Content-Range", "").partition(" ")
     span, _, whole = rest.partition("/")
     same_length = beginning.whole is None or whole in ("*", str(beginning.whole))
@@ -48,7 +48,7 @@ def goes_on(answer: http.client.HTTPResponse, beginning: Beginning, have: int) -
 
 
 def _coding(answer: http.client.HTTPResponse) -> str | None:
-    """Coding of the body that is to be undone. A file that is a .gz itself is often sent as if it were coded."""
+    """Content coding to undo. Servers often declare one for a file that is a .gz itself."""
     coding = answer.headers.get("Content-Encoding", "identity").strip().lower()
     if coding in ("", "identity") or urlsplit(answer.url).path.endswith((".gz", ".tgz")):
         return None
@@ -56,7 +56,7 @@ def _coding(answer: http.client.HTTPResponse) -> str | None:
 
 
 def decoded(blocks: Iterator[bytes], answer: http.client.HTTPResponse, address: Address) -> Iterator[bytes]:
-    """Body of an answer with its coding undone. Raises :class:`Interrupted` for one that is damaged or ends too early."""
+    """Body of a response, its coding undone. Raises :class:`Interrupted` for a damaged or truncated one."""
     coding = _coding(answer)
     if coding is None:
         yield from blocks

@@ -1,4 +1,4 @@
-"""Cache folder of downloads: torch.hub's, with a record beside each file of where it came from and of its sha256."""
+"""Cache folder of downloads: torch.hub's, with a record of address and sha256 beside each file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def cache_folder() -> Path:
-    """Folder of downloads: ``hub/checkpoints`` below ``TORCH_HOME`` (else ``~/.cache/torch``), as torch.hub has it."""
+    """Folder of downloads: ``hub/checkpoints`` below ``TORCH_HOME`` (else ``~/.cache/torch``), as in torch.hub."""
     import torch
 
     return Path(torch.hub.get_dir()) / "checkpoints"
@@ -28,9 +28,9 @@ def cache_folder() -> Path:
 
 @dataclass(frozen=True)
 class Record:
-    """What is kept beside a file: its address and sha256; its size and time of change, for the sha256 to be trusted.
+    """Record beside a file: address and sha256, with the size and modification time for which the sha256 is valid.
 
-    ``name``: what the server calls it. ``since``: the day on which the sha256 was first recorded.
+    ``name``: the server's name for it. ``since``: the day on which the sha256 was first recorded.
     """
 
     address: str
@@ -41,13 +41,13 @@ class Record:
     since: str
 
     def fits(self, path: Path) -> bool:
-        """True if the file has not been written to since its sha256 was recorded."""
+        """True if the file is unmodified since its sha256 was recorded."""
         found = path.stat()
         return (found.st_size, found.st_mtime_ns) == (self.size, self.modified_ns)
 
 
 def record_path(path: Path) -> Path:
-    """Where the record of a file in the cache folder stands."""
+    """Path of the record of a file in the cache folder."""
     return path.with_name(path.name + ".json")
 
 
@@ -63,7 +63,7 @@ def read_record(path: Path) -> Record | None:
 
 
 def write_record(path: Path, address: str, sha256: str, name: str | None) -> None:
-    """Record where a file came from and its sha256."""
+    """Record a file's address and sha256."""
     found = path.stat()
     record = Record(address, sha256, found.st_size, found.st_mtime_ns, name, datetime.now(UTC).date().isoformat())
     with storing(path):
@@ -80,7 +80,7 @@ def sha256_of(path: Path) -> str:
 
 @contextmanager
 def locked(path: Path, hidden: bool) -> Iterator[bool]:
-    """Hold ``path`` against other processes, which wait; False where the folder cannot be written and needs no lock."""
+    """Hold a lock on ``path``, for which other processes wait; False where the folder is read-only and needs no lock."""
     lock_path = path.with_name(path.name + ".lock")
     while True:
         lock = FileLock(lock_path)
@@ -92,7 +92,7 @@ def locked(path: Path, hidden: bool) -> Iterator[bool]:
                 tell(hidden, f"another process is downloading {path.name}: waiting for it")
                 lock.acquire()
         except OSError as error:
-            if path.is_file() and error.errno in _READ_ONLY:  # a cache that somebody else fills
+            if path.is_file() and error.errno in _READ_ONLY:  # a read-only cache
                 yield False
                 return
             raise OutputError(storing_message(path, error)) from None
@@ -102,13 +102,13 @@ def locked(path: Path, hidden: bool) -> Iterator[bool]:
     try:
         yield True
     finally:
-        lock_path.unlink(missing_ok=True)  # while it is held: who comes now makes a new one
+        lock_path.unlink(missing_ok=True)  # while it is held: later processes create a new one
         lock.release()
 
 
 @contextmanager
 def storing(path: Path) -> Iterator[None]:
-    """Turn what goes wrong with the disk inside the block into an :class:`OutputError`."""
+    """Convert disk errors inside the block to :class:`OutputError`."""
     try:
         yield
     except OSError as error:
@@ -116,10 +116,10 @@ def storing(path: Path) -> Iterator[None]:
 
 
 def storing_message(path: Path, error: OSError) -> str:
-    """Sentence for a file that the cache folder did not take."""
+    """Error message for a file that could not be stored in the cache folder."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return (
-            f"the disk is full, so {path} was not downloaded: free some space and run again, which goes on from there, "
+            f"the disk is full, so {path} was not downloaded: free some space and run again, which resumes from there, "
             f"or set TORCH_HOME to a folder with more room"
         )
     return f"cannot write {path} ({error.strerror or error}): set TORCH_HOME to a folder that can be written"

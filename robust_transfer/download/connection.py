@@ -1,4 +1,4 @@
-"""One request to a server: redirects, proxies and timeouts; whatever it answers but a file is one sentence."""
+"""One HTTP request: redirects, proxies and timeouts; every failure becomes a one-sentence error."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _PASSING = (408, 425, 429, 500, 502, 503, 504)
 
 
 class Interrupted(Exception):  # noqa: N818 - it ends in a sentence or in a further try
-    """Try that failed and may succeed later: ``reason``, and the seconds to ``wait`` where the server says so.
+    """Failed attempt that may succeed later: ``reason``, and the seconds to ``wait`` if the server says so.
 
-    ``answered``: it is the server that does not give the file for now.
+    ``answered``: True if the server responded, but not with the file.
     """
 
     def __init__(self, reason: str, wait: float | None = None, answered: bool = False) -> None:
@@ -33,7 +33,7 @@ class Interrupted(Exception):  # noqa: N818 - it ends in a sentence or in a furt
 
 
 class RangeRefused(Exception):  # noqa: N818 - it is no error: the file is whole, or begun anew
-    """Answer 416: nothing of the file lies behind the offset that was asked for; ``total`` bytes are all, where it says."""
+    """Response 416: the file has no bytes beyond the requested offset; ``total`` is its length, if stated."""
 
     def __init__(self, total: int | None) -> None:
         super().__init__(total)
@@ -43,10 +43,10 @@ class RangeRefused(Exception):  # noqa: N818 - it is no error: the file is whole
 def request(
     address: Address, url: str, headers: dict[str, str], path: Path, timeout: float
 ) -> http.client.HTTPResponse:
-    """Answer 200 or 206 of the server of ``url``; ``path`` is where the file goes, for the sentences.
+    """Response 200 or 206 from the server of ``url``; ``path`` is the file's destination, for error messages.
 
-    Proxies are taken from the environment (``HTTPS_PROXY``, ``NO_PROXY``). Raises :class:`CheckpointError` where no
-    further try helps, :class:`Interrupted` where one may, :class:`RangeRefused`.
+    Proxies are taken from the environment (``HTTPS_PROXY``, ``NO_PROXY``). Raises :class:`CheckpointError` for
+    permanent failures, :class:`Interrupted` for temporary ones, and :class:`RangeRefused`.
     """
     opener = urllib.request.build_opener(_Redirects(address))
     asked = urllib.request.Request(url, headers={"User-Agent": _user_agent(), "Accept": "*/*", **headers})
@@ -67,14 +67,14 @@ def request(
 
 
 def interrupted(error: Exception, timeout: float) -> Interrupted:
-    """Failure while the file was being read."""
+    """Error for a failure while the file was being read."""
     if isinstance(error, TimeoutError):
         return Interrupted(f"nothing came for {timeout:g} seconds")
     return Interrupted(f"the connection broke off: {error or type(error).__name__}")
 
 
 def by_hand(path: Path) -> str:
-    """What helps in any case, in half a sentence."""
+    """Advice for every download failure, a clause."""
     return f"or get the file yourself and put it at {path}"
 
 
@@ -123,7 +123,7 @@ def _refuse(address: Address, error: urllib.error.HTTPError, path: Path) -> None
 
 
 def _retry_after(text: str | None) -> float | None:
-    """Seconds that a server asks to wait, given as a number or as a date."""
+    """Seconds to wait according to the server, given as a number or as a date."""
     if text is None:
         return None
     if text.strip().isdigit():
@@ -142,7 +142,7 @@ def _user_agent() -> str:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects from web address to web address, and never from https to http."""
+    """Follow redirects between web addresses, never from https to http."""
 
     def __init__(self, address: Address) -> None:
         self.address = address

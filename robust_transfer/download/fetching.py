@@ -1,4 +1,4 @@
-"""``fetch``: the one call that brings a file into the cache folder, once, and says which file it is."""
+"""``fetch``: download a file into the cache folder once, and identify it by its sha256."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ TIMEOUT = 30.0  # seconds without a byte
 
 @dataclass(frozen=True)
 class Fetched:
-    """File that has been downloaded, now or earlier.
+    """Downloaded file.
 
-    ``address``: as it stands on a card; of the Hugging Face Hub with the commit, ``hf:OWNER/REPO@COMMIT/FILE``.
-    ``revision``: that commit, None elsewhere. ``name``: what the server calls the file. ``beside``: other files of the
-    same revision that belong to it, in its folder: shards, ``config.json``.
+    ``address``: the form on a card; on the Hugging Face Hub with the commit, ``hf:OWNER/REPO@COMMIT/FILE``.
+    ``revision``: that commit, None elsewhere. ``name``: the server's name for the file. ``beside``: other files of
+    the same revision that belong to it, in its folder: shards, ``config.json``.
     """
 
     path: Path
@@ -52,19 +52,18 @@ def fetch(
     hidden: bool = False,
     timeout: float = TIMEOUT,
 ) -> Fetched:
-    """Download a file, or find it where an earlier call or torch.hub has put it.
+    """Download a file, or find the one that an earlier call or torch.hub downloaded.
 
     ``address``: ``https://...``, ``http://...``, ``gdrive:ID`` or a link to a file on Google Drive, or
-    ``hf:OWNER/REPO[@REVISION][/FILE]``, see :func:`robust_transfer.download.hub.fetch_from_hub`.
-    ``sha256``: what it must have, in hexadecimal, or the first eight or more digits of it. Without, the digits in a name
-    such as ``resnet50-11ad3fa6.pth`` are checked; the sha256 is recorded beside the file, and the same address never
-    gives another file in silence. ``folder``: in place of torch.hub's ``hub/checkpoints`` (of the Hub: in place of its
-    cache). ``hidden``: no bar, nothing told. ``timeout``: seconds without a byte.
+    ``hf:OWNER/REPO[@REVISION][/FILE]``, see :func:`robust_transfer.download.hub.fetch_from_hub`. ``sha256``: the
+    expected hash in hexadecimal, or at least its first eight digits. Without it, the digits in a name such as
+    ``resnet50-11ad3fa6.pth`` are checked; the sha256 is recorded beside the file, and a changed file under the same
+    address is reported. ``folder``: replaces torch.hub's ``hub/checkpoints`` (for the Hub: its cache). ``hidden``: no
+    bar, no messages. ``timeout``: seconds without a byte.
 
-    A download that broke off is gone on with, by a later call as well; the file is there whole or not at all. Several
-    processes download once. Raises :class:`ConfigError` for an address that is none, :class:`CheckpointError` where there
-    is no such file, the server cannot be reached or the sha256 is another, :class:`OutputError` where the disk does not
-    take the file.
+    An interrupted download resumes, also in a later call; the file is written atomically. Several processes download
+    it once. Raises :class:`ConfigError` for an invalid address, :class:`CheckpointError` for a missing file, an
+    unreachable server or another sha256, :class:`OutputError` where the disk fails.
     """
     expected = _expected(sha256)
     if address.startswith("hf:"):
@@ -111,11 +110,11 @@ def _check(digest: str, expected: str | None, path: Path, what: str) -> None:
 def _found(
     where: Address, path: Path, record: Record | None, expected: str | None, writable: bool, hidden: bool
 ) -> Fetched:
-    """File that is there: its sha256 is computed unless it is recorded and nobody has asked for it."""
+    """File in the cache: its sha256 is computed unless it is recorded and not asked for."""
     if record is not None and expected is None and record.fits(path):
         return Fetched(path, record.sha256, where.text, name=record.name)
     with path.open("rb") as file:
-        if pages.is_page(file.read(pages.SNIFFED)):
+        if pages.is_page(file.read(pages.SNIFFED_BYTES)):
             raise CheckpointError(
                 f"{path} is a web page, not a file of weights: delete it, and download the file itself"
             )

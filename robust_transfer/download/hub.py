@@ -23,8 +23,8 @@ def fetch_from_hub(
 ) -> tuple[Path, tuple[Path, ...], str, str]:
     """Download ``hf:OWNER/REPO[@REVISION][/FILE]`` into the Hub's cache, or find it there.
 
-    Returns the file of weights, or the index of sharded ones; what belongs to it (shards, ``config.json``); the name
-    with the commit; the commit. Without a network, or with ``HF_HUB_OFFLINE=1``, what is in the cache is taken.
+    Returns the file of weights, or the index of sharded ones; the files that belong to it (shards, ``config.json``);
+    the name with the commit; the commit. Without a network, or with ``HF_HUB_OFFLINE=1``, the cache is used alone.
     ``HF_ENDPOINT``, ``HF_HOME`` and a token (``hf auth login``) are the Hub client's. Raises :class:`ConfigError`,
     :class:`CheckpointError` and :class:`OutputError` as :func:`robust_transfer.download.fetch`.
     """
@@ -44,7 +44,7 @@ def fetch_from_hub(
 
 
 def _listing(name: HubName, cache: Path | None, hidden: bool, timeout: float) -> tuple[str | None, list[str]]:
-    """Files of a repository and the revision to ask for: as the Hub says, or as the cache has them where it cannot be asked."""
+    """Files of a repository and the revision to request: from the Hub, or from the cache where the Hub is unreachable."""
     from huggingface_hub import HfApi
 
     try:
@@ -110,11 +110,11 @@ def _shards(path: Path, file: str, name: HubName, files: list[str]) -> list[str]
 
 
 class _NotReachedError(Exception):
-    """The Hub was not reached, or must not be: the cache may help."""
+    """Hub unreachable, or offline mode: the cache may help."""
 
 
 def _asked(name: HubName, ask: Callable[[], T]) -> T:
-    """Answer of the Hub's client. Its exceptions become sentences."""
+    """Response of the Hub's client, its exceptions converted to one-sentence errors."""
     from huggingface_hub import errors
 
     try:
@@ -165,7 +165,7 @@ def _short(error: BaseException) -> str:
 
 @contextmanager
 def _quiet(hidden: bool) -> Iterator[None]:
-    """Without the client's log of each failed attempt (what comes of them is told once) and, if ``hidden``, its bars."""
+    """Silence the client's log of failed attempts (the final error is reported once) and, if ``hidden``, its bars."""
     from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     logger = logging.getLogger("huggingface_hub")

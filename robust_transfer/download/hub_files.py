@@ -1,4 +1,4 @@
-"""Names on the Hugging Face Hub, and the file of weights among a repository's files."""
+"""Names on the Hugging Face Hub, and the choice of a weights file in a repository."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from robust_transfer.errors import CheckpointError, ConfigError
 from robust_transfer.registry import nearest
 
 LISTED = 12  # an error message lists at most so many files
-# Said by whoever saved the network, in the folder of its weights; the last two are a run folder's.
+# Configuration files beside the weights; the last two are a run folder's.
 BESIDE = ("config.json", "open_clip_config.json", "preprocessor_config.json", "card.json", "fingerprints.safetensors")
 # In this order; the first that is there is taken.
 USUAL = (
@@ -31,19 +31,19 @@ _NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[^/@]+))?(/(?P<file
 
 @dataclass(frozen=True)
 class HubName:
-    """Repository on the Hub, and perhaps a branch, tag or commit, and a file."""
+    """Repository on the Hub, with an optional branch, tag or commit, and an optional file."""
 
     repo: str
     revision: str | None
     file: str | None
 
     def at(self, commit: str, file: str) -> str:
-        """The same, pinned."""
+        """Same name, pinned to a commit."""
         return f"hf:{self.repo}@{commit}/{file}"
 
 
 def read_hub_name(text: str) -> HubName:
-    """Name ``hf:OWNER/REPO[@REVISION][/FILE]``; a ``/`` in a revision is written ``%2F``. Raises :class:`ConfigError`."""
+    """Parse ``hf:OWNER/REPO[@REVISION][/FILE]``; a ``/`` in a revision is written ``%2F``. Raises :class:`ConfigError`."""
     matched = _NAME.fullmatch(text.removeprefix("hf:"))
     if matched is None or ".." in PurePosixPath(matched["file"] or "").parts:
         raise ConfigError(f"{text!r} names nothing on the Hub: write hf:OWNER/REPO, hf:OWNER/REPO@REVISION/FILE")
@@ -52,9 +52,9 @@ def read_hub_name(text: str) -> HubName:
 
 
 def choose(name: HubName, files: Iterable[str]) -> str:
-    """File of weights: the one that was asked for, else safetensors before PyTorch's formats, usual names before others.
+    """File of weights: the requested one, else safetensors before PyTorch's formats, usual names before others.
 
-    Raises :class:`CheckpointError` where there is none, and where there are several with nothing to tell them apart.
+    Raises :class:`CheckpointError` where there is none, or where several candidates cannot be told apart.
     """
     files = sorted(files)
     if name.file is not None:
@@ -87,7 +87,7 @@ def is_index(file: str) -> bool:
 
 
 def within(index: str, shard: object) -> str:
-    """Path of a shard that an ``index`` names. Raises :class:`CheckpointError` for one outside of the index's folder."""
+    """Path of a shard in an ``index``. Raises :class:`CheckpointError` for one outside the index's folder."""
     if not isinstance(shard, str) or PurePosixPath(shard).name != shard or not shard.endswith(".safetensors"):
         raise CheckpointError(f"the index {index} names {shard!r}, which is no safetensors file beside it")
     return PurePosixPath(index).with_name(shard).as_posix()

@@ -1,4 +1,4 @@
-"""Web pages where a file was asked for: seen by their first bytes; Google Drive's have a form that leads to the file."""
+"""Web pages received in place of a file: recognised by their first bytes; Google Drive's contain a form for the file."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 from html.parser import HTMLParser
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
 
-SNIFFED = 2048  # bytes that tell a page, or a pointer of Git LFS
-LONGEST = 2**20  # bytes of a page that are read
+SNIFFED_BYTES = 2048  # bytes that tell a page, or a pointer of Git LFS
+MAX_PAGE_BYTES = 2**20  # bytes of a page that are read
 _PAGE = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.I | re.S
 )
@@ -15,17 +15,17 @@ _POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 def is_page(start: bytes) -> bool:
-    """True if a file that starts so is a web page."""
+    """True if these first bytes are a web page's."""
     return _PAGE.match(start) is not None
 
 
 def is_pointer(start: bytes) -> bool:
-    """True if a file that starts so is Git LFS's pointer to a file that lies elsewhere."""
+    """True if these first bytes are a Git LFS pointer's."""
     return start.startswith(_POINTER)
 
 
 class Page(HTMLParser):
-    """Title of a page, what Google Drive says on it, and where its form ``download-form`` leads."""
+    """Title of a page, Google Drive's message on it, and the target of its form ``download-form``."""
 
     def __init__(self, content: bytes, url: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -37,7 +37,7 @@ class Page(HTMLParser):
         self.feed(content.decode("utf-8", "replace"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Begin a title, one of Google's captions or the form, or note a field of it."""
+        """Begin a title, one of Google's captions or the form, or record a field of it."""
         found = {key: value or "" for key, value in attrs}
         if tag == "title":
             self._inside = "title"
@@ -49,25 +49,25 @@ class Page(HTMLParser):
             self.fields.append((found["name"], found.get("value", "")))
 
     def handle_endtag(self, tag: str) -> None:
-        """End what was begun."""
+        """End the current element."""
         self._inside = ""
         self._form = self._form and tag != "form"
 
     def handle_data(self, data: str) -> None:
-        """Gather the text of a title or caption."""
+        """Collect the text of a title or caption."""
         if self._inside:
             self.texts[self._inside] = self.texts.get(self._inside, "") + data
 
     @property
     def says(self) -> str:
-        """What the page says, in half a sentence: Google Drive's reason, else the title, else "a web page"."""
+        """Message of the page, a clause: Google Drive's reason, else the title, else "a web page"."""
         text = self.texts.get("reason") or self.texts.get("title") or ""
         short = " ".join(text.split())[:120].rstrip(". ")
         return f"a web page that says {short!r}" if short else "a web page"
 
     @property
     def leads_to(self) -> str | None:
-        """Address that the form asks for: of the page's own host or of Google's, by GET; None for any other form, or none."""
+        """Address requested by the form: on the page's own host or Google's, by GET; None otherwise."""
         if self.action is None or self.method != "get" or not self.fields:
             return None
         parts, own = urlsplit(urljoin(self.url, self.action)), urlsplit(self.url)
@@ -79,7 +79,7 @@ class Page(HTMLParser):
 
 
 def hint(url: str) -> str:
-    """What to do about a page at ``url``, in half a sentence."""
+    """Advice about a page at ``url``, a clause."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     if host == "github.com" and "/blob/" in parts.path:

@@ -1,4 +1,4 @@
-"""Transfer of one file from a server to the cache folder's part file, which a later call goes on with."""
+"""Transfer of one file from a server to a part file in the cache folder, which a later call resumes."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from robust_transfer.download.connection import Interrupted, RangeRefused, by_ha
 from robust_transfer.errors import CheckpointError, OutputError
 from robust_transfer.progress import Download, download_bar, tell
 
-BLOCK = 2**18  # bytes that are read at once
+BLOCK_BYTES = 2**18  # bytes that are read at once
 TRIES = 4  # tries in a row that bring nothing
 
 
 @dataclass
 class Transfer:
-    """Transfer of ``address`` to ``part``, the beginning of what becomes ``path``.
+    """Transfer of ``address`` to ``part``, the partial form of ``path``.
 
-    ``checked``: the sha256 is known, so that a beginning may be gone on with where the server has no word for its version.
+    ``checked``: the sha256 is known, so that a partial file may be resumed where the server does not identify its
+    version.
     """
 
     address: Address
@@ -45,19 +46,19 @@ class Transfer:
 
     @property
     def notes(self) -> Path:
-        """What the part file is the beginning of."""
+        """Version of the part file."""
         return self.path.with_name(self.path.name + ".part.json")
 
     def forget(self) -> None:
-        """Remove what has been transferred."""
+        """Remove the part file."""
         with storing(self.path):
             self.part.unlink(missing_ok=True)
             self.notes.unlink(missing_ok=True)
 
     def run(self) -> None:
-        """Transfer the file, in as many tries as bring something, and :data:`TRIES` that bring nothing.
+        """Transfer the file: attempts continue while bytes arrive, and end after :data:`TRIES` without any.
 
-        Raises :class:`CheckpointError`, and :class:`OutputError` where the disk does not take it.
+        Raises :class:`CheckpointError`, and :class:`OutputError` where the disk fails.
         """
         self.led, failed, furthest, url = False, 0, self._have(), self.address.url
         with download_bar(self.address.text.rsplit("/", 1)[-1], self.hidden) as bar:
@@ -84,7 +85,7 @@ class Transfer:
                     _wait(error.wait if error.wait is not None else 2.0 ** max(failed - 1, 0))
 
     def _try(self, url: str, bar: Download) -> str | None:
-        """One request. None: the file is whole; an address: that is where Google Drive's form leads."""
+        """Make one request. Returns None when the file is whole, or the address behind Google Drive's form."""
         beginning, have = self._beginning(), self._have()
         headers = {"Accept-Encoding": "identity"}
         if have and beginning is not None:
@@ -106,7 +107,7 @@ class Transfer:
         blocks = decoded(self._blocks(answer, beginning, have), answer, self.address)
         first = next(blocks, b"")
         if have == 0:
-            while len(first) < pages.SNIFFED and (more := next(blocks, b"")):
+            while len(first) < pages.SNIFFED_BYTES and (more := next(blocks, b"")):
                 first += more
             if pages.is_page(first):
                 return self._page(first, blocks, answer.url)
@@ -119,7 +120,7 @@ class Transfer:
         with storing(self.path):
             if have == 0:
                 if self.part.exists():
-                    tell(self.hidden, f"{self.address.text} cannot be gone on with, or has changed: starting over")
+                    tell(self.hidden, f"{self.address.text} cannot be resumed, or has changed: starting over")
                     self.part.unlink()
                 self.notes.write_text(json.dumps(asdict(beginning)), encoding="utf-8")
             file = self.part.open("ab")
@@ -133,11 +134,11 @@ class Transfer:
         return None
 
     def _blocks(self, answer: http.client.HTTPResponse, beginning: Beginning, have: int) -> Iterator[bytes]:
-        """Body, as it is sent. Raises :class:`Interrupted` where it ends before its length."""
+        """Body in blocks. Raises :class:`Interrupted` where it ends before its length."""
         got = have
         while True:
             try:
-                block = answer.read(BLOCK)
+                block = answer.read(BLOCK_BYTES)
             except (OSError, http.client.HTTPException) as error:
                 raise interrupted(error, self.timeout) from None
             if not block:
@@ -149,7 +150,7 @@ class Transfer:
 
     def _page(self, first: bytes, rest: Iterator[bytes], url: str) -> str:
         content = first
-        while len(content) < pages.LONGEST and (more := next(rest, b"")):
+        while len(content) < pages.MAX_PAGE_BYTES and (more := next(rest, b"")):
             content += more
         page = pages.Page(content, url)
         if self.address.drive and page.leads_to is not None and not self.led:
@@ -162,7 +163,7 @@ class Transfer:
         raise CheckpointError(f"{self.address.text} is {page.says}, not a file: {advice} and put it at {self.path}")
 
     def _beginning(self) -> Beginning | None:
-        """What the part file is the beginning of, where it can be gone on with; else it is removed."""
+        """Version of the part file if it can be resumed; otherwise it is removed."""
         try:
             found = Beginning(**json.loads(self.notes.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
@@ -190,7 +191,7 @@ class Transfer:
     def _given_up(self, error: Interrupted, have: int) -> CheckpointError:
         if have or error.answered:
             goes_on = have > 0 and self._beginning() is not None
-            advice = "run again, which goes on from there" if goes_on else "run again later"
+            advice = "run again, which resumes from there" if goes_on else "run again later"
             return CheckpointError(
                 f"{self.address.text}: {error.reason}, {TRIES} times: {advice}, {by_hand(self.path)}"
             )

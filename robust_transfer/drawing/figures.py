@@ -1,4 +1,4 @@
-"""Figures of accuracies, each for a page (see :mod:`robust_transfer.drawing.inline`) or, by ``svg``, for a file."""
+"""Figures of accuracies, for a page (see :mod:`robust_transfer.drawing.inline`) or, by ``svg``, for a file."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from robust_transfer.statistics.intervals import Proportion
 
 HEIGHT, ENTRY = 2.9, 0.21  # inches: of a figure without its legend, and of each entry of that
 WIDTH = 3.9  # inches: text of a figure that is as wide as a phone can still be read
+CROWD = 8  # points, above which only those on the front have their number beside them
 CONSTANT = {"color": "#888888", "lw": 1, "ls": "--", "label": "constant classifier"}
 
 
@@ -28,14 +29,14 @@ class Point:
 
 @dataclass(frozen=True)
 class Drawing:
-    """Figure, and the words on each point of those of its lines that have an id."""
+    """Figure, and the tooltip of each point on the lines that have an id."""
 
     figure: Figure
     words: dict[str, list[str]] = field(default_factory=dict)
 
 
 def front(series: Mapping[str, Sequence[Point]], *, chosen: Point, constant: float | None, threat: str) -> Drawing:
-    """Robust over clean accuracy, a line a series, the chosen point ringed; ``constant``: None where it is not known."""
+    """Robust over clean accuracy, one line per series, the chosen point ringed; ``constant``: None if unknown."""
     with style():
         figure, axes = _plane(threat)
         if constant is not None:
@@ -53,7 +54,10 @@ def front(series: Mapping[str, Sequence[Point]], *, chosen: Point, constant: flo
 
 
 def tradeoff(points: Sequence[Point], *, labels: Sequence[str], constant: float, threat: str) -> Drawing:
-    """Robust over clean accuracy, a labelled point a result, with both intervals, and their Pareto front."""
+    """Robust over clean accuracy, a point a result with both intervals, and their Pareto front.
+
+    Of a crowd only the front is labelled.
+    """
     with style():
         figure, axes = _plane(threat)
         axes.axhline(100 * constant, **CONSTANT)  # type: ignore[arg-type]
@@ -65,20 +69,24 @@ def tradeoff(points: Sequence[Point], *, labels: Sequence[str], constant: float,
         )  # fmt: skip
         clean, robust = _shares(points)
         named = dict[tuple[float, float], list[str]]()
-        for row in range(len(points)):
-            how = look(row)
-            named.setdefault((clean[row, 0], robust[row, 0]), []).append(labels[row])
-            axes.hlines(robust[row, 0], clean[row, 1], clean[row, 2], color=how["color"], lw=1)
-            axes.vlines(clean[row, 0], robust[row, 1], robust[row, 2], color=how["color"], lw=1)
-            axes.plot(clean[row, 0], robust[row, 0], ls="none", ms=7, gid=f"point-{row}", **how)
+        crowded = len(points) > CROWD
+        for row, point in enumerate(points):
+            how = look(row) | ({"ms": 4, "alpha": 0.8} if crowded else {"ms": 7})
+            if not crowded or point in best:
+                named.setdefault((clean[row, 0], robust[row, 0]), []).append(labels[row])
+            line = {"color": how["color"], "lw": 1.0, "alpha": 0.25 if crowded else 1.0}
+            axes.hlines(robust[row, 0], clean[row, 1], clean[row, 2], **line)
+            axes.vlines(clean[row, 0], robust[row, 1], robust[row, 2], **line)
+            axes.plot(clean[row, 0], robust[row, 0], ls="none", gid=f"point-{row}", **how)
         for place, names in named.items():
-            axes.annotate(", ".join(names), place, xytext=(6, 5), textcoords="offset points", fontweight="bold")
+            told = ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
+            axes.annotate(told, place, xytext=(6, 5), textcoords="offset points", fontweight="bold")
         _legend(figure)
         return Drawing(figure, {f"point-{row}": [f"{labels[row]}: {_said(p)}"] for row, p in enumerate(points)})
 
 
 def pareto(points: Sequence[Point]) -> list[int]:
-    """Rows that no other point beats in one accuracy and equals at least in the other, by clean accuracy."""
+    """Rows on the Pareto front, by clean accuracy: no other point is better in one accuracy and at least equal in the other."""
     order = sorted(
         range(len(points)), key=lambda row: (points[row].clean.value, points[row].robust.value), reverse=True
     )
@@ -112,7 +120,7 @@ def budgets(series: Mapping[str, Sequence[tuple[float, str, Proportion]]], *, un
 
 
 def histories(panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], *, x: str) -> Drawing:
-    """Panels under one another, each of series of ``(x, value)``."""
+    """Stacked panels, each of series of ``(x, value)``."""
     with style():
         figure = Figure(figsize=(WIDTH, 2.3 * len(panels) + 0.5), layout="constrained")
         rows, words = figure.subplots(len(panels), 1, squeeze=False, sharex=True)[:, 0], {}
@@ -132,25 +140,28 @@ def histories(panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]],
 
 
 def costs(rows: Sequence[tuple[str, float, bool]]) -> Drawing:
-    """Bars of image passes on a logarithmic axis: ``(name, passes, measured)``; what is estimated is hatched."""
+    """Bars of image passes on a logarithmic axis: ``(name, passes, measured)``; estimates are hatched."""
     with style():
         figure = Figure(figsize=(WIDTH, 0.42 * len(rows) + 1.1), layout="constrained")
         axes = figure.subplots()
-        for place, (_, passes, measured) in enumerate(rows):
+        for place, (_, count, measured) in enumerate(rows):
             estimated = {"color": "none", "edgecolor": look(1)["color"], "hatch": "///"}
-            axes.barh(place, passes, height=0.6, **({"color": look(0)["color"]} if measured else estimated))
-            axes.annotate(f"{passes:,.0f}", (passes, place), xytext=(4, 0), textcoords="offset points", va="center")
+            axes.barh(place, count, height=0.6, **({"color": look(0)["color"]} if measured else estimated))
+            axes.annotate(f"{count:,.0f}", (count, place), xytext=(4, 0), textcoords="offset points", va="center")
         axes.set_xscale("log")
-        axes.set_xlim(right=max(passes for _, passes, _ in rows) * 20)
+        passes = [row[1] for row in rows]
+        axes.set_xlim(
+            10 ** (np.floor(np.log10(min(passes))) - 1), max(passes) * 30
+        )  # room for a bar, and for its number
         axes.set_yticks(range(len(rows)), [_plain(name) for name, _, _ in rows])
         axes.invert_yaxis()
-        axes.set_xlabel("image passes; hatched: estimated")
+        axes.set_xlabel("image passes\nhatched: estimated")
         tidy(axes)
         return Drawing(figure)
 
 
 def _plain(name: str) -> str:
-    """Name of which no part is taken for a formula."""
+    """Name with nothing that Matplotlib would parse as a formula."""
     return name.replace("$", r"\$")
 
 
@@ -175,7 +186,7 @@ def _said(point: Point) -> str:
 
 
 def _legend(figure: Figure) -> None:
-    """Legend under the axes, in room of its own."""
+    """Legend under the axes, with space of its own."""
     entries = len(figure.axes[0].get_legend_handles_labels()[0])
     figure.set_size_inches(WIDTH, HEIGHT + ENTRY * entries)
     figure.legend(frameon=False, loc="outside lower left", fontsize=9)

@@ -1,7 +1,7 @@
-"""SVG inside a page: themed by its style sheet, described for who does not see it, and without a style of its own.
+"""SVG inside a page: themed by its style sheet, described for screen readers, without inline styles.
 
-A strict page lets no ``style`` attribute in, and Matplotlib writes little else: each becomes an attribute of its own. Colours
-become the page's variables, so that they fit a dark screen, too.
+A strict page admits no ``style`` attribute, and Matplotlib writes little else: each becomes attributes. Colours
+become the page's variables, so that they also fit a dark theme.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ BACKGROUND = "#ffffff"
 
 
 def inline(drawing: Drawing, *, key: str, title: str, description: str) -> str:
-    """``drawing`` as an SVG element for a page, in which no other has the same ``key``."""
+    """``drawing`` as an SVG element; ``key`` must be unique in its page."""
     with style():
         root = ElementTree.fromstring(svg(drawing.figure))
     for parent in list(root.iter()):
@@ -43,7 +43,7 @@ def inline(drawing: Drawing, *, key: str, title: str, description: str) -> str:
 
 
 def _name(tag: str) -> str:
-    """Name without its namespace."""
+    """Tag name without its namespace."""
     return tag.rpartition("}")[2]
 
 
@@ -70,7 +70,7 @@ def _own(name: str, value: str, key: str) -> str:
 
 
 def _name_points(root: ElementTree.Element, line: str, words: list[str]) -> None:
-    """Give each marker of a line its words."""
+    """Attach tooltips to the markers of a line."""
     for group in root.iter("g"):
         if group.get("id") == line:
             for mark, told in zip(group.iter("use"), words, strict=False):

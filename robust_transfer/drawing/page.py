@@ -1,4 +1,4 @@
-"""One self-contained HTML page from a packaged template: no script, no font and no image from anywhere else."""
+"""One self-contained HTML page from a packaged template: no external script, font or image."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ STYLE = "style.css"  # of every page
 def render(template: str, *, room: str = "drawing", style: str = "", script: str = "", **values: Any) -> str:
     """Fill ``template``, a file of ``room``, with the shared style sheet and its own files ``style`` and ``script``.
 
-    Everything is escaped but what is marked safe; a missing value fails. The page's policy lets nothing be loaded, and no
-    style or script run but these.
+    Everything is escaped unless marked safe; a missing value raises an error. The page's policy forbids loading
+    anything, and runs no style or script but these.
     """
     loaders = [jinja2.PackageLoader("robust_transfer", name) for name in dict.fromkeys((room, "drawing"))]
     environment = jinja2.Environment(
@@ -40,7 +40,7 @@ def render(template: str, *, room: str = "drawing", style: str = "", script: str
 
 
 def policy(styles: Sequence[str], scripts: Sequence[str]) -> str:
-    """Content-Security-Policy of a page with these styles and scripts, and with images inside itself."""
+    """Content-Security-Policy of a page with these styles and scripts, and with embedded images."""
     allowed = {"style-src": styles, "script-src": scripts}
     parts = [" ".join([what, *(map(_hash, texts) if texts else ["'none'"])]) for what, texts in allowed.items()]
     return "; ".join(["default-src 'none'", "img-src data:", *parts, "base-uri 'none'", "form-action 'none'"])

@@ -21,18 +21,18 @@ MARKERS = "os^DvPX"  # one more than colours: 42 pairs before the first comes ag
 
 
 def style() -> AbstractContextManager[None]:
-    """Style of every plot: text as text, and the same bytes every time."""
+    """Matplotlib style of every plot: text as text, and the same bytes every time."""
     settings: dict[Any, Any] = {"font.size": 10, "svg.fonttype": "none", "svg.hashsalt": "robust-transfer"}
     return matplotlib.rc_context(settings)
 
 
 def look(index: int) -> dict[str, Any]:
-    """Colour and hollow marker of the series with this number."""
+    """Colour and hollow marker of series ``number``."""
     return {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)], "mfc": "none"}
 
 
 def tidy(axes: Axes) -> None:
-    """Light grid, and no frame at the top and on the right."""
+    """Draw a light grid, and no frame at the top and on the right."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
 

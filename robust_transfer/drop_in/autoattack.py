@@ -1,4 +1,4 @@
-"""AutoAttack as projects call it: the reference's signature and log lines (Croce & Hein 2020), and our engine behind it."""
+"""Drop-in AutoAttack: the reference's signature and log lines (Croce & Hein 2020) in front of our engine."""
 
 from __future__ import annotations
 
@@ -114,10 +114,10 @@ class AutoAttack:
         self.apgd, self.apgd_targeted, self.fab, self.square = Climbing(), Targeted(), Fab(), Searching()
         self.attacks_to_run = list(named)
         self.set_version(version)
-        self.planned()  # a wrong name is told before anything is computed
+        self.planned()  # a wrong name is refused before anything is computed
 
     def set_version(self, version: str = "standard") -> None:
-        """Take the attacks of a version; ``custom`` keeps those that are there."""
+        """Set the attacks of a version; ``custom`` keeps the current ones."""
         if version not in VERSIONS:
             raise ConfigError(unknown("version", version, list(VERSIONS)))
         self.version = version
@@ -134,12 +134,12 @@ class AutoAttack:
         *,
         batch_size: int | None = None,
     ) -> Any:
-        """Attack ``x_orig`` ``(N, C, H, W)`` in [0, 1] with labels ``(N,)``: each attack all that the earlier ones left.
+        """Attack ``x_orig`` ``(N, C, H, W)`` in [0, 1] with labels ``(N,)``, each attack on the earlier ones' survivors.
 
-        Returns the adversarial images, the clean ones where no attack succeeded; with ``return_labels`` also what the
-        model predicts for them. ``bs`` (or ``batch_size``): images that are attacked at a time. With ``state_path`` what is
-        known is written there at least every minute, and a call that was cut short goes on from it; it holds the images
-        that were found, too. Raises :class:`OutputError` for the state of another run.
+        Returns the adversarial images, the clean ones where no attack succeeded; with ``return_labels`` also the
+        model's predictions for them. ``bs`` (or ``batch_size``): images attacked at a time. With ``state_path`` the
+        state is written there at least every minute, and an interrupted call resumes from it; it holds the
+        adversarial images, too. Raises :class:`OutputError` for the state of another run.
         """
         names = self._to_run()
         self.log(f"using {self.version} version including {', '.join(names)}.")
@@ -156,21 +156,21 @@ class AutoAttack:
         *,
         batch_size: int | None = None,
     ) -> dict[str, Any]:
-        """Adversarial images of each attack alone, by its name: every attack is given all images."""
+        """Adversarial images of each attack alone, by its name: every attack takes all images."""
         names = self._to_run()
         self.log(f"using {self.version} version including {', '.join(names)}")
         found: dict[str, Any] = {}
         for name in names:
-            begun = time.perf_counter()
+            started = time.perf_counter()
             run = self._running([name], x_orig, y_orig, batch_size or bs, lambda line: None)
             known = run.work()
             found[name] = (known.adversarial, known.predicted) if return_labels else known.adversarial
-            took = time.perf_counter() - begun
+            took = time.perf_counter() - started
             self.log(f"robust accuracy by {name.upper()} \t {known.share():.2%} \t (time attack: {took:.1f} s)")
         return found
 
     def clean_accuracy(self, x_orig: Tensor, y_orig: Tensor, bs: int = 250) -> float:
-        """Share of the images, which may be adversarial ones, that the model classifies rightly."""
+        """Accuracy of the model on the images, which may be adversarial ones."""
         share = self._running([], x_orig, y_orig, bs, lambda line: None).work().share()
         self.log(f"clean accuracy: {share:.2%}")
         return share
@@ -190,7 +190,7 @@ class AutoAttack:
         return list(self.attacks_to_run)
 
     def planned(self) -> list[Attack]:
-        """Attacks that ``attacks_to_run`` stands for, with the settings as they are now. Raises :class:`ConfigError`."""
+        """Attacks in ``attacks_to_run``, with the current settings. Raises :class:`ConfigError`."""
         return self._attacks(self.attacks_to_run)
 
     def _attacks(self, names: Sequence[str]) -> list[Attack]:
@@ -214,7 +214,7 @@ class AutoAttack:
         )
 
     def _named(self, name: str) -> list[Attack]:
-        """Attacks that one of ``attacks_to_run`` stands for."""
+        """Attacks of one entry of ``attacks_to_run``."""
         if name in ("apgd-ce", "apgd-dlr"):
             how, loss = self.apgd, name.removeprefix("apgd-")
             return [APGD(steps=how.n_iter, restarts=how.n_restarts, loss=loss, eot=how.eot_iter)]
@@ -240,18 +240,18 @@ _SUITES: dict[str, list[str]] = {
 
 
 class _Called(nn.Module):
-    """Function of images as a module."""
+    """Module around a function of images."""
 
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.function = function
 
     def forward(self, x: Tensor) -> Tensor:
-        """What the function returns."""
+        """Output of the function."""
         return self.function(x)
 
 
 def _where(model: nn.Module | Callable[[Tensor], Tensor], x: Tensor) -> torch.device:
-    """Device of a module's weights; of the images, where it has none."""
+    """Device of a module's weights; of the images, if it has none."""
     parts = (*model.parameters(), *model.buffers()) if isinstance(model, nn.Module) else ()
     return next((tensor.device for tensor in parts), x.device)

@@ -1,4 +1,4 @@
-"""Progress of attacks over tensors: which images stand, what was found for the others, and what is still to be done."""
+"""Progress of attacks over tensors: surviving images, adversarial images found, and remaining work."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from robust_transfer.attacks import AttackResult
 from robust_transfer.errors import OutputError
 from robust_transfer.files import write_atomically
 
-SAVE_EVERY = 60.0  # seconds between two writings
+SAVE_SECONDS = 60.0  # seconds between two writings
 TENSORS = ("adversarial", "predicted", "standing", "right", "pending")
 
 
 @dataclass
 class Progress:
-    """What is known of ``N`` images; tensors are where the images are.
+    """State of ``N`` images; tensors are on the images' device.
 
-    ``adversarial``: an image that breaks the model, else the clean one; ``predicted``: its class. ``right``: classified
-    rightly when clean; ``standing``: still so. ``done``: attacks that are through; ``pending``: rows that the next one has
-    not had yet, None before it began. ``left``: attacks that time did not allow, or not to the end.
+    ``adversarial``: an image that breaks the model, else the clean one; ``predicted``: its class. ``right``:
+    correctly classified when clean; ``standing``: still so. ``done``: finished attacks; ``pending``: rows that the
+    next one has not had yet, None before it began. ``left``: attacks that the time limit skipped or cut short.
     """
 
     adversarial: Tensor
@@ -46,7 +46,7 @@ class Progress:
     def of(
         cls, clean: Tensor, labels: Tensor, predicted: Tensor, path: Path | None, identity: dict[str, str]
     ) -> Progress:
-        """What the file ``path`` knows, else what the clean images' classes, as ``predicted``, say.
+        """State in the file ``path``, else the initial state by the clean images' classes, ``predicted``.
 
         Raises :class:`OutputError` for a file of another ``identity``, or a damaged one.
         """
@@ -56,15 +56,15 @@ class Progress:
         return cls(clean.detach().clone(), predicted, right, right.clone(), identity, path)
 
     def share(self) -> float:
-        """Share of the images that stand."""
+        """Share of the images that survive."""
         return self.standing.float().mean().item()
 
     def clean_share(self) -> float:
-        """Share of the images that are right when clean."""
+        """Share of the images that are correct when clean."""
         return self.right.float().mean().item()
 
     def note(self, rows: Tensor, found: AttackResult) -> None:
-        """Take in what an attack has found on the next of its rows."""
+        """Store an attack's results on its next rows."""
         assert self.pending is not None
         broken = found.broken.to(rows.device)
         at, where = rows[broken], self.adversarial.device
@@ -72,16 +72,16 @@ class Progress:
         self.adversarial[at] = found.adversarial[found.broken].to(where, self.adversarial.dtype)
         self.predicted[at] = found.prediction[found.broken].to(where)
         self.pending = self.pending[len(rows) :]
-        if time.perf_counter() - self.saved > SAVE_EVERY:
+        if time.perf_counter() - self.saved > SAVE_SECONDS:
             self.save()
 
     def finish(self) -> None:
-        """One more attack is through."""
+        """Mark the current attack as finished."""
         self.done, self.pending = self.done + 1, None
         self.save()
 
     def save(self) -> None:
-        """Write all that is known, if there is a file for it: whole or not at all."""
+        """Write the state atomically, if there is a file for it."""
         if self.path is None:
             return
         pending = torch.tensor([-1]) if self.pending is None else self.pending

@@ -1,4 +1,4 @@
-"""Attacks over tensors in memory, told line by line; what was cut short goes on where it was."""
+"""Attacks over tensors in memory, logged line by line; interrupted runs resume."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ ROUNDING = 1e-6  # by which an image may leave [0, 1]
 
 @dataclass
 class Running:
-    """Attacks on ``clean`` images ``(N, C, H, W)`` in [0, 1] with ``labels`` ``(N,)``, each on what the earlier ones left.
+    """Attacks on ``clean`` images ``(N, C, H, W)`` in [0, 1] with ``labels`` ``(N,)``, each on the earlier ones' survivors.
 
-    ``batch_size`` images are attacked at a time. ``random``: the model may answer differently every time. ``seconds``:
-    time limit. Raises :class:`ConfigError` and :class:`DataError` for what does not fit.
+    ``batch_size`` images are attacked at a time. ``random``: the model may answer differently every time.
+    ``seconds``: time limit. Raises :class:`ConfigError` and :class:`DataError` for unsuitable arguments.
     """
 
     model: nn.Module
@@ -56,8 +56,8 @@ class Running:
         self.device = self.run.torch_device()
 
     def work(self, state: Path | None = None) -> Progress:
-        """Progress at the end, or at the time limit; with ``state`` it is kept there, and gone on from."""
-        begun, deadline = time.perf_counter(), Deadline(self.seconds)
+        """Run all attacks, up to the time limit; with ``state`` the progress is stored there, and resumed from."""
+        started, deadline = time.perf_counter(), Deadline(self.seconds)
         with self.run.at_work():
             predicted, adversary = self._classify(), self._adversary()
             identity = self._identity(predicted, adversary) if state is not None else {}
@@ -76,14 +76,14 @@ class Running:
                 if not self._attack(adversary, attack, known, deadline):
                     break
                 known.finish()
-                took = time.perf_counter() - begun
+                took = time.perf_counter() - started
                 self.log(f"robust accuracy after {str(attack).upper()}: {known.share():.2%} (total time {took:.1f} s)")
             known.save()
             self._conclude(known, adversary.attacks)
         return known
 
     def _identity(self, predicted: Tensor, adversary: Adversary) -> dict[str, str]:
-        """What a state must agree in. A function without weights is known by what it says of the clean images."""
+        """Identity that a stored state must match. A function without weights is identified by its clean predictions."""
         weights = [*self.model.parameters(), *self.model.buffers()]
         model = module_hash(self.model) if weights or self.random else hash_of(predicted)
         return {
@@ -94,7 +94,7 @@ class Running:
         }  # fmt: skip
 
     def _classify(self) -> Tensor:
-        """Predictions of the clean images, with warnings of what would make the figures mean something else."""
+        """Predictions for the clean images, with warnings of conditions that would falsify the figures."""
         with eval_mode(self.model), torch.no_grad():
             batches = self.clean.split(self.batch_size)
             found = [call(self.model, some.to(self.device).float()) for some in batches]
@@ -114,14 +114,14 @@ class Running:
         return Adversary(without_repetition(self.attacks, engine), self.threat, engine, seed=self.run.seed)
 
     def _order(self, standing: Tensor, number: int) -> Tensor:
-        """Images that stand, in the order in which they are attacked: with a time limit a random one, which is fair."""
+        """Surviving images in the order of attack: random under a time limit, so that a part is a fair sample."""
         rows = standing.nonzero().squeeze(1).cpu()
         if self.seconds is None:
             return rows
         return rows[permutation(Address(self.run.seed, "drop-in/time-limit", step=number), len(rows))]
 
     def _attack(self, adversary: Adversary, attack: Attack, known: Progress, deadline: Deadline) -> bool:
-        """One attack on all that is pending; False where time was up before its end."""
+        """Run one attack on all pending rows; False where time was up before its end."""
         assert known.pending is not None
         number, batches = 0, -(-len(known.pending) // self.batch_size)
         pace, last = 0.0, 0
@@ -129,12 +129,12 @@ class Running:
             count = deadline.fits(self.batch_size, last, pace)
             if not count:
                 return False
-            begun, rows = time.perf_counter(), known.pending[:count]
+            started, rows = time.perf_counter(), known.pending[:count]
             x, y = self.clean[rows].to(self.device).float(), self.labels[rows].to(self.device)
             found = adversary.run(attack, self.model, x, y, rows.to(self.device))
             known.note(rows, found)
             number, last = number + 1, len(rows)
-            pace = (time.perf_counter() - begun) / last
+            pace = (time.perf_counter() - started) / last
             broken = int(found.broken.sum())
             self.log(f"{attack} - {number}/{max(batches, number)} - {broken} out of {last} successfully perturbed")
         return True
@@ -159,7 +159,7 @@ class Running:
 
 
 def check(x: Tensor, labels: Tensor) -> None:
-    """Refuse images and labels that would give a wrong number without a word: :class:`DataError`."""
+    """Raise :class:`DataError` for images and labels that would silently give a wrong number."""
     if x.dim() != 4 or not x.is_floating_point():
         raise DataError(f"images are a float tensor (N, C, H, W), not {tuple(x.shape)} of {x.dtype}")
     if not len(x):

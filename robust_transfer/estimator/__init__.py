@@ -1,4 +1,4 @@
-"""Transfer as scikit-learn has it: an estimator of arrays of pictures."""
+"""scikit-learn interface: an estimator of arrays of images."""
 
 from robust_transfer.estimator.classifier import RobustTransferClassifier
 

@@ -144,16 +144,16 @@ class RobustTransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
     def robust_score(
         self, X: ArrayLike, y: ArrayLike, *, threat: Threat | str | None = None, attack: str | Attack = "pgd-20"
     ) -> float:
-        """Robust accuracy: the share of pictures that no image within ``threat`` found by ``attack`` makes misclassified.
+        """Robust accuracy: the share of images for which ``attack`` finds no misclassified image within ``threat``.
 
-        ``threat``: such as ``"linf:8/255"``; None: the source's. An upper bound: :meth:`evaluate` has its interval, and reasons
-        to doubt it.
+        ``threat``: such as ``"linf:8/255"``; None: the source's. An upper bound: :meth:`evaluate` adds its interval
+        and red flags.
         """
         found = self.evaluate(X, y, threat=threat, attack=attack, red_flag_examples=0, transfer_attack_examples=0)
         return found.robust_accuracy.value
 
     def evaluate(self, X: ArrayLike, y: ArrayLike, **how: Any) -> Evaluation:
-        """Clean and robust accuracy on these pictures, as :func:`robust_transfer.evaluate` finds them, which takes ``how``."""
+        """Clean and robust accuracy on these images by :func:`robust_transfer.evaluate`, which takes ``how``."""
         check_is_fitted(self, "model_")
         given, labels = self._checked(X, y, reset=False)
         if len(unknown := np.setdiff1d(labels, self.classes_)):
@@ -184,7 +184,7 @@ class RobustTransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
         return Run(seed=seed, quiet=not self.verbose, **how)  # type: ignore[arg-type]
 
     def _checked(self, X: ArrayLike, y: ArrayLike | None, *, reset: bool) -> tuple[NDArray[Any], NDArray[Any]]:
-        """X as an array of numbers, and y ``(n,)``, nothing where it is None; ValueError for what is neither."""
+        """X as an array of numbers, and y ``(n,)``, None if it is None; ValueError for anything else."""
         shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
         if len(shape) <= 2:  # tables, and what is none, in scikit-learn's words
             found = validate_data(self, X, *([] if y is None and not reset else [y]), reset=reset)
@@ -216,7 +216,7 @@ class RobustTransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
         return Decoded(ArrayImages(pictures), torch.from_numpy(numbers.astype(np.int64)), names)
 
     def _task(self, decoded: Decoded, weights: NDArray[np.float64], seed: int) -> Task:
-        """Train and val of these pictures; whether a picture is val depends on its content and the seed alone."""
+        """Train and val splits of these images; membership depends on content and seed alone."""
         if not 0 <= self.val <= 0.5:
             raise ConfigError(f"val is a share of X between 0 and 0.5, not {self.val}")
         out = np.zeros(len(weights), bool)
@@ -233,7 +233,7 @@ class RobustTransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
         return dataclasses.replace(task, train=task.train.weighted(given[train]), val=task.val.weighted(given[val]))
 
     def _logits(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Of float32 passes of one size, so that a picture's do not depend on its neighbours; ``(n, K)``."""
+        """Logits by float32 passes of one size, so that they do not depend on other images; ``(n, K)``."""
         check_is_fitted(self, "model_")
         given, _ = self._checked(X, None, reset=False)
         pictures, rows = self.pixels_.pictures(given), list[torch.Tensor]()
@@ -250,6 +250,6 @@ class RobustTransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
 
 
 def _named(classes: NDArray[Any]) -> tuple[str, ...]:
-    """Names of classes for the card: the labels as text, with their numbers where two would be the same."""
+    """Class names for the card: the labels as text, numbered if two are equal."""
     names = tuple(str(label) for label in classes.tolist())
     return names if len(set(names)) == len(names) else tuple(f"{number}: {name}" for number, name in enumerate(names))

@@ -1,4 +1,4 @@
-"""Pictures from arrays, as an estimator is given them: nothing of what an array does not say is guessed."""
+"""Images from arrays for an estimator: unknown ranges and shapes are refused, never guessed."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Pictures = NDArray[np.uint8]  # (n, H, W) grey, or (n, H, W, 3)
 
 @dataclass(frozen=True)
 class Pixels:
-    """Way from arrays to pictures: ``shape`` of the picture in each row of a 2-D array, ``span`` from black to white.
+    """Conversion of arrays to images: ``shape`` of the image in each row of a 2-D array, ``span`` from black to white.
 
-    ``fitted``: the span is that of the data that was learned from; what lies beyond is as black, or as white, as can be.
+    ``fitted``: the span is that of the training data; values beyond are clipped.
     """
 
     shape: ImageShape = None
@@ -27,7 +27,10 @@ class Pixels:
 
     @classmethod
     def of(cls, shape: ImageShape, span: PixelRange, given: NDArray[Any]) -> Pixels:
-        """As the parameters say; ``span="fit"`` is found in ``given``. Raises ValueError for parameters that say nothing."""
+        """Conversion defined by the parameters; ``span="fit"`` is computed on ``given``.
+
+        Raises ValueError for missing ones.
+        """
         sides = shape if isinstance(shape, tuple | list) else ()
         usable = len(sides) in (2, 3) and all(side >= 1 for side in sides) and sides[2:] in ((), (3,), [3])
         if shape not in (None, "square") and not usable:
@@ -41,7 +44,7 @@ class Pixels:
         return cls(shape, None if span is None else (float(span[0]), float(span[1])))
 
     def pictures(self, given: NDArray[Any]) -> Pictures:
-        """Pictures of an array ``(n, features)``, ``(n, H, W)`` or ``(n, H, W, 3)``; ValueError for what is none."""
+        """Images of an array ``(n, features)``, ``(n, H, W)`` or ``(n, H, W, 3)``; ValueError for anything else."""
         if given.ndim == 2:
             given = self._unfolded(given)
         if given.ndim not in (3, 4) or (given.ndim == 4 and given.shape[3] != 3):
@@ -54,7 +57,7 @@ class Pixels:
         return np.ascontiguousarray(self._eight_bits(given))
 
     def _unfolded(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """Rows as pictures; the features of ``square`` fill the smallest square line by line, what is left of it is black."""
+        """Rows as images; with ``square`` features fill the smallest square line by line, the rest is black."""
         n, features = rows.shape
         if self.shape is None:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Evaluation: clean and robust accuracy with intervals, what became of every example, and how to check it again."""
+"""Evaluation: clean and robust accuracy with intervals, per-example outcomes, and their verification."""
 
 from robust_transfer.evaluation.evaluator import evaluate
 from robust_transfer.evaluation.result import Evaluation, load_evaluation

@@ -15,10 +15,10 @@ from robust_transfer.threat import Threat
 
 @dataclass(frozen=True)
 class Adversary:
-    """``attacks``, each on what the earlier ones left, within ``threat``.
+    """``attacks`` within ``threat``, each on the survivors of the earlier ones.
 
-    ``engine`` computes the steps; ``knowledge``: what the attacker has beside the model; ``seed`` addresses the noise;
-    ``batch_size``: how many images are attacked at a time, None for as many as memory is likely to hold.
+    ``engine`` computes the steps; ``knowledge``: what the attacker has beside the model; ``seed`` addresses the
+    noise; ``batch_size``: images attacked at a time, None for as many as memory is likely to hold.
     """
 
     attacks: Sequence[Attack]
@@ -29,11 +29,11 @@ class Adversary:
     batch_size: int | None = None
 
     def at(self, eps: float) -> Adversary:
-        """Same with another eps."""
+        """Same adversary with another eps."""
         return replace(self, threat=replace(self.threat, eps=eps))
 
     def tight(self) -> Adversary:
-        """Same for small samples whose examples are counted: passes get smaller as examples leave. See :class:`Engine`."""
+        """Same adversary for small samples: passes shrink as examples leave. See :class:`Engine`."""
         return replace(self, engine=replace(self.engine, tight=True))
 
     def run(self, attack: Attack, model: nn.Module, x: Tensor, labels: Tensor, ids: Tensor) -> AttackResult:

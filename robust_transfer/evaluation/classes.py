@@ -1,4 +1,4 @@
-"""Accuracy of each class, and balanced accuracy: the mean of the classes' recalls, whatever number of images each has."""
+"""Per-class accuracy, and balanced accuracy: the mean of the classes' recalls."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LEVELS = ("clean_accuracy", "robust_accuracy")
 
 
 def by_class(outcomes: pd.DataFrame, names: Sequence[str]) -> ByClass:
-    """Clean and robust accuracy of each class that there are images of: its recall, when clean and under attack."""
+    """Clean and robust accuracy (recall) of each class with images."""
     found = {}
     for label, rows in outcomes.groupby("label"):
         clean, robust = int((rows["broken_by"] != CLEAN).sum()), int((rows["broken_by"] == SURVIVED).sum())
@@ -25,17 +25,17 @@ def by_class(outcomes: pd.DataFrame, names: Sequence[str]) -> ByClass:
 
 
 def balanced(classes: ByClass) -> dict[str, Any]:
-    """Balanced clean and robust accuracy, each a :class:`Proportion`, over the classes that there are images of."""
+    """Balanced clean and robust accuracy, each a :class:`Proportion`, over the classes with images."""
     return {f"balanced_{level}": mean_of([shares[level] for shares in classes.values()]) for level in LEVELS}
 
 
 def unequal(classes: ByClass) -> bool:
-    """True if one class has more images than another by more than one, as a stratified sample of equal classes may have."""
+    """True if class sizes differ by more than one, as they may in a stratified sample of equal classes."""
     counts = [shares[LEVELS[0]].n for shares in classes.values()]
     return max(counts) - min(counts) > 1
 
 
 def worst(classes: ByClass, level: str) -> tuple[str, Proportion]:
-    """Class of the lowest accuracy (of equals, that with the most images: it is the surest), and that accuracy."""
+    """Class with the lowest accuracy (ties: the one with the most images), and that accuracy."""
     name = min(classes, key=lambda name: (classes[name][level].value, -classes[name][level].n))
     return name, classes[name][level]

@@ -37,7 +37,7 @@ class CurvePoint:
 
 @dataclass
 class Budgets:
-    """Adversary whose reach is measured, and on what; ``passes`` is what that has taken so far."""
+    """Adversary and sample for measurements at other budgets; ``passes`` is their cost so far."""
 
     adversary: Adversary
     model: nn.Module
@@ -46,7 +46,7 @@ class Budgets:
     passes: int = 0
 
     def broken_by(self, rows: NDArray[np.int_], eps: float) -> NDArray[np.str_]:
-        """Attack that breaks each example of ``rows`` within ``eps``, as in the outcomes."""
+        """Name of the attack that breaks each example of ``rows`` within ``eps``, as in the outcomes."""
         some, run = self.split.subset(torch.from_numpy(rows)), replace(self.run, out=None, resume=False, quiet=True)
         with stage(f"within {eps:.3g}", len(rows), self.run.quiet, each=effort(self.adversary.attacks)) as bar:
             bar.begin(len(rows))
@@ -56,10 +56,10 @@ class Budgets:
         return found.table["broken_by"].to_numpy(str)
 
     def curve(self, budgets: Sequence[str | float], outcomes: pd.DataFrame) -> list[CurvePoint]:
-        """Robust accuracy at each budget, the smallest first; a budget of 0 is the clean accuracy.
+        """Robust accuracy at each budget, in ascending order; a budget of 0 is the clean accuracy.
 
-        ``outcomes`` are those at the threat's own eps, row by row those of the split: what stands there stands at
-        smaller budgets, what is broken there is broken at larger ones.
+        ``outcomes`` are those at the threat's own eps, row by row those of the split: survivors there survive smaller
+        budgets, broken examples are broken at larger ones.
         """
         sizes = sorted({float(parse_eps(budget)) for budget in budgets})
         if not sizes:
@@ -83,28 +83,13 @@ class Budgets:
         return rows[self.broken_by(rows, eps) == SURVIVED] if len(rows) else rows
 
     def smallest(self, outcomes: pd.DataFrame, rounds: int = 6) -> NDArray[np.float64]:
-        """For each example the smallest eps found to break it, up to ``2 ** -rounds`` of the threat's.
+        """Smallest eps found to break each example, up to ``2 ** -rounds`` of the threat's.
 
-        ``outcomes`` are those at the threat's own eps, row by row those of the split. 0 for what is wrong when clean,
-        infinity for what stands. By bisection: an upper bound, as every attack's verdict is.
-        """
-        return self.brackets(outcomes, rounds)[1]
-
-    def brackets(
-        self, outcomes: pd.DataFrame, rounds: int = 6, most: float | None = None
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Largest eps that each example was attacked at and stood, below the smallest found to break it; see :meth:`smallest`.
-
-        With ``most`` what stands at the threat's own eps is attacked at twice as much, and so on up to there.
+        ``outcomes`` are those at the threat's own eps, row by row those of the split. 0 for misclassified clean
+        images, infinity for survivors. By bisection: an upper bound, like every attack's verdict.
         """
         fate, own = outcomes["broken_by"].to_numpy(str), self.adversary.threat.eps
         low, high = np.where(fate == SURVIVED, own, 0.0), np.where(fate == SURVIVED, np.inf, own)
-        left, eps = np.flatnonzero(fate == SURVIVED), own
-        while most is not None and len(left) and eps < most:
-            eps = min(2 * eps, most)
-            broken = self.broken_by(left, eps) != SURVIVED
-            high[left[broken]], low[left[~broken]] = eps, eps
-            left = left[~broken]
         open_ = np.flatnonzero((fate != CLEAN) & np.isfinite(high))
         for _ in range(rounds):
             middle = (low + high) / 2
@@ -113,4 +98,4 @@ class Budgets:
                 broken = self.broken_by(rows, float(eps)) != SURVIVED
                 high[rows[broken]], low[rows[~broken]] = eps, eps
         high[fate == CLEAN] = 0.0
-        return low, high
+        return high

@@ -1,4 +1,4 @@
-"""Time limit: how much of it is left, and how many images fit in."""
+"""Time limit: the time left, and the number of images that fit."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ FIRST, GROWTH = 16, 4  # images in the first block of an attack, and how much la
 
 
 class Deadline:
-    """``seconds`` from now on; None is for ever."""
+    """``seconds`` from now on; None: no limit."""
 
     def __init__(self, seconds: float | None = None) -> None:
         self.seconds, self.began = seconds, time.perf_counter()
 
     @property
     def left(self) -> float:
-        """Seconds."""
+        """Seconds left."""
         return math.inf if self.seconds is None else self.seconds - (time.perf_counter() - self.began)
 
     def fits(self, most: int, before: int = 0, pace: float = 0.0) -> int:
         """Size of the next block of images, at most ``most``.
 
-        ``before``: how many the last one had, at ``pace`` seconds an image. The first of an attack is small: nobody knows
-        yet how long it will take.
+        ``before``: size of the last block, at ``pace`` seconds per image. An attack's first block is small, as its
+        pace is not known yet.
         """
         if self.seconds is None:
             return most

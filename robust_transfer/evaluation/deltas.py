@@ -1,7 +1,7 @@
-"""Adversarial images kept as compact deltas: what a reviewer needs to check a claim without running an attack.
+"""Adversarial images stored as compact deltas: a reviewer checks a claim without running an attack.
 
-A delta is stored as int8 in units of a scale of its own, after making sure that the image which comes back from it has the
-same verdict; where it has not, as float32.
+A delta is stored as int8 in units of a scale of its own if the restored image has the same verdict; otherwise as
+float32.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DELTA_COLUMNS = ["index", "scale", "delta"]  # a scale of 0: the delta is float3
 def pack(
     model: nn.Module, x: Tensor, labels: Tensor, ids: Tensor, result: AttackResult, threat: Threat
 ) -> pd.DataFrame:
-    """Row for each example of a batch that the model gets right when clean: ``index``, ``scale`` and ``delta``."""
+    """One row per example of a batch that is correct when clean: ``index``, ``scale`` and ``delta``."""
     rows = (result.clean_prediction == labels).nonzero().squeeze(1)
     x, labels, broken = x[rows], labels[rows], result.broken[rows]
     delta = result.adversarial[rows] - x
@@ -59,7 +59,7 @@ def unpack(rows: pd.DataFrame, x: Tensor, threat: Threat) -> Tensor:
             raise DataError(f"the delta of image {index} has {values.size} values, the image has {np.prod(shape)}")
         deltas.append(values.reshape(shape).astype(np.float32) * (np.float32(scale) if scale > 0 else np.float32(1)))
     delta = torch.from_numpy(np.stack(deltas)).to(x.device) if deltas else torch.zeros_like(x)
-    inside = threat.size(delta) <= threat.eps * (1 + 1e-4) + 1e-6  # of what is no number, it is not true
+    inside = threat.size(delta) <= threat.eps * (1 + 1e-4) + 1e-6  # false for NaN
     if not bool(inside.all()):
         worst = rows["index"].iloc[int((~inside).nonzero()[0])]
         raise DataError(f"the delta of image {worst} is larger than {threat}, or is no number")
@@ -67,7 +67,7 @@ def unpack(rows: pd.DataFrame, x: Tensor, threat: Threat) -> Tensor:
 
 
 def join(parts: Path) -> bytes:
-    """Content of one file with what a run's part files hold, in the order of their names."""
+    """Concatenated content of a run's part files, in the order of their names."""
     tables = [read_table(part) for part in sorted(parts.glob("deltas-*.parquet"))]
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=DELTA_COLUMNS)
     joined: bytes = table.drop_duplicates("index", keep="last").to_parquet(index=False, compression="zstd")

@@ -1,4 +1,4 @@
-"""Evaluation: clean and robust accuracy with intervals, and what became of every single example."""
+"""Evaluation: clean and robust accuracy with intervals, and per-example outcomes."""
 
 from __future__ import annotations
 
@@ -72,29 +72,34 @@ def evaluate(
     time_limit: float | None = None,
     class_map: ClassMap | None = None,
 ) -> Evaluation:
-    """Attack ``model`` on ``split`` and count what stands; with ``run.out`` the result is saved there.
+    """Attack ``model`` on ``split`` and measure clean and robust accuracy; with ``run.out`` the result is saved there.
 
     ``model``: a checkpoint, a classifier, or any module from images ``(B, 3, H, W)`` in [0, 1] to logits ``(B, K)``.
-    Images are given at the model's input size (for a plain module: the split's own). ``threat`` defaults to the card's,
-    else linf:8/255. ``examples`` takes a subset, stratified by class and drawn by ``run.seed``. ``run.out`` may be the
-    model's own folder, of which nothing but an earlier evaluation is replaced. With ``run.resume`` an evaluation that
-    was cut short goes on where it was; the outcomes do not depend on where that is.
-    ``source``: what ``model`` was transferred from, for the attacks that use it; the bundled one is found by itself.
-    On ``red_flag_examples`` images reasons to doubt the figures are looked for (:mod:`robust_transfer.evaluation.red_flags`),
-    and on ``transfer_attack_examples`` images of ``split`` a transferred model is attacked in the ways that threaten it in
-    particular. 0 leaves either out. By default both together take about as many image passes as the attack itself
-    (:mod:`robust_transfer.evaluation.sizes`); a ``thorough`` evaluation takes 64 and 200 images.
-    ``keep_deltas`` also writes the adversarial images, compactly, for :func:`verify`.
-    ``per_class`` shows each class (the record has them in any case). ``curve`` (other budgets, such as ``["2/255", "4/255"]``)
-    and ``smallest_eps`` (per example, by bisection) ask for more, and attack again, what smaller budgets have left.
-    A checkpoint's classes are matched with the data's by name, in whatever order they are; ``class_map`` (a mapping, or a
-    file with one, from names in the data to names in the model) translates them first. The record says so in ``notes``.
-    Images that the model or its source was trained on are counted and flagged (``seen``).
-    ``run.track``: trackers that are told the headline figures, in the tracker's run of the folder ``run.out`` if it has one.
-    ``time_limit`` (seconds) stops in time: the figures are then over the examples that were reached, a random sample,
-    ``untested`` says what was not, and the same call with ``run.resume`` goes on. A finished evaluation with
-    ``run.resume`` is added to: what is asked for and is not there is measured.
-    Raises :class:`ConfigError`, :class:`DataError` and :class:`OutputError` for what does not fit.
+    Images are resized to the model's input size (for a plain module: the split's own). ``threat`` defaults to the
+    card's, else linf:8/255. ``examples``: size of a subset, stratified by class and drawn by ``run.seed``.
+    ``run.out`` may be the model's own folder, of which only an earlier evaluation is replaced. With ``run.resume`` an
+    interrupted evaluation continues; the outcomes do not depend on the interruption.
+
+    ``source``: the checkpoint that ``model`` was transferred from, for attacks through it; packaged ones are
+    recognised automatically. ``red_flag_examples``: number of images for red flags
+    (:mod:`robust_transfer.evaluation.red_flags`); ``transfer_attack_examples``: number of images of ``split`` for the
+    transfer-specific attacks on a transferred model. 0 disables either. By default both together take about as many
+    image passes as the attack itself (:mod:`robust_transfer.evaluation.sizes`); a ``thorough`` evaluation takes 64
+    and 200 images.
+
+    ``keep_deltas`` also writes the adversarial images, compactly, for :func:`verify`. ``per_class`` prints each class
+    (the record always has them). ``curve`` (other budgets, such as ``["2/255", "4/255"]``) and ``smallest_eps`` (per
+    example, by bisection) need further attacks, each on the survivors of smaller budgets.
+
+    A checkpoint's classes are matched with the data's by name, in any order; ``class_map`` (a mapping, or a file with
+    one, from names in the data to names in the model) translates them first; ``notes`` record the matching. Images
+    that the model or its source was trained on are counted and flagged (``seen``). ``run.track``: trackers for the
+    headline figures, in the tracker's run of the folder ``run.out`` if it has one.
+
+    ``time_limit`` (seconds): the figures are then over the examples reached, a random sample, ``untested`` lists the
+    rest, and the same call with ``run.resume`` continues. For a finished evaluation ``run.resume`` adds the requested
+    measurements that are missing. Raises :class:`ConfigError`, :class:`DataError` and :class:`OutputError` for
+    invalid arguments.
     """
     check_arguments(model, split, run)
     expect("source", source, Checkpoint, NoneType, hint="such as load_source('bundled')")
@@ -163,7 +168,7 @@ def _check(run: Run, batch_size: int | None, time_limit: float | None, keep_delt
 def _within_reach(
     model: Checkpoint | nn.Module, source: Checkpoint | None, attack: str | Attack | Sequence[Attack]
 ) -> tuple[list[Attack], list[str]]:
-    """Attacks that can be run, and in sentences those that cannot, for want of the model's source."""
+    """Attacks that can be run, and a sentence for each that cannot, for want of the model's source."""
     named = parse_attack(attack)
     if source is not None:
         return named, []
@@ -206,7 +211,7 @@ def _record(
     found: Outcomes | None,
     untested: list[str],
 ) -> Evaluation:
-    """Evaluation that ``found`` makes, with nothing measured beside it yet."""
+    """Evaluation of the outcomes ``found``, before any optional measurement."""
     assert found is not None
     unreached = [f"{attack}: {n} images, {LATE}" for attack, n in found.unreached(adversary.attacks).items()]
     reached, model, made = subject.at(found.reached), subject.model, environment()
@@ -236,7 +241,7 @@ def _record(
 
 
 def _finished(run: Run, identity: dict[str, Any], keep_deltas: bool) -> Evaluation | None:
-    """Finished evaluation in the output folder, or None; another evaluation's is refused."""
+    """Finished evaluation in the output folder, or None; refuses another evaluation's."""
     if run.out is None or not run.resume or not (run.out / EVALUATION).exists() or goes_on(run.out):
         return None
     finished = load_evaluation(run.out)
@@ -249,7 +254,7 @@ def _finished(run: Run, identity: dict[str, Any], keep_deltas: bool) -> Evaluati
 
 
 def _figures(found: Outcomes, attacks: Sequence[Attack], seen: list[Seen], split: str) -> dict[str, Any]:
-    """Summary of the outcomes, with the flags that they raise."""
+    """Summary of the outcomes, with their red flags."""
     table = found.table
     n, constant = len(table), int(table["label"].value_counts().iloc[0])
     left = standing = int((table["broken_by"] != CLEAN).sum())

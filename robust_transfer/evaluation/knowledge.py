@@ -1,4 +1,4 @@
-"""Knowledge of an attacker of a transferred model: its public source, and images of the same kind."""
+"""Knowledge of a transferred model's attacker: its public source, and images of the same kind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ KNOWN_IMAGES = 200
 
 
 def public_source(model: Checkpoint) -> Checkpoint | None:
-    """Source of the package that ``model`` descends from, if any: everybody has those."""
+    """Packaged source that ``model`` descends from, if any: these are public."""
     if model.card.source is None:
         return None
     ancestors = set(model.card.source.hashes())

@@ -36,12 +36,12 @@ def attack_split(
     identity: dict[str, Any] | None = None,
     deadline: Deadline | None = None,
 ) -> Outcomes:
-    """Attack every image of ``split``, with each of the adversary's attacks all that the earlier ones left.
+    """Attack every image of ``split``, with each of the adversary's attacks on the survivors of the earlier ones.
 
-    With ``run.out`` what is known is written there after each batch; with ``run.resume`` it is read back, if its
-    ``identity`` is the same (:class:`OutputError` if not); with ``keep_deltas`` the adversarial images, too, as part files.
-    At the ``deadline`` (and after at least one batch) it stops where it is; batches are then drawn at random, so that what
-    is known by then is a fair sample, and are small enough to end in time. The model is on ``run``'s device meanwhile.
+    With ``run.out`` the state is written after each batch; with ``run.resume`` it is read back, if its ``identity``
+    is the same (:class:`OutputError` if not); with ``keep_deltas`` the adversarial images, too, as part files. At the
+    ``deadline`` (and after at least one batch) it stops; batches are then drawn at random, so that the outcomes so
+    far are a fair sample, and are small enough to end in time. The model is on ``run``'s device meanwhile.
     """
     device, state = run.torch_device(), run.out / "state" if run.out is not None else None
     done = (read_state(state, identity or {}) if state is not None and run.resume else None) or Outcomes.of(split)
@@ -60,7 +60,7 @@ def attack_split(
                     count = limit.fits(size, len(rows), seconds / max(len(rows), 1)) or (0 if done.passes else 1)
                     if not count:
                         return done
-                    begun, rows = time.perf_counter(), pending[at : at + count]
+                    started, rows = time.perf_counter(), pending[at : at + count]
                     bar.begin(len(rows))
                     x, y, i = split.subset(rows).on(device)
                     result = adversary.run(attack, model, x, y, i)
@@ -70,7 +70,7 @@ def attack_split(
                         path = state / f"deltas-{done.parts:09d}.parquet"
                         write_bytes(path, part.to_parquet(index=False, compression="zstd"))
                         done.parts += 1
-                    seconds = time.perf_counter() - begun
+                    seconds = time.perf_counter() - started
                     at, done.seconds = at + len(rows), done.seconds + seconds
                     if state is not None:
                         write_state(state, done, identity)
@@ -79,12 +79,12 @@ def attack_split(
 
 
 def usual_batch(device: torch.device, size: int | None) -> int:
-    """Images attacked at a time: as many as memory allows, since broken ones leave the batch."""
+    """Number of images attacked at a time: as many as memory allows, since broken ones leave the batch."""
     return max(MIN_BATCH, min(MAX_BATCH, BATCH_PIXELS.get(device.type, 2**21) // (size or 224) ** 2))
 
 
 def _of(result: AttackResult, mask: Tensor) -> AttackResult:
-    """Result of some of the examples."""
+    """Result of a subset of the examples."""
     return AttackResult(
         adversarial=result.adversarial[mask],
         broken=result.broken[mask],

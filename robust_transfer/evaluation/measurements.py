@@ -35,10 +35,10 @@ Measure = Callable[[Evaluation], Evaluation]
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """Request for measurements beside the outcomes.
+    """Optional measurements to make beside the outcomes.
 
-    ``red_flag_examples`` and ``transfer_attack_examples``: on how many images; 0 for none, None for as many as
-    :mod:`~robust_transfer.evaluation.sizes` says, in a ``thorough`` evaluation the most.
+    ``red_flag_examples`` and ``transfer_attack_examples``: numbers of images; 0 for none, None for as many as
+    :mod:`~robust_transfer.evaluation.sizes` says, or the maximum in a ``thorough`` evaluation.
     """
 
     red_flag_examples: int | None = 0
@@ -57,21 +57,21 @@ class Request:
             raise ConfigError("a curve needs at least one budget, such as 2/255,4/255,8/255")
 
     def check_curve(self, threat: Threat) -> None:
-        """Raise :class:`ThreatError` for a level of the curve that ``threat`` cannot have as its eps."""
+        """Raise :class:`ThreatError` for a budget of the curve that is not a valid eps of ``threat``."""
         for level in self.curve or ():
             replace(threat, eps=float(parse_eps(level)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measurements:
-    """Adds to an evaluation of ``subject`` by ``adversary`` what is asked for and is not there."""
+    """Add the requested measurements that an evaluation of ``subject`` by ``adversary`` lacks."""
 
     subject: Subject
     adversary: Adversary
     run: Run
 
     def add(self, found: Evaluation, request: Request, deadline: Deadline) -> Evaluation:
-        """``found`` with what fits before the deadline; what does not is said to be untested."""
+        """``found`` with all measurements that fit before the deadline; others are listed as untested."""
         parts = list(self._parts(found, request))
         classes = request.per_class and not found.per_class
         if not parts and not classes:
@@ -82,9 +82,9 @@ class Measurements:
             if passes / speed > deadline.left:
                 late.append(f"{name}: {LATE}")
                 continue
-            begun = time.perf_counter()
+            started = time.perf_counter()
             more = measure(whole)
-            whole = replace(more, seconds=round(whole.seconds + time.perf_counter() - begun, 3))
+            whole = replace(more, seconds=round(whole.seconds + time.perf_counter() - started, 3))
         if classes:
             shares = by_class(whole.outcomes, self.subject.split.class_names)  # an older record may lack them
             whole = replace(whole, by_class=shares, per_class=True, **balanced(shares))
@@ -95,7 +95,7 @@ class Measurements:
         return any(True for _ in self._parts(found, request))
 
     def _parts(self, found: Evaluation, request: Request) -> Iterator[tuple[str, float, Measure]]:
-        """Measurements still to be made, with their image passes, about."""
+        """Measurements still to be made, with their approximate image passes."""
         each, n, curve = found.passes / max(len(found.outcomes), 1), len(found.outcomes), request.curve
         checked, examined = self._sizes(found, request)
         if checked > found.red_flag_examples:
@@ -108,7 +108,7 @@ class Measurements:
             yield "the smallest eps", 6 * each * n, self._smallest
 
     def _sizes(self, found: Evaluation, request: Request) -> tuple[int, int]:
-        """Sample sizes for red flags and for transfer attacks: as asked, else as recorded, else as many as fit."""
+        """Sample sizes for red flags and transfer attacks: as requested, else as recorded, else as many as fit."""
         n, thorough, adversary = len(self.subject.split), request.thorough, self.adversary
         checked, examined = request.red_flag_examples, request.transfer_attack_examples
         there = found.transferred.n if found.transferred is not None else 0
@@ -133,7 +133,7 @@ class Measurements:
         return transfer_attacks.passes_each(model, self.subject.source)
 
     def _check(self, found: Evaluation, n: int) -> Evaluation:
-        """Red flags on a stratified sample of ``n`` of the images that are right when clean."""
+        """Red flags on a stratified sample of ``n`` images that are correct when clean."""
         split, module, device = self.subject.split, self.subject.module, self.run.torch_device()
         fate = found.outcomes["broken_by"].to_numpy(str)
         right = torch.from_numpy((fate != CLEAN).nonzero()[0])

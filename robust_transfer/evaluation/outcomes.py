@@ -1,4 +1,4 @@
-"""Outcomes: what each attack did to each example of a split, as a table."""
+"""Outcomes: table of every attack's result on every example of a split."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ COLUMNS = {
 class Outcomes:
     """Table of every example of a split (see :data:`COLUMNS`), and its cost.
 
-    ``rows`` has an array a column, and ``faced``: how many of the attacks an example has been through. ``passes`` are
-    forward-equivalent image passes; ``unconfirmed`` and ``missed`` as in :class:`AttackResult`. ``parts`` counts the
-    blocks of adversarial images that were written.
+    ``rows`` has one array per column, and ``faced``: the number of attacks that an example has been through.
+    ``passes`` are forward-equivalent image passes; ``unconfirmed`` and ``missed`` as in :class:`AttackResult`.
+    ``parts`` counts the blocks of adversarial images that were written.
     """
 
     rows: dict[str, NDArray[Any]]
@@ -46,7 +46,7 @@ class Outcomes:
 
     @classmethod
     def of(cls, split: Split) -> Outcomes:
-        """Nothing is known yet."""
+        """Empty table for a split."""
         n = len(split)
         blank = {"clean_prediction": -1, "adversarial_prediction": -1, "broken_by": UNTESTED, "margin": np.nan}
         known = {"index": split.ids.numpy().copy(), "label": split.labels.numpy().copy()}
@@ -55,17 +55,17 @@ class Outcomes:
 
     @property
     def table(self) -> pd.DataFrame:
-        """Row for each example that has faced an attack at all."""
+        """Rows of the examples that have faced at least one attack."""
         return pd.DataFrame({name: self.rows[name][self.reached] for name in COLUMNS}).astype(COLUMNS)
 
     @property
     def reached(self) -> NDArray[np.int64]:
-        """Rows that have faced an attack at all."""
+        """Indices of the rows that have faced at least one attack."""
         return np.flatnonzero(self.rows["faced"] > 0)
 
     @property
     def used(self) -> int:
-        """Number of attacks that have run, also where nothing was left to attack."""
+        """Number of attacks that have run, including those without any survivors to attack."""
         faced = self.rows["faced"]
         waiting = (self.rows["broken_by"] == SURVIVED) | (self.rows["broken_by"] == UNTESTED)
         return int(faced.max(initial=0)) if waiting.any() else sys.maxsize
@@ -77,7 +77,7 @@ class Outcomes:
         return {name: count for name, count in left.items() if count}
 
     def pending(self, number: int) -> NDArray[np.int64]:
-        """Rows that attack ``number`` has still to attack: what the earlier ones left."""
+        """Rows that attack ``number`` has still to attack: the survivors of the earlier ones."""
         waiting = self.rows["faced"] == number
         return np.flatnonzero(waiting & (self.rows["broken_by"] == SURVIVED) if number else waiting)
 
@@ -105,7 +105,7 @@ class Outcomes:
 
 
 def write_outcomes(folder: Path, summary: dict[str, Any], table: pd.DataFrame) -> None:
-    """Write a table and then the JSON that vouches for it, each atomically; raises :class:`OutputError`."""
+    """Write a table and then the JSON that records its hash, each atomically; raises :class:`OutputError`."""
     write_bytes(folder / OUTCOMES, table.to_parquet(index=False))
     write_json(folder / EVALUATION, summary)
 

@@ -1,4 +1,4 @@
-"""Model's own val images: those of the data whose fingerprints its card keeps, whatever seed would cut them now."""
+"""Validation images of a model: those of the data whose fingerprints its card keeps, whatever the seed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from robust_transfer.trained_on import Level
 
 
 def own_val(model: Checkpoint, task: Task) -> Split:
-    """Images of train and val in ``task`` that ``model`` was chosen by, at its input size; its notes name missing ones.
+    """Images of train and val in ``task`` that ``model`` was selected on, at its input size; notes name missing ones.
 
     A model whose card keeps no fingerprints gets ``task.val``, with a note. Raises :class:`DataError` where the model
     had no val images, or the data has none of them.
@@ -44,9 +44,9 @@ def own_val(model: Checkpoint, task: Task) -> Split:
 
 
 def _found(level: Level, pool: Fingerprints) -> tuple[NDArray[np.intp], int]:
-    """Rows of ``pool`` that are val images of ``level``, and how many of these are missing.
+    """Rows of ``pool`` that are val images of ``level``, and the number of missing ones.
 
-    Those that are not there to the pixel are looked for by their look, among images that were not trained on.
+    Images that are not found to the pixel are searched for by their look, among images that were not trained on.
     """
     same = np.isin(pool.exact, level.val.exact)
     left = level.val.take(~np.isin(level.val.exact, pool.exact))
@@ -57,7 +57,7 @@ def _found(level: Level, pool: Fingerprints) -> tuple[NDArray[np.intp], int]:
 
 
 def _together(train: Split, val: Split) -> Split:
-    """Two splits in one; ids of the second follow those of the first where both have images."""
+    """Concatenation of two splits; ids of the second follow those of the first where both have images."""
     if not len(val) or not len(train):
         return train if len(train) else val
     places = torch.tensor(match_names(train.class_names, val.class_names, wanted_by="train", given_by="val"))

@@ -25,7 +25,7 @@ from robust_transfer.trials import choose, sample_size
 
 
 def engine_for(module: nn.Module, split: Split, run: Run, attacks: Sequence[Attack]) -> Engine:
-    """Engine of the attacks' steps: chosen on a sample of ``split``; a resumed evaluation keeps the one it began with."""
+    """Engine of the attacks' steps: chosen on a sample of ``split``; a resumed evaluation keeps its own."""
     begun = _begun(run.out) if run.out is not None and run.resume else None
     if begun is not None and run.precision == "auto":
         precision, compiled = begun
@@ -43,7 +43,7 @@ def engine_for(module: nn.Module, split: Split, run: Run, attacks: Sequence[Atta
 
 
 def without_repetition(attacks: Sequence[Attack], engine: Engine) -> list[Attack]:
-    """``attacks`` without those that only run again in float32 what has run in float32 already."""
+    """``attacks`` without float32 repetitions of steps that were float32 already."""
     if engine.dtype is not torch.float32:
         return list(attacks)
     done = {str(attack) for attack in attacks if attack.precision == "auto"}
@@ -51,7 +51,7 @@ def without_repetition(attacks: Sequence[Attack], engine: Engine) -> list[Attack
 
 
 def disagreement(engine: Engine, found: Outcomes) -> dict[str, int] | None:
-    """Disagreements between float32 and the precision of the steps; None where they are the same."""
+    """Disagreements between float32 and the steps' precision; None where they are the same."""
     if engine.dtype is torch.float32:
         return None
     return {"unconfirmed_iterates": found.unconfirmed, "missed_examples": found.missed}

@@ -1,8 +1,7 @@
-"""Red flags: reasons not to believe a robust accuracy (Carlini et al. 2019; Croce et al. 2022).
+"""Red flags: reasons to doubt a robust accuracy (Carlini et al. 2019; Croce et al. 2022).
 
-Some are seen in the outcomes, the others on a small sample of images that the model gets right. A flag is no proof that a
-model is weak, it says that the attack may have failed for another reason than robustness. docs/trust.md has what to do
-about each.
+Some follow from the outcomes, others from a small sample of correctly classified images. A flag does not prove a
+model weak: the attack may have failed for another reason than robustness. docs/trust.md has what to do about each.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ HALF_GREY = Threat(norm="linf", eps=0.5)  # every image can be made grey: nothin
 
 @dataclass(frozen=True)
 class Sample:
-    """Images that the model gets right, and the model as attacks see it."""
+    """Correctly classified images, and the model as attacks see it."""
 
     target: Victim
     x: Tensor
@@ -57,7 +56,7 @@ class Sample:
 
     @property
     def threat(self) -> Threat:
-        """Of the evaluation."""
+        """Threat of the evaluation."""
         return self.adversary.threat
 
     @property
@@ -66,17 +65,17 @@ class Sample:
         return max(MIN_FLAGGED, round(FLAGGED_SHARE * len(self.x)))
 
     def of(self, mask: Tensor) -> Sample:
-        """Some of the images."""
+        """Sample of a subset of the images."""
         some = {name: getattr(self, name)[mask] for name in ("x", "labels", "ids", "logits", "broken", "by_gradients")}
         return replace(self, **some)
 
     def attacked(self, attack: Attack, threat: Threat | None = None) -> Tensor:
-        """Mask ``(n,)`` of the examples that an attack breaks with the model's own gradients in float32."""
+        """Mask ``(n,)`` of the examples that an attack breaks, with the model's own gradients in float32."""
         some = (self.target.model, self.x, self.labels, self.ids, threat or self.threat)
         return self._count(attack(*some, seed=self.adversary.seed, engine=PLAIN))
 
     def attacked_again(self, attack: Attack) -> Tensor:
-        """Mask ``(n,)`` of the examples that an attack of the adversary's breaks, computed as the adversary does."""
+        """Mask ``(n,)`` of the examples that one of the adversary's attacks breaks, computed by the adversary's engine."""
         return self._count(self.adversary.run(attack, self.target.model, self.x, self.labels, self.ids))
 
     def _count(self, result: AttackResult) -> Tensor:
@@ -89,7 +88,7 @@ Check = Callable[[Sample], str | None]
 
 @dataclass(frozen=True)
 class Found:
-    """``flags`` that were raised, what is ``untested`` (both in sentences), and the image ``passes`` that it took."""
+    """Raised ``flags`` and what is ``untested`` (both in sentences), and the image ``passes`` used."""
 
     flags: list[str]
     untested: list[str]
@@ -107,12 +106,13 @@ def red_flags(
     by_gradients: Tensor | None = None,
     hidden: bool = True,
 ) -> Found:
-    """Look for red flags on a sample of images, as for :meth:`Attack.__call__`; from :data:`MIN_SAMPLE` on they will do.
+    """Look for red flags on a sample of images, as for :meth:`Attack.__call__`; :data:`MIN_SAMPLE` images are enough.
 
-    The verdict in question is that of the adversary's attacks. ``broken`` ``(B,)``: what they have broken (left out: the
-    first of them is run to see), ``by_gradients`` ``(B,)``: those of it that an attack by gradients did (left out: none).
+    The verdict in question is that of the adversary's attacks. ``broken`` ``(B,)``: examples that they have broken
+    (None: the first attack is run to find out), ``by_gradients`` ``(B,)``: those broken by a gradient attack (None:
+    none).
     """
-    adversary = adversary.tight()  # what is counted here are examples: last bits do not matter
+    adversary = adversary.tight()  # examples are counted: last bits do not matter
     with (
         attacking(model, x.device, PLAIN, size=x.shape[-1]) as target,
         stage(RAISED, passes_each(adversary) * len(x), hidden) as bar,
@@ -141,7 +141,7 @@ def red_flags(
 
 
 def untested(adversary: Adversary) -> list[str]:
-    """Sentences on what the checks cannot do in full for these attacks."""
+    """Sentences on checks that cannot run in full for these attacks."""
     attack = _climber(adversary.attacks)
     if attack is None:
         return [f"{RAISED}: more effort, since no attack climbs a gradient by a number of steps that could be raised"]
@@ -151,7 +151,7 @@ def untested(adversary: Adversary) -> list[str]:
 
 
 def passes_each(adversary: Adversary) -> float:
-    """Image passes that :func:`red_flags` takes for an image, about."""
+    """Approximate image passes per image of :func:`red_flags`."""
     return 1.0 + sum(_passes(check, adversary) for check in CHECKS)
 
 
@@ -172,7 +172,7 @@ def _passes(check: Check, adversary: Adversary) -> float:
 
 
 def random_outputs(sample: Sample) -> str | None:
-    """Same images, asked twice, get other answers."""
+    """Two queries of the same images give different logits."""
     first, second = sample.logits, sample.target.logits(sample.x)
     if torch.equal(first, second) or bool((first - second).abs().max() <= 1e-4 * first.abs().max()):
         return None
@@ -180,7 +180,7 @@ def random_outputs(sample: Sample) -> str | None:
 
 
 def depends_on_the_batch(sample: Sample) -> str | None:
-    """Image alone gets another answer than among others."""
+    """Logits of an image alone differ from those among others."""
     few = sample.x[:16]
     sample.target.passes += 2 * len(few)
     with torch.no_grad():
@@ -192,7 +192,7 @@ def depends_on_the_batch(sample: Sample) -> str | None:
 
 
 def probabilities(sample: Sample) -> str | None:
-    """Rows that are not negative and sum to one."""
+    """Rows that are not negative and sum to one: probabilities in place of logits."""
     logits = sample.logits
     if bool((logits >= 0).all()) and bool(((logits.sum(1) - 1).abs() < 1e-3).all()):
         return "the model returns probabilities, not logits: their gradients vanish, return what softmax is given"
@@ -200,7 +200,7 @@ def probabilities(sample: Sample) -> str | None:
 
 
 def saturated(sample: Sample) -> str | None:
-    """Softmax is 1 in float32: the gradient of cross-entropy is exactly 0."""
+    """Softmax saturates to 1 in float32: the gradient of cross-entropy is exactly 0."""
     sure = int((losses.cross_entropy(sample.logits, sample.labels) == 0).sum())
     if sure < max(sample.enough, len(sample.x) // 2):
         return None
@@ -211,7 +211,7 @@ def saturated(sample: Sample) -> str | None:
 
 
 def precision_changes_predictions(sample: Sample) -> str | None:
-    """Precision of the attack's steps is another network's."""
+    """Predictions differ between float32 and the precision of the attack's steps."""
     sample.target.passes += len(sample.x)
     with torch.no_grad():
         changed = int(
@@ -240,7 +240,7 @@ def no_gradient(sample: Sample) -> str | None:
 
 
 def loss_does_not_rise(sample: Sample) -> str | None:
-    """Ten steps up the gradient come no higher than the best of ten random points."""
+    """Ten gradient steps reach no higher loss than the best of ten random points."""
     x, labels, loss = sample.x, sample.labels, losses.margin
     random = torch.stack([loss(sample.target.logits(_random(sample, draw)), labels) for draw in range(DRAWS)]).amax(0)
     at, reached = x, torch.full_like(random, -torch.inf)
@@ -265,8 +265,8 @@ def _random(sample: Sample, draw: int) -> Tensor:
 
 
 def black_box_wins(sample: Sample) -> str | None:
-    """Random search breaks what the gradient could not."""
-    left = sample.of(~sample.by_gradients)  # what is broken is broken: the evaluation's attacks need no repetition
+    """Random search breaks examples that gradient attacks could not."""
+    left = sample.of(~sample.by_gradients)  # broken examples stay broken: no need to repeat the evaluation's attacks
     for attack in (APGD(steps=CHECK_STEPS), Square(queries=QUERIES)):
         if len(left.x) < sample.enough:
             return None
@@ -279,7 +279,7 @@ def black_box_wins(sample: Sample) -> str | None:
 
 
 def withstands_everything(sample: Sample) -> str | None:
-    """At half the pixel range every image can be made grey."""
+    """Examples survive at half the pixel range, where every image can be made grey."""
     standing = int((~sample.attacked(APGD(steps=CHECK_STEPS), HALF_GREY)).sum())
     if standing < sample.enough:
         return None
@@ -287,7 +287,7 @@ def withstands_everything(sample: Sample) -> str | None:
 
 
 def more_effort_finds_more(sample: Sample) -> str | None:
-    """Ten times the steps, or the same from ten starts, break much that stood."""
+    """Ten times the steps, or ten times the starts, break many of the survivors."""
     if (attack := _climber(sample.adversary.attacks)) is None:
         return None
     left, found = sample.of(~sample.broken), 0
@@ -312,7 +312,7 @@ def _rare(n: int) -> int:
 
 
 def _climber(attacks: Sequence[Attack]) -> Attack | None:
-    """First that climbs a gradient; FGSM is PGD of one step."""
+    """First gradient attack; FGSM counts as PGD of one step."""
     for attack in attacks:
         if isinstance(attack, FGSM):
             return PGD(steps=1, loss=attack.loss)
@@ -327,7 +327,7 @@ def _times(attack: Attack) -> float:
 
 
 def _harder(attack: Attack) -> Iterator[Attack]:
-    """Ten times the steps; ten times the starts, of a tenth of them each."""
+    """Attack with ten times the steps; or ten times the starts, of a tenth of the steps each."""
     assert isinstance(attack, (PGD, APGD))
     total = min(MORE_EFFORT * attack.steps * attack.restarts, MOST_STEPS)
     yield replace(attack, steps=max(total // attack.restarts, attack.steps))
@@ -338,7 +338,7 @@ def _harder(attack: Attack) -> Iterator[Attack]:
 
 
 def outcome_flags(table: pd.DataFrame, attacks: Sequence[Attack]) -> list[str]:
-    """Red flags that the outcomes of ``attacks`` show as a whole."""
+    """Red flags in the outcomes of ``attacks`` as a whole."""
     n, flags = len(table), []
     if numberless := int((table["clean_prediction"] < 0).sum()):
         flags.append(

@@ -1,4 +1,4 @@
-"""Names of earlier versions, accepted for one release."""
+"""Argument names of earlier versions, accepted for one release."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RECIPE = {"beyond": "transfer_attack_examples", "checks": "red_flag_examples"}  
 
 
 def accepting(names: Mapping[str, str]) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Function that also takes the old ``names`` of its keyword arguments, and warns of them."""
+    """Function that also takes the old ``names`` of its keyword arguments, with a warning."""
 
     def decorated(function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)
@@ -32,7 +32,7 @@ def accepting(names: Mapping[str, str]) -> Callable[[Callable[P, R]], Callable[P
 
 
 def translated(given: Mapping[str, Any], names: Mapping[str, str], what: str, *, warn: bool) -> dict[str, Any]:
-    """``given`` with new names for old ones; raises :class:`ConfigError` where it has both."""
+    """``given`` with new names in place of old ones; raises :class:`ConfigError` where it has both."""
     found = dict(given)
     for old, new in names.items():
         if old not in given:
@@ -46,5 +46,5 @@ def translated(given: Mapping[str, Any], names: Mapping[str, str], what: str, *,
 
 
 def sentence(what: str, old: str, new: str) -> str:
-    """To whoever uses an old name."""
+    """Warning for an old name."""
     return f"{what}: {old} is now called {new}; the old name goes with the next release"

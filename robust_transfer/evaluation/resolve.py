@@ -26,11 +26,11 @@ from robust_transfer.run import Run
 
 @dataclass(frozen=True)
 class Subject:
-    """Model and what it is evaluated on: ``split``, at the size that it reads, is ``whole`` or a sample of it.
+    """Model and images of an evaluation: ``split``, at the model's input size, is ``whole`` or a sample of it.
 
-    Labels are in the order of the model's classes; ``given`` is ``split`` with its labels as the data counts them,
-    ``matched`` says how they were matched, and ``notes`` hold that and the data's own. ``source`` is what an attacker is
-    taken to have of the network that the model came from.
+    Labels are in the order of the model's classes; ``given`` is ``split`` with the data's own labels, ``matched``
+    says how they were matched, and ``notes`` hold that and the data's own notes. ``source`` is the attacker's assumed
+    knowledge of the network that the model was transferred from.
     """
 
     model: Checkpoint | nn.Module
@@ -44,22 +44,22 @@ class Subject:
 
     @property
     def is_transferred(self) -> bool:
-        """True if the model is known to have come from another network."""
+        """True if the model is known to be transferred from another network."""
         return isinstance(self.model, Checkpoint) and (self.source is not None or self.model.card.source is not None)
 
     def at(self, rows: NDArray[np.int64]) -> Subject:
-        """Same on some of the images of its split."""
+        """Same subject on a subset of its images."""
         some = torch.from_numpy(rows)
         return replace(self, split=self.split.subset(some), given=self.given.subset(some))
 
     @property
     def stored_hash(self) -> str | None:
-        """That of a checkpoint's stored weights."""
+        """Hash of a checkpoint's stored weights."""
         return self.model.card.weights_hash if isinstance(self.model, Checkpoint) else None
 
 
 def check_arguments(model: Checkpoint | nn.Module, split: Split, run: Run | None) -> None:
-    """Raise :class:`ConfigError` for what is no model, split or run."""
+    """Raise :class:`ConfigError` for arguments of wrong types."""
     expect(
         "model", model, Checkpoint, nn.Module, hint="such as load_source(folder), or wrap a function in an nn.Module"
     )
@@ -68,7 +68,7 @@ def check_arguments(model: Checkpoint | nn.Module, split: Split, run: Run | None
 
 
 def try_out(module: nn.Module, split: Split, run: Run) -> None:
-    """One pass of a module that is not ours; :class:`NetworkError` where it fails, or tells other classes apart."""
+    """Run a third-party module once; :class:`NetworkError` where it fails, or has another number of classes."""
     device, classes = run.torch_device(), len(split.class_names)
     x, _, _ = split.subset(torch.arange(1)).on(device)
     try:
@@ -77,9 +77,9 @@ def try_out(module: nn.Module, split: Split, run: Run) -> None:
     except (NetworkError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # whatever a foreign forward pass raises
-        size, told = "x".join(map(str, x.shape[1:])), str(error).strip().split("\n")[0]
+        size, reason = "x".join(map(str, x.shape[1:])), str(error).strip().split("\n")[0]
         raise NetworkError(
-            f"the model fails on float32 images of {size} in [0, 1] ({type(error).__name__}: {told}): "
+            f"the model fails on float32 images of {size} in [0, 1] ({type(error).__name__}: {reason}): "
             "give the split at the size, and the model in the precision, that fit"
         ) from error
     if logits.shape[1] != classes:
@@ -117,12 +117,12 @@ def subset(split: Split, examples: int | None, seed: int) -> Split:
 
 
 def module_of(model: Checkpoint | nn.Module) -> nn.Module:
-    """Module that is attacked."""
+    """Module under attack."""
     return model.classifier if isinstance(model, Checkpoint) else model
 
 
 def at_input_size(module: nn.Module, split: Split) -> Split:
-    """``split`` at the size that ``module`` reads; for a plain module at its own, if its images have one."""
+    """``split`` at the input size of ``module``; for a plain module at the images' own common size, if any."""
     if isinstance(module, Classifier):
         return split.prepared(module.spec.preprocessing)
     if split.size is None:
@@ -131,7 +131,7 @@ def at_input_size(module: nn.Module, split: Split) -> Split:
 
 
 def threat_pixels(subject: Subject) -> str:
-    """Sentence on which pixels a threat's budget is counted, and how they were made of the stored images."""
+    """Sentence on the pixels of a threat's budget, and how they were made from the stored images."""
     if isinstance(subject.module, Classifier):
         return subject.module.spec.preprocessing.threat_pixels
     size, made = subject.split.size, subject.split.geometry
@@ -155,7 +155,7 @@ def module_hash(module: nn.Module) -> str:
 def in_classes_of(
     model: Checkpoint | nn.Module, split: Split, class_map: ClassMap | None = None
 ) -> tuple[Split, list[str]]:
-    """``split`` with its labels in the order of the model's classes, and sentences on what was done for that.
+    """``split`` with its labels in the order of the model's classes, and sentences on how they were matched.
 
     The data may have some of a checkpoint's classes only: predictions are over all of the model's. Refuses an empty
     split, and a model of other classes. A plain module has no names: its classes are numbered as the data's are.

@@ -107,19 +107,19 @@ class Evaluation:
         write_outcomes(Path(folder), self.to_dict(), self.outcomes)
 
     def headline(self) -> str:
-        """Two accuracies in one line."""
+        """Both accuracies in one line."""
         what = f"{self.clean_accuracy.n} images, {self.threat}, {spoken(self.attack)}"
         return f"clean accuracy {self.clean_accuracy}, robust accuracy {self.robust_accuracy} ({what})"
 
     def headline_figures(self) -> dict[str, float]:
-        """Accuracies with their intervals, the images they are over, and the number of doubts: for trackers."""
+        """Accuracies with their intervals, their number of images, and the number of flags: for trackers."""
         figures: dict[str, float] = {"constant_accuracy": self.constant_accuracy, "n": self.clean_accuracy.n}
         for name, share in (("clean_accuracy", self.clean_accuracy), ("robust_accuracy", self.robust_accuracy)):
             figures |= {name: share.value, f"{name}_low": share.low, f"{name}_high": share.high}
         return {**figures, "flags": len(self.flags)}
 
     def asked(self) -> dict[str, Any]:
-        """What was evaluated, and how."""
+        """Model, images, threat and attack, in words."""
         names = ("threat", "attack", "split", "input_size", "seed", "precision", "data_hash", "model_hash")
         return {name: getattr(self, name) for name in names}
 
@@ -142,7 +142,7 @@ class Evaluation:
         return "\n".join(lines)
 
     def _classes(self) -> list[str]:
-        """Balanced accuracy where classes have different numbers of images, and each class where that was asked for."""
+        """Balanced accuracy where class sizes differ, and each class on request."""
         lines, classes = list[str](), self.by_class or {}
         if self.balanced_clean_accuracy is not None and unequal(classes):
             name, lowest = worst(classes, "robust_accuracy")
@@ -169,12 +169,12 @@ class Evaluation:
 
 
 def load_evaluation(folder: Path) -> Evaluation:
-    """Read what :meth:`Evaluation.save` wrote; raises :class:`DataError` for what is missing or is something else."""
+    """Read the files of :meth:`Evaluation.save`; raises :class:`DataError` for missing or foreign files."""
     return _load(expanded(folder), _outcomes)
 
 
 def load_figures(folder: Path) -> Evaluation:
-    """Same as :func:`load_evaluation` and with its checks, for who reads thousands: its ``outcomes`` are left out."""
+    """Same as :func:`load_evaluation`, with its checks but without ``outcomes``, for callers that read thousands."""
     return _load(folder, lambda stored: pd.DataFrame())
 
 
@@ -204,7 +204,7 @@ def _outcomes(stored: pa.Table) -> pd.DataFrame:
 
 
 def _typed(summary: dict[str, Any]) -> dict[str, Any]:
-    """JSON types of ``evaluation.json`` as those of :class:`Evaluation`."""
+    """JSON types of ``evaluation.json`` converted to those of :class:`Evaluation`."""
     typed: dict[str, Any] = {name: _proportions(value) for name, value in summary.items()}
     if typed["curve"] is not None:
         typed["curve"] = [CurvePoint(**level) for level in typed["curve"]]
@@ -216,7 +216,7 @@ def _typed(summary: dict[str, Any]) -> dict[str, Any]:
 
 
 def _proportions(value: Any) -> Any:
-    """Every ``{value, low, high, n}`` in it as a :class:`Proportion`."""
+    """Convert every ``{value, low, high, n}`` to a :class:`Proportion`."""
     if isinstance(value, list):
         return [_proportions(each) for each in value]
     if not isinstance(value, dict):

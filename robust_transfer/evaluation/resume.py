@@ -22,14 +22,14 @@ COUNTS = ("passes", "unconfirmed", "missed", "seconds", "parts")
 
 
 def write_state(state: Path, done: Outcomes, identity: dict[str, Any] | None) -> None:
-    """One file, so that what was found and what it cost are never of two moments."""
+    """Write the state in one file, so that outcomes and cost are always of the same moment."""
     table = pd.DataFrame(done.rows)
     table.attrs = {"identity": identity, **{name: getattr(done, name) for name in COUNTS}}
     write_bytes(state / OUTCOMES, table.to_parquet(index=False))
 
 
 def read_state(state: Path, identity: dict[str, Any]) -> Outcomes | None:
-    """Read the state of an interrupted evaluation, None if there is none; another evaluation's is refused."""
+    """Read the state of an interrupted evaluation, None if there is none; refuses another evaluation's."""
     if not (state / OUTCOMES).exists():
         return None
     try:
@@ -43,8 +43,9 @@ def read_state(state: Path, identity: dict[str, Any]) -> Outcomes | None:
 
 
 def prepare_out(run: Run, weights: str | None) -> None:
-    """Check the output folder; with ``overwrite`` the first write empties it. The folder of the model itself, whose stored
-    ``weights`` have this hash, loses only its evaluation.
+    """Check the output folder; with ``overwrite`` the first write empties it.
+
+    The folder of the model itself, whose stored ``weights`` have this hash, loses only its evaluation.
     """
     if run.out is None or not (run.out / CARD).exists() or read_card(run.out / CARD).weights_hash != weights:
         run.prepare_out()
@@ -62,7 +63,7 @@ def _discard(out: Path) -> None:
 
 
 def refuse_another(out: Path, saved: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Raise :class:`OutputError` where ``out`` belongs to another evaluation than the wanted one."""
+    """Raise :class:`OutputError` where ``out`` belongs to another evaluation."""
     if (found := difference(saved, wanted)) is not None:
         name, was, now = found
         raise OutputError(
@@ -76,7 +77,7 @@ def goes_on(out: Path) -> bool:
 
 
 def discard_state(out: Path) -> None:
-    """Remove what an unfinished evaluation has written; other files stay."""
+    """Remove the files of an unfinished evaluation; other files stay."""
     for path in (out / "state" / OUTCOMES, *(out / "state").glob("deltas-*.parquet")):
         path.unlink(missing_ok=True)
     if (out / "state").is_dir() and not any((out / "state").iterdir()):

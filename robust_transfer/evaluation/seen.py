@@ -1,4 +1,4 @@
-"""Evaluated images that a network was trained on: counted by their fingerprints, with figures without them."""
+"""Overlap between evaluated and training images: counted by fingerprints, with figures without them."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ UNKNOWN = "whether images were trained on"
 class Seen:
     """``images`` of the ``n`` evaluated ones that were ``how`` ("trained on" or "chosen by") ``by`` a network.
 
-    ``exact`` of them to the pixel, the others re-encoded or resized. ``unseen``: how many neither the model nor any of
-    its sources has seen. The accuracies are those of the unseen images; None where there are none.
+    ``exact`` of them to the pixel, the others re-encoded or resized. ``unseen``: images that neither the model nor
+    any of its sources has seen. The accuracies are over these; None where there are none.
     """
 
     by: str
@@ -39,7 +39,7 @@ class Seen:
     unseen: int | None = None  # evaluations of earlier versions do not tell
 
     def flag(self, split: str, clean: Proportion, robust: Proportion) -> str:
-        """Reason to doubt an evaluation with these accuracies of all its images."""
+        """Red flag for an evaluation with these accuracies over all its images."""
         what = {
             "trained on": f"{self.images} of {self.n} {split} images were trained on (by {self.by})",
             "chosen by": f"{self.images} of {self.n} {split} images are of the val split that {self.by} was chosen by",
@@ -52,7 +52,7 @@ class Seen:
 
 
 def look_for_seen(model: Checkpoint, split: Split, table: pd.DataFrame) -> tuple[list[Seen], list[str]]:
-    """Images of ``split`` that ``model`` and its sources have seen, and what is untested; ``table`` has the outcomes by row."""
+    """Images of ``split`` seen by ``model`` and its sources, and what is untested; ``table`` has the outcomes by row."""
     known = model.trained_on
     if known is None:
         return [], [f"{UNKNOWN}: the card has no fingerprints"]

@@ -1,7 +1,7 @@
-"""On how many images an evaluation looks for red flags and tries transfer attacks, where nobody says so.
+"""Default sample sizes for red flags and transfer attacks.
 
-Together they may take about as many image passes as the attack that is asked for, but the samples are never smaller than
-what makes a flag worth something. Counted from the settings alone: the same call has the same sizes anywhere.
+Together they may take about as many image passes as the attack itself, but samples are never too small for a flag to
+mean something. Sizes are computed from the settings alone: the same call has the same sizes on every machine.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ RED_FLAGS, TRANSFER_ATTACKS = 64, 200  # of a thorough evaluation; beyond these 
 
 
 def red_flag_examples(adversary: Adversary, n: int, examining: float, *, thorough: bool = False) -> int:
-    """Images to look for red flags on, of ``n``; a transfer attack takes ``examining`` passes an image, 0 if none is tried."""
+    """Number of ``n`` images to check for red flags; ``examining``: passes per image of transfer attacks, 0 if none is run."""
     if thorough:
         return RED_FLAGS
     both = passes_each(adversary) + examining
@@ -22,7 +22,7 @@ def red_flag_examples(adversary: Adversary, n: int, examining: float, *, thoroug
 
 
 def transfer_attack_examples(adversary: Adversary, n: int, examining: float, checked: int, *, thorough: bool) -> int:
-    """Images to try transfer attacks on: what the red flags' ``checked`` images leave of the passes."""
+    """Number of images for transfer attacks: the passes left over by the ``checked`` images of the red flags."""
     if thorough or not examining:
         return TRANSFER_ATTACKS
     left = _allowed(adversary, n) - checked * passes_each(adversary)

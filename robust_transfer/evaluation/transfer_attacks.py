@@ -1,7 +1,7 @@
 """Transfer-specific attacks: through the source, on the features, at an unseen norm.
 
-Whoever has the public source can attack through it; training that holds features can be attacked at what it holds; and
-robustness that was inherited for one norm says little about another.
+An attacker who has the public source can attack through it; training that preserves features can be attacked through
+these features; and inherited robustness for one norm says little about another.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from robust_transfer.threat import Threat
 
 BATCH = 200
 DRIFT_STEPS = 20
-DRIFT = 2 * DRIFT_STEPS + 2  # image passes an image and network
-TOLD = {"unseen": "unseen norm", "source_features": "through the source", "feature_loss": "feature loss"}
+DRIFT_PASSES = 2 * DRIFT_STEPS + 2  # image passes an image and network
+LABELS = {"unseen": "unseen norm", "source_features": "through the source", "feature_loss": "feature loss"}
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Transferred:
     seconds: float
 
     def lines(self) -> list[str]:
-        """For people, in the form of an evaluation's lines."""
+        """Lines of text, in the form of an evaluation's."""
         lines = []
         if self.source_features is not None:
             lines.append(f"through source   {self.source_features}  (its features attacked, no gradient of the model)")
@@ -69,7 +69,7 @@ class Transferred:
 def examine(
     model: Checkpoint, source: Checkpoint | None, split: Split, adversary: Adversary, run: Run, *, n: int
 ) -> Transferred:
-    """Attack a stratified sample of ``n`` images of ``split`` in the ways that are named above."""
+    """Run the transfer-specific attacks on a stratified sample of ``n`` images of ``split``."""
     started, device, adversary = time.perf_counter(), run.torch_device(), adversary.tight()
     sample = split.sample(n, seed=adversary.seed, purpose="transferred").prepared(model.preprocessing)
     trained = source.card.threat if source is not None else model.card.threat
@@ -87,12 +87,12 @@ def examine(
             for name, attack in attacks.items():
                 against = replace(adversary, threat=other) if name == "unseen" else adversary
                 expected = effort([attack]) * len(x)
-                bar.begin(expected, f"transfer attacks: {TOLD[name]}")
+                bar.begin(expected, f"transfer attacks: {LABELS[name]}")
                 result = against.run(attack, model.classifier, x, y, i)
                 standing[name] += int((~result.broken).sum())
                 passes += result.passes
                 bar.advance(expected)
-            expected = len(networks) * len(x) * DRIFT
+            expected = len(networks) * len(x) * DRIFT_PASSES
             bar.begin(expected, "transfer attacks: feature drift")
             each = [feature_drift(m, x, i, adversary.threat, steps=DRIFT_STEPS, seed=adversary.seed) for m in networks]
             drifts.append(torch.stack(each, 1).cpu())
@@ -114,17 +114,17 @@ def examine(
 
 
 def passes_each(model: Checkpoint, source: Checkpoint | None) -> float:
-    """Image passes that :func:`examine` takes for an image, about."""
-    return effort(list(_attacks(model, source).values())) + DRIFT * len(_networks(model, source))
+    """Approximate image passes per image of :func:`examine`."""
+    return effort(list(_attacks(model, source).values())) + DRIFT_PASSES * len(_networks(model, source))
 
 
 def passes_at_most() -> float:
-    """Image passes that :func:`examine` takes for an image of a model whose features are not its source's, about."""
-    return effort([APGD(steps=20), SourceFeatures(), FeatureLoss()]) + 2.0 * DRIFT
+    """Approximate image passes per image of :func:`examine`, for a model whose features differ from its source's."""
+    return effort([APGD(steps=20), SourceFeatures(), FeatureLoss()]) + 2.0 * DRIFT_PASSES
 
 
 def _attacks(model: Checkpoint, source: Checkpoint | None) -> dict[str, Attack]:
-    """Attacks to try, by the name of their figure."""
+    """Attacks to run, by the name of their figure."""
     attacks: dict[str, Attack] = {"unseen": APGD(steps=20)}
     if source is not None:
         attacks["source_features"] = SourceFeatures()
@@ -134,7 +134,7 @@ def _attacks(model: Checkpoint, source: Checkpoint | None) -> dict[str, Attack]:
 
 
 def _networks(model: Checkpoint, source: Checkpoint | None) -> list[Classifier]:
-    """Networks whose features are moved: the model's and its source's, one where training has left them the same."""
+    """Networks for the feature drift: the model and its source, or one of them if training left the features unchanged."""
     mine = model.classifier
     if source is None or _same_features(mine, source.classifier):
         return [mine]
@@ -148,7 +148,7 @@ def _same_features(one: Classifier, other: Classifier) -> bool:
 
 
 def unseen_threat(threat: Threat, size: int) -> Threat:
-    """Other norm's ball that the field sets beside this one: linf 8/255 and l2 0.5 at 32 pixels, in proportion."""
+    """Usual ball of the other norm: linf 8/255 and l2 0.5 at 32 pixels, in proportion."""
     ratio = 0.5 / (8 / 255) * size / 32
     if threat.norm == "linf":
         return Threat(norm="l2", eps=float(f"{threat.eps * ratio:.3g}"))

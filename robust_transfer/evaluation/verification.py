@@ -1,4 +1,4 @@
-"""Verification: a claim scored again from the adversarial images that were kept, without running an attack."""
+"""Verification: score an evaluation again from its stored adversarial images, without running an attack."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from robust_transfer.evaluation.resolve import (
 from robust_transfer.evaluation.result import Evaluation, load_evaluation
 from robust_transfer.files import read_table
 from robust_transfer.modes import on_device
+from robust_transfer.progress import stage
 from robust_transfer.run import Run
 from robust_transfer.statistics.intervals import Proportion, wilson
 from robust_transfer.threat import Threat
 
-ALONE = 64  # so many of the broken images are also scored one at a time
+SCORED_ALONE = 64  # number of broken images that are also scored one at a time
 
 
 @dataclass(frozen=True)
 class Verification:
-    """Result of scoring ``n`` of a split's ``of`` images again: the accuracies, and ``problems``, none of which
-    there should be.
+    """Result of scoring ``n`` of a split's ``of`` images again: the accuracies, and ``problems`` (empty: all confirmed).
 
-    ``confirmed`` of the images that were counted as broken by an attack have an image inside ball and box that a float32
-    forward pass misclassifies; ``alone`` of them were scored one at a time as well.
+    ``confirmed`` of the images counted as broken by an attack have an image inside ball and box that a float32
+    forward pass misclassifies; ``alone`` of them were also scored one at a time.
     """
 
     n: int
@@ -72,7 +72,7 @@ def verify(
     run: Run | None = None,
     class_map: ClassMap | None = None,
 ) -> Verification:
-    """Score the evaluation in ``folder`` again: ``model`` on the images of ``split`` and the deltas that were kept.
+    """Score the evaluation in ``folder`` again: ``model`` on the images of ``split`` and the stored deltas.
 
     Classes are matched by name, as by :func:`evaluate`.
     Raises :class:`DataError` where model or images are others than those evaluated, or no deltas were kept.
@@ -87,10 +87,16 @@ def verify(
     deltas, threat = kept_deltas(Path(folder)), Threat.parse(evaluation.threat)
     table, device = evaluation.outcomes.set_index("index"), run.torch_device()
     found = _Found()
-    with run.at_work(), on_device(module, device), attacking(module, device, size=split.size) as target:
+    with (
+        run.at_work(),
+        on_device(module, device),
+        attacking(module, device, size=split.size) as target,
+        stage("scoring again", len(split), run.quiet) as bar,
+    ):
         for rows in torch.split(torch.arange(len(split)), 256):
             x, y, ids = split.subset(rows).on(device)
             found.score(target, x, y, table.loc[ids.tolist()].reset_index(), deltas, threat)
+            bar.advance(len(rows))
     n = len(split)
     problems = found.problems() + _chosen(evaluation, whole)
     if found.clean != round(evaluation.clean_accuracy.value * n):
@@ -103,7 +109,7 @@ def verify(
 
 
 class _Found:
-    """Counts, and the indices of examples that are not as they were claimed to be."""
+    """Counts, and the indices of examples that contradict the claim."""
 
     def __init__(self) -> None:
         self.clean = self.standing = self.confirmed = self.alone = 0
@@ -115,7 +121,7 @@ class _Found:
     def score(
         self, target: Victim, x: Tensor, labels: Tensor, rows: pd.DataFrame, deltas: pd.DataFrame, threat: Threat
     ) -> None:
-        """One batch; ``rows`` are the outcomes of its images, in their order."""
+        """Score one batch; ``rows`` are the outcomes of its images, in their order."""
         prediction = predicted(target.logits(x)).cpu()
         right = prediction == labels.cpu()
         self.clean += int(right.sum())
@@ -130,7 +136,7 @@ class _Found:
         images = unpack(deltas.loc[mine["index"]].reset_index(), x[chosen], threat)
         broken = is_broken(target.logits(images), labels[chosen])
         claimed = torch.tensor((mine["broken_by"] != SURVIVED).tolist(), device=x.device)
-        for position in (claimed & broken).nonzero().flatten().tolist()[: max(0, ALONE - self.alone)]:
+        for position in (claimed & broken).nonzero().flatten().tolist()[: max(0, SCORED_ALONE - self.alone)]:
             one = slice(position, position + 1)
             broken[one] &= is_broken(target.logits(images[one]), labels[chosen][one])
             self.alone += 1
@@ -140,7 +146,7 @@ class _Found:
         self.broken += mine["index"][(~claimed & broken).cpu().numpy()].tolist()
 
     def problems(self) -> list[str]:
-        """In sentences."""
+        """Problems, in sentences."""
         said = {
             "are predicted otherwise when clean": self.other,
             "were counted as broken, and what was kept does not break them": self.unbroken,
@@ -151,28 +157,28 @@ class _Found:
 
 
 def _chosen(evaluation: Evaluation, whole: Split) -> list[str]:
-    """Images that nobody could have picked: all of them, a seeded sample, or those that a time limit let in."""
+    """Problem if the images may be hand-picked: neither all of them, nor a seeded sample, nor those within a time limit."""
     n, claimed = len(evaluation.outcomes), set(evaluation.outcomes["index"].tolist())
     drawn = subset(whole, n, evaluation.seed)
     if claimed == set(drawn.ids.tolist()) or any(LATE in what for what in evaluation.untested):
         return []
-    return [f"the {n} images are not those that --examples {n} --seed {evaluation.seed} draws: somebody picked them"]
+    return [f"the {n} images are not those that --examples {n} --seed {evaluation.seed} draws: they may be hand-picked"]
 
 
 def evaluated_images(evaluation: Evaluation, split: Split) -> Split:
     """Images of ``split`` that were evaluated, in the evaluation's order. Raises :class:`DataError` for any others."""
-    place = {int(number): row for row, number in enumerate(split.ids.tolist())}
+    row_of = {int(number): row for row, number in enumerate(split.ids.tolist())}
     wanted = evaluation.outcomes["index"].tolist()
-    if any(number not in place for number in wanted):
-        raise DataError("the evaluation has images that this split has not: give the data and split that it is of")
-    chosen = split.subset(torch.tensor([place[number] for number in wanted], dtype=torch.int64))
+    if any(number not in row_of for number in wanted):
+        raise DataError("the evaluation has images that are missing from this split: give the evaluated data and split")
+    chosen = split.subset(torch.tensor([row_of[number] for number in wanted], dtype=torch.int64))
     if chosen.hash != evaluation.data_hash:
-        raise DataError("the evaluation is of other images or labels: give the data and split that it is of")
+        raise DataError("the evaluation is of other images or labels: give the evaluated data and split")
     return chosen
 
 
 def kept_deltas(folder: Path) -> pd.DataFrame:
-    """Deltas that an evaluation kept, by the ids of their images; raises :class:`DataError` where there are none."""
+    """Stored deltas of an evaluation, by the ids of their images; raises :class:`DataError` where there are none."""
     if not (folder / DELTAS).is_file():
         raise DataError(f"{folder} keeps no adversarial images: evaluate with --keep-deltas")
     try:

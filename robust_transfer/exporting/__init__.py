@@ -1,4 +1,4 @@
-"""Exports: a checkpoint in forms that are used without this package, each checked against it before it is written."""
+"""Exports: a checkpoint in formats for use without this package, each checked against it before it is written."""
 
 from robust_transfer.exporting.exporter import Exported, export
 

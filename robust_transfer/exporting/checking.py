@@ -1,4 +1,4 @@
-"""Check of an export: the same real images through the classifier and through what was exported."""
+"""Check of an export: the same real images through the classifier and through the exported network."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PHOTOS = "parts of the two photos of scikit-learn"
 
 
 def pictures(given: Any) -> tuple[list[Image.Image], str]:
-    """RGB pictures to check with, and what they are: those that are ``given``, up to 64, or parts of scikit-learn's photos."""
+    """RGB images for the check, with a description: those ``given``, up to 64, or parts of scikit-learn's photos."""
     if given is None:
         return _photos(), PHOTOS
     found = []
@@ -43,7 +43,7 @@ def pictures(given: Any) -> tuple[list[Image.Image], str]:
 
 
 def _photos() -> list[Image.Image]:
-    """Sixteen parts, of several shapes and sizes."""
+    """Sixteen parts, of several shapes and sizes: small and tall ones, too, as Pillow resizes tall images in another order."""
     from sklearn.datasets import load_sample_images
 
     parts = []
@@ -53,12 +53,13 @@ def _photos() -> list[Image.Image]:
             for column in range(2):
                 top, left = row * height // 2, column * width // 2
                 whole = photo[top : top + height // 2, left : left + width // 2]
-                parts += [Image.fromarray(whole), Image.fromarray(whole[: 90 + 20 * row, : 70 + 60 * column])]
+                part = whole[: 90 + 20 * row, :130] if column else photo[: 300 + 100 * row, :70]
+                parts += [Image.fromarray(whole), Image.fromarray(part)]
     return parts
 
 
 def as_pixels(images: list[Image.Image], model: Checkpoint) -> Tensor:
-    """Pictures as the model reads them: uint8 ``(n, 3, size, size)``."""
+    """Images at the model's input size: uint8 ``(n, 3, size, size)``."""
     return torch.from_numpy(np.stack([resized(image, model.preprocessing.geometry) for image in images]))
 
 
@@ -69,10 +70,25 @@ def logits_of(model: Checkpoint, pixels: Tensor) -> Tensor:
         return torch.cat([classifier(some.float() / 255) for some in pixels.split(16)])
 
 
+def in_turn(
+    images: list[Image.Image], run: Callable[[list[Image.Image]], tuple[Tensor, Tensor]]
+) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """``run`` of whole pictures as :func:`check` wants it: it hands the same pictures on, so many at a time."""
+    place = iter(images)
+    return lambda some: run([next(place) for _ in some])
+
+
+def each_by_itself(run: Callable[[Tensor], tuple[Tensor, Tensor]], images: list[Image.Image]) -> tuple[Tensor, Tensor]:
+    """``run`` (uint8 images ``(n, 3, H, W)`` of one size) of pictures that may have any sizes."""
+    alone = [run(torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]) for image in images]
+    logits, probabilities = (torch.cat(parts) for parts in zip(*alone, strict=True))
+    return logits, probabilities
+
+
 def check(
     what: str, run: Callable[[Tensor], tuple[Tensor, Tensor]], model: Checkpoint, pixels: Tensor, images: str
 ) -> dict[str, Any]:
-    """Record of how far ``run`` (uint8 images to logits and probabilities) is from the model's own.
+    """Differences between ``run`` (uint8 images to logits and probabilities) and the model itself.
 
     Batches are of several sizes. Raises :class:`NetworkError` where they are further apart than :data:`TOLERANCE`.
     """

@@ -1,10 +1,12 @@
-"""Export of a checkpoint: made, run on real images beside the checkpoint itself, and written only where both agree."""
+"""Export of a checkpoint: converted, run on real images beside the checkpoint, and written only if both agree."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -17,14 +19,16 @@ from robust_transfer.errors import ConfigError, OutputError
 from robust_transfer.exporting import checking, onnx_file, timm_folder, torch_file
 from robust_transfer.exporting.deployed import Deployed, Input, description
 from robust_transfer.files import expanded, os_message, write_atomically, write_bytes
+from robust_transfer.progress import tell
 
 Form = Literal["onnx", "torch", "timm"]
+Run = Callable[[Tensor], tuple[Tensor, Tensor]]
 FILES = {"onnx": "model.onnx", "torch": "model.pt2"}
 
 
 @dataclass(frozen=True)
 class Exported:
-    """Export that was written to ``path``; ``check`` says how far it is from PyTorch, and on what."""
+    """Export written to ``path``; ``check`` has its differences from PyTorch, and the images used."""
 
     path: Path
     form: Form
@@ -55,17 +59,19 @@ def export(
     out: Path | str,
     *,
     input: Input = "uint8",
+    resize_inside: bool = False,
     images: Any = None,
     overwrite: bool = False,
 ) -> Exported:
-    """Write ``model`` in a form that is used without this package.
+    """Write ``model`` in a format for use without this package.
 
     ``onnx`` and ``torch`` are files (in a folder: ``model.onnx``, ``model.pt2``) with scaling, normalisation and softmax
-    inside; ``input`` is uint8 ``(N, H, W, 3)`` or float32 ``(N, 3, H, W)`` in [0, 1]. Resizing is not inside: it is
-    Pillow's, which no operator of ONNX computes to the pixel. ``timm`` is a folder that timm and transformers load, for
-    networks that timm has. ``images`` (paths and the like, as for :func:`predict`) are what the export is checked with, by
-    default parts of scikit-learn's photos; logits must be the same to 1e-4 of the largest, probabilities to 1e-4.
-    Raises :class:`ConfigError`, :class:`NetworkError` and :class:`OutputError`; nothing is written then.
+    inside; ``input`` is uint8 ``(N, H, W, 3)`` or float32 ``(N, 3, H, W)`` in [0, 1], of the network's size. With
+    ``resize_inside``, uint8 images of any size are resized and cropped inside of the file, as Pillow does it. ``timm`` is a
+    folder that timm and transformers load, for networks that timm has. ``images`` (paths and the like, as for
+    :func:`predict`) are what the export is checked with, by default parts of scikit-learn's photos; logits must be the same
+    to 1e-4 of the largest, probabilities to 1e-4. Raises :class:`ConfigError`, :class:`NetworkError` and
+    :class:`OutputError`; nothing is written then.
     """
     expect("model", model, Checkpoint, hint="such as load_source(folder)")
     if to not in get_args(Form):
@@ -74,25 +80,33 @@ def export(
     path = _free(to, expanded(out), overwrite)
     found, told = checking.pictures(images)
     if to == "timm":
+        if resize_inside:
+            raise ConfigError("timm resizes by itself, as its configuration says: leave --resize-inside out")
         return _to_timm(model, path, found, told)
-    network = Deployed(model, input)
-    pixels, before = checking.as_pixels(found, model), description(model, {})["before"]
+    tell(False, f"writing {to}, and checking it on {len(found)} pictures ...")
+    network = Deployed(model, input, resize=resize_inside)
+    pixels = checking.as_pixels(found, model)
+
+    def checked(name: str, run: Run) -> dict[str, Any]:
+        whole = checking.in_turn(found, partial(checking.each_by_itself, run)) if resize_inside else run
+        return checking.check(name, whole, model, pixels, told)
+
     if to == "onnx":
         proto = onnx_file.to_proto(network)
-        record = checking.check(*onnx_file.runner(proto.SerializeToString(), network), model, pixels, told)
+        record = checked(*onnx_file.runner(proto.SerializeToString(), network))
         for key, text in description(model, record, network).items():
             proto.metadata_props.add(key=key, value=text)
         content = proto.SerializeToString()
     else:
         program = torch_file.traced(network)
-        record = checking.check(*torch_file.runner(torch_file.content(program, {}), network), model, pixels, told)
+        record = checked(*torch_file.runner(torch_file.content(program, {}), network))
         content = torch_file.content(program, description(model, record, network))
     write_bytes(path, content)
-    return Exported(path, to, network.contract, before, record)
+    return Exported(path, to, network.contract, network.before, record)
 
 
 def _free(to: Form, out: Path, overwrite: bool) -> Path:
-    """Where the export goes. Raises :class:`OutputError` for what is there already."""
+    """Destination of the export. Raises :class:`OutputError` for an existing one."""
     if to == "timm":
         if out.exists() and not out.is_dir():
             raise OutputError(f"the output path {out} is a file: timm's layout is a folder")
@@ -108,16 +122,12 @@ def _free(to: Form, out: Path, overwrite: bool) -> Path:
 def _to_timm(model: Checkpoint, folder: Path, images: list[Image.Image], told: str) -> Exported:
     timm_folder.refuse_unknown(model)
     pixels = checking.as_pixels(images, model)
+    tell(False, f"writing timm's layout, and checking it on {len(images)} pictures ...")
     with tempfile.TemporaryDirectory() as temporary:
         made = Path(temporary) / "made"
         timm_folder.write(model, made, {})
         name, run = timm_folder.runner(made)
-        place = iter(range(len(images)))
-
-        def in_turn(some: Tensor) -> tuple[Tensor, Tensor]:
-            return run([images[next(place)] for _ in some])
-
-        record = checking.check(name, in_turn, model, pixels, told)
+        record = checking.check(name, checking.in_turn(images, run), model, pixels, told)
         timm_folder.write(model, made, {"robust_transfer": description(model, record)})
         try:
             for file in (timm_folder.WEIGHTS, timm_folder.CONFIG):

@@ -19,21 +19,20 @@ MOST_BYTES = 2**31 - 1  # of one file: protobuf's limit
 
 
 def to_proto(network: Deployed) -> Any:
-    """The network as an ``onnx.ModelProto``. Raises :class:`NetworkError` for one that cannot be expressed."""
+    """Network as an ``onnx.ModelProto``. Raises :class:`NetworkError` for one that cannot be converted."""
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise ConfigError(f"{missing[0]} is not installed: pip install 'robust-transfer[export]'")
-    example = network.given(torch.zeros(2, 3, network.size, network.size, dtype=torch.uint8))
     with warnings.catch_warnings(), errors_only("torch.onnx"), errors_only("onnxscript"):
         warnings.simplefilter("ignore")  # of the exporter, about its own ways
         try:
             made: Any = torch.onnx.export(
                 network,
-                (example,),
+                (network.example,),
                 input_names=[PIXELS],
                 output_names=list(OUTPUTS),
                 dynamo=True,
-                dynamic_shapes={PIXELS: {0: torch.export.Dim("N")}},
+                dynamic_shapes={PIXELS: network.dynamic},
                 verbose=False,
             )
         except Exception as error:  # the exporter raises whatever its parts raise
@@ -50,7 +49,7 @@ def to_proto(network: Deployed) -> Any:
 
 
 def runner(content: bytes, network: Deployed) -> tuple[str, Callable[[Tensor], tuple[Tensor, Tensor]]]:
-    """Name of what runs an ONNX file, and a function from uint8 images ``(n, 3, H, W)`` to logits and probabilities."""
+    """Name of the runtime for an ONNX file, and a function from uint8 images ``(n, 3, H, W)`` to logits and probabilities."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

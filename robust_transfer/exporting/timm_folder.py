@@ -25,7 +25,7 @@ INSTEAD = "export it to onnx or torch, which hold the network itself"
 
 
 def refuse_unknown(model: Checkpoint) -> str:
-    """Name of the network in timm. Raises :class:`ConfigError` for a network, a head or a normalisation that it does not have.
+    """Name of the network in timm. Raises :class:`ConfigError` for a network, head or normalisation that timm lacks.
 
     Our own networks are in timm only where this package has put them, so that a file of theirs in timm's layout would
     load nowhere else.
@@ -44,7 +44,7 @@ def refuse_unknown(model: Checkpoint) -> str:
 
 
 def pretrained_cfg(how: Preprocessing, class_names: tuple[str, ...]) -> dict[str, Any]:
-    """What timm keeps of a network's evaluation."""
+    """timm's configuration of a network's evaluation."""
     size, channels = how.size, 3 // len(how.normalisation.mean)
     return {
         "input_size": [3, size, size],
@@ -64,7 +64,7 @@ def _crop_share(size: int, short: int) -> float:
 
 
 def weights(model: Checkpoint, name: str) -> dict[str, Tensor]:
-    """State of timm's own network of that name, the head where it has it."""
+    """State of timm's own network of that name, with the head under timm's name."""
     spec, head = model.card.network, model.classifier.head
     whole = networks.create(name, num_classes=spec.num_classes, input_size=spec.input_size, **spec.settings)
     where = (getattr(whole, "pretrained_cfg", None) or {}).get("classifier", "")
@@ -81,7 +81,7 @@ def weights(model: Checkpoint, name: str) -> dict[str, Tensor]:
 
 
 def write(model: Checkpoint, folder: Path, extra: dict[str, Any]) -> None:
-    """Write both files. ``extra`` goes beside what timm reads."""
+    """Write both files. ``extra`` is added to timm's own fields."""
     name = refuse_unknown(model)
     spec, names = model.card.network, model.card.class_names
     settings = dict(spec.settings)
@@ -102,7 +102,7 @@ def write(model: Checkpoint, folder: Path, extra: dict[str, Any]) -> None:
 
 
 def runner(folder: Path) -> tuple[str, Callable[[list[Image.Image]], tuple[Tensor, Tensor]]]:
-    """Name of what reads the folder, and a function from RGB pictures to logits and probabilities: all of it is timm's."""
+    """Name of the reader of the folder, and a function from RGB images to logits and probabilities, by timm alone."""
     import timm
 
     module = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()

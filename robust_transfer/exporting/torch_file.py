@@ -1,4 +1,4 @@
-"""Files of ``torch.export``: a graph that PyTorch alone loads and runs."""
+"""Files of ``torch.export``: a graph that only PyTorch loads and runs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ from robust_transfer.exporting.deployed import PIXELS, Deployed
 
 def traced(network: Deployed) -> Any:
     """The network as an ``ExportedProgram``. Raises :class:`NetworkError` for one that cannot be traced."""
-    example = network.given(torch.zeros(2, 3, network.size, network.size, dtype=torch.uint8))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the tracer, about its own ways
         try:
-            return torch.export.export(network, (example,), dynamic_shapes={PIXELS: {0: torch.export.Dim("N")}})
+            return torch.export.export(network, (network.example,), dynamic_shapes={PIXELS: network.dynamic})
         except Exception as error:  # whatever the tracer meets in a network
             told = str(error).strip().splitlines()
             raise NetworkError(
@@ -38,7 +37,7 @@ def content(program: Any, description: Mapping[str, str]) -> bytes:
 
 
 def runner(stored: bytes, network: Deployed) -> tuple[str, Callable[[Tensor], tuple[Tensor, Tensor]]]:
-    """Name of what runs such a file, and a function from uint8 images ``(n, 3, H, W)`` to logits and probabilities."""
+    """Name of the runtime for such a file, and a function from uint8 images ``(n, 3, H, W)`` to logits and probabilities."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the loader, about weights of which only a part is used
         module = torch.export.load(io.BytesIO(stored)).module()

@@ -1,1 +1,1 @@
-"""Other people's checkpoints: read without executing them, recognised, and proved to be loaded right."""
+"""Third-party checkpoints: read without executing them, recognised, and proved to be loaded correctly."""

@@ -1,4 +1,4 @@
-"""Zip archives read in place: nothing is extracted, and nothing grows beyond what the archive says of it."""
+"""Zip archives read in place: nothing is extracted, and no member may exceed its declared size."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Archive:
             self.members[member.filename] = member
 
     def bytes_of(self, name: str) -> Bytes:
-        """Bytes of a member, of which the archive is the only copy."""
+        """Bytes of a member, without another copy in memory."""
         return Bytes(self.tensor(name, 1).numpy().tobytes())
 
     def tensor(self, name: str, itemsize: int) -> Tensor:
-        """uint8 tensor of a member's bytes: a view of the file if it is stored as it is."""
+        """uint8 tensor of a member's bytes: a view of the file if stored uncompressed."""
         if name not in self.members:
             raise BrokenError(f"its archive lacks the member {name[:100]!r}")
         member = self.members[name]
@@ -55,7 +55,7 @@ class Archive:
         return self._unfolded(member)
 
     def _start(self, member: zipfile.ZipInfo) -> int:
-        """First byte of a member, behind a header of its own."""
+        """Offset of a member's first byte, behind its local header."""
         at = member.header_offset
         header = bytes(self.source.view[at : at + 30])
         if len(header) < 30 or not header.startswith(b"PK\3\4"):
@@ -89,13 +89,13 @@ class Archive:
 
 
 class Seekable:
-    """Bytes as the library for zip archives reads them: with ``seek``."""
+    """Binary file with ``seek`` around bytes, for the zip library."""
 
     def __init__(self, source: Bytes) -> None:
         self._view, self._at = source.view, 0
 
     def seekable(self) -> bool:
-        """Yes."""
+        """Always True."""
         return True
 
     def tell(self) -> int:
@@ -117,11 +117,11 @@ class Seekable:
         return content
 
     def close(self) -> None:
-        """Nothing: the bytes are somebody else's."""
+        """Do nothing: the bytes belong to the caller."""
 
 
 def _check_directory(source: Bytes) -> None:
-    """Refuse a directory too large to be read: each of its 46 bytes becomes an object of a thousand."""
+    """Refuse a directory too large to be read: each entry of 46 bytes becomes an object of a thousand."""
     first = max(len(source) - 65_557, 0)
     end = bytes(source.view[first:])
     at = end.rfind(b"PK\5\6")

@@ -1,7 +1,7 @@
-"""Layers as lists of arrays, ``{layer: [weight, bias]}``: how Keras's ``get_weights`` and Caffe's converters store them.
+"""Layers as lists of arrays, ``{layer: [weight, bias]}``: the form of Keras's ``get_weights`` and of Caffe's converters.
 
-Such weights come from other libraries: a kernel may be height x width x in x out, as in TensorFlow and Keras, rather than
-out x in x height x width, as in PyTorch and Caffe. The biases tell.
+Such weights come from other libraries: a kernel may be height x width x in x out, as in TensorFlow and Keras, rather
+than out x in x height x width, as in PyTorch and Caffe. The biases' lengths decide which.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from robust_transfer.errors import CheckpointError
 
 LAYER = ".weight", ".bias"
 KNOWN = "of lists of arrays only [weight] and [weight, bias] are read"
-SMALL = 11  # pixels: no kernel is larger
+MAX_KERNEL = 11  # pixels: no kernel is larger
 Layers = Mapping[str, Sequence[Tensor]]
 
 
 def holds_lists(tree: Any) -> bool:
-    """Whether there are lists of arrays in a dictionary, of whatever kind."""
+    """True if a dictionary contains lists of arrays."""
     return isinstance(tree, Mapping) and any(map(_is_list, tree.values()))
 
 
 def layers_of(tree: Mapping[Any, Any]) -> Layers:
-    """Layers of a dictionary that has such; none where one of its lists of arrays is no layer."""
+    """Layers of a dictionary of lists of arrays; empty if one of the lists is not a layer."""
     layers = {str(key): value for key, value in tree.items() if _is_list(value)}
     return layers if all(map(_is_layer, layers.values())) else {}
 
 
 def state_of(layers: Layers) -> tuple[dict[str, Tensor], str]:
-    """Weights by name, in PyTorch's order of dimensions, and a sentence on what was done for that.
+    """Weights by name, in PyTorch's order of dimensions, and a sentence on the conversion.
 
-    Raises :class:`CheckpointError` where that order cannot be told, and where a dense layer reads a map of pixels: the
-    order of its inputs is another one in each library.
+    Raises :class:`CheckpointError` where that order cannot be determined, and where a dense layer reads a map of
+    pixels: the order of its inputs differs between libraries.
     """
     turned = _out_is_last(layers)
     state = {
@@ -80,14 +80,14 @@ def _out_is_last(layers: Layers) -> bool:
 
 
 def _vote(arrays: Sequence[Tensor]) -> set[bool]:
-    """What a layer allows: True for outputs as the last dimension, False as the first."""
+    """Orders that a layer allows: True for outputs as the last dimension, False as the first."""
     shape = arrays[0].shape
     if len(arrays) == 2 and shape[0] != shape[-1]:
         return {last for last, outs in ((True, shape[-1]), (False, shape[0])) if outs == len(arrays[1])}
     if len(shape) == 4:  # kernels are small squares
         ends = ((True, shape[:2], shape[2:]), (False, shape[2:], shape[:2]))
-        told = {last for last, kernel, rest in ends if kernel[0] == kernel[1] <= SMALL < max(rest)}
-        return told or {True, False}
+        first_kernels = {last for last, kernel, rest in ends if kernel[0] == kernel[1] <= MAX_KERNEL < max(rest)}
+        return first_kernels or {True, False}
     return {True, False}
 
 

@@ -1,4 +1,4 @@
-"""Networks whose name was given: weights that the file calls otherwise are matched to the network's own."""
+"""Networks of a given name: weights that the file names otherwise are matched to the network's own."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 
 BY_NAME = "given by name"
 PHOTOS = 64  # pixels: from there on networks are trained on photos, and not with CIFAR's means
-Layers = dict[str, tuple[tuple[str, tuple[int, ...]], ...]]  # what is in each: kinds and shapes
+Layers = dict[str, tuple[tuple[str, tuple[int, ...]], ...]]  # kinds and shapes of each layer's tensors
 
 
 class ByName(Family):
-    """Networks whose name was given: their heads are plain."""
+    """Networks of a given name, with plain heads."""
 
     def recognise(self, state: State) -> Architecture | None:
-        """Recognises nothing by itself."""
+        """Always None: nothing is recognised without a name."""
         return None
 
 
 def named(layout: Layout, hints: Hints) -> tuple[str, Architecture, Layout]:
-    """Architecture of a network whose name was given, and the layout with the names that this network uses.
+    """Architecture of a network of a given name, and the layout under the network's own names.
 
-    Where the file calls its weights otherwise, they are matched (:func:`paired`), which is said; labelled images can prove
-    it. Raises :class:`CheckpointError` where that cannot be told.
+    Where the file names its weights otherwise, they are matched (:func:`paired`), which is noted; labelled images can
+    prove the match. Raises :class:`CheckpointError` where the match is ambiguous.
     """
     assert hints.network is not None
     name, state = networks.canonical(hints.network), layout.state
@@ -66,7 +66,7 @@ def named(layout: Layout, hints: Hints) -> tuple[str, Architecture, Layout]:
 
 
 def likely(name: str, hints: Hints) -> tuple[Preprocessing, ...]:
-    """Preprocessings for a network of this name, the likeliest first: what its library says, then usual ones."""
+    """Preprocessings for a network of this name, the likeliest first: its library's, then usual ones."""
     if name in networks.available():
         stated = Preprocessing(size=hints.size or 32, normalisation=networks.normalisation(name))
     elif name.startswith(from_torchvision.PREFIX):
@@ -83,7 +83,7 @@ def likely(name: str, hints: Hints) -> tuple[Preprocessing, ...]:
 
 
 def own_names(name: str, classes: int, hints: Hints) -> tuple[dict[str, Tensor], str]:
-    """Weights that a network has, in its own order, without memory; and the prefix of its last layer."""
+    """Weights of a network in its own order, without memory; and the prefix of its last layer."""
     settings, size = hints.settings or {}, hints.size or 224
     try:
         with torch.device("meta"):
@@ -102,12 +102,12 @@ def own_names(name: str, classes: int, hints: Hints) -> tuple[dict[str, Tensor],
 
 
 def paired(theirs: State, ours: State) -> tuple[dict[str, str], str] | None:
-    """Name in ``ours`` -> name in ``theirs``, and what they were matched by; None where shapes or kinds differ.
+    """Mapping from names in ``ours`` to names in ``theirs``, and the criterion; None where shapes or kinds differ.
 
-    Layers are matched as wholes. Those of equal kinds and shapes: by their order in the file, where the file lists all
-    layers in the network's order; else by the numbers in their names, and names that differ in more by how many there are
-    of each. A file that is sorted by name, as those of safetensors are, says nothing by its order. Raises
-    :class:`CheckpointError` for layers that are then not told apart.
+    Layers are matched as wholes. Layers of equal kinds and shapes are matched by their order in the file, if the file
+    lists all layers in the network's order; else by the numbers in their names, and names that differ in more than
+    numbers by the count of each. A file sorted by name, as safetensors files are, has no meaningful order. Raises
+    :class:`CheckpointError` for layers that remain ambiguous.
     """
     given, own = _layers(theirs), _layers(ours)
     groups, wanted = _grouped(given), _grouped(own)
@@ -160,7 +160,7 @@ def _by_numbers(ours: list[str], theirs: list[str]) -> Iterator[tuple[str, str]]
 
 
 def _series(names: list[str]) -> list[list[str]]:
-    """Names that differ in their numbers only, in the order of these; the shortest series first."""
+    """Groups of names that differ in numbers only, sorted by these; the shortest group first."""
     found: dict[str, list[str]] = {}
     for name in names:
         found.setdefault(re.sub(r"\d+", "#", name), []).append(name)

@@ -1,4 +1,4 @@
-"""Bytes of a file, mapped into memory: read where they are looked at, and never written back."""
+"""Bytes of a file, mapped into memory: read on access, never written back."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ AT_ONCE = 4096  # longer reads are views, not copies
 
 
 class Bytes:
-    """Bytes as a binary file that is read from its beginning, and as tensors at any place.
+    """Memory-mapped bytes as a binary file, and as tensors at any offset.
 
-    Views are given where they are long: a tensor that is made of one needs no memory of its own.
+    Long reads return views: a tensor made from one needs no memory of its own.
     """
 
     def __init__(self, content: mmap.mmap | bytes | memoryview, whole: Bytes | None = None) -> None:
@@ -62,7 +62,7 @@ class Bytes:
         return self.at
 
     def tensor(self, start: int, count: int, itemsize: int) -> Tensor:
-        """uint8 tensor ``(count,)`` of the bytes from ``start``: a view where these lie as numbers of ``itemsize`` must."""
+        """uint8 tensor ``(count,)`` of the bytes from ``start``: a view if these are aligned for numbers of ``itemsize``."""
         if not count:
             return torch.empty(0, dtype=torch.uint8)
         if self.mapping is not None and (self._first + start) % itemsize == 0:
@@ -75,7 +75,7 @@ class Bytes:
         return copy
 
     def _forget(self, start: int, count: int) -> None:
-        """Give back the memory of bytes that were copied."""
+        """Release the memory of bytes that were copied."""
         if self.mapping is not None:
             first = -(-(self._first + start) // mmap.PAGESIZE) * mmap.PAGESIZE
             length = min(self._first + start + count, len(self.mapping)) - first
@@ -88,7 +88,7 @@ def _address(view: memoryview) -> int:
 
 
 def opened(path: Path) -> Bytes:
-    """Bytes of a file. Raises :class:`CheckpointError` for what is no file, or an empty one."""
+    """Bytes of a file. Raises :class:`CheckpointError` for an empty file, or anything that is not a file."""
     try:
         kind = path.stat()
         if stat.S_ISDIR(kind.st_mode):

@@ -1,4 +1,4 @@
-"""Names of the classes of well-known data sets, in the order of their labels, and images' classes among them."""
+"""Class names of well-known data sets in label order, and the mapping of images' classes to a network's."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ CIFAR100 = tuple(_CIFAR100.split())
 
 
 def class_names(given: Sequence[str] | None, count: int, address: str) -> tuple[str, ...]:
-    """Names of ``count`` classes: those given, those of CIFAR-10 or -100 or ImageNet by their number, else numbers.
+    """Names of ``count`` classes: the given ones, those of CIFAR-10, CIFAR-100 or ImageNet by their number, else numbers.
 
-    A thousand classes are ImageNet's in their usual order. Ten or a hundred may be anybody's: they are CIFAR's only where
-    the ``address`` says so.
+    A thousand classes are ImageNet's in their usual order. Ten or a hundred are CIFAR's only where the ``address``
+    says so, as many data sets have that number.
     """
     if given is not None:
         if len(given) != count:
@@ -41,7 +41,7 @@ def class_names(given: Sequence[str] | None, count: int, address: str) -> tuple[
 
 
 def labels_in(names: Sequence[str], of_images: Sequence[str]) -> tuple[list[int] | None, str]:
-    """Label among a network's classes ``names`` of each class of the images, by name; None, and why, where none is known.
+    """Label of each class of the images among a network's classes ``names``, by name; or None and the reason.
 
     ImageNet's classes are known by any of their names. A network whose classes are numbers has those of the images if it
     has as many. No reason is given where the images' classes are simply others.
@@ -58,5 +58,5 @@ def labels_in(names: Sequence[str], of_images: Sequence[str]) -> tuple[list[int]
 
 
 def nameless(names: Sequence[str]) -> bool:
-    """Whether a network's classes are numbers, from 0: then nothing says which classes these are."""
+    """True if a network's class names are only numbers, from 0."""
     return tuple(names) == tuple(map(str, range(len(names))))

@@ -12,10 +12,12 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Inert:
-    """Stand-in for an object that was not made. ``name``: what the file calls its class, or the function that makes it.
+    """Stand-in for an object that was not constructed.
 
-    ``state``: plain attributes and items, where it had such: the epochs of an ``argparse.Namespace``, the parameters of
-    a module that was stored whole.
+    ``name``: the file's name of its class, or of the function that makes it.
+
+    ``state``: its plain attributes and items, if any: the epochs of an ``argparse.Namespace``, the parameters of a
+    module that was stored whole.
     """
 
     name: str
@@ -27,12 +29,12 @@ class Inert:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a file holds, read without running any of it.
+    """Contents of a file, read without executing any of it.
 
     ``tree``: nested dict, list and tuple of Tensor, int, float, str, bool and None, with :class:`Inert` for anything
-    else. Tensors are read-write views of the file where it allows that: changing them does not change the file.
-    ``format``: "safetensors", "PyTorch zip", "PyTorch legacy", "NumPy archive" or "pickle". ``refused``: what the file
-    names and nobody imported, each once, sorted. ``metadata``: that of safetensors.
+    else. Tensors are read-write views of the file if possible: changing them does not change the file. ``format``:
+    "safetensors", "PyTorch zip", "PyTorch legacy", "NumPy archive" or "pickle". ``refused``: names in the file that
+    were not imported, each once, sorted. ``metadata``: that of safetensors.
     """
 
     tree: Any
@@ -42,18 +44,18 @@ class Contents:
     mappings: tuple[mmap.mmap, ...] = field(default=(), repr=False, compare=False)
 
     def release(self) -> None:
-        """Give the memory back in which parts of the file lie; they are read again when they are looked at again.
+        """Release the memory of views into the file; they are read again on access.
 
-        What was written into the tensors of ``tree`` may be lost: call it between copies of many large ones.
+        Values written into the tensors of ``tree`` may be lost: call it between copies of many large ones.
         """
         for mapping in self.mappings:
             mapping.madvise(mmap.MADV_DONTNEED)
 
 
 def module_state(found: Any) -> dict[str, Tensor] | None:
-    """State dict of a module that was stored whole (``torch.save(model)``) and not made; None for anything else.
+    """State dict of a module stored whole (``torch.save(model)``) and not constructed; None for anything else.
 
-    Its own attributes tell it: ``_parameters``, ``_buffers``, ``_modules``, ``_non_persistent_buffers_set``.
+    Recognised by its attributes: ``_parameters``, ``_buffers``, ``_modules``, ``_non_persistent_buffers_set``.
     """
     if not isinstance(found, Inert) or not isinstance(found.state.get("_parameters"), dict):
         return None

@@ -1,4 +1,4 @@
-"""Decision between the readings of a file, by images whose labels may be in the network's own classes."""
+"""Decision between the readings of a file, on images whose labels may match the network's classes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from robust_transfer.foreign.measuring import Candidate
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """Labels of images in a network's classes, None where there are none; told by names, or guessed."""
+    """Labels of images in a network's classes, None if unknown; matched by names, or guessed by position."""
 
     values: Tensor | None
     by_name: bool = True
@@ -26,7 +26,7 @@ class Labels:
 def evidence(
     found: Found, readings: list[tuple[dict[str, str], NetworkSpec]], images: Split | None
 ) -> tuple[Tensor | None, Labels, str]:
-    """Pixels as the network reads them, labels in its own classes where these are known to be the images', else why not."""
+    """Pixels at the network's input size, and labels in its own classes, or the reason why there are none."""
     if images is None or not len(images):
         return None, Labels(None), ""
     names = class_names(found.hints.class_names, found.architecture.num_classes, found.address)
@@ -39,7 +39,7 @@ def evidence(
 def decided(
     tried: list[Candidate], pixels: Tensor | None, labels: Labels, uncounted: str
 ) -> tuple[Candidate, Decision]:
-    """Decision, with a note on labels that do not count. Those by position are a guess, which may be a wrong one."""
+    """Decision, with a note on unused labels. Labels matched by position are a guess that may be wrong."""
     try:
         chosen, decision = decide(tried, pixels, labels.values)
     except ChanceError as chance:
@@ -57,6 +57,6 @@ def decided(
 
 
 def _spread(n: int) -> Tensor:
-    """Positions of at most :data:`IMAGES` images, evenly over the split: it may be sorted by class."""
+    """Indices of at most :data:`IMAGES` images, evenly over the split, which may be sorted by class."""
     positions: Tensor = torch.linspace(0, n - 1, min(n, IMAGES)).round().long().unique()
     return positions

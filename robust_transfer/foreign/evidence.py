@@ -25,7 +25,7 @@ from robust_transfer.statistics.intervals import Proportion, wilson
 
 By = Literal["the only one", "clean accuracy", "batch-norm statistics", "batch-norm statistics and clean accuracy"]
 IMAGES = 256  # that evidence is gathered on, at most
-LEAST = 16  # images: of fewer, the statistics are chance
+MIN_IMAGES = 16  # images: of fewer, the statistics are chance
 FACTOR = 1.1  # so many times farther from the stored statistics must any rival be
 FAR = 0.1  # a distance at which the images are too unlike those of training for the statistics to tell
 SAME = 0.002  # candidates whose logits differ by less than that share of their range are one
@@ -38,16 +38,16 @@ CLEAR = 0.05  # level at which one accuracy is above another, on the same images
 
 
 class UndecidedError(CheckpointError):
-    """There is no evidence for one reading of a file, or it is weak."""
+    """Evidence for one reading of a file that is missing or weak."""
 
 
 class ChanceError(UndecidedError):
-    """No reading is right more often than a guess: the labels may be of other classes, or in another order."""
+    """No reading beats chance: the labels may be of other classes, or in another order."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """Candidate and what speaks for it: ``accuracy`` on labelled images, ``distance`` to the stored statistics."""
+    """Candidate and its evidence: ``accuracy`` on labelled images, ``distance`` to the stored statistics."""
 
     what: dict[str, str]
     accuracy: Proportion | None
@@ -57,7 +57,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Decision:
-    """Table of the candidates, the best first, and what the choice was made ``by``."""
+    """Table of the candidates, the best first, and the evidence ``by`` which it was chosen."""
 
     rows: tuple[Row, ...]
     by: By
@@ -67,10 +67,10 @@ class Decision:
 def decide(
     candidates: Sequence[Candidate], images: Tensor | None, labels: Tensor | None = None
 ) -> tuple[Candidate, Decision]:
-    """Candidate that the evidence speaks for; images ``(n, 3, H, W)`` in [0, 1], as the network reads them.
+    """Choose a candidate by the evidence on images ``(n, 3, H, W)`` in [0, 1], at the network's input size.
 
-    Labels are the network's own. Candidates that compute the same are one: the first of them stands for all. Raises
-    :class:`UndecidedError` where the evidence is weak, or its two kinds disagree: then somebody has to say.
+    Labels are the network's own. Candidates that compute the same count as one, the first of them. Raises
+    :class:`UndecidedError` where the evidence is weak, or where its two kinds disagree; hints have to decide then.
     """
     if len(candidates) == 1 and images is None:
         return candidates[0], Decision((Row(candidates[0].what, None, None, True),), "the only one")
@@ -118,7 +118,7 @@ def _what_decided(best: Measured, labels: Tensor | None) -> By:
 
 
 def _refuse_chance(best: float, n: int, classes: int) -> None:
-    """Where nothing is right more often than a guess, the classes are others, or something is wrong that nobody tried."""
+    """Raise :class:`ChanceError` where no candidate beats chance: other classes, or an untried cause."""
     from scipy.special import bdtrc
 
     right = round(best * n)
@@ -130,7 +130,7 @@ def _refuse_chance(best: float, n: int, classes: int) -> None:
 
 
 def _alike(a: Measured, b: Measured) -> bool:
-    """Whether two readings differ by next to nothing, beside how the logits vary over classes and over images.
+    """True if two readings' logits differ negligibly, relative to their variation over classes and images.
 
     Logits that no image moves (a head of 0) make no two readings alike.
     """
@@ -141,7 +141,7 @@ def _alike(a: Measured, b: Measured) -> bool:
 
 
 def _doubt(best: Measured, rival: Measured, n: int) -> str | None:
-    """Reason why ``best`` is not clearly better than ``rival``, in a sentence without its end."""
+    """Reason why ``best`` is not clearly better than ``rival``, a clause."""
     both = f"{_named(best)}{_figures(best)} and {_named(rival)}{_figures(rival)}, on {n} images"
     if best.right is not None and rival.right is not None:
         won, lost = (int((a & ~b).sum()) for a, b in ((best.right, rival.right), (rival.right, best.right)))
@@ -152,8 +152,8 @@ def _doubt(best: Measured, rival: Measured, n: int) -> str | None:
     if best.distance is None or rival.distance is None:
         none = "labels of its own classes would tell, and" if best.right is None else "the labels hardly tell, and"
         return f"the evidence is weak: {none} without batch norm there is no other: {both}"
-    if n < LEAST:
-        return f"{n} images are too few, {LEAST} are needed: {both}"
+    if n < MIN_IMAGES:
+        return f"{n} images are too few, {MIN_IMAGES} are needed: {both}"
     if best.distance > FAR:
         return f"the images are too unlike those of training to tell: {both}"
     hangs_on_a_group = any(theirs <= mine for mine, theirs in zip(best.distances, rival.distances, strict=True))
@@ -163,7 +163,7 @@ def _doubt(best: Measured, rival: Measured, n: int) -> str | None:
 
 
 def _more_often_right(best: Measured, rival: Measured) -> bool:
-    """Whether ``best`` is right on more of the same images than chance explains."""
+    """True if ``best`` is correct significantly more often on the same images."""
     if best.right is None or rival.right is None:
         return False
     won, lost = (int((a & ~b).sum()) for a, b in ((best.right, rival.right), (rival.right, best.right)))
@@ -190,8 +190,8 @@ def _named(each: Measured) -> str:
 def _figures(each: Measured) -> str:
     right = [] if each.right is None else [f"{100 * each.share:.0f} % right"]
     figures = [*right, *([] if each.distance is None else [f"distance {each.distance:.3f}"])]
-    told = ", ".join(figures)
-    return f" ({told})" if told else ""
+    text = ", ".join(figures)
+    return f" ({text})" if text else ""
 
 
 def _told(candidates: Sequence[Candidate]) -> str:

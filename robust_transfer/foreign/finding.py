@@ -1,4 +1,4 @@
-"""Network that a file of weights holds, and the readings of it that are possible."""
+"""Network of a file of weights, and its possible readings."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ CHANNELS = "channels"
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What a file is, before anything that it does not tell is decided.
+    """Result of reading a file, before settings that it does not contain are decided.
 
-    ``published``: what its library says of it; ``zoo``: what a zoo's table says, for the card.
+    ``published``: its library's statement on it; ``zoo``: the entry of a zoo's table, for the card.
     """
 
     address: str
@@ -42,10 +42,10 @@ class Found:
     zoo: Mapping[str, Any] = field(default_factory=dict)
 
     def candidates(self) -> list[tuple[dict[str, str], NetworkSpec]]:
-        """Readings of the file that are possible, the likeliest first, with what tells them apart."""
+        """Possible readings of the file, the likeliest first, with the settings that tell them apart."""
         kind, hints = self.architecture, self.hints
         given = hints.settings or {}
-        if given:  # a setting that the network does not have is told before anything is tried
+        if given:  # unknown settings are refused before anything is tried
             own_names(kind.network, 0, replace(hints, settings={**kind.settings, **given}))  # all build without a head
         open_ = {name: values for name, values in kind.variants.items() if name not in given}
         found: list[tuple[dict[str, str], NetworkSpec]] = []
@@ -63,7 +63,7 @@ class Found:
         return found
 
     def _inputs(self) -> list[tuple[Preprocessing, str]]:
-        """Preprocessings with orders of the channels; where several are possible, BGR goes with Caffe's means only."""
+        """Preprocessings with channel orders; where several are possible, BGR goes with Caffe's means only."""
         channels, stated = self.layout.channels, self.hints.normalisation or self.layout.normalisation
         return [
             (how, order)
@@ -89,14 +89,14 @@ class Found:
 
 
 def _resized(how: Preprocessing, size: int) -> Preprocessing:
-    """The same for images of another size: of the shorter side, the same share is cropped; small images are read whole."""
+    """Same preprocessing for another image size: the same share of the shorter side is cropped; small images are read whole."""
     if size < PHOTOS:
         return replace(how, size=size, resize="squash", short=None)
     return replace(how, size=size, short=None if how.short is None else how.short * size // how.size)
 
 
 def find(path: Path, *, hints: Hints | None = None, address: str | None = None) -> Found:
-    """Network that a file of weights holds. Raises :class:`CheckpointError` for what is none, or none that is known."""
+    """Network of a file of weights. Raises :class:`CheckpointError` for anything else, or an unknown network."""
     hints = hints or Hints()
     contents = read_weights(path)
     try:
@@ -120,7 +120,7 @@ def find(path: Path, *, hints: Hints | None = None, address: str | None = None) 
 
 
 def _told_channels(hints: Hints, layout: Layout) -> tuple[Hints, Layout]:
-    """Hints without the order of the channels, which is no setting of any network, and the layout with it."""
+    """Hints without the channel order, which is not a network's setting, and the layout with it."""
     settings = dict(hints.settings or {})
     if (said := settings.pop(CHANNELS, None)) is None:
         return hints, layout

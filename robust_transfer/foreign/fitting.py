@@ -1,4 +1,4 @@
-"""Weights of a file under our names, fitted into the network that they are of."""
+"""Weights of a file under our names, loaded into their network."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def renamed(found: Found, spec: NetworkSpec, what: Mapping[str, str]) -> dict[st
 
 
 def _turned(body: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Layer that reads an image, with the channels of its weight in the opposite order."""
+    """First layer's weight with its channels in the opposite order."""
     first = {name: weight.flip(1) for name, weight in body.items() if weight.dim() == 4 and weight.shape[1] == 3}
     if len(first) != 1:
         raise CheckpointError(
@@ -40,7 +40,7 @@ def _turned(body: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def with_channels_said(layout: Layout, what: Mapping[str, str]) -> Layout:
-    """Layout that tells whether the first layer was turned from BGR to RGB."""
+    """Layout with the channel order: whether the first layer was converted from BGR to RGB."""
     if what.get(CHANNELS, layout.channels[0]) == RGB:
         return layout
     note = "it was made for images in BGR: the channels of its first layer are turned, and it reads RGB"
@@ -48,7 +48,7 @@ def with_channels_said(layout: Layout, what: Mapping[str, str]) -> Layout:
 
 
 def built(spec: NetworkSpec, weights: Mapping[str, Tensor]) -> Classifier:
-    """Classifier with these weights, and no others; strict but for counters of batches, which no result depends on."""
+    """Classifier with exactly these weights; only batch counters, which no result depends on, may be missing."""
     with undrawn():
         classifier = Classifier.build(spec)
     wanted = classifier.state_dict()
@@ -73,5 +73,5 @@ def built(spec: NetworkSpec, weights: Mapping[str, Tensor]) -> Classifier:
 
 
 def features(spec: NetworkSpec, weights: Mapping[str, Tensor]) -> nn.Module:
-    """What a feature extractor computes: its head is 0, and would make all readings of a file alike."""
+    """Features of a feature extractor: its head is 0, and would make all readings of a file alike."""
     return Features(built(spec, weights)).eval()

@@ -1,4 +1,4 @@
-"""Files that timm publishes, as timm itself reads them: by its own rules for older names, from tensors that we have read."""
+"""timm's published files, by timm's own rules for older names, from tensors read by this package."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ADVERSARIAL = {
 
 
 def check(full: str, config: Any) -> None:
-    """Refuse, before anything is downloaded, what cannot be a source: several heads, images that are no RGB squares."""
+    """Refuse unsuitable sources before any download: several heads, inputs that are not RGB squares."""
     if config.num_classes and not isinstance(config.classifier, str):
         heads = ", ".join(config.classifier or ())
         raise ConfigError(f"timm:{full} has several heads ({heads}): only networks with one are read")
@@ -45,10 +45,10 @@ def check(full: str, config: Any) -> None:
 def reading(
     full: str, config: Any, contents: Contents, state: Mapping[str, Tensor], at: str
 ) -> tuple[Architecture, Published, Mapping[str, Tensor], tuple[str, ...] | None]:
-    """Network, what is published of it, state under today's names, and class names (None: ImageNet's, or numbers).
+    """Network, its published facts, state under current names, and class names (None: ImageNet's, or numbers).
 
-    ``full``: name with its tag. What has no list of classes, or more of a head than one linear layer, is a feature
-    extractor. Raises :class:`CheckpointError` where timm itself cannot load the file.
+    ``full``: name with its tag. A network without a list of classes, or whose head is more than one linear layer, is
+    a feature extractor. Raises :class:`CheckpointError` where timm itself cannot load the file.
     """
     plain, _, tag = full.partition(".")
     by = f"timm {version('timm')}"
@@ -76,7 +76,7 @@ def reading(
 
 
 def _no_classes(config: Any, tag: str) -> str:
-    """Reason why the last layer is none that gives classes; "" where it does."""
+    """Reason why the last layer does not output classes; "" where it does."""
     if not config.num_classes:
         return "it is published without classes"
     if not CLASSES.search(tag):
@@ -85,10 +85,10 @@ def _no_classes(config: Any, tag: str) -> str:
 
 
 def _loaded(full: str, given: Mapping[str, Any], settings: dict[str, Any]) -> nn.Module:
-    """timm's own network with these weights, loaded as timm does it; it reads no file itself."""
+    """timm's own network with these weights, loaded by timm's rules; timm itself reads no file."""
     timm, logger = networks.add_to_timm(), logging.getLogger("timm")
     level = logger.level
-    logger.setLevel(logging.ERROR)  # that the layers of a head are not taken is said by us
+    logger.setLevel(logging.ERROR)  # we report unused layers of a head ourselves
     try:
         with warnings.catch_warnings(), undrawn(), Loading() as loading:
             warnings.simplefilter("ignore")
@@ -107,7 +107,7 @@ def _loaded(full: str, given: Mapping[str, Any], settings: dict[str, Any]) -> nn
 
 
 def _one_layer(reference: nn.Module, plain: str, config: Any, how: Preprocessing) -> bool:
-    """Whether a network without classes is this one without its last layer."""
+    """True if a network without classes equals this one without its last layer."""
     make = partial(networks.create, plain, num_classes=0, input_size=how.size)
     head = f"{config.classifier}."
     own = {key: value.shape for key, value in reference.state_dict().items() if not key.startswith(head)}
@@ -115,7 +115,7 @@ def _one_layer(reference: nn.Module, plain: str, config: Any, how: Preprocessing
 
 
 def _class_names(count: int) -> tuple[str, ...] | None:
-    """WordNet's numbers of the classes of ImageNet's larger sets, in timm's order; None where it has no list."""
+    """WordNet ids of the classes of ImageNet's larger sets, in timm's order; None if timm has no list."""
     from timm.data import ImageNetInfo, infer_imagenet_subset
 
     subset = infer_imagenet_subset({"num_classes": count})

@@ -1,6 +1,6 @@
-"""Heat of a few images before the evidence is gathered on all: most readings of a file are far off, and need no more.
+"""Heat: drop clearly wrong candidates on a few images before the evidence is gathered on all.
 
-A wide residual network has a dozen readings and more, and 256 images in two views cost it minutes for each.
+A wide residual network has a dozen candidates and more, and 256 images in two views cost minutes for each.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ OUT = 3.0  # so many times as far from the stored statistics as the nearest: out
 def heat(
     candidates: Sequence[Candidate], images: Tensor, labels: Tensor | None
 ) -> tuple[list[Candidate], list[Measured]]:
-    """Candidates that are left, and those that are out, with what was measured of them on a few images.
+    """Remaining candidates, and dropped ones with their measurements on a few images.
 
-    None is out for its accuracy, nor where there is no batch norm; none that is the most often right is out at all.
+    No candidate is dropped for its accuracy, nor without batch norm; the most accurate one is never dropped.
     """
     if len(candidates) < 3 or len(images) <= 2 * FEW:
         return list(candidates), []

@@ -1,4 +1,4 @@
-"""Hints: what no file of weights may tell, given by somebody who knows."""
+"""Hints: a user's statements on settings that a file of weights may not contain."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from robust_transfer.threat import Threat
 
 @config
 class Hints:
-    """What no file may tell, given by somebody who knows; None: to be found out.
+    """User's statements on settings that a file may not contain; None: to be determined.
 
-    ``network``: its name, with ``settings``; among them ``channels``, the order in which it reads an image's, "rgb" or
-    "bgr". ``size``: side of the images in pixels. ``weights``: which of the sets of weights in the file ("best").
-    ``threat``: what the network was trained for; ``threat_from``: who says so, where it is not the one who gives it.
+    ``network``: its name, with ``settings``; among them ``channels``, the order of its input channels, "rgb" or
+    "bgr". ``size``: side of the images in pixels. ``weights``: one of several sets of weights in the file ("best").
+    ``threat``: the threat that the network was trained for; ``threat_from``: the origin of that statement, if not the
+    user.
     """
 
     network: str | None = None

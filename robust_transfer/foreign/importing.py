@@ -1,4 +1,4 @@
-"""Import of other people's checkpoints: from a file to a classifier with a card that tells how it was read."""
+"""Import of third-party checkpoints: from a file to a classifier whose card records how it was read."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ METHOD = "import"
 
 
 def bring_in(found: Found, images: Split | None = None, *, sha256: str = "", revision: str = "") -> Checkpoint:
-    """Checkpoint of what was found; ``images`` to decide by what the file does not tell.
+    """Checkpoint of the network found; ``images`` are evidence for settings that the file does not contain.
 
-    They count as labelled where the network has as many classes as they have. Raises :class:`CheckpointError` where the
-    weights do not fit, and where there is no evidence or it is weak.
+    They count as labelled if the network has as many classes as they have. Raises :class:`CheckpointError` where the
+    weights do not fit, or where the evidence is missing or weak.
     """
     readings = found.candidates()
     make = features if _headless(found) else built
@@ -56,7 +56,7 @@ def bring_in(found: Found, images: Split | None = None, *, sha256: str = "", rev
 
 
 def record(found: Found, decision: Decision | None, sha256: str = "", revision: str = "") -> dict[str, Any]:
-    """What a card says of a file and of how it was read."""
+    """Card's record of a file and of how it was read."""
     kind, lay = found.architecture, found.layout
     told: dict[str, Any] = {
         "address": found.address, "sha256": sha256, "revision": revision, "format": found.contents.format,

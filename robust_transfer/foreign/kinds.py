@@ -1,4 +1,4 @@
-"""What a file is that is no checkpoint, told by its first bytes, and what to do about it."""
+"""Kinds of files that are not checkpoints, recognised by their first bytes, with advice."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ READ = "give weights of PyTorch (.pt, .pth, .ckpt, .bin), safetensors or NumPy (
 
 
 def foreign(path: Path, head: bytes, tail: bytes) -> str | None:
-    """Sentence for a file that is known not to hold weights that are read; None where that is not known.
+    """Error message for a file known not to hold readable weights; None for an unknown kind.
 
     ``head`` and ``tail`` are some of its first and last bytes.
     """
@@ -56,7 +56,7 @@ def foreign(path: Path, head: bytes, tail: bytes) -> str | None:
 
 
 def told_by_json(path: Path, content: bytes) -> str:
-    """Sentence for a file of JSON: the message of a server, if that is what it is."""
+    """Error message for a file of JSON, such as a server's message."""
     try:
         found = json.loads(content)
     except (ValueError, RecursionError):
@@ -64,13 +64,13 @@ def told_by_json(path: Path, content: bytes) -> str:
     given = found if isinstance(found, dict) else {}
     messages = [given[key] for key in ("error", "message", "detail") if isinstance(given.get(key), str)]
     if messages:
-        told = " ".join(messages[0].split())[:100]
-        return f"{path} is the answer of a server that refused ({told}), not the weights: get it again"
+        message = " ".join(messages[0].split())[:100]
+        return f"{path} is the answer of a server that refused ({message}), not the weights: get it again"
     return f"{path} is JSON, not weights: {READ}"
 
 
 def of_archive(path: Path, names: list[str]) -> str:
-    """Sentence for a zip archive that is no checkpoint of PyTorch and no archive of NumPy."""
+    """Error message for a zip archive that is neither a PyTorch checkpoint nor a NumPy archive."""
     if any(name.endswith("model.weights.h5") for name in names):
         return f"{path} is a model of Keras: {READ}"
     inside = [

@@ -1,7 +1,7 @@
-"""Layout of a checkpoint: which of its dictionaries are weights, what stands before their names, the stored normaliser.
+"""Layout of a checkpoint: its dictionary of weights, the prefix of their names, the stored normaliser.
 
 The wrappers and prefixes are those of the public repositories (RobustBench's loaders, MadryLab's robustness, timm,
-Lightning); what is taken is said, and so is what is left.
+Lightning); notes say what was taken and what was left.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ RGB, BGR = "rgb", "bgr"
 
 @dataclass(frozen=True)
 class Layout:
-    """Weights of one network in a file, and how they lay there.
+    """Weights of one network in a file, and their place in it.
 
-    ``state``: flat, names without ``prefix``, float32, without normaliser and counters of batches. ``where``: keys that
+    ``state``: flat, names without ``prefix``, float32, without normaliser and batch counters. ``where``: keys that
     lead to it in the file ("" where it is the whole file). ``normalisation``: stored beside the weights, or None.
-    ``others``: further sets of weights, by their ``where``. ``dropped`` and ``notes``: in sentences. ``stated``: plain
-    values beside the weights, such as an epoch or an accuracy.
+    ``others``: further sets of weights, by their ``where``. ``dropped`` and ``notes``: in sentences. ``stated``:
+    plain values beside the weights, such as an epoch or an accuracy.
     """
 
     state: dict[str, Tensor]
@@ -52,9 +52,9 @@ class Layout:
 
 
 def lay_out(contents: Contents, weights: str | None = None) -> Layout:
-    """Weights of a file that was read: those called ``weights`` ("best", "state_dict"), or those that are usually meant.
+    """Weights in a file: the set called ``weights`` ("best", "state_dict"), or the usual one.
 
-    Raises :class:`CheckpointError` where there are none, or two networks that differ where there should be one.
+    Raises :class:`CheckpointError` where there are none, or two different networks in place of one.
     """
     lists = dict[str, str]()
     found = dict(states(contents.tree, lists))
@@ -93,9 +93,9 @@ def lay_out(contents: Contents, weights: str | None = None) -> Layout:
 
 
 def peeled(layout: Layout) -> Layout | None:
-    """Layout without the first part of all names, whatever it is; None where they have none in common.
+    """Layout without the common first part of all names; None where they have none in common.
 
-    For a network that nobody recognised: wrappers of one's own may be called anything.
+    For networks that no family recognises: custom wrappers may have any name.
     """
     common = _common_part(layout.state)
     if common is None:
@@ -132,7 +132,7 @@ def _refuse_broken(state: Mapping[str, Tensor], others: tuple[str, ...]) -> None
 
 
 def _untrained(state: Mapping[str, Tensor]) -> bool:
-    """Whether all batch-norm statistics are as a new network has them: averages of weights sometimes lack them."""
+    """True if all batch-norm statistics have their initial values, as in some averaged weights."""
     found = [
         (value, {"running_mean": 0.0, "running_var": 1.0}[last(name)])
         for name, value in state.items()
@@ -145,7 +145,7 @@ def _untrained(state: Mapping[str, Tensor]) -> bool:
 
 
 def _unwrapped(state: dict[str, Tensor]) -> tuple[str, dict[str, Tensor], Normalisation | None, list[str]]:
-    """Chain of prefixes, state without it, normalisation, and what was dropped."""
+    """Chain of prefixes, state without it, normalisation, and dropped tensors."""
     prefix, normalisation, dropped = "", None, list[str]()
     while True:
         state, stored = _without_normaliser(state)
@@ -163,7 +163,7 @@ def _unwrapped(state: dict[str, Tensor]) -> tuple[str, dict[str, Tensor], Normal
 
 
 def _common_prefix(state: Mapping[str, Tensor]) -> str | None:
-    """First part of all names, where it is one that wrappers add."""
+    """First part of all names, if it is a known wrapper's."""
     common = _common_part(state)
     return common if common in PREFIXES else None
 
@@ -193,7 +193,7 @@ def _without_normaliser(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], No
 
 
 def _normalisation(mean: Tensor, std: Tensor) -> Normalisation:
-    """Of stored buffers, whatever their shape; those for pixels from 0 to 255 are said in fractions of 1."""
+    """Normalisation in stored buffers of any shape; values for pixels from 0 to 255 are scaled to [0, 1]."""
     low, high = (value.flatten().double() for value in (mean, std))
     if float(low.abs().max()) > 2:
         low, high = low / 255, high / 255

@@ -1,9 +1,9 @@
-"""Likeness of images to those of training, as far as brightness and contrast go: what no normaliser can be told apart from.
+"""Check of images against training images by brightness and contrast: when no normaliser can be inferred.
 
-A network that was trained with deviations of .25 matches images of four fifths of their contrast best when it is read
-with deviations of .20: the statistics cannot tell a wrong normaliser from other images. If a rival is right, the training
-images had the moments that its inverse makes of what the chosen one makes of these images. Where those are moments of the
-field's data sets and these images' own are not, the rival is the better explanation.
+A network trained with deviations of .25 matches images of four fifths of their contrast best when it is read with
+deviations of .20: the statistics cannot tell a wrong normaliser from other images. If a rival is right, the training
+images had the moments that its inverse gives after the chosen normaliser. If those are moments of the field's data
+sets and these images' own are not, the rival is the better explanation.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ CHANCE = 0.4  # that divided by their number is what a sample of images adds
 
 
 def unlike_any(images: Tensor, chosen: Mapping[str, str], rivals: Sequence[Mapping[str, str]]) -> str | None:
-    """Reason why a normaliser cannot be told from ``images`` ``(n, 3, H, W)`` in [0, 1], in a sentence without its end.
+    """Reason why a normaliser cannot be inferred from ``images`` ``(n, 3, H, W)`` in [0, 1], a clause.
 
-    None where it can: the images have the moments of a data set of the field, or no rival explains better that they
-    have not. ``chosen`` and ``rivals`` are readings by their settings, with ``normalisation``.
+    None where it can: the images have the moments of a data set of the field, or no rival explains the difference
+    better. ``chosen`` and ``rivals`` are readings by their settings, with ``normalisation``.
     """
     mean, std = images.double().mean((0, 2, 3)), images.double().std((0, 2, 3), correction=0)
     own, how = _apart(mean, std), _normaliser(chosen)
@@ -51,7 +51,7 @@ def unlike_any(images: Tensor, chosen: Mapping[str, str], rivals: Sequence[Mappi
 
 
 def _apart(mean: Tensor, std: Tensor) -> float:
-    """Divergence of the moments of pixels from the nearest data set's, the mean over channels."""
+    """Divergence of pixel moments from the nearest data set's, averaged over channels."""
     return min(_divergence(mean, std, each) for each in DATA_SETS)
 
 

@@ -1,4 +1,4 @@
-"""Measurement of one reading of a file on images: its logits, and the distance to the batch-norm statistics that it stores."""
+"""Measurement of one candidate on images: its logits, and the distance to its stored batch-norm statistics."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from robust_transfer.progress import stage, tick
 GROUPS = 8  # of images, any of which may be left out
 AT_ONCE = 4 * 224**2  # pixels of a pass: larger maps leave a CPU's cache, and each is new memory that the system clears
 CANCELS = 1000  # squared mean to variance, from where on float32's sums do not tell the variance
-LARGE = 64  # pixels: from there on the field trains on random resized crops
+MIN_RESIZED_CROP = 64  # pixels: from there on the field trains on random resized crops
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """One reading of the file: its settings as text, and the module that it makes, in evaluation mode."""
+    """One reading of a file: its settings as text, and its module, in evaluation mode."""
 
     what: dict[str, str]
     build: Callable[[], nn.Module]
@@ -32,9 +32,10 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Candidate with what was measured.
+    """Candidate with its measurements.
 
-    ``distances``: of all images, then without each group; empty without batch norm. ``right``: ``(n,)``, or None.
+    ``distances``: of all images, then without each group; empty without batch norm. ``right``: correctness ``(n,)``,
+    or None.
     """
 
     candidate: Candidate
@@ -44,17 +45,17 @@ class Measured:
 
     @property
     def distance(self) -> float | None:
-        """That of all images; None without batch norm."""
+        """Distance over all images; None without batch norm."""
         return self.distances[0] if self.distances else None
 
     @property
     def share(self) -> float:
-        """Share of the images that it is right on."""
+        """Accuracy on the images."""
         return 0.0 if self.right is None else float(self.right.float().mean())
 
 
 def measure_all(candidates: Sequence[Candidate], images: Tensor, labels: Tensor | None, label: str) -> list[Measured]:
-    """All candidates on images ``(n, 3, H, W)``, as they are and as training crops them, with a bar called ``label``."""
+    """Measure all candidates on images ``(n, 3, H, W)``, plain and cropped as in training, with a bar called ``label``."""
     views = (images, _cropped(images))
     total = len(candidates) * len(views) * len(images)
     with stage(label, total, hidden=False) as shown:
@@ -65,7 +66,7 @@ def measure_all(candidates: Sequence[Candidate], images: Tensor, labels: Tensor 
 
 
 def _measure(candidate: Candidate, views: Sequence[Tensor], labels: Tensor | None) -> Measured:
-    """Candidate on views of the same images; the nearest view counts. The first of the views are the images as they are."""
+    """Measure a candidate on views of the same images; the nearest view counts. The first view is the plain images."""
     module = candidate.build().eval()
     seen = [_look(module, view) for view in views]
     logits, distances = seen[0][0], min((found for _, found in seen), key=lambda found: found[:1])
@@ -76,7 +77,7 @@ def _measure(candidate: Candidate, views: Sequence[Tensor], labels: Tensor | Non
 
 
 def _look(module: nn.Module, images: Tensor) -> tuple[Tensor, tuple[float, ...]]:
-    """Logits, and the distances of all images and without each group."""
+    """Logits, and the distances over all images and without each group."""
     at_once = max(1, AT_ONCE // (images.shape[-2] * images.shape[-1]))
     groups = [group.split(at_once) for group in images.tensor_split(min(GROUPS, len(images)))]
     passes: list[Tensor] = []
@@ -91,9 +92,9 @@ def _look(module: nn.Module, images: Tensor) -> tuple[Tensor, tuple[float, ...]]
 
 
 def _cropped(images: Tensor) -> Tensor:
-    """As training crops them: below :data:`LARGE` pixels after black padding by an eighth, else random resized crops."""
+    """Crops as in training: below :data:`MIN_RESIZED_CROP` pixels with black padding of an eighth, else random resized."""
     size, generator = images.shape[-1], torch.Generator().manual_seed(0)
-    if size >= LARGE:
+    if size >= MIN_RESIZED_CROP:
         crops = torch.empty_like(images)
         for image, crop in zip(images, crops, strict=True):
             crop.copy_(_resized_crop(image, generator))
@@ -104,7 +105,7 @@ def _cropped(images: Tensor) -> Tensor:
 
 
 def _resized_crop(image: Tensor, generator: torch.Generator) -> Tensor:
-    """A square of 8 to 100 % of the area (Szegedy et al. 2015), enlarged."""
+    """Square of 8 to 100 % of the area (Szegedy et al. 2015), enlarged."""
     size = image.shape[-1]
     share = 0.08 + 0.92 * float(torch.rand((), generator=generator))
     side = max(1, round(size * share**0.5))
@@ -118,7 +119,7 @@ Moments = list[tuple[Tensor, Tensor]]  # mean and variance of each channel, of a
 
 @contextmanager
 def _statistics(module: nn.Module) -> Iterator[dict[_BatchNorm, Moments]]:
-    """Moments of the inputs of the batch-norm layers that are used."""
+    """Moments of the inputs of the batch-norm layers in use."""
     found: dict[_BatchNorm, Moments] = {}
 
     def look(layer: nn.Module, given: tuple[Tensor, ...]) -> None:
@@ -150,7 +151,7 @@ def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _grouped(passes: Moments, groups: Sequence[Sequence[Tensor]]) -> Moments:
-    """Moments of the groups, of those of their passes."""
+    """Moments of groups of passes."""
     left, merged = iter(passes), Moments()
     for parts in groups:
         means, variances = (torch.stack(side) for side in zip(*(next(left) for _ in parts), strict=True))
@@ -162,7 +163,7 @@ def _grouped(passes: Moments, groups: Sequence[Sequence[Tensor]]) -> Moments:
 
 
 def _distances(measured: tuple[_BatchNorm, Moments]) -> list[float]:
-    """Distance of a layer for all images, then without each group (groups are of about one size); none of a dead layer."""
+    """Distance of a layer over all images, then without each group (of about equal sizes); empty for a dead layer."""
     layer, moments = measured
     alive = _alive(layer)
     if not bool(alive.any()):
@@ -173,13 +174,13 @@ def _distances(measured: tuple[_BatchNorm, Moments]) -> list[float]:
 
 
 def _left_out(groups: Tensor) -> Tensor:
-    """Means over all of ``(groups, C)``, then without each, ``(1 + groups, C)``; of one group, its own only."""
+    """Means over all of ``(groups, C)``, then without each, ``(1 + groups, C)``; for one group its own only."""
     n, total = len(groups), groups.sum(0, keepdim=True)
     return total if n == 1 else torch.cat([total / n, (total - groups) / (n - 1)])
 
 
 def _divergence(layer: _BatchNorm, alive: Tensor, mean: Tensor, var: Tensor) -> Tensor:
-    """Distances of Gaussians ``(n, C)`` from the stored one, ``(n,)``."""
+    """Divergences of Gaussians ``(n, C)`` from the stored one, ``(n,)``."""
     assert layer.running_mean is not None
     assert layer.running_var is not None
     kept, spread = layer.running_mean.double()[alive], layer.running_var.double()[alive]
@@ -189,6 +190,6 @@ def _divergence(layer: _BatchNorm, alive: Tensor, mean: Tensor, var: Tensor) -> 
 
 
 def _alive(layer: _BatchNorm) -> Tensor:
-    """Channels whose variance is not 0: of a dead one nothing can be told."""
+    """Mask of channels with a variance above 0: dead ones carry no information."""
     assert layer.running_var is not None
     return layer.running_var > 1e-8

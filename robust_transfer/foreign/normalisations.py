@@ -1,4 +1,4 @@
-"""Normalisations by the names that the field gives them."""
+"""Normalisations by their usual names."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def parse_normalisation(text: str) -> Normalisation:
 
 
 def name_of(normalisation: Normalisation) -> str:
-    """Name, or else the numbers, in the form that :func:`parse_normalisation` reads."""
+    """Name, or else the numbers, in the format of :func:`parse_normalisation`."""
     for name, named in NORMALISATIONS.items():
         if _near(named, normalisation):
             return name

@@ -1,4 +1,4 @@
-"""NumPy's ``.npy`` and ``.npz``: arrays, views of the file where they are not compressed; arrays of objects stay inert.
+"""NumPy's ``.npy`` and ``.npz``: arrays, as views of the file if uncompressed; arrays of objects stay inert.
 
 The layout: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html.
 """

@@ -1,9 +1,9 @@
-"""Pickles read without executing them: a machine for their opcodes that imports nothing and calls nothing of theirs.
+"""Pickles read without executing them: an interpreter of their opcodes that neither imports nor calls anything.
 
 The opcodes are those of Python's ``pickletools``, which splits a pickle into them and decodes their arguments. What
-``torch.load(weights_only=True)`` allows depends on the process (``torch.serialization.add_safe_globals``), and it makes
-what it allows: a kilobyte that names ``bytearray`` takes gigabytes. Here nothing depends on the process, and what a
-pickle makes is never larger than a fixed multiple of it.
+``torch.load(weights_only=True)`` allows depends on the process (``torch.serialization.add_safe_globals``), and it
+constructs what it allows: a kilobyte that names ``bytearray`` takes gigabytes. Here nothing depends on the process,
+and the result of a pickle is never larger than a fixed multiple of it.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ LOADS_BYTES = "torch.storage._load_from_bytes"
 
 
 class Machine:
-    """Reader of one pickle after another; ``names``: what they name and nobody imported.
+    """Interpreter of one pickle after another; ``names``: names in them that were not imported.
 
-    ``persistent(id)`` gives what stands outside of the pickle (PyTorch's storages); ids are refused without it.
-    ``nested(bytes, machine)`` gives the storage that bytes within it hold.
+    ``persistent(id)`` gives objects outside the pickle (PyTorch's storages); ids are refused without it.
+    ``nested(bytes, machine)`` gives the storage in bytes within the pickle.
     """
 
     def __init__(self, persistent: Persistent | None = None) -> None:
@@ -47,13 +47,13 @@ class Machine:
         self._opcodes = self._made = 0
 
     def within(self) -> Machine:
-        """Machine for a pickle in this one, which shares its bounds with it."""
+        """Interpreter for a nested pickle, with the same bounds."""
         inner = Machine()
         inner.names, inner._opcodes = self.names, self._opcodes
         return inner
 
     def after(self, inner: Machine) -> None:
-        """Count what an inner machine did."""
+        """Count the work of a nested interpreter."""
         self._opcodes, self._made = inner._opcodes, self._made + inner._made
 
     def load(self, source: Bytes) -> Any:
@@ -107,7 +107,7 @@ class Machine:
 
     def _top(self) -> Any:
         if len(self.stack) <= (self.marks[-1] if self.marks else 0):
-            raise BrokenError("its pickle takes what is not there")
+            raise BrokenError("its pickle pops from an empty stack")
         return self.stack[-1]
 
     def _take(self) -> Any:
@@ -116,7 +116,7 @@ class Machine:
 
     def _marked(self) -> list[Any]:
         if not self.marks:
-            raise BrokenError("its pickle takes what is not there")
+            raise BrokenError("its pickle pops from an empty stack")
         start = self.marks.pop()
         items = self.stack[start:]
         del self.stack[start:]
@@ -127,7 +127,7 @@ class Machine:
             raise BrokenError(f"its pickle is of protocol {argument}, which is not read")
 
     def _frame(self, argument: int) -> None:
-        """Lengths, which are no part of the value."""
+        """Skip the frame's length, which is not part of the value."""
 
     def _pop(self, _: Any) -> None:
         if self.marks and self.marks[-1] == len(self.stack):
@@ -182,7 +182,7 @@ class Machine:
 
     def _named(self, module: Any, name: Any) -> Global:
         if not isinstance(module, str) or not isinstance(name, str) or len(module) + len(name) > 1000:
-            raise BrokenError("its pickle names what is no name")
+            raise BrokenError("its pickle uses an object as a name that is not text")
         full = f"{module}.{name}"
         nested = full == LOADS_BYTES and self.nested is not None
         if known(full) not in NAMES and known(full) not in CALLS and not nested:

@@ -1,4 +1,4 @@
-"""From what a pickle describes to a plain tree, with bounds: a few bytes can describe more than any memory holds."""
+"""Conversion of a pickle's description to a plain tree, with bounds: a few bytes can describe more than any memory holds."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Size = tuple[int, int]  # values in a tree, and its depth
 
 
 class _TooMuchError(BrokenError):
-    """A tree that is endless, too deep or too large."""
+    """Tree that is endless, too deep or too large."""
 
 
 class Plain:
-    """Converter of the values of one file of ``size`` bytes; what is one object there is one in the tree."""
+    """Converter of the values of one file of ``size`` bytes; shared objects stay shared in the tree."""
 
     def __init__(self, size: int) -> None:
         self._done: dict[int, tuple[Any, Size]] = {}
@@ -89,7 +89,7 @@ class Plain:
             raise BrokenError(f"its tensors take more than {MOST_TIMES} times as many bytes as the file has")
 
     def _inert(self, value: Made) -> tuple[Inert, Size]:
-        """Stand-in with those of its attributes and items that are plain; what is too much in it is left out."""
+        """Stand-in with its plain attributes and items; those beyond the bounds are left out."""
         state, sizes = dict[str, Any](), [(1, 0)]
         for key, each in _attributes(value):
             try:

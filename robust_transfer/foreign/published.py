@@ -1,4 +1,4 @@
-"""Networks as a library publishes them: what it says of a set of weights, and the proof that ours computes what its does."""
+"""Published networks: a library's statement on a set of weights, and the proof that ours computes the same."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ NATURAL = "none: {by} states none, so that its training counts as natural"
 
 @dataclass(frozen=True, eq=False)
 class Published:
-    """What a library says of a set of weights, and its own network with these weights.
+    """Library's statement on a set of weights, and its own network with these weights.
 
-    ``by``: the library and its version, "timm 1.0.31". ``at``: where the file is from. ``threat``: a sentence for cards
+    ``by``: the library and its version, "timm 1.0.31". ``at``: the file's address. ``threat``: a sentence for cards
     without one. ``accuracy``: as published, in percent ("ImageNet-1K acc@1"). ``reference``: the library's network in
     evaluation mode, from normalised images to logits; to features where the source has no classes.
     """
@@ -31,9 +31,9 @@ class Published:
     accuracy: dict[str, float] = field(default_factory=dict)
 
     def prove(self, classifier: Classifier, *, classes: bool) -> str:
-        """Sentence that says how near the classifier comes to the library's network, on one image of noise.
+        """Sentence with the difference between the classifier and the library's network on one noise image.
 
-        ``classes``: whether logits are compared, or features. Raises :class:`CheckpointError` where they differ.
+        ``classes``: compare logits rather than features. Raises :class:`CheckpointError` where they differ.
         """
         size = classifier.spec.input_size
         x = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0))
@@ -53,20 +53,20 @@ class Published:
 
 
 class Loading(TorchFunctionMode):
-    """Mode that notes which tensors are copied to, to find out afterwards what of a network was not loaded."""
+    """Mode that records the targets of copies, to find tensors of a network that were not loaded."""
 
     def __init__(self) -> None:
         super().__init__()
         self.filled = set[int]()
 
     def __torch_function__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        """PyTorch's hook for every call."""
+        """Intercept every PyTorch call."""
         if func is Tensor.copy_:
             self.filled.add(args[0].data_ptr())
         return func(*args, **(kwargs or {}))
 
     def left_out(self, module: nn.Module) -> list[str]:
-        """Names of a module's tensors that nothing was copied to, counters of batches aside."""
+        """Names of a module's tensors that were not loaded, except batch counters."""
         state = module.state_dict()
         return [
             name

@@ -1,4 +1,4 @@
-"""Foreign files of weights: which format a file has, and what it holds. Nothing of it is executed.
+"""Third-party files of weights: detect the format and read the contents, executing nothing.
 
 safetensors, PyTorch's two formats, NumPy's archives, plain pickles, and the first two in several files with an index.
 """
@@ -27,11 +27,11 @@ ONE_OF_MANY = re.compile(r"(.+)-\d{5}-of-(\d{5})\.(safetensors|bin)")
 
 
 def read_weights(path: Path) -> Contents:
-    """What a file of weights holds. Raises :class:`CheckpointError`, one sentence that says what the file is.
+    """Contents of a file of weights. Raises :class:`CheckpointError`, one sentence that names the file's kind.
 
     An index (``model.safetensors.index.json``, ``pytorch_model.bin.index.json``) stands for its files. Memory: the
-    file's bytes are looked at in place, so a tensor takes memory once it is used; a pickle takes a few times its
-    instructions, which are bounded.
+    file's bytes are read in place, so a tensor takes memory on access; a pickle takes a few times its instructions,
+    which are bounded.
     """
     path = expanded(path)
     source = opened(path)
@@ -105,14 +105,14 @@ def _archive(path: Path, source: Bytes) -> Contents:
 
 
 def _pickle(source: Bytes) -> Contents:
-    """A pickle: the first of PyTorch's legacy format is a magic number."""
+    """Contents of a pickle; in PyTorch's legacy format the first one is a magic number."""
     machine = Machine()
     machine.nested = lambda content, outer: torch_files.read_nested(content, outer, source)
     value = machine.load(source)
     if isinstance(value, int) and value == torch_files.MAGIC:
         return _contents(torch_files.read_legacy(source, machine), "PyTorch legacy", machine, source)
     if source.at < len(source):
-        raise BrokenError("it goes on behind its pickle, as files of several pickles do")
+        raise BrokenError("it continues after its pickle, as files of several pickles do")
     return _contents(value, "pickle", machine, source)
 
 
@@ -122,7 +122,7 @@ def _contents(value: Any, form: str, machine: Machine, source: Bytes) -> Content
 
 
 def _sharded(path: Path, source: Bytes) -> Contents:
-    """Tensors of the files that an index names, which lie beside it."""
+    """Tensors of the files in an index, from the index's folder."""
     try:
         index = json.loads(bytes(source.view[:MOST_INDEX]).decode("utf-8"))
         places = {str(key): str(name) for key, name in index["weight_map"].items()}

@@ -1,4 +1,4 @@
-"""What a pickle may call: a short list, each entry written here, which describes a value and does nothing else.
+"""Calls allowed in a pickle: a short list, each entry implemented here, which describes a value and does nothing else.
 
 The names are those of PyTorch's and NumPy's own pickles (``torch/_utils.py``, ``numpy/_core/multiarray.py``). No name
 is ever looked up in a module.
@@ -32,7 +32,7 @@ NOT_MADE = object()  # what a rule gives for arguments that it does not know: th
 
 
 def known(name: str) -> str:
-    """Name as the tables below have it, whatever version of Python or NumPy wrote it."""
+    """Name as in the tables below, whatever version of Python or NumPy wrote it."""
     for old, new in OLD.items():
         if name.startswith(old + "."):
             return new + name.removeprefix(old)
@@ -58,7 +58,7 @@ def _elements(given: Any) -> list[Any] | tuple[Any, ...]:
 
 
 def put(target: dict[Any, Any], key: Any, value: Any) -> None:
-    """Set an item. Keys that are no plain words or numbers get a name: comparing them could take for ever."""
+    """Set an item. Keys that are not plain words or numbers get a name: comparing them could take for ever."""
     if isinstance(key, (bytes, memoryview)):
         key = bytes(key[:4096]).decode("latin-1")
     if not (isinstance(key, str) or key is None or (isinstance(key, int) and abs(key) < 2**60)):
@@ -117,13 +117,13 @@ def _parameter(data: Any, *_: Any) -> Any:
 
 
 def _from_type(function: Any, kind: Any, args: Any, *_: Any) -> Any:
-    """``torch._tensor._rebuild_from_type_v2``: a tensor with attributes, which are left out."""
+    """``torch._tensor._rebuild_from_type_v2``: a tensor, without its attributes."""
     rule = CALLS.get(known(function.name)) if isinstance(function, Global) else None
     return rule(*args) if rule is not None and rule is not _from_type and isinstance(args, tuple) else NOT_MADE
 
 
 def _reconstructor(kind: Any, base: Any = None, state: Any = None) -> Any:
-    """``copyreg._reconstructor(class, base, state)``: how protocols below 2 make an object; ``base`` may be dict."""
+    """``copyreg._reconstructor(class, base, state)``: object construction below protocol 2; ``base`` may be dict."""
     items = list(state.items()) if isinstance(state, dict) else []
     return Made(kind.name, items=items) if isinstance(kind, Global) else NOT_MADE
 
@@ -159,9 +159,9 @@ NAMES = {"numpy.ndarray", "torch.Tensor", "builtins.object", *STORAGES, *TORCH_D
 
 
 def call(function: Any, args: Any) -> Any:
-    """Value that a pickle's call would give, or a stand-in. Raises :class:`BrokenError`."""
+    """Value of a pickle's call, or a stand-in. Raises :class:`BrokenError`."""
     if not isinstance(args, tuple) or not isinstance(function, (Global, Made)):
-        raise BrokenError("it calls what is no function")
+        raise BrokenError("it calls an object that is not a function")
     rule = CALLS.get(known(function.name)) if isinstance(function, Global) else None
     if rule is None:
         return Made(function.name)
@@ -173,7 +173,7 @@ def call(function: Any, args: Any) -> Any:
 
 
 def build(target: Any, state: Any) -> None:
-    """What ``__setstate__`` would do."""
+    """Effect of ``__setstate__`` on a stand-in."""
     if isinstance(target, (Array, DType)):
         target.build(state)
     elif isinstance(target, Made):

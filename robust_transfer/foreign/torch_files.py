@@ -26,9 +26,9 @@ def _storage_of(identity: Any) -> tuple[str, torch.dtype | None, int, Any]:
         raise BrokenError("its pickle refers to something outside of it that is no storage of PyTorch")
     kind, key, _, count = identity[1:5]
     if not isinstance(kind, Global) or not isinstance(key, (str, int)) or type(count) is not int:
-        raise BrokenError("its pickle refers to a storage that is none")
+        raise BrokenError("its pickle refers to an invalid storage")
     if not 0 <= count < 2**60:
-        raise BrokenError(f"its pickle speaks of a storage of {count:,} numbers")
+        raise BrokenError(f"its pickle declares a storage of {count:,} numbers")
     return str(key), STORAGES.get(known(kind.name)), count, identity[5] if len(identity) > 5 else None
 
 
@@ -59,7 +59,7 @@ def read_zip(archive: Archive, machine: Machine) -> Any:
 
 
 def read_legacy(source: Bytes, machine: Machine) -> Any:
-    """Value of a PyTorch file of before 1.6, behind its magic number. Raises :class:`BrokenError`.
+    """Value of a PyTorch file from before version 1.6, behind its magic number. Raises :class:`BrokenError`.
 
     It is five pickles (magic number, protocol, the machine that wrote it, the value, the keys of the storages), then
     for each storage its length in numbers, 8 bytes, and these.
@@ -116,14 +116,14 @@ def read_legacy(source: Bytes, machine: Machine) -> Any:
         if len(stated) < 8 or source.at + length > len(source):
             raise BrokenError("it is cut off: its download was interrupted, or its disk was full")
         if count != storage.count:
-            raise BrokenError(f"a storage has {count:,} numbers, and its tensor speaks of {storage.count:,}")
+            raise BrokenError(f"a storage has {count:,} numbers, and its tensor declares {storage.count:,}")
         loaded[str(key)] = (source.at, length)
         source.at += length
     return value
 
 
 def read_nested(content: Any, outer: Machine, whole: Bytes) -> Any:
-    """Storage in bytes of their own, as ``pickle.dump`` stores tensors (``torch.storage._load_from_bytes``)."""
+    """Storage in separate bytes, the form in which ``pickle.dump`` stores tensors (``torch.storage._load_from_bytes``)."""
     if not isinstance(content, (bytes, memoryview)):
         raise BrokenError("a storage has no bytes")
     source = Bytes(content, whole)

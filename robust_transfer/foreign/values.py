@@ -1,4 +1,4 @@
-"""What pickles are made of while they are read: stand-ins that describe a value and are no more than data."""
+"""Values of pickles while they are read: stand-ins that describe a value and hold data only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-SMALL = 65_536  # elements; what is expanded (a mean per pixel) may be as large as this and no larger than its storage
+MAX_EXPANDED = 65_536  # elements; an expanded tensor (a mean per pixel) may exceed its storage up to this size
 _DTYPES = (
     "float64 float32 float16 bfloat16 int64 int32 int16 int8 uint8 uint16 uint32 uint64 bool complex64 complex128 "
     "float8_e4m3fn float8_e5m2"
@@ -40,7 +40,7 @@ STORAGES |= {"torch.storage.UntypedStorage": torch.uint8}
 
 
 class BrokenError(ValueError):
-    """A file that contradicts itself or is no such file; the message says how, in a clause."""
+    """Contradictory or foreign file; the message says how, in a clause."""
 
 
 @dataclass(eq=False)
@@ -52,7 +52,7 @@ class Global:
 
 @dataclass(eq=False)
 class Made:
-    """Object that its file would have made by calling ``name``; what was done to it later is kept."""
+    """Object that its file would have constructed by calling ``name``; later modifications are kept."""
 
     name: str
     states: list[Any] = field(default_factory=list)
@@ -61,14 +61,14 @@ class Made:
 
 @dataclass(eq=False)
 class Several:
-    """Set: its elements, which nobody compares."""
+    """Set: its elements, which are never compared."""
 
     elements: list[Any] = field(default_factory=list)
 
 
 @dataclass(eq=False)
 class Storage:
-    """Numbers in a row. ``load(itemsize)`` gives their bytes, uint8; it raises :class:`BrokenError`."""
+    """Contiguous numbers. ``load(itemsize)`` gives their bytes, uint8; it raises :class:`BrokenError`."""
 
     dtype: torch.dtype
     count: int
@@ -87,20 +87,20 @@ class View:
     dtype: torch.dtype
 
     def tensor(self) -> Tensor:
-        """Tensor that shares the storage's memory. Raises :class:`BrokenError` for one that does not lie in it."""
+        """Tensor that shares the storage's memory. Raises :class:`BrokenError` for one that exceeds it."""
         size, held = self.dtype.itemsize, self.storage.count * self.storage.dtype.itemsize
         count, first = math.prod(self.shape), self.storage.first * self.storage.dtype.itemsize
         reach = sum((n - 1) * stride for n, stride in zip(self.shape, self.strides, strict=True)) if count else -1
         if count and (self.offset + reach + 1) * size > held:
             raise BrokenError(f"a tensor of shape {self.shape} reaches beyond the {held:,} bytes of its storage")
         apart = math.prod(n for n, stride in zip(self.shape, self.strides, strict=True) if stride)
-        if count > held // size and (count > SMALL or apart > held // size):
+        if count > held // size and (count > MAX_EXPANDED or apart > held // size):
             raise BrokenError(f"a tensor of shape {self.shape} has more elements than its storage of {held:,} bytes")
         if not count:
             return torch.empty(self.shape, dtype=self.dtype)
         content = self.storage.load(size)
         if first + held > len(content):
-            raise BrokenError(f"a storage has {len(content):,} bytes, and its tensor speaks of {first + held:,}")
+            raise BrokenError(f"a storage has {len(content):,} bytes, and its tensor declares {first + held:,}")
         content = content[first : first + held // size * size]
         if content.data_ptr() % size:
             content = content.clone()
@@ -108,7 +108,7 @@ class View:
 
 
 def view(storage: Any, offset: Any, shape: Any, strides: Any, dtype: torch.dtype | None = None) -> View:
-    """Tensor as PyTorch's pickles describe it. Raises :class:`BrokenError` for what is none."""
+    """Tensor as PyTorch's pickles describe it. Raises :class:`BrokenError` for anything else."""
     if not isinstance(storage, Storage):
         raise BrokenError("a tensor has no storage")
     shape, strides = natural(shape), natural(strides)
@@ -118,7 +118,7 @@ def view(storage: Any, offset: Any, shape: Any, strides: Any, dtype: torch.dtype
 
 
 def natural(numbers: Any) -> tuple[int, ...]:
-    """Numbers, if they are integers from 0 to 2^62. Raises :class:`BrokenError`."""
+    """Integers from 0 to 2^62. Raises :class:`BrokenError` for anything else."""
     if not isinstance(numbers, (tuple, list)):
         raise BrokenError("a tensor has no shape")
     if any(type(n) is not int or not 0 <= n < 2**62 for n in numbers) or len(numbers) > 64:
@@ -135,7 +135,7 @@ class DType:
     plain: bool = True
 
     def build(self, state: Any) -> None:
-        """What NumPy's ``__setstate__`` would do: (version, order, subdtype, names, fields, size, alignment, flags)."""
+        """Effect of NumPy's ``__setstate__``: (version, order, subdtype, names, fields, size, alignment, flags)."""
         if not isinstance(state, tuple) or len(state) < 6 or state[1] not in ("<", ">", "=", "|"):
             self.plain = False
             return
@@ -155,7 +155,7 @@ class DType:
 
 @dataclass(eq=False)
 class Array:
-    """NumPy's array: what its pickle says of it."""
+    """NumPy's array as its pickle describes it."""
 
     shape: Any = (0,)
     dtype: Any = None
@@ -163,7 +163,7 @@ class Array:
     raw: Any = b""
 
     def build(self, state: Any) -> None:
-        """What NumPy's ``__setstate__`` would do: (version, shape, dtype, in Fortran's order, bytes)."""
+        """Effect of NumPy's ``__setstate__``: (version, shape, dtype, in Fortran's order, bytes)."""
         if not isinstance(state, tuple) or len(state) not in (4, 5):
             raise BrokenError("a NumPy array has no state")
         self.shape, self.dtype, fortran, self.raw = state[-4:]
@@ -181,7 +181,7 @@ class Array:
 
 
 def raw_of(given: Any) -> bytes | memoryview:
-    """Bytes, or the text as which Python 2 stored them."""
+    """Bytes, or those behind Python 2's text."""
     if isinstance(given, str):
         return given.encode("latin-1")
     if not isinstance(given, (bytes, memoryview)):
@@ -190,7 +190,7 @@ def raw_of(given: Any) -> bytes | memoryview:
 
 
 def from_numpy(array: np.ndarray[Any, Any]) -> Any:
-    """Tensor of an array, sharing its memory where that can be written to; text as str or a list; None for the rest."""
+    """Tensor of an array, sharing its memory if that is writable; text as str or a list; None for anything else."""
     if array.dtype.kind in "SU":
         try:
             return _text(array.tolist())
@@ -203,7 +203,7 @@ def from_numpy(array: np.ndarray[Any, Any]) -> Any:
     return torch.from_numpy(array if usual else array.copy())
 
 
-def _text(told: Any) -> Any:
-    if isinstance(told, list):
-        return [_text(each) for each in told]
-    return told.decode("latin-1") if isinstance(told, bytes) else told
+def _text(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_text(each) for each in value]
+    return value.decode("latin-1") if isinstance(value, bytes) else value

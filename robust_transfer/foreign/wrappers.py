@@ -1,4 +1,4 @@
-"""Dictionaries of a file: those that are weights, and which of them are meant; what else the file says of itself."""
+"""Dictionaries in a file: those of weights, the usual choice among them, and further statements of the file."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MOST_STATED = 40  # plain values of a file that are shown
 def states(
     tree: Any, lists: dict[str, str], where: str = "", depth: int = 0
 ) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Dictionaries of tensors by name, outer ones first; ``lists`` takes notes on those that were lists of arrays."""
+    """Dictionaries of tensors by name, outer ones first; ``lists`` collects notes on those that were lists of arrays."""
     if (module := module_state(tree)) is not None:  # torch.save of a whole module
         tree = module
     if not isinstance(tree, Mapping) or depth > 4:
@@ -52,7 +52,10 @@ def states(
 
 
 def chosen(found: Mapping[str, Any], weights: str | None) -> str:
-    """Name of the dictionary that ``weights`` means, or of the usual one. Raises :class:`ConfigError` for an unknown name."""
+    """Name of the dictionary selected by ``weights``, or of the usual one.
+
+    Raises :class:`ConfigError` for an unknown name.
+    """
     if weights is not None:
         if weights in found:
             return weights
@@ -71,13 +74,13 @@ def _rank(where: str) -> int:
 
 
 def averages(where: str, others: tuple[str, ...]) -> bool:
-    """Tell whether the weights at ``where`` are averages (EMA) of some of the ``others``."""
+    """Detect whether the weights at ``where`` are averages (EMA) of some of the ``others``."""
     own = (name for name in others if last(name) in WRAPPERS)
     return last(where) in AVERAGED and any(last(name) not in AVERAGED for name in own)
 
 
 def last(name: str) -> str:
-    """Last part of a name with dots."""
+    """Last part of a dotted name."""
     return name.rpartition(".")[2]
 
 

@@ -15,10 +15,10 @@ CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
 def calls_of(body: nn.Module, size: int) -> list[str]:
-    """Paths of the submodules that compute something of their own, in the order of their calls on an image.
+    """Paths of submodules with computations of their own, in the order of their calls on an image.
 
-    Those are leaves, and modules with weights of their own beside their children's. One that is called again stands there
-    again; one that is never called, as inside a fused kernel, does not.
+    These are leaves, and modules with weights beside their children's. A module called twice is listed twice; one
+    that is never called, as inside a fused kernel, is missing.
     """
     calls, handles = list[str](), list[torch.utils.hooks.RemovableHandle]()
     for path, part in body.named_modules(remove_duplicate=False):
@@ -38,9 +38,9 @@ def calls_of(body: nn.Module, size: int) -> list[str]:
 def blocks_of(body: nn.Module, calls: list[str]) -> list[list[str]]:
     """State names of a module in blocks, in the order of the ``calls`` (:func:`calls_of`).
 
-    What stands in a list of layers is a block each: the elements of an ``nn.Sequential``, and the repeated units of a
-    stage; any other submodule is one. Norms, and weights that a module has of its own (a class token), belong to the block
-    before them, or to the first one.
+    Each element of a list of layers is a block: the elements of an ``nn.Sequential``, and the repeated units of a
+    stage; any other submodule is one block. Norms, and weights that a module holds directly (a class token), belong
+    to the block before them, or to the first one.
     """
     groups = list[tuple[str | None, list[str]]]()
     for path, names in _groups(body, ""):
@@ -60,7 +60,7 @@ def blocks_of(body: nn.Module, calls: list[str]) -> list[list[str]]:
 
 
 def _groups(module: nn.Module, prefix: str) -> Iterator[tuple[str | None, list[str]]]:
-    """Paths of blocks with their state; None for norms and for weights that a larger module has of its own."""
+    """Paths of blocks with their state; None for norms and for weights held directly by a larger module."""
     own = [f"{prefix}{name}" for name, _ in _own(module)]
     if own:
         yield None, own
@@ -75,7 +75,7 @@ def _groups(module: nn.Module, prefix: str) -> Iterator[tuple[str | None, list[s
 
 
 def _is_trunk(module: nn.Module) -> bool:
-    """Whether a module is a row of blocks rather than one."""
+    """True for a sequence of blocks, False for a single block."""
     children = [child for child in module.children() if child.state_dict()]
     if isinstance(module, CONTAINERS):
         return bool(children)
@@ -85,7 +85,7 @@ def _is_trunk(module: nn.Module) -> bool:
 
 
 def _is_stage(module: nn.Module) -> bool:
-    """Whether a module is a list of at least two units of one kind, each with layers of its own."""
+    """True for a list of at least two units of one kind, each with layers of its own."""
     if not isinstance(module, CONTAINERS):
         return False
     kinds = [type(child) for child in module.children() if len(list(child.children())) > 1]
@@ -98,7 +98,7 @@ def is_norm(module: nn.Module) -> bool:
 
 
 def _own(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """State that a module has beside its children's."""
+    """State that a module holds directly, beside its children's."""
     for name, value in (*module._parameters.items(), *module._buffers.items()):
         if value is not None and name not in module._non_persistent_buffers_set:
             yield name, value

@@ -1,4 +1,4 @@
-"""Last linear layer of any module: found by running it, proved to be the last thing that happens, and taken off."""
+"""Last linear layer of any module: found by running it, proved to compute the logits, and removed."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def split(module: nn.Module, size: int, layer: str | None = None) -> tuple[nn.Mo
 
 
 def _find(body: nn.Module, x: Tensor, layer: str | None, name: str) -> str:
-    """Dotted name of the layer, which runs once, under one name, with weights of its own."""
+    """Dotted name of the layer: called once, under one name, with weights of its own."""
     paths = {path: part for path, part in body.named_modules(remove_duplicate=False) if _may_be_last(part)}
     if layer is not None and layer not in paths:
         known = dict(body.named_modules())
@@ -122,7 +122,7 @@ def _linear(given: nn.Module, layer: str, name: str) -> nn.Linear:
 
 
 def _trials(body: nn.Module, given: Any, x: Tensor, name: str) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Logits with weights and biases drawn anew, of both signs: a function after the layer shows in them."""
+    """Logits with weights and biases redrawn, of both signs: they reveal a function after the layer."""
     before = {key: parameter.detach().clone() for key, parameter in given.named_parameters()}
     generator, trials = torch.Generator().manual_seed(1), list[tuple[Tensor, Tensor, Tensor]]()
     with torch.no_grad():
@@ -139,10 +139,10 @@ def _trials(body: nn.Module, given: Any, x: Tensor, name: str) -> list[tuple[Ten
 def _prove(
     body: nn.Module, given: nn.Module, x: Tensor, trials: list[tuple[Tensor, Tensor, Tensor]], layer: str, name: str
 ) -> None:
-    """Refuse a module whose logits are not the layer's outputs on what it gives without it."""
+    """Raise :class:`NetworkError` unless the logits are the layer's outputs on the body's outputs."""
     kind = "convolution" if isinstance(given, nn.Conv2d) else "linear layer"
     after = (
-        f"{name} goes on computing after its last {kind} {layer!r} (softmax, scaling, ReLU or the like): "
+        f"{name} computes further after its last {kind} {layer!r} (softmax, scaling, ReLU or the like): "
         "give a module that ends with its linear layer, or name another layer"
     )
     try:
@@ -168,12 +168,12 @@ def _prove(
 
 
 def _run(module: nn.Module, x: Tensor, name: str, *, training: bool = False) -> Any:
-    """Output of a module; in training mode its statistics are afterwards as they were."""
+    """Output of a module; statistics that training mode changes are restored."""
     with torch.no_grad(), warnings.catch_warnings(), _in_training(module) if training else eval_mode(module):
         warnings.simplefilter("ignore")
         try:
             return module(x.clone())
-        except Exception as error:  # somebody else's code may raise anything
+        except Exception as error:  # third-party code may raise anything
             size = f"{x.shape[2]}x{x.shape[3]}"
             raise NetworkError(f"{name} cannot read {size} images of 3 channels: {_first(error)}") from error
 

@@ -1,4 +1,4 @@
-"""CIFAR networks in the field's standard forms; timm knows them, too, once it is loaded by either side."""
+"""CIFAR networks in the field's standard forms, registered with timm once timm is loaded."""
 
 import sys
 

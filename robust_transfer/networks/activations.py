@@ -1,4 +1,4 @@
-"""Activations by name: a setting of networks whose files do not tell which one they were trained with."""
+"""Activations by name: a setting for networks whose files do not contain it."""
 
 from __future__ import annotations
 

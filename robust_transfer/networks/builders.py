@@ -1,4 +1,4 @@
-"""Builders: functions of other people's code that make a network, registered by name so that its results can be loaded."""
+"""Builders: third-party functions that make a network, registered by name so that results can be loaded."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ log = logger(__name__)
 def register_builder(name: str) -> Callable[[Callable[P, M]], Callable[P, M]]:
     """Decorator for a function (or class) that returns a network with its last linear layer.
 
-    Modules that it returns know their ``name`` and arguments, so what is made of them (``Classifier.from_module``) can be
-    saved, and loaded wherever the function has been registered: by importing its module, or by an entry point of the
+    Returned modules carry their ``name`` and arguments, so that results made from them (``Classifier.from_module``)
+    can be saved, and loaded wherever the function is registered: by importing its module, or by an entry point of the
     group ``robust_transfer.networks``. Arguments must be plain values, as in JSON, and are kept with the weights.
     Raises :class:`ConfigError` for a name that is taken.
     """
@@ -51,7 +51,7 @@ def register_builder(name: str) -> Callable[[Callable[P, M]], Callable[P, M]]:
 
 
 def _by_name(name: str, signature: inspect.Signature, args: Any, settings: Any) -> dict[str, Any]:
-    """Arguments by their names, as JSON has them; what was left to its default value is written down, too."""
+    """Arguments by name, as JSON types, default values included."""
     bound = signature.bind(*args, **settings)
     bound.apply_defaults()
     plain = dict[str, Any]()
@@ -80,26 +80,26 @@ def _plain(name: str, key: str, value: Any) -> Any:
 
 
 def mark_of(module: nn.Module) -> tuple[str, dict[str, Any]] | None:
-    """Name of the registered builder that made a module, and its settings; None for any other module."""
+    """Name and settings of the registered builder of a module; None for any other module."""
     mark: tuple[str, dict[str, Any]] | None = getattr(module, MARK, None)
     return mark
 
 
 def builder(name: str) -> Callable[..., nn.Module] | None:
-    """Builder called ``name``, entry points of other packages included; None where there is none."""
+    """Builder called ``name``, including other packages' entry points; None where there is none."""
     global _loaded
     if name not in BUILDERS and not _loaded:
         _loaded = True
         for point in entry_points(group=GROUP):
             try:
                 point.load()
-            except Exception as error:  # somebody else's code may raise anything
+            except Exception as error:  # third-party code may raise anything
                 log.warning("the networks of %s cannot be loaded: %s", point.value, error)
     return BUILDERS.get(name)
 
 
 def build(name: str, settings: dict[str, Any]) -> nn.Module:
-    """Network of the builder ``name``, its layer ``settings[HEAD]`` taken off. Raises :class:`NetworkError`."""
+    """Network of the builder ``name``, without its layer ``settings[HEAD]``. Raises :class:`NetworkError`."""
     make = builder(name)
     if make is None:
         raise NetworkError(
@@ -113,7 +113,7 @@ def build(name: str, settings: dict[str, Any]) -> nn.Module:
 
 
 def take_off(module: nn.Module, name: str) -> nn.Module:
-    """Layer of a module by its dotted name, which an identity then stands for. Raises :class:`NetworkError`."""
+    """Layer of a module by its dotted name, replaced by an identity in the module. Raises :class:`NetworkError`."""
     try:
         layer = module.get_submodule(name)
     except AttributeError:

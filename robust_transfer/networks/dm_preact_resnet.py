@@ -1,6 +1,7 @@
 """Pre-activation ResNet in the layout of DeepMind's files (Rebuffi et al. 2021; Rade & Moosavi-Dezfooli 2021).
 
-Beside the names: Swish, 3x3 shortcuts, which read a block's bare input, and padding at one side before what has a stride.
+Differences beside the names: Swish, 3x3 shortcuts on a block's bare input, and one-sided padding before strided
+convolutions.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Wide residual network in the layout of DeepMind's files (Gowal et al. 2020; Rebuffi et al. 2021), and many others' since.
+"""Wide residual network in the layout of DeepMind's files (Gowal et al. 2020; Rebuffi et al. 2021), and of many later ones.
 
-Beside the names: Swish, and padding at one side before strided convolutions. Neither is in the file.
+Differences beside the names: Swish, and one-sided padding before strided convolutions. Neither is in the file.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from robust_transfer.registry import unknown
 
 PREFIX = "torchvision/"
 NOT_SETTINGS = {"weights", "pretrained", "progress", "num_classes"}
-AUXILIARY = ("googlenet", "inception_v3")  # they return several logits in training mode, unless told not to
+AUXILIARY = ("googlenet", "inception_v3")  # by default they return several logits in training mode
 
 
 def canonical(name: str) -> str:
@@ -48,7 +48,7 @@ def create(name: str, input_size: int, **settings: Any) -> nn.Module:
 
 
 def whole(name: str, input_size: int, classes: int | None = None, **settings: Any) -> nn.Module:
-    """Network with its head, of 1000 ``classes`` unless another number is said; see :func:`create`."""
+    """Network with its head, of 1000 ``classes`` by default; see :func:`create`."""
     import torchvision
 
     plain = name.removeprefix(PREFIX)
@@ -71,7 +71,7 @@ def whole(name: str, input_size: int, classes: int | None = None, **settings: An
 
 
 def preprocessing(name: str) -> Preprocessing:
-    """What torchvision's first weights of a network are evaluated with."""
+    """Evaluation preprocessing of torchvision's first weights for a network."""
     import torchvision
 
     first = next(iter(torchvision.models.get_model_weights(name.removeprefix(PREFIX))))

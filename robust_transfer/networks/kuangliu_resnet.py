@@ -24,7 +24,10 @@ DEPTHS = {
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions, each followed by batch norm; the sum is activated. ``outputs`` is 4 times inside."""
+    """1x1, 3x3 and 1x1 convolutions, each followed by batch norm; the sum is activated.
+
+    ``outputs`` is 4 times the inner width.
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int, activate: Activate) -> None:
         super().__init__()
@@ -75,7 +78,7 @@ class KuangliuResNet(PooledNetwork):
 
 
 def stages(depth: int) -> tuple[bool, tuple[int, ...]]:
-    """Whether a ResNet's blocks are bottlenecks, and how many there are in each stage; ValueError for another depth."""
+    """True for bottlenecks, and the number of blocks in each stage, by the depth; ValueError for another depth."""
     if depth not in DEPTHS:
         raise ValueError(f"the depth of a ResNet is one of {', '.join(map(str, DEPTHS))}, not {depth}")
     return DEPTHS[depth]

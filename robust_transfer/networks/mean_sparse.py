@@ -1,4 +1,4 @@
-"""MeanSparse (Amini et al. 2024): values near a channel's mean become the mean, after the network was trained."""
+"""MeanSparse (Amini et al. 2024): after training, values near a channel's mean are replaced by the mean."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from robust_transfer.registry import nearest, unknown
 
 @dataclass(frozen=True)
 class Own:
-    """Network of ours: what builds it, in the form that timm calls, a line on it, and what it wants of pixels."""
+    """Network of this package: its builder in timm's form, its summary line, and its normalisation."""
 
     entry: Callable[..., nn.Module]
     summary: str
@@ -29,7 +29,7 @@ class Own:
 
 
 class Library(Protocol):
-    """Networks of another library, by names with a prefix; without a head only."""
+    """Networks of another library, by names with a prefix; without heads."""
 
     PREFIX: str
 
@@ -55,8 +55,8 @@ def register(
 ) -> None:
     """Register ``make(num_classes=..., in_chans=..., **settings)`` as a network of the module called ``module``.
 
-    One whose weights depend on the size of the images takes that as ``img_size``. Settings of the network's own are
-    what ``make`` takes by name; any other is refused when it is built.
+    A network whose weights depend on the image size takes it as ``img_size``. Settings of the network are the keyword
+    arguments of ``make``; others are refused when it is built.
     """
 
     # timm sends every network the last three
@@ -80,10 +80,10 @@ def register(
 
 
 def add_to_timm() -> Any:
-    """Register our networks with timm, and return it.
+    """Register our networks with timm, and return timm.
 
-    That happens by itself where a name is not ours, or where timm is loaded before this package: loading it, and
-    torchvision with it, takes seconds, which nobody should wait for who uses a network of ours.
+    Called automatically for a name that is not ours, or where timm is loaded before this package: importing it, and
+    torchvision with it, takes seconds, which users of our networks should not wait for.
     """
     try:
         import timm
@@ -98,7 +98,7 @@ def add_to_timm() -> Any:
         if _IN_TIMM.get(name) is own:
             continue
         with warnings.catch_warnings():
-            if name in _IN_TIMM:  # the module was reloaded; a name of somebody else's would be worth timm's warning
+            if name in _IN_TIMM:  # the module was reloaded; for another package's name timm's warning should appear
                 warnings.filterwarnings("ignore", "Overwriting", UserWarning)
             register_model(own.entry)
         _IN_TIMM[name] = own
@@ -119,7 +119,7 @@ def available() -> dict[str, str]:
 
 
 def normalisation(name: str) -> Normalisation:
-    """Normalisation of pixels that a fresh network is trained with: its own, or CIFAR-10's."""
+    """Normalisation of pixels for training a fresh network: its own, or CIFAR-10's."""
     own = OURS.get(canonical(name))
     return own.normalisation if own is not None else CIFAR10
 
@@ -144,8 +144,8 @@ def canonical(name: str) -> str:
 def create(name: str, *, num_classes: int, input_size: int, **settings: Any) -> nn.Module:
     """Freshly initialised network without pretrained weights.
 
-    ``input_size`` is the image's side in pixels; networks whose shape depends on it (vision transformers) are told.
-    ``settings`` are the network's own (a depth, a rate of dropout); nothing that loads a file is among them.
+    ``input_size`` is the image's side in pixels; networks whose shape depends on it (vision transformers) receive it.
+    ``settings`` are the network's own (a depth, a rate of dropout); settings that load a file are refused.
     """
     if builders.HEAD in settings:
         try:
@@ -173,6 +173,6 @@ def create(name: str, *, num_classes: int, input_size: int, **settings: Any) -> 
 
 
 def takes_image_size(name: str) -> bool:
-    """True for a network of timm whose weights depend on the size of the images, which it takes as ``img_size``."""
+    """True for a timm network whose weights depend on the image size, ``img_size``."""
     config = add_to_timm().get_pretrained_cfg(name)
     return bool(config and config.fixed_input_size) or name.startswith(("vit_", "deit", "swin", "beit"))

@@ -27,10 +27,11 @@ def canonical(name: str) -> str:
 
 
 def create(name: str, input_size: int, *, quick_gelu: bool = False, **settings: Any) -> nn.Module:
-    """Visual tower from ``(B, 3, H, W)`` to image embeddings ``(B, d)``, as CLIP compares them with text's.
+    """Visual tower from ``(B, 3, H, W)`` to image embeddings ``(B, d)``, in CLIP's joint space.
 
-    ``quick_gelu``: the activation ``x * sigmoid(1.702 x)`` of OpenAI's weights and of what is trained from them; no file
-    tells. Other ``settings`` replace values of the configuration (``vision_cfg``): layers, width, patch_size, embed_dim ...
+    ``quick_gelu``: the activation ``x * sigmoid(1.702 x)`` of OpenAI's weights and networks fine-tuned from them,
+    which is not in the file. Other ``settings`` replace values of the configuration (``vision_cfg``): layers, width,
+    patch_size, embed_dim ...
     """
     configuration = json.loads(_configurations()[name.removeprefix(PREFIX)].read_text(encoding="utf-8"))
     from open_clip.model import CLIPVisionCfg, _build_vision_tower

@@ -1,4 +1,4 @@
-"""3x3 convolutions in TensorFlow's padding, which PyTorch ports of networks from there imitate."""
+"""3x3 convolutions with TensorFlow's padding, for PyTorch ports of TensorFlow networks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PADDINGS = ("asymmetric", "symmetric")
 
 
 class OneSidedConv(nn.Conv2d):
-    """3x3 convolution with stride 2 and no bias that pads one pixel at the right and below, and none at the left and above.
+    """3x3 convolution with stride 2 and no bias, padded by one pixel at the right and below only.
 
     That is TensorFlow's ``SAME`` for images of even size. An image of ``n`` pixels becomes one of ``n // 2``.
     """

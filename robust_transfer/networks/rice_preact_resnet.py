@@ -1,6 +1,6 @@
 """Pre-activation ResNets (He et al. 2016b) for small images, in the layout of Rice et al. 2020 and Wong et al. 2020.
 
-Files of this layout differ in what no file tells: whether a 1x1 shortcut reads a block's input or the activated one.
+Files of this layout leave one setting open: whether a 1x1 shortcut reads a block's input or the activated one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""XCiT whose patches are smaller than its stem was made for (Debenedetti et al. 2023, arXiv:2209.07399, section 3).
+"""XCiT with patches smaller than its stem's (Debenedetti et al. 2023, arXiv:2209.07399, section 3).
 
-The stem of XCiT is a stack of 3x3 convolutions with stride 2, one for each halving of the image. For smaller patches the
-first of them get stride 1: the weights and their names stay the same.
+The stem of XCiT is a stack of 3x3 convolutions with stride 2, one for each halving of the image. For smaller patches
+the first of them get stride 1: the weights and their names stay the same.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pictures to predict, one by one: files, folders, patterns, pictures in memory. What cannot be had says so in its place."""
+"""Images to predict, one by one: files, folders, patterns, images in memory. Unreadable ones carry an error."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PATTERN = frozenset("*?[")
 
 @dataclass(frozen=True)
 class Picture:
-    """Picture by its name: the file or the pixels that it is, or the ``error`` in their place."""
+    """Image by its name: its file or pixels, or the ``error`` in their place."""
 
     name: str
     content: Path | Image.Image | None = None
@@ -34,7 +34,7 @@ class Picture:
 
 
 class Pictures(Images):
-    """Pictures that have a content."""
+    """Readable images."""
 
     def __init__(self, pictures: list[Picture]) -> None:
         self.pictures = pictures
@@ -43,7 +43,7 @@ class Pictures(Images):
         return len(self.pictures)
 
     def open(self, position: int) -> Image.Image:
-        """Opens the file, or a copy of what is in memory: decoding may turn it."""
+        """Open the file, or a copy of an image in memory: decoding may rotate it."""
         content = self.pictures[position].content
         return content.copy() if isinstance(content, Image.Image) else open_image(Path(content or ""))
 
@@ -53,9 +53,9 @@ class Pictures(Images):
 
 
 def each_picture(images: Any, *, hidden: bool) -> Iterator[Picture]:
-    """Pictures of a file, a folder (with those under it), a pattern such as ``*.png``, a PIL image, uint8 pixels, or of many.
+    """Images of a file, a folder (recursively), a pattern such as ``*.png``, a PIL image, uint8 pixels, or of many.
 
-    Nothing is listed before its turn; of a folder, what is left out is told unless ``hidden``. Pixels are ``(H, W, 3)`` or
+    Nothing is listed before its turn; omissions in a folder are noted unless ``hidden``. Pixels are ``(H, W, 3)`` or
     grey ``(H, W)``. Raises :class:`ConfigError` for anything else.
     """
     expect("images", images, *ONE, Iterable, hint="such as a path, or a list of paths")
@@ -78,7 +78,7 @@ def _from_array(pixels: np.ndarray[Any, Any], number: int) -> Image.Image:
 
 
 def _of_path(text: str, hidden: bool) -> Iterator[Picture]:
-    """Pictures of a path as it is typed; a file that is called like a pattern is that file."""
+    """Images of a typed path; an existing file takes precedence over a pattern."""
     path = expanded(text)
     try:
         if path.is_dir():

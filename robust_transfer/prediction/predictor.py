@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from numbers import Integral
@@ -39,18 +40,21 @@ from robust_transfer.defaults import DEFAULT_THREAT
 from robust_transfer.engine import Engine
 from robust_transfer.errors import ConfigError, DataError
 from robust_transfer.evaluation.adversary import Adversary
+from robust_transfer.evaluation.brackets import brackets
 from robust_transfer.evaluation.curve import Budgets
-from robust_transfer.evaluation.loop import attack_split
+from robust_transfer.evaluation.effort import effort
 from robust_transfer.evaluation.precision import engine_for, without_repetition
 from robust_transfer.modes import on_device
 from robust_transfer.pass_sizes import usual_chunk
 from robust_transfer.prediction.pictures import Picture, Pictures, each_picture
 from robust_transfer.prediction.record import Prediction, finite
+from robust_transfer.progress import stage
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
 
 FIRST = 4  # images before the first line; then twice as many each time
 MOST = 256  # images at a time where the device asks for no number of its own
+ATTACKS = 3  # that what flips an image takes, about, for the time left: many of them end early
 NEXT = 9  # classes whose boundaries are looked at, as DeepFool's authors do for many classes
 
 
@@ -71,7 +75,8 @@ def predict(
     prediction with an ``error``, and the rest goes on. ``top``: so many of the likeliest classes.
     ``threat`` (the card's, else linf:8/255) has the norm in which flips are measured. ``classes``: how many of the next
     classes ``linear_eps`` looks at, at one gradient each. ``attack`` also measures the smallest budget that flips a
-    prediction: at the threat's eps, at its doubles while it stands, then by bisection to a 64th of the last doubling. Attacks
+    prediction, to a 64th of the threat's eps, or of the last of its doublings up to there. The search begins at ``linear_eps``,
+    which makes it short and does not decide where it ends (see :mod:`robust_transfer.evaluation.brackets`). Attacks
     that need the model's source are left out. Images are told apart by their pixels, so neither names nor order change
     anything. Nothing is written. Raises :class:`ConfigError` and :class:`DataError` for a model that predicts nothing.
     """
@@ -128,7 +133,7 @@ class _Predictor:
         return made
 
     def _decoded(self, pictures: list[Picture]) -> tuple[list[str | None], NDArray[np.uint8]]:
-        """Why each picture cannot be read, or None; and the pixels of those that can."""
+        """Error for each image or None; and the pixels of readable ones."""
         errors, how = [one.error for one in pictures], self.classifier.spec.preprocessing.geometry
         pixels, images = np.zeros((len(pictures), 3, how.size, how.size), np.uint8), Pictures(pictures)
 
@@ -145,7 +150,7 @@ class _Predictor:
         return errors, pixels
 
     def _found(self, pixels: Tensor) -> list[Prediction]:
-        """Predictions of uint8 images, without a name yet."""
+        """Predictions for uint8 images, without names."""
         x, engine = to_pixels(pixels, self.device), Engine(folded=False, tight=True)
         with on_device(self.classifier, self.device), attacking(self.classifier, self.device, engine) as target:
             logits = target.logits(x)
@@ -154,7 +159,7 @@ class _Predictor:
             others = nearest_by_logit(logits, labels, self.classes)
             linear = boundary_distances(target, x, labels, others, self.threat).amin(1).clamp_min(0)
         likeliest = logits.softmax(1).topk(min(self.top, logits.shape[1]), dim=1)
-        stood, broken = self._attacked(pixels, labels.cpu()) if self.attacks else (None, None)
+        stood, broken = self._attacked(pixels, labels.cpu(), linear.cpu()) if self.attacks else (None, None)
         made = []
         for row in range(len(pixels)):
             if not numbers[row]:
@@ -177,7 +182,9 @@ class _Predictor:
             made.append(found)
         return made
 
-    def _attacked(self, pixels: Tensor, labels: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _attacked(
+        self, pixels: Tensor, labels: Tensor, linear: Tensor
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Largest eps at which each prediction stood, and smallest at which it was flipped; infinite where at none."""
         names = tuple(map(str, range(len(self.names))))  # those of a card may have one twice
         split = dataclasses.replace(Split.in_memory(pixels, labels, names), ids=_ids(pixels))
@@ -185,12 +192,17 @@ class _Predictor:
         self._engine = self._engine or engine_for(self.classifier, split, run, self.attacks)
         attacks = without_repetition(self.attacks, self._engine)
         adversary = Adversary(attacks, self.threat, self._engine, seed=run.seed).tight()
-        outcomes = attack_split(adversary, self.classifier, split, run).table
         reach = 1.0 if self.threat.norm == "linf" else float(pixels[0].numel()) ** 0.5  # all of the box, from anywhere
-        return Budgets(adversary, self.classifier, split, run).brackets(outcomes, most=reach)
+        guesses: NDArray[np.float64] = linear.double().nan_to_num(nan=math.inf, posinf=math.inf).numpy()
+        each = ATTACKS * effort(attacks)
+        with stage(f"attacking {len(split)} images", len(split), self.run.quiet, each=each) as bar:
+            bar.begin(len(split))
+            found = brackets(Budgets(adversary, self.classifier, split, run), guesses, reach)
+            bar.advance(len(split))
+        return found
 
 
 def _ids(pixels: Tensor) -> Tensor:
-    """Ids that address an attack's noise, by the images' content: a name or a place in the row changes nothing."""
+    """Ids that address an attack's noise, by the images' content: names and positions change nothing."""
     digests = [hashlib.blake2b(image.numpy().tobytes(), digest_size=8).digest() for image in pixels]
     return torch.tensor([int.from_bytes(digest, "little") & (2**63 - 1) for digest in digests])

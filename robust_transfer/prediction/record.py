@@ -1,4 +1,4 @@
-"""Record of a prediction: classes, probabilities, and how far away the next class is."""
+"""Record of a prediction: classes, probabilities, and the distance to a flip."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Prediction:
     error: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types; what was not asked for is left out."""
+        """Plain JSON types, without figures that were not requested."""
         if self.error is not None:
             return {"file": self.file, "error": self.error}
         pairs = zip(self.classes, self.probabilities, strict=True)

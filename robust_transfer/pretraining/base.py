@@ -1,4 +1,4 @@
-"""Base of pretraining methods: a task and a network to a checkpoint that others can transfer from."""
+"""Base of pretraining methods: from a task and a network to a checkpoint to transfer from."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
+from typing_extensions import override
 
 from robust_transfer import networks
 from robust_transfer.checkpoint import Checkpoint
@@ -43,17 +44,17 @@ class Pretraining(TrainingSettings, WithPresets, ABC):
         """Objective that :func:`fit` minimises."""
 
     @classmethod
+    @override
     def described(cls) -> str:
-        """See :class:`WithPresets`."""
         return f"pretraining method {PRETRAINING.name_of(cls)!r}"
 
     @property
     def passes_per_image(self) -> float:
-        """Forward-equivalent passes that training on an image takes: 3, and 2 for each attack step on it."""
+        """Forward-equivalent passes per training image: 3, and 2 for each attack step."""
         return 3.0
 
     def passes(self, task: Task) -> float:
-        """Forward-equivalent image passes of training on ``task``, validation included: a forecast, for estimates."""
+        """Forecast of the forward-equivalent image passes of training on ``task``, validation included."""
         seen = self.epochs / int(getattr(self, "replays", 1))
         looks = seen * validation_passes(task.val, robust=self.adversarial or self.select == "robust")
         return self.images_seen(len(task.train)) * self.passes_per_image + looks
@@ -82,7 +83,7 @@ class Pretraining(TrainingSettings, WithPresets, ABC):
             spec = self.network_spec(network, task, input_size)
             task = without_test(task).prepared(spec.preprocessing)
             if self.select != "last" and not len(task.val):
-                raise ConfigError(f"select={self.select} needs a val split, and there is none: use select=last")
+                raise ConfigError(f"select={self.select} needs a val split, and val is empty: use select=last")
             identity = self._identity(spec, task, threat)
             return produce(identity, task, run, lambda: self._prepare(spec, task, threat, run), trained_on(task))
 
@@ -111,7 +112,7 @@ class Pretraining(TrainingSettings, WithPresets, ABC):
         )
 
     def _validation(self, task: Task, threat: Threat, run: Run) -> Validation | None:
-        """Natural training looks at clean accuracy alone, unless it is to be selected by the other."""
+        """Validation of clean accuracy; of robust accuracy too, unless training is natural and not selected by it."""
         robust = self.adversarial or self.select == "robust"
         return Validation(task.val, threat if robust else None, run) if len(task.val) else None
 
@@ -133,7 +134,7 @@ class Pretraining(TrainingSettings, WithPresets, ABC):
         return NetworkSpec(name=name, num_classes=task.num_classes, preprocessing=preprocessing)
 
     def _identity(self, spec: NetworkSpec, task: Task, threat: Threat) -> dict[str, Any]:
-        """Card's fields that say what was asked for; a finished run with the same ones is not trained again."""
+        """Card's fields that identify the request; a finished run with the same ones is not trained again."""
         return {
             "method": f"pretrain:{PRETRAINING.name_of(type(self))}",
             "settings": as_dict(self),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from typing_extensions import override
+
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
 from robust_transfer.data import Task
@@ -35,12 +37,12 @@ class Fast(Pretraining):
             raise ConfigError("fast needs a positive step and at least one guard image")
 
     @property
+    @override
     def passes_per_image(self) -> float:
-        """See :class:`Pretraining`."""
         return 5.0
 
+    @override
     def objective(self, classifier: Classifier, task: Task, threat: Threat, run: Run) -> Objective:
-        """See :class:`Pretraining`."""
         pool = task.val if len(task.val) >= self.guard_images else task.train
         guarded = pool.sample(self.guard_images, seed=0, purpose="guard")
         return AdversarialObjective(classifier, threat, run, steps=1, step=self.step, guarded=guarded)

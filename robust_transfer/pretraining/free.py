@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
@@ -44,16 +45,16 @@ class Free(Pretraining):
         if self.replays < 1 or self.step <= 0:
             raise ConfigError("free needs at least one replay and a positive step")
 
+    @override
     def objective(self, classifier: Classifier, task: Task, threat: Threat, run: Run) -> Objective:
-        """See :class:`Pretraining`."""
         slots = min(self.batch_size, len(task.train))
         return FreeObjective(classifier, threat, replays=self.replays, step=self.step, slots=slots)
 
 
 class FreeObjective(Objective):
-    """Cross-entropy on ``x + delta``, ``delta`` ``(slots, 3, H, W)`` climbing it by each step's own gradient.
+    """Cross-entropy on ``x + delta``; ``delta`` ``(slots, 3, H, W)`` ascends it by each step's own gradient.
 
-    Classifier in training mode throughout: there is no other pass than the one that trains.
+    The classifier is in training mode throughout: there is no pass but the training step's.
     """
 
     delta: Tensor
@@ -65,15 +66,15 @@ class FreeObjective(Objective):
         size = classifier.spec.input_size
         self.register_buffer("delta", torch.zeros(slots, 3, size, size))
 
+    @override
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """See :class:`Objective`."""
         own = self.delta[batch.slots] if batch.slots is not None else self.delta[: len(batch.images)]
         self._own = own.detach().clone().requires_grad_(True)
         logits = self.classifier((batch.images + self._own).clamp(0, 1))
         return {"loss": batch.cross_entropy(logits), "logits": logits}
 
     def after_backward(self, gather: Callable[[Tensor], Tensor]) -> None:
-        """See :class:`Objective`: the perturbation takes its step."""
+        """Move the perturbation by one step."""
         gradient = self._own.grad
         assert gradient is not None
         moved = self._own.detach() + self.step * self.threat.eps * self.threat.steepest(gradient)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from typing_extensions import override
+
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
 from robust_transfer.data import Task
@@ -27,6 +29,6 @@ class Natural(Pretraining):
         "paper": {"epochs": 120.0, "learning_rate": 0.1, "schedule": "step"}
     }
 
+    @override
     def objective(self, classifier: Classifier, task: Task, threat: Threat, run: Run) -> Objective:
-        """See :class:`Pretraining`."""
         return NaturalObjective(classifier, collapse_patience=ONE_CLASS_BATCHES)

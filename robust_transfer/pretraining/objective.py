@@ -1,9 +1,10 @@
-"""Objective of adversarial training: cross-entropy on examples crafted against the network as it is now."""
+"""Objective of adversarial training: cross-entropy on examples crafted against the current network."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from robust_transfer import losses
 from robust_transfer.attacks import FGSM, PGD, Attack
@@ -57,8 +58,8 @@ class AdversarialObjective(Objective):
                 current = threat.project(current + step * threat.eps * threat.steepest(gradient), batch.images)
         return current.detach()
 
+    @override
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """See :class:`Objective`."""
         logits = self.classifier(self.craft(batch))
         return {"loss": batch.cross_entropy(logits), "logits": logits}
 
@@ -74,7 +75,7 @@ class AdversarialObjective(Objective):
         return what, figures
 
     def react(self) -> str:
-        """One more attack step."""
+        """Add one attack step."""
         self.steps += 1
         return f"adversarial examples now take {int(self.steps)} steps"
 

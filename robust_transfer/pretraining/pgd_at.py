@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from typing_extensions import override
+
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
 from robust_transfer.data import Task
@@ -37,10 +39,10 @@ class PGDAT(Pretraining):
             raise ConfigError("pgd-at needs at least one step, of positive length")
 
     @property
+    @override
     def passes_per_image(self) -> float:
-        """See :class:`Pretraining`."""
         return 3.0 + 2.0 * self.steps
 
+    @override
     def objective(self, classifier: Classifier, task: Task, threat: Threat, run: Run) -> Objective:
-        """See :class:`Pretraining`."""
         return AdversarialObjective(classifier, threat, run, steps=self.steps, step=self.step)

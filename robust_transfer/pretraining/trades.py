@@ -1,10 +1,11 @@
-"""TRADES (Zhang et al. 2019): accuracy on natural images, and answers that an attack does not change."""
+"""TRADES (Zhang et al. 2019): accuracy on natural images, and predictions that are stable under attack."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
 from torch import Tensor
+from typing_extensions import override
 
 from robust_transfer import losses
 from robust_transfer.attacks.base import Victim
@@ -43,12 +44,12 @@ class Trades(Pretraining):
             raise ConfigError("trades needs at least one step, of positive length, and a beta that is not negative")
 
     @property
+    @override
     def passes_per_image(self) -> float:
-        """See :class:`Pretraining`."""
         return 7.0 + 2.0 * self.steps
 
+    @override
     def objective(self, classifier: Classifier, task: Task, threat: Threat, run: Run) -> Objective:
-        """See :class:`Pretraining`."""
         return TradesObjective(classifier, threat, run, beta=self.beta, steps=self.steps, step=self.step)
 
 
@@ -83,8 +84,8 @@ class TradesObjective(Objective):
                 current = threat.project(current + self.step * threat.eps * threat.steepest(gradient), x)
         return current.detach()
 
+    @override
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """See :class:`Objective`."""
         crafted = self.craft(batch)
         clean, attacked = self.classifier(batch.images), self.classifier(crafted)
         cross_entropy, divergence = batch.cross_entropy(clean), batch.mean(losses.kl(attacked, clean))

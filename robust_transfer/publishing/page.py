@@ -1,4 +1,4 @@
-"""Model card: metadata that the Hub reads, then a page for people."""
+"""Model card: metadata for the Hub, then a page for readers."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _HUB = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+)", re.ASCII)
 
 
 def base_models(card: Card) -> list[str]:
-    """Repositories on the Hub that these weights were made from: of what was imported from there."""
+    """Repositories on the Hub behind these weights, from imported ones."""
     own = [str(card.origin.get("address", ""))]
     found = (_HUB.match(address) for address in (*own, *_imported(card.source)))
     return list(dict.fromkeys(match["repo"] for match in found if match is not None))
 
 
 def trained_on(card: Card) -> str | None:
-    """Name of the data that the weights were trained on, as the Hub has it; None for imported weights, whose file is named."""
+    """Name of the training data on the Hub; None for imported weights, whose file is named instead."""
     name = card.data.get("name") if card.method != METHOD else None
     return str(name).removeprefix("hf:") if name else None
 
 
 def _imported(source: Provenance | Mixture | None) -> Iterator[str]:
-    """Addresses of imported weights among those that others were made from."""
+    """Addresses of imported weights among the ancestors."""
     if isinstance(source, Mixture):
         yield from _imported(source.a)
         yield from _imported(source.b)
@@ -41,13 +41,13 @@ def _imported(source: Provenance | Mixture | None) -> Iterator[str]:
 
 def model_card(
     card: Card,
-    repo: str,
+    repo: str | None,
     evaluations: Sequence[Evaluation] = (),
     on: Benchmark | None = None,
     base_model: str | None = None,
     licence: str | None = None,
 ) -> str:
-    """README.md of the repository ``repo``."""
+    """README.md of the repository ``repo``, or of a folder where that is None."""
     from huggingface_hub import ModelCardData
 
     data_name = trained_on(card)
@@ -59,10 +59,11 @@ def model_card(
         tags=list(TAGS),
         base_model=bases[0] if len(bases) == 1 else bases or None,
         datasets=[data_name] if data_name is not None and Benchmark(data_name).on_hub else None,
-        model_name=repo.partition("/")[2],
+        model_name=repo.partition("/")[2] if repo is not None else card.network.name,
         eval_results=model_index(evaluations, on) if evaluations and on is not None else None,
     )
-    return f"---\n{data.to_yaml()}\n---\n{page(card, f'hf:{repo}')}{_measured(evaluations, on)}"
+    address = f"hf:{repo}" if repo is not None else "path/to/this/folder"
+    return f"---\n{data.to_yaml()}\n---\n{page(card, address)}{_measured(evaluations, on)}"
 
 
 def _measured(evaluations: Sequence[Evaluation], on: Benchmark | None) -> str:

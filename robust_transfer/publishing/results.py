@@ -1,4 +1,4 @@
-"""Evaluations in the forms that the Hub reads: ``model-index`` of a model card, and files in ``.eval_results``."""
+"""Evaluations in the Hub's formats: ``model-index`` of a model card, and files in ``.eval_results``."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ TASK = "image-classification"
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Data of an evaluation: its ``name``, and the ``task`` that its own ``eval.yaml`` lists on the Hub, if it is there."""
+    """Data of an evaluation: its ``name``, and the ``task`` in its ``eval.yaml`` on the Hub, if any."""
 
     name: str
     task: str | None = None
 
     @property
     def on_hub(self) -> bool:
-        """True if the name is one on the Hub."""
+        """True if the name has the form of one on the Hub."""
         return re.fullmatch(r"[\w.-]+/[\w.-]+", self.name, re.ASCII) is not None
 
 
 def figures(found: Evaluation) -> Iterator[tuple[str, Proportion, dict[str, Any]]]:
-    """Name, value and circumstances of each accuracy."""
+    """Name, value and conditions of each accuracy."""
     how = {"n": found.clean_accuracy.n, "seed": found.seed, "data_hash": found.data_hash}
     yield "clean accuracy", found.clean_accuracy, {**how, **_interval(found.clean_accuracy)}
     attacked = {"threat": found.threat, "attack": found.attack, "constant_accuracy": found.constant_accuracy}
@@ -42,7 +42,7 @@ def _interval(share: Proportion) -> dict[str, Any]:
 
 
 def model_index(evaluations: Sequence[Evaluation], on: Benchmark) -> list[Any]:
-    """Results as ``huggingface_hub`` has them (``EvalResult``); a figure that two evaluations share stands there once."""
+    """Results as ``EvalResult`` of ``huggingface_hub``; a figure shared by two evaluations appears once."""
     from huggingface_hub import EvalResult
 
     made = {

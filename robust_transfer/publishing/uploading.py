@@ -1,4 +1,4 @@
-"""Upload of a folder to the Hub, by its client; what goes wrong becomes a sentence."""
+"""Upload of a folder to the Hub, by its client, with one-sentence errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Section of what `choose` has tried: its front on val, what was taken and why, what was not tried."""
+"""Section on the candidates of `choose`: their front on val, the selected one with the reason, untried ones."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ def chosen(choice: Choice, key: str) -> dict[str, Any]:
     series: dict[str, list[Point]] = {}
     for one in choice.tried:
         series.setdefault(f"{one.source}: {one.method.removeprefix('transfer:')}", []).append(_point(one))
+    of = "balanced, " if choice.best.by_balanced else ""
     best = {one.name for one in best_of(choice.tried)}
     rows = [_row(one, choice, on_front=one.name in best) for one in choice.tried]
     told = (
@@ -23,13 +24,14 @@ def chosen(choice: Choice, key: str) -> dict[str, Any]:
     )
     figure = shown(
         front(series, chosen=_point(choice.best), constant=None, threat=f"{choice.threat}, val"), key, "What was tried", told,
-        Table(("contender", "clean on val", "robust on val", "by", "val images", ""), rows),
+        Table(("contender", f"{of}clean on val", f"{of}robust on val", "by", "val images", ""), rows),
         "On val, by which it was chosen: these figures are a little too good; the evaluation's are not. "
         "Lines: 95 % Wilson intervals.",
     )  # fmt: skip
     return {
         "figure": figure,
         "why": f"{choice.chosen}: {choice.why}.",
+        "classes": [*filter(None, (choice.on_classes(), choice.balanced_line()))],
         "time": f"{choice.seconds:.0f} s of {choice.limit:.0f} s.",
         "untried": list(choice.untried.items()),
         "notes": choice.notes,

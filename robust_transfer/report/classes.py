@@ -1,4 +1,4 @@
-"""Classes one by one, from the outcomes: accuracies, balanced accuracy, and what is taken for what."""
+"""Per-class figures from the outcomes: accuracies, balanced accuracy, and confusions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NO_NUMBERS = "(no number)"  # the prediction where the logits are none
 
 @dataclass(frozen=True)
 class ClassRow:
-    """One class: accuracies over its ``n`` images; ``at`` has its robust accuracy at each level, None where not known."""
+    """One class: accuracies over its ``n`` images; ``at`` has its robust accuracy at each level, None if unknown."""
 
     name: str
     n: int
@@ -30,7 +30,7 @@ class ClassRow:
 
 @dataclass(frozen=True)
 class Pair:
-    """``count`` of the ``n`` images of class ``true`` are taken for ``taken``."""
+    """``count`` of the ``n`` images of class ``true`` are classified as ``taken``."""
 
     true: str
     taken: str
@@ -39,7 +39,7 @@ class Pair:
 
 
 def by_class(evaluation: Evaluation, levels: Sequence[Level]) -> list[ClassRow]:
-    """Every class that there are images of, the least robust first."""
+    """Every class with images, the least robust first."""
     table = evaluation.outcomes.reset_index(drop=True)
     rows = []
     for label, some in table.groupby("label"):
@@ -63,7 +63,7 @@ def name_of(evaluation: Evaluation, label: int) -> str:
 
 
 def confusion(table: pd.DataFrame, column: str) -> tuple[list[int], NDArray[np.int64]]:
-    """Labels that occur, and how many images of each (rows) are predicted as each (columns).
+    """Occurring labels, and the number of images of each (rows) predicted as each (columns).
 
     ``column``: clean_prediction, or adversarial_prediction, which is the label where an image stands.
     """
@@ -75,7 +75,7 @@ def confusion(table: pd.DataFrame, column: str) -> tuple[list[int], NDArray[np.i
 
 
 def confused(evaluation: Evaluation, column: str, most: int) -> list[Pair]:
-    """Pairs of classes that are confused most often, of which there are at most so many."""
+    """Most frequently confused pairs of classes, up to the given number."""
     table = evaluation.outcomes
     wrong = table[table["label"] != table[column]]
     sizes = table["label"].value_counts()

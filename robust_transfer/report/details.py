@@ -1,4 +1,4 @@
-"""Section of one run: its figures, classes and images, and how it was made."""
+"""Section on one run: figures, classes and images, and provenance."""
 
 from __future__ import annotations
 
@@ -25,16 +25,15 @@ PAIRS, PAIRS_ALONE = 8, 20  # beside a matrix, and where there is none
 
 @dataclass(frozen=True)
 class Scope:
-    """Share of the page that each run's details may take."""
+    """Limits on the details of each run."""
 
     pictures: int
     classes: int
-    data: str | None
     run: Run
 
 
-def details(entry: Entry, number: int, scope: Scope, *, alone: bool) -> dict[str, Any]:
-    """Section of one run."""
+def details(entry: Entry, number: int, scope: Scope, *, data: str | None, alone: bool) -> dict[str, Any]:
+    """Section of one run; ``data`` says where its images are (None: its own record)."""
     key, evaluation, card = f"run-{number}", entry.evaluation, entry.card
     log = entry.network.log if entry.network is not None else ()
     choice = entry.network.choice if entry.network is not None else None
@@ -51,7 +50,7 @@ def details(entry: Entry, number: int, scope: Scope, *, alone: bool) -> dict[str
         "figures": [figure for figure in shown if figure is not None],
         "untold": _untold(entry, has_front=shown[0] is not None, has_training=shown[2] is not None),
         "classes": _classes(evaluation, scope.classes) if evaluation is not None else None,
-        "gallery": _gallery(entry, evaluation, scope) if evaluation is not None else None,
+        "gallery": _gallery(entry, evaluation, scope, data) if evaluation is not None else None,
         "levels": [(lv.threat, lv.own) for lv in levels(evaluation)] if evaluation is not None else [],
         "lineage": made.lineage(card) if card is not None else [],
         "choices": made.choices(card) if card is not None else None,
@@ -61,7 +60,7 @@ def details(entry: Entry, number: int, scope: Scope, *, alone: bool) -> dict[str
 
 
 def _untold(entry: Entry, *, has_front: bool, has_training: bool) -> list[str]:
-    """Figures that one may look for and that there are none of, with the reason."""
+    """Common figures that are missing, with the reason."""
     if entry.card is None:
         return []
     told = []
@@ -111,11 +110,11 @@ def _matrix(evaluation: Evaluation, column: str) -> dict[str, Any]:
     return {"names": names, "rows": rows}
 
 
-def _gallery(entry: Entry, evaluation: Evaluation, scope: Scope) -> dict[str, Any]:
+def _gallery(entry: Entry, evaluation: Evaluation, scope: Scope, data: str | None) -> dict[str, Any]:
     if not scope.pictures:
         found = Gallery((), why="There are no pictures: the page was asked for without them (--no-pictures).")
     else:
-        found = gallery(entry, data=scope.data, most=scope.pictures, run=scope.run)
+        found = gallery(entry, data=data, most=scope.pictures, run=scope.run)
     known = [level for level in levels(evaluation) if level.eps <= Threat.parse(evaluation.threat).eps]
     return {
         "found": found,
@@ -128,7 +127,7 @@ def _gallery(entry: Entry, evaluation: Evaluation, scope: Scope) -> dict[str, An
 
 
 def _fates(smallest: float | None, known: Sequence[Level]) -> list[tuple[int, str]]:
-    """What becomes of an image at each budget, where that is known."""
+    """Fate of an image at each budget, if known."""
     if smallest is None:
         return []
     found = np.array([smallest])

@@ -6,20 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from robust_transfer.attacks.naming import spoken
 from robust_transfer.checkpoint import Card
 from robust_transfer.drawing import Drawing, Point, inline
 from robust_transfer.drawing.figures import budgets, costs, front, histories, pareto, tradeoff
 from robust_transfer.errors import DataError
 from robust_transfer.pretraining import PGDAT
 from robust_transfer.report.gather import Entry
-from robust_transfer.report.groups import Group
 from robust_transfer.report.levels import levels, measured
 from robust_transfer.report.words import share
 from robust_transfer.statistics.intervals import wilson
 from robust_transfer.threat import Threat
 
 LONGEST = 20  # characters of a name beside a bar
+BARS = 16  # of one figure
+LINES = 12  # of one figure
 
 
 @dataclass(frozen=True)
@@ -41,39 +41,31 @@ class Shown:
 
 
 def shown(drawing: Drawing, key: str, title: str, told: str, table: Table, caption: str = "") -> Shown:
-    """Drawing for the page: ``told`` for who does not see it, ``table`` with its numbers."""
+    """Drawing for the page: ``told`` is the description for screen readers, ``table`` has its numbers."""
     return Shown(title, inline(drawing, key=key, title=title, description=told), table, caption)
 
 
-def compared(group: Group, numbers: dict[str, int], key: str) -> Shown:
-    """Clean against robust accuracy of a group's entries, which have these numbers on the page."""
-    points = [
-        Point(e.name, e.evaluation.clean_accuracy, e.evaluation.robust_accuracy) for e in group.entries if e.evaluation
-    ]
-    best, first = set(pareto(points)), group.evaluation
+def compared(points: Sequence[Point], labels: Sequence[str], *, constant: float, threat: str, key: str) -> Shown:
+    """Clean against robust accuracy of results that were measured alike, which have these labels on the page."""
+    best = set(pareto(points))
     rows = [
-        (f"{numbers[p.name]}: {p.name}", share(p.clean), share(p.robust), "yes" if row in best else "no")
-        for row, p in enumerate(points)
+        (f"{label}: {p.name}", share(p.clean), share(p.robust), "yes" if row in best else "no")
+        for row, (label, p) in enumerate(zip(labels, points, strict=True))
     ]
-    drawing = tradeoff(
-        points,
-        labels=[str(numbers[p.name]) for p in points],
-        constant=first.constant_accuracy,
-        threat=f"{first.threat}, {spoken(first.attack)}",
-    )
+    drawing = tradeoff(points, labels=labels, constant=constant, threat=threat)
     told = (
         f"{len(points)} results, clean accuracy to the right, robust upwards; {len(best)} of them on the Pareto front."
     )
     return shown(
         drawing, key, "Clean against robust accuracy", told,
         Table(("result", "clean", "robust", "on the Pareto front"), rows),
-        "Numbers are those of the runs. Lines: 95 % Wilson intervals. Nothing here is both more accurate and more robust "
-        "than a point on the front.",
+        "Numbers are those of the table. Lines: 95 % intervals. Nothing here is both more accurate and more robust than a "
+        "point on the front. Constant classifier: says the most frequent class always.",
     )  # fmt: skip
 
 
 def over_eps(entries: Sequence[Entry], numbers: dict[str, int], key: str) -> Shown | None:
-    """Robust accuracy over eps, of the entries that know it at more than one; None where none does."""
+    """Robust accuracy over eps, of entries with more than one budget; None without any."""
     series: dict[str, list[tuple[float, str, Any]]] = {}
     norm, unit = "", 1.0
     for entry in entries:
@@ -92,13 +84,17 @@ def over_eps(entries: Sequence[Entry], numbers: dict[str, int], key: str) -> Sho
     if not series:
         return None
     rows = [(f"{name}: {text}", share(found)) for name, points in series.items() for _, text, found in points]
-    drawing = budgets(series, unit="eps, in 255ths of the range of colour values" if norm == "linf" else "eps (l2)")
+    drawn = dict(list(series.items())[:LINES])
+    some = (
+        f"Drawn: the first {len(drawn)} of {len(series)} runs; the table has all." if len(drawn) < len(series) else ""
+    )
+    drawing = budgets(drawn, unit="eps, in 255ths of the range of colour values" if norm == "linf" else "eps (l2)")
     told = f"{len(series)} lines that fall from clean accuracy at eps 0; the table has every point."
-    return shown(drawing, key, "Robust accuracy against eps", told, Table(("at", "robust accuracy"), rows))
+    return shown(drawing, key, "Robust accuracy against eps", told, Table(("at", "robust accuracy"), rows), some)
 
 
 def frontier(card: Card, key: str) -> Shown | None:
-    """Points that the frontier strategy measured on val; None for cards that have none in its form."""
+    """Points of the frontier strategy on val; None for other cards."""
     series: dict[str, list[Point]] = {}
     try:
         n = int(card.data["val"])
@@ -127,7 +123,7 @@ def _candidate(record: dict[str, Any], n: int) -> Point:
 
 
 def training(log: Sequence[dict[str, Any]], key: str) -> Shown | None:
-    """Loss and accuracies over epochs, from the log of a training; None where it has none."""
+    """Loss and accuracies over epochs, from a training log; None without one."""
     wanted = {
         "loss": {"loss": "loss", "val loss": "val_loss"},
         "accuracy, %": {"train": "accuracy", "val, clean": "val_clean_accuracy", "val, robust": "val_robust_accuracy"},
@@ -156,28 +152,40 @@ def training(log: Sequence[dict[str, Any]], key: str) -> Shown | None:
 
 
 def cost(entries: Sequence[Entry], numbers: dict[str, int], key: str) -> Shown | None:
-    """Image passes of each network beside what adversarial training on as many images would take."""
+    """Image passes of each network, beside an estimate for adversarial training on as many images."""
     cards = {
         entry.card.weights_hash: (f"{numbers[entry.name]}: {entry.short}", entry.card)
         for entry in reversed(entries)  # of several evaluations of one network the first counts
         if entry.card is not None and not entry.card.origin
     }
     cards = dict(reversed(cards.items()))
-    rows = [(name, card.cost.passes, True) for name, card in cards.values() if card.cost.passes > 0]
+    rows = [(name, card.cost.passes) for name, card in cards.values()]
+    return beside_rival(rows, [card.data.get("train") for _, card in cards.values()], key)
+
+
+def beside_rival(measured: Sequence[tuple[str, float]], train: Sequence[Any], key: str) -> Shown | None:
+    """Image passes by name, beside adversarial training on each number of images in ``train``; None where nothing counts."""
+    rows = [(name, passes, True) for name, passes in measured if passes > 0]
     if not rows:
         return None
     rival = PGDAT()
-    sizes = sorted({n for _, card in cards.values() if isinstance(n := card.data.get("train"), int) and n > 0})
+    left_out = len(rows) - BARS if len(rows) > BARS + 1 else 0
+    if left_out:  # the cheapest and the dearest say what is to be said
+        order = sorted(rows, key=lambda row: row[1])
+        rows = order[: BARS // 2] + order[-BARS // 2 :]
+    sizes = sorted({n for n in train if isinstance(n, int) and n > 0})
+    sizes = sizes if len(sizes) <= 3 else [sizes[0], sizes[-1]]
     rows += [(f"PGD on {n:,} images", rival.images_seen(n) * rival.passes_per_image, False) for n in sizes]
     table = [(name, f"{passes:,.0f}", "measured" if known else "estimated") for name, passes, known in rows]
     drawn = [
         (name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…", passes, known) for name, passes, known in rows
     ]
     told = f"Image passes: {'; '.join(f'{name}: {passes} ({how})' for name, passes, how in table)}."
+    some = f" {left_out} that lie between the cheapest and the dearest are left out." if left_out else ""
     return shown(
         costs(drawn), key, "Cost beside adversarial training", told, Table(("network", "image passes", ""), table),
         "A forward pass of an image counts 1, its gradient of the weights 2. Measured: what training and tuning took here, "
         "the source's own training left out. Estimated: adversarial training (pgd-at with its defaults, "
         f"{rival.epochs:g} epochs of {rival.steps} steps) on as many images, {rival.passes_per_image:g} passes an image, "
-        "val not counted.",
+        f"val not counted.{some}",
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Red flags in words for who has not read the literature: what each means, and what to do."""
+"""Red flags explained for newcomers: meaning and advice."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Advice:
-    """``sign``: words that only this flag has."""
+    """``sign``: words that identify this flag."""
 
     sign: str
     means: str
@@ -112,5 +112,5 @@ UNKNOWN = Advice(
 
 
 def advice(flag: str) -> Advice:
-    """Meaning of a flag, and what to do."""
+    """Meaning of a flag, with advice."""
     return next((each for each in ADVICE if each.sign in flag), UNKNOWN)

@@ -1,4 +1,4 @@
-"""Run folders as plain data: cards, evaluations and logs, each evaluation with the card of the network that it is of."""
+"""Run folders as plain data: cards, evaluations and logs, each evaluation with the card of its network."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from robust_transfer.evaluation import Evaluation, load_evaluation
 from robust_transfer.evaluation.outcomes import EVALUATION, OUTCOMES
 from robust_transfer.files import expanded, read_table
 from robust_transfer.manifest import LOCK
+from robust_transfer.study.study import STUDY
 
 LOG, FAILED, STATE = "metrics.jsonl", "failed.json", "state"
 SIGNS = (CARD, WEIGHTS, EVALUATION, OUTCOMES, LOG, FAILED, STATE)
@@ -25,7 +26,7 @@ INNER = (STATE, TRIED, "front", "shared")  # folders inside a run or a study tha
 
 @dataclass(frozen=True)
 class Found:
-    """Contents of one folder; ``problems`` says in sentences what is not as a finished run leaves it."""
+    """Contents of one folder; ``problems`` describes in sentences how it differs from a finished run's."""
 
     folder: Path
     card: Card | None = None
@@ -37,10 +38,10 @@ class Found:
 
 @dataclass(frozen=True)
 class Entry:
-    """One network, one evaluation of it, or both: a unit of the report.
+    """Unit of the report: one network, one evaluation of it, or both.
 
-    ``network`` and ``evaluated`` are what their folders hold; either may be None. ``name`` is no other entry's; ``short``
-    is the network's where there is one.
+    ``network`` and ``evaluated`` are the contents of their folders; either may be None. ``name`` is unique; ``short``
+    is the network's if there is one.
     """
 
     name: str
@@ -50,55 +51,65 @@ class Entry:
 
     @property
     def card(self) -> Card | None:
-        """Network's card, where its folder is among those given."""
+        """Network's card, if its folder is given."""
         return self.network.card if self.network is not None else None
 
     @property
     def evaluation(self) -> Evaluation | None:
-        """Evaluation, where there is one."""
+        """Evaluation, if there is one."""
         return self.evaluated.evaluation if self.evaluated is not None else None
 
     @property
     def folders(self) -> tuple[Found, ...]:
-        """What was found in its folders, each once."""
+        """Contents of its folders, each once."""
         given = [found for found in (self.network, self.evaluated) if found is not None]
         return tuple({found.folder: found for found in given}.values())
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """Those of its folders."""
+        """Problems of its folders."""
         return tuple(problem for found in self.folders for problem in found.problems)
 
 
 def gather(paths: Sequence[str | Path]) -> list[Entry]:
-    """Entries of all run folders that are given or lie below those given, in that order.
+    """Entries of all run folders that are given or lie below those given, in that order, those of studies left out.
 
     Raises :class:`DataError` for a path without any.
     """
-    folders = dict[Path, Path]()
+    return split(paths)[0]
+
+
+def split(paths: Sequence[str | Path]) -> tuple[list[Entry], list[Path]]:
+    """Entries of all run folders, and the folders of studies, that are given or lie below those given, in that order.
+
+    What a study has made is its own. Raises :class:`DataError` for a path without any run or study.
+    """
+    folders, studies = dict[Path, Path](), dict[Path, Path]()
     for path in map(expanded, paths):
-        found = list(run_folders(path)) if path.is_dir() else []
+        found = list(_found(path)) if path.is_dir() else []
         if not found:
             what = "holds no run" if path.is_dir() else "is no folder"
-            raise DataError(f"{path} {what}: give what transfer, pretrain, import or evaluate wrote (its --out)")
+            raise DataError(f"{path} {what}: give what transfer, pretrain, import, evaluate or study wrote (its --out)")
         for folder in found:
-            folders.setdefault(folder.resolve(), folder)
-    if not folders:
+            known = studies if (folder / STUDY).is_file() else folders
+            known.setdefault(folder.resolve(), folder)
+    if not folders and not studies:
         raise DataError("there is nothing to report on: give at least one run folder")
-    return _entries([read(folder) for folder in folders.values()])
+    return joined([read(folder) for folder in folders.values()]), list(studies.values())
 
 
-def run_folders(path: Path) -> Iterator[Path]:
-    """``path``, if it is a run folder, and those below it."""
-    if any((path / name).exists() for name in SIGNS):
+def _found(path: Path) -> Iterator[Path]:
+    """``path`` and folders below it that are studies, or runs of no study."""
+    study = (path / STUDY).is_file()
+    if study or any((path / name).exists() for name in SIGNS):
         yield path
-    for inner in sorted(path.iterdir()):
+    for inner in sorted(path.iterdir()) if not study else ():
         if inner.is_dir() and not inner.is_symlink() and inner.name not in INNER and not inner.name.startswith("."):
-            yield from run_folders(inner)
+            yield from _found(inner)
 
 
 def read(folder: Path) -> Found:
-    """Everything that a run folder holds, and what is wrong with it."""
+    """Contents of a run folder, and its problems."""
     card, evaluation, problems = None, None, list[str]()
     if (folder / CARD).is_file():
         try:
@@ -126,7 +137,7 @@ def read(folder: Path) -> Found:
 
 
 def _unfinished(folder: Path, card: Card | None, evaluation: Evaluation | None) -> Iterator[str]:
-    """Signs of work that has not come to its end."""
+    """Signs of unfinished work."""
     if (folder / FAILED).is_file():
         yield f"There is no result: {_reason(folder / FAILED)}."
     partial = folder / STATE / OUTCOMES
@@ -160,7 +171,7 @@ def _reached(path: Path) -> str:
 
 
 def _log(path: Path) -> tuple[tuple[dict[str, Any], ...], int]:
-    """Records of a log, and how many lines are none."""
+    """Records of a log, and the number of invalid lines."""
     if not path.is_file():
         return (), 0
     found, lost = list[dict[str, Any]](), 0
@@ -176,8 +187,8 @@ def _log(path: Path) -> tuple[tuple[dict[str, Any], ...], int]:
     return tuple(found), lost
 
 
-def _entries(found: list[Found]) -> list[Entry]:
-    """One entry for each evaluation and for each network that none of them is of."""
+def joined(found: list[Found]) -> list[Entry]:
+    """Entry for each evaluation, and for each network that none of them is of."""
     names = short_names([each.folder for each in found])
     networks = [each for each in found if each.card is not None]
     hashes = {each.folder: stored_hash(each.folder) for each in networks} if len(found) > 1 else {}
@@ -199,7 +210,7 @@ def _entries(found: list[Found]) -> list[Entry]:
 
 
 def short_names(folders: Iterable[Path]) -> dict[Path, str]:
-    """Last parts of each path, as many as tell it from all others: nobody's home folder need stand on a page."""
+    """Shortest unique endings of paths, so that pages do not show home folders."""
     parts = {folder: folder.resolve().parts for folder in folders}
     found = dict[Path, str]()
     for folder, mine in parts.items():
@@ -211,5 +222,5 @@ def short_names(folders: Iterable[Path]) -> dict[Path, str]:
 
 
 def _printable(name: str) -> str:
-    """Name with what cannot be shown, and bytes that are no text, spelled out."""
+    """Name with unprintable characters and undecodable bytes spelled out."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in name)

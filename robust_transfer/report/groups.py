@@ -1,4 +1,4 @@
-"""What may be compared: evaluations of the same images under the same attack; and seeds of one and the same thing."""
+"""Groups of comparable runs: evaluations of the same images under the same attack; and seeds of one configuration."""
 
 from __future__ import annotations
 
@@ -6,29 +6,22 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from robust_transfer.comparison import SAME
+from robust_transfer.comparison import LEVELS, SAME
 from robust_transfer.config import as_dict
 from robust_transfer.evaluation import Evaluation
 from robust_transfer.report.gather import Entry
+from robust_transfer.statistics.intervals import Proportion, over_seeds
 
 TOLD = {"data_hash": "images", "input_size": "size of the images"}
 
 
 @dataclass(frozen=True)
-class Seeds:
-    """Entries that differ in their seed alone, with means over them of clean and robust accuracy and their spread.
-
-    A spread is the standard deviation over seeds, in [0, 1].
-    """
+class Setting:
+    """Entries that differ in their seed alone, and their mean accuracies with intervals over images and seeds."""
 
     entries: tuple[Entry, ...]
-    seeds: tuple[int, ...]
-    clean: float
-    clean_spread: float
-    robust: float
-    robust_spread: float
+    clean: Proportion
+    robust: Proportion
 
 
 @dataclass(frozen=True)
@@ -39,23 +32,26 @@ class Group:
 
     @property
     def evaluation(self) -> Evaluation:
-        """First of them: what all have in common may be read there."""
+        """First evaluation, for fields that all have in common."""
         found = self.entries[0].evaluation
         assert found is not None
         return found
 
     @property
-    def seeds(self) -> list[Seeds]:
-        """Entries that are several seeds of one thing."""
+    def settings(self) -> list[Setting]:
+        """Entries, with several seeds of one thing taken together."""
         alike: dict[str, list[Entry]] = {}
         for entry in self.entries:
-            if (key := _but_for_the_seed(entry)) is not None:
-                alike.setdefault(key, []).append(entry)
-        return [_seeds(some) for some in alike.values() if len({_seed(entry) for entry in some}) > 1]
+            key = _but_for_the_seed(entry) or entry.name
+            own = any(_seed(other) == _seed(entry) for other in alike.get(key, ()))
+            alike.setdefault(f"{key}/{entry.name}" if own else key, []).append(
+                entry
+            )  # of one seed twice none is a seed more
+        return [_setting(some) for some in alike.values()]
 
 
 def comparable(entries: Sequence[Entry]) -> list[Group]:
-    """Evaluated entries by what they may be compared in, in the order of the first of each."""
+    """Evaluated entries grouped by comparability, in order of first occurrence."""
     found: dict[tuple[object, ...], list[Entry]] = {}
     for entry in entries:
         if entry.evaluation is not None:
@@ -64,7 +60,7 @@ def comparable(entries: Sequence[Entry]) -> list[Group]:
 
 
 def differences(groups: Sequence[Group]) -> list[str]:
-    """Names of what the groups differ in, for people."""
+    """Names of the differing fields of groups."""
     values = {name: {getattr(group.evaluation, name) for group in groups} for name in SAME}
     return [TOLD.get(name, name) for name, found in values.items() if len(found) > 1]
 
@@ -85,19 +81,11 @@ def _but_for_the_seed(entry: Entry) -> str | None:
     return json.dumps(as_dict(list(same)), sort_keys=True, default=str)
 
 
-def _seed(entry: Entry) -> int:
-    assert entry.card is not None
-    return entry.card.seed
+def _seed(entry: Entry) -> int | None:
+    return entry.card.seed if entry.card is not None else None
 
 
-def _seeds(entries: Sequence[Entry]) -> Seeds:
-    shares = [
-        (entry.evaluation.clean_accuracy.value, entry.evaluation.robust_accuracy.value)
-        for entry in entries
-        if entry.evaluation is not None
-    ]
-    clean, robust = np.array(shares).T
-    return Seeds(
-        tuple(entries), tuple(map(_seed, entries)),
-        float(clean.mean()), float(clean.std(ddof=1)), float(robust.mean()), float(robust.std(ddof=1)),
-    )  # fmt: skip
+def _setting(entries: Sequence[Entry]) -> Setting:
+    found = [entry.evaluation for entry in entries if entry.evaluation is not None]
+    clean, robust = ([getattr(each, f"{level}_accuracy") for each in found] for level in LEVELS)
+    return Setting(tuple(entries), over_seeds(clean), over_seeds(robust))

@@ -1,6 +1,6 @@
-"""Images and network that an evaluation is of: found by what its record says, and known by their hashes to be the same.
+"""Images and network of an evaluation: located by its record, verified by their hashes.
 
-Nothing is downloaded for it, and nothing that the record names is trusted until its hash has been compared.
+Nothing is downloaded, and nothing named by the record is used before its hash is compared.
 """
 
 from __future__ import annotations
@@ -21,35 +21,44 @@ from robust_transfer.report.gather import Entry
 from robust_transfer.sources import BUNDLED, NATURAL, load_source
 
 BUILTIN = "builtin:"
-READ = ("data", "split", "shots", "val", "seed", "image-column", "label-column")  # options that say which images
+READ = (
+    "data",
+    "split",
+    "shots",
+    "val",
+    "seed",
+    "image-column",
+    "label-column",
+    "split-column",
+)  # options that say which images
 GIVE = "give --data, with the data that was evaluated"
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Evaluated images, in the outcomes' order and as the network reads them, and the network."""
+    """Evaluated images, in the outcomes' order and at the network's input size, and the network."""
 
     images: Split
     model: Checkpoint
 
 
 def find_inputs(entry: Entry, data: str | None) -> Inputs:
-    """Images and network of an evaluated entry. Raises :class:`RobustTransferError`, which says what is missing.
+    """Images and network of an evaluated entry. Raises :class:`RobustTransferError` for missing ones.
 
-    ``data`` says where the images are; None: where the evaluation's own command says, if that is here.
+    ``data`` is the location of the images; None: that in the evaluation's command, if it is on this machine.
     """
     evaluation = entry.evaluation
     assert evaluation is not None
     asked = options(evaluation.command)
     model = _model(entry, evaluation, asked.get("model"))
     if model is None:
-        raise DataError("the network is not at hand, so it is not known how it reads images: give its run folder, too")
+        raise DataError("the network is not available, so its preprocessing is unknown: also give its run folder")
     split = _split(_place(data, asked), asked, evaluation, model)
     return Inputs(evaluated_images(evaluation, split.prepared(model.preprocessing)), model)
 
 
 def options(command: str) -> dict[str, str]:
-    """Model and options of an ``evaluate`` or ``choose`` command that say which images it read; of another, nothing."""
+    """Model and options of an ``evaluate`` or ``choose`` command that select its images; empty for others."""
     try:
         words = shlex.split(command)
     except ValueError:
@@ -76,23 +85,27 @@ def _place(data: str | None, asked: dict[str, str]) -> str:
 
 
 def _split(place: str, asked: dict[str, str], evaluation: Evaluation, model: Checkpoint) -> Split:
-    dataset = Dataset(place, image_column=asked.get("image-column"), label_column=asked.get("label-column"))
+    image, label, said = (asked.get(f"{what}-column") for what in ("image", "label", "split"))
+    dataset = Dataset(place, image_column=image, label_column=label, split_column=said)
     if evaluation.split == "val" and model.trained_on is not None:
         return own_val(model, dataset.task())
     try:
         shots, val = asked.get("shots"), asked.get("val")
         drawn: dict[str, Any] = {"shots": None if shots is None else int(shots), "seed": int(asked.get("seed", "0"))}
-        task = dataset.task(**drawn, val=None if val is None else float(val))
+        drawn["val"] = None if val is None else float(val)
     except ValueError:
         raise DataError(f"the record's command cannot be understood: {GIVE}") from None
-    splits = {"train": task.train, "val": task.val, "test": task.test}
+    if evaluation.split == "test":  # which no shots, val or seed changes
+        return dataset.test
+    task = dataset.task(**drawn)
+    splits = {"train": task.train, "val": task.val}
     if evaluation.split not in splits:
         raise DataError("the record does not say which split its images are of")
     return splits[evaluation.split]
 
 
 def _model(entry: Entry, evaluation: Evaluation, named: str | None) -> Checkpoint | None:
-    """Network of this evaluation: beside it, among the given, or where its command says."""
+    """Network of this evaluation: in its folder, among the given, or at its command's location."""
     if entry.network is not None:
         return _same(load_checkpoint(entry.network.folder), evaluation)
     if named in (BUNDLED, NATURAL):

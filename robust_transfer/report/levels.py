@@ -1,4 +1,4 @@
-"""Budgets at which an evaluation knows its robust accuracy: its own, those of its curve, those below by smallest eps."""
+"""Budgets with a known robust accuracy: the evaluated one, those of the curve, and smaller ones by smallest eps."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHARES = (0.125, 0.25, 0.5, 0.75)  # of the evaluated eps
 
 @dataclass(frozen=True)
 class Level:
-    """Robust accuracy at one budget. ``standing``: which examples stand there, in the outcomes' order; None: not known."""
+    """Robust accuracy at one budget. ``standing``: surviving examples, in the outcomes' order; None: unknown."""
 
     eps: float
     threat: str
@@ -55,12 +55,12 @@ def levels(evaluation: Evaluation) -> list[Level]:
 
 
 def stands(smallest: NDArray[np.float64], eps: float) -> NDArray[np.bool_]:
-    """Whether images whose smallest eps is ``smallest`` stand at ``eps``; halves of halves are only equal but for rounding."""
+    """Mask of images with the smallest breaking eps ``smallest`` that survive ``eps``, up to rounding."""
     return smallest > eps * (1 + 1e-9)
 
 
 def measured(evaluation: Evaluation) -> list[Level]:
-    """Budgets that were attacked as such: the curve's points and the evaluated one."""
+    """Budgets that were attacked directly: the curve's points and the evaluated one."""
     own = next(level for level in levels(evaluation) if level.own)
     points = [
         Level(Threat.parse(point.threat).eps, point.threat, point.robust_accuracy, None)

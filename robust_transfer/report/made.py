@@ -1,12 +1,13 @@
-"""How a network and its evaluation were made: provenance back to the source, settings, choices, versions, commands."""
+"""Provenance of a network and its evaluation: sources, settings, choices, versions, commands."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from robust_transfer.checkpoint import Card
 from robust_transfer.config import as_dict
+from robust_transfer.foreign.importing import METHOD
 from robust_transfer.provenance import Mixture, Provenance
 from robust_transfer.report.figures import Table
 from robust_transfer.report.gather import Entry
@@ -16,15 +17,19 @@ CHOICES = 40  # rows of what was tried on val
 TOLD = ("val_", "train_")  # figures of a point that say how good it is, not how it was solved
 
 
-def summary(card: Card) -> str:
-    """Network in a few words: a folder's name may be a hash."""
-    return f"{card.method}, {card.data.get('name') or 'data ' + UNKNOWN}, seed {card.seed}"
+def summary(cards: Sequence[Card]) -> str:
+    """Network, or several that differ in their seed alone, in a few words: a folder's name may be a hash."""
+    if not cards:
+        return ""
+    seeds = ", ".join(str(card.seed) for card in cards)
+    data = cards[0].data.get("name") or f"data {UNKNOWN}"
+    return f"{cards[0].method}, {data}, seed{'s' * (len(cards) > 1)} {seeds}"
 
 
 def lineage(card: Card) -> list[tuple[int, str]]:
-    """Generations from the network back to its first source: how deep each is, and a sentence on it."""
+    """Generations from the network back to its first source: depth of each, and a sentence on it."""
     data, weights = card.data.get("name") or UNKNOWN, card.weights_hash[:16] or UNKNOWN
-    found = [(0, f"This network: {card.method} on {data}, weights file sha256 {weights}")]
+    found = [(0, f"This network: {_by(card.method, data)}, weights file sha256 {weights}")]
     _trace(card.source, 1, found)
     if card.source is None:
         before = "What came before is not known." if card.origin else "Nothing before it: trained from random weights."
@@ -38,14 +43,18 @@ def _trace(source: Provenance | Mixture | None, depth: int, found: list[tuple[in
         for part in (source.a, source.b):
             _trace(part, depth + 1, found)
     elif source is not None:
-        found.append(
-            (depth, f"From: {source.method} on {source.data or 'data that is not known'}, weights {source.weights}")
-        )
+        made = _by(source.method, source.data or "data that is not known")
+        found.append((depth, f"From: {made}, weights {source.weights}"))
         _trace(source.source, depth + 1, found)
 
 
+def _by(method: str, data: str) -> str:
+    """A method on its data; of an import, the data is the file."""
+    return f"imported from {data}" if method == METHOD else f"{method} on {data}"
+
+
 def choices(card: Card) -> Table | None:
-    """What the strategy tried on val and on what it settled; None where it tried nothing."""
+    """Candidates of the strategy on val, and the selected one; None without any."""
     path = [record for record in card.metrics.get("path") or [] if isinstance(record, dict)]
     if not path:
         return None
@@ -92,7 +101,7 @@ def network(card: Card) -> Table:
 
 
 def evaluation(entry: Entry) -> Table | None:
-    """How the evaluation was made, and what was measured beside the headline."""
+    """Settings of the evaluation, and its optional measurements."""
     found = entry.evaluation
     if found is None:
         return None
@@ -145,7 +154,7 @@ def _made(what: str, versions: Mapping[str, str] | None, hardware: Mapping[str, 
 
 
 def _text(value: Any) -> str:
-    """Value as people read it."""
+    """Value as text."""
     if isinstance(value, Mapping):
         return ", ".join(f"{name} = {_text(each)}" for name, each in value.items()) or "none"
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""Gallery: images, what an attack adds to them, and what the network says, from easily flipped to standing."""
+"""Gallery: images, perturbations and predictions, from easily flipped images to survivors."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ EXACT = 64  # pixels a side, up to which a picture is kept exactly
 
 @dataclass(frozen=True)
 class Verdict:
-    """Class that the network says, and how sure it is (its probability); None where that is not known."""
+    """Predicted class and its probability; None where unknown."""
 
     name: str
     confidence: float | None
@@ -68,9 +68,9 @@ class Picture:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures in the order in which their images flip; ``why`` says in a sentence why there are none.
+    """Images in the order of their flips; ``why`` is the reason for an empty gallery.
 
-    ``notes``: how they were picked and made. ``amplified``: how many times the change is enlarged.
+    ``notes``: selection and origin of the images. ``amplified``: enlargement factor of the perturbation.
     """
 
     pictures: tuple[Picture, ...]
@@ -80,7 +80,7 @@ class Gallery:
 
 
 def gallery(entry: Entry, *, data: str | None, most: int, run: Run) -> Gallery:
-    """Gallery of at most ``most`` images of an evaluated entry; where images or network are not at hand, the reason."""
+    """Gallery of at most ``most`` images of an evaluated entry; without images or network, the reason."""
     evaluation = entry.evaluation
     assert evaluation is not None
     assert entry.evaluated is not None
@@ -95,7 +95,7 @@ def gallery(entry: Entry, *, data: str | None, most: int, run: Run) -> Gallery:
 
 
 def ranked(outcomes: pd.DataFrame) -> tuple[list[int], str]:
-    """Rows from the most easily flipped to the one that stands farthest from its boundary, and by what."""
+    """Rows from the most easily flipped to the most robust, and the criterion."""
     if SMALLEST_EPS in outcomes:
         order = np.lexsort((-outcomes["margin"].to_numpy(), outcomes[SMALLEST_EPS].to_numpy()))
         return order.tolist(), "Sorted by the smallest eps that flips an image; then by margin."
@@ -108,7 +108,7 @@ def ranked(outcomes: pd.DataFrame) -> tuple[list[int], str]:
 
 
 def spread(rows: Sequence[int], most: int) -> list[int]:
-    """At most so many of the rows, at even distances, the first and the last among them."""
+    """At most so many rows, evenly spaced, including the first and the last."""
     if len(rows) <= most:
         return list(rows)
     return [rows[round(place)] for place in np.linspace(0, len(rows) - 1, most)] if most > 1 else [rows[0]]
@@ -165,7 +165,7 @@ def _drawn(
 
 
 def _kept(kept: pd.DataFrame, table: pd.DataFrame, x: Tensor, threat: Threat) -> Tensor:
-    """Images that the evaluation kept; what is wrong when clean was not attacked and stays as it is."""
+    """Images stored by the evaluation; misclassified clean ones were not attacked and are unchanged."""
     attacked = x.clone()
     there = table["index"].isin(kept.index).to_numpy()
     if there.any():
@@ -175,7 +175,7 @@ def _kept(kept: pd.DataFrame, table: pd.DataFrame, x: Tensor, threat: Threat) ->
 
 
 def _attacked(model: Checkpoint, table: pd.DataFrame, x: Tensor, threat: Threat, run: Run) -> tuple[Tensor, str]:
-    """Images attacked now, and for how many of them the verdict is not the evaluation's."""
+    """Images attacked now, and the number of verdicts that differ from the evaluation's."""
     labels, ids = (torch.from_numpy(table[name].to_numpy(copy=True)).to(x.device) for name in ("label", "index"))
     with on_device(model.classifier, x.device):
         found = CHEAP(model.classifier, x, labels, ids, threat, seed=run.seed)
@@ -184,7 +184,7 @@ def _attacked(model: Checkpoint, table: pd.DataFrame, x: Tensor, threat: Threat,
 
 
 def _verdicts(evaluation: Evaluation, model: Checkpoint, table: pd.DataFrame, images: Tensor) -> list[Verdict]:
-    """What the network says of images now, in float32."""
+    """Current predictions of the network for images, in float32."""
     labels = table["label"].tolist()
     with on_device(model.classifier, images.device), attacking(model.classifier, images.device) as target:
         logits = target.logits(images).float()

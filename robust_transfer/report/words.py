@@ -1,13 +1,16 @@
-"""Sentences for who has to decide: what the figures say, how far they can be trusted, and what is not known."""
+"""Sentences for decision makers: figures, their reliability, and unknowns."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from robust_transfer.attacks.naming import spoken
+from robust_transfer.data.weights import IMBALANCED, imbalance
+from robust_transfer.drawing import Point
 from robust_transfer.evaluation import Evaluation
 from robust_transfer.evaluation.result import SMALLEST_EPS
+from robust_transfer.provenance import Provenance
 from robust_transfer.report.gather import Entry
 from robust_transfer.report.levels import Level
 from robust_transfer.statistics.intervals import Proportion
@@ -16,10 +19,30 @@ from robust_transfer.threat import Threat
 THOROUGH = ("strong", "autoattack", "pyautoattack")
 
 
+def title(entries: Sequence[Entry], studies: Sequence[str]) -> str:
+    """Title of the page: a study's own, or method, source, data and threat; the folder's name where these are unknown."""
+    if studies:
+        more = len(studies) - 1 + len(entries)
+        return studies[0] + (f", and {more} more" if more else "")
+    if len(entries) > 1:
+        data = {entry.card.data.get("name") for entry in entries if entry.card is not None}
+        threats = {entry.evaluation.threat for entry in entries if entry.evaluation is not None}
+        told = f" on {data.pop()}" if len(data) == 1 and data != {None} else ""
+        return f"{len(entries)} runs{told}" + (f", attacked at {threats.pop()}" if len(threats) == 1 else "")
+    card, evaluation = entries[0].card, entries[0].evaluation
+    if card is None or not (data_name := card.data.get("name")):
+        return f"Robustness of {entries[0].name}"
+    kind, _, method = card.method.partition(":")
+    how = {"transfer": f"Transfer by {method}", "pretrain": f"Pretraining by {method}"}.get(kind, card.method)
+    before = card.source.data if isinstance(card.source, Provenance) else None
+    attacked = f", attacked at {evaluation.threat}" if evaluation is not None else ", not attacked yet"
+    return f"{how}: " + (f"{before} → {data_name}" if before else str(data_name)) + attacked
+
+
 def headline(evaluation: Evaluation, level: Level) -> str:
     """Both accuracies in one sentence, at one of the budgets."""
     clean, n = evaluation.clean_accuracy, evaluation.clean_accuracy.n
-    images = f"the one {_split(evaluation)}image" if n == 1 else f"{n} {_split(evaluation)}images"
+    images = f"the one {_split(evaluation)}image" if n == 1 else f"{n:,} {_split(evaluation)}images"
     return (
         f"Of {images} the network names {_with_interval(clean)} right as they are, and "
         f"{_with_interval(level.robust)} also under attack, when {allowed(level.threat)} "
@@ -27,8 +50,24 @@ def headline(evaluation: Evaluation, level: Level) -> str:
     )
 
 
+def best(points: Sequence[Point], threat: Threat) -> str:
+    """Most robust and most accurate of several results that were measured alike, in words."""
+    robust = max(points, key=lambda point: (point.robust.value, point.clean.value))
+    clean = max(points, key=lambda point: (point.clean.value, point.robust.value))
+    told = f"when {allowed(str(threat))}"
+    if robust is clean:
+        return (
+            f"{robust.name} is both the most accurate and the most robust: {share(clean.clean)} right as images are, "
+            f"{share(clean.robust)} also under attack, {told}."
+        )
+    return (
+        f"Most robust: {robust.name}, {share(robust.robust)} right under attack, {told}, and {share(robust.clean)} as images "
+        f"are. Most accurate: {clean.name}, {share(clean.clean)} as images are, and {share(clean.robust)} under attack."
+    )
+
+
 def allowed(threat: str) -> str:
-    """What an attacker may do, for who has never seen a threat model."""
+    """Attacker's abilities, for readers without knowledge of threat models."""
     ball = Threat.parse(threat)
     if ball.norm == "linf":
         steps = 255 * ball.eps
@@ -37,8 +76,15 @@ def allowed(threat: str) -> str:
 
 
 def caution(evaluation: Evaluation) -> str:
-    """What the robust accuracy is to be held against."""
+    """Caveats for the robust accuracy."""
     said = f"Saying the most frequent class always would be right on {100 * evaluation.constant_accuracy:.1f} %."
+    classes = evaluation.by_class or {}
+    counts = [shares["clean_accuracy"].n for shares in classes.values()]
+    if imbalance(counts) > IMBALANCED and evaluation.balanced_clean_accuracy is not None:
+        said += (
+            f" The classes are imbalanced ({min(counts)} to {max(counts)} images): balanced accuracy, for which each counts "
+            f"the same, is {evaluation.balanced_clean_accuracy} clean and {evaluation.balanced_robust_accuracy} robust."
+        )
     attack = spoken(evaluation.attack)
     if not any(name in attack for name in THOROUGH):
         said += f" {attack} is a quick measure: --attack strong usually breaks more."
@@ -46,7 +92,7 @@ def caution(evaluation: Evaluation) -> str:
 
 
 def unknown(entry: Entry) -> Iterator[str]:
-    """What the run's folders do not tell, and how to find it out."""
+    """Facts missing from the run's folders, with the option that would measure each."""
     card, evaluation = entry.card, entry.evaluation
     if evaluation is None:
         if card is not None and entry.network is not None:

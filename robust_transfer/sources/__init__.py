@@ -1,4 +1,4 @@
-"""Sources, a file a kind: importing this package registers them, in the order in which they are asked."""
+"""Sources, one file per kind: importing this package registers them, in the order of recognition."""
 
 # isort: off
 from robust_transfer.sources import packaged

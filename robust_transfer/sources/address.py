@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing_extensions import override
+
 from robust_transfer.sources.base import SOURCES
 from robust_transfer.sources.foreign import ForeignKind, Got
 
@@ -12,23 +14,23 @@ SCHEMES = ("https://", "http://", "gdrive:")
 class FromAddress(ForeignKind):
     """``https://...``, ``http://...`` and ``gdrive:ID``."""
 
+    @override
     def takes(self, name: str) -> bool:
-        """See :class:`SourceKind`."""
         return name.lower().startswith(SCHEMES)
 
+    @override
     def get(self, name: str) -> Got:
-        """See :class:`ForeignKind`."""
         from robust_transfer.download import fetch
 
         got = fetch(name)
         return Got(got.path, got.address, got.sha256, got.revision or "")
 
+    @override
     def listed(self) -> dict[str, str]:
-        """See :class:`SourceKind`."""
         return {"https://...": "a file of weights that is downloaded once"}
 
+    @override
     def zoo(self) -> dict[str, str]:
-        """See :class:`SourceKind`."""
         from robust_transfer.foreign.zoos import summaries
 
         return summaries("https://")

@@ -1,4 +1,4 @@
-"""Kinds of sources and their registry: a source is a robust (or any) network to transfer from. A result is a source, too."""
+"""Kinds of sources and their registry: a source is a network to transfer from. Results are sources, too."""
 
 from __future__ import annotations
 
@@ -29,22 +29,20 @@ class SourceKind(ABC):
         """Checkpoint called ``name``; raises :class:`CheckpointError` for what is damaged or cannot be trusted."""
 
     def load_with(self, name: str, hints: Hints, images: Split | None) -> Checkpoint:
-        """Checkpoint called ``name``, with what somebody knows of it, and images to find out what nobody tells.
+        """Checkpoint called ``name``, with a user's hints, and images as evidence for settings not in the file.
 
-        Kinds whose cards tell everything take no hints.
+        Kinds with complete cards take no hints.
         """
         self.refuse(name, hints)
         return self.load(name)
 
     def refuse(self, name: str, hints: Hints) -> None:
-        """Raise :class:`ConfigError` for hints on a source that says itself what it is."""
+        """Raise :class:`ConfigError` for hints on a source with a complete card."""
         if hints != type(hints)():
-            raise ConfigError(
-                f"{name!r} says itself what it is: a network, a normalisation or the like cannot be given"
-            )
+            raise ConfigError(f"{name!r} has a complete card: a network, a normalisation or the like cannot be given")
 
     def listed(self) -> dict[str, str]:
-        """Names that ``list sources`` shows, with a line on each. Reads no weights, and does not import PyTorch."""
+        """Names that ``list sources`` shows, with a line on each. Reads no weights, does not import PyTorch."""
         return {}
 
     def zoo(self) -> dict[str, str]:
@@ -52,7 +50,7 @@ class SourceKind(ABC):
         return {}
 
     def suggestions(self, name: str) -> list[str]:
-        """Names of this kind that a misspelt ``name`` may have meant."""
+        """Names of this kind similar to a misspelt ``name``."""
         return []
 
 
@@ -60,15 +58,14 @@ SOURCES: Registry[SourceKind] = Registry("kind of source", group="robust_transfe
 
 
 def load_source(name: str | Path, *, hints: Hints | None = None, images: Split | None = None) -> Checkpoint:
-    """Checkpoint called ``name``: one of the package, a run folder (perhaps ``./natural``), or other people's weights.
+    """Checkpoint called ``name``: a packaged one, a run folder (such as ``./natural``), or third-party weights.
 
-    The package has ``bundled`` for images of 32 pixels, ``bundled-64`` for larger ones, and ``natural``, the control: the
-    network of ``bundled``, trained on the same images without an adversarial example. ``auto`` is the robust one of these
-    that fits the size of ``images``.
-    Of other people's weights, ``hints`` say what their file may not tell; ``images``, like those that the network was
-    trained on, are evidence for it.
-    Raises :class:`UnknownNameError` with the nearest names for what is neither, :class:`ConfigError` for hints that a
-    source does not take, :class:`CheckpointError` for a file or folder that is no run folder, or a damaged one.
+    The package has ``bundled`` for images of 32 pixels, ``bundled-64`` for larger ones, and ``natural``, the control:
+    the network of ``bundled``, trained on the same images without adversarial examples. ``auto`` is the robust one of
+    these that fits the size of ``images``. For third-party weights, ``hints`` supply settings that their file may not
+    contain; ``images``, similar to the training images, are evidence for these settings. Raises
+    :class:`UnknownNameError` with the nearest names for an unknown name, :class:`ConfigError` for hints that a source
+    does not take, :class:`CheckpointError` for a file or folder that is not a run folder, or damaged.
     """
     expect("the name of a source", name, str, PathLike, hint="such as 'bundled', or a run folder")
     kinds = [entry.cls() for entry in SOURCES]
@@ -86,11 +83,11 @@ def _with(kind: SourceKind, name: str, hints: Hints | None, images: Split | None
 
 
 def list_sources(*, zoos: bool = False) -> dict[str, str]:
-    """Names that :func:`load_source` takes, with a line on each; with those of the ``zoos`` one by one."""
+    """Names that :func:`load_source` takes, with a line on each; with ``zoos`` those of each zoo."""
     kinds = [entry.cls() for entry in SOURCES]
     return {name: line for kind in kinds for name, line in (kind.listed() | (kind.zoo() if zoos else {})).items()}
 
 
 def what_there_is() -> str:
-    """Kinds of sources, in half a sentence."""
+    """Kinds of sources, a clause."""
     return f"a source is {', or '.join(entry.name for entry in SOURCES)}"

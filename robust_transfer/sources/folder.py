@@ -1,10 +1,12 @@
-"""Run folders as sources: whatever ``pretrain`` and ``transfer`` have saved."""
+"""Run folders as sources: results of ``pretrain`` and ``transfer``."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from typing_extensions import override
 
 from robust_transfer.errors import CheckpointError
 from robust_transfer.files import expanded
@@ -18,23 +20,23 @@ WEIGHTS, CARD = "model.safetensors", "card.json"
 
 @SOURCES.register(f"a run folder with {WEIGHTS} and {CARD}", summary="what pretrain or transfer has saved", paper="")
 class RunFolder(SourceKind):
-    """Any folder that exists; what is no run folder is refused. Files are weights of other people's."""
+    """Any existing folder; other folders than run folders are refused. Files are third-party weights."""
 
+    @override
     def takes(self, name: str) -> bool:
-        """See :class:`SourceKind`."""
         try:
             return bool(name) and (path := expanded(name)).exists() and not path.is_file()
         except OSError as error:  # a folder above that may not be entered, a name that is too long
             raise CheckpointError(f"cannot read {name!r}: {error.strerror or error}") from None
 
+    @override
     def load(self, name: str) -> Checkpoint:
-        """See :class:`SourceKind`."""
         from robust_transfer.checkpoint import load_checkpoint
 
         return load_checkpoint(expanded(name))
 
+    @override
     def listed(self) -> dict[str, str]:
-        """See :class:`SourceKind`."""
         return {"FOLDER": f"a run folder, with {WEIGHTS} and {CARD}"}
 
     def suggestions(self, name: str) -> list[str]:

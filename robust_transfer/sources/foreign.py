@@ -1,4 +1,4 @@
-"""Base of the kinds of sources that other people have stored: a file is got, then read without executing it."""
+"""Base of the kinds of third-party sources: a file is downloaded or found, then read without executing it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from abc import abstractmethod
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from typing_extensions import override
 
 from robust_transfer.sources.base import SourceKind
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Got:
-    """File of weights on this machine: the ``address`` that it is of, its hash and revision where these are known."""
+    """File of weights on this machine: its ``address``, its hash and revision if known."""
 
     path: Path
     address: str
@@ -28,37 +30,37 @@ class Got:
 
 
 class ForeignKind(SourceKind):
-    """Base of these kinds: they say where the file is. What a zoo says of it is taken; what a user says wins over it."""
+    """Base of these kinds; subclasses locate the file. A zoo's table supplies hints, which the user's override."""
 
     @abstractmethod
     def get(self, name: str) -> Got:
         """File of the source called ``name``, downloaded if need be. Raises :class:`CheckpointError`."""
 
     def entry(self, name: str, got: Got) -> Entry | None:
-        """Network of a zoo that the file is, by its address or its hash; None for any other."""
+        """Entry of a zoo for the file, by its address or its hash; None for others."""
         from robust_transfer.foreign.zoos import known_file
 
         return known_file(got.address, got.sha256 or None)
 
     def pushed(self, name: str) -> Checkpoint | None:
-        """Checkpoint of a run folder that is stored there; None where the file is somebody else's."""
+        """Checkpoint of a pushed run folder; None for third-party files."""
         return None
 
+    @override
     def load(self, name: str) -> Checkpoint:
-        """See :class:`SourceKind`."""
         from robust_transfer.foreign.hints import Hints
 
         return self.load_with(name, Hints(), None)
 
+    @override
     def load_with(self, name: str, hints: Hints, images: Split | None) -> Checkpoint:
-        """See :class:`SourceKind`."""
         from robust_transfer.foreign.importing import bring_in
 
         found, got = self.found(name, hints)
         return bring_in(found, images, sha256=got.sha256, revision=got.revision)
 
     def found(self, name: str, hints: Hints) -> tuple[Found, Got]:
-        """What the file of ``name`` is, and where it lies."""
+        """Result of reading the file of ``name``, and its location."""
         from robust_transfer.foreign.finding import find
 
         got = self.get(name)

@@ -1,9 +1,11 @@
-"""Files of weights on the Hugging Face Hub, pinned to the commit that they were got at."""
+"""Files of weights on the Hugging Face Hub, pinned to their commit."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING
+
+from typing_extensions import override
 
 from robust_transfer.sources.base import SOURCES
 from robust_transfer.sources.folder import CARD, WEIGHTS
@@ -23,17 +25,17 @@ PREFIX = "hf:"
     "hf:OWNER/REPO", summary="weights on the Hugging Face Hub; @REVISION and /FILE where several", paper=""
 )
 class FromHub(ForeignKind):
-    """``hf:OWNER/REPO[@REVISION][/FILE]``; a run folder that somebody has pushed is loaded as one."""
+    """``hf:OWNER/REPO[@REVISION][/FILE]``; a pushed run folder is loaded as one."""
 
     def __init__(self) -> None:
         self._kept = dict[str, Got]()
 
+    @override
     def takes(self, name: str) -> bool:
-        """See :class:`SourceKind`."""
         return name.startswith(PREFIX)
 
+    @override
     def get(self, name: str) -> Got:
-        """See :class:`ForeignKind`."""
         from robust_transfer.download import fetch
 
         if name not in self._kept:  # the Hub is asked once
@@ -41,36 +43,36 @@ class FromHub(ForeignKind):
             self._kept[name] = Got(got.path, got.address, got.sha256, got.revision or "")
         return self._kept[name]
 
+    @override
     def load_with(self, name: str, hints: Hints, images: Split | None) -> Checkpoint:
-        """See :class:`SourceKind`."""
         pushed = self.pushed(name)
         if pushed is None:
             return super().load_with(name, hints, images)
         self.refuse(name, hints)
         return pushed
 
+    @override
     def pushed(self, name: str) -> Checkpoint | None:
-        """See :class:`ForeignKind`."""
         from robust_transfer.checkpoint import load_checkpoint
 
         path = self.get(name).path
         return load_checkpoint(path.parent) if path.name == WEIGHTS and _is_ours(path.with_name(CARD)) else None
 
+    @override
     def listed(self) -> dict[str, str]:
-        """See :class:`SourceKind`."""
         return {"hf:OWNER/REPO[@REVISION][/FILE]": "weights on the Hugging Face Hub, pinned to their commit"}
 
+    @override
     def zoo(self) -> dict[str, str]:
-        """See :class:`SourceKind`."""
         from robust_transfer.foreign.zoos import summaries
 
         return summaries(PREFIX)
 
 
 def _is_ours(card: Path) -> bool:
-    """True for a card of this project, whatever may be wrong with it; others may call a file so, too."""
+    """True for a card of this project, even a damaged one; other projects may use the file name, too."""
     try:
-        told = json.loads(card.read_text(encoding="utf-8"))
+        raw = json.loads(card.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return isinstance(told, dict) and {"schema", "network", "weights_hash"} <= told.keys()
+    return isinstance(raw, dict) and {"schema", "network", "weights_hash"} <= raw.keys()

@@ -1,4 +1,4 @@
-"""Inspection of a foreign checkpoint: what it is, how that was found, and what spoke for it, as a page of text."""
+"""Inspection of a third-party checkpoint: its network, how it was determined, and the evidence, as a page of text."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Lines = Iterator[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Page:
-    """What a source is. ``card``: as JSON, of a reading that was decided on; ``origin`` alone where none was.
+    """Description of a source. ``card``: as JSON, for a reading that was decided on; ``origin`` alone otherwise.
 
-    ``undecided``: the sentence that says why, and what to give.
+    ``undecided``: the sentence that says why, and which hints to give.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Page:
         return list(_told(self.name, self.origin, card.get("network"), card.get("threat")))
 
     def evidence(self) -> tuple[list[str], list[list[str]]]:
-        """Head and rows of the table of readings that were tried, the chosen one first; empty where one was possible."""
+        """Header and rows of the table of candidates, the chosen one first; empty for a single candidate."""
         return _evidence(self.origin)
 
     def to_json(self) -> dict[str, Any]:
@@ -44,9 +44,9 @@ class Page:
 
 
 def inspected(name: str, hints: Hints | None = None, images: Split | None = None) -> Page:
-    """Page on a source; one that cannot be decided on is told as far as it goes.
+    """Page on a source; an undecided one is described as far as possible.
 
-    Raises what :func:`load_source` raises for what is no source at all.
+    Raises the errors of :func:`load_source` for anything else.
     """
     from robust_transfer.sources import SOURCES, load_source
     from robust_transfer.sources.foreign import ForeignKind
@@ -64,7 +64,7 @@ def inspected(name: str, hints: Hints | None = None, images: Split | None = None
 
 
 def _told(name: str, origin: Mapping[str, Any], network: Mapping[str, Any] | None, threat: str | None) -> Lines:
-    """Rows of a label and a text; ``origin`` and ``network`` are those of a card (None where it is not decided)."""
+    """Rows of a label and a text; ``origin`` and ``network`` are a card's (None if undecided)."""
     yield "file", _joined(name, origin.get("format"), _of("revision", origin))
     if origin.get("sha256"):
         yield "sha256", str(origin["sha256"])
@@ -105,7 +105,7 @@ def _told(name: str, origin: Mapping[str, Any], network: Mapping[str, Any] | Non
 
 
 def _evidence(origin: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Table of the readings that were tried: its head and its rows, the chosen one first; empty where one was possible."""
+    """Table of candidates: its header and its rows, the chosen one first; empty for a single candidate."""
     rows = list(origin.get("evidence", ()))
     if len(rows) < 2:
         return [], []

@@ -1,4 +1,4 @@
-"""Base of the kinds of sources that a library publishes: it says itself which network a file is, and how it reads images."""
+"""Base of the kinds of sources that a library publishes: the library states network and preprocessing of a file."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+from typing_extensions import override
 
 from robust_transfer.errors import ConfigError
 from robust_transfer.sources.foreign import ForeignKind, Got
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """A file as the library reads it: the ``state`` of its own network under today's names, and what that is."""
+    """File as its library reads it: the ``state`` of its own network under current names, with its description."""
 
     family: str
     architecture: Architecture
@@ -32,18 +34,21 @@ class Reading:
 
 
 class LibraryKind(ForeignKind):
-    """Base of these kinds; no evidence is needed, and what the library says cannot be given otherwise."""
+    """Base of these kinds; no evidence is needed, and hints cannot change the library's statements."""
 
     @abstractmethod
     def canonical(self, name: str) -> str:
-        """Source's name, spelt out. Raises :class:`UnknownNameError`, and :class:`ConfigError` for what is no source."""
+        """Full name of a source.
+
+        Raises :class:`UnknownNameError`, and :class:`ConfigError` for names that are not sources.
+        """
 
     @abstractmethod
     def read(self, name: str, contents: Contents, state: Mapping[str, Tensor], at: str) -> Reading:
-        """Reading of a file that was got from ``at``, its flat ``state`` laid out. Raises :class:`CheckpointError`."""
+        """Reading of a file from ``at``, its flat ``state`` laid out. Raises :class:`CheckpointError`."""
 
+    @override
     def found(self, name: str, hints: Hints) -> tuple[Found, Got]:
-        """See :class:`ForeignKind`."""
         from robust_transfer.foreign.finding import Found
         from robust_transfer.foreign.layout import COUNTER, lay_out
         from robust_transfer.foreign.reading import read_weights

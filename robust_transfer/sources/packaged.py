@@ -1,10 +1,12 @@
-"""Sources that come with the package: robust ones, and the natural twin of one."""
+"""Packaged sources: robust ones, and the natural twin of one."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from typing_extensions import override
 
 from robust_transfer.errors import CheckpointError
 from robust_transfer.sources.base import SOURCES, SourceKind
@@ -18,12 +20,12 @@ _PACKAGE = Path(__file__).resolve().parents[1] / "weights"
 
 
 def card_of(name: str) -> Path:
-    """File of the card of a source of the package; there is none where the source is not installed."""
+    """Path of the card of a packaged source; missing where the source is not installed."""
     return _PACKAGE / name / "card.json"
 
 
 def load_packaged(name: str) -> Checkpoint:
-    """Source of the package. Raises :class:`CheckpointError` where it is not installed."""
+    """Packaged source. Raises :class:`CheckpointError` where it is not installed."""
     from robust_transfer.checkpoint import load_checkpoint
 
     if not card_of(name).is_file():
@@ -39,29 +41,33 @@ def load_packaged(name: str) -> Checkpoint:
 class Packaged(SourceKind):
     """Packaged networks."""
 
+    @override
     def takes(self, name: str) -> bool:
-        """See :class:`SourceKind`."""
         return name in PACKAGED
 
+    @override
     def load(self, name: str) -> Checkpoint:
-        """See :class:`SourceKind`."""
         return load_packaged(name)
 
+    @override
     def listed(self) -> dict[str, str]:
-        """See :class:`SourceKind`."""
         lines = {name: _summary(card_of(name)) for name in PACKAGED}
         if (_PACKAGE / NATURAL).is_dir():
             lines[NATURAL] += f": the control, not robust, to compare {BUNDLED} with"
         return lines
 
+    @override
     def suggestions(self, name: str) -> list[str]:
-        """See :class:`SourceKind`."""
         return list(PACKAGED)
 
 
 def _summary(card: Path) -> str:
     if not card.is_file():
         return "not in this installation"
-    told = json.loads(card.read_text(encoding="utf-8"))
-    network, data, threat = told["network"], told["data"].get("name", "unknown data"), told["threat"] or "no threat"
-    return f"{network['name']}, {told['method']} on {data} for {threat}, {network['preprocessing']['size']} pixels"
+    raw = json.loads(card.read_text(encoding="utf-8"))
+    network, data, threat = (
+        raw["network"],
+        raw["data"].get("name", "unknown data"),
+        raw["threat"] or "no threat",
+    )
+    return f"{network['name']}, {raw['method']} on {data} for {threat}, {network['preprocessing']['size']} pixels"

@@ -1,8 +1,10 @@
-"""Networks of RobustBench's zoo: their files, with what the zoo's code says of them and no file does."""
+"""Networks of RobustBench's zoo: their files, with settings from the zoo's code that no file contains."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from typing_extensions import override
 
 from robust_transfer.errors import CheckpointError
 from robust_transfer.sources.base import SOURCES
@@ -20,12 +22,12 @@ PREFIX = "robustbench:"
 class FromRobustBench(ForeignKind):
     """``robustbench:cifar10/Linf/Carmon2019Unlabeled`` and the like."""
 
+    @override
     def takes(self, name: str) -> bool:
-        """See :class:`SourceKind`."""
         return name.startswith(PREFIX)
 
+    @override
     def get(self, name: str) -> Got:
-        """See :class:`ForeignKind`."""
         from robust_transfer.download import fetch
 
         entry = _entry(name)
@@ -34,22 +36,22 @@ class FromRobustBench(ForeignKind):
         got = fetch(entry.addresses[0], sha256=entry.sha256)
         return Got(got.path, name, got.sha256, got.revision or "")
 
+    @override
     def entry(self, name: str, got: Got) -> Entry:
-        """See :class:`ForeignKind`."""
         return _entry(name)
 
+    @override
     def listed(self) -> dict[str, str]:
-        """See :class:`SourceKind`."""
         return {f"{PREFIX}DATASET/THREAT/NAME": "RobustBench's zoo; `list sources` has all, with figures as published"}
 
+    @override
     def zoo(self) -> dict[str, str]:
-        """See :class:`SourceKind`."""
         from robust_transfer.foreign.zoos import summaries
 
         return summaries(PREFIX)
 
+    @override
     def suggestions(self, name: str) -> list[str]:
-        """See :class:`SourceKind`."""
         from robust_transfer.foreign.zoos import entries
 
         return [entry.source for entry in entries("robustbench")] if name.startswith(PREFIX) else []
@@ -64,4 +66,4 @@ def _entry(name: str) -> Entry:
 def _why_not(entry: Entry) -> str:
     if len(entry.addresses) > 1:
         return f"{entry.source} is an ensemble of {len(entry.addresses)} networks: give one of {', '.join(entry.addresses)}"
-    return f"{entry.source} cannot be downloaded by itself: get its file from {entry.page or entry.link}, and give its path"
+    return f"{entry.source} cannot be downloaded automatically: get its file from {entry.page or entry.link}, and give its path"

@@ -1,9 +1,11 @@
-"""Networks of timm, with the weights, the preprocessing and the classes that it publishes."""
+"""Networks of timm, with its published weights, preprocessing and classes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from typing_extensions import override
 
 from robust_transfer.errors import CheckpointError, ConfigError, UnknownNameError
 from robust_transfer.registry import nearest, unknown
@@ -21,18 +23,21 @@ PREFIX = "timm:"
 
 @SOURCES.register("timm:NAME", summary="a network as timm publishes it; .TAG or @TAG where several", paper="")
 class FromTimm(LibraryKind):
-    """``timm:resnet50``, which are timm's default weights, ``timm:resnet50.a1_in1k`` and ``timm:resnet50@a1_in1k``."""
+    """``timm:resnet50`` (timm's default weights), ``timm:resnet50.a1_in1k`` and ``timm:resnet50@a1_in1k``.
 
+    Files that timm itself or torch.hub downloaded are reused if the file's name states its hash.
+    """
+
+    @override
     def takes(self, name: str) -> bool:
-        """See :class:`SourceKind`."""
         return name.startswith(PREFIX)
 
+    @override
     def listed(self) -> dict[str, str]:
-        """See :class:`SourceKind`."""
         return {f"{PREFIX}NAME[@TAG]": "a network as timm publishes it, such as timm:resnet50@a1_in1k"}
 
+    @override
     def canonical(self, name: str) -> str:
-        """See :class:`LibraryKind`."""
         from robust_transfer.foreign import from_timm
 
         full = _full_name(name)
@@ -40,7 +45,7 @@ class FromTimm(LibraryKind):
         return f"{PREFIX}{full}"
 
     def get(self, name: str) -> Got:
-        """See :class:`ForeignKind`.
+        """File of timm's address.
 
         What timm itself or torch.hub has downloaded is taken, where the file's name states its hash.
         """
@@ -67,8 +72,8 @@ class FromTimm(LibraryKind):
             raise CheckpointError(f"{error}{also}") from None
         return Got(got.path, got.address, got.sha256, got.revision or "")
 
+    @override
     def read(self, name: str, contents: Contents, state: Mapping[str, Tensor], at: str) -> Reading:
-        """See :class:`LibraryKind`."""
         from robust_transfer.foreign import from_timm
 
         return Reading("timm", *from_timm.reading(_full_name(name), _config(_full_name(name)), contents, state, at))
@@ -108,7 +113,7 @@ def _config(full: str) -> Any:
 
 
 def _beside_torch_hub(own: Any) -> Any:
-    """Where torch.hub keeps the file of timm's address; None where its name states no hash, or timm itself converts it."""
+    """Path of torch.hub's file for timm's address; None where its name states no hash, or timm converts it."""
     from robust_transfer.download.addresses import read_address
     from robust_transfer.download.cache import cache_folder
 

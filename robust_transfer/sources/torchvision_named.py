@@ -1,4 +1,4 @@
-"""Classification networks of torchvision, with the weights, the preprocessing and the class names that it publishes."""
+"""Classification networks of torchvision, with its published weights, preprocessing and class names."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
+
+from typing_extensions import override
 
 from robust_transfer.errors import CheckpointError, ConfigError, UnknownNameError
 from robust_transfer.registry import unknown
@@ -34,32 +36,32 @@ OLD_DENSENET = re.compile(r"(\.(?:norm|conv))\.([12]\.)")
     "torchvision:NAME", summary="an ImageNet network as torchvision publishes it; @WEIGHTS where several", paper=""
 )
 class FromTorchvision(LibraryKind):
-    """``torchvision:resnet50``, which are its default weights, and ``torchvision:resnet50@IMAGENET1K_V1``."""
+    """``torchvision:resnet50`` (its default weights) and ``torchvision:resnet50@IMAGENET1K_V1``."""
 
+    @override
     def takes(self, name: str) -> bool:
-        """See :class:`SourceKind`."""
         return name.startswith(PREFIX)
 
+    @override
     def listed(self) -> dict[str, str]:
-        """See :class:`SourceKind`."""
         return {
             f"{PREFIX}NAME[@WEIGHTS]": "an ImageNet network as torchvision publishes it, such as torchvision:resnet50"
         }
 
+    @override
     def canonical(self, name: str) -> str:
-        """See :class:`LibraryKind`."""
         plain, weights = _weights(name)
         return f"{PREFIX}{plain}@{weights.name}"
 
+    @override
     def get(self, name: str) -> Got:
-        """See :class:`ForeignKind`."""
         from robust_transfer.download import fetch
 
         got = fetch(_weights(name)[1].url)
         return Got(got.path, got.address, got.sha256)
 
+    @override
     def read(self, name: str, contents: Contents, state: Mapping[str, Tensor], at: str) -> Reading:
-        """See :class:`LibraryKind`."""
         from robust_transfer.foreign.families.torchvision_named import architecture_of
         from robust_transfer.foreign.published import NATURAL, Published
         from robust_transfer.preprocessing import Preprocessing
@@ -117,7 +119,7 @@ def _weights(name: str) -> tuple[str, Any]:
 
 
 def _loaded(plain: str, state: Mapping[str, Tensor], settings: Mapping[str, Any], name: str) -> nn.Module:
-    """torchvision's own network, its auxiliary classifiers included where the file has them, with these weights."""
+    """torchvision's own network with these weights, auxiliary classifiers included if the file has them."""
     import torchvision
 
     from robust_transfer.undrawn import undrawn

@@ -1,1 +1,1 @@
-"""Statistics of what is reported: intervals, and the gain of a point over a whole front."""
+"""Statistics: intervals, and the gain of a point over a whole front."""

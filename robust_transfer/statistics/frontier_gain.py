@@ -30,10 +30,10 @@ def above_front(
 ) -> Difference:
     """Clean accuracy of ``points`` (one a seed) above ``curves`` (one a seed, or one for all) at equal robust accuracy.
 
-    A curve is piecewise linear, and its best front: of a point that is beaten in both, the better one's accuracy is
-    taken. Beyond its ends it is continued level; :func:`place` says where on it the points are. The interval is the 95 %
-    percentile one of a nested paired bootstrap: seeds, then images, every curve drawn anew on each resample of images.
-    All are on the same images. Raises :class:`DataError` where they are not as many.
+    A curve is piecewise linear, and its best front: a dominated point is replaced by the dominating one's accuracy.
+    Beyond its ends it is constant; :func:`place` says where on it the points are. The interval is the 95 % percentile
+    one of a nested paired bootstrap: seeds, then images, every curve drawn anew on each resample of images. All are
+    on the same images. Raises :class:`DataError` where their numbers of images differ.
     """
     curves = _one_each(points, curves)
     columns = [right for curve in curves for right in curve] + list(points)
@@ -57,7 +57,7 @@ def above_front(
 
 
 def place(points: Sequence[Correctness], curves: Sequence[Sequence[Correctness]]) -> Place:
-    """``on`` the robust accuracies that the curves cover, or ``below`` (less robust than all of them), or ``above``."""
+    """``on`` the range of robust accuracies of the curves, or ``below`` it, or ``above`` it."""
     ends = [[np.mean(right.robust) for right in curve] for curve in _one_each(points, curves)]
     at = np.mean([np.mean(right.robust) for right in points])
     lowest, highest = (np.mean([end(curve) for curve in ends]) for end in (min, max))
@@ -73,7 +73,7 @@ def _one_each(points: Sequence[Correctness], curves: Sequence[Sequence[Correctne
 
 
 def _front(at: float, x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    """Clean accuracy of a curve's front where its robust accuracy is ``at``."""
+    """Clean accuracy of a curve's front at the robust accuracy ``at``."""
     order = np.argsort(x)
     front = np.maximum.accumulate(y[order][::-1])[::-1]  # a point that another beats in both is no loss
     return float(np.interp(at, x[order], front))

@@ -20,7 +20,7 @@ RESAMPLES = 10_000
 
 @dataclass(frozen=True)
 class Proportion:
-    """Share of ``n`` examples with its 95 % interval ``[low, high]`` (Wilson's, unless somebody says else); all in [0, 1]."""
+    """Share of ``n`` examples with its 95 % interval ``[low, high]`` (Wilson's by default); all in [0, 1]."""
 
     value: float
     low: float
@@ -53,13 +53,17 @@ def wilson(successes: int, n: int) -> Proportion:
         raise DataError("a share of no examples is not defined: give at least one image")
     if not 0 <= successes <= n:
         raise ValueError(f"{successes} of {n} is not a share")
-    value = successes / n
+    return _scored(successes / n, n)
+
+
+def _scored(value: float, n: int) -> Proportion:
+    """Share with Wilson's interval; of a mean over seeds it need not be a whole number of examples."""
     scale = 1 + Z * Z / n
     centre = (value + Z * Z / (2 * n)) / scale
     half = Z * ((value * (1 - value) + Z * Z / (4 * n)) / n) ** 0.5 / scale
     # the ends at 0 and n are exact; rounding would leave 1e-17 there
-    low = 0.0 if successes == 0 else centre - half
-    high = 1.0 if successes == n else centre + half
+    low = 0.0 if value == 0 else centre - half
+    high = 1.0 if value == 1 else centre + half
     return Proportion(value, low, high, n)
 
 
@@ -76,6 +80,25 @@ def mean_of(shares: Sequence[Proportion]) -> Proportion:
     below = math.sqrt(sum((share.value - share.low) ** 2 for share in shares)) / len(shares)
     above = math.sqrt(sum((share.high - share.value) ** 2 for share in shares)) / len(shares)
     return Proportion(value, max(0.0, value - below), min(1.0, value + above), sum(share.n for share in shares))
+
+
+def over_seeds(shares: Sequence[Proportion]) -> Proportion:
+    """Mean of the shares that several seeds have of the same ``n`` images, with a 95 % interval over images and seeds.
+
+    Two intervals are added in squares: Wilson's of the mean, as if all seeds had answered alike (they saw the same images),
+    and Student's t over the seeds. The second is wide for two or three seeds, as it should be; of one it is not known, and
+    left out. Seeds that saw different numbers of images count as the fewest. Raises :class:`DataError` for none.
+    """
+    from scipy.special import stdtrit  # the quantile of Student's t
+
+    if not shares:
+        raise DataError("a mean over no seeds is not defined: give at least one")
+    values = np.array([share.value for share in shares])
+    mean = _scored(float(values.mean()), min(share.n for share in shares))
+    seeds = len(shares)
+    half = float(stdtrit(seeds - 1, 0.975) * values.std(ddof=1) / math.sqrt(seeds)) if seeds > 1 else 0.0
+    low, high = (math.hypot(mean.value - mean.low, half), math.hypot(mean.high - mean.value, half))
+    return Proportion(mean.value, max(0.0, mean.value - low), min(1.0, mean.value + high), mean.n)
 
 
 def paired_bootstrap(
@@ -122,7 +145,7 @@ def _shared_images(rows: NDArray[np.float64], drawn: NDArray[Any], rng: np.rando
 
 
 def _own_images(rows: list[NDArray[np.float64]], drawn: NDArray[Any], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Sums over the drawn seeds of means over as many draws of the seed's own images, ``(resamples,)``."""
+    """Sums over the drawn seeds of means over draws of each seed's own images, ``(resamples,)``."""
     totals = np.zeros(len(drawn))
     for row, times in zip(rows, drawn.T, strict=True):
         values, counts = np.unique(row, return_counts=True)

@@ -1,6 +1,7 @@
-"""Adversarial training on the target itself, from the source or from scratch: the rivals of the low-data experiments.
+"""Adversarial training on the target itself, from the source or from scratch: the baselines of the low-data experiments.
 
-Shafahi et al. 2020, section 4: with few images both lose to a new head on frozen robust features, and cost many times more.
+Shafahi et al. 2020, section 4: with few images both lose to a new head on frozen robust features, and cost many times
+more.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import field, fields
 from typing import Any, ClassVar, Literal, Self
 
 import torch
+from typing_extensions import override
 
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
@@ -31,11 +33,11 @@ NOT_THE_METHODS = {"method", "init", "threat", "own"}  # fields of this strategy
 @STRATEGIES.register(
     "adversarial",
     summary="adversarial training on the target, from the source or from scratch",
-    paper="Shafahi et al. 2020, section 4 (rivals); Madry et al. 2018",
+    paper="Shafahi et al. 2020, section 4 (baselines); Madry et al. 2018",
 )
 @config
 class Adversarial(Trained):
-    """``method`` is a registered pretraining method that crafts examples.
+    """Adversarial training by ``method``, a registered pretraining method that crafts examples.
 
     ``steps``, ``step``, ``beta`` and ``replays`` are settings of such methods; further ones of a method go to ``own``
     (the command line sorts them: ``--set method=mine --set radius=3``). ``init``: from the ``source``, with a new head,
@@ -70,7 +72,7 @@ class Adversarial(Trained):
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Self:
-        """See :class:`WithPresets`; what is no setting of this strategy but one of the method's goes to ``own``."""
+        """Build from loose settings; those of the method alone go to ``own``."""
         mine, method = {f.name for f in fields(cls)}, PRETRAINING.get(str(settings.get("method", cls.method)))
         own = {f.name for f in fields(method)} - mine
         given = {key: value for key, value in settings.items() if key in own}
@@ -88,31 +90,31 @@ class Adversarial(Trained):
         return build(method, {**training, **given, **self.own}, f"method {self.method!r}")
 
     def passes(self, task: Task) -> float:
-        """See :class:`Strategy`: those of the method; val is looked at without attacks, unless it is selected by them."""
+        """Passes of the method; val without attacks, unless selected by robust accuracy."""
         looks = self.epochs / int(getattr(self.made(), "replays", 1))
         watching = looks * validation_passes(task.val, robust=self.select == "robust")
         return self.images_seen(len(task.train)) * self.made().passes_per_image + watching
 
     def threat_of(self, source: Checkpoint) -> Threat | None:
-        """Threat that it is trained for."""
+        """Threat that it trains for."""
         return Threat.parse(self.threat) if self.threat is not None else source.card.threat
 
+    @override
     def check(self, source: Checkpoint, task: Task) -> None:
-        """See :class:`Strategy`."""
         super().check(source, task)
         refuse_weights(type(self.made()), task)
         self._threat(source)
 
+    @override
     def start(self, source: Checkpoint, task: Task, run: Run) -> TrainingStart:
-        """See :class:`Trained`."""
         classifier = source.classifier.with_head(task.num_classes, seed=run.seed)
         if self.init == "source":
             return TrainingStart(classifier, "from the source, with a new random head")
         torch.manual_seed(run.seed)
         return TrainingStart(Classifier.build(classifier.spec), "from scratch")
 
+    @override
     def objective(self, source: Checkpoint, start: TrainingStart, task: Task, run: Run) -> Minimised:
-        """See :class:`Trained`."""
         threat = self._threat(source)
         objective = self.made().objective(start.classifier, task, threat, run)
         return Minimised(objective, metrics={"trained_for": str(threat)})

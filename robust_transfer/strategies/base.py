@@ -1,9 +1,11 @@
-"""Base of transfer strategies: a checkpoint and a task to a checkpoint. Strategies get train and val, never test."""
+"""Base of transfer strategies: from a checkpoint and a task to a checkpoint. Strategies get train and val, never test."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal
+
+from typing_extensions import override
 
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.config import as_dict, config, expect
@@ -32,25 +34,25 @@ class Strategy(WithPresets, ABC):
         """Learn ``task`` (train and val, at the source's input size) from a copy of ``source``."""
 
     def check(self, source: Checkpoint, task: Task) -> None:
-        """Refuse, by :class:`ConfigError`, what cannot work; called before any file is written or removed."""
+        """Raise :class:`ConfigError` for a source and task that cannot work; called before any file is written or removed."""
 
     def passes(self, task: Task) -> float:
-        """Forward-equivalent image passes that :meth:`adapt` takes: a forecast, for estimates. Here one look at all images."""
+        """Forecast of the forward-equivalent image passes of :meth:`adapt`. Default: one pass over all images."""
         return float(len(task.train))
 
     def threat_of(self, source: Checkpoint) -> Threat | None:
-        """Threat that the result withstands, if it does: it inherits the source's."""
+        """Threat on the result's card: inherited from the source."""
         return source.card.threat
 
     @classmethod
+    @override
     def described(cls) -> str:
-        """See :class:`WithPresets`."""
         return f"strategy {STRATEGIES.name_of(cls)!r}"
 
     def __call__(self, source: Checkpoint, task: Task, *, run: Run | None = None) -> Checkpoint:
         """Adapt and, with ``run.out`` set, save. The source is not changed.
 
-        Raises :class:`DivergedError` where training does not settle; then nothing but its log is left in the folder.
+        Raises :class:`DivergedError` where training does not settle; then only its log is left in the folder.
         """
         check_arguments(run, task, source=source)
         run = run or Run()
@@ -66,7 +68,7 @@ class Strategy(WithPresets, ABC):
             return produce(self._identity(source, task), task, run, lambda: lambda: self.adapt(source, task, run), seen)
 
     def _identity(self, source: Checkpoint, task: Task) -> dict[str, Any]:
-        """Card's fields that say what was asked for; a finished run with the same ones is not trained again."""
+        """Card's fields that identify the request; a finished run with the same ones is not trained again."""
         return {
             "method": f"transfer:{STRATEGIES.name_of(type(self))}",
             "settings": as_dict(self),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from typing_extensions import override
+
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
 from robust_transfer.strategies.base import STRATEGIES
@@ -23,6 +25,7 @@ class BitFit(Partial):
     weighs: ClassVar[bool] = True
     quick: ClassVar[dict[str, Any]] = FineTune.quick
 
+    @override
     def trained(self, classifier: Classifier) -> set[str]:
-        """See :class:`Partial`: parameters that are called bias, as PyTorch's layers call it."""
+        """Parameters that are called bias, as PyTorch's layers call it."""
         return {f"body.{n}" for n, _ in classifier.body.named_parameters() if n.rpartition(".")[2] == "bias"}

@@ -1,4 +1,4 @@
-"""Approximate inverses of the Hessian of a linear classifier's penalised log loss: what makes conjugate gradients fast.
+"""Approximate inverses of the Hessian of a linear classifier's penalised log loss: preconditioners of conjugate gradients.
 
 The Hessian is ``mean_i (diag(p_i) - p_i p_i^T) x (x_i x_i^T) + penalty``, ``x_i`` the problem's ``rows``. Both take a
 residual ``(K, r + 1)`` and return a direction of that shape; all are float32.
@@ -15,20 +15,20 @@ from robust_transfer.strategies.log_loss import LogLoss
 
 Inverse = Callable[[Tensor], Tensor]
 
-LARGEST = 3e7  # numbers that the inverses of all classes may hold
+MAX_NUMBERS = 3e7  # numbers that the inverses of all classes may hold
 JITTER = 1e-7  # share of its trace that is added to a class's block: rounding must not make it indefinite
 
 
 def worthwhile(problem: LogLoss) -> int:
-    """Products with the Hessian that cost as much as :func:`by_class` does; without limit where that needs much memory."""
+    """Number of Hessian products that cost as much as :func:`by_class`; infinite where that needs much memory."""
     size = problem.x.shape[1]
-    return max(40, size // 2) if problem.classes * size**2 <= LARGEST else 10**3
+    return max(40, size // 2) if problem.classes * size**2 <= MAX_NUMBERS else 10**3
 
 
 def factored(problem: LogLoss, p: Tensor, penalty: Tensor) -> Inverse:
-    """Axes of the features' and of the classes' covariance, each pair scaled by the curvature along it.
+    """Kronecker factors: principal axes of features and classes, each pair scaled by the curvature along it.
 
-    Eigenvalue-corrected Kronecker factors (George et al. 2018): nearly free.
+    Eigenvalue-corrected (George et al. 2018): nearly free.
     """
     n = p.shape[1]
     counted = p * problem.root if problem.weighted else p
@@ -46,8 +46,8 @@ def factored(problem: LogLoss, p: Tensor, penalty: Tensor) -> Inverse:
 def by_class(problem: LogLoss, p: Tensor, penalty: Tensor) -> Inverse:
     """Inverse of every class's own block, ``mean_i p_ik (1 - p_ik) x_i x_i^T + penalty``.
 
-    As dear as some hundred products with the Hessian, and needs several times fewer of them where images that are nearly
-    the same bear different labels.
+    Costs some hundred Hessian products; the solver then needs several times fewer of them where nearly equal images
+    have different labels.
     """
     blocks = torch.diag(penalty).repeat(len(p), 1, 1)
     for x, part in problem.parts(problem.rows, p.T):

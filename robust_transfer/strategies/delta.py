@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import override
 
 from robust_transfer.activations import block_modules, captured
 from robust_transfer.checkpoint import Checkpoint
@@ -52,13 +53,14 @@ class Delta(FineTune):
         if self.strength < 0 or self.depths < 0:
             raise ConfigError("strength and depths must not be negative")
 
+    @override
     def passes(self, task: Task) -> float:
-        """See :class:`Strategy`: fine-tuning, the source on every image once more, and the channels' weights."""
+        """Forecast: fine-tuning, the source on every image once more, and the channels' weights."""
         weighing = 3.0 * min(IMPORTANCE_IMAGES, len(task.train)) if self.weighted else 0.0
         return super().passes(task) + self.images_seen(len(task.train)) + weighing
 
+    @override
     def objective(self, source: Checkpoint, start: TrainingStart, task: Task, run: Run) -> Minimised:
-        """See :class:`Trained`."""
         names = list(block_modules(start.classifier))[-self.depths :]
         weights, sizes, cost = weigh(start.classifier, names, task, run, weighted=self.weighted)
         objective = DeltaObjective(
@@ -89,8 +91,8 @@ class DeltaObjective(Objective):
         self.weights, self.sizes = dict(weights), dict(sizes)
         self.strength, self.collapse_patience = strength, patience
 
+    @override
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """See :class:`Objective`."""
         with captured(self._blocks(self.classifier)) as maps:
             logits = self.classifier(batch.images)
         with self.teacher.eval_mode(), torch.no_grad(), captured(self._blocks(self.teacher)) as wanted:

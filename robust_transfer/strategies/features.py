@@ -19,8 +19,8 @@ BATCH_PIXELS = 500 * 64 * 64  # of a batch
 def features_of(classifier: Classifier, split: Split, run: Run) -> Tensor:
     """``z(x)`` for every image of ``split``, in order: float32 ``(n, d)`` on the CPU, in evaluation mode.
 
-    The classifier is left as it is, on its own device. With ``run.cache`` they are computed once for all runs.
-    Raises :class:`CheckpointError` where its features are no numbers.
+    The classifier is unchanged, on its own device. With ``run.cache`` they are computed once for all runs. Raises
+    :class:`CheckpointError` for features that are not finite.
     """
     if not len(split):
         return torch.empty(0, classifier.num_features)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from typing_extensions import override
+
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.config import config
 from robust_transfer.data import Task
@@ -24,10 +26,11 @@ from robust_transfer.strategies.trained import Trained, TrainingStart
 class FineTune(Trained):
     """Natural training of all weights, from the source's.
 
-    ``warm_start`` first solves the linear probe (its penalty ``l2``, or chosen on val by ``choose``); with ``hold_l2`` the
-    same penalty, in place of weight decay, stays on the head while everything trains. ``head``: see the head rule; a kept
-    head is not warm-started. ``batch_norm``: in evaluation mode (``eval``, the paper's setting) or adapting (``train``).
-    Val is looked at without adversarial examples, unless ``select=robust`` or ``choose=robust`` asks for them.
+    ``warm_start`` first solves the linear probe (its penalty ``l2``, or chosen on val by ``choose``); with
+    ``hold_l2`` the same penalty, in place of weight decay, stays on the head while everything trains. ``head``: see
+    the head rule; a kept head is not warm-started. ``batch_norm``: in evaluation mode (``eval``, the paper's setting)
+    or adapting (``train``). Validation uses no adversarial examples, unless ``select=robust`` or ``choose=robust``
+    asks for them.
     """
 
     weighs: ClassVar[bool] = True
@@ -44,14 +47,14 @@ class FineTune(Trained):
         if self.l2 is not None and self.l2 <= 0:
             raise ConfigError(f"l2 must be positive, not {self.l2}")
 
+    @override
     def check(self, source: Checkpoint, task: Task) -> None:
-        """See :class:`Strategy`."""
         super().check(source, task)
         if not keeps_head(source, task, self.head) and self.warm_start:
             LinearProbe(l2=self.l2, choose=self.choose).check(source, task)
 
+    @override
     def start(self, source: Checkpoint, task: Task, run: Run) -> TrainingStart:
-        """See :class:`Trained`."""
         if keeps_head(source, task, self.head):
             return TrainingStart(kept_head(source, task), "the source's head is kept")
         if not self.warm_start:

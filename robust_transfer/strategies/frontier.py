@@ -5,6 +5,8 @@ from __future__ import annotations
 from itertools import product
 from typing import Any, ClassVar
 
+from typing_extensions import override
+
 from robust_transfer import tracking
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
@@ -25,17 +27,17 @@ from robust_transfer.training.settings import Augment, Schedule
 
 @STRATEGIES.register(
     "frontier",
-    summary="probe over its L2 and LwF over its strength, and the point that is asked for",
+    summary="probe over its L2 and LwF over its strength, and a selected point",
     paper="Shafahi et al. 2020, sections 4 and 6",
 )
 @config
 class Frontier(Curve, TrainingSettings):
-    """All of ``path`` (the probe's L2), and LwF from each of the ``heads`` (L2) at each of the ``strengths``, from the same
-    features; clean and PGD-10 accuracy of each on val.
+    """Frontier of the probe's L2 ``path``, and of LwF from each of the ``heads`` (L2) at each of the ``strengths``.
 
-    The point: the most accurate of those that keep a share ``keep`` of the most robust probe's robust accuracy; or, where
-    ``clean`` is given, the most robust of those that are at least so accurate. ``frontier.svg`` shows them all.
-    The other settings are those of LwF's training.
+    All start from the same features; clean and PGD-10 accuracy of each point are measured on val. Selected is the
+    most accurate point with at least a share ``keep`` of the most robust probe's robust accuracy; or, where ``clean``
+    is given, the most robust point with at least that clean accuracy. ``frontier.svg`` shows them all. The other
+    settings are those of LwF's training.
     """
 
     weighs: ClassVar[bool] = True
@@ -62,14 +64,14 @@ class Frontier(Curve, TrainingSettings):
         return LwF(l2=l2, strength=strength, head="new", distance=self.distance, **self.training())
 
     def passes(self, task: Task) -> float:
-        """See :class:`Strategy`: a training for each head and strength, and PGD-10 on val for each of all points."""
+        """Forecast: one training per head and strength, and PGD-10 on val for every point."""
         trained, solved = len(self.heads) * len(self.strengths), len({*self.path, *self.heads})
         each = 3.0 * self.images_seen(len(task.train)) + self.epochs * validation_passes(task.val, robust=False)
         looks = (trained + solved) * validation_passes(task.val, robust=True)
         return len(task.train) + len(task.val) + trained * each + looks
 
+    @override
     def walk(self, front: Front, source: Checkpoint, task: Task, run: Run) -> None:
-        """See :class:`Curve`."""
         path = tuple(sorted({*self.path, *self.heads}, reverse=True))
         probe = LinearProbe(path=path, choose="clean").solve(source, task, run)
         front.cost += probe.cost
@@ -92,7 +94,7 @@ class Frontier(Curve, TrainingSettings):
 
 
 def _start(probe: Probe, classifier: Classifier, solution: Solution) -> TrainingStart:
-    """Copy of the probe's network at one point of its path; that it cost nothing more is what sharing means."""
+    """Copy of the probe's network at one point of its path, at no further cost."""
     return TrainingStart(
         classifier.copy(),
         f"head warm-started: l2 given as {solution.l2:g}",

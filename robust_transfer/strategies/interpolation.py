@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
+from typing_extensions import override
 
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
@@ -39,12 +40,12 @@ class Interpolate(TwoEnds):
         if not self.shares or not all(0 < share <= 1 for share in self.shares):
             raise ConfigError("shares must be above 0 and at most 1, and there must be one")
 
+    @override
     def points(self) -> int:
-        """See :class:`TwoEnds`."""
         return 1 + len(self.shares)
 
+    @override
     def walk(self, front: Front, source: Checkpoint, task: Task, run: Run) -> None:
-        """See :class:`Curve`."""
         start = self.robust_end(front, source, task, run)
         tuned = self.tuned_end(front, start, source, task)
         for share in self.shares:

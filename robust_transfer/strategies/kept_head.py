@@ -11,9 +11,9 @@ from robust_transfer.data import Task
 
 
 def kept_head(source: Checkpoint, task: Task) -> Classifier:
-    """Copy of the source's classifier; where the task has its classes in another order, with the head's rows in that.
+    """Copy of the source's classifier, with the head's rows in the task's order of classes.
 
-    Classes of other names (``head=keep``) keep their places: nothing says which is which.
+    Classes of other names (``head=keep``) keep their positions, as no name matches them.
     """
     classifier, names = source.classifier.copy(), source.card.class_names
     if names == task.class_names or sorted(names) != sorted(task.class_names):

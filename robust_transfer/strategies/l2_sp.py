@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from torch import Tensor
+from typing_extensions import override
 
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
@@ -41,8 +42,8 @@ class L2SP(FineTune):
         if self.strength < 0:
             raise ConfigError(f"strength must not be negative, not {self.strength}")
 
+    @override
     def objective(self, source: Checkpoint, start: TrainingStart, task: Task, run: Run) -> Minimised:
-        """See :class:`Trained`."""
         return Minimised(L2SPObjective(start.classifier, self.strength, self.patience(task)))
 
 
@@ -54,8 +55,8 @@ class L2SPObjective(NaturalObjective):
         self.strength = strength
         self._origin = [p.detach().clone() for p in classifier.body.parameters()]  # no buffers: they need not be sent
 
+    @override
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """See :class:`Objective`."""
         out = super().forward(batch)
         current = list(self.classifier.body.parameters())
         self._origin = [origin.to(p.device) for origin, p in zip(self._origin, current, strict=True)]

@@ -1,10 +1,11 @@
-"""Retraining the last blocks, naturally: where robustness sits (Shafahi et al. 2020, section 3)."""
+"""Retraining of the last blocks, naturally: locates robustness in the network (Shafahi et al. 2020, section 3)."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
 import torch
+from typing_extensions import override
 
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
@@ -20,12 +21,12 @@ from robust_transfer.training.settings import Augment, Schedule
 
 @STRATEGIES.register(
     "last-blocks",
-    summary="the last k blocks drawn anew and trained on natural images",
+    summary="the last k blocks re-initialised and trained on natural images",
     paper="Shafahi et al. 2020, section 3",
 )
 @config
 class LastBlocks(Trained):
-    """Last ``blocks`` (k) of the network are re-initialised and trained; what comes before stays frozen.
+    """Re-initialise and train the last ``blocks`` (k) of the network; earlier ones stay frozen.
 
     k = 1 is the head alone, the largest k the whole network: natural training from scratch. Retrained blocks are in
     training mode (``batch_norm=train``), frozen ones in evaluation mode throughout.
@@ -47,14 +48,14 @@ class LastBlocks(Trained):
         if self.blocks < 1:
             raise ConfigError(f"blocks must be at least 1 (the head alone), not {self.blocks}")
 
+    @override
     def check(self, source: Checkpoint, task: Task) -> None:
-        """See :class:`Strategy`."""
         super().check(source, task)
         if self.blocks > (most := len(source.classifier.blocks())):
             raise ConfigError(f"the network has {most} blocks, the head among them: blocks={self.blocks} is too many")
 
+    @override
     def start(self, source: Checkpoint, task: Task, run: Run) -> TrainingStart:
-        """See :class:`Trained`."""
         classifier = source.classifier.with_head(task.num_classes, seed=run.seed)
         classifier.hold_batch_norm = False
         # other weights than training from scratch with this seed begins with: the source may have begun with those

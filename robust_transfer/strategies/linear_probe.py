@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import override
 
 from robust_transfer.cache import load_or_compute
 from robust_transfer.checkpoint import Checkpoint
@@ -28,7 +29,7 @@ from robust_transfer.training import HeadPenalty
 
 PATH = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 1e-4, 1e-5)
 Choose = Literal["log-loss", "clean", "robust"]
-# What is compared, whether more of it is better, and what it is called.
+# Compared figure, whether more of it is better, and its display name.
 CRITERIA = {
     "log-loss": ("val_loss", -1, "log-loss"),
     "clean": ("val_accuracy", 1, "clean accuracy"),
@@ -64,17 +65,17 @@ class LinearProbe(Strategy):
             raise ConfigError("L2 strengths must be positive (and path must not be empty)")
 
     def passes(self, task: Task) -> float:
-        """See :class:`Strategy`: features of train and val, and PGD-10 on val for every point if it chooses."""
+        """Forecast: features of train and val, and PGD-10 on val for every point if robust accuracy chooses."""
         attacked = len(self.path) if self.l2 is None and self.choose == "robust" and len(task.val) else 0
         return len(task.train) + len(task.val) + attacked * validation_passes(task.val, robust=True)
 
+    @override
     def check(self, source: Checkpoint, task: Task) -> None:
-        """See :class:`Strategy`."""
         if self.l2 is None and self.choose == "robust" and len(task.val) and source.card.threat is None:
             raise ConfigError("choose=robust needs a source with a threat on its card: use choose=log-loss")
 
     def adapt(self, source: Checkpoint, task: Task, run: Run) -> Produced:
-        """See :class:`Strategy`. Raises :class:`DivergedError` where the head tells no two training images apart."""
+        """Solve the probe. Raises :class:`DivergedError` where the head tells no two training images apart."""
         probe = self.solve(source, task, run)
         if len(set(probe.chosen.logits(probe.features).argmax(1).tolist())) < 2:
             raise DivergedError(
@@ -93,7 +94,7 @@ class LinearProbe(Strategy):
         )
 
     def solve(self, source: Checkpoint, task: Task, run: Run) -> Probe:
-        """Features, the whole path, and the choice."""
+        """Compute features, solve the whole path, and choose a point."""
         self.check(source, task)
         train = features_of(source.classifier, task.train, run)
         val = features_of(source.classifier, task.val, run)
@@ -138,7 +139,7 @@ class LinearProbe(Strategy):
 
 
 def _solved(features: Tensor, task: Task, path: tuple[float, ...], run: Run) -> list[Solution]:
-    """Path's solutions; with ``run.cache`` solved once for all runs."""
+    """Solutions along the path; with ``run.cache`` solved once for all runs."""
 
     weights = task.train.weights
 
@@ -163,7 +164,7 @@ def _solved(features: Tensor, task: Task, path: tuple[float, ...], run: Run) -> 
 
 @dataclass
 class Probe:
-    """Solved path: the solutions in order of the path, the chosen one, what val says of each, and the features used."""
+    """Solved path: the solutions in order, the chosen one, records on val, and the features used."""
 
     solutions: list[Solution]
     chosen: Solution
@@ -174,7 +175,7 @@ class Probe:
     standardisation: Standardisation
 
     def notes(self) -> tuple[str, ...]:
-        """Sentence for every point of the path that was given up before it had converged."""
+        """Sentence for every point of the path that did not converge."""
         return tuple(
             f"l2 = {s.l2:g}: not converged after {s.iterations} iterations (relative gradient {s.gradient:.1e})"
             for s in self.solutions
@@ -182,7 +183,7 @@ class Probe:
         )
 
     def penalty(self, solution: Solution) -> HeadPenalty:
-        """Penalty that ``solution`` was found with, on the head for raw features."""
+        """Penalty of ``solution``, converted to the head on raw features."""
         return HeadPenalty(solution.l2, self.standardisation.std.float())
 
     def tensors(self) -> dict[str, Tensor]:
@@ -192,7 +193,7 @@ class Probe:
 
 
 def _record(solution: Solution, train: tuple[Tensor, Split], val: tuple[Tensor, Split]) -> dict[str, Any]:
-    """Diagnostics of the solve, and log loss and accuracy on train and val (if there is any), both as they are weighted."""
+    """Diagnostics of the solve, and (weighted) log loss and accuracy on train and val (if there is any)."""
     names = ("l2", "iterations", "gradient", "converged")
     record: dict[str, Any] = {**{name: getattr(solution, name) for name in names}, "objective": solution.loss}
     for name, (features, split) in (("train", train), ("val", val)):

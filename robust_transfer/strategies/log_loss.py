@@ -31,13 +31,13 @@ class Point:
 
 
 class LogLoss:
-    """Mean log loss over standardised features, in the axes of their covariance: a penalty does not see a rotation.
+    """Mean log loss over standardised features, in the axes of their covariance: penalties are invariant to rotations.
 
-    There are at most ``min(n, d)`` axes: no optimum has a part in the others. Loss and gradient are float64 where that is
-    cheap, and otherwise float32, summed in float64; products with the Hessian are float32, as what they are good for is a
-    direction. ``labels`` int64 in ``[0, classes)``. ``weights`` ``(n,)``, of mean 1: how much each row counts (None: the
-    same). The Hessian sees them as rows that are their square root times as long, ``rows``; all that is made of the
-    Hessian (:mod:`.curvature`) takes those, with ``root`` where rows do not occur.
+    There are at most ``min(n, d)`` axes: no optimum has a component outside them. Loss and gradient are float64 where
+    that is cheap, and otherwise float32, summed in float64; Hessian products are float32, which suffices for a search
+    direction. ``labels`` int64 in ``[0, classes)``. ``weights`` ``(n,)``, of mean 1: how much each row counts (None:
+    equally). The Hessian uses ``rows``, the features times the square roots of the weights; :mod:`.curvature` takes
+    these, with ``root`` where rows do not occur.
     """
 
     def __init__(self, standardised: Tensor, labels: Tensor, classes: int, weights: Tensor | None = None) -> None:
@@ -61,7 +61,7 @@ class LogLoss:
         return self.x.dtype is torch.float64
 
     def zeros(self) -> Tensor:
-        """Weights that a path begins with."""
+        """Initial weights of a path."""
         return torch.zeros_like(self.sums)
 
     def at(self, weight: Tensor) -> Point:
@@ -79,7 +79,7 @@ class LogLoss:
         return Point(weight, total / n, gradient, kept)
 
     def product(self, p: Tensor, direction: Tensor) -> Tensor:
-        """Hessian where the probabilities are ``p``, times ``direction``; both float32."""
+        """Hessian at the probabilities ``p``, times ``direction``; both float32."""
         found = torch.zeros_like(direction)
         for x, part in self.parts(self.rows, p.T):
             slopes = (direction @ x.T).mul_(part.T)
@@ -93,13 +93,13 @@ class LogLoss:
         return min(float((w @ x.T).logsumexp(0).amin()) for (x,) in self.parts(self.x))
 
     def parts(self, *by_image: Tensor) -> Iterator[tuple[Tensor, ...]]:
-        """Some rows of each tensor at a time. (Logits are ``(K, b)``, class by class, because that is faster.)"""
+        """Tensors in chunks of rows. (Logits are ``(K, b)``, class by class, because that is faster.)"""
         rows = max(1, BLOCK // max(self.x.shape[1], self.classes))
         return zip(*(tensor.split(rows) for tensor in by_image), strict=True)
 
 
 def _axes(x: Tensor) -> Tensor:
-    """Orthonormal axes ``(d, r)`` of the covariance of ``x (n, d)``, without those along which nothing varies."""
+    """Orthonormal axes ``(d, r)`` of the covariance of ``x (n, d)``, without those of zero variance."""
     span = torch.linalg.qr(x.T)[0] if len(x) < x.shape[1] else None
     x = x if span is None else x @ span
     variances, axes = torch.linalg.eigh(x.T @ x / len(x))

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
@@ -32,8 +33,8 @@ def feature_distance(z: Tensor, z0: Tensor, distance: Distance) -> Tensor:
     """``d(z, z0)`` per example, ``(B,)``, of features ``(B, d)``: raw sums over features, as in the paper's code.
 
     Training starts at ``z = z0``, where the norms have no gradient (l2: 0/0): there it is 0, the subgradient of least
-    norm. So it is where the two differ by no more than float32 rounding, which depends on the batch: its direction means
-    nothing, but as a direction it would pull with full force.
+    norm. It is also 0 where the two differ by no more than float32 rounding, which depends on the batch: its
+    direction is arbitrary, but would have full weight.
     """
     z, z0 = z.float(), z0.float()
     difference = z - z0
@@ -98,8 +99,8 @@ class LwF(FineTune):
         if self.strength < 0:
             raise ConfigError(f"strength must not be negative, not {self.strength}")
 
+    @override
     def check(self, source: Checkpoint, task: Task) -> None:
-        """See :class:`Strategy`."""
         super().check(source, task)
         self._refuse_stale_teacher(source.input_size)
 
@@ -107,8 +108,8 @@ class LwF(FineTune):
         if self.teacher == "cached" and self.augmentation(size).active:
             raise ConfigError("a cached teacher has seen the plain images only: use teacher=live with augment=true")
 
+    @override
     def objective(self, source: Checkpoint, start: TrainingStart, task: Task, run: Run) -> Minimised:
-        """See :class:`Trained`."""
         features, weight, notes, cost = start.features, self.strength, dict[str, Any](), Cost()
         if features is None and (self.teacher == "cached" or self.feature_weight == "auto"):
             features, cost = features_of(source.classifier, task.train, run), Cost(passes=len(task.train))
@@ -154,8 +155,8 @@ class LwFObjective(Objective):
         self.teacher = teacher.requires_grad_(False) if teacher is not None else None
         self.passes_per_image = 3.0 if teacher is None else 4.0
 
+    @override
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """See :class:`Objective`."""
         z = self.classifier.features(batch.images)
         logits = self.classifier.classify(z)
         cross_entropy = batch.cross_entropy(logits)

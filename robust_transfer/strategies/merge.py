@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import override
 
 from robust_transfer.attacks import PGD
 from robust_transfer.checkpoint import Checkpoint
@@ -59,19 +60,20 @@ class Merge(TwoEnds):
         if not self.kappas or min(self.kappas) < 0 or self.examples < 1:
             raise ConfigError("kappas must be at least 0, there must be one, and examples at least 1")
 
+    @override
     def points(self) -> int:
-        """See :class:`TwoEnds`."""
         return 2 + len(self.shares) * len(self.kappas)
 
+    @override
     def passes(self, task: Task) -> float:
-        """See :class:`Strategy`: as :class:`TwoEnds`, and the gradients of both ends."""
+        """Forecast: as of :class:`TwoEnds`, and the gradients of both ends."""
         images = min(self.examples, len(task.val))
         return (
             super().passes(task) + validation_passes(task.val.subset(torch.arange(images)), robust=True) + 6.0 * images
         )
 
+    @override
     def walk(self, front: Front, source: Checkpoint, task: Task, run: Run) -> None:
-        """See :class:`Curve`."""
         start = self.robust_end(front, source, task, run)
         robust, tuned = start.classifier, self.tuned_end(front, start, source, task)
         front.add("fine-tune", tuned)

@@ -1,4 +1,4 @@
-"""Deeper heads on frozen features (Shafahi et al. 2020, section 4): they fit the training set better, not validation."""
+"""Deeper heads on frozen features (Shafahi et al. 2020, section 4): a better fit on training images, not on validation."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
@@ -55,21 +56,21 @@ class MLPHead(Trained):
         self.spec()
 
     def spec(self) -> HeadSpec:
-        """Head as the network's description has it."""
+        """Head in the form of a network's description."""
         return HeadSpec(hidden=(self.width,) * self.depth, batch_norm=self.layer_batch_norm, dropout=self.dropout)
 
+    @override
     def check(self, source: Checkpoint, task: Task) -> None:
-        """See :class:`Strategy`."""
         super().check(source, task)
         if self.layer_batch_norm and self.batch_norm == "train" and min(self.batch_size, len(task.train)) == 1:
             raise ConfigError("batch norm cannot be trained on one image at a time: give a batch_size of at least 2")
 
     def passes(self, task: Task) -> float:
-        """See :class:`Strategy`: the network sees each image once, the head alone is trained."""
+        """Forecast: one pass of the network per image; only the head is trained."""
         return float(len(task.train))
 
+    @override
     def start(self, source: Checkpoint, task: Task, run: Run) -> TrainingStart:
-        """See :class:`Trained`."""
         features, how = features_of(source.classifier, task.train, run), self.spec()
         head = new_mlp(features.shape[1], task.num_classes, how, replacement_head_rng(run.seed))
         standardisation = Standardisation.of(features, task.train.weights)
@@ -81,20 +82,20 @@ class MLPHead(Trained):
             classifier, f"new head of {self.depth} hidden layers", cost=Cost(passes=len(features)), features=features
         )
 
+    @override
     def objective(self, source: Checkpoint, start: TrainingStart, task: Task, run: Run) -> Minimised:
-        """See :class:`Trained`."""
         assert start.features is not None
         return Minimised(HeadObjective(start.classifier, start.features, self.patience(task)))
 
     def validation(self, classifier: Classifier, task: Task, threat: Threat | None, run: Run) -> Validate:
-        """See :class:`Trained`: clean images need no network, either."""
+        """Validation of clean accuracy on precomputed features."""
         if threat is not None:
             return super().validation(classifier, task, threat, run)
         return HeadValidation(features_of(classifier, task.val, run), task.val)
 
 
 class HeadObjective(Objective):
-    """Cross-entropy of the head on ``features`` ``(n, d)`` that are known; the network below is not run."""
+    """Cross-entropy of the head on precomputed ``features`` ``(n, d)``; the network below is not run."""
 
     passes_per_image = 0.0
     needs_images = False
@@ -104,20 +105,20 @@ class HeadObjective(Objective):
         self.collapse_patience = patience
         self.known = CachedRows(features)
 
+    @override
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """See :class:`Objective`."""
         logits = self.classifier.classify(self.known(batch))
         return {"loss": batch.cross_entropy(logits), "logits": logits}
 
 
 class HeadValidation:
-    """Clean accuracy of a head on ``features`` ``(n, d)`` of ``val`` that are known."""
+    """Clean accuracy of a head on precomputed ``features`` ``(n, d)`` of ``val``."""
 
     def __init__(self, features: Tensor, val: Split) -> None:
         self.features, self.val, self.cost = features, val, Cost()
 
     def __call__(self, classifier: Classifier) -> dict[str, float]:
-        """Its share of right answers; the features' own passes are counted with the first."""
+        """Clean accuracy; the first call counts the features' passes."""
         self.cost = Cost(passes=len(self.features))
         with classifier.eval_mode(), torch.no_grad():
             predicted = classifier.classify(self.features.to(classifier.device)).argmax(1).cpu()

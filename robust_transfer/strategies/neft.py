@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
@@ -61,8 +62,8 @@ class NEFT(FineTune):
         inside = {name for block in classifier.blocks()[-1 - self.blocks : -1] for name in block}
         return [n for n, p in classifier.named_parameters() if n in inside and n.endswith("weight") and p.dim() > 1]
 
+    @override
     def start(self, source: Checkpoint, task: Task, run: Run) -> TrainingStart:
-        """See :class:`Trained`."""
         start = super().start(source, task, run)
         trained = {*self.layers(start.classifier)}
         start.classifier.freeze(
@@ -70,13 +71,14 @@ class NEFT(FineTune):
         )
         return start
 
+    @override
     def objective(self, source: Checkpoint, start: TrainingStart, task: Task, run: Run) -> Minimised:
-        """See :class:`Trained`."""
         objective = NEFTObjective(start.classifier, self.layers(start.classifier), self.beta, self.patience(task))
         return Minimised(objective, metrics={"bounds": dict(objective.bounds)})
 
+    @override
     def train_from(self, start: TrainingStart, source: Checkpoint, task: Task, run: Run) -> Produced:
-        """See :class:`Trained`: after the last step the bounds hold exactly."""
+        """Train within the bounds; after the last step they hold exactly."""
         made = super().train_from(start, source, task, run)
         bounds: dict[str, float] = made.metrics["bounds"]
         with torch.no_grad():
@@ -100,8 +102,8 @@ class NEFTObjective(NaturalObjective):
             left = torch.linalg.svd(matrix(classifier.get_parameter(name).detach()), full_matrices=False).U[:, 0]
             self.vectors.append(nn.Parameter(left.clone(), requires_grad=False))
 
+    @override
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """See :class:`Objective`."""
         if self.training:
             with torch.no_grad():
                 for vector, (name, bound) in zip(self.vectors, self.bounds.items(), strict=True):

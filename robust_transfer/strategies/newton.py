@@ -1,7 +1,7 @@
-"""Truncated Newton: Newton's method whose linear systems are solved by preconditioned conjugate gradients, in part.
+"""Truncated Newton: Newton's method with linear systems solved approximately by preconditioned conjugate gradients.
 
-Nocedal and Wright 2006, algorithm 7.1. Far from the optimum a rough step is enough; close to it a step is solved the more
-exactly the closer it is, so that convergence is superlinear.
+Nocedal and Wright 2006, algorithm 7.1. Far from the optimum a rough step is enough; near it the steps are solved more
+and more exactly, so that convergence is superlinear.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ TRIALS = 10  # lengths of one step
 
 
 def minimise(problem: LogLoss, weight: Tensor, penalty: Tensor, tolerance: float, limit: int) -> tuple[Point, int]:
-    """Least of ``log loss + sum(penalty * weight^2) / 2``, from ``weight`` on; and the number of steps taken.
+    """Minimiser of ``log loss + sum(penalty * weight^2) / 2``, starting at ``weight``; and the number of steps taken.
 
-    ``penalty`` float64 ``(r + 1,)``. It ends where the Newton decrement, about twice what the objective lies above its
-    least value, is at most ``tolerance``; after ``limit`` steps; or where rounding lets no step lower the objective.
+    ``penalty`` float64 ``(r + 1,)``. Stops where the Newton decrement, about twice the excess over the minimum, is at
+    most ``tolerance``; after ``limit`` steps; or where rounding lets no step lower the objective.
     """
     point, narrow, dear = problem.at(weight), penalty.float(), worthwhile(problem)
     by_classes: Inverse | None = None
@@ -49,7 +49,7 @@ def minimise(problem: LogLoss, weight: Tensor, penalty: Tensor, tolerance: float
 def _direction(
     problem: LogLoss, p: Tensor, slope: Tensor, penalty: Tensor, inverse: Inverse, enough: float, most: int
 ) -> tuple[Tensor, int]:
-    """Newton direction, solved until ``enough`` of the decrement is left, and the products that it took: up to ``most``."""
+    """Newton direction, solved until ``enough`` of the decrement is left, and the number of products used: up to ``most``."""
     residual = -slope.float()
     preconditioned = _centred(inverse(residual))
     left, along = _dot(residual, preconditioned), preconditioned
@@ -70,9 +70,9 @@ def _direction(
 
 
 def _moved(problem: LogLoss, point: Point, slope: Tensor, direction: Tensor, penalty: Tensor) -> Point | None:
-    """First point along ``direction`` that is lower: the whole step if possible. None if rounding leaves none.
+    """First point along ``direction`` with a lower objective: the whole step if possible. None if rounding leaves none.
 
-    A slope that still falls is as good a proof as a lower value (the objective is convex), and is less prone to rounding.
+    A slope that still falls proves as much as a lower value (the objective is convex), and is less prone to rounding.
     """
 
     def value(at: Point) -> float:
@@ -89,7 +89,7 @@ def _moved(problem: LogLoss, point: Point, slope: Tensor, direction: Tensor, pen
 
 
 def _centred(by_class: Tensor) -> Tensor:
-    """Without what is the same for all classes: it changes no probability, and rounding would send it anywhere."""
+    """Subtract the mean over classes: it changes no probability, and rounding would let it drift."""
     return by_class - by_class.mean(0)
 
 

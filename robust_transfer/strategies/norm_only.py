@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from typing_extensions import override
+
 from robust_transfer import modules
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
@@ -27,7 +29,8 @@ class NormOnly(Partial):
     weighs: ClassVar[bool] = True
     quick: ClassVar[dict[str, Any]] = FineTune.quick
 
+    @override
     def trained(self, classifier: Classifier) -> set[str]:
-        """See :class:`Partial`: all state of the norms."""
+        """All state of the norms."""
         norms = (path for path, module in classifier.body.named_modules() if modules.is_norm(module))
         return {f"body.{path}.{name}" for path in norms for name in classifier.body.get_submodule(path).state_dict()}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
+from typing_extensions import override
+
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
@@ -38,8 +40,8 @@ class Partial(FineTune):
                 f"{name} has nothing to train in a {source.card.network.name!r}: use linear-probe, or fine-tune"
             )
 
+    @override
     def start(self, source: Checkpoint, task: Task, run: Run) -> TrainingStart:
-        """See :class:`Trained`."""
         start = super().start(source, task, run)
         classifier = start.classifier
         chosen = self.trained(classifier)

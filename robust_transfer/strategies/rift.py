@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import override
 
 from robust_transfer.attacks import PGD
 from robust_transfer.checkpoint import Checkpoint
@@ -57,23 +58,25 @@ class RiFT(TwoEnds):
         if self.examples < 1 or self.ascent < 1 or self.radius <= 0:
             raise ConfigError("examples, ascent and radius must be positive")
 
+    @override
     def points(self) -> int:
-        """See :class:`TwoEnds`."""
         return 1 + len(self.shares)
 
+    @override
     def check(self, source: Checkpoint, task: Task) -> None:
-        """See :class:`Curve`. Refuse a network without such modules."""
+        """Refuse also a network without such modules."""
         super().check(source, task)
         if not module_names(source.classifier):
             raise ConfigError(f"rift finds no module with weights in a {source.card.network.name!r}: use linear-probe")
 
+    @override
     def passes(self, task: Task) -> float:
-        """See :class:`Strategy`: as :class:`TwoEnds`, and the attack on val; the ascent depends on the network's depth."""
+        """Forecast: as of :class:`TwoEnds`, and the attack on val; the ascent depends on the network's depth."""
         images = min(self.examples, len(task.val))
         return super().passes(task) + validation_passes(task.val.subset(torch.arange(images)), robust=True)
 
+    @override
     def walk(self, front: Front, source: Checkpoint, task: Task, run: Run) -> None:
-        """See :class:`Curve`."""
         start = self.robust_end(front, source, task, run)
         robust = start.classifier.copy()
         found, cost = criticality(

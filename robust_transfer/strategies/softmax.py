@@ -20,7 +20,7 @@ from robust_transfer.run import with_threads
 from robust_transfer.strategies.log_loss import LogLoss
 from robust_transfer.strategies.newton import minimise
 
-ITERATIONS = 100  # Newton steps for one penalty
+MAX_NEWTON_STEPS = 100  # Newton steps for one penalty
 CONSTANT = 1e-5  # share of its root mean square up to which a feature's deviation is taken for float32 noise
 NOISE = 2.0**-8  # share of the median deviation: bfloat16 rounds what a feature is made of by as much
 TOLERANCE, ROUGH_TOLERANCE = 1e-11, 1e-8  # Newton decrement, in nats, where gradients are float64, and float32
@@ -31,9 +31,9 @@ CONVERGED = 3e-4  # the relative gradient up to which a solution counts as conve
 class Standardisation:
     """Mean and deviation of each feature, float64 ``(d,)``; constant features keep a deviation of 1.
 
-    No deviation counts as less than 1/256 of the median one. Divided by its own, a feature that is nearly dead (above 0 on one
-    image in a hundred, by rounding) gets a weight some thousand times the others': the head hangs on rounding, and training
-    all weights from it diverges.
+    No deviation counts as less than 1/256 of the median one. Divided by its own, a feature that is nearly dead (above
+    0 on one image in a hundred, by rounding) gets a weight some thousand times the others': the head depends on
+    rounding, and training all weights from it diverges.
     """
 
     mean: Tensor
@@ -61,14 +61,14 @@ class Standardisation:
         return (features.double() - self.mean) / self.std
 
     def unfold(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """Same classifier on raw features, float32."""
+        """Equivalent classifier on raw features, float32."""
         raw = weight / self.std
         return raw.float(), (bias - raw @ self.mean).float()
 
 
 @dataclass(frozen=True)
 class Solution:
-    """One point of the path: the head on raw features, and how the solve went.
+    """One point of the path: the head on raw features, and diagnostics of the solve.
 
     ``loss`` is the objective, ``gradient`` the norm of its gradient as a share of that at ``W = 0, b = 0``.
     """
@@ -90,7 +90,7 @@ class Solution:
         return F.linear(features, self.weight, self.bias)
 
     def head(self) -> nn.Linear:
-        """As a linear layer."""
+        """Head as a linear layer."""
         layer = nn.Linear(self.weight.shape[1], self.weight.shape[0])
         with torch.no_grad():
             layer.weight.copy_(self.weight)
@@ -123,7 +123,7 @@ def solve_path(
         penalty[-1] = 0  # the biases
         tolerance = TOLERANCE if problem.exact else ROUGH_TOLERANCE
         with with_threads(1 if problem.exact else None):  # small products take less time than waking a thread
-            point, steps = minimise(problem, _guess(l2, before, weight), penalty, tolerance, ITERATIONS)
+            point, steps = minimise(problem, _guess(l2, before, weight), penalty, tolerance, MAX_NEWTON_STEPS)
         weight = point.weight
         before = [*before[-1:], (l2, weight)]
         loss = point.loss + float((penalty * weight.square()).sum()) / 2

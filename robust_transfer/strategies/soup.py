@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
+from typing_extensions import override
 
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
@@ -51,17 +52,19 @@ class Soup(TwoEnds):
         own: dict[str, Any] = {name: getattr(self, name) for name in ("l2", "choose", "hold_l2", "head")}
         return LwF(strength=strength, **own, **self.training()) if strength else self.fine_tuning()
 
+    @override
     def points(self) -> int:
-        """See :class:`TwoEnds`: members and the uniform soup, and as many soups as a greedy search tries at most."""
+        """Number of members, of the uniform soup, and of the soups that a greedy search tries at most."""
         return 2 + 2 * len(self.strengths)
 
+    @override
     def passes(self, task: Task) -> float:
-        """See :class:`Strategy`: a training for each strength, and PGD-10 on val for each point."""
+        """Forecast: a training for each strength, and PGD-10 on val for each point."""
         looks = self.points() * validation_passes(task.val, robust=True)
         return sum(self.member(strength).passes(task) for strength in self.strengths) + looks
 
+    @override
     def walk(self, front: Front, source: Checkpoint, task: Task, run: Run) -> None:
-        """See :class:`Curve`."""
         start = self.robust_end(front, source, task, run)
         for strength in self.strengths:
             name = f"strength-{strength:g}"

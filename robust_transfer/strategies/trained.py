@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
@@ -30,10 +31,10 @@ COLLAPSE_EVIDENCE = 500  # minority-class images, all predicted as one class, th
 
 @dataclass
 class TrainingStart:
-    """Network that training begins with, and its part of the card.
+    """Initial network of training, and its part of the card.
 
-    ``features`` are the source's on the train split ``(n, d)``, if they were
-    computed on the way, and ``head_penalty`` the penalty that a solved head was found with.
+    ``features`` are the source's on the train split ``(n, d)``, if computed before, and ``head_penalty`` the penalty
+    of a solved head.
     """
 
     classifier: Classifier
@@ -47,7 +48,7 @@ class TrainingStart:
 
 @dataclass
 class Minimised:
-    """Objective that training minimises; ``cost`` of preparing it; ``metrics``: notes for the card."""
+    """Objective to minimise; ``cost`` of preparing it; ``metrics``: notes for the card."""
 
     objective: Objective
     cost: Cost = field(default_factory=Cost)
@@ -56,10 +57,10 @@ class Minimised:
 
 @config
 class Trained(TrainingSettings, Strategy):
-    """Base of the strategies that train weights by ``fit``. Subclasses say where to start and what to minimise.
+    """Base of the strategies that train weights by ``fit``. Subclasses define the start and the objective.
 
-    ``batch_norm``: in evaluation mode (``eval``) or adapting (``train``).
-    Val is looked at without adversarial examples, unless ``select=robust`` asks for them.
+    ``batch_norm``: in evaluation mode (``eval``) or adapting (``train``). Validation uses no adversarial examples,
+    unless ``select=robust`` asks for them.
     """
 
     epochs: float = 4.0
@@ -70,31 +71,31 @@ class Trained(TrainingSettings, Strategy):
     batch_norm: BatchNorm = "eval"
 
     def passes(self, task: Task) -> float:
-        """See :class:`Strategy`: the images once, 3 passes each time they are trained on, and the looks at val."""
+        """Forecast: one pass over the images, 3 passes for each training image shown, and validation."""
         looks = self.epochs * validation_passes(task.val, robust=self.select == "robust")
         return len(task.train) + 3.0 * self.images_seen(len(task.train)) + looks
 
     @abstractmethod
     def start(self, source: Checkpoint, task: Task, run: Run) -> TrainingStart:
-        """Network that training begins with; independent of ``source``."""
+        """Initial network of training, independent of ``source``."""
 
     def objective(self, source: Checkpoint, start: TrainingStart, task: Task, run: Run) -> Minimised:
         """Objective on ``start.classifier``; ``start.head_penalty``, if any, is added to it afterwards."""
         return Minimised(NaturalObjective(start.classifier, self.patience(task)))
 
+    @override
     def check(self, source: Checkpoint, task: Task) -> None:
-        """See :class:`Strategy`."""
         if self.select != "last" and not len(task.val):
-            raise ConfigError(f"select={self.select} needs a val split, and there is none: use select=last")
+            raise ConfigError(f"select={self.select} needs a val split, and val is empty: use select=last")
         if self.select == "robust" and self.threat_of(source) is None:
             raise ConfigError("select=robust needs a source with a threat on its card: use select=clean or last")
 
+    @override
     def adapt(self, source: Checkpoint, task: Task, run: Run) -> Produced:
-        """See :class:`Strategy`."""
         return self.train_from(self.start(source, task, run), source, task, run)
 
     def train_from(self, start: TrainingStart, source: Checkpoint, task: Task, run: Run) -> Produced:
-        """Train from a given start; what that has cost is counted with it."""
+        """Train from a given start, whose cost is included."""
         start.classifier.hold_batch_norm = self.batch_norm == "eval"
         torch.manual_seed(run.seed)
         minimised = self.objective(source, start, task, run)
@@ -129,9 +130,9 @@ class Trained(TrainingSettings, Strategy):
         return Validation(task.val, threat, run)
 
     def patience(self, task: Task) -> int:
-        """Number of successive one-class batches that a network which has not collapsed will hardly reach.
+        """Number of successive one-class batches that an uncollapsed network is unlikely to reach.
 
-        Small batches, and batches of unbalanced classes, are often one class to a network that is fine.
+        Small batches, and batches of unbalanced classes, are often predicted as one class by a healthy network.
         """
         commonest = int(task.train.labels.bincount().amax())
         others = len(task.train) - commonest

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
+from typing_extensions import override
+
 from robust_transfer import tracking
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
@@ -50,13 +52,14 @@ class TwoEnds(Curve, TrainingSettings):
         own: dict[str, Any] = {name: getattr(self, name) for name in ("l2", "hold_l2", "head")}
         return FineTune(choose=self.choose, **own, **self.training())
 
+    @override
     def check(self, source: Checkpoint, task: Task) -> None:
-        """See :class:`Curve`."""
         super().check(source, task)
         self.fine_tuning().check(source, task)
 
+    @override
     def passes(self, task: Task) -> float:
-        """See :class:`Strategy`: one fine-tuning, and PGD-10 on val for each point."""
+        """Forecast: one fine-tuning, and PGD-10 on val for each point."""
         return self.fine_tuning().passes(task) + self.points() * validation_passes(task.val, robust=True)
 
     def points(self) -> int:

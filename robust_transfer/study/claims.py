@@ -1,4 +1,4 @@
-"""Judge a recipe's claims on its table: 95 % intervals on the same images, seeds one by one."""
+"""Judgement of a recipe's claims on its table: 95 % intervals on the same images, seeds one by one."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import torch
 
 from robust_transfer.checkpoint import CARD, read_card
 from robust_transfer.comparison import LEVELS
+from robust_transfer.data.weights import balanced as weights_of
 from robust_transfer.errors import ConfigError
 from robust_transfer.evaluation import load_evaluation
+from robust_transfer.evaluation.classes import balanced, by_class
 from robust_transfer.evaluation.result import Accuracy
 from robust_transfer.statistics.frontier_gain import Correctness, above_front, place
 from robust_transfer.statistics.intervals import Difference, paired_bootstrap, wilson
-from robust_transfer.study.recipe import Cell, Claim, matches
+from robust_transfer.study.recipe import BALANCED_LEVELS, Cell, Claim, Measure, matches
 from robust_transfer.study.work import Workshop
 
 Verdict = Literal["holds", "fails", "open"]
@@ -24,8 +27,9 @@ Verdict = Literal["holds", "fails", "open"]
 
 @dataclass(frozen=True)
 class Finding:
-    """Verdict on a claim. ``by_seed``: the figure of each seed; ``open``: the interval lies on both sides, or touches 0
-    where it is whether there is a difference at all. ``n`` images; ``note`` says what the figure alone does not.
+    """Verdict on a claim. ``by_seed``: the figure of each seed; ``n`` images; ``note``: caveats.
+
+    ``open``: the interval lies on both sides of the claim, or touches 0 for a claim of any difference.
     """
 
     claim: Claim
@@ -52,19 +56,19 @@ class Finding:
 
     def _shown(self, figure: float) -> str:
         if self.claim.level == "cost":
-            return f"{figure:.2g}"
+            return f"{figure:.2g}" if self.claim.less is not None else f"{figure:,.0f}"
         return f"{100 * figure:+.1f}" if self._signed else f"{100 * figure:.1f}"
 
 
 def diverged(workshop: Workshop, claim: Claim, cells: Sequence[Cell]) -> int:
-    """Number of cells that a claim needs and that have no figures, because training diverged."""
+    """Number of cells required by a claim that have no figures because training diverged."""
     sides = [which for which in (claim.of, claim.less, claim.above) if which is not None]
     needed = [cell for cell in cells if any(matches(cell, which) for which in sides)]
     return sum(workshop.failure(cell) is not None for cell in needed)
 
 
 def judge(workshop: Workshop, claim: Claim, cells: Sequence[Cell]) -> Finding | None:
-    """Judge ``claim``; None where cells that it needs are not done, or have no figures."""
+    """Judge ``claim``; None where required cells are not done, or have no figures."""
     of = _one_a_seed(claim.of, cells)
     beside = [cell for cell in cells if claim.above is not None and matches(cell, claim.above)]
     less = _one_a_seed(claim.less, cells) if claim.less is not None else {}
@@ -88,18 +92,27 @@ def _one_a_seed(which: Mapping[str, Any], cells: Sequence[Cell]) -> dict[int, Ce
 
 def _of_images(workshop: Workshop, claim: Claim, of: Mapping[int, Cell], less: Mapping[int, Cell]) -> Finding:
     """Share, or a paired difference."""
-    level: Accuracy = "clean" if claim.level == "clean" else "robust"
-    rows = {seed: _right(workshop, cell, level) for seed, cell in of.items()}
+    rows = {seed: _right(workshop, cell, claim.level) for seed, cell in of.items()}
     for seed, cell in less.items():
-        rows[seed] = _less(rows[seed], _right(workshop, cell, level))
+        rows[seed] = _less(rows[seed], _right(workshop, cell, claim.level))
     values = [row.to_numpy(float) for row in rows.values()]
     alike = len({tuple(row.index) for row in rows.values()}) == 1
     figure = paired_bootstrap(values, same_images=alike)
     if not less:  # resampling knows nothing of the other outcome where none was seen
-        mean = wilson(round(figure.value * len(values[0])), len(values[0]))
+        mean = _alone(workshop, claim, figure.value, len(values[0]), next(iter(of.values())))
         figure = Difference(figure.value, min(figure.low, mean.low), max(figure.high, mean.high))
     by_seed = tuple(float(np.mean(value)) for value in values)
     return Finding(claim, _verdict(claim, figure), figure, by_seed, len(values[0]))
+
+
+def _alone(workshop: Workshop, claim: Claim, value: float, n: int, cell: Cell) -> Difference:
+    """Interval of a share by itself: Wilson's, or that of a cell's balanced accuracy, moved to where ``value`` is."""
+    share = wilson(round(value * n), n)
+    if claim.level in BALANCED_LEVELS:
+        found = load_evaluation(workshop.evaluation_folder(cell))
+        share = balanced(by_class(found.outcomes, found.class_names))[f"{claim.level}_accuracy"]
+        return Difference(value, max(0.0, value + share.low - share.value), min(1.0, value + share.high - share.value))
+    return Difference(value, share.low, share.high)
 
 
 def _above(workshop: Workshop, claim: Claim, of: Mapping[int, Cell], beside: Sequence[Cell]) -> Finding:
@@ -124,7 +137,7 @@ def _above(workshop: Workshop, claim: Claim, of: Mapping[int, Cell], beside: Seq
 
 
 def _of_cost(workshop: Workshop, claim: Claim, of: Mapping[int, Cell], less: Mapping[int, Cell]) -> Finding:
-    """Image passes, or how many times as many; the interval is the seeds' range."""
+    """Image passes, or their ratio; the interval is the range over seeds."""
     costs = [_cost(workshop, cell) / (_cost(workshop, less[seed]) if less else 1) for seed, cell in of.items()]
     figure = Difference(float(np.mean(costs)), min(costs), max(costs))
     return Finding(claim, _verdict(claim, figure), figure, tuple(costs), 0, "in brackets the range")
@@ -134,9 +147,16 @@ def _cost(workshop: Workshop, cell: Cell) -> float:
     return read_card(workshop.result_folder(cell) / CARD).cost.passes
 
 
-def _right(workshop: Workshop, cell: Cell, level: Accuracy) -> pd.Series[float]:
-    """Correctness of each image, by its id."""
-    return load_evaluation(workshop.evaluation_folder(cell)).right(level).astype(float)
+def _right(workshop: Workshop, cell: Cell, level: Measure) -> pd.Series[float]:
+    """Correctness of each image, by its id; for a balanced level times its weight, so that each class counts the same."""
+    found = load_evaluation(workshop.evaluation_folder(cell))
+    plain: Accuracy = "clean" if BALANCED_LEVELS.get(level, level) == "clean" else "robust"
+    right = found.right(plain).astype(float)
+    if level not in BALANCED_LEVELS:
+        return right
+    labels = found.outcomes.set_index("index")["label"].sort_index()
+    weights = weights_of(torch.tensor(labels.to_list()), int(labels.max()) + 1)
+    return right.mul(pd.Series(weights.numpy(), index=right.index))
 
 
 def _verdict(claim: Claim, figure: Difference) -> Verdict:

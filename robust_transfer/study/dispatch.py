@@ -1,8 +1,8 @@
-"""Dispatch of a study's work to a crew of workers, of whatever kind, some of which die.
+"""Dispatch of a study's work to a crew of workers, of any kind, some of which die.
 
-A worker that is killed while it works (for want of memory, say) costs what it was at: that is tried again on a new worker,
-and given up when :data:`DEATHS` workers have died of it. All else goes on; but when :data:`HOPELESS` pieces in a row were given
-up, the rest is given up untried: thousands of deaths would show no more.
+A worker killed at work (out of memory, say) costs its current job: it is tried again on a new worker, and given up
+after :data:`MAX_DEATHS` deaths. Other work goes on; but after :data:`MAX_GIVEN_UP` jobs in a row were given up, the rest is
+given up untried: thousands of deaths would show no more.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from robust_transfer.study.recipe import Cell, result_of
 from robust_transfer.study.work import Workshop, is_settled
 
 Group = tuple[Cell, ...]
-Told = Callable[[int], object]  # called with the number of cells that have just been done
-DEATHS = 3  # workers that one piece of work may cost
-STILLBORN = 3  # workers in a row that may die before they are ready
-HOPELESS = 8  # pieces of work in a row, from all over the queue, that may be given up with nothing made in between
-# So much of the queue lies between a piece that was given up and what is tried next: the golden section spreads best.
-FAR = 0.382
+Report = Callable[[int], object]  # called with the number of cells that have just been done
+MAX_DEATHS = 3  # of workers, per job
+MAX_DEATHS_AT_START = 3  # of workers in a row, before they are ready
+MAX_GIVEN_UP = 8  # jobs in a row, from all over the queue, with no success in between
+# Share of the queue between a job that was given up and the next one: the golden section spreads best.
+JUMP = 0.382
 
 
 @dataclass(frozen=True)
 class Job:
-    """Piece of work: cells that share a result; or, where there are none, a source that has to be trained."""
+    """Unit of work: cells that share a result; or, without cells, a source to be trained."""
 
     source: str
     cells: Group = ()
@@ -44,7 +44,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Answer:
-    """Answer of a worker: that it is ready (``job`` None), or that it has done a job, and in how many seconds; or an error."""
+    """Message of a worker: ready (``job`` None), or a finished job with its seconds; or an error."""
 
     who: str  # the worker's name
     job: Job | None = None
@@ -53,15 +53,15 @@ class Answer:
 
 
 class WorkerDiedError(Exception):
-    """Worker that is no more; the message says how it died, as far as is known."""
+    """Death of a worker; the message says how it died, as far as is known."""
 
 
 class Worker(ABC):
-    """Process that does one job at a time. It says first that it is ready, and then when it has done each job."""
+    """Process that does one job at a time. It answers once when ready, and then after each job."""
 
     @abstractmethod
     def give(self, job: Job) -> None:
-        """Hand it a job; its death is told by :meth:`hear`."""
+        """Send it a job; :meth:`hear` reports its death."""
 
     @abstractmethod
     def hear(self) -> Answer:
@@ -69,22 +69,22 @@ class Worker(ABC):
 
 
 class Crew(ABC):
-    """Workers of one kind, ``size`` of them at a time. ``advice`` ends the sentence when they die as they start."""
+    """Workers of one kind, ``size`` of them at a time. ``advice`` ends the error message if they die at start."""
 
     size: int
     advice: str
 
     @abstractmethod
     def hire(self) -> Worker:
-        """New worker, which is starting."""
+        """Start a new worker."""
 
     @abstractmethod
     def wait(self, workers: Sequence[Worker]) -> Sequence[Worker]:
-        """Wait until some of ``workers`` have something to be heard (their death, for example): those."""
+        """Wait until some of ``workers`` have an answer or are dead; returns these."""
 
     @abstractmethod
     def dismiss(self, worker: Worker) -> None:
-        """Let go of a worker, dead or alive."""
+        """Release a worker, dead or alive."""
 
 
 @dataclass
@@ -98,17 +98,17 @@ class Outcome:
     deaths: int = 0
 
 
-def dispatch(workshop: Workshop, work: Sequence[Group], crew: Crew, told: Told) -> Outcome:
-    """Have ``crew`` do ``work``. A source that is to be trained comes first, its cells follow.
+def dispatch(workshop: Workshop, work: Sequence[Group], crew: Crew, report: Report) -> Outcome:
+    """Have ``crew`` do ``work``. A source to be trained comes first, its cells follow.
 
-    Raises what a worker raises, and :class:`ConfigError` where workers die as they start.
+    Raises a worker's error, and :class:`ConfigError` where workers die at start.
     """
-    return _Dispatch(workshop, crew, told).run(work)
+    return _Dispatch(workshop, crew, report).run(work)
 
 
 class _Dispatch:
-    def __init__(self, workshop: Workshop, crew: Crew, told: Told) -> None:
-        self.workshop, self.crew, self.told, self.outcome = workshop, crew, told, Outcome()
+    def __init__(self, workshop: Workshop, crew: Crew, report: Report) -> None:
+        self.workshop, self.crew, self.told, self.outcome = workshop, crew, report, Outcome()
         self.queue, self.waiting = deque[Job](), dict[str, list[Job]]()  # the latter: for their source
         self.busy, self.free, self.starting = dict[Worker, Job](), list[Worker](), set[Worker]()
         self.deaths, self.stillborn, self.hopeless = Counter[str](), 0, 0
@@ -136,7 +136,7 @@ class _Dispatch:
         return self.outcome
 
     def _staff(self) -> None:
-        """As many workers as there is work for now, or soon."""
+        """Hire as many workers as there is work for, now or soon."""
         soon = len(self.queue) + len(self.busy) + sum(map(len, self.waiting.values()))
         while len(self.busy) + len(self.free) + len(self.starting) < min(self.crew.size, soon):
             self.starting.add(self.crew.hire())
@@ -165,18 +165,20 @@ class _Dispatch:
         if worker in self.starting:
             self.starting.discard(worker)
             self.stillborn += 1
-            if self.stillborn == STILLBORN:
-                raise ConfigError(f"{STILLBORN} workers in a row died as they started ({how}): {self.crew.advice}")
+            if self.stillborn == MAX_DEATHS_AT_START:
+                raise ConfigError(
+                    f"{MAX_DEATHS_AT_START} workers in a row died as they started ({how}): {self.crew.advice}"
+                )
             return
         job = self.busy.pop(worker)
         lost = len(self.outcome.given_up)
-        for left in self._after_death(job, f"{DEATHS} workers died of it, the last one {how}"):
+        for left in self._after_death(job, f"{MAX_DEATHS} workers died of it, the last one {how}"):
             self.queue.appendleft(left)
         if len(self.outcome.given_up) > lost:
             self._look_elsewhere(how)
 
     def _after_death(self, job: Job, why: str) -> Iterator[Job]:
-        """What is left of a job that a worker has died of."""
+        """Remaining part of a job whose worker died."""
         if not job.cells:
             if self._again(f"source {job.source}"):
                 yield job
@@ -202,25 +204,25 @@ class _Dispatch:
             yield Job(job.source, tuple(undone))
 
     def _look_elsewhere(self, how: str) -> None:
-        """Something was given up: what comes next is far from it in the queue, as what is alike lies side by side there.
+        """Continue far away in the queue after a job was given up, as similar jobs are neighbours in it.
 
-        If that dies, too, again and again, then it is the machine, or all that is left: nothing more is tried.
+        If these die as well, again and again, the cause is the machine, or all remaining work: nothing more is tried.
         """
         self.hopeless += 1
-        if self.hopeless < HOPELESS:
-            self.queue.rotate(-round(FAR * len(self.queue)))
+        if self.hopeless < MAX_GIVEN_UP:
+            self.queue.rotate(-round(JUMP * len(self.queue)))
             return
-        cost = f"{DEATHS} workers each, the last one died {how}"
-        why = f"{HOPELESS} pieces of work in a row, from all over what was left, had cost {cost}"
+        cost = f"{MAX_DEATHS} workers each, the last one died {how}"
+        why = f"{MAX_GIVEN_UP} jobs in a row, from all parts of the remaining work, had cost {cost}"
         for job in chain(self.queue, *self.waiting.values()):
             self._give_up(job.cells, f"{GIVEN_UP} untried: {why}")
         self.queue.clear()
         self.waiting.clear()
 
     def _again(self, name: str) -> bool:
-        """Count a death of what is called ``name``: is it to be tried again?"""
+        """Count a death at ``name``; True if it should be tried again."""
         self.deaths[name] += 1
-        return self.deaths[name] < DEATHS
+        return self.deaths[name] < MAX_DEATHS
 
     def _give_up(self, cells: Sequence[Cell], why: str) -> None:
         self.outcome.given_up |= {self.workshop.evaluation_key(cell): why for cell in cells}
@@ -231,32 +233,32 @@ class _Dispatch:
 
 
 def name_of_worker() -> str:
-    """Name of this process among the workers of several machines; it gives no host away."""
+    """Name of this process among workers of several machines, without a host name."""
     return f"{digest(platform.node())[:6]} {os.getpid()}"
 
 
 def answer_to(job: Job, workshop: Workshop, who: str) -> Answer:
-    """Do a job; what goes wrong is the answer, too."""
-    begun = time.perf_counter()
+    """Do a job; an error becomes the answer."""
+    since = time.perf_counter()
     error: Exception | None = None
     try:
         make_job(workshop, job)
-    except Exception as problem:  # a worker raises whatever its strategies and libraries do, and goes on
+    except Exception as problem:  # strategies and libraries may raise anything; the worker continues
         error = sendable(problem)
-    return Answer(who, job, time.perf_counter() - begun, error)
+    return Answer(who, job, time.perf_counter() - since, error)
 
 
 def make_job(workshop: Workshop, job: Job) -> None:
-    """Source trained, or cells made, as far as they are not there."""
+    """Train a source, or make cells, unless finished."""
     if not job.cells:
         workshop.pretrain(job.source)
     for cell in job.cells:
-        if not workshop.team.from_main(workshop.done(cell)):  # a team goes on together
+        if not workshop.team.from_main(workshop.done(cell)):  # a team decides together
             workshop.make(cell)
 
 
 def sendable(problem: Exception) -> Exception:
-    """``problem``, or one that says the same and can be sent to another process."""
+    """``problem``, or an equivalent that can be sent to another process."""
     try:
         copy: Any = pickle.loads(pickle.dumps(problem))
         if type(copy) is type(problem) and str(copy) == str(problem):

@@ -1,4 +1,4 @@
-"""Estimate a study's remaining run time from image passes and measured throughput, and what it takes on the disk."""
+"""Estimate of a study's remaining run time, from image passes and measured throughput, and of its disk space."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from robust_transfer.threat import Threat
 TIMED_IMAGES = 64
 # As benchmarks/scale.py measures them: seconds until a worker begins, of bookkeeping for each cell, and of its row in the end.
 START, BESIDE, ROW = 10.0, 0.2, 0.002
-RECORD = 10_000  # bytes of what a result or an evaluation says of itself
-OUTCOME = 20  # and of each image of an evaluation
+RECORD_BYTES = 10_000  # bytes of what a result or an evaluation says of itself
+OUTCOME_BYTES = 20  # and of each image of an evaluation
 
 
 @dataclass(frozen=True)
 class Crew:
-    """Machines like this one, with so many ``processes`` each that compute at the same time."""
+    """Identical machines, with ``processes`` concurrent processes each."""
 
     nodes: int = 1
     processes: int = 1
 
     @property
     def workers(self) -> int:
-        """All processes."""
+        """Number of processes in all."""
         return self.nodes * self.processes
 
     def __str__(self) -> str:
@@ -52,10 +52,10 @@ class Crew:
 
 @dataclass
 class Estimate:
-    """Missing cells, sources and results, and about what they take: time, and ``stored`` bytes on the disk.
+    """Missing cells, sources and results, and their approximate cost: time, and ``stored`` bytes on disk.
 
-    ``trained``: seconds of each source that is missing; ``pieces``: of cells that share a result, with their source;
-    ``alone``: of what one process does for all.
+    ``trained``: seconds for each missing source; ``pieces``: seconds of cells that share a result, with their source;
+    ``alone``: seconds of work that one process does for all.
     """
 
     cells: int = 0
@@ -70,17 +70,17 @@ class Estimate:
 
     @property
     def seconds(self) -> float:
-        """Seconds that one process takes for the work itself."""
+        """Seconds of the work itself in one process."""
         return sum(self.trained.values()) + sum(seconds for _, seconds in self.pieces) + self.alone
 
     @property
     def bookkeeping(self) -> float:
-        """Seconds of all processes together for what a study does beside its work."""
+        """Seconds of overhead over all processes."""
         return self.crew.workers * START + self.missing * BESIDE + self.cells * ROW
 
     @property
     def elapsed(self) -> float:
-        """Seconds from the beginning to the end with the crew, bookkeeping included; no process slows another down."""
+        """Wall-clock seconds with the crew, overhead included, if no process slows another down."""
         each = self.missing * BESIDE / len(self.pieces) if self.pieces else 0.0
         work = [(source, seconds + each) for source, seconds in self.pieces]
         return START + makespan(self.trained, work, self.crew.workers) + self.alone + self.cells * ROW
@@ -88,13 +88,15 @@ class Estimate:
     def __str__(self) -> str:
         counted = {"source": self.sources, "result": self.results, "evaluation": self.missing}
         sources, results, evaluations = (f"{n} {what}{'s' * (n != 1)}" for what, n in counted.items())
-        told = [f"about {_duration(self.seconds)} in one process on this machine"]
+        lines = [f"about {_duration(self.seconds)} in one process on this machine"]
         if self.crew.workers > 1 and self.missing:
             share = 100 * self.bookkeeping / (self.bookkeeping + self.seconds)
-            told.append(f"{_duration(self.elapsed)} in {self.crew}, bookkeeping included ({share:.2g} % of their work)")
+            lines.append(
+                f"{_duration(self.elapsed)} in {self.crew}, bookkeeping included ({share:.2g} % of their work)"
+            )
         return (
             f"{self.cells} cells, {self.missing} of them missing: {sources} to train, {results} to make, {evaluations}; "
-            f"{', '.join(told)}; {_size(self.stored)} on the disk"
+            f"{', '.join(lines)}; {_size(self.stored)} on the disk"
         )
 
 
@@ -104,7 +106,7 @@ def _duration(seconds: float) -> str:
 
 
 def _size(count: float) -> str:
-    """Bytes in the unit that suits them."""
+    """Bytes in a suitable unit."""
     for unit, size in (("TB", 1e12), ("GB", 1e9)):
         if count >= size:
             return f"{count / size:.1f} {unit}"
@@ -112,7 +114,7 @@ def _size(count: float) -> str:
 
 
 def estimate(workshop: Workshop, crew: Crew = Crew()) -> Estimate:
-    """Look at what is there of a study, and count what is not."""
+    """Estimate the missing part of a study."""
     books = _Books(workshop)
     for cell in cells(workshop.recipe):
         books.add(cell)
@@ -124,7 +126,7 @@ def estimate(workshop: Workshop, crew: Crew = Crew()) -> Estimate:
 
 
 class _Network(NamedTuple):
-    """Kind of network: image passes a second, the bytes of its weights, and the number of its features."""
+    """Kind of network: image passes per second, bytes of its weights, number of its features."""
 
     speed: float
     size: int
@@ -132,7 +134,7 @@ class _Network(NamedTuple):
 
 
 class _Books:
-    """Tally of what has been counted so far; nothing is counted twice."""
+    """Tally of the counted work; nothing is counted twice."""
 
     def __init__(self, workshop: Workshop) -> None:
         self.workshop, self.found = workshop, Estimate()
@@ -141,7 +143,7 @@ class _Books:
         self.by_source, self.by_image = dict[str, _Network](), dict[str, tuple[float, float]]()
 
     def add(self, cell: Cell) -> None:
-        """Cell, and what has to be made for it."""
+        """Add a cell and its prerequisites."""
         workshop, found, seconds = self.workshop, self.found, 0.0
         found.cells += 1
         if workshop.done(cell):
@@ -150,7 +152,7 @@ class _Books:
         target = workshop.task(cell.task, cell.shots, cell.seed)
         if self._new(workshop.result_key(cell)) and not is_settled(workshop.result_folder(cell)):
             found.results += 1
-            found.stored += network.size + _known_by(target) + self._source_prints(cell.source) + RECORD
+            found.stored += network.size + _known_by(target) + self._source_prints(cell.source) + RECORD_BYTES
             seconds += workshop.strategy(cell).passes(target) / network.speed
             if self._new(f"features of {workshop.source_key(cell.source)} on {target.train.hash} {target.val.hash}"):
                 found.stored += 4 * network.features * (len(target.train) + len(target.val))
@@ -159,12 +161,12 @@ class _Books:
             each, once = self.evaluation(cell.evaluation)
             n = min(workshop.recipe.evaluations[cell.evaluation].examples or len(target.test), len(target.test))
             seconds += (n * each + once) / network.speed
-            found.stored += RECORD + OUTCOME * n
+            found.stored += RECORD_BYTES + OUTCOME_BYTES * n
         before = self.pieces.get(name := result_of(cell), (cell.source, 0.0))[1]
         self.pieces[name] = cell.source, before + seconds
 
     def evaluation(self, name: str) -> tuple[float, float]:
-        """Image passes that an evaluation takes for each of its images, and beside them."""
+        """Image passes of an evaluation: per image, and beside them."""
         if name not in self.by_image:
             how = self.workshop.recipe.evaluations[name]
             attack = parse_attack(how.attack)
@@ -174,14 +176,14 @@ class _Books:
         return self.by_image[name]
 
     def look(self, how: Filters) -> None:
-        """Features of sources, attacked on some images, maximised and rebuilt on others."""
+        """Image passes of feature images: attacks, maximisation and inversion on a source's features."""
         if filters_are_made(self.workshop, how):
             return
         each = how.images * (3.0 + 2.0 * how.attack_steps) + 4.0 * how.pictures * how.steps
         self.found.alone += sum(each / self.source(name).speed for name in how.sources)
 
     def source(self, name: str) -> _Network:
-        """Network of a source; if it is to be trained, that is counted, once."""
+        """Network of a source; its training is counted once."""
         if name not in self.by_source:
             self.by_source[name] = self._source(name)
         return self.by_source[name]
@@ -196,11 +198,11 @@ class _Books:
         if self._new(key):
             self.found.sources += 1
             self.found.trained[name] = method_of(spec).passes(task) / network.speed
-            self.found.stored += network.size + _known_by(task) + RECORD
+            self.found.stored += network.size + _known_by(task) + RECORD_BYTES
         return network
 
     def _source_prints(self, name: str) -> int:
-        """Bytes of the fingerprints that a source hands on to each result."""
+        """Bytes of the fingerprints that results inherit from a source."""
         spec = self.workshop.recipe.sources[name].pretrain
         if spec is not None:
             return _known_by(self.workshop.task(spec.task, None, spec.seed))
@@ -208,7 +210,7 @@ class _Books:
         return BYTES * sum(len(level.train) + len(level.val) for level in seen.levels) if seen is not None else 0
 
     def _new(self, key: str) -> bool:
-        """True the first time."""
+        """True at the first call with these arguments."""
         if key in self.counted:
             return False
         self.counted.add(key)
@@ -216,12 +218,12 @@ class _Books:
 
 
 def _known_by(task: Task) -> int:
-    """Bytes of the fingerprints of what is trained on."""
+    """Bytes of the fingerprints of training images."""
     return BYTES * (len(task.train) + len(task.val))
 
 
 def _measured(spec: NetworkSpec, run: Run, known: dict[str, _Network]) -> _Network:
-    """A fresh network of this kind; its speed is that of an attack's step, median of three."""
+    """Fresh network of this kind, with the speed of an attack step (median of three)."""
     name = f"{spec.name} {spec.input_size} {spec.settings}"
     if name not in known:
         device = run.torch_device()
@@ -230,9 +232,9 @@ def _measured(spec: NetworkSpec, run: Run, known: dict[str, _Network]) -> _Netwo
         labels, times = torch.zeros(TIMED_IMAGES, dtype=torch.long, device=device), []
         with attacking(network, device, Engine(run.dtype())) as target:
             for _ in range(3):
-                begun = time.perf_counter()
+                started = time.perf_counter()
                 target.gradient(x, labels, losses.cross_entropy)[1].sum().item()
-                times.append(time.perf_counter() - begun)
+                times.append(time.perf_counter() - started)
         size = sum(value.nbytes for value in network.state_dict().values())
         known[name] = _Network(2 * TIMED_IMAGES / median(times), size, network.num_features)
     return known[name]

@@ -1,4 +1,4 @@
-"""Recipe of section 5: features under attack, layer by layer, and pictures made of them, sources side by side."""
+"""Recipe of section 5: features under attack, layer by layer, and images made from them, sources side by side."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import as_dict, digest
 from robust_transfer.data import Split, to_pixels
-from robust_transfer.drawing import Drawing, inline, png, render
+from robust_transfer.drawing import png
+from robust_transfer.drawing.figures import WIDTH
 from robust_transfer.drawing.plots import look, style, svg, tidy
-from robust_transfer.files import write_atomically, write_bytes, write_text
+from robust_transfer.files import write_atomically, write_bytes, write_json, write_text
 from robust_transfer.modes import on_device
 from robust_transfer.study.recipe import Filters
 from robust_transfer.study.work import Workshop
 from robust_transfer.threat import Threat
 
-LAYERS, PAGE, LAYERS_PLOT = "layers.parquet", "filters.html", "layers.svg"
-DISTANCES = "Relative distances after each block, a line a source, with a band for the middle 80 % of images."
-SIDE = 96  # of a picture on the page, in pixels, at least
+LAYERS, LAYERS_PLOT, PICTURES = "layers.parquet", "layers.svg", "pictures.json"
+MIN_SIDE = 96  # of a picture on the page, in pixels, at least
 
 
 def look_at_filters(workshop: Workshop, how: Filters) -> Path:
-    """Make table, plot and page, once, and copy them to the study's folder; returns the page's path.
+    """Make table, plot and pictures, once, and copy them to the study's folder; returns the pictures' path.
 
-    The page holds pixels of the data: it is for who ran the study, not for publishing.
+    They hold pixels of the data: they are for who ran the study, not for publishing.
     """
     make = partial(_make, workshop, how)
     folder = workshop.store.once("filters", _key(workshop, how), _is_made, make, workshop.team)
-    for name in (LAYERS, LAYERS_PLOT, PAGE) if workshop.team.main else ():
+    for name in (LAYERS, LAYERS_PLOT, PICTURES) if workshop.team.main else ():
         write_atomically(workshop.store.root / name, partial(shutil.copyfile, folder / name))
-    return workshop.store.root / PAGE
+    return workshop.store.root / PICTURES
 
 
 def filters_are_made(workshop: Workshop, how: Filters) -> bool:
-    """True if the page is there."""
+    """True if they are there."""
     return _is_made(workshop.store.folder("filters", _key(workshop, how)))
 
 
@@ -55,7 +55,7 @@ def _key(workshop: Workshop, how: Filters) -> str:
 
 
 def _is_made(out: Path) -> bool:
-    return (out / PAGE).is_file()
+    return (out / PICTURES).is_file()
 
 
 def _make(workshop: Workshop, how: Filters, out: Path) -> None:
@@ -67,18 +67,13 @@ def _make(workshop: Workshop, how: Filters, out: Path) -> None:
         [_distances(workshop, name, source, test, how) for name, source in sources.items()], ignore_index=True
     )
     write_bytes(out / LAYERS, table.to_parquet(index=False))
-    plot = _plot(table)
-    write_text(out / LAYERS_PLOT, svg(plot))
+    write_text(out / LAYERS_PLOT, svg(distances_plot(table)))
     pictures = [_pictures(workshop, name, source, test, how) for name, source in sources.items()]
-    drawn = inline(Drawing(plot), key="layers", title="How far an attack moves each block", description=DISTANCES)
-    page = render(
-        "filters.html", style="filters.css", title=workshop.recipe.title, how=as_dict(how), plot=drawn, sources=pictures
-    )
-    write_text(out / PAGE, page)
+    write_json(out / PICTURES, {"how": as_dict(how), "sources": pictures})
 
 
 def _distances(workshop: Workshop, name: str, source: Checkpoint, test: Split, how: Filters) -> pd.DataFrame:
-    """Row a layer: the mean distance under attack, and its 10 % and 90 % quantiles over images."""
+    """One row per layer: the mean distance under attack, and its 10 % and 90 % quantiles over images."""
     device, split = workshop.run.torch_device(), test.prepared(source.preprocessing)
     x, _, ids = split.sample(how.images, seed=0, purpose="filters").on(device)
     with on_device(source.classifier, device):
@@ -104,7 +99,7 @@ def _distances(workshop: Workshop, name: str, source: Checkpoint, test: Split, h
 
 
 def _all_steps(classifier: Classifier, x: Tensor, ids: Tensor, threat: Threat, steps: int) -> Tensor:
-    """PGD against the network's own answers, that does not stop at a break: all networks are moved by as many steps."""
+    """PGD against the network's own predictions, without stopping at a break: the same number of steps for all networks."""
     with attacking(classifier, x.device, size=x.shape[-1]) as target:
         answers = predicted(target.logits(x))
         current = threat.random_start(x, ids, seed=0, purpose="filters/attack")
@@ -115,7 +110,7 @@ def _all_steps(classifier: Classifier, x: Tensor, ids: Tensor, threat: Threat, s
 
 
 def _pictures(workshop: Workshop, name: str, source: Checkpoint, test: Split, how: Filters) -> dict[str, Any]:
-    """For one source: images that drive some of its features, and images from the features of test images."""
+    """Images that maximise some features of one source, and test images rebuilt from their features."""
     device, split = workshop.run.torch_device(), test.prepared(source.preprocessing)
     some = split.sample(how.pictures, seed=0, purpose="filters/pictures")
     x = to_pixels(some.images(), device)
@@ -135,19 +130,20 @@ def _pictures(workshop: Workshop, name: str, source: Checkpoint, test: Split, ho
 
 
 def _liveliest(source: Checkpoint, x: Tensor, count: int) -> Tensor:
-    """Features that vary most over these images."""
+    """Features with the largest variance over these images."""
     with torch.no_grad():
         spread = source.classifier.eval().features(x).std(0)
     return spread.topk(min(count, len(spread))).indices
 
 
 def _png(image: Tensor) -> str:
-    return png(image, scale=max(1, SIDE // image.shape[-1]))
+    return png(image, scale=max(1, MIN_SIDE // image.shape[-1]))
 
 
-def _plot(table: pd.DataFrame) -> Figure:
+def distances_plot(table: pd.DataFrame) -> Figure:
+    """Relative distance after each block, a line a source, with a band for the middle 80 % of images."""
     with style():
-        figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
         axes = figure.subplots()
         for index, (name, rows) in enumerate(table.groupby("source", sort=False)):
             axes.plot(rows["layer"], rows["distance"], label=str(name), **look(index))

@@ -1,4 +1,4 @@
-"""Cells that were given up because their workers died: told in the table and the report, and tried again by the next start."""
+"""Cells given up because their workers died: listed in the table and the report, tried again by the next start."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ GIVEN_UP = "given up"  # begins the reason of such a cell
 
 
 def read_given_up(folder: Path) -> dict[str, str]:
-    """Reason for each cell, by its evaluation's address; of a cell that has been made since it means nothing."""
+    """Reason for each cell, by its evaluation's address; meaningless for cells made since."""
     path = folder / FILE
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
 
 def note_given_up(folder: Path, tried: Collection[str], given_up: Mapping[str, str]) -> None:
-    """Note what of ``tried`` (addresses) was ``given_up``; what others have given up stays."""
+    """Record which of ``tried`` (addresses) were ``given_up``; other entries stay."""
     before = read_given_up(folder)
     now = {key: why for key, why in before.items() if key not in tried} | dict(given_up)
     if now != before:

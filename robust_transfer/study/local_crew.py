@@ -21,14 +21,14 @@ from robust_transfer.study.store import Store
 from robust_transfer.study.work import Workshop
 
 POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-PATIENCE = 10.0  # seconds that a process has to end by itself
+EXIT_TIMEOUT = 10.0  # seconds that a process has to end by itself
 
 
 @contextmanager
 def pools_of(threads: int) -> Iterator[None]:
-    """Processes that are started inside the block have libraries that compute with so many ``threads`` each.
+    """Limit libraries in processes started inside the block to ``threads`` threads each.
 
-    Libraries read the variables when they are loaded, so that in the process itself it would be too late.
+    Libraries read the variables when they are loaded: inside the process itself it would be too late.
     """
     given = {name: os.environ.get(name) for name in POOLS}
     os.environ.update(dict.fromkeys(POOLS, str(threads)))
@@ -42,7 +42,7 @@ def pools_of(threads: int) -> Iterator[None]:
 
 
 def limit_threads(threads: int) -> None:
-    """Give PyTorch and Arrow, which mind no variable or another one, a process's share of the threads for good."""
+    """Limit PyTorch and Arrow to the process's share of threads, as they ignore those variables."""
     torch.set_num_threads(threads)
     pa.set_cpu_count(threads)
 
@@ -52,18 +52,18 @@ class _Process(Worker):
         self.process, self.line = process, line
 
     def give(self, job: Job) -> None:
-        """A broken line is what a dead process leaves, which :meth:`hear` tells."""
+        """Send a job; :meth:`hear` reports a broken pipe."""
         try:
             self.line.send(job)
         except OSError:
             self.line.close()
 
     def hear(self) -> Answer:
-        """What it sent last counts, also where it has died since."""
+        """Next answer, including one sent before the process died."""
         try:
             return cast(Answer, self.line.recv())
         except (EOFError, OSError):
-            self.process.join(PATIENCE)
+            self.process.join(EXIT_TIMEOUT)
             raise WorkerDiedError(_ending(self.process.exitcode)) from None
 
 
@@ -87,17 +87,17 @@ class LocalCrew(Crew):
         return _Process(process, ours)
 
     def wait(self, workers: Sequence[Worker]) -> Sequence[Worker]:
-        """A dead one's line has an end to be heard."""
+        """Wait for answers; a dead process's pipe counts as one."""
         lines = {worker.line: worker for worker in workers if isinstance(worker, _Process) and not worker.line.closed}
         broken = [worker for worker in workers if worker not in lines.values()]
         return broken or [lines[line] for line in wait(list(lines)) if isinstance(line, Connection)]
 
     def dismiss(self, worker: Worker) -> None:
-        """Stopped, whatever it is at: that can be gone on with."""
+        """Stop a process at once; interrupted work can be resumed."""
         assert isinstance(worker, _Process)
         worker.line.close()
         worker.process.terminate()
-        worker.process.join(PATIENCE)
+        worker.process.join(EXIT_TIMEOUT)
         if worker.process.is_alive():
             worker.process.kill()
             worker.process.join()
@@ -105,14 +105,14 @@ class LocalCrew(Crew):
 
 
 def _ending(code: int | None) -> str:
-    """How a process ended, by its exit code."""
+    """Description of a process's exit code."""
     if code is None or code >= 0:
         return f"with exit code {code}"
     try:
         name = signal.Signals(-code).name
     except ValueError:
         name = f"signal {-code}"
-    return f"by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
+    return f"by {name}" + (", perhaps out of memory" if name == "SIGKILL" else "")
 
 
 # ---------------------------------------------------------------- in the process
@@ -130,5 +130,5 @@ def _serve(line: Connection, recipe: Recipe, store: Store, run: Run) -> None:
         EOFError,
         BrokenPipeError,
         ConnectionResetError,
-    ):  # it is not needed any more, or nobody is there to need it
+    ):  # not needed any more, or its parent is gone
         return

@@ -25,14 +25,14 @@ from robust_transfer.study.shared_folder import Token, prove
 from robust_transfer.study.store import Store
 from robust_transfer.study.work import Workshop
 
-NODE_PATIENCE = 300.0  # seconds that a node has to prove what it sees
+NODE_TIMEOUT = 300.0  # seconds for a node's proof
 # One cell at a time; the dispatch, and not Ray, hires a new worker for a dead one and gives it the cell again.
 ALONE = {"max_restarts": 0, "max_task_retries": 0, "max_concurrency": 1}
 
 
 @contextmanager
 def cluster(address: str) -> Iterator[Any]:
-    """Ray, connected to a cluster; ``local`` starts one here, which ends with the block."""
+    """Connection to a Ray cluster; ``local`` starts one here, which ends with the block."""
     try:
         library: Any = importlib.import_module("ray")
     except ImportError:
@@ -58,18 +58,18 @@ class _Actor(Worker):
         self.answer = self.actor.do.remote(job)
 
     def hear(self) -> Answer:
-        """Ray says of a process that was killed, or a node that is gone, that the actor is dead."""
+        """Next answer; Ray reports a killed process, or a lost node, as the actor's death."""
         try:
             answer: Answer = self.ray.get(self.answer)
         except self.ray.exceptions.RayError as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
             kind, detail = type(error).__name__, lines[0 if "before finishing this task" in lines[0] else -1]
-            raise WorkerDiedError(f"by what Ray calls {kind}, perhaps for want of memory ({detail[:200]})") from None
+            raise WorkerDiedError(f"by what Ray calls {kind}, perhaps out of memory ({detail[:200]})") from None
         return answer
 
 
 class RayCrew(Crew):
-    """As many actors as the cluster's nodes have room for, ``threads`` CPUs each, and a GPU where there are some."""
+    """Crew of as many actors as fit on the cluster's nodes, ``threads`` CPUs each, and a GPU where there are some."""
 
     advice = "see Ray's logs on the nodes; each needs robust-transfer, and memory for its cells"
 
@@ -85,14 +85,14 @@ class RayCrew(Crew):
         self._made = ray.remote(num_cpus=threads, num_gpus=gpus, **ALONE)(_Bench)
 
     def _prove_on(self, nodes: Sequence[dict[str, Any]], token: Token) -> None:
-        """Every node proves what it sees before any cell is begun."""
+        """Check every node's access to the shared folder before any cell begins."""
         here = importlib.import_module("ray.util.scheduling_strategies").NodeAffinitySchedulingStrategy
         ask = self.ray.remote(num_cpus=0, max_retries=0)(_proof)
         answers = [
             ask.options(scheduling_strategy=here(node_id=node["NodeID"], soft=False)).remote(token) for node in nodes
         ]
         try:
-            found = self.ray.get(answers, timeout=NODE_PATIENCE)
+            found = self.ray.get(answers, timeout=NODE_TIMEOUT)
         except self.ray.exceptions.RayError as error:
             raise ConfigError(f"a node of the Ray cluster cannot work ({str(error)[:300]}): {self.advice}") from None
         for refusal in found:
@@ -100,17 +100,17 @@ class RayCrew(Crew):
                 raise refusal
 
     def hire(self) -> Worker:
-        """Start an actor; Ray finds a place for it."""
+        """Start an actor, placed by Ray."""
         return _Actor(self.ray, self._made.remote(*self._opening))
 
     def wait(self, workers: Sequence[Worker]) -> Sequence[Worker]:
-        """The death of an actor is an answer, too."""
+        """Wait for answers; an actor's death counts as one."""
         answers = {worker.answer: worker for worker in workers if isinstance(worker, _Actor)}
         ready, _ = self.ray.wait(list(answers), num_returns=1)
         return [answers[answer] for answer in ready]
 
     def dismiss(self, worker: Worker) -> None:
-        """Stopped, whatever it is at."""
+        """Stop an actor at once."""
         assert isinstance(worker, _Actor)
         with suppress(self.ray.exceptions.RayError):
             self.ray.kill(worker.actor, no_restart=True)
@@ -126,14 +126,14 @@ def _room(resources: dict[str, float], threads: int, gpus: int) -> int:
 
 
 class _Bench:
-    """What an actor does."""
+    """Code of an actor."""
 
     def __init__(self, recipe: Recipe, store: Store, run: Run, threads: int, token: Token) -> None:
         self.opening, self.threads, self.token = (recipe, store, run), threads, token
         self.who = name_of_worker()
 
     def open(self) -> Answer:
-        """Answer that it is ready, or why not."""
+        """Answer ready, or an error."""
         if (error := _proof(self.token)) is not None:
             return Answer(self.who, error=error)
         limit_threads(self.threads)
@@ -141,7 +141,7 @@ class _Bench:
         return Answer(self.who)
 
     def do(self, job: Job) -> Answer:
-        """Do it."""
+        """Do a job."""
         return answer_to(job, self.workshop, self.who)
 
 

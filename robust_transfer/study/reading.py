@@ -1,4 +1,4 @@
-"""From YAML to a recipe: packaged or one's own, brought to a scale, changed by place, validated."""
+"""From YAML to a recipe: packaged or a user's, at a scale, with changes, validated."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SCALES = ("smoke", "laptop", "paper")
 
 
 def packaged() -> dict[str, str]:
-    """Recipes that come with the package: name to title."""
+    """Packaged recipes: name to title."""
     found = {}
     for entry in sorted(resources.files(__package__).joinpath("recipes").iterdir(), key=lambda e: e.name):
         if entry.name.endswith(".yaml"):
@@ -49,9 +49,9 @@ def load_recipe(
 ) -> Recipe:
     """Recipe called ``name`` (packaged, or a YAML file) at ``scale`` (by default laptop, where it has scales).
 
-    ``data`` says where its data sets are. ``changes`` are ``path.to.key=value``, the path through mappings and lists.
-    Raises :class:`ConfigError` for anything that could not run: unknown keys, names that nothing has, settings that no
-    strategy takes.
+    ``data`` gives the locations of its data sets. ``changes`` are ``path.to.key=value``, the path through mappings
+    and lists. Raises :class:`ConfigError` for anything that could not run: unknown keys, unknown names, settings that
+    a strategy does not take.
     """
     raw = _mapping(_text(name), str(name))
     scales = raw.pop("scales", None) or {}
@@ -127,7 +127,7 @@ def _put(raw: Any, place: str, value: Any) -> None:
 
 
 def _built(raw: Mapping[str, Any]) -> Recipe:
-    """Every part built by itself, so that a mistake is named by its place."""
+    """Recipe built part by part, so that an error names its position."""
     named: dict[str, type[Any]] = {
         "sources": SourceSpec,
         "tasks": TaskSpec,
@@ -170,7 +170,7 @@ def _required(item: Any) -> bool:
 
 
 def _as_lists(part: Any) -> Any:
-    """Single value of a block stands for a list of one."""
+    """Single value of a block as a list of one."""
     if not isinstance(part, Mapping):
         return part
     return {key: value if isinstance(value, list) else [value] for key, value in part.items()}

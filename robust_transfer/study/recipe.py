@@ -1,4 +1,4 @@
-"""Recipe: what a study compares, and the grid of cells that it comes to."""
+"""Recipe: the comparisons of a study, and its grid of cells."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from robust_transfer.config import config
 from robust_transfer.defaults import DEFAULT_THREAT
 from robust_transfer.errors import ConfigError
 
-Measure = Literal["clean", "robust", "cost"]
-NAMED = ("source", "task", "strategy", "shots", "seed", "evaluation")  # columns of a cell
+BALANCED_LEVELS = {"balanced_clean": "clean", "balanced_robust": "robust"}  # each class counts the same in them
+Measure = Literal["clean", "robust", "balanced_clean", "balanced_robust", "cost"]
+ClassWeights = Literal["balanced"]
+NAMED = ("source", "task", "strategy", "class_weights", "shots", "seed", "evaluation")  # columns of a cell
 SETTINGS = "set."  # begins the names of the others, which `each` has chosen
 
 
 @config
 class Pretrained:
-    """Source that the study trains itself, on one of its tasks."""
+    """Source trained by the study itself, on one of its tasks."""
 
     task: str
     network: str = "wrn_16_2"
@@ -31,7 +33,7 @@ class Pretrained:
 
 @config
 class SourceSpec:
-    """``use``: the name of a source (bundled, a folder ...); or ``pretrain``: how to make one."""
+    """``use``: the name of a source (bundled, a folder ...); or ``pretrain``: training settings."""
 
     use: str | None = None
     pretrain: Pretrained | None = None
@@ -63,8 +65,8 @@ class StrategySpec:
 class EvaluationSpec:
     """Evaluation of results. ``examples``: a stratified subset of test, the same for every cell.
 
-    On ``transfer_attack_examples`` images (0: none) what threatens transferred models in particular is tried; on
-    ``red_flag_examples`` images (0: none) reasons to doubt the figures are looked for.
+    ``transfer_attack_examples``: number of images for transfer-specific attacks; ``red_flag_examples``: number of
+    images for red flags; 0 disables either.
     """
 
     threat: str = DEFAULT_THREAT
@@ -76,7 +78,10 @@ class EvaluationSpec:
 
 @config
 class Block:
-    """One product: every combination of the names in it is a cell. ``shots``: images a class, None for all."""
+    """One product: every combination of the names in it is a cell. ``shots``: images a class, None for all.
+
+    ``class_weights``: ``balanced``, so that each class counts the same in training and in what is chosen on val; or None.
+    """
 
     source: tuple[str, ...]
     task: tuple[str, ...]
@@ -84,15 +89,17 @@ class Block:
     evaluation: tuple[str, ...]
     shots: tuple[int | None, ...] = (None,)
     seed: tuple[int, ...] = (0,)
+    class_weights: tuple[ClassWeights | None, ...] = (None,)
 
 
 @config
 class Claim:
-    """Sentence of the paper and how it shows in the table, in cells that are picked by column, one a seed.
+    """Sentence of the paper and its test on the table, on cells picked by column, one a seed.
 
-    ``level`` of the cells ``of``: its mean; or less that of the cells ``less``; or, with ``above``, the clean accuracy
-    above the whole front that those cells span, at equal robust accuracy. For the level ``cost`` it is image passes, and
-    with ``less`` their ratio. It holds where the 95 % interval lies in ``[at_least, at_most]``, it fails where it lies outside.
+    ``level`` of the cells ``of``: its mean; or its difference to the cells ``less``; or, with ``above``, the clean
+    accuracy above the whole front that those cells span, at equal robust accuracy. For the level ``cost`` it is image
+    passes, and with ``less`` their ratio. The claim holds where the 95 % interval lies in ``[at_least, at_most]``,
+    and fails where it lies outside.
     """
 
     says: str
@@ -104,6 +111,8 @@ class Claim:
     at_most: float | None = None
 
     def __post_init__(self) -> None:
+        if self.above is not None and self.level in BALANCED_LEVELS:
+            raise ConfigError("a front is of plain accuracies: a claim on `above` has no balanced level")
         if self.above is not None and (self.less is not None or self.level == "cost"):
             raise ConfigError("a claim sets its cells against one thing: `less`, or the front `above` which they lie")
 
@@ -112,7 +121,7 @@ class Claim:
 class PlotSpec:
     """Lines over ``x`` (a column, or an accuracy), one for each value of ``by``; ``where`` picks rows by column.
 
-    Rows that have no ``x`` stand at ``otherwise``; where that is not given, nowhere.
+    ``otherwise``: position of rows without an ``x``; omitted by default.
     """
 
     x: str
@@ -167,7 +176,7 @@ class Recipe:
 
 @config
 class Cell:
-    """One row of the table: names of the recipe, and the settings that ``each`` has chosen."""
+    """One row of the table: names from the recipe, and the chosen settings of ``each``."""
 
     source: str
     task: str
@@ -176,13 +185,14 @@ class Cell:
     seed: int
     evaluation: str
     each: dict[str, Any] = field(default_factory=dict)
+    class_weights: ClassWeights | None = None
 
 
 # ---------------------------------------------------------------- the grid
 
 
 def swept(strategy: StrategySpec) -> list[dict[str, Any]]:
-    """Every combination of the settings under ``each``; one empty one where there is none."""
+    """Every combination of the settings under ``each``; one empty combination without any."""
     return [dict(zip(strategy.each, values, strict=True)) for values in product(*strategy.each.values())]
 
 
@@ -190,8 +200,8 @@ def cells(recipe: Recipe) -> list[Cell]:
     """Every cell of the grid, once, in its order."""
     found: dict[str, Cell] = {}
     for block in recipe.grid:
-        for source, task, strategy, shots, seed, evaluation in product(
-            block.source, block.task, block.strategy, block.shots, block.seed, block.evaluation
+        for source, task, strategy, weights, shots, seed, evaluation in product(
+            block.source, block.task, block.strategy, block.class_weights, block.shots, block.seed, block.evaluation
         ):
             for each in swept(recipe.strategies[strategy]):
                 cell = Cell(
@@ -202,13 +212,14 @@ def cells(recipe: Recipe) -> list[Cell]:
                     seed=seed,
                     evaluation=evaluation,
                     each=each,
+                    class_weights=weights,
                 )
                 found[repr(cell)] = cell
     return list(found.values())
 
 
 def columns(cell: Cell) -> dict[str, Any]:
-    """Cell as columns: its names (:data:`NAMED`), and ``set.NAME`` for what ``each`` has chosen."""
+    """Cell as columns: its names (:data:`NAMED`), and ``set.NAME`` for the chosen settings of ``each``."""
     named = {name: getattr(cell, name) for name in NAMED}
     return {**named, **{f"{SETTINGS}{name}": value for name, value in cell.each.items()}}
 
@@ -227,4 +238,5 @@ def _has(cell: Cell, column: str, value: Any) -> bool:
 
 def result_of(cell: Cell, *, seed: bool = True) -> str:
     """Name of what a cell evaluates: the same for cells that differ in their evaluation only (or, without ``seed``, in it)."""
-    return repr((cell.source, cell.task, cell.strategy, cell.shots, cell.seed if seed else None, cell.each))
+    named = cell.source, cell.task, cell.strategy, cell.class_weights, cell.shots, cell.seed if seed else None
+    return repr((*named, cell.each))

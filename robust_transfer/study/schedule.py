@@ -1,4 +1,4 @@
-"""Schedule of a study: when all is made, if it is handed out to several workers as the dispatch hands it out."""
+"""Schedule of a study: its makespan if work is handed out to workers as by the dispatch."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 
 
 def makespan(trained: Mapping[str, float], work: Sequence[tuple[str, float]], workers: int) -> float:
-    """Seconds until ``work`` is done: pieces, each with its source and its own seconds, which wait for no one else.
+    """Seconds until ``work`` is done: independent pieces, each with its source and its own seconds.
 
-    ``trained``: seconds of the sources that have to be trained. These come first, and the pieces that wait for one come
-    last in the queue when it is there. ``workers`` take the next piece whenever they are free.
+    ``trained``: seconds of the sources to be trained. These come first, and pieces that wait for one are last in the
+    queue once it is there. ``workers`` take the next piece whenever they are free.
     """
     waiting: dict[str, list[float]] = {name: [] for name in trained}
     ready = deque[tuple[float, str]]((seconds, name) for name, seconds in trained.items())

@@ -1,4 +1,4 @@
-"""Proof that another machine sees the study's folder, its locks and its data, before it works in them."""
+"""Proof that another machine sees the study's folder, its locks and its data, before it works there."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from robust_transfer.files import write_text
 from robust_transfer.study.recipe import Cell
 from robust_transfer.study.work import Workshop
 
-PATIENCE = 90.0  # seconds; network file systems keep for up to 60 what they believe to be in a folder
+SYNC_TIMEOUT = 90.0  # seconds; network file systems cache a folder's listing for up to 60
 ADVICE = "all machines have to mount one storage (NFS, Lustre ...) at the same path"
 
 
 @dataclass(frozen=True)
 class Token:
-    """Word in a file of the folder ``root``, a lock that its writer holds, its version, and paths that have to be there."""
+    """Word in a file of the folder ``root``, a lock held by its writer, its version, and required paths."""
 
     root: Path
     word: str
@@ -33,18 +33,18 @@ class Token:
 
     @property
     def file(self) -> Path:
-        """File that holds the word; by its name what is left of it is known as ours."""
+        """File of the word; its name marks leftovers as ours."""
         return self.root / f".shared.{self.word}"
 
     @property
     def lock(self) -> Path:
-        """File that is locked."""
+        """Lock file."""
         return self.root / f".locked.{self.word}"
 
 
 @contextmanager
 def shown(root: Path, paths: Sequence[str]) -> Iterator[Token]:
-    """Token that other machines can :func:`prove` to see inside the block."""
+    """Token for other machines to :func:`prove` inside the block."""
     token = Token(root, secrets.token_hex(6), tuple(paths), version())
     write_text(token.file, token.word)
     try:
@@ -56,7 +56,7 @@ def shown(root: Path, paths: Sequence[str]) -> Iterator[Token]:
 
 
 def prove(token: Token) -> None:
-    """Refuse, by :class:`ConfigError`, to work where the folder, its locks, a path or the version is another one."""
+    """Raise :class:`ConfigError` where the folder, its locks, a path or the version differs."""
     host = platform.node()
     try:
         same = token.file.read_text(encoding="utf-8") == token.word
@@ -80,8 +80,8 @@ def prove(token: Token) -> None:
         raise ConfigError(f"{host} has robust-transfer {version()}, this machine {token.version}: install the same")
 
 
-def await_cells(workshop: Workshop, cells: Sequence[Cell], patience: float = PATIENCE) -> None:
-    """Wait until this machine sees what others have made; :class:`OutputError` where it does not."""
+def await_cells(workshop: Workshop, cells: Sequence[Cell], patience: float = SYNC_TIMEOUT) -> None:
+    """Wait until this machine sees cells made by others; :class:`OutputError` where it does not."""
     deadline = time.monotonic() + patience
     while unseen := [cell for cell in cells if not workshop.done(cell)]:
         if time.monotonic() > deadline:

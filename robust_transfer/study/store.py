@@ -14,21 +14,21 @@ from robust_transfer.training.processes import Processes
 
 @dataclass(frozen=True)
 class Store:
-    """Study's folder; it may be shared by several processes, and by several machines."""
+    """Folder of a study, shared by several processes or machines."""
 
     root: Path
 
     def folder(self, kind: str, key: str) -> Path:
-        """Folder of a piece of this kind and address, present or not."""
+        """Folder for a kind and address, present or not."""
         return self.root / kind / key
 
     def once(
         self, kind: str, key: str, finished: Callable[[Path], bool], make: Callable[[Path], object], team: Processes
     ) -> Path:
-        """Folder of a thing, which is made if it is not finished; who comes meanwhile waits for it.
+        """Finished folder, made if missing; concurrent callers wait for it.
 
-        All processes of a ``team`` that trains together make it together; its main one holds the lock for all. A lock is
-        let go of when its process dies, so that nothing waits for the dead.
+        All processes of a ``team`` that trains together make it together; its main one holds the lock for all. Locks
+        are released when their process dies.
         """
         folder = self.folder(kind, key)
         if team.from_main(finished(folder)):

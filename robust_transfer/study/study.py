@@ -1,4 +1,4 @@
-"""Study: a recipe's cells made, whoever computes them, and the table, the plots and the page that come of it."""
+"""Study: make a recipe's cells by any executor, then write the table, the plots and the report."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def run_study(
     shard: str | None = None,
     ray: str | None = None,
 ) -> pd.DataFrame:
-    """Make what is missing of ``recipe`` in the folder ``out``, and write ``table.parquet`` and ``report.md`` there.
+    """Make the missing cells of ``recipe`` in the folder ``out``, and write ``table.parquet`` and ``report.md`` there.
 
-    What is there is not made again: an interrupted study goes on where it stopped, another recipe in the same folder
-    shares what the two have in common. In this process, or in ``jobs`` processes, or only ``shard`` (``"1/4"``) of it,
-    or on a Ray cluster at ``ray`` (``"local"`` starts one). Started by torchrun, each cell is trained by all its processes
-    together. Returns the table: a row for each cell that is done, or was given up, as three workers died of it.
-    Raises :class:`ConfigError` and :class:`OutputError` before anything is computed.
+    Finished cells are not made again: an interrupted study resumes, another recipe in the same folder shares common
+    results. Cells are made in this process, or in ``jobs`` processes, or only ``shard`` (``"1/4"``) of them, or on a
+    Ray cluster at ``ray`` (``"local"`` starts one). Under torchrun, each cell is trained by all processes together.
+    Returns the table: one row for each cell that is done, or was given up because three workers died of it. Raises
+    :class:`ConfigError` and :class:`OutputError` before anything is computed.
     """
     if sum(given is not None for given in (jobs, shard, ray)) > 1:
         raise ConfigError("jobs, shard and ray are three ways to compute: give one of them")
@@ -104,7 +104,7 @@ def _run(
 
 
 def _workers(outcome: Outcome) -> dict[str, Any]:
-    """What a start's line says of its workers, if it had some: the seconds that each spent on cells, and their deaths."""
+    """Record of the workers of a start, if any: seconds of each on cells, and deaths."""
     if not outcome.seconds and not outcome.deaths:
         return {}
     busy = {who: round(seconds, 3) for who, seconds in outcome.seconds.items()}
@@ -112,7 +112,7 @@ def _workers(outcome: Outcome) -> dict[str, Any]:
 
 
 def collect(workshop: Workshop) -> pd.DataFrame:
-    """Table of what is done so far, and of what was given up; it and the report are written."""
+    """Table of done and given-up cells so far; writes it and the report."""
     table = tabulate(workshop, cells(workshop.recipe), read_given_up(workshop.store.root))
     if workshop.team.main:
         write_table(table, workshop.store.root)
@@ -139,7 +139,7 @@ def dry_run(
 
 
 def _settled(run: Run, out: Path) -> Run:
-    """``run`` in the study's precision: all of its processes, and those of later starts, compute in one."""
+    """``run`` in the study's precision, which all its processes and later starts share."""
     # `auto` is decided by the machine: a shard on another one would mix precisions in one table, so the first decides.
     if run.precision != "auto":
         return run

@@ -1,4 +1,4 @@
-"""Study's results as one tidy table: a row a cell, a column a fact."""
+"""Results of a study as one tidy table: one row per cell, one column per fact."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ TIMINGS = ("training_seconds", "evaluation_seconds")  # what differs between two
 def tabulate(
     workshop: Workshop, cells: Iterable[Cell], given_up: Mapping[str, str] = MappingProxyType({})
 ) -> pd.DataFrame:
-    """Row for each cell that is done, or that was ``given_up``, by its evaluation's address, for the reason that is there.
+    """One row for each cell that is done or ``given_up`` (reasons by the evaluation's address).
 
-    Shares are in [0, 1] with Wilson's 95 % interval. ``cost`` is what the result took in forward-equivalent image
+    Shares are in [0, 1] with Wilson's 95 % interval; ``balanced_clean`` and ``balanced_robust``, for which each class counts
+    the same, with MOVER's. ``cost`` is what the result took in forward-equivalent image
     passes, tuning included, the source's training not: that is ``source_cost``. ``failure`` says why a cell has no
     figures. ``through_source``, ``feature_loss``, ``unseen`` (at ``unseen_threat``) and the feature drifts are those of
     :class:`~robust_transfer.evaluation.Transferred`, on ``transfer_attack_examples`` images.
@@ -40,7 +41,7 @@ def tabulate(
     if table.empty:
         return table
     names = [str(name) for name in table]
-    for name in names:  # a column has one type: what `each` mixes is told as JSON
+    for name in names:  # a column has one type: mixed values of `each` are written as JSON
         if name.startswith(SETTINGS) and table[name].dropna().map(type).nunique() > 1:
             table[name] = table[name].map(lambda value: None if pd.isna(value) else json.dumps(value))
     order = [name for name in names if not name.startswith(SETTINGS)]
@@ -48,8 +49,14 @@ def tabulate(
     return table[[*order[:first], *(name for name in names if name.startswith(SETTINGS)), *order[first:]]]
 
 
+def alike(rows: pd.DataFrame) -> pd.Series[int]:
+    """Number for each row of a table: the same for cells that differ in their seed alone, in the order of the first of each."""
+    names = [name for name in rows if (name in NAMED and name != "seed") or str(name).startswith(SETTINGS)]
+    return rows.groupby(names, dropna=False, sort=False).ngroup()
+
+
 def write_table(table: pd.DataFrame, folder: Path) -> Path:
-    """Write it to ``folder``, atomically."""
+    """Write the table to ``folder``, atomically."""
     write_bytes(folder / TABLE, table.to_parquet(index=False))
     return folder / TABLE
 
@@ -59,7 +66,8 @@ def _row(workshop: Workshop, cell: Cell, lost: str | None) -> dict[str, Any]:
     strategy = workshop.recipe.strategies[cell.strategy]
     row |= {"method": strategy.strategy, "settings": json.dumps({**strategy.set, **cell.each}, sort_keys=True)}
     result = workshop.result_folder(cell)
-    row |= {"result": result.name, "failure": lost or workshop.failure(cell)}
+    row |= {"result": result.name, "evaluated": workshop.evaluation_folder(cell).name}
+    row |= {"failure": lost or workshop.failure(cell)}
     if is_checkpoint(result):
         row["source_cost"] = workshop.source(cell.source).card.cost.passes
         card = read_card(result / CARD)
@@ -76,8 +84,11 @@ def _row(workshop: Workshop, cell: Cell, lost: str | None) -> dict[str, Any]:
         }
     if row["failure"] is None:
         found = load_figures(workshop.evaluation_folder(cell))
-        for level, share in (("clean", found.clean_accuracy), ("robust", found.robust_accuracy)):
-            row |= {level: share.value, f"{level}_low": share.low, f"{level}_high": share.high}
+        shares: dict[str, Proportion | None] = {"clean": found.clean_accuracy, "robust": found.robust_accuracy}
+        shares |= {"balanced_clean": found.balanced_clean_accuracy, "balanced_robust": found.balanced_robust_accuracy}
+        for level, share in shares.items():  # evaluations of earlier versions have no balanced ones
+            if share is not None:
+                row |= {level: share.value, f"{level}_low": share.low, f"{level}_high": share.high}
         row |= {
             "n": found.robust_accuracy.n,
             "constant": found.constant_accuracy,

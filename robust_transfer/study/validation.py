@@ -1,4 +1,4 @@
-"""Validate a recipe: every name, setting and combination, before anything is computed."""
+"""Validation of a recipe: every name, setting and combination, before anything is computed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from robust_transfer.threat import Threat
 
 
 def validate(recipe: Recipe) -> None:
-    """Refuse, by :class:`ConfigError` and by its place, what would only fail later."""
+    """Raise :class:`ConfigError`, with its position, for anything that would fail later."""
     if not recipe.grid and recipe.filters is None:
         raise ConfigError("the recipe's grid is empty: there is nothing to run")
     if recipe.filters is not None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from robust_transfer import tracking
 from robust_transfer.checkpoint import CARD, WEIGHTS, Card, Checkpoint, load_checkpoint
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import as_dict, digest
@@ -30,13 +33,14 @@ from robust_transfer.training import state
 from robust_transfer.training.processes import Processes
 
 FAILED = "failed.json"
+LONGEST = 200  # characters of a tracker's title, which is a folder's name, too
 
 
 @dataclass
 class Workshop:
-    """Makes the cells of a recipe in a store. ``run``: on what device, in which precision, with how many threads.
+    """Make the cells of a recipe in a store. ``run``: device, precision and threads.
 
-    Data sets, tasks and sources are kept once they are loaded: many cells use them.
+    Data sets, tasks and sources are kept in memory once loaded: many cells use them.
     """
 
     recipe: Recipe
@@ -68,8 +72,13 @@ class Workshop:
             self._tasks[key] = whole if spec.classes is None else only_classes(whole, spec.classes)
         return self._tasks[key]
 
+    def task_of(self, cell: Cell) -> Task:
+        """Cell's task, its classes weighted as the cell says."""
+        task = self.task(cell.task, cell.shots, cell.seed)
+        return task if cell.class_weights is None else task.balanced()
+
     def source(self, name: str) -> Checkpoint:
-        """Source of the recipe: loaded, or trained if it has not been yet."""
+        """Source of the recipe: loaded, or trained if missing."""
         if name not in self._sources:
             spec = self.recipe.sources[name]
             if spec.use is not None:
@@ -83,7 +92,7 @@ class Workshop:
         return self._sources[name]
 
     def source_key(self, name: str) -> str:
-        """Content address of a source; of a loaded one, its weights and threat."""
+        """Content address of a source; for a loaded one, from its weights and threat."""
         if name not in self._source_keys:  # weights are hashed once
             self._source_keys[name] = self._source_key(name)
         return self._source_keys[name]
@@ -97,7 +106,7 @@ class Workshop:
         return digest("source", how, *self._how(), _content(self.task(spec.pretrain.task, None, spec.pretrain.seed)))
 
     def refuse_impossible(self, cells: Iterable[Cell]) -> None:
-        """Refuse, by :class:`ConfigError`, a strategy that cannot work on its source and task; nothing is trained to see."""
+        """Raise :class:`ConfigError` for a strategy that cannot work on its source and task, without any training."""
         looked, sources = set[str](), dict[str, Checkpoint]()
         for cell in cells:
             named = result_of(cell, seed=False)  # the seed makes no difference
@@ -107,13 +116,13 @@ class Workshop:
             if cell.source not in sources:
                 sources[cell.source] = self._sketch(cell.source)
             try:
-                self.strategy(cell).check(sources[cell.source], self.task(cell.task, cell.shots, cell.seed))
+                self.strategy(cell).check(sources[cell.source], self.task_of(cell))
             except ConfigError as error:
                 where = f"{cell.strategy} from {cell.source} on {cell.task}"
                 raise type(error)(f"{where}: {error}") from None
 
     def _sketch(self, name: str) -> Checkpoint:
-        """Source; one that is not trained yet as it will be, but for its weights."""
+        """Source; an untrained one is complete except for its weights."""
         how = self.recipe.sources[name].pretrain
         if how is None or is_checkpoint(self.store.folder("sources", self.source_key(name))):
             return self.source(name)
@@ -125,7 +134,7 @@ class Workshop:
         )
 
     def pretrain(self, name: str) -> None:
-        """Train a source, if it is one to be trained and has not been."""
+        """Train a source if it has to be and is missing."""
         if self.recipe.sources[name].pretrain is not None:
             key = self.source_key(name)
             self.store.once("sources", key, is_settled, lambda out: self._pretrain(name, out), self.team)
@@ -137,7 +146,8 @@ class Workshop:
         run = self._into(out, spec.seed)
         method, size = method_of(spec), spec.input_size
         try:
-            method(task, network=spec.network, threat=spec.threat, input_size=size, run=run)
+            with self._tracked(out, "source", name):
+                method(task, network=spec.network, threat=spec.threat, input_size=size, run=run)
         except DivergedError as error:
             state.discard(out)
             write_json(out / FAILED, {"reason": f"the source {name!r}: {error}"})
@@ -163,11 +173,12 @@ class Workshop:
 
     def _result_key(self, cell: Cell) -> str:
         what = self.recipe.strategies[cell.strategy].strategy, as_dict(self.strategy(cell)), cell.seed
-        task = self.task(cell.task, cell.shots, cell.seed)
-        return digest("result", self.source_key(cell.source), *what, *self._how(), _content(task))
+        task, weights = self.task(cell.task, cell.shots, cell.seed), cell.class_weights
+        weighted = [f"class_weights={weights}"] if weights is not None else []
+        return digest("result", self.source_key(cell.source), *what, *self._how(), _content(task), *weighted)
 
     def _how(self) -> tuple[str, int]:
-        """Dependencies of training beside its settings: precision, and the number of processes that share a minibatch."""
+        """Conditions of training beside its settings: precision, and the number of processes per minibatch."""
         return str(self.run.dtype()), self.team.world
 
     def evaluation_key(self, cell: Cell) -> str:
@@ -189,7 +200,7 @@ class Workshop:
         return self.store.folder("evaluations", self.evaluation_key(cell))
 
     def done(self, cell: Cell) -> bool:
-        """True if a cell needs nothing more, now and later: it is evaluated, or its training diverged and would again."""
+        """True if a cell is finished for good: evaluated, or its training diverged and would again."""
         if (key := self.evaluation_key(cell)) not in self._settled:
             failure = self._failure_of(cell)
             if failure is not None or is_evaluation(self.store.folder("evaluations", key)):
@@ -206,7 +217,7 @@ class Workshop:
         return _failure(source) or _failure(self.result_folder(cell))
 
     def make(self, cell: Cell) -> None:
-        """All that a cell needs, as far as it is not there."""
+        """Make everything that a cell needs and lacks."""
         self.pretrain(cell.source)
         if self.failure(cell) is not None:
             return
@@ -218,9 +229,10 @@ class Workshop:
             self.store.once("evaluations", key, is_evaluation, lambda out: self._evaluate(cell, result, out), self.team)
 
     def _transfer(self, cell: Cell, out: Path) -> None:
-        task, source = self.task(cell.task, cell.shots, cell.seed), self.source(cell.source)
+        task, source = self.task_of(cell), self.source(cell.source)
         try:
-            self.strategy(cell)(source, task, run=self._into(out, cell.seed))
+            with self._tracked(out, *_words(cell)):
+                self.strategy(cell)(source, task, run=self._into(out, cell.seed))
         except DivergedError as error:  # in all processes of the team
             write_json(out / FAILED, {"reason": str(error)})
 
@@ -228,21 +240,36 @@ class Workshop:
         how, source = self.recipe.evaluations[cell.evaluation], self.source(cell.source)
         if not self.team.main:
             return
-        evaluate(
-            load_checkpoint(result),
-            self.task(cell.task, cell.shots, cell.seed).test,
-            threat=how.threat,
-            attack=how.attack,
-            examples=how.examples,
-            run=self._into(out, 0),  # of every seed's result the same images, with the same noise
-            source=source,
-            transfer_attack_examples=how.transfer_attack_examples,
-            red_flag_examples=how.red_flag_examples,
-        )
+        with self._tracked(out, *_words(cell), cell.evaluation):
+            evaluate(
+                load_checkpoint(result),
+                self.task(cell.task, cell.shots, cell.seed).test,
+                threat=how.threat,
+                attack=how.attack,
+                examples=how.examples,
+                run=self._into(out, 0),  # of every seed's result the same images, with the same noise
+                source=source,
+                transfer_attack_examples=how.transfer_attack_examples,
+                red_flag_examples=how.red_flag_examples,
+            )
+
+    def _tracked(self, out: Path, *words: str) -> AbstractContextManager[None]:
+        """Trackers' run for what is made in ``out``, by one process at a time: its title says what that is, and its address."""
+        told = re.sub(r"[^A-Za-z0-9.=_-]+", "-", "-".join([self.recipe.name, *words]))
+        title = f"{told[:LONGEST]}-{out.name[:8]}"
+        return tracking.at(tracking.Place(title, self.store.root / "tensorboard" / title, out))
 
     def _into(self, out: Path, seed: int) -> Run:
         shared = self.store.root / "shared"
         return dataclasses.replace(self.run, out=out, cache=shared, seed=seed, resume=True, overwrite=False, quiet=True)
+
+
+def _words(cell: Cell) -> list[str]:
+    """Settings that distinguish a cell's result, in words."""
+    shots = [f"{cell.shots}-shots"] if cell.shots is not None else []
+    each = [f"{name}={value}" for name, value in cell.each.items()]
+    weights = [cell.class_weights] if cell.class_weights is not None else []
+    return [cell.source, cell.task, cell.strategy, *each, *weights, *shots, f"seed-{cell.seed}"]
 
 
 def method_of(spec: Pretrained) -> Pretraining:
@@ -256,7 +283,7 @@ def is_checkpoint(folder: Path) -> bool:
 
 
 def is_settled(folder: Path) -> bool:
-    """True if a result is there, or is known not to come."""
+    """True if a result exists, or is known to be impossible."""
     return is_checkpoint(folder) or (folder / FAILED).is_file()
 
 

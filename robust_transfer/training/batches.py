@@ -26,10 +26,10 @@ def batch_order(seed: int, epoch: int, n: int) -> Tensor:
 
 
 class Batches:
-    """Batches of a training run. All have one size: what is left at an epoch's end waits for the next shuffle.
+    """Batches of a training run, all of one size: the remainder of an epoch waits for the next shuffle.
 
-    Each is seen in ``replays`` successive steps; there are as many steps as without, so the data is seen less often.
-    Without ``read`` no image is read: what is known of it by its place is enough.
+    Each is seen in ``replays`` successive steps; the number of steps stays, so the data is seen less often.
+    ``read=False`` skips loading images, for objectives on precomputed features.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Batches:
         self.augment = settings.augmentation(split.size) if read else Augmentation.none()
 
     def after(self, step: int) -> Generator[Batch, None, None]:
-        """This process's batches from ``step`` on. The iterator may own a thread: close it when it is not used up."""
+        """Batches of this process from ``step`` on. The iterator may own a thread: close it if not exhausted."""
         device, last = self.processes.device, (self.total - 1) // self.replays
         slots = torch.arange(self.size, device=device)[self.processes.rank :: self.processes.world]
         numbers = range(step // self.replays, last + 1)
@@ -75,12 +75,12 @@ class Batches:
         return weights[indices].to(self.processes.device, torch.float32) if weights is not None else None
 
     def _at_once(self, numbers: range) -> Generator[tuple[Tensor, Tensor], None, None]:
-        """Images in memory: looking them up takes less time than a thread beside the others takes from them."""
+        """Batches from images in memory: a lookup costs less than a competing thread."""
         for number in numbers:
             yield self._read(number)
 
     def _ahead(self, numbers: range) -> Generator[tuple[Tensor, Tensor], None, None]:
-        """Images that are decoded first, while the batches before are trained on."""
+        """Batches decoded ahead, while the previous ones are trained on."""
         with ThreadPoolExecutor(1) as pool:
             ahead: list[Future[tuple[Tensor, Tensor]]] = []
             try:
@@ -93,9 +93,9 @@ class Batches:
                     future.cancel()
 
     def _read(self, number: int) -> tuple[Tensor, Tensor]:
-        epoch, place = divmod(number, self.per_epoch)
+        epoch, position = divmod(number, self.per_epoch)
         order = _order(self.seed, epoch, len(self.split))
-        indices = order[place * self.size : (place + 1) * self.size][self.processes.rank :: self.processes.world]
+        indices = order[position * self.size : (position + 1) * self.size][self.processes.rank :: self.processes.world]
         return self.split.fetch(indices) if self.read else torch.empty(len(indices), 0), indices
 
 

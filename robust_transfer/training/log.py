@@ -1,4 +1,4 @@
-"""Log of a training run: ``metrics.jsonl``, and the trackers that are told the same."""
+"""Log of a training run: ``metrics.jsonl``, and the trackers."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from robust_transfer.files import append_line
 
 
 class Log:
-    """``metrics.jsonl``: one JSON object a line. Without a folder nothing is written, and the trackers alone are told."""
+    """``metrics.jsonl``: one JSON object a line. Without a folder only the trackers receive records."""
 
     def __init__(self, folder: Path | None) -> None:
         self.path = folder / "metrics.jsonl" if folder is not None else None
 
     @property
     def is_read(self) -> bool:
-        """True if there is a file to write, or a tracker to tell."""
+        """True if there is a file or a tracker."""
         return self.path is not None or tracking.is_on()
 
     def write(self, record: dict[str, Any]) -> None:
-        """Append a record; what is not a number becomes null, and the trackers are not told of it."""
+        """Append a record; values that are not numbers become null, and are not sent to the trackers."""
         tracking.log(record)
         if self.path is not None:
             append_line(self.path, json.dumps({k: None if _is_nan(v) else v for k, v in record.items()}))
@@ -34,7 +34,7 @@ class Log:
         return self.path.stat().st_size if self.path is not None and self.path.exists() else 0
 
     def cut(self, size: int | None, step: int) -> None:
-        """Back to ``size`` bytes (not known: to the last line of ``step``): a resumed run writes the rest again."""
+        """Truncate to ``size`` bytes (unknown: after the last line of ``step``): a resumed run writes the rest again."""
         if self.path is None or not self.path.exists():
             return
         if size is None:

@@ -1,4 +1,4 @@
-"""``fit``: the one training loop. It is plain on purpose; what differs between methods is in their Objective."""
+"""``fit``: the one training loop, deliberately plain; methods differ in their Objective."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ if TYPE_CHECKING:
 log = logger(__name__)
 
 Validate = Callable[[Classifier], dict[str, float]]
-EXPLODED = 20.0  # times the loss of the first step (or of a uniform guess, if that is larger)
+MAX_LOSS_RATIO = 20.0  # times the loss of the first step (or of a uniform guess, if that is larger)
 MAX_DIVERGENCES = 2
-UNTRAINED = 400  # batches that a network may take to predict more than one class for the first time
+UNTRAINED_BATCHES = 400  # batches that a network may take to predict more than one class for the first time
 SAVE_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """Trained classifier (averaged or selected, as the settings say) and what happened on the way.
+    """Trained classifier (averaged or selected, by the settings) and the record of its training.
 
-    ``last`` are the latest figures on val. ``images`` and ``passes`` (forward-equivalent) count all that training took,
-    undone steps and the guard included, ``validation_passes`` and ``validation_examples`` what validation took.
+    ``last`` are the latest figures on val. ``images`` and ``passes`` (forward-equivalent) count all of training,
+    undone steps and the guard included, ``validation_passes`` and ``validation_examples`` count validation.
     """
 
     classifier: Classifier
@@ -62,7 +62,7 @@ class FitResult:
     earlier_seconds: float = 0.0
 
     def cost(self, adversarial: bool) -> Cost:
-        """Passes and examples of training and validation; ``adversarial``: what was trained on was crafted.
+        """Passes and examples of training and validation; ``adversarial``: training images were crafted.
 
         The seconds are those of the interrupted runs before this one.
         """
@@ -75,7 +75,7 @@ class FitResult:
 
 @dataclass(frozen=True)
 class Trouble:
-    """Reason to go back to an earlier state; a ``divergence`` halves the rate, the objective reacts to anything else."""
+    """Reason to return to an earlier state; a ``divergence`` halves the rate, the objective reacts to others."""
 
     what: str
     divergence: bool = True
@@ -169,7 +169,7 @@ class _Loop:
         return self._result()
 
     def _step(self, batch: Batch) -> tuple[float, Trouble | None]:
-        """One step of the optimiser, and what is wrong with it."""
+        """One step of the optimiser; returns trouble, if any."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.rate(self.progress.step, self.total) * self.progress.rate_scale
         self.objective.train()
@@ -192,7 +192,7 @@ class _Loop:
         return loss, trouble
 
     def _after_step(self, loss: float) -> None:
-        """Finish a good step: validate, and keep a state to go back to or resume from."""
+        """Finish a good step: validate, and keep a state to return to or resume from."""
         if self._epoch_ends and self.validate is not None:
             self._validate(self.validate)
         if self._epoch_ends and self.processes.main:
@@ -225,13 +225,13 @@ class _Loop:
     # ---------------------------------------------------------------- trouble
 
     def _look_at(self, out: dict[str, Tensor], batch: Batch) -> Trouble | None:
-        """Divergence that shows in a batch's loss or predictions; all processes agree."""
+        """Divergence in a batch's loss or predictions; all processes agree."""
         progress, loss = self.progress, out["loss"].detach().float()
         collapsed = one_class(out["logits"], batch.labels)
         progress.one_class = progress.one_class + 1 if collapsed else 0
         progress.several |= not collapsed
         # A new head may begin by predicting one class; collapse is to come back to it.
-        patience = self.objective.collapse_patience if progress.several else UNTRAINED
+        patience = self.objective.collapse_patience if progress.several else UNTRAINED_BATCHES
         uniform = math.log(self.objective.classifier.num_classes)
         first = progress.first_loss if progress.first_loss is not None else math.inf
         heavy = (
@@ -239,7 +239,9 @@ class _Loop:
         )  # an image of a rare class among others
         found = {
             "the loss is not a number": not is_finite(loss),
-            f"the loss exploded ({float(loss):.3g})": bool(loss > EXPLODED * max(1.0, heavy) * max(uniform, first)),
+            f"the loss exploded ({float(loss):.3g})": bool(
+                loss > MAX_LOSS_RATIO * max(1.0, heavy) * max(uniform, first)
+            ),
             "all predictions are one class": progress.one_class >= max(patience, self.objective.collapse_patience),
         }
         for what, raised in zip(found, self.processes.any(list(found.values())), strict=True):
@@ -248,7 +250,7 @@ class _Loop:
         return None
 
     def _inspect(self) -> Trouble | None:
-        """Trouble that no batch shows: weights that are no numbers any more, or what the objective's guard finds."""
+        """Trouble beyond single batches: weights that are not finite, or a finding of the objective's guard."""
         finite = state.finite(self.objective, self.optimizer, self.averaged)
         if self.processes.any([not finite])[0]:
             return Trouble("weights are not numbers")
@@ -261,7 +263,7 @@ class _Loop:
         return Trouble(what, divergence=False) if what else None
 
     def _go_back(self, trouble: Trouble) -> None:
-        """Restore the last good state; halve the rate, or let the objective change its ways; give up after a while."""
+        """Restore the last good state; halve the rate, or let the objective react; give up after several times."""
         # What was spent since stays spent (costs are honest), and what was learnt about the training stays learnt: the
         # restored state is older than the reactions, so they are applied to it anew. Without that it would go the same way.
         at, now = self.progress.step, self.progress
@@ -299,7 +301,7 @@ class _Loop:
         return self.averaged.module if self.averaged is not None else self.objective.classifier
 
     def _validate(self, validate: Validate) -> None:
-        """Figures on val, by the main process; keeps the weights if they are the best so far by the criterion."""
+        """Validate in the main process; keep the weights if they are the best so far by the criterion."""
         progress, select = self.progress, self.settings.select
         before = _spent(validate)
         figures = self.processes.from_main(validate(self._candidate()) if self.processes.main else {})
@@ -406,6 +408,6 @@ def _averaged(classifier: Classifier, decay: float) -> ModelEmaV3:
 
 
 def _spent(validate: Validate) -> Cost:
-    """Cost of a validation so far, if it counts it."""
+    """Cost of a validation so far, if it is counted."""
     spent: Cost = getattr(validate, "cost", Cost())
     return spent

@@ -1,4 +1,4 @@
-"""Objective: owns the classifier (and a teacher, if any) and turns a batch into the loss that ``fit`` minimises."""
+"""Objective: owns the classifier (and a teacher, if any) and computes the loss of a batch for ``fit``."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import override
 
 from robust_transfer.classifier import Classifier
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One (local) minibatch: float images in [0, 1], labels, example ids, and their places in the training split.
+    """One (local) minibatch: float images in [0, 1], labels, example ids, and positions in the training split.
 
-    ``images`` is ``(B, 0)`` for an objective that does not look at them.
-    ``slots``: their places in the whole minibatch, of which a process has a share (None: it has all of it).
-    ``weights`` float32 ``(B,)``: how many times each image counts; their mean is 1 over the training images, not over a batch.
+    ``images`` is ``(B, 0)`` for an objective that does not read them. ``slots``: positions in the whole minibatch, of
+    which a process has a share (None: it has all of it). ``weights`` float32 ``(B,)``: how many times each image
+    counts; their mean is 1 over the training images, not over a batch.
     """
 
     images: Tensor
@@ -42,7 +43,7 @@ class Batch:
 
 
 class CachedRows:
-    """Rows that were computed once, looked up by a batch's places.
+    """Rows computed once, looked up by a batch's positions.
 
     Not a buffer: processes would send all of them to each other at every step.
     """
@@ -110,25 +111,26 @@ class Objective(nn.Module, ABC):
         """Loss of one batch."""
 
     def undecayed(self) -> list[nn.Parameter]:
-        """Parameters that weight decay is to leave alone: those whose penalty is in the loss."""
+        """Parameters exempt from weight decay: those whose penalty is in the loss."""
         return list(self.classifier.head.parameters()) if self.head_penalty is not None else []
 
     def after_backward(self, gather: Callable[[Tensor], Tensor]) -> None:
-        """Use what the backward pass has found, before the optimiser's step.
+        """Use the results of the backward pass, before the optimiser's step.
 
-        ``gather`` puts the rows of all processes' shares of a minibatch ``(B, ...)`` together, in the minibatch's order.
+        ``gather`` puts the rows of all processes' shares of a minibatch ``(B, ...)`` together, in the minibatch's
+        order.
         """
 
     def guard(self) -> tuple[str | None, dict[str, float]]:
-        """Look for silent failure every ``guard_every`` steps: ``(what went wrong or None, figures for the log)``.
+        """Look for silent failure every ``guard_every`` steps: ``(failure or None, figures for the log)``.
 
-        Runs on every process, and the main one's verdict holds. If something went wrong, ``fit`` restores the last good
-        state and calls :meth:`react`, once for each time so far that the restored state does not know of.
+        Runs on every process, and the main one's verdict holds. After a failure, ``fit`` restores the last good state
+        and calls :meth:`react`, once for each failure so far that the restored state does not know of.
         """
         return None, {}
 
     def react(self) -> str:
-        """Change what made the guard object, and say how in a few words."""
+        """Change the cause of the guard's objection, and describe the change in a few words."""
         raise RuntimeError("this objective has no guard")
 
 
@@ -139,14 +141,14 @@ class NaturalObjective(Objective):
         super().__init__(classifier)
         self.collapse_patience = collapse_patience
 
+    @override
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """See :class:`Objective`."""
         logits = self.classifier(batch.images)
         return {"loss": batch.cross_entropy(logits), "logits": logits}
 
 
 def one_class(logits: Tensor, labels: Tensor) -> bool:
-    """True if a batch of several classes (8 images or more) is all predicted as one."""
+    """True if a batch of several classes (8 images or more) is all predicted as one class."""
     if len(labels) < 8 or bool((labels == labels[0]).all()):
         return False
     predicted = logits.argmax(1)

@@ -1,4 +1,4 @@
-"""Processes of a training run: one, or those that torchrun or ``accelerate launch`` started, through accelerate."""
+"""Processes of a training run: one, or those started by torchrun or ``accelerate launch``, through accelerate."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ PROCESS_TIMEOUT = timedelta(days=7)  # the others wait while the main process ev
 class Processes:
     """Processes that train together, and their communication.
 
-    A process that trains alone leaves accelerate aside: its settings are global, could come from anybody's environment,
-    and would tie all later training to the first device.
+    A process that trains alone does not use accelerate: its settings are global, may come from the environment, and
+    would tie all later training to the first device.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -52,7 +52,7 @@ class Processes:
         return cast(nn.Module, self.accelerator.prepare_model(objective, device_placement=False))
 
     def any(self, flags: list[bool]) -> list[bool]:
-        """Each flag, if it is raised in any process."""
+        """Each flag, True if raised in any process."""
         if self.world == 1:
             return flags
         raised = torch.tensor(flags, device=self.device, dtype=torch.float32)

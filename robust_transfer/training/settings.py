@@ -1,4 +1,4 @@
-"""Settings that every trained method shares: epochs, optimiser, schedule, weight averaging, selection."""
+"""Settings shared by all trained methods: epochs, optimiser, schedule, weight averaging, selection."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from robust_transfer.errors import ConfigError
 
 Schedule = Literal["constant", "cosine", "one-cycle", "step"]
 Augment = bool | Literal["pad-crop", "random-resized-crop"]
-LARGE = 64  # pixels, from which on random resized crops are usual
+MIN_RESIZED_CROP = 64  # pixels, from which on random resized crops are usual
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda t: 1.0,
     "cosine": lambda t: 0.5 * (1 + math.cos(math.pi * t)),
@@ -29,13 +29,13 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 class TrainingSettings:
     """Settings of training.
 
-    ``learning_rate`` is the schedule's peak; ``schedule`` a function of the share of steps done. ``ema`` is the decay
-    of an exponential moving average of weights and buffers, which is then what is validated and kept (None: none).
-    ``select``: keep the ``last`` weights, or those of the epoch with the best ``clean`` or ``robust`` accuracy on val.
-    ``augment``: ``pad-crop`` (``pad`` pixels of zeros around the image, a random crop, a ``flip``), ``random-resized-crop``
-    (a random part enlarged, a ``flip``), false for neither, or true for what the field does at the images' size: the
-    first below 64 pixels, the second from there on.
-    ``compile`` fuses the network with torch.compile. ``guard_every`` is in steps.
+    ``learning_rate`` is the schedule's peak; ``schedule`` a function of the share of steps done. ``ema``: decay of an
+    exponential moving average of weights and buffers, which is then validated and kept (None: none). ``select``: keep
+    the ``last`` weights, or those of the epoch with the best ``clean`` or ``robust`` accuracy on val. ``augment``:
+    ``pad-crop`` (``pad`` pixels of zeros around the image, a random crop, a ``flip``), ``random-resized-crop`` (a
+    random part enlarged, a ``flip``), false for neither, or true for the usual one at the images' size: the first
+    below 64 pixels, the second from there on. ``compile`` fuses the network with torch.compile. ``guard_every`` is in
+    steps.
     """
 
     epochs: float = 10.0
@@ -71,23 +71,23 @@ class TrainingSettings:
             raise ConfigError(f"ema is a decay between 0 and 1, not {self.ema}")
 
     def training(self) -> dict[str, Any]:
-        """These settings, without those that a subclass adds: for another configuration that trains in the same way."""
+        """Settings without a subclass's own: for another configuration with the same training."""
         return {name: getattr(self, name) for name in TrainingSettings.__dataclass_fields__}
 
     def images_seen(self, images: int) -> float:
-        """Images that are trained on in all epochs over ``images``: whole minibatches, where there is at least one."""
+        """Images trained on in all epochs over ``images``: whole minibatches, where there is at least one."""
         return self.epochs * (images - images % self.batch_size or images)
 
     def augmentation(self, size: int | None) -> Augmentation | RandomResizedCrop:
         """Augmentation of images of ``size`` pixels a side."""
         if self.augment is False:
             return Augmentation.none()
-        if self.augment == "random-resized-crop" or (self.augment is True and (size or 0) >= LARGE):
+        if self.augment == "random-resized-crop" or (self.augment is True and (size or 0) >= MIN_RESIZED_CROP):
             return RandomResizedCrop(flip=self.flip)
         return Augmentation(pad=self.pad, flip=self.flip)
 
     def told(self, size: int | None) -> dict[str, str]:
-        """Note for the card on how images of ``size`` pixels were augmented, if they were."""
+        """Note for the card on the augmentation of images of ``size`` pixels, if any."""
         how = self.augmentation(size)
         return {"augmentation": str(how)} if how.active else {}
 

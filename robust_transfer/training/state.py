@@ -1,4 +1,4 @@
-"""Resume state: all that training's future depends on, in one safetensors file (tensors, and JSON as metadata)."""
+"""Resume state: everything that the rest of training depends on, in one safetensors file (tensors, and JSON as metadata)."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ FILE = "state/state.safetensors"
 class Progress:
     """Position of training. ``step`` counts finished steps; ``rate_scale`` is halved by each divergence.
 
-    ``one_class`` counts successive batches predicted as one class, ``several`` is whether any was not; ``last`` are the
-    latest figures on val; ``logged`` is the length of the log in bytes. What an older state lacks is at its default.
+    ``one_class`` counts successive batches predicted as one class, ``several`` is True if any was not; ``last`` are
+    the latest figures on val; ``logged`` is the length of the log in bytes. Fields missing in an older state have
+    their defaults.
     """
 
     step: int = 0
@@ -49,7 +50,7 @@ class Progress:
     logged: int | None = None
 
     def spent_by(self, later: Progress) -> Progress:
-        """This progress, with what a ``later`` one, whose steps are undone, has spent and learned the hard way."""
+        """Same progress, with the cost and reactions of a ``later`` one whose steps are undone."""
         kept = ("events", "divergences", "reactions", "rate_scale", "images", "passes", "seconds")
         also = ("validation_passes", "validation_examples")
         return replace(self, one_class=0, **{name: getattr(later, name) for name in (*kept, *also)})
@@ -62,7 +63,7 @@ def collect(
     best: dict[str, Tensor] | None,
     device: torch.device,
 ) -> dict[str, Tensor]:
-    """Copies of all tensors that matter, under flat names; the generators of CPU and ``device`` included.
+    """Copies of all relevant tensors, under flat names; the generators of CPU and ``device`` included.
 
     One process's generators stand for all processes': their shares of a batch are of one size, so all draw alike.
     """
@@ -88,7 +89,7 @@ def restore(
     averaged: nn.Module | None,
     device: torch.device,
 ) -> dict[str, Tensor] | None:
-    """Load what :func:`collect` took; returns the best weights so far, if there are any."""
+    """Load the result of :func:`collect`; returns the best weights so far, if there are any."""
     objective.load_state_dict(_under(tensors, "objective."), strict=True)
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in _under(tensors, "optimizer.").items():
@@ -104,7 +105,7 @@ def restore(
 
 
 def finite(objective: nn.Module, optimizer: torch.optim.Optimizer, averaged: nn.Module | None) -> bool:
-    """True if every weight, statistic and moment is finite: only such a state may be gone back to."""
+    """True if every weight, statistic and moment is finite: only such a state may be restored."""
     tensors = [*objective.state_dict().values(), *(averaged.state_dict().values() if averaged is not None else ())]
     for values in optimizer.state_dict()["state"].values():
         tensors += [value for value in values.values() if isinstance(value, Tensor)]
@@ -144,7 +145,7 @@ def load(folder: Path, fingerprint: dict[str, Any]) -> tuple[dict[str, Tensor], 
 
 
 def discard(folder: Path) -> None:
-    """Remove the resume state of a finished run, and what a kill in the middle of writing one may have left."""
+    """Remove the resume state of a finished run, and leftovers of interrupted writes."""
     path = folder / FILE
     if not path.parent.is_dir():
         return

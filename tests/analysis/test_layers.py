@@ -1,4 +1,4 @@
-"""Features under attack and as pictures: against closed forms on networks that are simple enough."""
+"""Features under attack and images made from features: against closed forms on simple networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FGSM and PGD: closed forms, an independent reference, and what can never help the model."""
+"""FGSM and PGD: closed forms, an independent reference, and changes that must never help the model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Square: what it asks for, where it looks, and that it finds what has no gradient."""
+"""Square: its queries, its search area, and breaks where there are no gradients."""
 
 from __future__ import annotations
 

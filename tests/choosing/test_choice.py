@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 from pathlib import Path
@@ -23,6 +24,11 @@ def judged(name: str, clean: int, robust: int, **more: Any) -> Judged:
 
 
 A, B, C, D = judged("a", 60, 50), judged("b", 70, 46), judged("c", 80, 44), judged("d", 65, 40)
+RECORD = Choice(
+    chosen="b", why="because", threat="linf:8/255", rule=Rule(), attack="quick", final_attack=None, tried=(A, B),
+    untried={"c": "it diverged", "e": "no time: 5 s", "f": "no time: 6 s"},
+    data="digits", limit=60.0, seconds=50.0, notes=("careful",),
+)  # fmt: skip
 
 
 def test_the_most_accurate_that_keeps_its_share_is_taken() -> None:
@@ -69,11 +75,7 @@ def test_shares_that_are_none_are_refused(wrong: dict[str, float]) -> None:
 
 
 def test_the_record_comes_back_and_tells_all(tmp_path: Path) -> None:
-    choice = Choice(
-        chosen="b", why="because", threat="linf:8/255", rule=Rule(), attack="quick", final_attack=None, tried=(A, B),
-        untried={"c": "it diverged", "e": "no time: 5 s", "f": "no time: 6 s"},
-        data="digits", limit=60.0, seconds=50.0, notes=("careful",),
-    )  # fmt: skip
+    choice = RECORD
     choice.save(tmp_path)
     assert load_choice(tmp_path) == choice
     text = "\n".join(choice.lines())
@@ -98,3 +100,22 @@ def test_a_damaged_record_is_refused(tmp_path: Path) -> None:
     (tmp_path / CHOICE).write_text(json.dumps({"chosen": "a"}))
     with pytest.raises((DataError, ConfigError)):
         load_choice(tmp_path)
+
+
+def test_balanced_accuracy_decides_where_it_is_asked_for() -> None:
+    """A keeps its place by accuracy; by balanced accuracy it is the other one."""
+    a = judged("a", 90, 60, balanced=(wilson(50, 100), wilson(20, 100)))
+    b = judged("b", 70, 50, balanced=(wilson(65, 100), wilson(45, 100)))
+    assert Rule().choose([a, b])[0] is a
+    a, b = (dataclasses.replace(one, by_balanced=True) for one in (a, b))
+    best, why = Rule().choose([a, b])
+    assert best is b
+    assert why.endswith("(45.0 %); each class counts the same")
+    assert front([a, b]) == [b]
+
+
+@pytest.mark.parametrize(("imbalance", "said"), [(3.0, False), (3.1, True)])
+def test_imbalance_is_said_above_three(imbalance: float, said: bool) -> None:
+    choice = dataclasses.replace(RECORD, imbalance=imbalance)
+    assert (choice.on_classes() is not None) is said
+    assert ("3.1 times" in "\n".join(choice.lines()[:2])) is said

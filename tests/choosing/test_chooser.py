@@ -15,9 +15,11 @@ from robust_transfer.checkpoint import Checkpoint, load_checkpoint
 from robust_transfer.choosing import Rule, choose, judging, load_choice
 from robust_transfer.choosing import chooser as module
 from robust_transfer.choosing.contenders import LEFT_OUT, Contender
-from robust_transfer.data import Task
+from robust_transfer.data import Split, Task
 from robust_transfer.errors import ConfigError, DivergedError
-from robust_transfer.evaluation import load_evaluation
+from robust_transfer.evaluation import evaluate, load_evaluation
+from robust_transfer.evaluation.outcomes import CLEAN, SURVIVED
+from robust_transfer.report import write_beside
 from robust_transfer.strategies import LinearProbe
 
 FINAL = "pgd-12:restarts=2"
@@ -165,3 +167,73 @@ def test_other_threats_are_said(digits: Task, source: Checkpoint) -> None:
     assert "source 1 (linf:2/255)" in note
     assert "source 2 (l2:0.5)" in note
     assert json.dumps(found.choice.untried)
+
+
+def uneven(task: Task, classes: int = 3) -> Task:
+    """Task of some digits, of which the first has all its images and each of the others two of train, val and test."""
+
+    def cut(split: Split) -> Split:
+        rows = [(split.labels == label).nonzero().flatten() for label in range(classes)]
+        return split.subset(torch.cat([rows[0], *(each[:2] for each in rows[1:])]))
+
+    return dataclasses.replace(task, train=cut(task.train), val=cut(task.val), test=cut(task.test))
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("weighed", [False, True])
+def test_imbalanced_classes_are_said_and_weighed_where_asked_for(
+    weighed: bool, source: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The figures are the means of recalls, counted here; nothing is weighed that was not asked for."""
+    seen: dict[tuple[str, str], Any] = {}
+
+    def noted(made: Checkpoint, split: Any, **how: Any) -> Any:
+        found = evaluate(made, split, **how)
+        seen[made.hash, how["attack"]] = found.outcomes
+        return found
+
+    monkeypatch.setattr(judging, "evaluate", noted)
+    task = uneven(make_digits(train=160, val=60, test=90))
+    task = task.balanced() if weighed else task
+    run = dataclasses.replace(QUIET, out=tmp_path / "chosen")
+    found = choose(task, sources=[source], seconds=600, run=run)
+    choice, counts = found.choice, task.train.labels.bincount()
+    assert choice.imbalance == float(counts[0]) / 2 > 3
+    best = choice.best
+    outcomes = seen[load_checkpoint(tmp_path / "chosen").hash, FINAL] if best.final_robust else None
+    assert outcomes is not None
+    groups = [rows["broken_by"] for _, rows in outcomes.groupby("label")]
+    recalls = [[(fates != CLEAN).mean() for fates in groups], [(fates == SURVIVED).mean() for fates in groups]]
+    balanced = tuple(sum(each) / len(each) for each in recalls)
+    assert best.balanced is not None
+    assert tuple(share.value for share in best.balanced) == pytest.approx(balanced)
+    plain = best.final_clean.value, best.final_robust.value  # type: ignore[union-attr]
+    assert plain != pytest.approx(balanced), "otherwise the test could not tell them apart"
+    assert best.point == pytest.approx(balanced if weighed else plain)
+    chosen, classes, figures, *_ = str(found).splitlines()
+    assert ("each class counts the same" in chosen) is weighed
+    assert f"{choice.imbalance:.3g} times as many" in classes
+    assert ("--class-weights balanced" in classes) is not weighed
+    assert figures == f"chosen, on val, balanced accuracy: clean {best.balanced[0]}, robust {best.balanced[1]}"
+    assert "on test, balanced accuracy" in str(found).splitlines()[-1]
+    assert found.checkpoint.card.data.get("weights") == ("balanced" if weighed else None)
+    assert load_choice(tmp_path / "chosen") == choice
+    page = write_beside(tmp_path / "chosen", run=QUIET).read_text(encoding="utf-8")
+    assert f"{choice.imbalance:.3g} times as many training images" in page
+    assert "The classes are imbalanced (2 to " in page
+
+
+def test_even_classes_are_not_talked_about(digits: Task) -> None:
+    assert digits.imbalance < 3
+
+
+@pytest.mark.usefixtures("few")
+def test_a_threat_that_nobody_has_said_is_told(digits: Task, source: Checkpoint) -> None:
+    nobodys = dataclasses.replace(source, card=dataclasses.replace(source.card, method="import", threat=None))
+    found = choose(untested(digits), sources=[nobodys], seconds=0.01, run=QUIET)
+    assert found.choice.threat == "linf:8/255"
+    (note,) = [note for note in found.choice.notes if "not known" in note]
+    assert note == "judged at linf:8/255; not known is what source 1 was trained for (--threat says it)"
+    said = choose(untested(digits), sources=[nobodys], seconds=0.01, threat="linf:1/255", run=QUIET)
+    assert not [note for note in said.choice.notes if "not known" in note]
+    assert str(said.checkpoint.card.threat) == "linf:1/255"

@@ -1,4 +1,4 @@
-"""What is tried, and in which order."""
+"""Contenders, and the order in which they are tried."""
 
 from __future__ import annotations
 

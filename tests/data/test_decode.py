@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -141,3 +143,10 @@ def test_postscript_is_not_run() -> None:
     file.seek(0)
     with pytest.raises(UnidentifiedImageError):
         open_image(file)
+
+
+def test_a_pillow_that_does_not_know_avif_is_not_asked_for_it() -> None:
+    code = "from PIL import features; features.modules.pop('avif', None); import robust_transfer.data.decode"
+    child = [sys.executable, "-W", "error:Unknown feature", "-c", code]
+    done = subprocess.run(child, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr

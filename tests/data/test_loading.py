@@ -1,62 +1,22 @@
-"""``load_task`` on parquet, image folders and built-in data: what goes into which split, and that streaming agrees."""
+"""``load_task`` on parquet and image folders, whole: what goes into which split; several tasks of one data set."""
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
-from images import encoded, exact_hash, number, picture, write_classes, write_parquet
+from data_helpers import NAMES, assert_same, balanced, counts, pixels
+from images import encoded, picture, write_classes, write_parquet
 from PIL import Image
 
-from robust_transfer.data import Dataset, Split, Task, load_task, split
-from robust_transfer.data.formats import builtin
-from robust_transfer.errors import ConfigError, DataError
-
-NAMES = ["cat", "dog", "eel"]
-
-
-def balanced(n: int, classes: int = 3) -> list[int]:
-    return [i % classes for i in range(n)]
-
-
-def pixels(index: int, label: int = 0) -> torch.Tensor:
-    return torch.from_numpy(picture(label, index)).permute(2, 0, 1)
-
-
-def counts(part: Split) -> list[int]:
-    return torch.bincount(part.labels, minlength=len(part.class_names)).tolist()
-
-
-def assert_same(one: Task, other: Task) -> None:
-    for a, b in ((one.train, other.train), (one.val, other.val), (one.test, other.test)):
-        assert torch.equal(a.ids, b.ids)
-        assert torch.equal(a.labels, b.labels)
-        assert torch.equal(a.images(), b.images())
-        assert a.hash == b.hash
-
-
-@pytest.fixture
-def parquet(tmp_path: Path) -> Path:
-    """30 training images in two shards of three, and 9 test images."""
-    folder = tmp_path / "pets"
-    content = [encoded(picture(0, i)) for i in range(30)]
-    for shard in range(2):
-        some = slice(15 * shard, 15 * shard + 15)
-        path = folder / f"train-0000{shard}-of-00003.parquet"
-        write_parquet(path, balanced(30)[some], names=NAMES, contents=content[some])
-    write_parquet(folder / "test-00000-of-00001.parquet", balanced(9), names=NAMES)
-    return folder
+from robust_transfer.data import Dataset, load_task
+from robust_transfer.data.decoded import Decoded
+from robust_transfer.errors import DataError
 
 
 class TestParquet:
@@ -97,52 +57,6 @@ class TestParquet:
         assert all(1 <= n <= 5 for n in counts(task.test))
         assert len(task.train) + len(task.test) == 30
         assert not set(task.train.ids.tolist()) & set(task.test.ids.tolist())
-
-    def test_text_labels_name_the_classes(self, tmp_path: Path) -> None:
-        write_parquet(tmp_path / "train.parquet", ["eel", "cat"] * 5 + ["dog"] * 5)
-        write_parquet(tmp_path / "test.parquet", ["dog", "eel"])
-        task = load_task(tmp_path, val=0)
-        assert task.class_names == ("cat", "dog", "eel")
-        assert task.train.labels.tolist() == [2, 0] * 5 + [1] * 5
-        assert task.test.labels.tolist() == [1, 2]
-
-    @pytest.mark.parametrize("kind", [pa.int64(), pa.uint8(), pa.int16()])
-    def test_whole_numbers_are_classes_in_their_order(self, tmp_path: Path, kind: pa.DataType) -> None:
-        write_parquet(tmp_path / "train.parquet", pa.array([10, 2, 2, 10, 1, 1], kind))
-        write_parquet(tmp_path / "test.parquet", pa.array([10, 1], kind))
-        task = load_task(tmp_path, val=0)
-        assert task.class_names == ("1", "2", "10")
-        assert task.train.labels.tolist() == [2, 1, 1, 2, 0, 0]
-        assert task.test.labels.tolist() == [2, 0]
-
-    @pytest.mark.parametrize(
-        "labels", [pa.array([True, False] * 4), pa.array(["true", "false"] * 4).dictionary_encode()]
-    )
-    def test_other_types_of_label(self, tmp_path: Path, labels: pa.Array) -> None:
-        task = load_task(write_parquet(tmp_path / "train.parquet", labels), val=0)
-        assert task.class_names == ("false", "true")
-
-    def test_columns_are_found_or_named(self, tmp_path: Path) -> None:
-        fine, coarse = balanced(12), balanced(12, 2)
-        write_parquet(tmp_path / "train.parquet", fine, image="img", label="fine_label", extra={"coarse_label": coarse})
-        assert load_task(tmp_path, label_column="coarse_label").num_classes == 2
-        assert load_task(tmp_path, label_column="fine_label", image_column="img").num_classes == 3
-
-    def test_the_usual_label_column_wins(self, tmp_path: Path) -> None:
-        write_parquet(tmp_path / "train.parquet", balanced(12), extra={"coarse_label": balanced(12, 2)})
-        assert load_task(tmp_path).num_classes == 3
-
-    def test_bytes_and_paths_are_images_too(self, tmp_path: Path) -> None:
-        contents = [encoded(picture(0, i)) for i in range(6)]
-        for i, content in enumerate(contents):
-            (tmp_path / f"{i}.png").write_bytes(content)
-        paths = [f"{i}.png" for i in range(6)]
-        structs = [{"bytes": None, "path": path} for path in paths]
-        for name, column in (("bytes", contents), ("paths", paths), ("structs", structs)):
-            path = tmp_path / f"{name}.parquet"
-            pq.write_table(pa.table({"image": column, "label": balanced(6, 2)}), path)
-            task = load_task(path, val=0, image_column="image")
-            assert torch.equal(task.train.images()[0], pixels(int(task.train.ids[0])))
 
     def test_hidden_test_labels_make_validation_the_test_split(self, tmp_path: Path) -> None:
         write_parquet(tmp_path / "train.parquet", balanced(30), names=NAMES)
@@ -230,90 +144,6 @@ class TestImageFolder:
         np.testing.assert_array_equal(image.permute(1, 2, 0), expected)
 
 
-class TestDigits:
-    def test_a_fixed_split_of_scikit_learns_digits(self) -> None:
-        from sklearn.datasets import load_digits
-
-        task, other = load_task("builtin:digits"), load_task("builtin:digits", seed=7)
-        assert task.class_names == tuple("0123456789")
-        assert len(task.train) + len(task.val) + len(task.test) == 1797
-        assert abs(len(task.test) / 1797 - 1 / 3) < 0.04  # 3.6 standard deviations
-        assert abs(len(task.val) / (len(task.train) + len(task.val)) - 0.1) < 0.035
-        assert torch.equal(task.test.ids, other.test.ids)
-        assert not torch.equal(task.val.ids, other.val.ids)
-        digits = load_digits()
-        assert task.test.labels.tolist() == digits.target[task.test.ids].tolist()
-        share = np.array(counts(task.test)) / np.bincount(digits.target)
-        assert np.abs(share - 1 / 3).max() < 0.13
-        grey = np.floor(digits.images[task.train.ids] * 255 / 16 + 0.5)
-        np.testing.assert_array_equal(task.train.images()[:, 0], grey)
-        np.testing.assert_array_equal(task.train.images()[:, 2], grey)
-        assert int(task.train.images().max()) == 255
-
-    def test_they_are_found_where_another_version_keeps_them(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        direct = builtin._digits_table()
-        monkeypatch.setattr(builtin, "find_spec", lambda _: None)
-        np.testing.assert_array_equal(builtin._digits_table(), direct)
-
-    def test_shots(self) -> None:
-        few, more = load_task("builtin:digits", shots=4), load_task("builtin:digits", shots=10)
-        assert counts(few.train) == [4] * 10
-        assert len(few.val) == 0
-        assert few.val.images().shape == (0, 3, 8, 8)
-        assert counts(more.train) == [8] * 10
-        assert counts(more.val) == [2] * 10
-        assert set(few.train.ids.tolist()) <= set(torch.cat([more.train.ids, more.val.ids]).tolist())
-        assert few.test.hash == more.test.hash
-        assert not set(torch.cat([more.train.ids, more.val.ids]).tolist()) & set(more.test.ids.tolist())
-        assert load_task("builtin:digits", shots=4, seed=1).train.hash != few.train.hash
-        assert load_task("builtin:digits", shots=4).train.hash == few.train.hash
-
-
-class TestMissingSplits:
-    @pytest.fixture
-    def folder(self, tmp_path: Path) -> Path:
-        write_parquet(tmp_path / "train.parquet", balanced(30), names=NAMES)
-        write_parquet(tmp_path / "val.parquet", balanced(6), names=NAMES)
-        return tmp_path
-
-    def test_validation_becomes_test_where_there_is_none(self, folder: Path) -> None:
-        task = load_task(folder)
-        assert (len(task.train) + len(task.val), len(task.test)) == (30, 6)
-        assert "the validation split is used as test" in task.notes[0]
-
-    def test_an_own_validation_split_is_used_unless_another_is_asked_for(self, folder: Path) -> None:
-        write_parquet(folder / "test.parquet", balanced(9), names=NAMES)
-        sizes = {}
-        for val in (None, 0, 0.5):
-            task = load_task(folder, val=val)
-            sizes[val] = (len(task.train), len(task.val), len(task.test))
-            assert any("own validation split is not used" in note for note in task.notes) == (val is not None)
-        half = sizes.pop(0.5)
-        assert sizes == {None: (30, 6, 9), 0: (30, 0, 9)}
-        assert half[0] + half[1] == 30
-        assert 6 <= half[1] <= 24
-        shots = load_task(folder, shots=5)
-        assert [counts(part) for part in (shots.train, shots.val, shots.test)] == [[4] * 3, [1] * 3, [3] * 3]
-
-    def test_the_default_val_is_a_tenth_up_to_a_limit(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        write_parquet(tmp_path / "train.parquet", balanced(300), names=NAMES, size=2)
-        write_parquet(tmp_path / "test.parquet", balanced(3), names=NAMES, size=2)
-        exact = [exact_hash(picture(0, i, 2)) for i in range(300)]
-        u = np.array([number(content, "data/val", 0) for content in exact])
-        assert load_task(tmp_path).val.ids.tolist() == np.flatnonzero(u < 0.1).tolist()
-        assert load_task(tmp_path, val=0.2).val.ids.tolist() == np.flatnonzero(u < 0.2).tolist()
-        monkeypatch.setattr("robust_transfer.data.loading.VAL_LIMIT", 12)
-        assert load_task(tmp_path).val.ids.tolist() == np.flatnonzero(u < 12 / 300).tolist()
-        assert load_task(tmp_path, val=0.2).val.ids.tolist() == np.flatnonzero(u < 0.2).tolist()
-
-    @pytest.mark.parametrize(
-        "arguments", [{"shots": 0}, {"val": 0.6}, {"val": -0.1}, {"val": float("nan")}, {"seed": -1}]
-    )
-    def test_arguments_out_of_range(self, folder: Path, arguments: dict[str, int]) -> None:
-        with pytest.raises(ConfigError, match=f"^{next(iter(arguments))} "):
-            load_task(folder, **arguments)  # type: ignore[arg-type]
-
-
 class TestSeveralTasksOfOneDataset:
     """They are those that are loaded one by one, but the data is read, and its test images are decoded, once."""
 
@@ -338,53 +168,6 @@ class TestSeveralTasksOfOneDataset:
             assert one.notes == other.notes
             assert one.test.reader is together[0].test.reader
             assert not set(one.train.ids.tolist()) & set(one.val.ids.tolist())
-
-
-class TestStreaming:
-    @pytest.fixture(autouse=True)
-    def cache(self, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        folder = tmp_path_factory.mktemp("cache")
-        monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(folder))
-        datasets.disable_progress_bars()
-        return folder
-
-    def test_parquet_is_the_same_from_disk(self, parquet: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        in_memory = load_task(parquet)
-        before = sorted(parquet.parent.rglob("*"))
-        monkeypatch.setattr(split, "MEMORY_LIMIT", 0)
-        assert not list(cache.rglob("*.arrow"))
-        streamed = load_task(parquet)
-        assert len(list(cache.rglob("*.arrow"))) == 2  # train and test, to be mapped into memory
-        assert streamed.train.streamed
-        assert not in_memory.train.streamed
-        assert_same(in_memory, streamed)
-        assert_same(in_memory.at_size(5), streamed.at_size(5))
-        assert sorted(parquet.parent.rglob("*")) == before  # nothing is written beside the data
-        task = load_task(parquet, shots=5)
-        monkeypatch.undo()
-        assert_same(task, load_task(parquet, shots=5))
-
-    def test_files_are_the_same_from_disk(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        write_classes(tmp_path, {"cat": 40, "dog": 30})
-        in_memory = load_task(tmp_path)
-        monkeypatch.setattr(split, "MEMORY_LIMIT", 0)
-        streamed = load_task(tmp_path)
-        assert streamed.train.streamed
-        assert_same(in_memory, streamed)
-
-    def test_the_hash_is_the_same_in_another_process(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        write_classes(tmp_path, {"cat": 6, "dog": 6})
-        monkeypatch.setattr(split, "MEMORY_LIMIT", 0)
-        here = load_task(tmp_path).train
-        assert here.streamed
-        program = (
-            "import sys; from robust_transfer.data import load_task, split; split.MEMORY_LIMIT = 0;"
-            "print(load_task(sys.argv[1]).train.hash)"
-        )
-        command = [sys.executable, "-c", program, str(tmp_path)]
-        environment = {**os.environ, "PYTHONHASHSEED": "1"}
-        there = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-        assert there.stdout.strip() == here.hash
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "", "a\0b"])
@@ -416,3 +199,16 @@ def test_numbers_alone_name_the_classes_of_a_test_split(tmp_path: Path) -> None:
     write_parquet(tmp_path / "test.parquet", [7, 3, 7])
     task = load_task(tmp_path)
     assert (task.class_names, task.test.labels.tolist()) == (("3", "7"), [1, 0, 1])
+
+
+def test_test_images_are_had_without_a_look_at_train(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (40, 8, 8, 3), dtype=np.uint8), np.arange(40) % 4
+    data = {"train": (images[:30], labels[:30]), "test": (images[30:], labels[30:])}
+    whole = Dataset(data).task(seed=3).test
+    monkeypatch.setattr(Decoded, "fingerprints", property(lambda _: pytest.fail("looked through")))
+    alone = Dataset(data).test
+    assert alone.labels.tolist() == labels[30:].tolist()
+    assert alone.hash == whole.hash
+    with pytest.raises(pytest.fail.Exception, match="looked through"):
+        Dataset(data).task(seed=3)

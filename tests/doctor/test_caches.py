@@ -1,4 +1,4 @@
-"""Folders that fill up."""
+"""Cache folders and their sizes."""
 
 from __future__ import annotations
 

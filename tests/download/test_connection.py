@@ -1,4 +1,4 @@
-"""What a server or the network may answer in place of a file: one sentence each, with what to do."""
+"""Answers of a server or the network in place of a file: one sentence each, with advice."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ def test_a_later_call_goes_on_behind_the_form(site: Site, drive: str, tmp_path: 
     led = f"/download?id={ID}&export=download&confirm=t&uuid=a%26b"
     site.pages[drive] = Reply(SCAN.replace(b"ACTION", b"/download"))
     site.pages[led] = [Reply(BODY, etag='"1"', cut=4000), Reply(b"", 500)]
-    with pytest.raises(CheckpointError, match="run again, which goes on from there"):
+    with pytest.raises(CheckpointError, match="run again, which resumes from there"):
         fetch(f"gdrive:{ID}", folder=tmp_path, hidden=True)
     site.pages[led] = Reply(BODY, etag='"1"')
     assert fetch(f"gdrive:{ID}", folder=tmp_path, hidden=True).path.read_bytes() == BODY

@@ -46,7 +46,7 @@ def test_a_later_call_goes_on(
     cut = Reply(BODY, etag='"1"', cut=300_000)
     site.pages["/x.pt"] = [cut, Reply(b"", 503)]
     with pytest.raises(
-        CheckpointError, match=r"has trouble, 503 .*, 4 times: run again, which goes on from there, or get the"
+        CheckpointError, match=r"has trouble, 503 .*, 4 times: run again, which resumes from there, or get the"
     ):
         fetch(f"{site.address}/x.pt", folder=tmp_path, hidden=True)
     assert waited == [1.0, 1.0, 2.0, 4.0]
@@ -64,7 +64,7 @@ def test_a_file_that_changed_between_two_parts_is_begun_anew(
     site.pages["/x.pt"] = [Reply(BODY, etag='"1"', cut=300_000), Reply(new, etag='"2"')]
     found = fetch(f"{site.address}/x.pt", folder=tmp_path)
     assert found.path.read_bytes() == new
-    assert "/x.pt cannot be gone on with, or has changed: starting over" in capsys.readouterr().err
+    assert "/x.pt cannot be resumed, or has changed: starting over" in capsys.readouterr().err
     assert site.ranges == [None, "bytes=300000-"]
 
 

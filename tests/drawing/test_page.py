@@ -41,8 +41,7 @@ def contrast(a: str, b: str) -> float:
 
 def test_the_policy_allows_exactly_what_is_on_the_page() -> None:
     text = render(
-        "filters.html", style="filters.css", title="<t>", how={"images": 1, "attack_steps": 1, "threat": "t", "steps": 1},
-        plot="", sources=[{"name": "n", "units": [], "rebuilt": []}],
+        "base.html", style="demo.css", title="<t>",
     )  # fmt: skip
     styles = re.findall(r"<style>(.*?)</style>", text, re.S)
     assert len(styles) == 2

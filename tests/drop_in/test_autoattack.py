@@ -253,7 +253,7 @@ def cut_short(adversary: rt.AutoAttack, x: Tensor, y: Tensor, state: Path, after
 def test_what_was_cut_short_goes_on(
     after: int, network: nn.Module, batch: Batch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    monkeypatch.setattr("robust_transfer.drop_in.progress.SAVE_EVERY", 0.0)
+    monkeypatch.setattr("robust_transfer.drop_in.progress.SAVE_SECONDS", 0.0)
     x, y, _ = first(batch, 20)
     whole = hasty(network, eps=0.12).run_standard_evaluation(x, y, bs=8, return_labels=True)
     state = tmp_path / "state.bin"

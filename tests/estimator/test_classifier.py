@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -55,18 +56,21 @@ def small() -> Iterator[None]:
         yield
 
 
-@parametrize_with_checks(  # type: ignore[untyped-decorator]
-    [RobustTransferClassifier(SMALL, **TABLES)], expected_failed_checks=lambda estimator: EXPECTED
-)
+def checks_of(estimator: RobustTransferClassifier) -> pytest.MarkDecorator:
+    """scikit-learn's checks, in a list: before 1.7 it hands pytest a generator, which pytest 9 warns of."""
+    mark = parametrize_with_checks([estimator], expected_failed_checks=lambda estimator: EXPECTED)
+    names, cases = mark.args
+    return pytest.mark.parametrize(names, list(cases), **mark.kwargs)
+
+
+@checks_of(RobustTransferClassifier(SMALL, **TABLES))
 def test_scikit_learns_checks(estimator: Any, check: Any) -> None:
     """Strictly: one that is expected to fail and passes is a failure (``xfail_strict``)."""
     check(estimator)
 
 
 @pytest.mark.slow
-@parametrize_with_checks(  # type: ignore[untyped-decorator]
-    [RobustTransferClassifier(**TABLES)], expected_failed_checks=lambda estimator: EXPECTED
-)
+@checks_of(RobustTransferClassifier(**TABLES))
 def test_scikit_learns_checks_from_the_bundled_source(estimator: Any, check: Any) -> None:
     check(estimator)
 
@@ -138,6 +142,40 @@ def test_a_row_does_not_depend_on_its_neighbours(digits: Digits) -> None:
     found = probe().fit(X[:100], y[:100])
     together = found.decision_function(X[100:140])
     assert (together == np.concatenate([found.decision_function(X[i : i + 1]) for i in range(100, 140)])).all()
+
+
+def test_pictures_keep_their_order_over_blocks(digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
+    X, y = digits
+    found = probe().fit(X[:100], y[:100])
+    wanted = found.predict_proba(X[100:150])
+    assert wanted.dtype == np.float64
+    monkeypatch.setattr(classifier, "BLOCK", 16)
+    assert (found.predict_proba(X[100:150]) == wanted).all()
+
+
+def test_a_second_fit_forgets_the_first(digits: Digits) -> None:
+    X, y = digits
+    again = probe(pixel_range="fit").fit(X[:100] // 3, np.where(y[:100] == "digit 0", "zero", "another"))
+    again.fit(X[:200], y[:200])
+    fresh = probe(pixel_range="fit").fit(X[:200], y[:200])
+    assert again.classes_.tolist() == fresh.classes_.tolist()
+    assert (again.predict_proba(X[200:250]) == fresh.predict_proba(X[200:250])).all()
+
+
+def test_random_state_is_a_seed_or_draws_one(digits: Digits) -> None:
+    X, y = digits
+    drawn = np.random.RandomState(3)
+    wanted = [7, *np.random.RandomState(3).randint(2**31 - 1, size=2).tolist()]
+    seeds = [probe(random_state=state, val=0).fit(X[:60], y[:60]).model_.card.seed for state in (7, drawn, drawn)]
+    assert seeds == wanted
+
+
+def test_joblib_and_the_cache_on_disk(digits: Digits, tmp_path: Any) -> None:
+    X, y = digits
+    found = probe(cache=tmp_path / "cache").fit(X[:100], y[:100])
+    assert any((tmp_path / "cache").rglob("*.*"))
+    joblib.dump(found, tmp_path / "model.joblib")
+    assert (joblib.load(tmp_path / "model.joblib").predict_proba(X[100:]) == found.predict_proba(X[100:])).all()
 
 
 def test_copies_pickles_and_folders_say_the_same(digits: Digits, tmp_path: Any) -> None:

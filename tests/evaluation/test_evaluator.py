@@ -1,4 +1,4 @@
-"""Evaluation: figures that are known exactly, and what is evaluated on."""
+"""Evaluation: exactly known figures, and the evaluated images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loop over attacks and batches: who attacks what, what is kept of it, stopping in time and going on."""
+"""Loop over attacks and batches: division of work, stored state, time limit, resumption."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models, splits and numbers that are none: each is a sentence, before anything is attacked or written."""
+"""Invalid models, splits and numbers: one sentence each, before anything is attacked or written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evaluation: what is written is read back, goes on where it was cut short, and is refused where it is spoilt."""
+"""Evaluation: written and read back, resumed after an interruption, refused when damaged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is measured beside every evaluation of a transferred model."""
+"""Transfer-specific attacks in every evaluation of a transferred model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why resizing stays outside of an ONNX file: its antialiased Resize is not what Pillow does."""
+"""Resizing stays outside an ONNX file: its antialiased Resize differs from Pillow's."""
 
 from __future__ import annotations
 

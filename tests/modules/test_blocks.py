@@ -1,4 +1,4 @@
-"""Blocks of modules that describe none, in the order in which they compute; norms and dropout among frozen ones."""
+"""Blocks of modules without a description, in the order of computation; norms and dropout among frozen ones."""
 
 from __future__ import annotations
 

@@ -175,7 +175,7 @@ def test_a_last_convolution_of_single_pixels_is_a_linear_layer(pooled_first: boo
 
 def test_a_layer_can_be_named() -> None:
     module = randomised(nn.Sequential(OrderedDict(flat=nn.Flatten(), a=nn.Linear(192, 8), b=nn.Linear(8, 3))))
-    with pytest.raises(NetworkError, match="goes on computing after its last linear layer 'a'"):
+    with pytest.raises(NetworkError, match="computes further after its last linear layer 'a'"):
         Classifier.from_module(module, EIGHT, head="a")
     assert Classifier.from_module(module, EIGHT, head="b").num_features == 8
     with pytest.raises(NetworkError, match=r"Sequential has no 'c': give the dotted name .* such as 'b'"):
@@ -196,7 +196,7 @@ def halved(net: Net, z: Tensor) -> Any:
     return net.fc(z).mul_(0.5)
 
 
-AFTER = "Net goes on computing after its last linear layer 'fc'"
+AFTER = "Net computes further after its last linear layer 'fc'"
 REFUSED: dict[str, tuple[Finish, str]] = {
     "softmax": (lambda net, z: net.fc(z).softmax(1), AFTER),
     "scaled": (lambda net, z: 2 * net.fc(z), AFTER),

@@ -1,4 +1,4 @@
-"""What a word of the command line stands for: files, folders, patterns, and what is none of these."""
+"""Arguments of the command line as pictures: files, folders, patterns, and others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `choose` has tried, on the page."""
+"""Choices by `choose`, on the page."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def test_a_cell_of_a_study_that_diverged_tells_why(tmp_path: Path) -> None:
 def test_a_path_without_runs_is_refused(tmp_path: Path, place: str) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="give what transfer, pretrain, import or evaluate wrote"):
+    with pytest.raises(DataError, match="give what transfer, pretrain, import, evaluate or study wrote"):
         gather([tmp_path / place])
 
 

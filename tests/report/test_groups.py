@@ -1,4 +1,4 @@
-"""What stands in one comparison, and which runs are seeds of one thing."""
+"""Groups of comparable runs, and runs that are seeds of one thing."""
 
 from __future__ import annotations
 
@@ -41,10 +41,13 @@ def test_seeds_of_one_thing_are_grouped_and_others_are_not(tmp_path: Path) -> No
         evaluation(outcomes(classes=10, seed=number), NAMES, model_hash=made.hash).save(tmp_path / name)
     found = gather([tmp_path / name for name in ("s0", "s1", "l2")])
     [group] = comparable(found)
-    [seeds] = group.seeds
-    assert seeds.seeds == (0, 1)
+    assert [[entry.name for entry in setting.entries] for setting in group.settings] == [["s0", "s1"], ["l2"]]
+    seeds, alone = group.settings
     robust = [float((outcomes(classes=10, seed=number)["broken_by"] == "").mean()) for number in (0, 1)]
-    assert seeds.robust == pytest.approx(mean(robust))
-    assert seeds.robust_spread == pytest.approx(stdev(robust))
+    assert seeds.robust.value == pytest.approx(mean(robust))
+    half = 12.706 * stdev(robust) / 2**0.5  # Student's t of one degree of freedom
+    assert seeds.robust.high >= min(1, mean(robust) + half)
+    assert alone.entries[0].evaluation is not None
+    assert alone.robust == alone.entries[0].evaluation.robust_accuracy
     [group] = comparable(gather([tmp_path / "s0", tmp_path / "s0-again"]))
-    assert group.seeds == []
+    assert len(group.settings) == 2

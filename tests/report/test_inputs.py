@@ -90,5 +90,7 @@ def test_options_of_an_evaluate_command_are_read() -> None:
     command = "robust-transfer evaluate 'my run' --data=a/b --thorough --split val --seed 3 --out x --val 0.2"
     assert options(command) == {"model": "my run", "data": "a/b", "split": "val", "seed": "3", "val": "0.2"}
     assert options("robust-transfer evaluate --data a") == {"data": "a"}
+    columns = {"image-column": "i", "label-column": "l", "split-column": "s"}
+    assert options("robust-transfer evaluate --image-column i --label-column=l --split-column s") == columns
     assert options("robust-transfer transfer --data a") == {}
     assert options("") == {}

@@ -125,7 +125,10 @@ def test_names_from_files_stay_text(tmp_path: Path) -> None:
 def test_names_that_are_no_text_or_look_like_formulas(tmp_path: Path) -> None:
     wild = ["_a $\\frac{1$", "b\x1b[2J", os.fsdecode(b"c\xff"), "\u732b"]
     card = {"data": {"name": "x", "train": 50}, "cost": Cost(passes=10.0)}
-    folders = [save(tmp_path / name, outcomes(seed=k), card={"seed": k, **card}) for k, name in enumerate(wild)]
+    folders = [
+        save(tmp_path / name, outcomes(seed=k), card={"seed": k, "settings": {"k": k}, **card})
+        for k, name in enumerate(wild)
+    ]
     found = made(folders, tmp_path / "r.html")
     shown = [row[0].partition(": ")[2] for row in found.table("result", "clean")]
     assert shown == ["_a $\\frac{1$", "b\\x1b[2J", "c\\udcff", "\u732b"]
@@ -168,7 +171,7 @@ def test_runs_on_different_data_are_never_compared_silently(tmp_path: Path) -> N
     folders = [save(tmp_path / "a", outcomes()), save(tmp_path / "b", outcomes(), data_hash="e" * 16)]
     said = made(folders, tmp_path / "r.html").words()
     assert "These runs are not one comparison. Their evaluations differ in: images." in said
-    assert said.count("stands alone: nothing else here was evaluated") == 2
+    assert said.count("Nothing else here was evaluated on the same images in the same way.") == 2
     assert "Pareto" not in said
     alike = made([save(tmp_path / "c", outcomes(seed=1)), folders[0]], tmp_path / "r.html").words()
     assert "not one comparison" not in alike
@@ -177,20 +180,37 @@ def test_runs_on_different_data_are_never_compared_silently(tmp_path: Path) -> N
 
 def test_the_pareto_front_and_seeds_are_those_of_the_figures(tmp_path: Path) -> None:
     folders = [
-        save(tmp_path / f"s{k}", outcomes(seed=k), card={"seed": k, "data": {"name": "x", "train": 50}})
-        for k in range(3)
-    ]
+        save(tmp_path / f"s{k}", outcomes(seed=k), card={"seed": k, "settings": {"l2": float(k > 2)}}) for k in range(5)
+    ] + [save(tmp_path / "other", outcomes(seed=5), card={"settings": {"l2": 7.0}})]
     found = made(folders, tmp_path / "r.html")
-    shares = [
-        ((t["broken_by"] != "clean").mean(), (t["broken_by"] == "").mean())
-        for t in (outcomes(seed=k) for k in range(3))
+    tables = [outcomes(seed=k) for k in range(6)]
+    means = [
+        tuple(float(np.mean([share(tables[k]) for k in some])) for share in (clean_of, robust_of))
+        for some in ((0, 1, 2), (3, 4), (5,))
     ]
-    best = ["no" if any(c >= a and d >= b and (c, d) != (a, b) for c, d in shares) else "yes" for a, b in shares]
-    assert [row[-1] for row in found.table("result", "clean")] == best
-    [row] = found.table("runs", "seeds")
-    robust = [share for _, share in shares]
-    assert row[:2] == ["1 and 2 and 3", "0, 1, 2"]
-    assert row[3] == f"{100 * np.mean(robust):.1f} % (± {100 * np.std(robust, ddof=1):.1f})"
+    best = ["no" if any(c >= a and d >= b and (c, d) != (a, b) for c, d in means) else "yes" for a, b in means]
+    rows = found.table("result", "clean")
+    assert [row[0] for row in rows] == ["1-3: s0 and 2 more seeds", "4, 5: s3 and 1 more seed", "6: other"]
+    assert [row[-1] for row in rows] == best
+    table = found.table("run", "clean", "robust", "red flags")
+    for row, (clean, robust), won in zip(table, means, best, strict=True):
+        assert row[1].startswith(f"{100 * clean:.1f} % [")
+        assert row[2].startswith(f"{100 * robust:.1f} % [")
+        assert ("★" in row[0]) == (won == "yes")
+    robustest, cleanest = (max(means, key=lambda pair: (pair[k], pair[1 - k])) for k in (1, 0))
+    assert (
+        f"Most robust: {'s0' if robustest is means[0] else 's3' if robustest is means[1] else 'other'}" in found.words()
+    )
+    assert f"{100 * cleanest[0]:.1f} % [" in found.words().partition("Most accurate: ")[2][:80]
+    assert [row[1] for row in found.table("run", "seed")] == ["0", "1", "2", "3", "4", "0"]
+
+
+def clean_of(table: pd.DataFrame) -> float:
+    return float((table["broken_by"] != "clean").mean())
+
+
+def robust_of(table: pd.DataFrame) -> float:
+    return float((table["broken_by"] == "").mean())
 
 
 def test_costs_tell_what_is_measured_from_what_is_estimated(tmp_path: Path) -> None:
@@ -208,6 +228,9 @@ def test_every_generation_is_told(tmp_path: Path) -> None:
     said = made([save(tmp_path / "run", outcomes(), card={"source": source})], tmp_path / "r.html").words()
     assert "transfer:lwf on flowers, weights 2222" in said
     assert said.count("pretrain:fast on cifar100, weights 1111") == 2
+    theirs = Provenance(method="import", data="net.pt", weights="3" * 16)
+    said = made([save(tmp_path / "other", outcomes(), card={"source": theirs})], tmp_path / "other.html").words()
+    assert "From: imported from net.pt, weights 3333" in said
 
 
 def test_a_network_that_was_never_evaluated(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_what_is_not_installed_does_not_fit(package: Path, tmp_path: Path, monke
     monkeypatch.setattr(sources.packaged, "_PACKAGE", tmp_path)
     assert fitting(squares(224)) == "bundled"
     monkeypatch.setattr(sources.packaged, "_PACKAGE", tmp_path / "none")
-    with pytest.raises(CheckpointError, match="no source of its own"):
+    with pytest.raises(CheckpointError, match="no packaged source"):
         fitting(squares(224))
 
 

@@ -120,7 +120,7 @@ def test_zoos_are_listed_one_by_one_where_sources_are_asked_for() -> None:
 
 
 def test_names_that_say_themselves_what_they_are_take_no_hints() -> None:
-    with pytest.raises(ConfigError, match="'bundled' says itself what it is"):
+    with pytest.raises(ConfigError, match="'bundled' has a complete card"):
         load_source("bundled", hints=RAW)
     assert FromHub().takes("hf:owner/repo@main/model.safetensors")
     assert [entry.cls().takes("hf:owner/repo") for entry in SOURCES].count(True) == 1

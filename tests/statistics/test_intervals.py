@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robust_transfer.errors import DataError
-from robust_transfer.statistics.intervals import Z, mean_of, paired_bootstrap, wilson
+from robust_transfer.statistics.intervals import Z, mean_of, over_seeds, paired_bootstrap, wilson
 
 
 # Newcombe 1998, Statistics in Medicine 17:857, table I, method 3; and 5/10 worked by hand
@@ -69,6 +69,33 @@ def test_a_mean_of_shares_is_covered_as_often_as_it_says() -> None:
     shares = drawn / counts
     half = Z * np.sqrt((shares * (1 - shares) / counts).sum(1)) / 4
     assert np.mean(np.abs(shares.mean(1) - recalls.mean()) <= half) < 0.85  # what the usual one would have done
+
+
+def test_a_mean_over_seeds_adds_the_intervals_of_images_and_of_seeds() -> None:
+    assert over_seeds([wilson(30, 100)]) == wilson(30, 100)
+    alike = over_seeds([wilson(30, 100)] * 3)  # no seed differs, so the images are all that is uncertain
+    assert (alike.low, alike.high) == pytest.approx((wilson(30, 100).low, wilson(30, 100).high))
+    values = (0.20, 0.30, 0.40)
+    many = over_seeds([wilson(round(value * 10**9), 10**9) for value in values])  # the images are certain
+    half = 4.302653 * 0.1 / 3**0.5  # Student's t of two degrees of freedom, from a table
+    assert (many.value, many.low, many.high) == pytest.approx((0.3, 0.3 - half, 0.3 + half), abs=1e-4)
+    few = over_seeds([wilson(round(value * 100), 100) for value in values])
+    assert few.high - few.value == pytest.approx(math.hypot(half, wilson(30, 100).high - 0.3))
+    assert few.n == 100
+    assert over_seeds([wilson(0, 10), wilson(10, 10)]).low == 0
+    with pytest.raises(DataError, match="no seeds"):
+        over_seeds([])
+
+
+def test_a_mean_over_seeds_is_covered_as_often_as_it_says() -> None:
+    """Seeds with a rate of their own, that see images of which each is right or wrong for all of them together."""
+    rng, n, truth = np.random.default_rng(0), 200, 0.4
+    hits = 0
+    for _ in range(400):
+        rates, hard = truth + 0.03 * rng.standard_normal(3), rng.random(n)
+        found = over_seeds([wilson(int((hard < rate).sum()), n) for rate in rates])
+        hits += found.low <= truth <= found.high
+    assert hits >= 0.94 * 400
 
 
 def test_the_bootstrap_agrees_with_a_plain_one() -> None:

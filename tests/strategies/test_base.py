@@ -1,4 +1,4 @@
-"""What every registered strategy promises: about the source, the test split, the card and the folder."""
+"""Contract of every registered strategy: the source, the test split, the card and the folder."""
 
 from __future__ import annotations
 

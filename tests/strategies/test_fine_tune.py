@@ -27,7 +27,7 @@ def test_points_that_did_not_converge_are_on_the_card(
     good = transfer(source, task, LinearProbe(path=(0.1, 1e-4)), run=QUIET).card
     assert good.events == ()
     assert all(r["converged"] for r in good.metrics["path"])
-    monkeypatch.setattr(softmax, "ITERATIONS", 1)
+    monkeypatch.setattr(softmax, "MAX_NEWTON_STEPS", 1)
     for strategy, path in ((LinearProbe(), "path"), (FineTune(head="new", epochs=0.01), "l2_path")):
         card = transfer(source, task, strategy, run=QUIET).card
         left = [f"l2 = {r['l2']:g}: not converged after 1 iterations" for r in card.metrics[path] if not r["converged"]]

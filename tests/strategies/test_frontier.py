@@ -104,7 +104,7 @@ def test_a_point_that_diverges_is_left_out_and_told(
 
 
 def test_what_cannot_be_chosen_is_refused(source: Checkpoint, task: Task) -> None:
-    with pytest.raises(ConfigError, match="chooses on val"):
+    with pytest.raises(ConfigError, match="selects on val"):
         transfer(source, without_val(task), SMALL, run=QUIET)
     with pytest.raises(ConfigError, match="no robustness to keep"):
         transfer(make_source(), task, SMALL, run=QUIET)

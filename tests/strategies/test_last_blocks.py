@@ -1,4 +1,4 @@
-"""Which blocks are drawn anew and trained, and that the others do not move."""
+"""Last blocks: redrawn and trained, while the others do not move."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def test_separable_data_converge_at_tiny_penalties() -> None:
 
 def test_what_has_not_converged_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     features, labels = made(500, 32, 4)
-    monkeypatch.setattr(softmax, "ITERATIONS", 2)
+    monkeypatch.setattr(softmax, "MAX_NEWTON_STEPS", 2)
     solution = solve_path(features, labels, 4, (1e-5,))[0]
     assert not solution.converged
     assert solution.iterations == 2

@@ -1,4 +1,4 @@
-"""A study that several files look at, made once."""
+"""Shared fixture: a study, made once for several files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers that die: what they were at is tried again, then given up; all else is made, and the numbers are the same."""
+"""Deaths of workers: the job is tried again, then given up; everything else is made, with the same numbers."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from robust_transfer.errors import ConfigError, DivergedError
 from robust_transfer.strategies import STRATEGIES
 from robust_transfer.study import load_recipe, run_study
 from robust_transfer.study.dispatch import (
-    DEATHS,
-    HOPELESS,
+    MAX_DEATHS,
+    MAX_GIVEN_UP,
     Answer,
     Crew,
     Job,
@@ -131,15 +131,15 @@ def test_what_kills_every_worker_is_given_up_and_told(marks: Path, tmp_path: Pat
     lost = found["strategy"] == "fatal"
     assert (
         set(found["failure"][lost])
-        == {"given up: 3 workers died of it, the last one by SIGKILL, perhaps for want of memory"}
+        == {"given up: 3 workers died of it, the last one by SIGKILL, perhaps out of memory"}
         or "ray" in how
     )
     assert found["failure"][lost].str.startswith("given up: 3 workers died of it").all()
     assert found["robust"][lost].isna().all()
     assert found["failure"][~lost].isna().all()
-    assert len((marks / "0.5.died").read_text().split()) == DEATHS
+    assert len((marks / "0.5.died").read_text().split()) == MAX_DEATHS
     start = started(out)
-    assert (start["deaths"], start["given_up"]) == (DEATHS, 2)
+    assert (start["deaths"], start["given_up"]) == (MAX_DEATHS, 2)
     report = (out / "report.md").read_text()
     assert "8 of 8 cells." in report
     assert "2 of them were given up: 3 workers died of it" in report
@@ -241,7 +241,7 @@ def test_an_evaluation_that_kills_leaves_the_others_of_its_result(workshop: Work
     assert list(outcome.given_up) == [workshop.evaluation_key(victim)]
     assert [cell for cell in every if not workshop.done(cell)] == [victim]
     assert sum(counted) == len(every)
-    assert (outcome.deaths, len(crew.hired)) == (DEATHS, DEATHS + 2)
+    assert (outcome.deaths, len(crew.hired)) == (MAX_DEATHS, MAX_DEATHS + 2)
     assert set(crew.dismissed) == set(crew.hired)
     assert sum(outcome.seconds.values()) == len(work), "four results, and what was left of the fifth"
 
@@ -282,13 +282,13 @@ def test_where_every_cell_kills_its_worker_the_study_ends_soon(tmp_path: Path, m
     assert len(outcome.given_up) == sum(counted) == 200
     tried = {repr(job.cells[0]) for job in crew.given}
     places = sorted(number for number, group in enumerate(work) if repr(group[0]) in tried)
-    assert HOPELESS <= len(places) <= HOPELESS + crew.size, "and not 200"
-    assert len(crew.given) <= DEATHS * (HOPELESS + crew.size)
+    assert MAX_GIVEN_UP <= len(places) <= MAX_GIVEN_UP + crew.size, "and not 200"
+    assert len(crew.given) <= MAX_DEATHS * (MAX_GIVEN_UP + crew.size)
     assert max(b - a for a, b in pairwise([0, *places, 200])) < 200 / 3, "they are from all over the study"
     untried = [why for why in outcome.given_up.values() if why.startswith("given up untried")]
     assert len(untried) == 200 - len(places)
     assert untried[0] == (
-        "given up untried: 8 pieces of work in a row, from all over what was left, had cost 3 workers each, the last one died "
+        "given up untried: 8 jobs in a row, from all parts of the remaining work, had cost 3 workers each, the last one died "
         "by the script"
     )
     assert set(crew.dismissed) == set(crew.hired)

@@ -17,7 +17,7 @@ from robust_transfer.pretraining import Fast, Free, Natural, Pretraining
 from robust_transfer.run import Run
 from robust_transfer.strategies import STRATEGIES, Adversarial, LinearProbe, LwF, Strategy
 from robust_transfer.study import dry_run, load_recipe
-from robust_transfer.study.estimate import BESIDE, OUTCOME, RECORD, ROW, START, Crew, Estimate
+from robust_transfer.study.estimate import BESIDE, OUTCOME_BYTES, RECORD_BYTES, ROW, START, Crew, Estimate
 from robust_transfer.study.recipe import Recipe, cells
 from robust_transfer.threat import Threat
 
@@ -83,9 +83,9 @@ def test_what_comes_onto_the_disk_in_closed_form(tmp_path: Path) -> None:
     features, seen = 4 * classifier.num_features, load_task("builtin:digits")
     fingerprints = 32 * (30 + len(seen.train) + len(seen.val))
     assert stored(20, [0]) - stored(10, [0]) == 3 * 10 * (32 + features)
-    seed = weights + fingerprints + RECORD + 30 * features + RECORD + 40 * OUTCOME
+    seed = weights + fingerprints + RECORD_BYTES + 30 * features + RECORD_BYTES + 40 * OUTCOME_BYTES
     assert stored(10, [0, 1]) - stored(10, [0]) == seed
-    assert stored(10, [0]) == seed + weights + 32 * (len(seen.train) + len(seen.val)) + RECORD, "and the source"
+    assert stored(10, [0]) == seed + weights + 32 * (len(seen.train) + len(seen.val)) + RECORD_BYTES, "and the source"
 
 
 def test_four_machines_take_what_their_processes_take(recipe: Recipe, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def test_the_grid_is_every_combination_once(tmp_path: Path) -> None:
     recipe = load_recipe(written(tmp_path, grid=[block, {**block, "seed": [1, 2]}]))
     found = [tuple(columns(cell).values()) for cell in cells(recipe)]
     wanted = [
-        ("robust", "few", strategy, None, seed, "near", *l2)
+        ("robust", "few", strategy, None, None, seed, "near", *l2)
         for seed in (0, 1, 2)
         for strategy, values in (("probe", [(1.0,), (0.01,)]), ("tuned", [()]))
         for l2 in values

@@ -1,4 +1,4 @@
-"""When all is made, beside cases in closed form and the dispatch itself on a clock that is made up."""
+"""Makespan, against closed forms and the dispatch itself on a simulated clock."""
 
 from __future__ import annotations
 

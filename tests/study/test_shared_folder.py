@@ -1,4 +1,4 @@
-"""Whether another machine sees the same folder, locks and data: it proves it, or says what it lacks."""
+"""Proof that another machine sees the same folder, locks and data, or an error that names the difference."""
 
 from __future__ import annotations
 

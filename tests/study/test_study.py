@@ -10,13 +10,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from study_helpers import RUN, facts
+from images import write_classes
+from study_helpers import RUN, facts, written
 
 from robust_transfer import config
+from robust_transfer.checkpoint import load_checkpoint
 from robust_transfer.classifier import Classifier
 from robust_transfer.data import Split
 from robust_transfer.errors import ConfigError, DivergedError, OutputError
 from robust_transfer.evaluation import Evaluation, load_evaluation, result
+from robust_transfer.evaluation.outcomes import SURVIVED
 from robust_transfer.pretraining import Fast
 from robust_transfer.run import Run
 from robust_transfer.strategies import FineTune, softmax
@@ -26,9 +29,9 @@ from robust_transfer.strategies.softmax import Solution
 from robust_transfer.study import dry_run, load_recipe, run_study
 from robust_transfer.study import table as table_module
 from robust_transfer.study import work as work_module
-from robust_transfer.study.claims import diverged
+from robust_transfer.study.claims import diverged, judge
 from robust_transfer.study.recipe import Claim, Recipe, cells
-from robust_transfer.study.report import _claims
+from robust_transfer.study.report import _claims, _told
 from robust_transfer.study.store import Store
 from robust_transfer.study.table import TIMINGS
 from robust_transfer.study.work import Workshop
@@ -63,6 +66,9 @@ def test_a_row_a_cell_with_the_figures_of_its_evaluation(plain: tuple[Path, pd.D
     work = table[list(TIMINGS)].sum().sum()
     assert start["seconds"] >= work
     assert f"Wall-clock: {start['seconds'] / 60:.1f} minutes (13 cells)." in (out / "report.md").read_text()
+    assert json.loads((out / "findings.json").read_text()) == {"cells": 13, "claims": []}
+    for row in table.to_dict("records"):
+        assert (out / "evaluations" / row["evaluated"] / "evaluation.json").is_file()
 
 
 def test_what_is_there_is_not_made_again(
@@ -162,8 +168,8 @@ def test_a_source_that_diverges_is_told_for_all_its_cells(
     assert set(table["failure"]) == {"the source 'robust': the loss exploded"}
     claim, every = Claim(says="x", of={"strategy": "tuned"}), cells(recipe)
     assert diverged(Workshop(recipe, Store(tmp_path), RUN), claim, every) == (table["strategy"] == "tuned").sum()
-    assert "training diverged in 2 of its cells" in _claims([(claim, None, 2)])
-    assert "not measured yet" in _claims([(claim, None, 0)])
+    assert "training diverged in 2 of its cells" in _claims([_told(claim, None, 2)])
+    assert "not measured yet" in _claims([_told(claim, None, 0)])
     assert len(tried) == 1, "it is not tried again"
     assert len(table) == len(cells(recipe))
 
@@ -255,3 +261,47 @@ def test_the_estimate_is_told_before_anything_is_made(
     assert "13 cells, 13 of them missing: 1 source to train, 6 results to make" in " ".join(
         capsys.readouterr().err.split()
     )
+
+
+def test_classes_count_the_same_in_the_cells_that_say_so(tmp_path: Path) -> None:
+    """Weights are a column and another result; balanced figures are means of recalls, and claims may be about them."""
+    counts = {"cat": 40, "dog": 6, "eel": 6}
+    data = write_classes(tmp_path / "data" / "train", counts).parent
+    write_classes(data / "test", {"cat": 12, "dog": 3, "eel": 3})
+    grid = {"source": "bundled", "task": "pets", "strategy": "probe", "evaluation": "near"}
+    sides = [{"class_weights": weights} for weights in (None, "balanced")]
+    claims = [{"says": "x", "of": sides[1], "less": sides[0], "level": "balanced_robust", "at_least": -1.0},
+              {"says": "y", "of": sides[1], "level": "balanced_clean", "at_least": 0.0}]  # fmt: skip
+    path = written(
+        tmp_path,
+        sources={"bundled": {"use": "bundled"}}, tasks={"pets": {"data": "pets"}}, data={"pets": str(data)},
+        strategies={"probe": {"strategy": "linear-probe", "set": {"l2": 0.01}}},
+        evaluations={"near": {"threat": "linf:0.002", "attack": "fgsm", "transfer_attack_examples": 0}},
+        grid=[{**grid, "class_weights": [None, "balanced"]}], claims=claims, scales={"laptop": None},
+    )  # fmt: skip
+    recipe, out = load_recipe(path), tmp_path / "study"
+    table = run_study(recipe, out, run=RUN)
+    assert [None if pd.isna(each) else each for each in table["class_weights"]] == [None, "balanced"]
+    assert table["weights"].nunique() == 2
+    workshop = Workshop(recipe, Store(out), RUN)
+    for cell, row in zip(cells(recipe), table.to_dict("records"), strict=True):
+        card = load_checkpoint(workshop.result_folder(cell)).card
+        assert card.data.get("weights") == cell.class_weights
+        outcomes = load_evaluation(workshop.evaluation_folder(cell)).outcomes
+        recalls = [(rows["broken_by"] == SURVIVED).mean() for _, rows in outcomes.groupby("label")]
+        assert len(recalls) == 3
+        assert row["balanced_robust"] == pytest.approx(sum(recalls) / 3)
+    plain, balanced = table["balanced_robust"]
+    gap, alone = (judge(workshop, claim, cells(recipe)) for claim in recipe.claims)
+    assert gap is not None
+    assert alone is not None
+    assert gap.figure.value == pytest.approx(balanced - plain)
+    assert alone.figure.value == pytest.approx(table["balanced_clean"][1])
+    assert alone.figure.low < alone.figure.value < alone.figure.high or alone.figure.high == 1.0
+    page = (out / "report.md").read_text(encoding="utf-8")
+    assert "| class_weights |" in page
+    assert "balanced robust, %" in page
+    with pytest.raises(ConfigError, match="class_weights"):
+        load_recipe(path, changes=["grid.0.class_weights=[even]"])
+    with pytest.raises(ConfigError, match="no balanced level"):
+        Claim(says="x", of={}, above={}, level="balanced_clean")

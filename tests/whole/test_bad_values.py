@@ -238,6 +238,8 @@ def test_bad_values(invoke: Invoke, places: dict[str, Path], out: Path, command:
         ("evaluate", ("--split", "val", "--val", "0")),
         ("evaluate", ("--attack", "apgd-t-2", "--source", "nowhere")),
         ("evaluate", ("--red-flag-examples", "1", "--checks", "1")),
+        ("evaluate", ("--label-column", "a", "--split-column", "a")),
+        ("data", ("--image-column", "a", "--split-column", "a")),
         ("study", ("--jobs", "2", "--shard", "1/2")),
         ("study", ("--jobs", "2", "--ray", "local")),
         ("study", ("--scale", "enormous")),

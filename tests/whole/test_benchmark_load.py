@@ -1,4 +1,4 @@
-"""What others took of the CPUs, from counts that are made up."""
+"""Load of other processes on the CPUs, from made-up counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a study takes beside its work: from notes and counts that are made up."""
+"""Overhead of a study: from made-up notes and counts."""
 
 from __future__ import annotations
 

@@ -66,6 +66,7 @@ def test_quick_changes_defaults_only(monkeypatch: pytest.MonkeyPatch, words: lis
         ("attacks.py", ("--parts", "peak,pgd,suites,strong", "--examples", "4", "--seeds", "1", "--repeats", "1"), 5),
         ("overview.py", ("--images", "8"), 8),
         ("scale.py", ("--run-cells", "12"), 8),
+        ("photos.py", ("--images", "50"), 1),
     ],
 )
 def test_a_quick_run_ends_with_its_table(script: str, more: tuple[str, ...], parts: int, tmp_path: Path) -> None:

@@ -8,25 +8,23 @@ from pathlib import Path
 
 import pytest
 from archives import contents, pack
+from children import with_helpers
 from images import encoded, picture
 
 SIDE, IMAGES = 512, 160  # 126 MB, decoded, and as bitmaps on the disk
 PROGRAM = """
 import sys
+from children import peak
 from robust_transfer.data import load_task, split
 limit, small, large = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 split.MEMORY_LIMIT = limit
 
-def high():  # not getrusage's, which a child takes over from whatever started it
-    with open("/proc/self/status") as status:
-        return next(1024 * int(line.split()[1]) for line in status if line.startswith("VmHWM"))
-
-def peak(path):
+def read(path):
     task = load_task(path, val=0)
     seen = sum(len(labels) for part in (task.train, task.test) for _, labels, _ in part.at_size(96).batches(8))
-    return seen, high()
+    return seen, peak()
 
-(few, before), (many, after) = peak(small), peak(large)
+(few, before), (many, after) = read(small), read(large)
 print(few, many, after - before)
 """
 
@@ -54,7 +52,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Path
 def growth(limit: int, small: Path, large: Path) -> int:
     """Bytes by which a process that has read the small set grows when it reads the large one."""
     command = [sys.executable, "-c", PROGRAM, str(limit), str(small), str(large)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=with_helpers())
     few, many, grown = map(int, done.stdout.split())
     assert (few, many) == (16, IMAGES)
     return grown
@@ -77,12 +75,14 @@ def test_what_does_not_fit_is_read_image_by_image(sets: dict[str, tuple[Path, Pa
 def test_a_compressed_tar_that_does_not_fit_is_refused_before_it_is_read(sets: dict[str, tuple[Path, Path]]) -> None:
     program = PROGRAM.partition("(few, before)")[0] + (
         "from robust_transfer.errors import DataError\n"
-        "before = high()\n"
+        "before = peak()\n"
         "try: load_task(large)\n"
-        "except DataError as error: print(high() - before, error)\n"
+        "except DataError as error: print(peak() - before, error)\n"
     )
     small, large = sets["tar.gz"]
     command = [sys.executable, "-c", program, str(2**22), str(small), str(large)]
-    grown, _, said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.partition(" ")
+    grown, _, said = subprocess.run(
+        command, capture_output=True, text=True, check=True, env=with_helpers()
+    ).stdout.partition(" ")
     assert int(grown) < 2**25
     assert "is compressed, and more than the 4194304 bytes that are kept in memory come out of it" in said

@@ -244,8 +244,10 @@ def test_files_with_different_columns(tmp_path: Path) -> None:
 
 def test_columns_of_a_folder_of_images(tmp_path: Path) -> None:
     write_classes(tmp_path, {"cat": 3, "dog": 3})
-    assert message(tmp_path, label_column="label").endswith("has no columns: leave image_column and label_column out")
-    assert "has no columns" in message("builtin:digits", image_column="image")
+    assert message(tmp_path, label_column="label").endswith("has no columns: leave label_column out")
+    assert "has no columns: leave image_column and split_column out" in message(
+        "builtin:digits", image_column="image", split_column="split"
+    )
 
 
 def test_several_data_sets_in_one_folder(tmp_path: Path) -> None:

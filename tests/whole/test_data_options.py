@@ -1,4 +1,4 @@
-"""Options of the data on the command line: ``--duplicates``, ``--class-map`` and ``--split val`` change what they say."""
+"""Options of the data on the command line: ``--duplicates``, ``--class-map``, ``--split-column``, ``--split val``."""
 
 from __future__ import annotations
 
@@ -93,6 +93,23 @@ def test_classes_of_other_names_are_mapped_by_a_file(folder: Path, model: Path, 
         evaluated(model, renamed, tmp_path / "t", "--class-map", tmp_path / "turned.csv")["clean_accuracy"]["value"]
         < 0.1
     )
+
+
+def test_the_column_of_splits_is_given(folder: Path, model: Path, tmp_path: Path) -> None:
+    """The same photos in a table: the same model, and the same figures."""
+    rows = [f"{path},{path.parent.name},{path.parent.parent.name}" for path in sorted(folder.rglob("*.png"))]
+    table = tmp_path / "photos.csv"
+    table.write_text("\n".join(["image,label,phase", *rows]) + "\n")
+    sheet = ("--contact-sheet", tmp_path / "sheet.png")
+    found = json.loads(run("data", table, "--split-column", "phase", *sheet, "--json", "--quiet"))
+    assert {name: split["images"] for name, split in found["splits"].items()} == {"train": 124, "test": 36}
+    card = transferred(table, tmp_path / "run", "--split-column", "phase")
+    assert card["data"]["train"] + card["data"]["val"] == 124
+    plain = evaluated(model, folder, tmp_path / "plain")
+    listed = evaluated(model, table, tmp_path / "listed", "--split-column", "phase")
+    assert [listed[what] for what in ("data_hash", "clean_accuracy")] == [
+        plain[what] for what in ("data_hash", "clean_accuracy")
+    ]
 
 
 def test_split_val_is_the_cards_own(folder: Path, model: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What is checked of a wheel, the lowest versions, and that the version has one place."""
+"""Checks of a wheel, the lowest versions, and the single place of the version."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 from check_wheel import complaints, contents_of, expected_contents, version_of
-from lowest import PYPROJECT, lowest
+from lowest import PYPROJECT, lowest, requirements
 
 import robust_transfer
 from robust_transfer.tracking import TRACKERS
@@ -36,6 +36,10 @@ def test_the_lowest_versions_are_the_bounds() -> None:
     assert lowest(["torch>=2.11", "a-b_c>=1.0.2", "ruff==0.1", "any", "x>=1,<2"]) == ["torch==2.11", "a-b_c==1.0.2"]
     project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
     assert len(lowest(project["dependencies"])) == len(project["dependencies"]), "every library has a lower bound"
+    constraints = lowest(requirements())
+    assert {"scikit-learn==1.6", "mlflow==2.20", "foolbox==3.3", "onnxruntime==1.20"} <= set(constraints)
+    names = [constraint.partition("==")[0] for constraint in constraints]
+    assert len(set(names)) == len(names), "an extra asks for another version than the rest"
 
 
 def test_tools_are_pinned_and_libraries_are_not() -> None:

@@ -155,7 +155,7 @@ def test_training_gives_up_at_the_third_divergence(
 
 def test_a_network_that_begins_with_one_class_is_given_time(digits_task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     """A new head may predict one class at first; to come back to one class later is a collapse."""
-    monkeypatch.setattr("robust_transfer.training.loop.UNTRAINED", 10)
+    monkeypatch.setattr("robust_transfer.training.loop.UNTRAINED_BATCHES", 10)
     begins = Mishap(tuple(range(9)), collapses)
     assert fit(begins, digits_task.train, PLAIN, RUN).events == ()
     stays = Mishap(tuple(range(10)), collapses)

@@ -1,4 +1,4 @@
-"""The documentation: its links lead somewhere, and the commands that it shows exist, with their options."""
+"""Documentation: its links lead somewhere, and its commands exist, with their options."""
 
 from __future__ import annotations
 

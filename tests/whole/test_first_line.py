@@ -1,4 +1,4 @@
-"""What a command says before PyTorch is loaded: children whose PyTorch says so itself and ends them at once."""
+"""First line of a command, before PyTorch is loaded: in children whose PyTorch reports its import and exits at once."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def call(pytorch: Path, *words: str, **variables: str) -> tuple[int, str, str]:
 
 def test_every_command_but_list_is_here() -> None:
     assert WORDS.keys() == GROUP.commands.keys() - {"list"}
-    assert set(WORDS) - set(QUIET) == {"inspect", "compare", "verify"}
+    assert set(WORDS) - set(QUIET) == {"inspect", "compare"}
 
 
 @pytest.mark.parametrize("name", WORDS)

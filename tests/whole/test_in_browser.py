@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from report_helpers import EPS, NASTY, evaluation, network, outcomes
+from report_helpers import EPS, NASTY, evaluation, network, outcomes, study
 
 from robust_transfer.cost import Cost
 from robust_transfer.drawing.plots import png
@@ -90,11 +90,21 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return write_report([out], out / "report.html")
 
 
+@pytest.fixture(scope="module")
+def of_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study with claims, plots and red flags; its title is hostile."""
+    out = tmp_path_factory.mktemp("study")
+    return write_report([study(out / "s", title=NASTY[1])], out / "report.html", pictures=False)
+
+
 @pytest.mark.parametrize("width", [320, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(opened: Open, report: Path, scheme: str, width: int) -> None:
+@pytest.mark.parametrize("which", ["report", "of_study"])
+def test_axe_finds_nothing_serious(
+    opened: Open, which: str, scheme: str, width: int, request: pytest.FixtureRequest
+) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason=MISSING)
-    tab = opened(report, width=width, scheme=scheme)
+    tab = opened(request.getfixturevalue(which), width=width, scheme=scheme)
     tab.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
     found = axe.Axe().run(tab).response["violations"]
     bad = [(v["id"], v["nodes"][0]["html"][:200]) for v in found if v["impact"] in ("serious", "critical")]
@@ -114,8 +124,9 @@ def test_axe_would_find_it(opened: Open, report: Path) -> None:
 
 
 @pytest.mark.parametrize("width", [320, 1280])
-def test_nothing_is_wider_than_the_screen(opened: Open, report: Path, width: int) -> None:
-    tab = opened(report, width=width)
+@pytest.mark.parametrize("which", ["report", "of_study"])
+def test_nothing_is_wider_than_the_screen(opened: Open, which: str, width: int, request: pytest.FixtureRequest) -> None:
+    tab = opened(request.getfixturevalue(which), width=width)
     tab.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
 
@@ -144,11 +155,20 @@ def test_tables_are_sorted_by_keyboard(opened: Open, report: Path) -> None:
     assert table.locator("thead th").first.get_attribute("aria-sort") is None
 
 
+def test_a_studys_settings_are_sorted_by_keyboard(opened: Open, of_study: Path) -> None:
+    tab = opened(of_study)
+    table = tab.locator("table.sortable").first
+    table.locator("thead button").nth(2).focus()
+    tab.keyboard.press("Enter")
+    names = [row.locator("th").inner_text() for row in table.locator("tbody tr").all()]
+    assert [name[:1] for name in names] == ["3", "4", "2", "1"]  # by robust accuracy
+
+
 def test_another_budget_is_chosen_by_keyboard(opened: Open, report: Path) -> None:
     tab = opened(report)
-    select = tab.locator("section.run select").first
+    select = tab.locator(".run select").first
     number = select.get_attribute("data-for")
-    says = tab.locator(f'section.run[data-run="{number}"] .says:visible')
+    says = tab.locator(f'.run[data-run="{number}"] .says:visible')
     fates = tab.locator(f"#run-{number} .fate:visible")
     assert "8 of its 255 steps" in says.inner_text()
     assert fates.all_inner_texts() == [f"at linf:8/255: {word}" for word in ("flips", "flips", "flips", "stands")]

@@ -1,4 +1,4 @@
-"""What is installed fits together; where it does not, one sentence says so."""
+"""Installed packages fit together, or one sentence says so."""
 
 from __future__ import annotations
 

@@ -31,6 +31,7 @@ PUBLIC = [
     "Format",
     "Free",
     "Frontier",
+    "HubModel",
     "LastBlocks",
     "LinearProbe",
     "LwF",

@@ -90,7 +90,7 @@ def test_everything_about_an_evaluation_and_its_verification(invoke: Invoke, sou
     table = pd.read_parquet(out / "outcomes.parquet")
     table.loc[table.index[table["broken_by"] == ""][0], "broken_by"] = "fgsm"
     table.to_parquet(out / "outcomes.parquet", index=False)
-    status, _, err = invoke("verify", out, *DIGITS, run)
+    status, _, err = invoke("verify", out, *DIGITS, run, "--quiet")
     assert status == 2
     one_sentence(err)
 

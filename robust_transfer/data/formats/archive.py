@@ -1,4 +1,4 @@
-"""Archives of an image folder, or of a table and images: zip and tar, unpacked nowhere."""
+"""Archives of an image folder, or of a table in text or parquet and images: zip and tar, unpacked nowhere."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from robust_transfer.data.encoded import Images
 from robust_transfer.data.formats.base import FORMATS, ColumnNames, Format, StoredDataset
 from robust_transfer.data.formats.class_folders import read_classes
 from robust_transfer.data.formats.members import UNPACK, Archive, joined
+from robust_transfer.data.formats.parquet import PARQUET, names_files
 from robust_transfer.data.formats.path_tables import holds_tables, kind_of, read_tables
-from robust_transfer.data.formats.split_files import find_files
+from robust_transfer.data.formats.split_files import find_files, holds_files
 from robust_transfer.data.formats.tars import CompressedTar, TarArchive, is_compressed
 from robust_transfer.data.formats.tree import NOWHERE, Tree
 from robust_transfer.data.formats.zips import ZipArchive
@@ -41,15 +42,22 @@ class ArchiveFormat(Format):
         tree = ArchiveTree(open_archive(path))
         name = path.resolve().name
         name = name[: -len(next(end for end in sorted(ENDINGS, key=len)[::-1] if name.casefold().endswith(end)))]
+        if holds_files(tree, path, PARQUET):  # the first in a folder, too
+            found = find_files(tree, path, PARQUET)
+            if names_files(tree, found, columns):
+                return read_tables(tree, found, columns, name)
         if holds_tables(tree, path):
             return read_tables(tree, find_files(tree, path, kind_of(tree)), columns, name)
         if any(file.endswith(".parquet") for file in tree.archive.members):
-            raise DataError(f"{path} holds parquet files, and these are read from folders: {UNPACK}")
+            raise DataError(
+                f"{path} holds parquet files with no column of paths, and those with images in them are read from folders: "
+                f"{UNPACK}"
+            )
         return read_classes(tree, path, columns, name)
 
 
 def open_archive(path: Path) -> Archive[Any]:
-    """Archive at ``path``, of the kind that its first bytes say."""
+    """Archive at ``path``, its kind determined by its first bytes."""
     try:
         with path.open("rb") as file:
             zipped = file.read(4) in (b"PK\3\4", b"PK\5\6")
@@ -61,7 +69,7 @@ def open_archive(path: Path) -> Archive[Any]:
 
 
 class ArchiveTree(Tree):
-    """Folders of an archive, whose paths are called as if the archive were a folder."""
+    """Folders of an archive, with paths as if the archive were a folder."""
 
     def __init__(self, archive: Archive[Any]) -> None:
         super().__init__()
@@ -73,33 +81,35 @@ class ArchiveTree(Tree):
             above, _, own = name.rpartition("/")
             self._folder(above)[1].add(own)
 
-    def listing(self, folder: Path) -> tuple[list[Path], list[Path]]:
+    def names(self, folder: Path) -> tuple[list[str], list[str]]:
         """As the archive's directory has it."""
         folders, others = self._listings[self._name(folder)]
-        return [folder / name for name in sorted(folders)], [folder / name for name in sorted(others)]
+        return sorted(folders), sorted(others)
 
     def no_file(self, path: Path) -> str | None:
-        """Links that lead to no file of the archive, and what is no file on a disk, either."""
+        """Kind of broken links, and of devices and the like."""
         name = self._name(path)
         return None if name in self.archive.members else self.archive.others.get(name, NOWHERE)
 
     def real(self, folder: Path) -> str:
-        """The folder itself: links to folders are not followed."""
+        """Folder itself: links to folders are not followed."""
         return str(folder)
 
     def spelt(self, name: str) -> str:
-        """Bytes that are not UTF-8 stand in names as surrogates."""
+        """Name as text; bytes that are not UTF-8 are surrogates."""
         return name.encode("utf-8", "surrogateescape").decode("utf-8")
 
     def read(self, path: Path, most: int | None = None) -> bytes:
         """The member's bytes."""
+        if (kind := self.no_file(path)) is not None:
+            raise DataError(f"cannot read {path}, it is among the {kind}: pack it again")
         try:
             return self.archive.read(self._name(path))[:most]
         except (ValueError, OSError, zlib.error) as error:
             raise DataError(f"cannot read {path} ({error}): pack it again") from None
 
     def at(self, folder: Path, written: str) -> Path:
-        """Within the archive."""
+        """Path within the archive."""
         return self.root / joined(self._name(folder), written)
 
     def opened(self, paths: Sequence[Path]) -> Images:
@@ -129,9 +139,9 @@ class MemberImages(Images):
         return len(self.names)
 
     def open(self, position: int) -> Image.Image:
-        """Reads the member, and leaves it encoded."""
+        """Read the member, still encoded."""
         return open_image(io.BytesIO(self.archive.read(self.names[position])))
 
     def where(self, position: int) -> str:
-        """Its path, as if the archive were a folder."""
+        """Path, as if the archive were a folder."""
         return str(self.archive.path / self.names[position])

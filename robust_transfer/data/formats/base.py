@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from itertools import combinations
 from pathlib import Path
 from typing import ClassVar
 
@@ -19,21 +20,31 @@ WRITTEN: dict[Role, str] = {"train": "train", "val": "validation", "test": "test
 
 
 def first_role(roles: Container[Role]) -> Role:
-    """Split that settles the classes: train, or what is evaluated on where there is none."""
+    """Split that defines the classes: train, or the evaluated split if there is none."""
     return "train" if "train" in roles else "test" if "test" in roles else "val"
 
 
 @dataclass(frozen=True)
 class ColumnNames:
-    """Columns of a table that hold the images and the labels; None: to be found."""
+    """Columns of a table that hold the images, the labels and the splits; None: to be found."""
 
     image: str | None = None
     label: str | None = None
+    split: str | None = None
+
+    def __post_init__(self) -> None:
+        given = self._given()
+        for (one, name), (other, again) in combinations(given.items(), 2):
+            if name == again:
+                raise DataError(f"{one} and {other} are both {name!r}: give each a column of its own")
 
     def refuse(self, what: str) -> None:
         """Raise DataError where columns are named for ``what``, which has none."""
-        if self.image is not None or self.label is not None:
-            raise DataError(f"{what} has no columns: leave image_column and label_column out")
+        if given := self._given():
+            raise DataError(f"{what} has no columns: leave {' and '.join(given)} out")
+
+    def _given(self) -> dict[str, str]:
+        return {f"{each.name}_column": name for each in fields(self) if (name := getattr(self, each.name)) is not None}
 
 
 @dataclass(frozen=True)
@@ -47,9 +58,9 @@ class StoredSplit:
 
 @dataclass(frozen=True)
 class StoredDataset:
-    """Data set as it is stored. Without a split to test on, ``test_fraction`` of train becomes test.
+    """Data set as stored. Without a test split, ``test_fraction`` of train becomes test.
 
-    ``notes`` are sentences on what was guessed and what was left out.
+    ``notes`` are sentences on assumptions and omissions.
     """
 
     name: str
@@ -71,12 +82,12 @@ class Format(ABC):
         return False
 
     def names(self) -> list[str]:
-        """Names that can be listed without a look at a disk or network, to be suggested for a misspelt one."""
+        """Names that can be listed without disk or network access, as suggestions for misspelt ones."""
         return []
 
     @abstractmethod
     def read(self, where: str, columns: ColumnNames) -> StoredDataset:
-        """Data set at ``where``: the rest of a name behind its prefix, or a path. Raises :class:`DataError`."""
+        """Data set at ``where``: the part of a name behind its prefix, or a path. Raises :class:`DataError`."""
 
 
 FORMATS: Registry[Format] = Registry("data format", group="robust_transfer.data")

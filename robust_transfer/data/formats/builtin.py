@@ -26,7 +26,7 @@ class Builtin(Format):
     prefix: ClassVar[str | None] = "builtin"
 
     def names(self) -> list[str]:
-        """All of them."""
+        """Names of all built-in data sets."""
         return [f"builtin:{name}" for name in BUILTIN]
 
     def read(self, where: str, columns: ColumnNames) -> StoredDataset:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 
 import torch
@@ -97,7 +98,7 @@ class _Reading:
             self._classes(folder, inside, own, role)
 
     def _holds_splits(self, inside: Sequence[Path], splits: Sequence[Path]) -> bool:
-        """True for splits, not for classes of which one is called "train": that holds images, and no class folders."""
+        """True for folders of splits, False for classes of which one is called "train" (with images, without class folders)."""
         return len(splits) == len(inside) or any(self.tree.folders(split) for split in splits)
 
     def _splits(
@@ -121,7 +122,7 @@ class _Reading:
             self.folder(split, role, domain, depth + 1)
 
     def _wrapper(self, folder: Path, inside: Sequence[Path], role: Role | None) -> Path | None:
-        """One folder in ``folder`` where it is no class: named like ``folder`` or its split, or a data set of its own."""
+        """Single folder in ``folder`` that is not a class: named like ``folder`` or its split, or a data set of its own."""
         if len(inside) != 1:
             return None
         [inner] = inside
@@ -171,7 +172,7 @@ class _Reading:
             self._add(role or "train", inner.name, images, inner)
 
     def _refuse_splits_among(self, parts: dict[Path, list[str]]) -> None:
-        """Refuse splits where only some of the classes have them, or where other folders lie beside them."""
+        """Refuse splits below some classes only, or beside other folders."""
         for inner, names in parts.items():
             if splits := [name for name in names if role_of(name) is not None]:
                 where = f"{inner} holds {listed(splits)}, called as splits are"
@@ -185,7 +186,7 @@ class _Reading:
             )
 
     def _refuse_parts(self, folder: Path, inside: Sequence[Path]) -> None:
-        """Refuse folders that are all called as parts of a data set are; a class that is called as a split is noted."""
+        """Refuse folders that are all named like parts of a data set; a class named like a split is noted."""
         names = [inner.name for inner in inside]
         if all(speaks_of_a_part(name) for name in names):
             raise DataError(
@@ -206,7 +207,8 @@ class _Reading:
 
     def _add(self, role: Role, name: str, images: list[Path], folder: Path) -> None:
         if not images:
-            raise DataError(f"the class folder {folder} holds no images: add some, or remove the folder")
+            left = "".join(f" ({note})" for note in self.tree.notes(folder))
+            raise DataError(f"the class folder {folder} holds no images{left}: add some, or remove the folder")
         try:
             name = self.tree.spelt(name)
         except UnicodeDecodeError as error:
@@ -220,7 +222,8 @@ class _Reading:
         elif own:
             what = f"the images in {folder} are in no class folders: put each class's in a folder of its own"
         else:
-            what = f"no parquet files and no class folders of images found in {folder}: is it the right folder?"
+            left = "".join(f" ({note})" for note in self.tree.notes(folder))
+            what = f"no parquet files and no class folders of images found in {folder}{left}: is it the right folder?"
         if tables := [path.name for path in self.tree.files(folder) if path.suffix.casefold() in LABEL_FILES]:
             what += f" (nor is {tables[0]!r} a table with a column of paths, such as file_name, and one of labels)"
         raise DataError(f"{what}. Understood are {LAYOUTS}".replace("?.", "?"))
@@ -228,6 +231,6 @@ class _Reading:
 
 def _stored(tree: Tree, classes: dict[str, list[Path]]) -> StoredSplit:
     names = sorted(classes)
-    paths = [path for name in names for path in sorted(classes[name])]
+    paths = [path for name in names for path in sorted(classes[name], key=attrgetter("parts"))]
     labels = [label for label, name in enumerate(names) for _ in classes[name]]
     return StoredSplit(tree.opened(paths), torch.tensor(labels), tuple(names))

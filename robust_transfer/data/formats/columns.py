@@ -1,15 +1,16 @@
-"""Columns of a table that hold the images, the labels and the splits."""
+"""Columns of a table: images, labels and splits."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from robust_transfer.data.formats.base import ColumnNames, listed
 from robust_transfer.errors import DataError
 from robust_transfer.registry import nearest
 
+T = TypeVar("T")
 LISTED = 12  # an error message names at most so many columns
 _IMAGE_NAMES = ("image", "img")
 _LABEL_NAMES = ("labels", "target", "class")
@@ -22,27 +23,28 @@ LABELS = ("label", *_LABEL_NAMES, "category", "class_name", "classname", "label_
 SPLITS = ("split", "set", "subset", "partition", "fold")
 
 
-def choose_columns(features: Mapping[str, Any], image: str | None, label: str | None) -> tuple[str, str]:
-    """Names of the image and the label column of a table with HF ``features``.
+def choose_columns(features: Mapping[str, Any], wanted: ColumnNames) -> ColumnNames:
+    """Names of the image and the label column of a table with HF ``features``, and of its splits where that is given.
 
-    A column that is asked for is taken; else the only candidate, or the one with the usual name ("image", "label").
-    Raises DataError, with the columns there are, where that leaves none or several.
+    A requested column is taken; else the only candidate, or the one with the usual name ("image", "label"). Raises
+    DataError, with the existing columns, for no or several candidates.
     """
-    image = _given(features, image) or _only(
-        [name for name, feature in features.items() if _holds_images(feature)], _IMAGE_NAMES, features, "image"
+    left = _beside_splits(features, wanted)
+    image = _given(left, wanted.image) or _only(
+        [name for name, feature in left.items() if _holds_images(feature)], _IMAGE_NAMES, left, "image"
     )
     if not _holds_images(features[image]) and not _is_text(features[image]):
         raise DataError(
             f"the column {image!r} does not hold images (encoded bytes or paths): choose another image_column"
         )
-    label = _given(features, label) or _only(
-        [name for name, feature in features.items() if _may_be_labels(name, feature)]
-        or [name for name in features if _spelt(name) in LABELS],
+    label = _given(left, wanted.label) or _only(
+        [name for name, feature in left.items() if _may_be_labels(name, feature)]
+        or [name for name in left if _spelt(name) in LABELS],
         ("label",),
-        features,
+        left,
         "label",
     )
-    return image, label
+    return ColumnNames(image, label, wanted.split)
 
 
 def holds_paths(features: Mapping[str, Any], image: str | None) -> bool:
@@ -53,32 +55,33 @@ def holds_paths(features: Mapping[str, Any], image: str | None) -> bool:
     return bool(texts) and not any(_holds_images(feature) for feature in features.values())
 
 
-def choose_text_columns(columns: Mapping[str, Sequence[Any]], wanted: ColumnNames) -> tuple[str, str]:
-    """Names of the column of paths and of that of labels, by their usual names; raises as :func:`choose_columns` does.
+def choose_text_columns(columns: Mapping[str, Sequence[Any]], wanted: ColumnNames) -> ColumnNames:
+    """Names of the columns of paths and of labels, by their usual names; as :func:`choose_columns` otherwise.
 
     Where several may be the labels and say the same, as a number and a name do, the first one of names is taken.
     """
+    columns = _beside_splits(columns, wanted)
     image = _given(columns, wanted.image) or _only(paths_of(columns), (), columns, "image")
     if wanted.label is not None:
-        return image, _given(columns, wanted.label) or ""
+        return ColumnNames(image, _given(columns, wanted.label), wanted.split)
     candidates = [name for name in labels_of(columns) if name != image]
     if len(candidates) > 1 and _say_the_same([columns[name] for name in candidates]):
         candidates = [next((name for name in candidates if not _numbers(columns[name])), candidates[0])]
-    return image, _only(candidates, ("label",), columns, "label")
+    return ColumnNames(image, _only(candidates, ("label",), columns, "label"), wanted.split)
 
 
 def split_columns(names: Iterable[str]) -> list[str]:
-    """Those that are called as a column of splits is."""
+    """Columns named like a column of splits."""
     return _called(names, SPLITS)
 
 
 def paths_of(names: Iterable[str]) -> list[str]:
-    """Those that are called as a column of paths is."""
+    """Columns named like a column of paths."""
     return _called(names, PATHS)
 
 
 def labels_of(names: Iterable[str]) -> list[str]:
-    """Those that are called as a column of labels is."""
+    """Columns named like a column of labels."""
     return _called(names, LABELS)
 
 
@@ -91,7 +94,7 @@ def _spelt(name: str) -> str:
 
 
 def _say_the_same(columns: Sequence[Sequence[Any]]) -> bool:
-    """True where each value of one column stands beside one value of every other, and beside no other."""
+    """True if the values of all columns correspond one to one."""
     first = columns[0]
     if any(isinstance(value, list | dict) for column in columns for value in column):
         return False
@@ -116,6 +119,12 @@ def _given(features: Mapping[str, Any], name: str | None) -> str | None:
         hint = f"did you mean {' or '.join(repr(c) for c in close)}?" if close else "choose one of these"
         raise DataError(f"there is no column {name!r} ({_columns(features)}): {hint}")
     return name
+
+
+def _beside_splits(columns: Mapping[str, T], wanted: ColumnNames) -> Mapping[str, T]:
+    """Columns but the one that is given as that of the splits, which has to be there."""
+    split = _given(columns, wanted.split)
+    return {name: column for name, column in columns.items() if name != split}
 
 
 def _only(candidates: list[str], usual: tuple[str, ...], features: Mapping[str, Any], kind: str) -> str:

@@ -1,9 +1,10 @@
-"""Folders of real disks: links that lead nowhere, round in circles or to one folder twice, and files of no kind."""
+"""Folders on disk: broken, circular and repeated links, and special files."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import stat
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from robust_transfer.data.encoded import FileImages
@@ -16,47 +17,53 @@ class Disk(Tree):
 
     def __init__(self) -> None:
         super().__init__()
-        self._listings: dict[Path, tuple[list[Path], list[Path]]] = {}
+        self._names: dict[Path, tuple[list[str], list[str]]] = {}
+        self._files: dict[Path, set[str]] = {}
 
-    def listing(self, folder: Path) -> tuple[list[Path], list[Path]]:
-        """Folders in ``folder``, and what is none, each by name; read from the disk once.
+    def names(self, folder: Path) -> tuple[list[str], list[str]]:
+        """Names of the folders in ``folder``, and of what is none, in order; read from the disk once.
 
-        A link to the folder itself or to one above it counts with the others: what is there is read without it.
+        Links to the folder itself or to one above it count as files: their contents are read without them.
         """
-        if folder not in self._listings:
-            folders: list[Path] = []
-            others: list[Path] = []
+        if folder not in self._names:
+            folders, others, files = list[str](), list[str](), set[str]()
             above = {os.path.realpath(folder)}
             above |= {str(parent) for parent in Path(*above).parents}
             try:
                 with os.scandir(folder) as entries:
-                    for entry in sorted(entries, key=lambda entry: entry.name):
+                    for entry in entries:
                         circle = entry.is_symlink() and os.path.realpath(entry.path) in above
-                        (folders if _is_folder(entry) and not circle else others).append(folder / entry.name)
+                        if _is(entry.is_dir) and not circle:
+                            folders.append(entry.name)
+                            continue
+                        others.append(entry.name)
+                        if _is(entry.is_file):  # which the folder says, without a look at the file
+                            files.add(entry.name)
             except OSError as error:
                 raise DataError(f"cannot read the folder {folder}: {error.strerror or error}") from None
-            self._listings[folder] = folders, others
-        return self._listings[folder]
+            self._names[folder], self._files[folder] = (sorted(folders), sorted(others)), files
+        return self._names[folder]
 
     def no_file(self, path: Path) -> str | None:
         """Links, devices, pipes and sockets."""
+        if path.name in self._files.get(path.parent, ()):
+            return None
         try:
-            if path.is_dir():
-                return READ_ANYWAY
-            return None if path.is_file() else SPECIAL if path.exists() else NOWHERE
-        except OSError:  # a name that is too long, a folder that may not be entered
+            kind = os.stat(path).st_mode
+        except (OSError, ValueError):  # a name that is too long or no name, a folder that may not be entered
             return NOWHERE
+        return READ_ANYWAY if stat.S_ISDIR(kind) else None if stat.S_ISREG(kind) else SPECIAL
 
     def real(self, folder: Path) -> str:
         """Path without links."""
         return os.path.realpath(folder)
 
     def spelt(self, name: str) -> str:
-        """The bytes of the disk as UTF-8, where the system's encoding is another, too."""
+        """Name as text, from UTF-8 bytes whatever the system's encoding."""
         return os.fsencode(name).decode("utf-8")
 
     def read(self, path: Path, most: int | None = None) -> bytes:
-        """The file's bytes."""
+        """Bytes of the file."""
         try:
             with path.open("rb") as file:
                 return file.read(most)
@@ -64,16 +71,16 @@ class Disk(Tree):
             raise DataError(f"cannot read {path}: {error.strerror or error}") from None
 
     def at(self, folder: Path, written: str) -> Path:
-        """Relative to ``folder``, or absolute; folders above are open to a table."""
+        """Path relative to ``folder``, or absolute; a table may refer to folders above."""
         return folder / written
 
     def opened(self, paths: Sequence[Path]) -> FileImages:
         """The files themselves."""
-        return FileImages(list(paths))
+        return FileImages(paths)
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def _is(asked: Callable[[], bool]) -> bool:
     try:
-        return entry.is_dir()
+        return asked()
     except OSError:  # a link in a circle
         return False

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 from robust_transfer.data.formats.base import FORMATS, ColumnNames, Format, Role, StoredDataset, listed
 from robust_transfer.data.formats.columns import choose_columns, class_names
+from robust_transfer.data.formats.row_splits import Said, may_say_splits, roles_of, unheeded
 from robust_transfer.data.formats.split_names import role_of
-from robust_transfer.data.formats.tables import Table, stored_splits
+from robust_transfer.data.formats.table_cells import holds_other_things, plain_values
+from robust_transfer.data.formats.tables import Table, divided, stored_splits
 from robust_transfer.errors import DataError
 from robust_transfer.messages import errors_only
 
@@ -34,7 +37,7 @@ class Hub(Format):
 
 
 def read_hub(name: str, columns: ColumnNames) -> StoredDataset:
-    """See :meth:`Hub.read`."""
+    """Data set on the Hub; the implementation of :meth:`Hub.read`."""
     matched = _NAME.fullmatch(name)
     if matched is None:
         raise DataError(f"'hf:{name}' does not name a data set: write hf:OWNER/NAME[:CONFIG][@REVISION]")
@@ -45,26 +48,53 @@ def read_hub(name: str, columns: ColumnNames) -> StoredDataset:
             found = datasets.load_dataset(matched["repo"], matched["config"], revision=matched["revision"])
     except Exception as error:  # the library's, the Hub client's and the network's exceptions share no base
         raise DataError(_explain(name, matched["revision"], error)) from None
-    image, label = columns.image, columns.label
     tables: dict[Role, Table] = {}
-    left: list[str] = []
+    left, notes = list[str](), list[str]()
     for split, dataset in sorted(found.items(), key=lambda item: role_of(item[0]) != "train"):
         role = role_of(split)
         if role is None or role in tables:
             left.append(split)
             continue
         try:  # train comes first and settles the columns of the others
-            image, label = choose_columns(dataset.features, image, label)
+            columns = choose_columns(dataset.features, columns)
         except DataError as error:
             raise DataError(f"hf:{name}, {split} split: {error}") from None
-        stored = dataset.data.column(image), dataset.data.column(label)
-        tables[role] = Table(*stored, class_names(dataset.features[label]))
+        tables[role] = Table(
+            dataset.data.column(columns.image),
+            dataset.data.column(columns.label),
+            class_names(dataset.features[columns.label]),
+        )
+        roles, said = _said_splits(dataset, f"hf:{name}", role if len(found) > 1 else None, columns)
+        notes += said
+        if roles is not None and len(found) == 1:
+            tables = divided(tables[role], roles, f"hf:{name}", None)
     if not tables:
         raise DataError(f"hf:{name} has no train, validation or test split, only {listed(found)}: choose another")
-    splits, notes = stored_splits(tables)
+    splits, said = stored_splits(tables)
+    notes += said
     if left:
         notes.append(f"the splits {listed(left)} of hf:{name} are left out")
     return StoredDataset(f"hf:{name}", splits, tuple(notes))
+
+
+def _said_splits(dataset: Any, called: str, role: Role | None, columns: ColumnNames) -> Said:
+    """Splits of the rows by the column that is given. Without one, a note on what may be such a column.
+
+    ``role``: the split that the rows are of; None where the data set has one split only, which the library calls train.
+    """
+    said: dict[str, Sequence[Any]] = {}
+    for name, feature in dataset.features.items():
+        column, names = dataset.data.column(name), class_names(feature)
+        if name in (columns.image, columns.label) or holds_other_things(column.type) or not len(column):
+            continue
+        first = plain_values(called, column.slice(0, 1), names)
+        if name == columns.split or (role is None and may_say_splits(name, first[0])):
+            said[name] = plain_values(called, column, names)
+    if columns.split is None:
+        return None, unheeded(said, called)
+    if columns.split not in said:
+        raise DataError(f"the column {columns.split!r} of {called} holds no text: choose another split_column")
+    return roles_of(said, called, role, columns.split)
 
 
 def _explain(name: str, revision: str | None, error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Labels as they are stored (class numbers, names) to class indices, with a sentence for each way they can be wrong."""
+"""Conversion of stored labels (class numbers, names) to class indices, with an error message for each defect."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from robust_transfer.errors import DataError
 
 
 def class_values(column: Any, split: str) -> list[Any]:
-    """Distinct labels of a pyarrow column whose classes have no stored names, in order: the classes of the data."""
+    """Sorted distinct labels of a pyarrow column without stored class names: the classes of the data."""
     values: list[Any] = sorted(pc.unique(checked(column, split)).to_pylist())
     return values
 

@@ -22,7 +22,7 @@ Member = TypeVar("Member")
 class Archive(ABC, Generic[Member]):
     """Files in the archive at ``path``: ``members`` by their paths, ``folders``, and the kind of all ``others``.
 
-    Raises :class:`DataError` for what is damaged, holds a path twice, or a path that leads out of it.
+    Raises :class:`DataError` for a damaged archive, a repeated path, or a path that leads out of it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,14 +36,14 @@ class Archive(ABC, Generic[Member]):
 
     @abstractmethod
     def size(self, member: Member) -> int:
-        """Bytes that ``member`` says to hold."""
+        """Declared size of ``member`` in bytes."""
 
     @abstractmethod
     def _content(self, file: IO[bytes], member: Member) -> bytes:
-        """Those bytes, out of the open archive; ValueError where they are not what it says."""
+        """Bytes of a member in the open archive; ValueError if they contradict their declaration."""
 
     def read(self, name: str) -> bytes:
-        """Content of the file called ``name``; ValueError, with the reason, where it cannot be had. From any thread."""
+        """Content of the file called ``name``; ValueError, with the reason, if unreadable. Callable from any thread."""
         member = self.members[name]
         if self.size(member) > MOST_BYTES:
             raise ValueError(f"it says to hold {self.size(member)} bytes, more than the {MOST_BYTES} that are read")
@@ -83,7 +83,7 @@ class Archive(ABC, Generic[Member]):
         return name
 
     def _named(self, written: str) -> str:
-        """Path as it is looked up; refused where unpacking would write it elsewhere."""
+        """Path as a lookup key; refused where unpacking would write it elsewhere."""
         if written.startswith("/") or written[1:3] in (":/", ":\\") or ".." in written.split("/"):
             raise DataError(
                 f"{self.path} holds {written[:80]!r}, a path that leads out of it: pack it again without such paths"
@@ -93,7 +93,7 @@ class Archive(ABC, Generic[Member]):
         return joined("", written)
 
     def follow_links(self) -> None:
-        """Make links to files those files, and tell the others apart. To be called when all is added."""
+        """Resolve links to files, and classify the others. Call it after all members are added."""
         for name in self._links:
             target: str | None = name
             for _ in range(LINKS):
@@ -108,7 +108,7 @@ class Archive(ABC, Generic[Member]):
 
 
 def joined(folder: str, written: str) -> str:
-    """Path in the archive that ``written``, in ``folder`` there, leads to; ValueError for one that leads out of it."""
+    """Path in the archive for ``written`` in ``folder``; ValueError for one that leads out of it."""
     if written.startswith("/"):
         raise ValueError("it is no path within the archive")
     parts: list[str] = []

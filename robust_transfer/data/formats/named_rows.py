@@ -1,4 +1,4 @@
-"""Rows that name image files, with a label and a split each: what they say twice, contradict or leave empty."""
+"""Rows that name image files, with a label and a split each: repetitions, contradictions and empty cells."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from robust_transfer.errors import DataError
 
 @dataclass
 class Rows:
-    """Rows of all tables: file, label and split of each, and the table and number by which messages call it."""
+    """Rows of all tables: file, label and split of each, and its table and row number for messages."""
 
     files: list[Path] = field(default_factory=list)
     labels: list[Any] = field(default_factory=list)
@@ -32,7 +32,7 @@ class Rows:
         self.where += [(called, row) for row in range(len(files))]
 
     def named(self, row: int) -> str:
-        """Row as messages call it."""
+        """Name of a row in messages."""
         table, number = self.where[row]
         return f"row {number} (from 0) of {table}"
 
@@ -55,7 +55,7 @@ def splits_of(
 
 
 def _once(rows: Rows) -> tuple[list[int], list[str]]:
-    """Rows but those that say again what one has said; a file with two labels is refused."""
+    """Rows without repetitions; a file with two labels is refused."""
     first: dict[str, int] = {}
     kept, seen = list[int](), set[tuple[str, Role]]()
     for row, (file, label, role) in enumerate(zip(rows.files, rows.labels, rows.roles, strict=True)):
@@ -74,7 +74,7 @@ def _once(rows: Rows) -> tuple[list[int], list[str]]:
 
 
 def _without_hidden(rows: Rows, kept: list[int]) -> list[str]:
-    """Take test out of ``kept`` where all its labels are empty, and refuse other empty ones; a note."""
+    """Remove a test split without any labels from ``kept``, with a note; refuse other empty labels."""
     empty = [row for row in kept if is_empty(rows.labels[row])]
     tested = [row for row in kept if rows.roles[row] == "test"]
     if tested and empty == tested and len(tested) < len(kept):

@@ -1,4 +1,4 @@
-"""Folders of parquet files, laid out as HF datasets lays them out; and single parquet files."""
+"""Folders of parquet files in the layout of HF datasets; and single parquet files."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ import pyarrow as pa
 
 from robust_transfer.data import split as limits
 from robust_transfer.data.formats.base import FORMATS, WRITTEN, ColumnNames, Format, Role, StoredDataset, listed
-from robust_transfer.data.formats.columns import choose_columns, class_names, holds_paths, split_columns
+from robust_transfer.data.formats.columns import choose_columns, class_names, holds_paths
 from robust_transfer.data.formats.disk import Disk
-from robust_transfer.data.formats.parquet_file import features_of, first_line, open_parquet, read_columns
+from robust_transfer.data.formats.parquet_file import features_of, first_line, first_rows, open_parquet, read_columns
 from robust_transfer.data.formats.path_tables import read_tables
-from robust_transfer.data.formats.row_splits import roles_of
+from robust_transfer.data.formats.row_splits import Said, may_say_splits, roles_of
 from robust_transfer.data.formats.split_files import Files, Kind, alone, find_files, holds_files
+from robust_transfer.data.formats.table_cells import holds_other_things, plain_values
 from robust_transfer.data.formats.tables import Table, divided, in_one_order, stored_splits
+from robust_transfer.data.formats.tree import Tree
 from robust_transfer.errors import DataError
 
 
@@ -42,7 +44,7 @@ class Parquet(Format):
         root, disk = Path(where), Disk()
         found = alone(disk, root, PARQUET) if root.is_file() else find_files(disk, root, PARQUET)
         name = root.resolve().stem if root.is_file() else root.resolve().name
-        if _names_files(found, columns):
+        if names_files(disk, found, columns):
             return read_tables(disk, found, columns, name)
         if not found.alone:
             found = replace(found, notes=(*found.notes, *_beside(disk, found)))
@@ -54,13 +56,13 @@ def is_parquet(path: Path) -> bool:
     return path.suffix.casefold() == ".parquet" and not path.name.startswith(".") and not path.is_dir()
 
 
-PARQUET = Kind("parquet", is_parquet, lambda path: path.stem)
+PARQUET = Kind("parquet", is_parquet, lambda path: path.stem, (".parquet",))
 
 
 def _beside(disk: Disk, found: Files) -> list[str]:
-    """Notes on all that lies in and below the folder of the parquet files but these."""
+    """Notes on other files in and below the folder of the parquet files."""
     images = disk.images(found.within)
-    deeper = disk.left.pop("files with the extension .parquet", 0) - len(found.seen)
+    deeper = disk.taken_back("files with the extension .parquet") - len(found.seen)
     notes = [f"left out: {deeper} parquet files in other folders"] if deeper > 0 else []
     if images:
         shown = images[0].relative_to(found.within)
@@ -70,53 +72,57 @@ def _beside(disk: Disk, found: Files) -> list[str]:
     return [*notes, *disk.notes()]
 
 
-def _names_files(found: Files, columns: ColumnNames) -> bool:
+def names_files(tree: Tree, found: Files, columns: ColumnNames) -> bool:
     """True for rows that name image files, as the first file of train (or of another split) has its columns."""
     path = min(found.of.items(), key=lambda item: item[0] != "train")[1][0]
-    return holds_paths(features_of(path, open_parquet(path).schema_arrow), columns.image)
+    opened = open_parquet(path) if isinstance(tree, Disk) else open_parquet(path, tree.read(path))
+    return holds_paths(features_of(path, opened.schema_arrow), columns.image)
 
 
 def read_parquet(root: Path, files: Files, columns: ColumnNames, name: str) -> StoredDataset:
     """Data set in ``files``, whose rows hold the images."""
     folder = root.parent if root.is_file() else root
-    image, label = columns.image, columns.label
     tables: dict[Role, Table] = {}
     notes, as_train = list(files.notes), files.as_train
     for role, paths in sorted(files.of.items(), key=lambda item: item[0] != "train"):
         opened = [open_parquet(path) for path in paths]
         features = features_of(paths[0], opened[0].schema_arrow)
         try:  # train comes first and settles the columns of the others
-            image, label = choose_columns(features, image, label)
+            columns = choose_columns(features, columns)
         except DataError as error:
             raise DataError(f"{paths[0]}: {error}") from None
-        tables[role], said = _read_split(paths, opened, role, image, label)
+        tables[role], said = _read_split(paths, opened, role, columns.image or "", columns.label or "")
         notes += said
-        if not files.named:  # else their names say the splits
-            roles, said = _said_splits(paths, opened, {image, label})
+        if columns.split is not None or not files.named:  # else their names say the splits
+            roles, said = _said_splits(paths, opened, role if files.named else None, columns)
             notes += said
-            if roles is not None:
+            if roles is not None and not files.named:
                 tables, as_train = divided(tables[role], roles, paths[0].name, folder), ()
     splits, said = stored_splits(tables, folder)
     return StoredDataset(name, splits, (*as_train, *notes, *said))
 
 
-def _said_splits(paths: list[Path], opened: list[Any], others: set[str]) -> tuple[list[Role] | None, list[str]]:
-    """Splits of the rows of all files, if a column of text says them; see :func:`roles_of`."""
+def _said_splits(paths: list[Path], opened: list[Any], role: Role | None, columns: ColumnNames) -> Said:
+    """Splits of the rows of all files, if a column says them; see :func:`roles_of`. Others are not read to their end."""
     schema = opened[0].schema_arrow
-    texts = [field.name for field in schema if field.name not in others and pa.types.is_string(field.type)]
-    said: dict[str, list[Any]] = {name: [] for name in split_columns(texts)}
-    for path, file in zip(paths, opened, strict=True):
-        for name, cells in said.items():
-            cells += read_columns(path, file, [name]).column(name).to_pylist()
-    return roles_of(said, paths[0], None)
+    features, said = features_of(paths[0], schema), dict[str, list[Any]]()
+    for name in schema.names:
+        if name in (columns.image, columns.label) or holds_other_things(schema.field(name).type):
+            continue
+        names = class_names(features[name])
+        first = plain_values(paths[0], first_rows(paths[0], opened[0], name), names)
+        if name == columns.split or (len(first) and may_say_splits(name, first[0])):
+            _require(paths, opened, {name})
+            said[name] = []
+            for path, file in zip(paths, opened, strict=True):
+                said[name] += plain_values(path, read_columns(path, file, [name]).column(name), names)
+    if columns.split is not None and columns.split not in said:
+        raise DataError(f"the column {columns.split!r} of {paths[0]} holds no text: choose another split_column")
+    return roles_of(said, paths[0], role, columns.split)
 
 
 def _read_split(paths: list[Path], opened: list[Any], role: Role, image: str, label: str) -> tuple[Table, list[str]]:
-    for path, file in zip(paths, opened, strict=True):
-        if missing := {image, label} - set(file.schema_arrow.names):
-            raise DataError(
-                f"{path} lacks the column {listed(sorted(missing))}, which {paths[0].name} has: write it again"
-            )
+    _require(paths, opened, {image, label})
     names = [class_names(features_of(path, file.schema_arrow)[label]) for path, file in zip(paths, opened, strict=True)]
     read = [read_columns(path, file, [label]).column(label) for path, file in zip(paths, opened, strict=True)]
     columns, notes = in_one_order(read, names, [path.name for path in paths])
@@ -130,8 +136,16 @@ def _read_split(paths: list[Path], opened: list[Any], role: Role, image: str, la
     return Table(images, labels, names[0]), notes
 
 
+def _require(paths: list[Path], opened: list[Any], columns: set[str]) -> None:
+    for path, file in zip(paths, opened, strict=True):
+        if missing := columns - set(file.schema_arrow.names):
+            raise DataError(
+                f"{path} lacks the column {listed(sorted(missing))}, which {paths[0].name} has: write it again"
+            )
+
+
 def _joined(paths: Sequence[Path], columns: Sequence[Any]) -> Any:
-    """One column of several files'."""
+    """Column concatenated over files."""
     try:
         tables = [pa.table({"column": column}) for column in columns]
         return pa.concat_tables(tables, promote_options="permissive").column("column")
@@ -140,7 +154,7 @@ def _joined(paths: Sequence[Path], columns: Sequence[Any]) -> Any:
 
 
 def _memory_mapped(paths: list[Path], role: Role, column: str) -> Any:
-    """Through an arrow copy in the HF cache (never beside the data), which can be read at random from the disk."""
+    """Images through an arrow copy in the HF cache (never beside the data), for random access on disk."""
     from datasets import load_dataset
 
     files = {WRITTEN[role]: [glob.escape(str(path)) for path in paths]}  # the library takes paths for patterns

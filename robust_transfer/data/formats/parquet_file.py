@@ -1,7 +1,8 @@
-"""Parquet files, opened and read with one sentence for whatever may be wrong with them."""
+"""Parquet files, opened and read with one-sentence errors."""
 
 from __future__ import annotations
 
+import itertools
 import mmap
 import textwrap
 from pathlib import Path
@@ -13,9 +14,11 @@ import pyarrow.parquet as pq
 from robust_transfer.errors import DataError
 
 
-def open_parquet(path: Path) -> Any:
-    """``ParquetFile`` at ``path``."""
+def open_parquet(path: Path, content: bytes | None = None) -> Any:
+    """``ParquetFile`` at ``path``; of ``content``, where that is in no file of its own."""
     try:
+        if content is not None:
+            return pq.ParquetFile(pa.BufferReader(content))
         try:
             return pq.ParquetFile(path)
         except UnicodeEncodeError:  # the library takes no name that is not UTF-8
@@ -26,7 +29,7 @@ def open_parquet(path: Path) -> Any:
 
 
 def features_of(path: Path, schema: Any) -> Any:
-    """Columns as `datasets` describes them. It refuses types that it does not know, in many ways."""
+    """Columns as described by `datasets`, which raises various errors for unknown types."""
     from datasets import Features
 
     try:
@@ -37,15 +40,24 @@ def features_of(path: Path, schema: Any) -> Any:
 
 
 def read_columns(path: Path, file: Any, columns: list[str]) -> Any:
-    """Some columns of an open file, without their metadata."""
+    """Selected columns of an open file, without their metadata."""
     try:
         return file.read(columns=columns, use_threads=False).replace_schema_metadata(None)
     except (pa.ArrowException, OSError) as error:
         raise DataError(unreadable(path, error)) from None
 
 
+def first_rows(path: Path, file: Any, column: str) -> Any:
+    """First cell of a column, as a column of one row, or of none where there are none; no more of it is read."""
+    try:
+        batches = list(itertools.islice(file.iter_batches(batch_size=1, columns=[column], use_threads=False), 1))
+        return pa.Table.from_batches(batches, file.schema_arrow.empty_table().select([column]).schema).column(0)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(unreadable(path, error)) from None
+
+
 def unreadable(path: Path, error: Exception) -> str:
-    """Sentence for a file that is damaged, or no parquet file."""
+    """Error message for a damaged file, or one that is not parquet."""
     return f"cannot read {path}, it is damaged or no parquet file ({first_line(error)}): download or write it again"
 
 

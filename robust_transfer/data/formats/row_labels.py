@@ -1,4 +1,4 @@
-"""Labels as the rows of text tables write them: one kind for the whole data set, as a pyarrow column."""
+"""Labels in text tables: one kind for the whole data set, as a pyarrow column."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def is_empty(cell: Any) -> bool:
 
 
 def numbers_or_names(cells: Sequence[Any]) -> tuple[list[Any], list[str]]:
-    """All labels of a data set, none empty, as whole numbers or else as names; and notes.
+    """All labels of a data set, without empty ones, as whole numbers or else as names; and notes.
 
-    Text is a number where all of it is, written as whole numbers are: "01" is a name. Raises :class:`DataError`
-    for fractions, and for numbers and names side by side.
+    Labels are numbers if all of them are written as whole numbers: "01" is a name. Raises :class:`DataError` for
+    fractions, and for a mixture of numbers and names.
     """
     if all(isinstance(cell, str) for cell in cells):
         return _of_text(cells)
@@ -39,7 +39,7 @@ def numbers_or_names(cells: Sequence[Any]) -> tuple[list[Any], list[str]]:
 
 
 def as_column(values: Sequence[Any]) -> Any:
-    """Column of what :func:`numbers_or_names` gives."""
+    """Column from the output of :func:`numbers_or_names`."""
     return pa.array(values, pa.int64() if values and isinstance(values[0], int) else pa.string())
 
 

@@ -1,4 +1,4 @@
-"""Paths of image files, as the rows of a table write them: each leads to a file, or the table is refused."""
+"""Paths of image files in the rows of a table: each must name an existing file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHOWN = 3
 
 
 def image_files(tree: Tree, folder: Path, table: str, written: Sequence[Any]) -> tuple[list[Path], list[str]]:
-    """File that each row names, relative to ``folder``, and notes; ``table`` is what messages call the rows' table.
+    """File of each row, relative to ``folder``, and notes; ``table`` is the table's name in messages.
 
     Raises :class:`DataError` where there are no rows, and for cells without a path, addresses, paths that lead out of an
     archive, and missing files.
@@ -55,7 +55,7 @@ def image_files(tree: Tree, folder: Path, table: str, written: Sequence[Any]) ->
 
 
 def _elsewhere(tree: Tree, folder: Path, cell: str) -> str:
-    """Where the missing file may lie: in a folder beside the table, or above the table's own."""
+    """Possible location of the missing file: in a folder beside the table, or above the table's own."""
     for base in (*tree.folders(folder), folder.parent):
         try:
             path = tree.at(base, cell)

@@ -1,4 +1,4 @@
-"""Files that hold whole splits, such as ``train-00000-of-00002.parquet``: which of a folder's are which split's."""
+"""Files with whole splits, such as ``train-00000-of-00002.parquet``, and their assignment to splits."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from robust_transfer.errors import DataError
 
 @dataclass(frozen=True)
 class Files:
-    """Files of each split, and notes on those that are of none.
+    """Files of each split, and notes on others.
 
-    ``named``: their names say the splits; else ``as_train`` says that they are taken as train. ``alone``: one file was
-    given. ``within``: the folder in which they and ``seen``, all of their kind, lie.
+    ``named``: their names contain the splits; else ``as_train`` means that they are assumed to be train. ``alone``: a
+    single file was passed. ``within``: the folder that contains them and ``seen``, all files of their kind.
     """
 
     of: dict[Role, list[Path]]
@@ -31,19 +31,23 @@ class Files:
 
 @dataclass(frozen=True)
 class Kind:
-    """Kind of file: what messages call it, which files are of it, and the part of a name that says the split."""
+    """Kind of file: what messages call it, which files are of it, and the part of a name that says the split.
+
+    ``endings``: what their names end with, in lower case. Nothing else is looked at.
+    """
 
     called: str
     takes: Callable[[Path], bool]
     stem: Callable[[Path], str]
+    endings: tuple[str, ...]
 
 
 def find_files(tree: Tree, root: Path, kind: Kind) -> Files:
-    """Files of each split in ``root``, in ``root/data``, or in folders there whose whole name is a split's.
+    """Files of each split in ``root``, in ``root/data``, or in folders there with a split's name.
 
-    Another folder in ``root`` is read where it alone has such files. Files that name no split are train where no file
-    names one, and are left out with a note otherwise. Raises :class:`DataError` where files of several data sets lie
-    side by side, a file of a split is there twice or a file's name denies its folder's.
+    Another folder in ``root`` is read if it is the only one with such files. Files without a split in their names are
+    train if no file has one, and are left out with a note otherwise. Raises :class:`DataError` for files of several
+    data sets side by side, for a duplicate file of a split, and for a file whose name contradicts its folder's.
     """
     for base in _bases(tree, root):
         files = _candidates(tree, base, kind)
@@ -66,11 +70,13 @@ def holds_files(tree: Tree, root: Path, kind: Kind) -> bool:
 
 
 def alone(tree: Tree, file: Path, kind: Kind) -> Files:
-    """One file, taken as train whatever it is called; notes on what its name and its folder say of others."""
+    """Single file as train, whatever its name; notes on other files suggested by its name and folder."""
     name, notes, as_train = file_name(kind.stem(file)), list[str](), list[str]()
     if name is not None and name.role != "train":
         as_train.append(f"{file.name} is called as {WRITTEN[name.role]} is: given alone, it is taken as train")
-    if beside := [other.name for other in tree.files(file.parent) if kind.takes(other) and other.name != file.name]:
+    if beside := [
+        other.name for other in tree.files(file.parent, kind.endings) if kind.takes(other) and other.name != file.name
+    ]:
         notes.append(f"{file.name} alone is read, not what lies beside it: {listed(beside)}")
     if name is not None:
         notes += _missing_shards(name.role, [(file, name)])
@@ -82,7 +88,7 @@ def _bases(tree: Tree, root: Path) -> list[Path]:
 
 
 def _inner(tree: Tree, root: Path, kind: Kind) -> list[Path]:
-    """Folders in ``root`` with files of their own, or with files in folders there that are named after a split."""
+    """Folders in ``root`` with files, or with files in subfolders named after a split."""
     return [
         folder
         for folder in tree.folders(root)
@@ -92,12 +98,12 @@ def _inner(tree: Tree, root: Path, kind: Kind) -> list[Path]:
 
 def _candidates(tree: Tree, base: Path, kind: Kind) -> list[Path]:
     """Files of the kind in ``base`` and in the folders there."""
-    files = [file for folder in (base, *tree.folders(base)) for file in tree.files(folder)]
+    files = [file for folder in (base, *tree.folders(base)) for file in tree.files(folder, kind.endings)]
     return sorted(file for file in files if not file.name.startswith(".") and kind.takes(file))
 
 
 def _name_of(file: Path, base: Path, kind: Kind) -> FileName | None:
-    """What names a file's split: in ``base`` its own name, else its folder's, which its own may not deny."""
+    """Name with a file's split: in ``base`` its own, else its folder's, which its own may not contradict."""
     own = file_name(kind.stem(file))
     if file.parent == base:
         return own
@@ -141,7 +147,7 @@ def _without_names(root: Path, files: list[Path], kind: Kind) -> Files:
 
 
 def _missing_shards(role: Role, files: list[tuple[Path, FileName]]) -> list[str]:
-    """Note where shards are missing; :class:`DataError` where one is there twice."""
+    """Note on missing shards; :class:`DataError` for duplicate ones."""
     totals = {name.total for _, name in files if name.total is not None}
     if len(totals) > 1:
         raise DataError(f"the {WRITTEN[role]} files count to different totals, {sorted(totals)}: keep one set of them")

@@ -1,4 +1,4 @@
-"""Names of splits: the stated list by which folders and files are recognised. Nothing else is taken for a split."""
+"""Names of splits: the fixed list by which folders and files are recognised."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def role_of(name: str) -> Role | None:
 
 
 def speaks_of_a_split(name: str) -> bool:
-    """True if one of a name's words is a split's ("test_corrupted", "pre-train", "trainA"), whatever the whole is."""
+    """True if a word of a name is a split's ("test_corrupted", "pre-train", "trainA"), whatever the whole name."""
     return any(word in SPLIT_NAMES for word in _words(name))
 
 
 def speaks_of_a_part(name: str) -> bool:
-    """True if a name speaks of some part of a data set: of a split, or with a word of :data:`PARTS` or an ending."""
+    """True if a name suggests a part of a data set: a split, a word of :data:`PARTS`, or an ending."""
     return speaks_of_a_split(name) or any(word in PARTS or word in ENDINGS for word in _words(name))
 
 
@@ -65,9 +65,9 @@ def _words(name: str) -> list[str]:
 
 @dataclass(frozen=True)
 class FileName:
-    """Data file's name in its parts: ``pets-train-00001-of-00003`` is ("pets", "train", 1, 3).
+    """Parts of a data file's name: ``pets-train-00001-of-00003`` is ("pets", "train", 1, 3).
 
-    ``index`` and ``total`` are None where the name counts nothing; ``total`` is None where it counts without an end.
+    ``index`` and ``total`` are None without a number; ``total`` is None for a number without a total.
     """
 
     prefix: str
@@ -80,7 +80,7 @@ _SHARD = re.compile(r"(?P<rest>.+?)[-_.]?(?P<index>\d+)(?:[-_]of[-_](?P<total>\d
 
 
 def file_name(stem: str) -> FileName | None:
-    """Parts of a file's name (without its extension), or None where it names no split.
+    """Parts of a file's name (without its extension), or None without a split.
 
     The split's name is the whole, or its end after "-", "_" or "."; a number may follow, alone or "-of-" another.
     """

@@ -24,7 +24,7 @@ def is_text_table(path: Path) -> bool:
 
 
 def names_images(tree: Tree, path: Path) -> bool:
-    """True for a table in text that is called metadata, or has a column called as one of paths is."""
+    """True for a text table named metadata, or with a column named like a column of paths."""
     if not is_text_table(path):
         return False
     return path.stem.casefold() == "metadata" or bool(paths_of(header_of(tree.read(path, HEADER), path)))
@@ -40,17 +40,19 @@ def read_cells(tree: Tree, path: Path) -> Cells:
         raise DataError(unreadable(path, error)) from None
     features = features_of(path, table.schema)
     return {
-        name: _values(path, table.column(name), class_names(features[name]))
+        name: plain_values(path, table.column(name), class_names(features[name]))
         for name in table.schema.names
-        if not _holds_other_things(table.schema.field(name).type)
+        if not holds_other_things(table.schema.field(name).type)
     }
 
 
-def _holds_other_things(kind: Any) -> bool:
+def holds_other_things(kind: Any) -> bool:
+    """True for a type of column that holds neither text nor numbers."""
     return bool(pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
-def _values(path: Path, column: Any, names: tuple[str, ...] | None) -> Sequence[Any]:
+def plain_values(path: Path | str, column: Any, names: tuple[str, ...] | None) -> Sequence[Any]:
+    """Cells of a column of parquet; class numbers by their ``names``, None for those that stand for no class."""
     values: list[Any] = column.to_pylist()
     if names is None:
         return values

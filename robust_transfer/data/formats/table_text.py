@@ -1,4 +1,4 @@
-"""Tables in text: CSV, TSV and JSON lines, read as what they say: no cell is taken for a number, a date or nothing."""
+"""Text tables: CSV, TSV and JSON lines, read literally: no cell is converted to a number, a date or a missing value."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ Cells = Mapping[str, Sequence[Any]]  # columns by name; a cell of CSV is a strin
 
 
 def read_text_table(content: bytes, path: Path) -> Cells:
-    """Columns of the table in ``content``, which is that of the file ``path``.
+    """Columns of the table in ``content``, read from the file ``path``.
 
-    Raises :class:`DataError` for what is not UTF-8 (or UTF-16 with its mark), has no header or rows of other lengths.
+    Raises :class:`DataError` for text that is not UTF-8 (or UTF-16 with its mark), for a missing header and for rows
+    of other lengths.
     """
     text = _decoded(content, path)
     if path.suffix.casefold() in LINES:
@@ -36,7 +37,7 @@ def read_text_table(content: bytes, path: Path) -> Cells:
 
 
 def header_of(content: bytes, path: Path) -> list[str]:
-    """Names of the columns by the first line of what may be cut off; nothing where that cannot be read."""
+    """Column names in the first line of possibly truncated text; empty if unreadable."""
     first = content.decode(_encoding(content), "ignore").split("\n", 1)[0]
     try:
         return list(read_text_table(first.encode(), path))
@@ -79,7 +80,7 @@ def _separated(text: str, path: Path, separators: Sequence[str]) -> Cells:
 
 
 def _header(text: str, path: Path, separators: Sequence[str]) -> tuple[list[str], str]:
-    """Names in the first line, and the separator: one that gives a column of paths, or else most columns."""
+    """Names in the first line, and the separator: one that gives a column of paths, or else the most columns."""
     found: dict[str, list[str]] = {}
     for separator in separators:
         try:

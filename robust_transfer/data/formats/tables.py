@@ -23,7 +23,7 @@ from robust_transfer.errors import DataError
 class Table:
     """Images (or a pyarrow column of them) and labels (a pyarrow column) of one split.
 
-    And the names of its classes where its ClassLabel feature holds them.
+    With class names if its ClassLabel feature holds them.
     """
 
     images: Any
@@ -31,7 +31,7 @@ class Table:
     class_names: tuple[str, ...] | None
 
 
-def divided(table: Table, roles: Sequence[Role], called: str, folder: Path) -> dict[Role, Table]:
+def divided(table: Table, roles: Sequence[Role], called: str, folder: Path | None) -> dict[Role, Table]:
     """Table of each split that ``roles`` give the rows of one that messages call ``called``."""
     images, said = ColumnImages(table.images, called, folder), np.array(roles)
     rows = {role: np.flatnonzero(said == role) for role in dict.fromkeys(roles)}
@@ -44,7 +44,7 @@ def divided(table: Table, roles: Sequence[Role], called: str, folder: Path) -> d
 def in_one_order(
     labels: Sequence[Any], names: Sequence[tuple[str, ...] | None], files: Sequence[str]
 ) -> tuple[list[Any], list[str]]:
-    """Label columns of one split's files, all counted by the first file's class names; and notes on what was mapped.
+    """Label columns of one split's files, renumbered by the first file's class names; and notes on the mapping.
 
     Raises :class:`DataError` where some files name their classes and others count without names, or the names differ.
     """
@@ -72,10 +72,10 @@ def in_one_order(
 def stored_splits(
     tables: Mapping[Role, Table], folder: Path | None = None
 ) -> tuple[dict[Role, StoredSplit], list[str]]:
-    """Checked splits, and notes on what was left out. ``folder``: what relative image paths are relative to.
+    """Checked splits, and notes on omissions. ``folder``: the base of relative image paths.
 
-    Without stored names the classes are the distinct labels of train, in order, called what they are; where there is no
-    train split, those of the split that is evaluated on.
+    Without stored names the classes are the sorted distinct labels of train, named by their values; without a train
+    split, those of the evaluated split.
     """
     tables, notes = dict(tables), []
     if "test" in tables and len(tables) > 1 and all_hidden(tables["test"].labels):

@@ -1,4 +1,4 @@
-"""Tar archives: where each member lies, found in one pass; compressed ones, which have no such places, kept in memory."""
+"""Tar archives: member offsets found in one pass; compressed ones, without random access, kept in memory."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class TarArchive(Archive[_Place]):
         self.follow_links()
 
     def size(self, member: _Place) -> int:
-        """As its header has it."""
+        """Size in the member's header."""
         return member.size
 
     def _content(self, file: IO[bytes], member: _Place) -> bytes:
@@ -45,9 +45,9 @@ class TarArchive(Archive[_Place]):
 
 
 class CompressedTar(Archive[bytes]):
-    """Tar behind gzip, bzip2 or xz, whose files are kept as they are.
+    """Tar compressed by gzip, bzip2 or xz, its files kept in memory as they are.
 
-    Raises :class:`DataError` where more comes out than a split may keep in memory.
+    Raises :class:`DataError` for more decompressed bytes than a split may keep in memory.
     """
 
     def __init__(self, path: Path) -> None:
@@ -63,7 +63,7 @@ class CompressedTar(Archive[bytes]):
         self.follow_links()
 
     def size(self, member: bytes) -> int:
-        """What came out."""
+        """Decompressed size."""
         return len(member)
 
     def _content(self, file: IO[bytes], member: bytes) -> bytes:
@@ -71,7 +71,7 @@ class CompressedTar(Archive[bytes]):
 
 
 def is_compressed(path: Path) -> bool:
-    """True where the file begins as gzip, bzip2 or xz do, whatever it is called."""
+    """True if the file begins like gzip, bzip2 or xz, whatever its name."""
     with path.open("rb") as file:
         return _opener(file) is not None
 
@@ -83,11 +83,11 @@ def _opener(file: IO[bytes]) -> Any:
 
 
 class _TooMuchError(Exception):
-    """More comes out of an archive than is kept."""
+    """Decompressed archive that exceeds the limit."""
 
 
 class _Forward:
-    """File that is read from its beginning to its end, as tarfile does but for a block; never more than ``limit``."""
+    """File read once from beginning to end, as tarfile does except for one block; at most ``limit`` bytes."""
 
     def __init__(self, file: IO[bytes], limit: int | None) -> None:
         self._file, self._limit = file, limit
@@ -131,7 +131,7 @@ class _Forward:
 
 
 def _go_through(archive: Archive[Any], stream: _Forward, member: Callable[[tarfile.TarInfo], Any]) -> None:
-    """Add what each header tells of, one after the other; refuses what is damaged, also where tarfile only stops there."""
+    """Add the member of each header in turn; refuses damage, also where tarfile only stops."""
     try:
         with tarfile.TarFile(fileobj=cast(Any, stream), encoding="utf-8", errors="surrogateescape") as tar:
             while (info := tar.next()) is not None:

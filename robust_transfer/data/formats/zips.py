@@ -1,4 +1,4 @@
-"""Zip archives: the directory read once, members by themselves when they are asked for."""
+"""Zip archives: the directory read once, members read on demand."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Place(NamedTuple):
 
 
 class ZipArchive(Archive[_Place]):
-    """Members that are stored as they are, or compressed by deflate or bzip2."""
+    """Members that are stored, or compressed by deflate or bzip2."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -51,7 +51,7 @@ class ZipArchive(Archive[_Place]):
         self.follow_links()
 
     def size(self, member: _Place) -> int:
-        """As the directory has it."""
+        """Size in the directory."""
         return member.size
 
     def _content(self, file: IO[bytes], member: _Place) -> bytes:
@@ -79,7 +79,7 @@ class ZipArchive(Archive[_Place]):
 
 
 def _unfolded(packed: bytes, member: _Place) -> bytes:
-    """At most a byte more than the member says: what would go on for ever is cut off, and then found to be too long."""
+    """Decompressed bytes, at most one more than declared: endless data is cut off, and then refused as too long."""
     if member.method == zipfile.ZIP_STORED:
         return packed
     if member.method == zipfile.ZIP_DEFLATED:
@@ -90,7 +90,7 @@ def _unfolded(packed: bytes, member: _Place) -> bytes:
 
 
 def _name_of(member: zipfile.ZipInfo, slashes: bool) -> str:
-    """Name as UTF-8, which many programs write without saying so; other bytes stay as they are (surrogates)."""
+    """Name as UTF-8, which many programs write without declaring it; other bytes become surrogates."""
     name = member.filename
     if not member.flag_bits & _UTF8:
         with suppress(UnicodeEncodeError):  # an entry of its own says another name

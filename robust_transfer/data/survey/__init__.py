@@ -1,4 +1,4 @@
-"""Survey of a data set: what was understood of it, and what about it is worth a look before anything is trained."""
+"""Survey of a data set: its description, and unusual properties to check before training."""
 
 from robust_transfer.data.survey.describe import describe_data
 from robust_transfer.data.survey.description import DataDescription

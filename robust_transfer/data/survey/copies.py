@@ -1,4 +1,4 @@
-"""Copies within a split and between two, and images that have two labels: found by the fingerprints of what was looked at."""
+"""Copies within a split and between two, and images with two labels: found by fingerprints."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Pairs = list[tuple[int, int]]  # of rows
 
 @dataclass(frozen=True)
 class CopyReport:
-    """How many images of one side have a copy on the other: with the same pixels (``exact``), or the same look (``near``).
+    """Number of images of one side with a copy on the other: the same pixels (``exact``), or the same look (``near``).
 
     ``conflicts``: how many of the pairs found have different labels. Within one split ``exact`` counts the images beyond the
     first of each content, and ``near`` those that look like another one. The examples name images.

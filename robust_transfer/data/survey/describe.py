@@ -1,4 +1,4 @@
-"""``describe_data``: from the name of a data set to what was understood of it."""
+"""``describe_data``: from the name of a data set to its description."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ import torch
 from numpy.typing import NDArray
 
 from robust_transfer.config import expect
+from robust_transfer.data.class_order import in_one_order
+from robust_transfer.data.cutting import held_out_for_test
 from robust_transfer.data.formats import ColumnNames, Role, StoredDataset, open_dataset
 from robust_transfer.data.formats.base import StoredSplit
-from robust_transfer.data.loading import held_out_for_test, in_one_order
 from robust_transfer.data.subsets import stratified
 from robust_transfer.data.survey.copies import CopyReport, between, within
 from robust_transfer.data.survey.description import Between, DataDescription, Odd, Sides, SplitDescription
 from robust_transfer.data.survey.look import Looks, look_through
 from robust_transfer.data.survey.suspicions import suspicions
+from robust_transfer.data.weights import imbalance
 from robust_transfer.errors import ConfigError, DataError
+from robust_transfer.progress import stage
 
 LIMIT = 50_000  # images that are looked at, in all splits together
 EXAMPLES = 3
@@ -34,26 +37,31 @@ def describe_data(
     *,
     image_column: str | None = None,
     label_column: str | None = None,
+    split_column: str | None = None,
     examples: int = LIMIT,
     seed: int = 0,
+    quiet: bool = True,
 ) -> DataDescription:
-    """Look a data set through and say what it is: splits, classes, sizes, kinds of files, copies, conflicts, oddities.
+    """Read a data set and describe it: splits, classes, sizes, kinds of files, copies, conflicts, unusual images.
 
     ``data`` and its columns as for :func:`load_task`, which may refuse what is described here: ``problems`` says why, as far
     as that depends on the data alone. Every image is decoded once and let go of; less than 100 bytes of each are kept. At
     most ``examples`` images are looked at: of more, a sample, stratified by class and drawn by ``seed``, in proportion to
-    the splits. Raises :class:`DataError` for what is no data set at all.
+    the splits. Without ``quiet`` progress is shown. Raises :class:`DataError` for what is no data set at all.
     """
     expect("examples", examples, Integral)
     if examples < 1:
         raise ConfigError(f"examples is a number of images to look at, at least 1, not {examples}")
     if not 0 <= seed < 2**31:
         raise ConfigError(f"seed must be between 0 and 2^31 - 1, not {seed}")
-    stored = open_dataset(data, ColumnNames(image_column, label_column))
+    with stage(f"reading {data}", None, quiet):
+        stored = open_dataset(data, ColumnNames(image_column, label_column, split_column))
     chosen = {role: _chosen(stored, role, examples, seed) for role in stored.splits}
-    looks = {
-        role: look_through(split.images, split.labels.numpy(), chosen[role]) for role, split in stored.splits.items()
-    }
+    with stage(f"looking through {data}", sum(map(len, chosen.values())), quiet) as bar:
+        looks = {
+            role: look_through(split.images, split.labels.numpy(), chosen[role], bar.advance)
+            for role, split in stored.splits.items()
+        }
     splits = {str(role): _described(split, looks[role]) for role, split in stored.splits.items()}
     pairs = [
         Between(one, other, _between(stored.splits[one], looks[one], stored.splits[other], looks[other]))
@@ -89,7 +97,6 @@ def _chosen(stored: StoredDataset, role: Role, examples: int, seed: int) -> NDAr
 
 def _described(split: StoredSplit, looks: Looks) -> SplitDescription:
     counts = torch.bincount(split.labels, minlength=len(split.class_names)).tolist()
-    there = [count for count in counts if count]
     name = _namer(split, looks)
     whole = looks.whole
     width, height = (_sides(some[whole]) if len(whole) else None for some in (looks.width, looks.height))
@@ -98,7 +105,7 @@ def _described(split: StoredSplit, looks: Looks) -> SplitDescription:
         images=len(split.labels),
         looked_at=len(looks.places),
         classes=dict(zip(split.class_names, counts, strict=True)),
-        imbalance=max(there) / min(there) if there else 1.0,
+        imbalance=imbalance(counts),
         width=width,
         height=height,
         sizes={f"{w}x{h}": count for (w, h), count in sizes.most_common(SIZES)},

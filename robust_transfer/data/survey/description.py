@@ -1,4 +1,4 @@
-"""Description of a data set: as JSON, and as lines for people."""
+"""Description of a data set: as JSON, and as text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KINDS = 4
 
 @dataclass(frozen=True)
 class Sides:
-    """Least, median and largest width or height, in pixels."""
+    """Minimum, median and maximum width or height, in pixels."""
 
     least: int
     median: int
@@ -27,7 +27,7 @@ class Sides:
 
 @dataclass(frozen=True)
 class Odd:
-    """Images with something odd: how many, and some of them by name."""
+    """Unusual images: their number, and some of their names."""
 
     count: int
     examples: list[str]
@@ -65,7 +65,7 @@ class Between:
 
 @dataclass(frozen=True)
 class DataDescription:
-    """What was understood of a data set. ``problems``: for what :func:`load_task` would refuse it, in its words."""
+    """Description of a data set. ``problems``: reasons, in its words, for which :func:`load_task` would refuse it."""
 
     name: str
     splits: dict[str, SplitDescription]
@@ -75,11 +75,11 @@ class DataDescription:
 
     @property
     def sampled(self) -> bool:
-        """True if not every image was looked at."""
+        """True if only a sample of the images was read."""
         return any(split.looked_at < split.images for split in self.splits.values())
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, as plain JSON types."""
+        """Plain JSON types."""
         plain: dict[str, Any] = as_dict(self)
         return {**plain, "sampled": self.sampled}
 

@@ -1,8 +1,9 @@
-"""One look at each image of a stored split: size, mode, kind of file, what it is made of. Some bytes an image are kept."""
+"""Properties of each image of a stored split: size, mode, kind of file, fingerprint. Some bytes per image are kept."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,13 +19,14 @@ from robust_transfer.messages import logger
 
 log = logger(__name__)
 
-BLOCK = 10_000  # images between two lines of the log
+BLOCK = 512  # images between two calls of who is told
+LOGGED = 20 * BLOCK  # images between two lines of the log
 ARRAY = "array"  # the kind of what is no file
 
 
 @dataclass(frozen=True, eq=False)
 class Looks:
-    """What was seen of the images at ``places`` of a stored split; all arrays ``(n,)``, in their order.
+    """Properties of the images at ``places`` of a stored split; all arrays ``(n,)``, in their order.
 
     ``damaged``: why an image could not be decoded, by its row; sizes there are 0, fingerprints blank.
     """
@@ -46,8 +48,13 @@ class Looks:
         return np.flatnonzero(self.width > 0)
 
 
-def look_through(images: Images, labels: NDArray[np.int64], places: NDArray[np.int64]) -> Looks:
-    """Each image at ``places`` decoded once and let go of; ``labels`` are those of all images."""
+def look_through(
+    images: Images, labels: NDArray[np.int64], places: NDArray[np.int64], told: Callable[[int], None] = lambda _: None
+) -> Looks:
+    """Each image at ``places`` decoded once and let go of; ``labels`` are those of all images.
+
+    ``told``: is called with the number of images that more have been looked at.
+    """
     n = len(places)
     rows, sizes = np.zeros((n, BYTES), np.uint8), np.zeros((2, n), np.int32)
     grey, constant, kinds = np.zeros(n, bool), np.zeros(n, bool), [("", "")] * n
@@ -57,20 +64,22 @@ def look_through(images: Images, labels: NDArray[np.int64], places: NDArray[np.i
         try:
             with opened(images, int(places[row])) as image:
                 kind = image.format or ARRAY, image.mode
-                pixels = np.asarray(to_rgb(image))
+                rgb = to_rgb(image)
+                pixels = np.asarray(rgb)
         except DataError as error:
             damaged[row] = str(error)
             return
         kinds[row] = kind
         sizes[:, row] = pixels.shape[1::-1]
         grey[row], constant[row] = _of_one_hue(pixels), pixels.min() == pixels.max()
-        rows[row] = fingerprint(pixels)
+        rows[row] = fingerprint(pixels, rgb)
 
     with quiet_pillow():
         for start in range(0, n, BLOCK):
             count = min(BLOCK, n - start)
             in_threads(lambda row, start=start: look(start + row), count)  # type: ignore[misc]
-            if start + count < n:
+            told(count)
+            if start + count < n and not (start + count) % LOGGED:
                 log.info("images: %d of %d looked at", start + count, n)
     seen = [kind for kind in kinds if kind[0]]
     return Looks(
@@ -80,5 +89,8 @@ def look_through(images: Images, labels: NDArray[np.int64], places: NDArray[np.i
 
 
 def _of_one_hue(pixels: NDArray[Any]) -> np.bool_ | bool:
-    """True if red, green and blue are the same everywhere."""
-    return bool((pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 0] == pixels[..., 2]).all())
+    """True if red, green and blue are the same everywhere; the first row tells most images that have a colour."""
+    return all(
+        bool((part[..., 0] == part[..., 1]).all() and (part[..., 0] == part[..., 2]).all())
+        for part in (pixels[:1], pixels)
+    )

@@ -34,16 +34,17 @@ def write_contact_sheet(
     *,
     image_column: str | None = None,
     label_column: str | None = None,
+    split_column: str | None = None,
     seed: int = 0,
 ) -> list[str]:
-    """Write a PNG with up to 8 images of each of up to 60 classes to ``path``; returns what it leaves out, in sentences.
+    """Write a PNG with up to 8 images of each of up to 60 classes to ``path``; returns omissions, in sentences.
 
-    The images are drawn by ``seed`` from train (or from what there is in its place). Pictures larger than their place are
-    made smaller, others larger without smoothing. Raises :class:`DataError` for what is no data set, and
-    :class:`OutputError` for a name that does not end in ``.png``, or cannot be written.
+    The images are drawn by ``seed`` from train (or from the split in its place). Larger images are reduced, smaller
+    ones enlarged without smoothing. Raises :class:`DataError` for anything that is not a data set, and
+    :class:`OutputError` for a path that does not end in ``.png``, or cannot be written.
     """
     check_sheet(path)
-    stored = open_dataset(data, ColumnNames(image_column, label_column))
+    stored = open_dataset(data, ColumnNames(image_column, label_column, split_column))
     role = first_role(stored.splits)
     split = stored.splits[role]
     members = shuffled_classes(split.labels, len(split.class_names), seed=seed, purpose="contact sheet")

@@ -1,4 +1,4 @@
-"""Images that are worth a look: damaged, constant, tiny, huge, long and narrow, grey among coloured ones."""
+"""Suspicious images: damaged, constant, tiny, huge, long and narrow, grey among coloured ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MINORITY = 0.1  # of grey images among others, up to which they are exceptions
 
 
 def suspicions(looks: Looks) -> dict[str, NDArray[np.int64]]:
-    """Rows of :class:`Looks` by what is odd about them, where there are any."""
+    """Rows of :class:`Looks` by kind of suspicion, without empty kinds."""
     whole = looks.whole
     short = np.minimum(looks.width, looks.height)[whole].astype(float)
     long = np.maximum(looks.width, looks.height)[whole].astype(float)

@@ -1,4 +1,4 @@
-"""Base of the families of checkpoints and their registry: which network a state belongs to, by its keys and shapes."""
+"""Base of the families of checkpoints and their registry: a state's keys and shapes determine its network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ State = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Architecture:
-    """Network that a state's keys and shapes tell.
+    """Network determined by a state's keys and shapes.
 
     ``network`` and ``settings`` are for :func:`robust_transfer.networks.create`; its body's state has the keys of the
     file but for the ``head``, the prefix of the last linear layer ("fc": ``fc.weight``, ``fc.bias``); "" for a feature
@@ -73,7 +73,7 @@ FAMILIES: Registry[Family] = Registry("family of checkpoints", group="robust_tra
 
 
 def recognised(state: State) -> tuple[str, Architecture] | None:
-    """Name of the first family that knows the ``state``, and its network; None where none does."""
+    """Name of the first family that recognises the ``state``, and its network; None if no family does."""
     for entry in FAMILIES:
         if (found := entry.cls().recognise(state)) is not None:
             return entry.name, found

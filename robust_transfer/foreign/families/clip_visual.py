@@ -62,7 +62,7 @@ class ClipFamily(Family):
 
 
 def _tower(state: State) -> dict[str, Tensor]:
-    """The visual part of a state, under open_clip's names."""
+    """Visual part of a state, under open_clip's names."""
     if any(key.startswith(HF) for key in state):
         return _from_transformers(state)
     visual = {VISUAL.sub("", key): value for key, value in state.items() if VISUAL.match(key)}
@@ -139,7 +139,7 @@ def _fitted(state: State, tower: dict[str, Tensor], found: Architecture, size: i
 
 
 def _unused(state: State) -> tuple[str, ...]:
-    """What is not of the visual tower: text, temperature, numbers of positions."""
+    """Keys outside the visual tower: text, temperature, position numbers."""
     if any(key.startswith(HF) for key in state):
         used = (HF, "visual_projection.")
         return tuple(key for key in state if not key.startswith(used) or key.endswith("position_ids"))

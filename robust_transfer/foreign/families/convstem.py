@@ -1,4 +1,4 @@
-"""ConvNeXt and ViT with convolutional stems: Singh et al. 2023 (revisiting-at), and what is trained from them."""
+"""ConvNeXt and ViT with convolutional stems: Singh et al. 2023 (revisiting-at), and networks fine-tuned from them."""
 
 from __future__ import annotations
 

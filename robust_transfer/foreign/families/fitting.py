@@ -1,4 +1,4 @@
-"""Whether a state fits the network that its keys tell: what is missing, out of order or of another shape is said by name."""
+"""Check that a state fits the network of its keys; errors name missing, misplaced and misshapen tensors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COUNTER = ".num_batches_tracked"  # of batch norm: old files lack it, and no for
 
 
 def broken(layout: str, what: str) -> CheckpointError:
-    """Error for a state in a family's ``layout`` that is not whole."""
+    """Error for an incomplete state in a family's ``layout``."""
     return CheckpointError(f"these are weights in the layout of {layout}, but {what}: get the file again")
 
 
@@ -53,7 +53,7 @@ def last_layer(state: State, names: Sequence[str], layout: str) -> tuple[str, in
 
 
 def fitted(state: State, found: Architecture, layout: str) -> Architecture:
-    """The network ``found``, once its body and head have just the names and shapes of the ``state``.
+    """Network ``found``, after its body and head are shown to have exactly the names and shapes of the ``state``.
 
     Raises CheckpointError, which names the first that differ. Counters of batch norm may be missing.
     """
@@ -80,7 +80,7 @@ def fitted(state: State, found: Architecture, layout: str) -> Architecture:
 
 @lru_cache(maxsize=16)
 def _body(network: str, settings: tuple[tuple[str, Any], ...]) -> tuple[int, dict[str, tuple[int, ...]]]:
-    """Size of the features, and names with their shapes, of a network that is built without memory."""
+    """Size of the features, and names with shapes, of a network built without memory."""
     with torch.device("meta"):
         body: Any = networks.create(network, num_classes=0, input_size=32, **dict(settings))
     shapes = {key: tuple(value.shape) for key, value in body.state_dict().items() if not key.endswith(COUNTER)}

@@ -40,7 +40,7 @@ class KuangliuResNetFamily(Family):
 
 
 def has_shortcuts(state: State) -> bool:
-    """Whether a state is of four stages ``layer1`` ... of blocks with ``shortcut``, and a linear layer if any."""
+    """True for a state of four stages ``layer1`` ... of blocks with ``shortcut``, and at most a linear layer beside."""
     if not any(BLOCK.match(key) for key in state) or any(".downsample." in key for key in state):
         return False
     linear = all(state[key].dim() == 2 for key in ("linear.weight", "fc.weight") if key in state)
@@ -48,7 +48,7 @@ def has_shortcuts(state: State) -> bool:
 
 
 def normalises_after(state: State) -> bool:
-    """Whether norms follow convolutions, as in the first ResNets: then the stem and the shortcuts have some."""
+    """True if norms follow convolutions, as in the original ResNet: then the stem and the shortcuts have some."""
     return any(key.startswith("bn1.") or ".shortcut.1." in key for key in state)
 
 

@@ -1,4 +1,4 @@
-"""Networks of timm and torchvision that have exactly the names and shapes of a state: from the index, then by building one."""
+"""Networks of timm and torchvision with exactly the names and shapes of a state: by the index, then by building one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PHOTOS = 100  # pixels: larger ones are cut from photos; sets of images up to 96
 
 
 def matches(state: State, entries: Iterable[Indexed]) -> list[Indexed]:
-    """Entries of the index that have the names and shapes of a state, its head aside."""
+    """Entries of the index with the names and shapes of a state, except for its head."""
     entries = list(entries)
     wanted = {
         (signature(state, head), head)
@@ -34,7 +34,7 @@ def matches(state: State, entries: Iterable[Indexed]) -> list[Indexed]:
 
 
 def otherwise(found: list[Indexed], network: str) -> tuple[str, ...]:
-    """Those ``found`` beside the ``network`` that compute otherwise, one of each kind, in their order."""
+    """Networks in ``found`` that compute something else than ``network``, one of each kind, in their order."""
     own = [entry.arithmetic for entry in found if entry.name == network]
     kinds = dict[str, str]()
     for entry in found:
@@ -44,7 +44,7 @@ def otherwise(found: list[Indexed], network: str) -> tuple[str, ...]:
 
 
 def on_others(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Sentence on networks that compute otherwise; none where there are none."""
+    """Sentence on networks that compute something else; empty without any."""
     if not names:
         return ()
     listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
@@ -52,19 +52,19 @@ def on_others(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _is_linear(weight: Tensor) -> bool:
-    """Whether a weight is a linear layer's, or that of a convolution of single pixels."""
+    """True if a weight is a linear layer's, or a 1x1 convolution's."""
     return weight.dim() == 2 or (weight.dim() == 4 and weight.shape[2:] == (1, 1))
 
 
 def head_in(state: State, head: str) -> str:
-    """The name of the head where a state has one, else ""."""
+    """Name of the head in a state, or ""."""
     return head if f"{head}.weight" in state else ""
 
 
 def fits(state: State, network: str, head: str, size: int, settings: Mapping[str, Any]) -> bool:
-    """Whether the network, built for images of ``size``, has just the names and shapes of a state; counters may be missing.
+    """True if the network, built for images of ``size``, has exactly the names and shapes of a state; counters may be missing.
 
-    The head may have a weight and a bias: what has more of it (a scale, norms of rows) computes something else.
+    The head may have a weight and a bias only: further tensors (a scale, norms of rows) mean another computation.
     """
     try:
         body = on_meta(network, size, settings)
@@ -79,13 +79,13 @@ def fits(state: State, network: str, head: str, size: int, settings: Mapping[str
 
 
 def on_meta(network: str, size: int, settings: Mapping[str, Any]) -> dict[str, Tensor]:
-    """State of a network without memory: enough to compare."""
+    """State of a network without memory, for comparison."""
     make = partial(networks.create, network, num_classes=0, input_size=size, **settings)
     return dict(weightless(make).state_dict())
 
 
 def sizes(state: State, usual: int) -> Iterator[int]:
-    """Sides of images, in pixels, that the positions of a state may be for; the ``usual`` one where it has none.
+    """Image sides, in pixels, that fit a state's position embeddings; the ``usual`` one if it has none.
 
     Positions ``(1, N, d)`` are those of a square of patches, and of up to five tokens that belong to none.
     """

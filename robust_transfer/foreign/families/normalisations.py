@@ -1,4 +1,4 @@
-"""Normalisations that networks for small images are used with, by the number of classes: files seldom hold them."""
+"""Usual normalisations of networks for small images, by the number of classes: files seldom contain them."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def preprocessings(
 
 
 def image_size(num_classes: int) -> int:
-    """Side in pixels of the images that networks for so many classes are trained on."""
+    """Usual side in pixels of training images for so many classes."""
     return 64 if num_classes == 200 else 32
 
 
 def on_size(num_classes: int) -> str:
-    """Sentence on the size of the images, which no file tells."""
+    """Sentence on the image size, which no file contains."""
     why = "200 classes are taken for Tiny ImageNet's" if num_classes == 200 else "usual for this layout, no file tells"
     return f"images of {image_size(num_classes)} pixels: {why}"

@@ -1,4 +1,4 @@
-"""Signatures of networks: which of the thousand that timm and torchvision know have the names and shapes of a state."""
+"""Signatures of networks: index of timm's and torchvision's networks by the names and shapes of their states."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 COUNTER = ".num_batches_tracked"
-# Attributes of modules that say nothing on what they compute, or follow from the size of the images.
+# Attributes of modules that do not affect their computation, or follow from the size of the images.
 SILENT = {
     "training",
     "img_size",
@@ -31,7 +31,7 @@ PASSIVE = ("Identity", "Dropout", "DropPath", "PatchDropout")  # in evaluation m
 
 @dataclass(frozen=True)
 class Indexed:
-    """Network in the index: signature of its state without the ``head``, and a hash of what else its modules say."""
+    """Network in the index: signature of its state without the ``head``, and a hash of its modules' attributes."""
 
     name: str
     signature: str
@@ -40,7 +40,7 @@ class Indexed:
 
 
 def signature(state: Mapping[str, Tensor], without: str = "") -> str:
-    """Hash of the names and shapes of a state, the layer ``without`` left out; positions count as any number of them."""
+    """Hash of the names and shapes of a state without the layer ``without``; position embeddings count as any size."""
     prefix = f"{without}."
     rows = sorted(
         f"{key} {shape_of(key, value)}"
@@ -51,17 +51,17 @@ def signature(state: Mapping[str, Tensor], without: str = "") -> str:
 
 
 def shape_of(key: str, value: Tensor) -> tuple[int, ...]:
-    """Shape that a size of images does not change."""
+    """Shape, without dimensions that depend on the image size."""
     return tuple(value.shape[-1:]) if is_position(key) else tuple(value.shape)
 
 
 def is_position(key: str) -> bool:
-    """Whether a tensor's size follows from the size of the images."""
+    """True if a tensor's size depends on the image size."""
     return key.rpartition(".")[2] in ("pos_embed", "pos_embedding", "positional_embedding")
 
 
 def arithmetic(module: nn.Module) -> str:
-    """Hash of the kinds and plain attributes of all modules: networks of one signature that differ in it compute otherwise."""
+    """Hash of the kinds and plain attributes of all modules: tells apart networks of one signature."""
     rows = list[str]()
     for path, part in module.named_modules():
         kind = type(part).__name__

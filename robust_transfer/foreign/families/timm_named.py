@@ -94,7 +94,7 @@ class TimmFamily(Family):
         return None
 
     def _translated(self, state: State, network: str) -> dict[str, Tensor]:
-        """State under today's names, as timm translates them; empty for a network whose tensors have other sizes."""
+        """State under current names, by timm's own translation; empty for a network whose tensors have other sizes."""
         translate = import_module(f"timm.models.{_module_of(network)}")
         rules = getattr(translate, "checkpoint_filter_fn", None) or translate._filter_torchvision_pretrained
         size = _config(network).input_size[-1]
@@ -108,17 +108,17 @@ class TimmFamily(Family):
             return {}
         found = {key: value for key, value in new.items() if isinstance(value, Tensor)}
         stored = {value.untyped_storage().data_ptr() for value in state.values()}
-        # timm interpolates what has another size: then the file is another network's
+        # timm interpolates tensors of another size: then the file is another network's
         return found if all(value.untyped_storage().data_ptr() in stored for value in found.values()) else {}
 
 
 def _architecture(state: State, entry: Indexed, head: str, size: int, others: tuple[str, ...]) -> Architecture:
     classes, of_classes = classes_of(state, head)
     config = _config(entry.name)
-    told = any(is_position(key) for key in state)
+    positioned = any(is_position(key) for key in state)
     said = [f"{entry.name}: timm's has all these names and shapes", of_classes]
     said.append(
-        f"images of {size} pixels: {'from the number of positions' if told else 'its usual size, no file tells'}"
+        f"images of {size} pixels: {'from the number of positions' if positioned else 'its usual size, no file tells'}"
     )
     variants: dict[str, tuple[Any, ...]] = {}
     if _module_of(entry.name) == "resnet":
@@ -146,7 +146,7 @@ def _module_of(name: str) -> str:
 
 
 def _plainness(entry: Indexed, state: State) -> tuple[Any, ...]:
-    """Order of networks of one signature: those made for this size of images, then those with the plainest names."""
+    """Sort key of networks of one signature: those for this image size, then the plainest names."""
     odd = entry.name.startswith(("test_", "tf_", "tv_", "gluon_", "legacy_", "ssl_", "naflexvit"))
     config = _config(entry.name) if not entry.name.startswith(PREFIX) else None
     usual = config.input_size[-1] if config is not None else 0
@@ -154,7 +154,7 @@ def _plainness(entry: Indexed, state: State) -> tuple[Any, ...]:
 
 
 def _new(state: State) -> list[Indexed]:
-    """Networks that timm has and the index lacks, where none of the index fits: a newer timm."""
+    """Networks in timm but not in the index, where no entry of the index fits: a newer timm."""
     timm = networks.add_to_timm()
     known = {entry.name for entry in index()}
     if matches(state, index()):

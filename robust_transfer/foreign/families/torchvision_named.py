@@ -74,7 +74,7 @@ class TorchvisionFamily(Family):
 
 
 def _today(state: State) -> State:
-    """State with the names that torchvision's vision transformers have today."""
+    """State under the current names of torchvision's vision transformers."""
     if not any(OLD_MLP.search(key) for key in state):
         return state
     return {
@@ -85,7 +85,7 @@ def _today(state: State) -> State:
 def architecture_of(
     plain: str, state: State, module: nn.Module, how: Preprocessing, settings: Mapping[str, Any], said: str
 ) -> Architecture:
-    """Architecture of torchvision's own ``module`` called ``plain``, whose weights and preprocessing are known."""
+    """Architecture of torchvision's own ``module`` called ``plain``, with known weights and preprocessing."""
     network = plain if plain.startswith(IN_TIMM) else f"{PREFIX}{plain}"
     squeezed = plain.startswith("squeezenet")
     head = "" if squeezed else head_of(module)
@@ -129,8 +129,8 @@ def _architecture(
 
 
 def _on_size(state: State, size: int) -> str:
-    told = any("pos_embed" in key for key in state)
-    return f"images of {size} pixels: {'from the number of positions' if told else 'usual for it, no file tells'}"
+    positioned = any("pos_embed" in key for key in state)
+    return f"images of {size} pixels: {'from the number of positions' if positioned else 'usual for it, no file tells'}"
 
 
 def _squeezenet(state: State, plain: str | None) -> Architecture | None:

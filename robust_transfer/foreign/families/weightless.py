@@ -1,4 +1,4 @@
-"""Networks without memory or initialisation, enough to compare names and shapes: fast, and for any constructor."""
+"""Networks without memory or initialisation, for comparing names and shapes: fast, and for any constructor."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ FACTORIES = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch
 
 
 class Weightless(TorchFunctionMode):
-    """Mode in which new tensors have no values, on the device "meta", and what fills them in place does nothing."""
+    """Mode in which new tensors have no values, on the device "meta", and in-place initialisation does nothing."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """PyTorch's hook for every call."""
+        """Intercept every PyTorch call."""
         kwargs = kwargs or {}
         if func in FACTORIES:
             return func(*args, **{**kwargs, "device": "meta"})
@@ -31,7 +31,7 @@ class Weightless(TorchFunctionMode):
 
 
 def weightless(make: Callable[[], nn.Module]) -> nn.Module:
-    """The module that ``make`` returns, without values; where that mode does not do, on PyTorch's device "meta"."""
+    """Module returned by ``make``, without values; falls back to PyTorch's device "meta"."""
     try:
         with Weightless():
             return make()

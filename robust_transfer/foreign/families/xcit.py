@@ -1,4 +1,4 @@
-"""XCiT of Debenedetti et al. and ARES: with patches that no file tells, as the first strides may be 1."""
+"""XCiT of Debenedetti et al. and ARES: the patch size is not in the file, as the first strides may be 1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Zoos of robust networks, as tables of facts: where each file is, what the zoo's code builds for it, what was published."""
+"""Zoos of robust networks, as tables of facts: each file's address, its network in the zoo's code, published accuracies."""
 
 from robust_transfer.foreign.zoos.tables import ZOOS as ZOOS
 from robust_transfer.foreign.zoos.tables import Entry as Entry

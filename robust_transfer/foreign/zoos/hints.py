@@ -1,4 +1,4 @@
-"""What a zoo says of a network and no file does, as hints for the importer."""
+"""Hints for the importer from a zoo's table: settings that no file contains."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ZOOS = {"robustbench": "RobustBench", "madrylab": "MadryLab", "ares": "ARES 2.0"
 
 
 def hints(entry: Entry) -> Hints:
-    """Settings, normalisation, threat and place in the file of a network of a zoo."""
+    """Settings, normalisation, threat and position in the file of a network of a zoo."""
     zoo = ZOOS.get(entry.zoo, entry.zoo)
     return Hints(
         settings=_settings(entry) or None,
@@ -27,7 +27,7 @@ def hints(entry: Entry) -> Hints:
 
 
 def published(entry: Entry) -> dict[str, Any]:
-    """What a card says of the zoo: the network's name there, and its accuracies as published, in percent."""
+    """Zoo's entry on a card: the network's name there, and its published accuracies, in percent."""
     named = (("clean", entry.clean), ("robust", entry.robust))
     figures = {what: value for what, value in named if value is not None}
     zoo = ZOOS.get(entry.zoo, entry.zoo)
@@ -35,7 +35,7 @@ def published(entry: Entry) -> dict[str, Any]:
 
 
 def _settings(entry: Entry) -> dict[str, Any]:
-    """What the zoo's classes fix and no file tells: activation, padding, what shortcuts read."""
+    """Settings that are fixed by the zoo's classes and not in the file: activation, padding, input of shortcuts."""
     activation = {"activation": entry.settings.get("activation", "relu")}
     if entry.architecture in ("DMWideResNet", "DMPreActResNet"):
         return {**activation, "padding": "asymmetric"}

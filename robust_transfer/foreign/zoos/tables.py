@@ -1,4 +1,4 @@
-"""Tables of the zoos, one a zoo (``*.csv``), whose first line says what it was read from.
+"""Tables of the zoos, one per zoo (``*.csv``), whose first line names the table's origin.
 
 Nothing is downloaded, and PyTorch is not imported.
 """
@@ -61,27 +61,27 @@ class Entry:
 
     @property
     def source(self) -> str:
-        """What ``--source`` takes: ``robustbench:DATASET/THREAT/NAME``, else the file's address (or its page)."""
+        """Value for ``--source``: ``robustbench:DATASET/THREAT/NAME``, else the file's address (or its page)."""
         if self.zoo == "robustbench":
             return f"robustbench:{self.name}"
         return self.addresses[0] if self.addresses else self.page or ""
 
     @property
     def summary(self) -> str:
-        """Line on it: the network, the threat, accuracies as published."""
+        """Summary line: network, threat, published accuracies."""
         named = (("clean", self.clean), ("robust", self.robust))
         figures = [f"{what} {value:.1f} %" for what, value in named if value is not None]
         return ", ".join([self.architecture, *([f"threat {self.threat}"] if self.threat else []), *figures])
 
     @property
     def num_classes(self) -> int:
-        """Classes of the data set."""
+        """Number of classes of the data set."""
         return CLASSES[self.data]
 
 
 @cache
 def entries(zoo: str | None = None) -> tuple[Entry, ...]:
-    """All networks of a zoo, or (None) of all zoos, in the order of their tables."""
+    """Networks of a zoo, or (None) of all zoos, in the order of their tables."""
     if zoo is None:
         return tuple(entry for each in ZOOS for entry in entries(each))
     lines = _path(zoo).read_text(encoding="utf-8").splitlines()
@@ -89,7 +89,7 @@ def entries(zoo: str | None = None) -> tuple[Entry, ...]:
 
 
 def read_from(zoo: str) -> str:
-    """What a zoo's table was read from, and at which version."""
+    """Origin and version of a zoo's table."""
     return _path(zoo).read_text(encoding="utf-8").partition("\n")[0].removeprefix("# read from ")
 
 
@@ -115,7 +115,7 @@ def summaries(prefix: str) -> dict[str, str]:
 
 
 def known_file(address: str | None = None, sha256: str | None = None) -> Entry | None:
-    """Network that a file belongs to, by the address it came from or by its sha256; None for any other file.
+    """Network of a file, by its address or by its sha256; None for unknown files.
 
     An address on the Hugging Face Hub may be pinned to a commit.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import tarfile
@@ -13,7 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 from archives import ARCHIVES, add, contents, pack
-from images import encoded, picture, write_classes
+from image_tables import PETS as PETS_IN_TURN
+from image_tables import WRITERS, found, write
+from images import encoded, picture, write_classes, write_parquet
 
 from robust_transfer.data import Task, load_task
 from robust_transfer.data.formats.archive import ArchiveTree, open_archive
@@ -63,27 +64,43 @@ def test_layouts_of_image_folders(tmp_path: Path, kind: str, layout: str) -> Non
 
 
 @pytest.mark.parametrize("kind", ARCHIVES)
-@pytest.mark.parametrize("above", ["", "set/"])
-def test_a_table_and_its_images(tmp_path: Path, kind: str, above: str) -> None:
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_a_table_and_its_images(tmp_path: Path, kind: str, suffix: str) -> None:
+    above = "set/" if kind in ("tar", "tar.xz") else ""
     files = {f"{above}images/{i}.png": encoded(picture(0, i)) for i in range(9)}
-    rows = [{"file_name": f"images/{i}.png", "label": "ab"[i % 2]} for i in range(7)]
-    rows.append({"file_name": "../images/x/../7.png" if above == "no" else "./images/./7.png", "label": "b"})
-    files[f"{above}metadata.jsonl"] = "".join(json.dumps(row) + "\n" for row in rows).encode()
-    task = load_task(pack(tmp_path / f"pets.{kind}", files), val=0)
-    assert (task.class_names, len(task.train) + len(task.test)) == (("a", "b"), 8)
-    for part in (task.train, task.test):
-        for image, label, place in zip(part.images(), part.labels.tolist(), part.ids.tolist(), strict=True):
-            assert torch.equal(image, torch.from_numpy(picture(0, place)).permute(2, 0, 1))
-            assert label == place % 2
+    paths = [f"images/{i}.png" for i in range(6)] + ["images/x/../6.png", "./images/./7.png"]
+    columns = {"file_name": paths, "label": PETS_IN_TURN, "phase": ["train", "train", "test", "test"] * 2}
+    files[f"{above}metadata{suffix}"] = write(tmp_path / f"t{suffix}", columns).read_bytes()
+    before = sorted(tmp_path.rglob("*"))
+    path = pack(tmp_path / f"pets.{kind}", files)
+    task = load_task(path, val=0, split_column="phase")
+    assert found(task) == {i: ("test" if i % 4 > 1 else "train", name) for i, name in enumerate(PETS_IN_TURN)}
     assert "left out: 1 images that are in no row of a table (such as '8.png')" in task.notes
+    assert sorted(tmp_path.rglob("*")) == sorted([*before, path]), "nothing is unpacked"
 
 
-@pytest.mark.parametrize("written", ["../0.png", "/etc/0.png", "a/../../0.png"])
-def test_a_table_does_not_lead_out_of_its_archive(tmp_path: Path, written: str) -> None:
+@pytest.mark.parametrize("suffix", WRITERS)
+@pytest.mark.parametrize("written", ["../0.png", "/etc/0.png", "a/../../0.png", "..\\0.png"])
+def test_a_table_does_not_lead_out_of_its_archive(tmp_path: Path, suffix: str, written: str) -> None:
     (tmp_path / "0.png").write_bytes(encoded(picture(0, 0)))
-    path = pack(tmp_path / "t.zip", {"t.csv": f"image,label\n{written},a\n".encode()})
+    table = write(tmp_path / f"t{suffix}", {"image": [written], "label": ["a"]}).read_bytes()
+    path = pack(tmp_path / "t.zip", {f"t{suffix}": table, "0.png": b""})
     assert f"names {written!r}, and it " in message(path)
     assert ("leads out of the archive" in message(path)) == (not written.startswith("/"))
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_neither_does_a_link(tmp_path: Path, suffix: str, kind: str) -> None:
+    """To an image, or in the place of the table itself."""
+    (tmp_path / "0.png").write_bytes(encoded(picture(0, 0)))
+    table = write(tmp_path / f"t{suffix}", {"image": ["0.png"], "label": ["a"]})
+    path = pack(tmp_path / f"a.{kind}", {table.name: table.read_bytes()}, {"0.png": "../0.png"})
+    assert f"1 of the 1 images that {path / table.name} names are not there" in message(path)
+    path = pack(tmp_path / f"b.{kind}", {"0.png": b""}, {table.name: f"../{table.name}"})
+    assert message(path) == (
+        f"cannot read {path / table.name}, it is among the links that lead out of the archive: pack it again"
+    )
 
 
 @pytest.mark.parametrize("kind", ARCHIVES)
@@ -194,10 +211,14 @@ def test_a_kind_is_told_by_its_bytes(tmp_path: Path) -> None:
 
 
 def test_parquet_files_that_hold_images_are_to_be_unpacked(tmp_path: Path) -> None:
-    path = pack(tmp_path / "a.zip", {"train.parquet": b"PAR1"})
-    assert (
-        message(path) == f"{path} holds parquet files, and these are read from folders: unpack it, and give the folder"
+    table = write_parquet(tmp_path / "train.parquet", [0, 1]).read_bytes()
+    path = pack(tmp_path / "a.zip", {"train.parquet": table})
+    assert message(path) == (
+        f"{path} holds parquet files with no column of paths, and those with images in them are read from folders: "
+        "unpack it, and give the folder"
     )
+    path = pack(tmp_path / "a.zip", {"train.parquet": table[:-9]})
+    assert message(path).startswith(f"cannot read {path / 'train.parquet'}, it is damaged or no parquet file (")
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])

@@ -16,7 +16,8 @@ from typing import Any
 
 import datasets
 import pytest
-from images import write_parquet
+from image_tables import PETS, found
+from images import encoded, picture, write_parquet
 
 from robust_transfer.data import load_task
 from robust_transfer.errors import DataError
@@ -183,3 +184,31 @@ def test_splits_and_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         DataError, match=r"hf:acme/pets, test split: there is no column 'label' \(columns: image, kind\)"
     ):
         load_task("hf:acme/pets")
+
+
+def test_a_column_of_splits_parts_a_data_set_of_one_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it is given; else it is said. Between several splits it may not deny what they are called."""
+    said = ["train", "test", "validation", "train"] * 2
+    features = {"image": datasets.Image(), "label": datasets.Value("string"), "phase": datasets.Value("string")}
+    images = [{"bytes": encoded(picture(0, i)), "path": None} for i in range(8)]
+    rows = {"image": images, "label": PETS, "phase": said}
+    stored = datasets.Dataset.from_dict(rows, features=datasets.Features(features))
+
+    def given(**splits: Any) -> None:
+        monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: datasets.DatasetDict(splits))
+
+    given(train=stored)
+    roles = ["train", "test", "val", "train"] * 2
+    assert found(load_task("hf:a/b", split_column="phase")) == {i: (roles[i], PETS[i]) for i in range(8)}
+    [note] = [note for note in load_task("hf:a/b", val=0).notes if "column" in note]
+    assert note.startswith("the column 'phase' of hf:a/b seems to say the splits, and is not used")
+    given(train=stored.select([0, 3, 4, 7]).flatten_indices(), test=stored.select([1, 5]).flatten_indices())
+    task = load_task("hf:a/b", val=0, split_column="phase")
+    assert (len(task.train), len(task.test), task.notes) == (4, 2, ())
+    given(train=stored.select([0, 3, 4, 7]).flatten_indices(), test=stored.select([2, 6]).flatten_indices())
+    with pytest.raises(DataError, match="hf:a/b is called as test is, and its column 'phase' says validation"):
+        load_task("hf:a/b", split_column="phase")
+    with pytest.raises(
+        DataError, match=r"hf:a/b, train split: there is no column 'fold' \(columns: image, label, phase\)"
+    ):
+        load_task("hf:a/b", split_column="fold")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -243,3 +244,37 @@ def test_classes_that_look_alike_are_said(tmp_path: Path) -> None:
         write_classes(tmp_path / split, {"cat": 3, "cat\u200b": 3, "dog": 3})
     notes = load_task(tmp_path, val=0).notes
     assert r"'cat' and 'cat\u200b' are two classes whose names differ only in invisible characters" in notes
+
+
+def test_images_of_no_known_extension_are_left_out_and_said(tmp_path: Path) -> None:
+    write_classes(tmp_path, {"cat": 4, "dog": 4})
+    for name in ("a", "b.dat", "c.png.download"):
+        (tmp_path / "cat" / name).write_bytes(encoded(picture(0, 9), "BMP"))
+    (tmp_path / "cat" / "README").write_text("no image")
+    task = load_task(tmp_path, val=0)
+    assert len(task.train) + len(task.test) == 8
+    which = "which holds a BMP image: give it such an extension, or name it in a table)"
+    assert [note for note in task.notes if note.startswith("left out")] == [
+        f"left out: 1 files with the extension .dat (such as 'b.dat', {which}",
+        f"left out: 1 files with the extension .download (such as 'c.png.download', {which}",
+        f"left out: 2 files without an extension (such as 'a', {which}",
+    ]
+
+
+def test_a_class_or_a_folder_of_nothing_else_says_so(tmp_path: Path) -> None:
+    write_classes(tmp_path, {"cat": 4, "dog": 4})
+    for path in (tmp_path / "cat").iterdir():
+        path.rename(path.with_suffix(""))
+    left = (
+        "(left out: 4 files without an extension (such as '000', which holds a PNG image: give it such an extension, or"
+    )
+    with pytest.raises(
+        DataError, match=re.escape(f"the class folder {tmp_path / 'cat'} holds no images {left} name it in")
+    ):
+        load_task(tmp_path)
+    for path in (tmp_path / "dog").iterdir():
+        path.rename(path.with_suffix(".x"))
+    with pytest.raises(
+        DataError, match=re.escape("files with the extension .x (such as '000.x', which holds a PNG image")
+    ):
+        load_task(tmp_path)

@@ -2,60 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from archives import contents, pack
+from image_tables import PETS, WRITERS, files, found, message, write
 from images import encoded, picture, write_classes
 
-from robust_transfer.data import Task, load_task
-from robust_transfer.errors import DataError
-
-PETS = ["cat", "dog"] * 4
-WRITERS = (".csv", ".tsv", ".jsonl", ".parquet")
-
-
-def files(folder: Path, count: int, first: int = 0) -> list[str]:
-    """``folder/i.png`` is ``picture(0, i)``; returns the names of the files."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for i in range(first, first + count):
-        (folder / f"{i}.png").write_bytes(encoded(picture(0, i)))
-    return [f"{i}.png" for i in range(first, first + count)]
-
-
-def write(path: Path, columns: Mapping[str, Sequence[object]]) -> Path:
-    rows = list(zip(*columns.values(), strict=True))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".parquet":
-        pq.write_table(pa.table({name: list(cells) for name, cells in columns.items()}), path)
-    elif path.suffix == ".jsonl":
-        path.write_text("".join(json.dumps(dict(zip(columns, row, strict=True))) + "\n" for row in rows))
-    else:
-        between = "\t" if path.suffix == ".tsv" else ","
-        path.write_text("".join(between.join(map(str, row)) + "\n" for row in [list(columns), *rows]))
-    return path
-
-
-def found(task: Task) -> dict[int, tuple[str, str]]:
-    """Split and class of each picture, found again by its pixels."""
-    numbers = {picture(0, i).tobytes(): i for i in range(60)}
-    return {
-        numbers[np.ascontiguousarray(image.permute(1, 2, 0).numpy()).tobytes()]: (role, task.class_names[label])
-        for role, part in (("train", task.train), ("val", task.val), ("test", task.test))
-        for image, label in zip(part.images(), part.labels.tolist(), strict=True)
-    }
-
-
-def message(data: Path, **arguments: str) -> str:
-    with pytest.raises(DataError) as error:
-        load_task(data, val=0, **arguments)  # type: ignore[arg-type]
-    assert "\n" not in str(error.value)
-    return str(error.value)
+from robust_transfer.data import load_task
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
@@ -75,25 +33,6 @@ def test_columns_that_are_given(tmp_path: Path, suffix: str) -> None:
     path = write(tmp_path / f"pets{suffix}", columns)
     task = load_task(path, val=0, image_column="picture", label_column="kind")
     assert {i: name for i, (_, name) in found(task).items()} == dict(enumerate(PETS))
-
-
-@pytest.mark.parametrize("suffix", WRITERS)
-def test_a_column_says_the_splits(tmp_path: Path, suffix: str) -> None:
-    files(tmp_path / "all", 12)
-    said = ["train", "Test", "validation"] * 4
-    labels = ["a", "a", "a", "b", "b", "b"] * 2
-    columns: dict[str, Sequence[object]] = {
-        "image": [f"all/{i}.png" for i in range(12)],
-        "label": labels,
-        "split": said,
-        "fold": list(range(12)),
-    }
-    task = load_task(write(tmp_path / "x" / ".." / f"t{suffix}", columns))
-    roles = {"train": "train", "Test": "test", "validation": "val"}
-    assert found(task) == {i: (roles[said[i]], labels[i]) for i in range(12)}
-    assert task.notes == (f"the column 'fold' of t{suffix} is not used: it names no splits",)
-    other = write(tmp_path / f"test{suffix}", columns)  # the column says more than the name
-    assert load_task(other).notes[0] == f"test{suffix} alone is read, not what lies beside it: 't{suffix}'"
 
 
 @pytest.mark.parametrize(
@@ -228,9 +167,6 @@ def test_a_test_split_without_labels_is_not_used(tmp_path: Path) -> None:
         ({"picture": "i", "label": "l"}, {}, "no image column found (columns: picture, label): say which it is with"),
         ({"image": "i", "kind": "l"}, {}, "no label column found (columns: image, kind): say which it is with"),
         ({"image": "i", "label": "l"}, {"label_column": "labels"}, "there is no column 'labels' (columns: image, label)"),
-        ({"image": "i", "label": "l", "split": "n"}, {}, "says no split by its name, but '0', '1', '2': write train"),
-        ({"image": "i", "label": "l", "split": "s"}, {}, "says 'holdout' in 1 rows, which no known split is called"),
-        ({"image": "i", "label": "l", "split": "t", "set": "u"}, {}, "'split' and 'set' of"),
     ],
 )  # fmt: skip
 def test_columns_that_leave_doubt_are_refused(
@@ -277,3 +213,25 @@ def test_a_table_is_streamed_as_it_is_read(tmp_path: Path, monkeypatch: pytest.M
     assert (at_once.train.streamed, streamed.train.streamed) == (False, True)
     assert found(streamed) == found(at_once)
     assert streamed.train.hash == at_once.train.hash
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+@pytest.mark.parametrize("packed", [False, True])
+def test_images_are_told_by_their_content_where_a_table_names_them(tmp_path: Path, suffix: str, packed: bool) -> None:
+    """Whatever they are called: without an extension, with another format's, with one of no image, hidden."""
+    root = tmp_path / "set"
+    names = ["0000", "1.jpg", "2.PNG.bin", "3.tiff", ".4", "5.dat", "6", "7.txt"]
+    formats = ["PNG", "PNG", "BMP", "PNG", "PPM", "PNG", "TIFF", "PNG"]
+    (root / "images").mkdir(parents=True)
+    for i, (name, fmt) in enumerate(zip([*names, "8", "9.dat"], [*formats, "BMP", "PNG"], strict=True)):
+        (root / "images" / name).write_bytes(encoded(picture(0, i), fmt))
+    (root / "images" / "0.zip").write_text("no image")
+    write(root / f"t{suffix}", {"image": [f"images/{name}" for name in names], "label": PETS})
+    task = load_task(pack(tmp_path / "set.tar", contents(root)) if packed else root, val=0)
+    assert {i: name for i, (_, name) in found(task).items()} == dict(enumerate(PETS))
+    hint = "give it such an extension, or name it in a table"
+    assert [note for note in task.notes if note.startswith("left out")] == [
+        f"left out: 1 files with the extension .dat (such as '9.dat', which holds a PNG image: {hint})",
+        "left out: 1 files with the extension .zip (such as '0.zip')",
+        f"left out: 1 files without an extension (such as '8', which holds a BMP image: {hint})",
+    ]

@@ -1,4 +1,4 @@
-"""What a zoo says of a network and no file does."""
+"""Hints from a zoo's table that no file contains."""
 
 from __future__ import annotations
 

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from robust_transfer.study import report
+from robust_transfer.study import plots
+from robust_transfer.study.plots import _panel, drawable, lines, panels, picked
 from robust_transfer.study.recipe import PlotSpec
-from robust_transfer.study.report import _panel, lines, picked
 
 
 @pytest.fixture
@@ -77,9 +77,12 @@ def test_rows_without_a_value_stand_where_the_recipe_says(table: pd.DataFrame, m
         seen.append(rows)
         axes.plot([0], label="drawn")
 
-    monkeypatch.setattr(report, "_panel", panel)
+    monkeypatch.setattr(plots, "_panel", panel)
     table["set.l2"] = table["set.l2"].replace(0.1, np.nan)
-    lines(table, PlotSpec(x="set.l2", otherwise=5.0))
+    spec = PlotSpec(x="set.l2", otherwise=5.0)
+    rows = drawable(table, spec)
+    assert rows is not None
+    lines(rows, spec)
     assert sorted(set(seen[0]["set.l2"])) == [0.0, 1.0, 5.0]
     assert table["set.l2"].isna().sum() == 4
 
@@ -90,3 +93,20 @@ def test_tasks_that_differ_in_their_constant_have_one_each(table: pd.DataFrame) 
     table.loc[table["strategy"] == "lwf", "constant"] = 0.01
     found, _ = drawn(table, PlotSpec(x="strategy"))
     assert found["constant"].tolist() == [[0, 10], [1, 1]]
+
+
+def test_panels_of_a_page_have_every_seed_in_words(table: pd.DataFrame) -> None:
+    clean, cost = panels(table, PlotSpec(x="set.l2", levels=("clean", "cost")))
+    assert (clean.level, cost.level) == ("clean", "cost")
+    assert len(clean.points) == len(table) == 12
+    assert ("lwf", "l2 0.1", "1", "81.0 %") in clean.points
+    assert ("probe", "l2 1", "0", "101 image passes") in cost.points
+    assert clean.drawing.words["clean-1"][0] == "lwf, l2 0, seed 0: 85.0 %"
+    ids = [line.get_gid() for line in clean.drawing.figure.axes[0].lines]
+    assert {"clean-0", "clean-1"} <= set(ids)
+
+
+def test_a_plot_without_rows_is_none(table: pd.DataFrame) -> None:
+    assert drawable(table, PlotSpec(x="set.other")) is None
+    assert drawable(table.assign(failure="diverged"), PlotSpec(x="set.l2")) is None
+    assert drawable(table.assign(**{"set.l2": np.nan}), PlotSpec(x="set.l2")) is None
