@@ -23,7 +23,7 @@ class OperatingPoint:
         if not 0 < self.keep <= 1 or (self.clean is not None and not 0 < self.clean < 1):
             raise ConfigError("keep and clean are shares between 0 and 1")
 
-    def choose(self, points: Sequence[Pair], most: float | None = None) -> tuple[int, bool]:
+    def select(self, points: Sequence[Pair], most: float | None = None) -> tuple[int, bool]:
         """Row of the point, and whether it is what was asked for. Of equals it is the first.
 
         ``most``: robust accuracy of which a share is to be kept (default: the highest of all points). Where no point is

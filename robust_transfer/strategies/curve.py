@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shutil
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,20 +47,29 @@ class Candidate:
     anchor: bool = False
 
     def __str__(self) -> str:
-        return ", ".join([self.kind, *self._given()])
+        return ", ".join(parts(self.record()))
 
     @property
     def series(self) -> str:
         """Line of a figure that the point is on: all but the last of its settings."""
-        return ", ".join([self.kind, *self._given()[:-1]])
-
-    def _given(self) -> list[str]:
-        return [f"{name} = {value:g}" for name, value in self.settings.items() if value is not None]
+        return series(self.record())
 
     def record(self) -> dict[str, Any]:
         """For the card and the log."""
         figures = {"val_clean_accuracy": self.clean, "val_robust_accuracy": self.robust}
         return {"kind": self.kind, **self.settings, **figures}
+
+
+def parts(record: Mapping[str, Any]) -> list[str]:
+    """Kind and settings of a candidate's record, in words."""
+    settings = {name: value for name, value in record.items() if name != "kind" and not name.startswith("val_")}
+    return [str(record["kind"]), *(f"{name} = {value:g}" for name, value in settings.items() if value is not None)]
+
+
+def series(record: Mapping[str, Any]) -> str:
+    """Line of a figure that a candidate's record is on: all but the last of its settings."""
+    kind, *settings = parts(record)
+    return ", ".join([kind, *settings[:-1]])
 
 
 @config
@@ -87,7 +97,7 @@ class Curve(Strategy):
         """Refuse a task without val, and a source without a threat."""
         name = STRATEGIES.name_of(type(self))
         if not len(task.val):
-            raise ConfigError(f"{name} chooses on val, and there is none: give --val, or more shots")
+            raise ConfigError(f"{name} selects on val, and there is none: give --val, or more shots")
         if source.card.threat is None:
             raise ConfigError(f"{name} needs a source with a threat on its card: there is no robustness to keep")
 
@@ -118,7 +128,7 @@ class Curve(Strategy):
         """Point that is asked for, and the criterion in words."""
         anchors = [c for c in found if c.anchor] or found
         most = max(anchors, key=lambda c: c.robust)
-        row, met = self._point().choose([(c.clean, c.robust) for c in found], most.robust)
+        row, met = self._point().select([(c.clean, c.robust) for c in found], most.robust)
         best = found[row]
         if self.clean is not None and not met:
             return best, f"no point has a clean accuracy of {self.clean:g} on val: the most accurate, {best}"

@@ -26,11 +26,11 @@ POINTS = [(0.5, 0.30), (0.6, 0.20), (0.62, 0.28), (0.70, 0.10)]
     ],
 )
 def test_the_point_is_the_one_asked_for(asked: dict[str, float], most: float | None, row: int, met: bool) -> None:
-    assert OperatingPoint(**asked).choose(POINTS, most) == (row, met)
+    assert OperatingPoint(**asked).select(POINTS, most) == (row, met)
 
 
 def test_of_equals_it_is_the_first() -> None:
-    assert OperatingPoint().choose([(0.5, 0.3), (0.5, 0.3)])[0] == 0
+    assert OperatingPoint().select([(0.5, 0.3), (0.5, 0.3)])[0] == 0
 
 
 def test_the_front_is_what_no_pair_beats() -> None:
