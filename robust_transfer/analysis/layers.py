@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from robust_transfer.activations import block_modules, captured
 from robust_transfer.classifier import Classifier
 from robust_transfer.modes import eval_mode
 
@@ -22,35 +23,7 @@ def feature_distances(classifier: Classifier, x: Tensor, attacked: Tensor) -> di
 
 
 def outputs(classifier: Classifier, x: Tensor) -> dict[str, Tensor]:
-    """Outputs of every block for images, float32, and the logits."""
-    found: dict[str, Tensor] = {}
-
-    def keep(name: str) -> object:
-        def hook(_module: nn.Module, _given: object, out: object) -> None:
-            if isinstance(out, Tensor):
-                found[name] = out.detach().float()
-
-        return hook
-
-    hooks = [module.register_forward_hook(keep(name)) for name, module in blocks_of(classifier)]  # type: ignore[arg-type]
-    try:
-        with eval_mode(classifier), torch.no_grad():
-            logits = classifier(x)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return {**found, "logits": logits.float()}
-
-
-def blocks_of(classifier: Classifier) -> list[tuple[str, nn.Module]]:
-    """Largest module of the body whose whole state belongs to a block, by its path, for every block below the head."""
-    states = {
-        path: {f"{path}.{name}" for name in module.state_dict()} for path, module in classifier.named_modules() if path
-    }
-    found = []
-    for block in classifier.blocks()[:-1]:
-        inside = [path for path, state in states.items() if state and state <= set(block)]
-        if inside:
-            path = max(inside, key=lambda path: (len(states[path]), -len(path)))
-            found.append((path.removeprefix("body."), classifier.get_submodule(path)))
-    return found
+    """Output of every block for images, float32, and the logits."""
+    with eval_mode(classifier), torch.no_grad(), captured(block_modules(classifier)) as found:
+        logits = classifier(x)
+    return {**{name: out.float() for name, out in found.items()}, "logits": logits.float()}

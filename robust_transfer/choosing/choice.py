@@ -10,9 +10,10 @@ from typing import Any
 
 from robust_transfer.config import as_dict, build, config
 from robust_transfer.data.weights import IMBALANCED
-from robust_transfer.errors import ConfigError, DataError
+from robust_transfer.errors import DataError
 from robust_transfer.files import write_json
 from robust_transfer.statistics.intervals import Proportion
+from robust_transfer.statistics.operating_point import OperatingPoint, pareto
 
 CHOICE = "choice.json"
 NO_TIME = "no time"  # with which the reason begins, where that is it
@@ -55,46 +56,30 @@ class Judged:
 
 
 @config
-class Rule:
-    """Selection rule: the most accurate point with at least a share ``keep`` of the highest robust accuracy.
-
-    Where ``clean`` is given, the most robust point with at least that clean accuracy.
-    """
-
-    keep: float = 0.9
-    clean: float | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 < self.keep <= 1 or (self.clean is not None and not 0 < self.clean < 1):
-            raise ConfigError("keep and clean are shares between 0 and 1")
+class Rule(OperatingPoint):
+    """Selection rule: :class:`OperatingPoint` on the accuracies that contenders are judged by, in words."""
 
     def choose(self, found: Sequence[Judged]) -> tuple[Judged, str]:
         """Contender, and why in words. Of equals it is the one that was tried first: the simplest."""
         by = "; each class counts the same" if any(one.by_balanced for one in found) else ""
-        if self.clean is not None:
-            enough = [one for one in found if one.point[0] >= self.clean]
-            if enough:
-                return max(enough, key=lambda one: one.point[::-1]), (
-                    f"the most robust on val of those with a clean accuracy of at least {self.clean:g}{by}"
-                )
-            return max(found, key=lambda one: one.point), (
-                f"nothing has a clean accuracy of {self.clean:g} on val: this is the most accurate{by}"
+        row, met = self.select([one.point for one in found])
+        if self.clean is None:
+            most = max(one.point[1] for one in found)
+            return found[row], (
+                f"the most accurate on val of those with at least {self.keep:g} of the best robust accuracy "
+                f"({100 * most:.1f} %){by}"
             )
-        most = max(one.point[1] for one in found)
-        enough = [one for one in found if one.point[1] >= self.keep * most]
-        return max(enough, key=lambda one: one.point), (
-            f"the most accurate on val of those with at least {self.keep:g} of the best robust accuracy "
-            f"({100 * most:.1f} %){by}"
-        )
+        if met:
+            return found[row], f"the most robust on val of those with a clean accuracy of at least {self.clean:g}{by}"
+        return found[row], f"nothing has a clean accuracy of {self.clean:g} on val: this is the most accurate{by}"
 
 
 def front(found: Sequence[Judged]) -> list[Judged]:
-    """Pareto front: points that no other beats in one accuracy and equals in the other (of equals the first)."""
-    kept: list[Judged] = []
-    for one in sorted(found, key=lambda each: each.point, reverse=True):
-        if not kept or one.point[1] > kept[-1].point[1]:
-            kept.append(one)
-    return kept
+    """Contenders on the Pareto front, the most accurate first; of equals the first."""
+    kept: dict[tuple[float, float], Judged] = {}
+    for row in sorted(pareto([one.point for one in found])):
+        kept.setdefault(found[row].point, found[row])
+    return sorted(kept.values(), key=lambda one: one.point, reverse=True)
 
 
 @config

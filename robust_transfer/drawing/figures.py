@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from robust_transfer.drawing.plots import look, style, tidy
+from robust_transfer.statistics import operating_point
 from robust_transfer.statistics.intervals import Proportion
 
 HEIGHT, ENTRY = 2.9, 0.21  # inches: of a figure without its legend, and of each entry of that
@@ -86,17 +87,8 @@ def tradeoff(points: Sequence[Point], *, labels: Sequence[str], constant: float,
 
 
 def pareto(points: Sequence[Point]) -> list[int]:
-    """Rows on the Pareto front, by clean accuracy: no other point is better in one accuracy and at least equal in the other."""
-    order = sorted(
-        range(len(points)), key=lambda row: (points[row].clean.value, points[row].robust.value), reverse=True
-    )
-    found = list[int]()
-    for row in order:
-        clean, robust = points[row].clean.value, points[row].robust.value
-        last = points[found[-1]] if found else None
-        if last is None or robust > last.robust.value or (clean, robust) == (last.clean.value, last.robust.value):
-            found.append(row)
-    return found[::-1]
+    """Rows that no other point beats in one accuracy and equals at least in the other, by clean accuracy."""
+    return operating_point.pareto([(point.clean.value, point.robust.value) for point in points])
 
 
 def budgets(series: Mapping[str, Sequence[tuple[float, str, Proportion]]], *, unit: str) -> Drawing:

@@ -71,7 +71,7 @@ def _groups(module: nn.Module, prefix: str) -> Iterator[tuple[str | None, list[s
         if _is_trunk(child):
             yield from _groups(child, f"{path}.")
         else:
-            yield None if _is_norm(child) else path, [f"{path}.{inner}" for inner in state]
+            yield None if is_norm(child) else path, [f"{path}.{inner}" for inner in state]
 
 
 def _is_trunk(module: nn.Module) -> bool:
@@ -92,7 +92,8 @@ def _is_stage(module: nn.Module) -> bool:
     return any(kinds.count(kind) > 1 for kind in kinds)
 
 
-def _is_norm(module: nn.Module) -> bool:
+def is_norm(module: nn.Module) -> bool:
+    """True for batch, group, layer and instance norms, and for what gathers statistics as they do."""
     return isinstance(module, (_NormBase, nn.GroupNorm, nn.LayerNorm)) or "running_mean" in module._buffers
 
 

@@ -10,11 +10,13 @@ from robust_transfer.checkpoint import Card
 from robust_transfer.drawing import Drawing, Point, inline
 from robust_transfer.drawing.figures import budgets, costs, front, histories, pareto, tradeoff
 from robust_transfer.errors import DataError
+from robust_transfer.monitor import VALIDATION_IMAGES
 from robust_transfer.pretraining import PGDAT
 from robust_transfer.report.gather import Entry
 from robust_transfer.report.levels import levels, measured
 from robust_transfer.report.words import share
 from robust_transfer.statistics.intervals import wilson
+from robust_transfer.strategies import curve
 from robust_transfer.threat import Threat
 
 LONGEST = 20  # characters of a name beside a bar
@@ -94,13 +96,12 @@ def over_eps(entries: Sequence[Entry], numbers: dict[str, int], key: str) -> Sho
 
 
 def frontier(card: Card, key: str) -> Shown | None:
-    """Points of the frontier strategy on val; None for other cards."""
+    """Points on val of a strategy that makes a curve; None for other cards."""
     series: dict[str, list[Point]] = {}
     try:
-        n = int(card.data["val"])
+        n = min(int(card.data["val"]), VALIDATION_IMAGES)
         for record in card.metrics["front"]:
-            name = record["kind"] if record["strength"] is None else f"{record['kind']}, l2 = {record['l2']:g}"
-            series.setdefault(str(name), []).append(_candidate(record, n))
+            series.setdefault(curve.series(record), []).append(_candidate(record, n))
         mark = _candidate(card.metrics["chosen"], n)
     except (KeyError, TypeError, ValueError, DataError):  # another strategy's, or another version's
         return None
@@ -116,10 +117,8 @@ def frontier(card: Card, key: str) -> Shown | None:
 
 
 def _candidate(record: dict[str, Any], n: int) -> Point:
-    name = f"{record['kind']}, l2 = {record['l2']:g}"
-    name += f", strength = {record['strength']:g}" if record["strength"] is not None else ""
     clean, robust = (wilson(round(record[f"val_{level}_accuracy"] * n), n) for level in ("clean", "robust"))
-    return Point(name, clean, robust)
+    return Point(", ".join(curve.parts(record)), clean, robust)
 
 
 def training(log: Sequence[dict[str, Any]], key: str) -> Shown | None:

@@ -8,19 +8,9 @@ from helpers import make_classifier
 from torch import nn
 
 from robust_transfer.analysis import feature_distances, maximise, reconstruct
-from robust_transfer.analysis.layers import blocks_of, outputs
+from robust_transfer.analysis.layers import outputs
 from robust_transfer.classifier import Classifier, NetworkSpec
 from robust_transfer.preprocessing import Preprocessing
-
-
-@pytest.mark.parametrize("name", ["wrn_16_1", "preact_resnet18_w32", "resnet18_cifar", "resnet10t", "convnext_atto"])
-def test_blocks_are_modules_in_order_and_none_within_another(name: str) -> None:
-    classifier = Classifier.build(NetworkSpec(name=name, num_classes=10, preprocessing=Preprocessing(size=32)))
-    found = blocks_of(classifier)
-    assert len(found) == len(classifier.blocks()) - 1
-    paths = [path for path, _ in found]
-    assert len(set(paths)) == len(paths)
-    assert not any(a != b and a.startswith(f"{b}.") for a in paths for b in paths)
 
 
 def test_what_a_block_returns_is_what_the_network_computes() -> None:

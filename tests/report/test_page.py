@@ -329,6 +329,16 @@ def test_frontier_and_what_was_tried_on_val(tmp_path: Path) -> None:
         ["lwf, l2 = 0.1, strength = 1", short(18, 20), short(8, 20), "chosen"],
     ]
     assert found.table("l2", "", "val loss") == [["1", "", "0.7"], ["0.1", "chosen", "0.5"]]
+    mixed = [
+        {"kind": kind, **more, "val_clean_accuracy": 0.9, "val_robust_accuracy": 0.4}
+        for kind, more in (("source", {"l2": None}), ("merge", {"kappa": 4.0, "share": 0.5}))
+    ]
+    card = {"metrics": {"front": mixed, "chosen": mixed[1]}, "data": {"name": "x", "train": 80, "val": 4000}}
+    other = made([save(tmp_path / "other", outcomes(), card=card)], tmp_path / "o.html")
+    assert other.table("point", "clean on val") == [  # val is 4,000 images, and 1,000 of them are measured
+        ["source", short(900, 1000), short(400, 1000), ""],
+        ["merge, kappa = 4, share = 0.5", short(900, 1000), short(400, 1000), "chosen"],
+    ]
 
 
 def test_a_curve_is_drawn_and_tabled(tmp_path: Path) -> None:

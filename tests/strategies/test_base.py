@@ -31,11 +31,14 @@ from robust_transfer.strategies import (
     interpolate,
     transfer,
 )
+from robust_transfer.strategies.curve import Curve
 from robust_transfer.strategies.trained import Trained
 from robust_transfer.threat import Threat
 
 TRAINED = [entry.name for entry in STRATEGIES if issubclass(entry.cls, Trained)]
-CHOOSES_BY_ATTACK = {"frontier"}  # on val, without which they refuse
+CHOOSES_BY_ATTACK = {
+    entry.name for entry in STRATEGIES if issubclass(entry.cls, Curve)
+}  # on val, without which they refuse
 FROM_RANDOM: dict[str, dict[str, Any]] = {  # heads that know nothing take some steps to learn
     "last-blocks": {"epochs": 12, "learning_rate": 0.1},
     "adversarial": {"epochs": 12, "learning_rate": 0.1},

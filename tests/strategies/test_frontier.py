@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -17,7 +16,6 @@ from robust_transfer.errors import ConfigError, DivergedError
 from robust_transfer.strategies import Frontier, LinearProbe, LwF, Strategy, transfer
 from robust_transfer.strategies import linear_probe as probe_module
 from robust_transfer.strategies.features import features_of
-from robust_transfer.strategies.frontier import Candidate
 
 SMALL = Frontier(epochs=1, path=(1.0, 0.01), heads=(0.1,), strengths=(0.3, 3.0))
 
@@ -59,29 +57,6 @@ def test_features_are_computed_once(source: Checkpoint, task: Task, monkeypatch:
     monkeypatch.setattr("robust_transfer.strategies.lwf.features_of", None)
     transfer(source, task, SMALL, run=QUIET)
     assert len(calls) == 2  # of train and of val
-
-
-def candidates() -> list[Candidate]:
-    classifier = make_source().classifier
-    figures = [("linear-probe", 0.5, 0.30), ("linear-probe", 0.6, 0.20), ("lwf", 0.62, 0.28), ("lwf", 0.70, 0.10)]
-    return [Candidate(kind, 0.1, None, clean, robust, classifier) for kind, clean, robust in figures]  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("asked", "clean"),
-    [
-        ({"keep": 0.9}, 0.62),
-        ({"keep": 0.95}, 0.5),
-        ({"keep": 0.3}, 0.70),
-        ({"clean": 0.55}, 0.62),
-        ({"clean": 0.65}, 0.70),
-        ({"clean": 0.9}, 0.70),
-    ],
-)
-def test_the_point_is_the_one_asked_for(asked: dict[str, Any], clean: float) -> None:
-    chosen, criterion = Frontier(**asked).choose(candidates())
-    assert chosen.clean == clean
-    assert f"{next(iter(asked.values())):g}" in criterion
 
 
 def test_all_points_are_drawn_and_logged_and_nothing_is_left(source: Checkpoint, task: Task, tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ ORDER = (
     "modes",
     "modules",
     "classifier",
+    "activations",
     "data",
     "trained_on",
     "undrawn",

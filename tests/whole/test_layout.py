@@ -10,6 +10,9 @@ PACKAGE, TESTS = Path(robust_transfer.__file__).parent, Path(__file__).parents[1
 WHOLE = "whole"  # tests of the package as a whole, its repository and its command line: they have no twin
 # Modules without a test file of their own name, and the file that tests them.
 ELSEWHERE = {
+    "strategies/bitfit": "strategies/test_partial",
+    "strategies/norm_only": "strategies/test_partial",
+    "strategies/two_ends": "strategies/test_interpolation",
     "attacks/apgd_t": "attacks/test_apgd",
     "attacks/feature_loss": "attacks/test_source_features",
     "attacks/fgsm": "attacks/test_base",
@@ -117,7 +120,6 @@ ELSEWHERE = {
     "sources/packaged": "sources/test_base",
     "strategies/curvature": "strategies/test_newton",
     "strategies/features": "strategies/test_base",
-    "strategies/interpolation": "strategies/test_base",
     "strategies/linear_probe": "strategies/test_softmax",
     "strategies/log_loss": "strategies/test_newton",
     "strategies/trained": "strategies/test_fine_tune",
