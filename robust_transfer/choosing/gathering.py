@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.data import Split
 from robust_transfer.errors import CheckpointError, ConfigError, DataError
+from robust_transfer.files import expanded
 from robust_transfer.foreign.importing import METHOD
 from robust_transfer.sources import NATURAL, PACKAGED, load_source
 from robust_transfer.sources.fitting import fitting
@@ -24,7 +26,7 @@ def gathered(
     """
     found, unusable, problem = dict[str, Checkpoint](), dict[str, str](), None
     for number, one in enumerate(list(asked) or _at_hand(images)):
-        name = f"source {number + 1}" if isinstance(one, Checkpoint) else one
+        name = f"source {number + 1}" if isinstance(one, Checkpoint) else _called(one, {*found, *unusable})
         try:
             source = one if isinstance(one, Checkpoint) else load_source(one, images=images)
         except (CheckpointError, ConfigError, DataError) as error:
@@ -39,6 +41,12 @@ def gathered(
     if not found:
         raise problem or ConfigError("no source is given")
     return found, unusable
+
+
+def _called(source: str, others: set[str]) -> str:
+    """Name of a source: that of its file or folder, or as it was given; the whole path where another is called the same."""
+    name = Path(source).name if expanded(source).exists() else source
+    return source if name in others else name
 
 
 def says_no_threat(source: Checkpoint) -> bool:

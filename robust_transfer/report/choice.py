@@ -29,7 +29,7 @@ def chosen(choice: Choice, key: str) -> dict[str, Any]:
         "Lines: 95 % Wilson intervals.",
     )  # fmt: skip
     return {
-        "figure": figure,
+        "figure": figure if len(rows) > 1 else None,  # one point is no front
         "why": f"{choice.chosen}: {choice.why}.",
         "classes": [*filter(None, (choice.on_classes(), choice.balanced_line()))],
         "time": f"{choice.seconds:.0f} s of {choice.limit:.0f} s.",

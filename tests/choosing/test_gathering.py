@@ -48,6 +48,15 @@ def test_what_cannot_be_used_is_told_and_raised_if_nothing_is_left(tmp_path: Pat
         gathered([missing], images)
 
 
+def test_files_are_called_by_their_names_where_these_differ(tmp_path: Path) -> None:
+    images = make_digits(train=4, val=2, test=2).train
+    for folder in ("a", "b"):
+        make_source(seed=ord(folder)).save(tmp_path / folder / "net")
+    asked = [str(tmp_path / folder / "net") for folder in ("a", "b")]
+    found, _ = gathered([*asked, "bundled"], images)
+    assert list(found) == ["net", asked[1], "bundled"]  # no path of the machine where a name will do
+
+
 def test_the_packages_own_are_those_that_are_robust_the_fitting_one_first() -> None:
     small, _ = gathered([], make_digits(train=4, val=2, test=2).train)
     assert list(small) == ["bundled", "bundled-64"]

@@ -42,6 +42,11 @@ def test_the_table_has_the_best_known_figures_and_what_is_on_the_front() -> None
     assert rows["c"][2:] == ("quick", "100", "")
 
 
+def test_one_point_is_no_front() -> None:
+    assert chosen(replace(CHOICE, tried=CHOICE.tried[1:2]), "key")["figure"] is None
+    assert chosen(CHOICE, "key")["figure"] is not None
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     out = tmp_path / "run"
