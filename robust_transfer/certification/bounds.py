@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 from robust_transfer.certification.regions import (
     Region,
     joined,
+    pair,
     through_average,
     through_convolution,
     through_linear,
@@ -40,7 +41,8 @@ class Bounds(nn.Module):
                 "feature-shift knows no bound of standardising each image by itself: certify by smoothing, or train a network "
                 "whose normalisation is per channel"
             )
-        self.mean, self.std = (torch.tensor(v, dtype=torch.float64).view(1, -1, 1, 1) for v in (how.mean, how.std))
+        own = classifier.normalise
+        self.mean, self.std = own.mean.cpu().double(), own.std.cpu().double()
         self.parts, self.layer = nn.ModuleList([_graph(classifier.body)]), _last(classifier.head)
         self.standard: tuple[Tensor, Tensor] | None = None
         if isinstance(classifier.head, MLP):
@@ -95,6 +97,10 @@ def _graph(module: nn.Module) -> fx.GraphModule:
 
 class _Interpreter(fx.Interpreter):
     """Runs a graph on regions. What has none among its arguments is computed as it is."""
+
+    def __init__(self, graph: nn.Module) -> None:
+        super().__init__(graph)  # type: ignore[arg-type]
+        self.extra_traceback = False  # errors are ours, and one sentence
 
     def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
         layer = self.fetch_attr(target)
@@ -151,27 +157,27 @@ def _norm(region: Region, layer: nn.BatchNorm1d | nn.BatchNorm2d) -> Region | No
     return region.scaled(factor.view(shape), offset.view(shape))
 
 
-def _leaky(region: Region, slope: float = 0.01, inplace: bool = False) -> Region | None:
-    return region.rising(lambda x: F.leaky_relu(x, slope), max(1.0, slope)) if slope >= 0 else None
+def _leaky(region: Region, negative_slope: float = 0.01, inplace: bool = False) -> Region | None:
+    if negative_slope < 0:
+        return None
+    return region.rising(lambda x: F.leaky_relu(x, negative_slope), max(1.0, negative_slope))
 
 
 def _relu(region: Region, *_: Any, **__: Any) -> Region:
     return region.rising(F.relu, 1.0)
 
 
-def _average(region: Region, size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False) -> Region | None:
+def _average(
+    region: Region, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False
+) -> Region | None:
     if padding not in (0, (0, 0)) or ceil_mode:
         return None
-    size = (size, size) if isinstance(size, int) else tuple(size)
-    stride = size if stride is None else (stride, stride) if isinstance(stride, int) else tuple(stride)
-    return through_average(region, size, stride)
+    return through_average(region, pair(kernel_size), pair(stride or kernel_size))
 
 
-def _global(region: Region, size: Any) -> Region | None:
-    if size not in (1, (1, 1)):
-        return None
-    high, wide = region.centre.shape[2:]
-    return through_average(region, (high, wide), (high, wide))
+def _global(region: Region, output_size: Any) -> Region | None:
+    whole = tuple(region.centre.shape[2:])
+    return through_average(region, whole, whole) if output_size in (1, (1, 1)) else None
 
 
 def _mean(region: Region, dim: Any, keepdim: bool = False) -> Region | None:
@@ -197,8 +203,8 @@ def _shaped(region: Region, *shape: Any) -> Region | None:
     return region.moved(lambda x: x.reshape(sizes)) if sizes[0] == len(region.centre) else None
 
 
-def _padded(region: Region, widths: Any, mode: str = "constant", value: Any = None) -> Region | None:
-    return region.moved(lambda x: F.pad(x, widths, value=value)) if mode == "constant" else None
+def _padded(region: Region, pad: Any, mode: str = "constant", value: Any = None) -> Region | None:
+    return region.moved(lambda x: F.pad(x, pad, value=value)) if mode == "constant" else None
 
 
 def _same(region: Region, *_: Any, **__: Any) -> Region:

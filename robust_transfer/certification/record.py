@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from robust_transfer.statistics.intervals import Proportion
+from robust_transfer.threat import Threat
 
 RADII, CLASSES = "radius of ", "class of "  # columns of the outcomes: one of each for every certificate, by its name
 SHOWN = (0.25, 0.5, 0.75, 1.0)  # l2 radii, of images in [0, 1]
@@ -86,17 +87,32 @@ class Certificate:
             return ""
         return f"an l2 radius R covers linf eps <= R / sqrt({self.pixels}) only: {self.threat} takes R = {self.own.radius:.3g}"
 
+    @property
+    def limit(self) -> str:
+        """Sentence on the largest radius that so many draws can show."""
+        if not self.smooths:
+            return ""
+        return f"with {self.settings['n']:,} draws no radius is larger than {self.figures['largest_radius']:.3g}"
+
     def lines(self) -> list[str]:
         """What is printed of it."""
         title = f"certificate      {self.name}: {self.what}"
         if self.vacuous:
             return [title, f"                 vacuous: {self.vacuous}", self._cost()]
-        shares = [f"certified {each.radius:<7.3g}{each.certified_accuracy}" for each in self.curve]
+        beside = [
+            f"smoothed, clean  {self.clean_accuracy}",
+            f"abstains         {self.abstained}  (counted as wrong)",
+        ]
         own = f"certified        {self.own.certified_accuracy}  ({self.threat})"
-        clean = f"clean            {self.clean_accuracy}  ({'smoothed' if self.smooths else 'the network itself'})"
-        abstained = [f"abstains         {self.abstained}  (counted as wrong)"] if self.smooths else []
-        told = [f"                 {self.conversion}"] if self.conversion else []
-        return [title, clean, *abstained, *shares, own, *told, f"                 {self.confidence}", self._cost()]
+        shares = [f"certified {self.radius(each):<7}{each.certified_accuracy}" for each in self.curve]
+        told = [
+            f"                 {sentence}" for sentence in (self.conversion, self.limit, self.confidence) if sentence
+        ]
+        return [title, *(beside if self.smooths else []), own, *shares, *told, self._cost()]
+
+    def radius(self, share: CertifiedShare) -> str:
+        """Radius as text: that of a linf ball in 255ths, as in a threat."""
+        return str(Threat(norm=self.norm, eps=share.radius)).partition(":")[2]
 
     def _cost(self) -> str:
         return f"                 cost: {self.passes:,} image passes in {self.seconds:,.1f} s"

@@ -116,12 +116,13 @@ def through_average(region: Region, size: Sequence[int], stride: Sequence[int]) 
 
 def through_maximum(region: Region, layer: nn.MaxPool2d) -> Region:
     """After maxima of windows: an entry is in so many of them, and changes each by its own change at most."""
-    size, stride = _pair(layer.kernel_size), _pair(layer.stride)
+    size, stride = pair(layer.kernel_size), pair(layer.stride)
     overlap = math.prod(math.ceil(k / s) for k, s in zip(size, stride, strict=True))
     return region.rising(layer, overlap**0.5)
 
 
-def _pair(value: int | tuple[int, ...]) -> tuple[int, ...]:
+def pair(value: int | tuple[int, ...]) -> tuple[int, ...]:
+    """Size of a window from either way of writing it."""
     return (value, value) if isinstance(value, int) else tuple(value)
 
 

@@ -114,7 +114,7 @@ def _vacuous(made: Certificate) -> str:
     return (
         f"no image is certified within {made.threat}. Features are proved to move by no more than {bound:.3g} (median), and "
         f"the head gives way from {allowed:.3g} on (median): the bound is {bound / max(allowed, 1e-300):.3g} times too large. "
-        f"The median radius that is proved is {made.figures['median_radius']:.2g}. This says nothing against the network"
+        "This says nothing against the network"
     )
 
 
