@@ -59,6 +59,11 @@ def classifier(module: nn.Module, normalisation: Normalisation = PLAIN, size: in
     return Classifier.from_module(module, Preprocessing(size=size, normalisation=normalisation))
 
 
+def linear(module: nn.Sequential) -> nn.Linear:
+    """The first linear layer of a network that is flat."""
+    return next(layer for layer in module if isinstance(layer, nn.Linear))
+
+
 def inner_images(n: int, seed: int = 0) -> Tensor:
     """Images ``(n, 3, 4, 4)`` between 0.4 and 0.6: no ball that matters here meets the box."""
     return 0.4 + 0.2 * torch.rand(n, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(seed))

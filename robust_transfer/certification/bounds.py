@@ -52,11 +52,12 @@ class Bounds(nn.Module):
 
     def features(self, region: Region) -> Region:
         """Region of the features of images in ``region``."""
-        found = _Interpreter(self.parts[0]).run(region.scaled(1 / self.std, -self.mean / self.std))
+        found: Region = _Interpreter(self.parts[0]).run(region.scaled(1 / self.std, -self.mean / self.std))
         if self.standard is None:
             return found
         mean, std = self.standard
-        return _Interpreter(self.parts[1]).run(found.scaled(1 / std, -mean / std))
+        inner: Region = _Interpreter(self.parts[1]).run(found.scaled(1 / std, -mean / std))
+        return inner
 
     def margins(self, features: Region) -> tuple[Tensor, Tensor, Tensor]:
         """Predicted classes ``(B,)``; for each class ``(B, K)`` the least margin over it, and its distance in the features.
@@ -84,12 +85,12 @@ def _last(head: nn.Module) -> nn.Linear:
     return copy.deepcopy(layer).cpu().double().requires_grad_(False)
 
 
-def _graph(module: nn.Module) -> fx.GraphModule:
+def _graph(module: nn.Module) -> nn.Module:
     plain = copy.deepcopy(module).cpu().double().eval().requires_grad_(False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return fuse(plain)  # type: ignore[return-value]  # batch norm after a convolution is part of it
+            return fuse(plain)  # batch norm after a convolution is part of it
         except Exception as error:  # tracing knows not every network, and says so in many ways
             told = (str(error).splitlines() or [type(error).__name__])[0]
             raise ConfigError(f"feature-shift cannot follow this network layer by layer: {told}") from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -35,6 +37,6 @@ def _group(weight: Tensor, layer: nn.Conv2d) -> float:
         weight.permute(0, 2, 1, 3).reshape(outputs * high, inputs * wide),
         weight.permute(0, 3, 1, 2).reshape(outputs * wide, inputs * high),
     )
-    spectral = (high * wide) ** 0.5 * min(float(torch.linalg.matrix_norm(each, 2)) for each in four)
+    spectral = math.sqrt(high * wide) * min(float(torch.linalg.matrix_norm(each, 2)) for each in four)
     sums = weight.abs().sum((1, 2, 3)).amax() * weight.abs().sum((0, 2, 3)).amax()
     return min(spectral, float(sums.sqrt()))

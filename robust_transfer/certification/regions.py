@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -96,7 +97,7 @@ def through_linear(region: Region, layer: nn.Linear) -> Region:
 def through_convolution(region: Region, layer: nn.Conv2d) -> Region:
     """After a convolution, with zeros around the image."""
     weight, bias = layer.weight, layer.bias
-    how = (layer.stride, layer.padding, layer.dilation, layer.groups)
+    how: Any = (layer.stride, layer.padding, layer.dilation, layer.groups)
     rows = weight.flatten(1).norm(dim=1).view(1, -1, 1, 1)
     return region.affine(
         lambda x: F.conv2d(x, weight, bias, *how),

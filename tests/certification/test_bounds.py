@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from certification_helpers import Residual, bodies, classifier, inner_images
+from certification_helpers import Residual, bodies, classifier, inner_images, linear
 from helpers import make_classifier
 from torch import Tensor, nn
 
@@ -13,7 +13,7 @@ from robust_transfer.certification.bounds import Bounds
 from robust_transfer.certification.regions import Region, joined
 from robust_transfer.classifier import Classifier
 from robust_transfer.errors import ConfigError
-from robust_transfer.heads import HeadSpec, new_mlp
+from robust_transfer.heads import MLP, HeadSpec, new_mlp
 from robust_transfer.preprocessing import Normalisation
 
 NAMES = list(bodies(0))
@@ -30,14 +30,11 @@ def corners(x: Tensor, eps: float, norm: str, n: int) -> Tensor:
 def features_of(model: Classifier, x: Tensor) -> Tensor:
     """What the last linear layer reads, by the network itself in float64."""
     model = model.copy().double().eval()
-    read = list[Tensor]()
-    layer = [m for m in model.head.modules() if isinstance(m, nn.Linear)][-1]
-    layer.register_forward_pre_hook(lambda _, args: read.append(args[0]))
     with torch.no_grad():
-        layer(model.body(model.normalise(x.double())) if layer is model.head else model.head.double().layers[:-1](
-            (model.body(model.normalise(x.double())) - model.head.mean) / model.head.std
-        ))  # fmt: skip
-    return read[-1]
+        features: Tensor = model.body(model.normalise(x.double()))
+        if isinstance(model.head, MLP):
+            features = model.head.layers[:-1]((features - model.head.mean) / model.head.std)
+    return features
 
 
 def holds(model: Classifier, x: Tensor, eps: float, norm: str) -> None:
@@ -80,7 +77,7 @@ def test_intervals_are_those_of_gowal_et_al() -> None:
     """Two layers by hand: centre and radius through W and |W|."""
     body = bodies(1)["mlp"]
     x, eps = inner_images(3), 0.05
-    first = body[1].double()
+    first = linear(body).double()
     flat = x.double().flatten(1)
     middle, half = F.linear(flat, first.weight, first.bias), F.linear(torch.full_like(flat, eps), first.weight.abs())
     by_hand = F.relu(middle - half), F.relu(middle + half)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from certification_helpers import bodies, classifier, hardest, inner_images, labelled
+from certification_helpers import bodies, classifier, hardest, inner_images, labelled, linear
 from torch import nn
 
 from robust_transfer.certification import FeatureShift
@@ -27,10 +27,11 @@ def certified(model: Classifier, split: Split, threat: str) -> Certified:
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_on_a_linear_model_it_is_the_distance_to_the_boundary(norm: str) -> None:
     body = bodies(0)["linear"]
-    body[1].weight.data *= 4  # so that distances stay away from the box
+    layer = linear(body)
+    layer.weight.data *= 4  # so that distances stay away from the box
     split = labelled(body, inner_images(20), 4)
     x, _, _ = split.on("cpu")
-    weight, bias = body[1].weight.detach().double(), body[1].bias.detach().double()
+    weight, bias = layer.weight.detach().double(), layer.bias.detach().double()
     logits = x.double().flatten(1) @ weight.T + bias
     own = logits.argmax(1)
     across = weight[own][:, None] - weight

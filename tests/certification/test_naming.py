@@ -25,7 +25,7 @@ def test_names_and_settings() -> None:
 
 @pytest.mark.parametrize("text", ["smothing", "", "smoothing+", "feature_shift"])
 def test_an_unknown_name_is_told_with_the_nearest(text: str) -> None:
-    with pytest.raises(UnknownNameError, match="certificate .*: (did you mean|known: )"):
+    with pytest.raises(UnknownNameError, match=r"certificate .*: (did you mean|known: )"):
         parse_certifiers(text)
 
 

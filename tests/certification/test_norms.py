@@ -13,7 +13,8 @@ def matrix(layer: nn.Module, *shape: int) -> Tensor:
     """The linear part of a layer, column by column."""
     with torch.no_grad():
         basis = torch.eye(int(torch.tensor(shape).prod()), dtype=torch.float64).view(-1, *shape)
-        return (layer.double()(basis) - layer.double()(torch.zeros(1, *shape, dtype=torch.float64))).flatten(1).T
+        linear: Tensor = layer.double()(basis) - layer.double()(torch.zeros(1, *shape, dtype=torch.float64))
+        return linear.flatten(1).T
 
 
 @pytest.mark.parametrize(
@@ -53,6 +54,13 @@ def test_the_convolution_that_power_iteration_takes_for_smaller() -> None:
     nn.init.ones_(layer.weight)
     assert convolution_norm(layer) == pytest.approx(9.0)
     assert 8.5 < float(torch.linalg.matrix_norm(matrix(layer, 1, 24, 24), 2)) < 9
+
+
+def test_a_channel_that_weighs_more_than_its_neighbour() -> None:
+    layer = nn.Conv2d(2, 1, 3, padding=1, bias=False)
+    layer.weight.data = torch.tensor([1.0, 3.0]).view(1, 2, 1, 1).expand(1, 2, 3, 3).clone()
+    exact = float(torch.linalg.matrix_norm(matrix(layer, 2, 12, 12), 2))
+    assert 25 < exact <= convolution_norm(layer) <= 9 * 10**0.5 + 1e-6
 
 
 def test_a_matrix_has_its_largest_singular_value() -> None:

@@ -187,11 +187,16 @@ def test_what_is_interrupted_goes_on(
             raise KeyboardInterrupt
         return real(*given)  # type: ignore[arg-type]
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Smoothing, "counts", killed)
+    monkeypatch.setattr(Smoothing, "counts", killed)
+    with pytest.raises(KeyboardInterrupt):
         evaluate(model, split, run=run, certify="smoothing:n=4096", **how)  # type: ignore[arg-type]
     before = len(calls)
-    monkeypatch.setattr(Smoothing, "counts", lambda *given: (calls.append(1), real(*given))[1])  # type: ignore[arg-type]
+
+    def counted(*given: object) -> torch.Tensor:
+        calls.append(1)
+        return real(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Smoothing, "counts", counted)
     made = evaluate(model, split, run=replace(run, resume=True), certify="smoothing:n=4096", **how)  # type: ignore[arg-type]
     assert len(calls) - before == 2 * 12 - 8  # blocks of two images, four of which are done
     name = "radius of smoothing:n=4096"
@@ -212,6 +217,6 @@ def test_for_want_of_time_it_is_untested(model: Classifier, split: Split, tmp_pa
 def test_a_network_without_bounds_is_refused_before_it_is_attacked(split: Split, tmp_path: Path) -> None:
     odd = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 8), torch.nn.GELU(), torch.nn.Linear(8, 4))
     run = replace(QUIET, out=tmp_path / "run")
-    with pytest.raises(ConfigError, match="GELU.*certify by smoothing"):
+    with pytest.raises(ConfigError, match=r"GELU.*certify by smoothing"):
         evaluate(classifier(odd), split, attack="fgsm", run=run, certify="feature-shift")
     assert not (tmp_path / "run" / "state").exists()
