@@ -64,6 +64,14 @@ def linear(module: nn.Sequential) -> nn.Linear:
     return next(layer for layer in module if isinstance(layer, nn.Linear))
 
 
+def matrix(layer: nn.Module, *shape: int) -> Tensor:
+    """The linear part of a layer, column by column."""
+    with torch.no_grad():
+        basis = torch.eye(int(torch.tensor(shape).prod()), dtype=torch.float64).view(-1, *shape)
+        linear: Tensor = layer.double()(basis) - layer.double()(torch.zeros(1, *shape, dtype=torch.float64))
+        return linear.flatten(1).T
+
+
 def inner_images(n: int, seed: int = 0) -> Tensor:
     """Images ``(n, 3, 4, 4)`` between 0.4 and 0.6: no ball that matters here meets the box."""
     return 0.4 + 0.2 * torch.rand(n, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(seed))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from certification_helpers import Residual, bodies, classifier, inner_images, linear
+from certification_helpers import Residual, bodies, classifier, inner_images, linear, matrix
 from helpers import make_classifier
 from torch import Tensor, nn
 
 from robust_transfer.certification.bounds import Bounds
-from robust_transfer.certification.regions import Region, joined
+from robust_transfer.certification.regions import Region, joined, through_average
 from robust_transfer.classifier import Classifier
 from robust_transfer.errors import ConfigError
 from robust_transfer.heads import MLP, HeadSpec, new_mlp
@@ -64,6 +64,16 @@ def test_our_own_networks_and_a_perceptron_as_head() -> None:
     head.mean.normal_()
     head.std.uniform_(0.5, 2)
     holds(plain.with_layers(head, how).eval(), inner_images(3), 0.05, "linf")
+
+
+@pytest.mark.parametrize(("size", "stride"), [(2, 2), (4, 4), (2, 1), (3, 2), (1, 2)])
+def test_averages_stretch_no_distance_by_more_than_their_norm(size: int, stride: int) -> None:
+    x = torch.zeros(1, 2, 8, 8, dtype=torch.float64)
+    wide = Region(x, x - 100, x + 100, torch.ones(1, dtype=torch.float64))
+    bound = float(through_average(wide, (size, size), (stride, stride)).shift)
+    exact = float(torch.linalg.matrix_norm(matrix(nn.AvgPool2d(size, stride), 2, 8, 8), 2))
+    assert exact - 1e-9 <= bound
+    assert bound <= exact * (1 + 1e-9) or stride < size
 
 
 def test_branches_side_by_side() -> None:

@@ -4,17 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor, nn
+from certification_helpers import matrix
+from torch import nn
 
 from robust_transfer.certification.norms import convolution_norm, linear_norm
-
-
-def matrix(layer: nn.Module, *shape: int) -> Tensor:
-    """The linear part of a layer, column by column."""
-    with torch.no_grad():
-        basis = torch.eye(int(torch.tensor(shape).prod()), dtype=torch.float64).view(-1, *shape)
-        linear: Tensor = layer.double()(basis) - layer.double()(torch.zeros(1, *shape, dtype=torch.float64))
-        return linear.flatten(1).T
 
 
 @pytest.mark.parametrize(
