@@ -100,7 +100,7 @@ class _Interpreter(fx.Interpreter):
     """Runs a graph on regions. What has none among its arguments is computed as it is."""
 
     def __init__(self, graph: nn.Module) -> None:
-        super().__init__(graph)  # type: ignore[arg-type]
+        super().__init__(graph)
         self.extra_traceback = False  # errors are ours, and one sentence
 
     def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:

@@ -33,7 +33,8 @@ def features_of(model: Classifier, x: Tensor) -> Tensor:
     with torch.no_grad():
         features: Tensor = model.body(model.normalise(x.double()))
         if isinstance(model.head, MLP):
-            features = model.head.layers[:-1]((features - model.head.mean) / model.head.std)
+            hidden: Tensor = model.head.layers[:-1]((features - model.head.mean) / model.head.std)
+            return hidden
     return features
 
 
