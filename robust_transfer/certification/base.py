@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
+from typing_extensions import override
 
 from robust_transfer.config import config
 from robust_transfer.data import Split
@@ -50,8 +51,8 @@ class Certifier(WithPresets, ABC):
             raise ConfigError(f"{self.title} needs at least 1 example, not {self.examples}")
 
     @classmethod
+    @override
     def described(cls) -> str:
-        """See :class:`WithPresets`."""
         return f"certificate {cls.title!r}"
 
     def __str__(self) -> str:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from robust_transfer.certification.base import Certified, Certifier
 from robust_transfer.certification.bounds import Bounds
@@ -37,25 +38,27 @@ class FeatureShift(Certifier):
 
     title: ClassVar[str] = "feature-shift"
 
+    @override
     def norm(self, threat: Threat) -> str:
-        """See :class:`Certifier`."""
         return threat.norm
 
+    @override
     def passes(self, n: int) -> float:
-        """See :class:`Certifier`: three passes of a region, in float64."""
+        # three passes of a region, in float64
         return 3.0 * n * (ROUNDS + 1)
 
+    @override
     def check(self, model: nn.Module, split: Split, run: Run) -> None:
-        """See :class:`Certifier`."""
         bounds = _bounds(model)
         x, _, _ = split.subset(torch.arange(1)).on("cpu")
         with torch.no_grad():
             bounds.features(Region.ball(x, torch.zeros(1), "l2"))
 
+    @override
     def certify(
         self, model: nn.Module, split: Split, threat: Threat, run: Run, *, state: Path | None, identity: dict[str, Any]
     ) -> Certified:
-        """See :class:`Certifier`; on the CPU, where float64 is."""
+        # on the CPU, where float64 is
         bounds, found = _bounds(model), list[tuple[Tensor, ...]]()
         with torch.no_grad(), stage(f"certifying, {self}", len(split), run.quiet) as bar:
             for rows in torch.arange(len(split)).split(TOGETHER):

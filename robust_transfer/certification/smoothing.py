@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 from scipy.stats import beta
 from torch import Tensor, nn
+from typing_extensions import override
 
 from robust_transfer.attacks.victim import Victim, attacking, predicted
 from robust_transfer.certification.base import Certified, Certifier
@@ -57,18 +58,18 @@ class Smoothing(Certifier):
         if not (1 <= self.n0 < DRAWS and 1 <= self.n < DRAWS):
             raise ConfigError(f"smoothing needs between 1 and 2^32 draws, not n0={self.n0}, n={self.n}")
 
+    @override
     def norm(self, threat: Threat) -> str:
-        """See :class:`Certifier`."""
         return "l2"
 
+    @override
     def passes(self, n: int) -> float:
-        """See :class:`Certifier`."""
         return float(n) * (self.n0 + self.n)
 
+    @override
     def certify(
         self, model: nn.Module, split: Split, threat: Threat, run: Run, *, state: Path | None, identity: dict[str, Any]
     ) -> Certified:
-        """See :class:`Certifier`."""
         found = Progress(len(split), state, identity, resume=run.resume)
         device, pending = run.torch_device(), found.pending
         together = max(1, BLOCK // self.n)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from torch import Tensor
+from typing_extensions import override
 
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
@@ -38,8 +39,8 @@ class Noise(Pretraining):
         if self.sigma <= 0:
             raise ConfigError(f"noise needs a positive sigma, not {self.sigma}: natural trains without it")
 
+    @override
     def objective(self, classifier: Classifier, task: Task, threat: Threat, run: Run) -> Objective:
-        """See :class:`Pretraining`."""
         return NoiseObjective(classifier, self.sigma, run.seed)
 
 
@@ -50,8 +51,8 @@ class NoiseObjective(NaturalObjective):
         super().__init__(classifier, collapse_patience=ONE_CLASS_BATCHES)
         self.sigma, self.seed = sigma, seed
 
+    @override
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """See :class:`Objective`."""
         address = Address(self.seed, "train/noise", step=batch.step)
         noise = normal(address, batch.ids, tuple(batch.images.shape[1:])).to(batch.images)
         logits = self.classifier(batch.images + self.sigma * noise)
