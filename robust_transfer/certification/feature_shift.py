@@ -44,8 +44,8 @@ class FeatureShift(Certifier):
 
     @override
     def passes(self, n: int) -> float:
-        # three passes of a region, in float64
-        return 3.0 * n * (ROUNDS + 1)
+        # a region is three images, in float64
+        return 3.0 * n * (ROUNDS + 2)
 
     @override
     def check(self, model: nn.Module, split: Split, run: Run) -> None:
@@ -84,9 +84,8 @@ def _of(bounds: Bounds, x: Tensor, threat: Threat) -> tuple[Tensor, Tensor, Tens
     most = float(np.prod(x.shape[1:])) ** 0.5 if threat.norm == "l2" else 1.0
     low, high = torch.zeros_like(eps), torch.full_like(eps, most)
     for step in range(ROUNDS + 1):
-        at = (
-            eps if not step else (low + high) / 2
-        )  # first the evaluation's own budget: its verdict is not to be rounded
+        # first the evaluation's own budget: its verdict is not to be rounded
+        at = (low + high) / 2 if step else eps
         certain = stands(bounds, x, at, threat.norm)
         low, high = (
             torch.where(certain, torch.maximum(low, at), low),

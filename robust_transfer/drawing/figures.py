@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -105,7 +106,7 @@ def budgets(
             eps, shares = [level[0] for level in levels], [level[2] for level in levels]
             low, high = (100 * np.array([getattr(share, end) for share in shares]) for end in ("low", "high"))
             how = look(index)
-            step = {"drawstyle": "steps-pre", "ls": "--"} if name in stairs else {}
+            step: dict[str, Any] = {"drawstyle": "steps-pre", "ls": "--"} if name in stairs else {}
             values = [100 * s.value for s in shares]
             axes.plot(eps, values, lw=1.2, gid=f"series-{index}", label=_plain(name), **how, **step)
             axes.vlines(eps, low, high, color=how["color"], lw=0.8, alpha=0.7)

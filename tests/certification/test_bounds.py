@@ -24,7 +24,8 @@ def corners(x: Tensor, eps: float, norm: str, n: int) -> Tensor:
     delta = torch.randn(n, *x.shape, dtype=torch.float64)
     if norm == "linf":
         return (x + eps * delta.sign()).clamp(0, 1)
-    return (x + eps * delta / delta.flatten(2).norm(dim=2).view(n, -1, 1, 1, 1)).clamp(0, 1)
+    length: Tensor = delta.flatten(2).norm(dim=2)
+    return (x + eps * delta / length.view(n, -1, 1, 1, 1)).clamp(0, 1)
 
 
 def features_of(model: Classifier, x: Tensor) -> Tensor:
