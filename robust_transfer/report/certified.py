@@ -23,9 +23,12 @@ Curve = list[tuple[float, str, Proportion]]
 
 
 def certified(evaluation: Evaluation, key: str) -> Shown | None:
-    """Certified accuracy over the l2 radius, and the attacked one where it is in l2; None where nothing is certified in l2."""
-    smoothed = {each.name: each for each in evaluation.certificates if each.norm == "l2"}
-    curves = {f"certified, {name}": _curve(evaluation, name) for name in smoothed}
+    """Certified accuracy over the l2 radius, and the attacked one where it is in l2; None where nothing is certified in l2.
+
+    A vacuous proof is not drawn: the caption says that there is one.
+    """
+    given = [each for each in evaluation.certificates if each.norm == "l2"]
+    curves = {f"certified, {each.name}": _curve(evaluation, each.name) for each in given if not each.vacuous}
     if not curves:
         return None
     in_l2 = Threat.parse(evaluation.threat).norm == "l2"
@@ -34,16 +37,16 @@ def certified(evaluation: Evaluation, key: str) -> Shown | None:
     series = {**curves, **({"attacked, the network itself": attacked} if in_l2 else {})}
     rows = [(f"{name}, {text}", share(found)) for name, points in series.items() for _, text, found in points]
     told = (
-        f"{len(curves)} stairs of certified accuracy that fall with the l2 radius"
+        f"Accuracy over the l2 radius: {', '.join(curves)}, in steps that fall"
         f"{', and the accuracy that attacks leave' if in_l2 else ''}; the table has every point."
     )
     drawing = budgets(series, unit="radius or eps (l2)", stairs=set(curves))
-    caption = _caption(list(smoothed.values()), in_l2)
+    caption = _caption(given, in_l2)
     return shown(drawing, key, "Certified accuracy against the radius", told, Table(("at", "accuracy"), rows), caption)
 
 
 def _curve(evaluation: Evaluation, name: str) -> Curve:
-    """Share of the images that are certified within each of :data:`STEPS` radii, to where none is left."""
+    """Share of the images that are certified within each of :data:`STEPS` radii, up to the largest."""
     table = evaluation.outcomes[evaluation.outcomes[RADII + name].notna()]
     right, radii = (table[CLASSES + name] == table["label"]).to_numpy(), table[RADII + name].to_numpy()
     most = float(radii[right].max(initial=0.0)) or 1.0

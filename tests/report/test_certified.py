@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +78,30 @@ def test_between_two_points_a_stair_has_the_share_of_the_larger_radius() -> None
     assert line.get_drawstyle() == "default"
 
 
+def test_a_vacuous_proof_is_told_and_not_drawn(tmp_path: Path) -> None:
+    proof = replace(
+        certificate("l2:0.5"),
+        name="feature-shift",
+        settings={"examples": None},
+        alpha=0.0,
+        vacuous="no image is certified",
+    )
+    table = outcomes(60, smallest=False)
+    for name in (NAME, "feature-shift"):
+        table[f"class of {name}"], table[f"radius of {name}"] = table["label"], RADII if name == NAME else 0.0 * RADII
+    both = evaluation(table, tuple("abcde"), threat="l2:0.5", certificates=[certificate("l2:0.5"), proof])
+    drawn = certified(both, "key")
+    assert drawn is not None
+    assert not [row for row in drawn.table.rows if "feature-shift" in row[0]]
+    assert "No image is certified." in drawn.caption
+    assert certified(evaluation(table, tuple("abcde"), threat="l2:0.5", certificates=[proof]), "key") is None
+
+
 def test_nothing_is_drawn_where_nothing_was_certified() -> None:
     assert certified(evaluation(outcomes(), tuple("abcde")), "key") is None
 
 
 @pytest.mark.parametrize("sure", [10, 2000])
 def test_joint_confidence_is_never_below_nothing(sure: int) -> None:
-    made = Certificate(**{**vars(certificate("l2:0.5")), "n": sure})
+    made = replace(certificate("l2:0.5"), n=sure)
     assert ("no more than chance" in made.confidence) == (sure == 2000)
