@@ -201,7 +201,7 @@ def test_no_attack_on_the_smoothed_network_beats_the_radius(network: nn.Module, 
 
 @pytest.mark.parametrize("name", ["linear", "mlp", "convolutions"])
 def test_nor_on_other_small_networks(name: str) -> None:
-    total, taken = 0, []
+    total, taken = 0, list[float]()
     for seed in range(3):
         sure, lost = beaten(bodies(seed)[name], inner_images(6, seed), Smoothing(sigma=0.1, n=500))
         total, taken = total + sure, [*taken, lost]
