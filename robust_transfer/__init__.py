@@ -21,6 +21,7 @@ if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys(
 
 if TYPE_CHECKING:
     from robust_transfer.attacks import APGD, FGSM, PGD, Attack, Square
+    from robust_transfer.certification import FeatureShift, Smoothing
     from robust_transfer.checkpoint import Card, Checkpoint, load_checkpoint
     from robust_transfer.choosing import Choice, Chosen, Rule, choose
     from robust_transfer.classifier import Classifier, NetworkSpec
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from robust_transfer.networks import register_builder
     from robust_transfer.prediction import Prediction, predict
     from robust_transfer.preprocessing import Normalisation, Preprocessing
-    from robust_transfer.pretraining import PGDAT, Fast, Free, Natural, Pretraining, Trades, pretrain
+    from robust_transfer.pretraining import PGDAT, Fast, Free, Natural, Noise, Pretraining, Trades, pretrain
     from robust_transfer.production import Produced
     from robust_transfer.publishing import HubModel, push_to_hub
     from robust_transfer.report import write_report
@@ -76,6 +77,10 @@ _WHERE = {
         "FGSM",
         "PGD",
         "Square",
+    ),
+    "certification": (
+        "FeatureShift",
+        "Smoothing",
     ),
     "checkpoint": (
         "Card",
@@ -133,6 +138,7 @@ _WHERE = {
         "Fast",
         "Free",
         "Natural",
+        "Noise",
         "PGDAT",
         "Pretraining",
         "Trades",
@@ -191,6 +197,7 @@ __all__ = [
     "Exported",
     "FGSM",
     "Fast",
+    "FeatureShift",
     "FineTune",
     "Format",
     "Free",
@@ -202,6 +209,7 @@ __all__ = [
     "MLPHead",
     "Natural",
     "NetworkSpec",
+    "Noise",
     "Normalisation",
     "PGD",
     "PGDAT",
@@ -214,6 +222,7 @@ __all__ = [
     "RobustTransferError",
     "Rule",
     "Run",
+    "Smoothing",
     "SourceKind",
     "Split",
     "Square",

@@ -8,7 +8,8 @@ import pytest
 import torch
 from scipy import stats
 
-from robust_transfer.randomness import Address, integers, normal, permutation, uniform
+from robust_transfer import randomness
+from robust_transfer.randomness import Address, integers, normal, normal_with_tails, permutation, uniform
 
 ADDRESS = Address(seed=1, purpose="pgd", restart=2, step=3)
 IDS = torch.tensor([0, 7, 2**40])
@@ -46,7 +47,7 @@ def test_the_generator_is_splitmix64_in_any_arithmetic() -> None:
         assert drawn[row].tolist() == [mix(start + column * golden & mask) >> 40 for column in (1, 2, 3)]
 
 
-@pytest.mark.parametrize("draw", [uniform, normal])
+@pytest.mark.parametrize("draw", [uniform, normal, normal_with_tails])
 def test_an_examples_noise_does_not_depend_on_its_batch(draw) -> None:  # type: ignore[no-untyped-def]
     whole = draw(ADDRESS, MANY[:100], (3, 4, 4))
     assert torch.equal(draw(ADDRESS, MANY[37:38], (3, 4, 4)), whole[37:38])
@@ -121,3 +122,12 @@ def test_nothing_is_drawn_from_the_global_generator() -> None:
     normal(ADDRESS, IDS, (4,))
     permutation(ADDRESS, 10)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_tails_go_on_where_24_bits_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = normal_with_tails(ADDRESS, MANY, (2,)).flatten().double().numpy()
+    assert stats.kstest(drawn, "norm").pvalue > 0.01
+    monkeypatch.setattr(randomness, "uniform", lambda address, ids, shape: torch.zeros(len(ids), *shape))
+    for bits, length in ((0, 8.24), (1 << 40, 5.77), (-1, 0.0)):  # the least of 48 bits, of 24, and the most
+        monkeypatch.setattr(randomness, "_bits", lambda *_, bits=bits: torch.tensor([[bits]]))
+        assert float(normal_with_tails(ADDRESS, IDS[:1], (1,))) == pytest.approx(length, abs=0.01)

@@ -97,7 +97,7 @@ def _one(text: str) -> Attack:
     if name not in ATTACKS.names():
         raise UnknownNameError(unknown("attack", name or text, [*ATTACKS.names(), *SUITES]))
     cls, what = ATTACKS.get(name), f"attack {name!r}"
-    settings = _settings(tail, text) if colon else {}
+    settings = inline_settings(tail, text, "attack", "pgd-20:loss=margin") if colon else {}
     if number is not None:
         if cls.count is None:
             raise ConfigError(f"{what} takes no number: write {name}, not {head.strip()}")
@@ -114,12 +114,13 @@ def _name_and_number(head: str) -> tuple[str, int | None]:
     return match[1], int(match[2])
 
 
-def _settings(tail: str, text: str) -> dict[str, Any]:
+def inline_settings(tail: str, text: str, kind: str, example: str) -> dict[str, Any]:
+    """Settings behind the colon of ``text``, which names a thing of this ``kind``; :class:`ConfigError` as in ``example``."""
     pairs = [pair.strip() for pair in tail.split(",")]
     keys = [pair.partition("=")[0].strip() for pair in pairs]
     for pair, key in zip(pairs, keys, strict=True):
         if "=" not in pair or not key:
-            raise ConfigError(f"cannot read {pair!r} in the attack {text!r}: write key=value, as in pgd-20:loss=margin")
+            raise ConfigError(f"cannot read {pair!r} in the {kind} {text!r}: write key=value, as in {example}")
         if keys.count(key) > 1:
             raise ConfigError(f"{text!r} gives {key} twice: leave out one of them")
     return parse_settings(pairs)

@@ -96,3 +96,4 @@ LICENCES = one_of("mit", "apache-2.0", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.
 SPLITS = one_of("test", "val", "train")
 THREATS = one_of("linf:8/255", "linf:4/255", "linf:2/255", "l2:0.5", "l2:1", "l2:3")
 TIMES = one_of("90s", "5m", "1h")
+CERTIFICATES = one_of("smoothing", "feature-shift", "smoothing:sigma=0.5,n=10000")

@@ -109,6 +109,14 @@ def evaluate(
     smallest_eps: Annotated[
         bool, typer.Option("--smallest-eps", help="Also the smallest budget that breaks each example, by bisection.")
     ] = False,
+    certify: Annotated[
+        str | None,
+        typer.Option(
+            "--certify",
+            help="Also certificates: smoothing, smoothing:sigma=0.5,n=10000, feature-shift; joined by +.",
+            autocompletion=completion.CERTIFICATES,
+        ),
+    ] = None,
     time_limit: Annotated[
         str | None,
         typer.Option(
@@ -154,11 +162,13 @@ def evaluate(
     loading("evaluate", quiet)
     run = make_run(seed, device, precision, threads, out, resume, overwrite, quiet, track)
     from robust_transfer.attacks import parse_attack
+    from robust_transfer.certification import parse_certifiers
     from robust_transfer.evaluation import evaluate as measure
     from robust_transfer.progress import stage
     from robust_transfer.sources import load_source
 
     parse_attack(attack)  # a wrong name is told before anything is loaded
+    certificates_asked = parse_certifiers(certify) if certify is not None else []
     examined = _renamed("--beyond", beyond, "--transfer-attack-examples", transfer_attack_examples)
     checked = _renamed("--checks", checks, "--red-flag-examples", red_flag_examples)
     limit = _renamed("--budget", budget, "--time-limit", time_limit)
@@ -187,6 +197,7 @@ def evaluate(
             per_class=per_class,
             curve=curve.split(",") if curve is not None else None,
             smallest_eps=smallest_eps,
+            certify=certificates_asked,
             class_map=class_map,
         )
     print(json.dumps(result.to_dict(), indent=2) if as_json else result)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -91,8 +92,13 @@ def pareto(points: Sequence[Point]) -> list[int]:
     return operating_point.pareto([(point.clean.value, point.robust.value) for point in points])
 
 
-def budgets(series: Mapping[str, Sequence[tuple[float, str, Proportion]]], *, unit: str) -> Drawing:
-    """Accuracy over eps: for each series ``(eps, eps as text, share)``, with intervals."""
+def budgets(
+    series: Mapping[str, Sequence[tuple[float, str, Proportion]]], *, unit: str, stairs: Collection[str] = ()
+) -> Drawing:
+    """Accuracy over eps: for each series ``(eps, eps as text, share)``, with intervals.
+
+    Those of ``stairs`` are known everywhere: each share holds from the point before it on, and nothing else does.
+    """
     with style():
         figure = Figure(layout="constrained")
         axes, words = figure.subplots(), {}
@@ -100,7 +106,9 @@ def budgets(series: Mapping[str, Sequence[tuple[float, str, Proportion]]], *, un
             eps, shares = [level[0] for level in levels], [level[2] for level in levels]
             low, high = (100 * np.array([getattr(share, end) for share in shares]) for end in ("low", "high"))
             how = look(index)
-            axes.plot(eps, [100 * s.value for s in shares], lw=1.2, gid=f"series-{index}", label=_plain(name), **how)
+            step: dict[str, Any] = {"drawstyle": "steps-pre", "ls": "--"} if name in stairs else {}
+            values = [100 * s.value for s in shares]
+            axes.plot(eps, values, lw=1.2, gid=f"series-{index}", label=_plain(name), **how, **step)
             axes.vlines(eps, low, high, color=how["color"], lw=0.8, alpha=0.7)
             words[f"series-{index}"] = [f"{name}, {text}: {share}" for _, text, share in levels]
         axes.set_ylim(0, 102)

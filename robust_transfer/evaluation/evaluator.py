@@ -14,6 +14,7 @@ from torch import nn
 from robust_transfer import tracking
 from robust_transfer.attacks import Attack, attack_name, parse_attack
 from robust_transfer.attacks.naming import left_out
+from robust_transfer.certification import Certifier, parse_certifiers
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.config import expect
 from robust_transfer.data import Split
@@ -69,6 +70,7 @@ def evaluate(
     per_class: bool = False,
     curve: Sequence[str | float] | None = None,
     smallest_eps: bool = False,
+    certify: str | Certifier | Sequence[Certifier] = (),
     time_limit: float | None = None,
     class_map: ClassMap | None = None,
 ) -> Evaluation:
@@ -89,7 +91,8 @@ def evaluate(
 
     ``keep_deltas`` also writes the adversarial images, compactly, for :func:`verify`. ``per_class`` prints each class
     (the record always has them). ``curve`` (other budgets, such as ``["2/255", "4/255"]``) and ``smallest_eps`` (per
-    example, by bisection) need further attacks, each on the survivors of smaller budgets.
+    example, by bisection) need further attacks, each on the survivors of smaller budgets. ``certify``: certificates of
+    the same images (:mod:`robust_transfer.certification`), such as ``"smoothing:sigma=0.25"``.
 
     A checkpoint's classes are matched with the data's by name, in any order; ``class_map`` (a mapping, or a file with
     one, from names in the data to names in the model) translates them first; ``notes`` record the matching. Images
@@ -111,7 +114,7 @@ def evaluate(
     ball = Threat.parse(threat if threat is not None else own or DEFAULT_THREAT)
     request = Request(
         red_flag_examples=red_flag_examples, transfer_attack_examples=transfer_attack_examples, thorough=thorough,
-        per_class=per_class, curve=curve, smallest_eps=smallest_eps,
+        per_class=per_class, curve=curve, smallest_eps=smallest_eps, certify=parse_certifiers(certify),
     )  # fmt: skip
     request.check_curve(ball)
     _check(how, batch_size, time_limit, keep_deltas)
@@ -123,6 +126,8 @@ def evaluate(
     attacks, untested = _within_reach(model, known, attack)
     with how.at_work():
         subject = resolve(model, split, known, examples, how, class_map)
+        for certifier in request.certify:
+            certifier.check(subject.module, subject.split, how)
         prepare_out(how, subject.stored_hash)
         asks_source = transfer_attack_examples != 0 or any(some.needs_source for some in attacks)
         knowledge = knowledge_of(known, subject.whole, seed=how.seed) if known is not None and asks_source else None

@@ -6,17 +6,20 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from numbers import Integral
 from types import NoneType
 
 import torch
 
+from robust_transfer.certification import Certifier
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.config import expect
 from robust_transfer.data.subsets import stratified
 from robust_transfer.errors import ConfigError
 from robust_transfer.evaluation import sizes, transfer_attacks
 from robust_transfer.evaluation.adversary import Adversary
+from robust_transfer.evaluation.certifying import certify, missing
 from robust_transfer.evaluation.classes import balanced, by_class
 from robust_transfer.evaluation.curve import Budgets
 from robust_transfer.evaluation.deadline import Deadline
@@ -47,6 +50,7 @@ class Request:
     per_class: bool = False
     curve: Sequence[str | float] | None = None
     smallest_eps: bool = False
+    certify: Sequence[Certifier] = ()
 
     def __post_init__(self) -> None:
         for name in ("red_flag_examples", "transfer_attack_examples"):
@@ -106,6 +110,9 @@ class Measurements:
             yield "the curve", each * n * len(curve), lambda f: self._curve(f, curve)
         if request.smallest_eps and SMALLEST_EPS not in found.outcomes:
             yield "the smallest eps", 6 * each * n, self._smallest
+        for certifier in missing(found, request.certify):
+            images = min(certifier.examples or n, n)
+            yield f"the certificate {certifier}", certifier.passes(images), partial(self._certify, certifier)
 
     def _sizes(self, found: Evaluation, request: Request) -> tuple[int, int]:
         """Sample sizes for red flags and transfer attacks: as requested, else as recorded, else as many as fit."""
@@ -166,6 +173,9 @@ class Measurements:
     def _curve(self, found: Evaluation, curve: Sequence[str | float]) -> Evaluation:
         reach = self._budgets()
         return replace(found, curve=reach.curve(curve, found.outcomes), passes=found.passes + reach.passes)
+
+    def _certify(self, certifier: Certifier, found: Evaluation) -> Evaluation:
+        return certify(found, certifier, self.subject, self.adversary, self.run)
 
     def _smallest(self, found: Evaluation) -> Evaluation:
         reach, table = self._budgets(), found.outcomes.copy()

@@ -13,6 +13,8 @@ import pyarrow as pa
 from pyarrow.parquet import ParquetFile
 
 from robust_transfer.attacks.naming import spoken
+from robust_transfer.certification import Certificate
+from robust_transfer.certification.record import CLASSES, RADII
 from robust_transfer.config import as_dict
 from robust_transfer.errors import DataError
 from robust_transfer.evaluation.classes import ByClass, unequal, worst
@@ -53,6 +55,8 @@ class Evaluation:
     ``torch.compile``. ``split``: the role of the images in their task, "unknown" where nobody said.
     ``seen``: which of them the model, or what it came from, was trained on. ``notes``: how the data was read, and how its
     classes were matched with the model's. ``class_names``: what the numbers of labels and predictions stand for.
+    ``certificates``: what was certified of the same images, with columns ``class of NAME`` (-1: it abstains, or did not look)
+    and ``radius of NAME`` (not a number where it did not look) in the outcomes.
     ``pixels``: a sentence on which pixels the threat is on, and how they were made of the stored images.
     """
 
@@ -92,6 +96,7 @@ class Evaluation:
     balanced_clean_accuracy: Proportion | None = None
     balanced_robust_accuracy: Proportion | None = None
     per_class: bool = False
+    certificates: list[Certificate] = field(default_factory=list)
 
     def right(self, level: Accuracy) -> pd.Series[bool]:
         """Correctness of each example, indexed by sorted id: when clean, or under attack (``robust``)."""
@@ -133,6 +138,7 @@ class Evaluation:
             *(f"at {level.threat:<14}{level.robust_accuracy}" for level in self.curve or []),
             *self._classes(),
             *(self.transferred.lines() if self.transferred is not None else []),
+            *(line for certificate in self.certificates for line in certificate.lines()),
             *([f"pixels           {self.pixels}"] if self.pixels else []),
             *self._precision(),
             *(f"note             {note}" for note in self.notes),
@@ -200,7 +206,8 @@ def _load(folder: Path, outcomes: Callable[[pa.Table], pd.DataFrame]) -> Evaluat
 
 def _outcomes(stored: pa.Table) -> pd.DataFrame:
     table: pd.DataFrame = stored.to_pandas(use_threads=False)
-    return table[[*COLUMNS, *(name for name in table if name == SMALLEST_EPS)]].astype(COLUMNS)
+    more = (name for name in table if name == SMALLEST_EPS or str(name).startswith((CLASSES, RADII)))
+    return table[[*COLUMNS, *more]].astype(COLUMNS)
 
 
 def _typed(summary: dict[str, Any]) -> dict[str, Any]:
@@ -211,6 +218,7 @@ def _typed(summary: dict[str, Any]) -> dict[str, Any]:
     if typed["transferred"] is not None:
         typed["transferred"] = Transferred(**typed["transferred"])
     typed["seen"] = [Seen(**each) for each in typed.get("seen", [])]
+    typed["certificates"] = [Certificate.read(each) for each in typed.get("certificates", [])]
     typed.setdefault("per_class", typed["by_class"] is not None)  # once it was there only where it was asked for
     return typed
 

@@ -76,9 +76,15 @@ def goes_on(out: Path) -> bool:
     return (out / "state" / OUTCOMES).exists()
 
 
+def certificate_state(out: Path, name: str) -> Path:
+    """File in which an unfinished certificate keeps what it has found."""
+    return out / "state" / f"certificate-{name}.parquet"
+
+
 def discard_state(out: Path) -> None:
     """Remove the files of an unfinished evaluation; other files stay."""
-    for path in (out / "state" / OUTCOMES, *(out / "state").glob("deltas-*.parquet")):
+    parts = (path for kind in ("deltas", "certificate") for path in (out / "state").glob(f"{kind}-*.parquet"))
+    for path in (out / "state" / OUTCOMES, *parts):
         path.unlink(missing_ok=True)
     if (out / "state").is_dir() and not any((out / "state").iterdir()):
         (out / "state").rmdir()

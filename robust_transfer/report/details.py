@@ -11,6 +11,7 @@ import numpy as np
 from robust_transfer.evaluation import Evaluation
 from robust_transfer.evaluation.result import SMALLEST_EPS
 from robust_transfer.report import figures, made
+from robust_transfer.report.certified import certified
 from robust_transfer.report.choice import chosen
 from robust_transfer.report.classes import balanced, by_class, confused, confusion, name_of
 from robust_transfer.report.gather import Entry
@@ -40,6 +41,7 @@ def details(entry: Entry, number: int, scope: Scope, *, data: str | None, alone:
     shown = [
         figures.frontier(card, f"{key}-front") if card is not None else None,
         figures.over_eps([entry], {}, f"{key}-eps") if evaluation is not None else None,
+        certified(evaluation, f"{key}-certified") if evaluation is not None else None,
         figures.training(log, f"{key}-training"),
         figures.cost([entry], {entry.name: number}, f"{key}-cost") if alone else None,
     ]

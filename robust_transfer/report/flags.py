@@ -101,6 +101,11 @@ ADVICE = (
         "Report the test split.",
     ),
     Advice(
+        "were broken by an attack",
+        "A proof and an image that breaks it cannot both be right.",
+        "Check the image by `verify`; report what you find: one of the two has a fault, or rounding decides.",
+    ),
+    Advice(
         "constant classifier is more robust",
         "Saying the most frequent class always would do as well or better under attack.",
         "Do not call the network robust.",

@@ -118,6 +118,10 @@ def evaluation(entry: Entry) -> Table | None:
             (line.partition("  ")[0], line.partition("  ")[2].strip())
             for line in (found.transferred.lines() if found.transferred else [])
         ),
+        *(
+            (f"certificate {each.name}", " ".join(line.strip() for line in each.lines()[1:]))
+            for each in found.certificates
+        ),
         ("precision of the attack's steps", f"{found.precision}; verdicts are float32"),
         *((name.replace("_", " "), str(count)) for name, count in (found.disagreement or {}).items()),
         ("looked at for red flags", f"{found.red_flag_examples} images"),

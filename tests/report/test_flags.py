@@ -45,6 +45,7 @@ FLAGS = (
     "12 of 100 val images are of the val split that the model was chosen by: clean 1 %",
     "ten times the effort breaks 6 of 30 images more: the attack has not converged, try harder",
     "constant classifier is more robust",
+    "3 images are certified by feature-shift and were broken by an attack: one of the two is wrong",
     "only 3 of 10 classes are ever predicted",
 )
 

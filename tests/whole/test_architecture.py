@@ -62,6 +62,7 @@ ORDER = (
     "pretraining",
     "drawing",
     "strategies",
+    "certification",
     "evaluation",
     "prediction",
     "exporting",

@@ -10,6 +10,9 @@ PACKAGE, TESTS = Path(robust_transfer.__file__).parent, Path(__file__).parents[1
 WHOLE = "whole"  # tests of the package as a whole, its repository and its command line: they have no twin
 # Modules without a test file of their own name, and the file that tests them.
 ELSEWHERE = {
+    "certification/base": "certification/test_naming",
+    "certification/record": "evaluation/test_certifying",
+    "certification/regions": "certification/test_bounds",
     "strategies/bitfit": "strategies/test_partial",
     "strategies/norm_only": "strategies/test_partial",
     "strategies/two_ends": "strategies/test_interpolation",

@@ -83,6 +83,12 @@ def test_everything_about_an_evaluation_and_its_verification(invoke: Invoke, sou
     assert added["curve"][1]["robust_accuracy"] == found["robust_accuracy"]
     assert "smallest_eps" in pd.read_parquet(out / "outcomes.parquet")
 
+    status, text, err = invoke(*words, "--resume", "--certify", "smoothing:n=60,n0=20,examples=20")
+    assert status == 0, err
+    [certificate] = json.loads(text)["certificates"]
+    assert (certificate["n"], certificate["settings"]["n"], certificate["norm"]) == (20, 60, "l2")
+    assert 0 <= certificate["own"]["certified_accuracy"]["value"] <= certificate["clean_accuracy"]["value"]
+
     status, text, err = invoke("verify", out, *DIGITS, run)
     assert status == 0, err
     assert "60 of 565 images" in text
