@@ -95,7 +95,7 @@ def _of(bounds: Bounds, x: Tensor, threat: Threat) -> tuple[Tensor, Tensor, Tens
 
 
 def stands(bounds: Bounds, x: Tensor, eps: Tensor, norm: str) -> Tensor:
-    """Whether the class of each of ``x`` ``(B, C, H, W)`` is proved the same within ``eps`` ``(B,)``."""
+    """True, ``(B,)``, where the class of ``x`` ``(B, C, H, W)`` is proved the same within ``eps`` ``(B,)``."""
     features = bounds.features(Region.ball(x, eps, norm))
     _, least, _ = bounds.margins(features)
     size = features.centre.abs().amax(1) * bounds.layer.weight.abs().sum(1).amax() + 1

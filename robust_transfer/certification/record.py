@@ -62,7 +62,7 @@ class Certificate:
 
     @property
     def what(self) -> str:
-        """What is certified, and how, in words."""
+        """Certificate's name and method, in words."""
         if not self.smooths:
             return f"the network itself, {self.norm}, {self.n} images"
         how = self.settings
@@ -73,7 +73,7 @@ class Certificate:
 
     @property
     def confidence(self) -> str:
-        """How sure one image's radius is, and all of them together."""
+        """Confidence of one image's radius, and of all radii together, in words."""
         if not self.smooths:
             return "a proof, in exact arithmetic"
         each, together = 100 * (1 - self.alpha), 100 * (1 - self.alpha * self.n)
@@ -95,7 +95,7 @@ class Certificate:
         return f"with {self.settings['n']:,} draws no radius is larger than {self.figures['largest_radius']:.3g}"
 
     def lines(self) -> list[str]:
-        """What is printed of it."""
+        """Lines for people."""
         title = f"certificate      {self.name}: {self.what}"
         if self.vacuous:
             return [title, f"                 vacuous: {self.vacuous}", self._cost()]

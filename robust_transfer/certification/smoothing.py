@@ -97,7 +97,7 @@ class Smoothing(Certifier):
         return Certified(np.where(sure, classes, -1), radii, passes)
 
     def counts(self, target: Victim, x: Tensor, ids: Tensor, draws: int, address: Address) -> Tensor:
-        """How often each class comes under noise, ``(B, K)``; draws whose logits are no numbers count for no class.
+        """Counts of each class under noise, ``(B, K)``; draws whose logits are no numbers count for no class.
 
         The noise of an image's draw depends on the address, its id and the draw's number alone.
         """

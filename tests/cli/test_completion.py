@@ -50,7 +50,7 @@ def completed(lines: list[list[str]], folder: Path) -> list[set[str]]:
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        ("robust-transfer transfer --strategy l", {"linear-probe", "last-blocks", "lwf"}),
+        ("robust-transfer transfer --strategy la", {"last-blocks"}),
         ("robust-transfer transfer --source bundled", {"bundled", "bundled-64"}),
         ("robust-transfer pretrain --method tr", {"trades"}),
         ("robust-transfer evaluate bundled --attack str", {"strong"}),
