@@ -44,7 +44,7 @@ LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
 @ATTACKS.register(
     "through-parts",
     summary="attacks both networks of a mixture, and tries the result on the mixture",
-    paper="adaptive: Tramèr et al. 2020; on mixtures of Bai et al. 2024, section 3",
+    paper="adaptive: Tramèr et al. 2020; on mixtures of Bai et al. 2024",
 )
 @config
 class ThroughParts(Attack):

@@ -33,7 +33,7 @@ SEEN_ATTACK = PGD(steps=20, loss="margin")  # of the robust end on val: once, fo
 @STRATEGIES.register(
     "mix",
     summary="the probe and its fine-tuning, both kept, mixed in probability space",
-    paper="Bai et al. 2024 (MixedNUTS), sections 3 and 4",
+    paper="Bai et al. 2024 (MixedNUTS)",
 )
 @config
 class Mix(TwoEnds):
@@ -105,7 +105,7 @@ class Mix(TwoEnds):
         rules = [OperatingPoint(keep=level) for level in self.levels]
         rules += [self._point()] if self.clean is not None else []
         pairs = [(estimate.clean, estimate.robust) for estimate in found]
-        rows = dict.fromkeys(rule.choose(pairs, most)[0] for rule in rules)
+        rows = dict.fromkeys(rule.select(pairs, most)[0] for rule in rules)
         return [found[row] for row in rows]
 
 

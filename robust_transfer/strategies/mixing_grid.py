@@ -1,6 +1,6 @@
 """Mixtures of two networks judged without attacking them: from both networks' logits, one of them attacked before.
 
-The natural network is taken to say whatever the attacker likes (Bai et al. 2024, section 4.2). Then an image that the robust
+The natural network is taken to say whatever the attacker likes (as Bai et al. 2024 do). Then an image that the robust
 network gets right under attack stands in the mixture iff its margin of probabilities ``m`` outweighs the other's share,
 ``share * m > 1 - share``; clean accuracy needs no assumption.
 """
