@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from robust_transfer.attacks import PGD, ThroughParts
+from robust_transfer.attacks.base import SURVIVAL_SHARE
 from robust_transfer.classifier import Classifier
 from robust_transfer.cost import Cost
 from robust_transfer.data import Split, to_pixels
@@ -23,8 +24,10 @@ VALIDATION_STEPS, VALIDATION_IMAGES = 10, 1000  # of PGD, and val images that it
 
 def validation_passes(val: Split, *, robust: bool, mixture: bool = False) -> float:
     """Approximate image passes of one validation on ``val``; of a ``mixture`` of two networks, where it is one."""
-    attacks = [PGD(steps=VALIDATION_STEPS), *([ThroughParts(steps=VALIDATION_STEPS)] if mixture else [])]
-    return min(len(val), VALIDATION_IMAGES) * (sum(attack.passes for attack in attacks) if robust else 1.0)
+    each = PGD(steps=VALIDATION_STEPS).passes if robust else 1.0
+    if robust and mixture:
+        each += SURVIVAL_SHARE * ThroughParts(steps=VALIDATION_STEPS).passes
+    return min(len(val), VALIDATION_IMAGES) * each
 
 
 class Validation:

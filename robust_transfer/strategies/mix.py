@@ -47,7 +47,9 @@ class Mix(TwoEnds):
     """
 
     weighs: ClassVar[bool] = True
-    quick: ClassVar[dict[str, Any]] = {**TwoEnds.quick, "shares": (0.6, 0.95), "powers": (2.0,), "levels": (0.9,)}
+    quick: ClassVar[dict[str, Any]] = {
+        **TwoEnds.quick, "epochs": 8, "shares": (0.6, 0.95), "powers": (2.0,), "levels": (0.9,),
+    }  # fmt: skip
 
     shares: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999)
     spreads: tuple[float, ...] = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
