@@ -28,8 +28,12 @@ HOW = Mixing(share=0.7, scale=2.0, power=2.0, shift=-0.5)
 NAMES = tuple(str(i) for i in range(10))
 
 
+def part(seed: int) -> Classifier:
+    return make_classifier(seed).with_head(10, seed=seed).eval()
+
+
 def made(how: Mixing = HOW) -> Classifier:
-    return mixture(make_classifier(1).eval(), make_classifier(2).eval(), how)
+    return mixture(part(1), part(2), how)
 
 
 @pytest.fixture
@@ -39,7 +43,7 @@ def checkpoint() -> Checkpoint:
 
 
 def test_it_holds_what_both_say() -> None:
-    robust, natural = make_classifier(1).eval(), make_classifier(2).eval()
+    robust, natural = part(1), part(2)
     mix = mixture(robust, natural, HOW)
     both = BothLogits(mix)(X)
     torch.testing.assert_close(both, torch.cat([robust(X), natural(X)], 1))
@@ -93,7 +97,7 @@ def test_blocks_copies_and_freezing() -> None:
     assert same_state(mix.copy(), mix)
     mix.freeze()
     assert {name for name, p in mix.named_parameters() if p.requires_grad} == {
-        f"head.{part}.{what}" for part in ("first", "second") for what in ("weight", "bias")
+        f"head.{place}.{what}" for place in ("first", "second") for what in ("weight", "bias")
     }
 
 
@@ -101,8 +105,8 @@ def test_the_engine_folds_both() -> None:
     mix = made()
     fast = Engine().of(mix)
     torch.testing.assert_close(fast(X), mix(X), rtol=1e-4, atol=1e-4)
-    assert sum(isinstance(part, nn.BatchNorm2d) for part in fast.modules()) < sum(
-        isinstance(part, nn.BatchNorm2d) for part in mix.modules()
+    assert sum(isinstance(one, nn.BatchNorm2d) for one in fast.modules()) < sum(
+        isinstance(one, nn.BatchNorm2d) for one in mix.modules()
     )
     with torch.no_grad():
         low, exact = Engine(torch.bfloat16).of(mix)(X), mix(X)

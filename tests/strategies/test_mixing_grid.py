@@ -18,7 +18,7 @@ LOOKS = Looks(
     robust=DRAWN[0] + 2 * torch.nn.functional.one_hot(LABELS, K),
     natural=DRAWN[1] + 4 * torch.nn.functional.one_hot(LABELS, K),
     attacked=ATTACKED,
-    standing=ATTACKED.argmax(1) == LABELS,
+    standing=(ATTACKED.argmax(1) == LABELS) & (torch.arange(N) % 9 > 0),  # some are broken in other ways
     labels=LABELS,
 )
 GRID = {"shares": (0.55, 0.8, 1.0), "spreads": (3.0, 20.0), "powers": (1.0, 3.0), "shifts": (-0.5, 0.0)}
