@@ -140,9 +140,11 @@ class Checkpoint:
     def refuse_unsavable(self) -> None:
         """Raise :class:`CheckpointError` for a network that could not be built again when loaded."""
         spec = self.card.network
-        if networks.HEAD_LAYER in spec.settings and networks.builder(spec.name) is None:
+        for name, settings in networks.pair.parts_of(spec.name, spec.settings):
+            if networks.HEAD_LAYER not in settings or networks.builder(name) is not None:
+                continue
             raise CheckpointError(
-                f"the network {spec.name!r} cannot be saved: nothing is registered that would build it when it is loaded; "
+                f"the network {name!r} cannot be saved: nothing is registered that would build it when it is loaded; "
                 "decorate the function that makes the module by @register_builder('a-name') and make it by that function"
             )
 

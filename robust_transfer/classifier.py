@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from robust_transfer import modules, networks
 from robust_transfer.config import config
 from robust_transfer.errors import ConfigError, NetworkError
-from robust_transfer.heads import Head, HeadSpec, initial_head_rng, new_head, new_mlp, replacement_head_rng
+from robust_transfer.heads import Head, HeadSpec, fresh_head, initial_head_rng, new_head, replacement_head_rng
 from robust_transfer.modes import eval_mode
 from robust_transfer.preprocessing import Normalise, Preprocessing
 
@@ -46,7 +46,8 @@ class Classifier(nn.Module):
     """Network on images ``(B, 3, H, W)`` in [0, 1] with logits ``(B, K)`` in float32.
 
     ``features(x)`` are the penultimate features ``z(x)``, ``(B, d)`` (after the last activation and pooling);
-    ``head`` is the last linear layer, or an MLP. The head, like every loss, computes in float32 under mixed precision.
+    ``head`` is the last linear layer, an MLP, or that of a mixture. The head, like every loss, computes in float32 under
+    mixed precision.
     """
 
     keeps_input = True  # nothing in it works in place on the images: no copy of them is needed
@@ -67,9 +68,7 @@ class Classifier(nn.Module):
         """Freshly initialised classifier. Networks with several heads or tuple outputs are refused."""
         body = networks.create(spec.name, num_classes=0, input_size=spec.input_size, **spec.settings)
         features = probe_features(body, spec)
-        if spec.head.hidden:
-            return cls(body, new_mlp(features, spec.num_classes, spec.head, initial_head_rng()), spec)
-        return cls(body, new_head(features, spec.num_classes, initial_head_rng()), spec)
+        return cls(body, fresh_head(features, spec.num_classes, spec.head, initial_head_rng()), spec)
 
     @classmethod
     def from_module(
@@ -146,15 +145,11 @@ class Classifier(nn.Module):
         """State names (parameters *and* buffers) in order from input to output, grouped in blocks; the head is last.
 
         The groups are timm's where the network has some, otherwise those of its tree of submodules, in the order in
-        which it computes; a group that holds nothing but a norm belongs to the block before it.
+        which it computes; a group that holds nothing but a norm belongs to the block before it. A pair of networks has the
+        blocks that are as far from the head in both.
         """
         sizes = self.body.state_dict()
-        if hasattr(self.body, "group_matcher"):
-            matcher = cast(Any, self.body).group_matcher(coarse=False)
-            groups = networks.group_with_matcher(list(sizes.items()), matcher, return_values=False)
-            ordered = [groups[key] for key in sorted(groups, key=float)]
-        else:
-            ordered = modules.blocks_of(self.body, self._order())
+        ordered = modules.groups_of(self.body, self._order)
         blocks: list[tuple[str, ...]] = []
         for group in ordered:
             names = tuple(f"body.{name}" for name in group)

@@ -1,4 +1,4 @@
-"""Heads: from penultimate features to logits, linear or with hidden layers."""
+"""Heads: from penultimate features to logits, linear, with hidden layers, or of two networks that are mixed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from robust_transfer.config import config
 from robust_transfer.errors import ConfigError
+from robust_transfer.mixed_head import MixedHead
 from robust_transfer.randomness import Address
 
 
@@ -16,18 +17,22 @@ from robust_transfer.randomness import Address
 class HeadSpec:
     """Layers between features and logits: ``hidden`` widths (none: a linear head), each followed by ReLU.
 
-    With ``batch_norm`` before it, and ``dropout`` (a probability) after it.
+    With ``batch_norm`` before it, and ``dropout`` (a probability) after it. ``parts``: of a :class:`MixedHead`, how many
+    features each of its two networks has.
     """
 
     hidden: tuple[int, ...] = ()
     batch_norm: bool = False
     dropout: float = 0.0
+    parts: tuple[int, int] | tuple[()] = ()
 
     def __post_init__(self) -> None:
         if min(self.hidden, default=1) < 1:
             raise ConfigError(f"a head's hidden layers need at least one unit each, not {min(self.hidden)}")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout is a probability, at least 0 and below 1, not {self.dropout}")
+        if self.parts and (self.hidden or min(self.parts) < 1):
+            raise ConfigError("the head of a mixture has two linear heads, on at least one feature each")
 
 
 class MLP(nn.Module):
@@ -56,7 +61,7 @@ class MLP(nn.Module):
         return cast(Tensor, self.layers((features - self.mean) / self.std))
 
 
-Head = nn.Linear | MLP
+Head = nn.Linear | MLP | MixedHead
 
 
 def initial_head_rng() -> torch.Generator:
@@ -90,4 +95,17 @@ def new_mlp(num_features: int, num_classes: int, spec: HeadSpec, generator: torc
             gain = 1.0 if layer is linear[-1] else 2.0
             layer.weight.normal_(std=(gain / layer.in_features) ** 0.5, generator=generator)
             layer.bias.zero_()
+    return head
+
+
+def fresh_head(num_features: int, num_classes: int, spec: HeadSpec, generator: torch.Generator) -> Head:
+    """Head of any kind, built as ``spec`` says. Raises :class:`ConfigError` where it is for other features."""
+    if spec.hidden:
+        return new_mlp(num_features, num_classes, spec, generator)
+    if not spec.parts:
+        return new_head(num_features, num_classes, generator)
+    if sum(spec.parts) != num_features:
+        raise ConfigError(f"the head is for {sum(spec.parts)} features, the networks have {num_features}")
+    head = MixedHead(spec.parts, num_classes)
+    head.first, head.second = (new_head(width, num_classes, generator) for width in spec.parts)
     return head

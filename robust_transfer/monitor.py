@@ -1,4 +1,4 @@
-"""Validation during training: clean and PGD accuracy, and detection of collapse to one class."""
+"""Validation during training: clean accuracy, accuracy under attack, and detection of collapse to one class."""
 
 from __future__ import annotations
 
@@ -7,35 +7,41 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from robust_transfer.attacks import PGD
+from robust_transfer.attacks import PGD, ThroughParts
+from robust_transfer.attacks.base import SURVIVAL_SHARE
 from robust_transfer.classifier import Classifier
 from robust_transfer.cost import Cost
 from robust_transfer.data import Split, to_pixels
 from robust_transfer.data.weights import mean
 from robust_transfer.engine import Engine
 from robust_transfer.errors import DivergedError
+from robust_transfer.mixture import mixed_head
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
 
 VALIDATION_STEPS, VALIDATION_IMAGES = 10, 1000  # of PGD, and val images that it is run on
 
 
-def validation_passes(val: Split, *, robust: bool) -> float:
-    """Approximate image passes of one validation on ``val``."""
-    return min(len(val), VALIDATION_IMAGES) * (PGD(steps=VALIDATION_STEPS).passes if robust else 1.0)
+def validation_passes(val: Split, *, robust: bool, mixture: bool = False) -> float:
+    """Approximate image passes of one validation on ``val``; of a ``mixture`` of two networks, where it is one."""
+    each = PGD(steps=VALIDATION_STEPS).passes if robust else 1.0
+    if robust and mixture:
+        each += SURVIVAL_SHARE * ThroughParts(steps=VALIDATION_STEPS).passes
+    return min(len(val), VALIDATION_IMAGES) * each
 
 
 class Validation:
-    """Clean and PGD accuracy on val: ``{"clean_accuracy", "robust_accuracy"}``; clean only where ``threat`` is None.
+    """Clean and robust accuracy (PGD) on val: ``{"clean_accuracy", "robust_accuracy"}``; clean only where ``threat`` is None.
 
-    Val's weights count, if it has any. ``cost`` is the cost so far, except for the seconds.
+    Val's weights count, if it has any. What PGD leaves of a mixture of two networks is attacked through each of them, too:
+    PGD alone would flatter it. ``cost`` is the cost so far, except for the seconds.
     """
 
     def __init__(
         self, val: Split, threat: Threat | None, run: Run, steps: int = VALIDATION_STEPS, limit: int = VALIDATION_IMAGES
     ) -> None:
         self.val = val.sample(limit, seed=0, purpose="validation")
-        self.run, self.attack = run, PGD(steps=steps)
+        self.run, self.attack, self.through = run, PGD(steps=steps), ThroughParts(steps=steps)
         self.robust = threat is not None
         self.threat = threat or Threat(norm="linf", eps=0.0)  # nothing is crafted
         self.cost = Cost()
@@ -49,8 +55,14 @@ class Validation:
             labels, ids = labels.to(x.device), ids.to(x.device)
             result = self.attack(classifier, x, labels, ids, self.threat, seed=self.run.seed, engine=engine)
             right.append((result.clean_prediction == labels).cpu())
-            standing.append((~result.broken).cpu())
+            stands = ~result.broken
             self.cost += Cost(passes=result.passes)
+            if self.robust and mixed_head(classifier) is not None:
+                rest = x[stands], labels[stands], ids[stands]
+                more = self.through(classifier, *rest, self.threat, seed=self.run.seed, engine=engine)
+                stands[stands.clone()] = ~more.broken
+                self.cost += Cost(passes=more.passes)
+            standing.append(stands.cpu())
         figures = {"clean_accuracy": mean(torch.cat(right), self.val.weights)}
         if self.robust:
             self.cost += Cost(adversarial_examples=int(torch.cat(right).sum()))

@@ -83,7 +83,8 @@ class Attack(WithPresets, ABC):
     """Base of the registered attacks. Subclasses are configurations and implement :meth:`run`.
 
     ``count`` names the field that a number after the attack's name sets: the 20 of ``pgd-20``. ``needs_source`` is true
-    for an attack that uses ``target.knowledge``: what the attacker has of the network that the model came from.
+    for an attack that uses ``target.knowledge``: what the attacker has of the network that the model came from;
+    ``needs_parts`` for one of mixtures of two networks only.
     ``batch_free`` says that on the CPU its verdict on an example depends on that example alone.
     ``gradient_free`` is true for an attack that only asks for scores.
     ``precision`` float32 runs the steps in float32 whatever the engine does elsewhere. ``eot``: each gradient is the mean
@@ -96,6 +97,7 @@ class Attack(WithPresets, ABC):
     count: ClassVar[str | None] = None
     gradient_free: ClassVar[bool] = False
     needs_source: ClassVar[bool] = False
+    needs_parts: ClassVar[bool] = False
     batch_free: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

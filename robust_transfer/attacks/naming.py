@@ -64,6 +64,13 @@ def left_out(text: str | Attack | Sequence[Attack], attacks: Sequence[Attack]) -
     return needing
 
 
+def with_parts(text: str | Attack | Sequence[Attack], attacks: Sequence[Attack]) -> list[Attack]:
+    """``attacks`` on a mixture of two networks: where ``text`` names a suite, what attacks mixtures is its last stage."""
+    parts = [part.strip() for part in re.split(JOINED, text)] if isinstance(text, str) else []
+    more = [ATTACKS.get(name)() for name in ATTACKS.names() if ATTACKS.get(name).needs_parts]
+    return parse_attack([*attacks, *more]) if any(part in SUITES for part in parts) else list(attacks)
+
+
 def without_source(text: str | Attack | Sequence[Attack]) -> list[Attack]:
     """Attacks named by ``text``, without those that a suite brings in and that need a source; see :func:`left_out`."""
     named = parse_attack(text)
@@ -80,14 +87,18 @@ def attack_name(attacks: Sequence[Attack]) -> str:
 def spoken(attack: str) -> str:
     """Display name for the output of :func:`attack_name`: the suite's, if these are its attacks; otherwise unchanged.
 
-    Attacks that a suite leaves out by itself may be missing: those that need a source, and the repetition in float32.
+    Attacks that a suite leaves out by itself may be missing: those that need a source, and the repetition in float32. What
+    it takes up for a mixture is named beside it.
     """
-    given = re.split(JOINED, attack)
+    named = re.split(JOINED, attack)
+    needing = [name for name in ATTACKS.names() if ATTACKS.get(name).needs_parts]
+    beside = [one for one in named if _name_and_number(one.partition(":")[0])[0] in needing]
+    given = [one for one in named if one not in beside]
     for name, members in SUITES.items():
         attacks = parse_attack(members)
         must = [str(one) for one in attacks if not one.needs_source and one.precision != "float32"]
         if set(must) <= set(given) <= {str(one) for one in attacks}:
-            return name
+            return "+".join([name, *beside])
     return attack
 
 

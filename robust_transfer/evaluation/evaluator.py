@@ -13,7 +13,7 @@ from torch import nn
 
 from robust_transfer import tracking
 from robust_transfer.attacks import Attack, attack_name, parse_attack
-from robust_transfer.attacks.naming import left_out
+from robust_transfer.attacks.naming import left_out, with_parts
 from robust_transfer.certification import Certifier, parse_certifiers
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.config import expect
@@ -38,6 +38,7 @@ from robust_transfer.evaluation.resolve import (
     check_arguments,
     find_source,
     module_hash,
+    module_of,
     resolve,
     threat_pixels,
 )
@@ -46,6 +47,7 @@ from robust_transfer.evaluation.resume import discard_state, goes_on, prepare_ou
 from robust_transfer.evaluation.seen import Seen, look_for_seen
 from robust_transfer.files import write_bytes
 from robust_transfer.launch import is_main_process
+from robust_transfer.mixture import mixed_head
 from robust_transfer.progress import tell
 from robust_transfer.run import Run
 from robust_transfer.statistics.intervals import wilson
@@ -173,13 +175,20 @@ def _check(run: Run, batch_size: int | None, time_limit: float | None, keep_delt
 def _within_reach(
     model: Checkpoint | nn.Module, source: Checkpoint | None, attack: str | Attack | Sequence[Attack]
 ) -> tuple[list[Attack], list[str]]:
-    """Attacks that can be run, and a sentence for each that cannot, for want of the model's source."""
-    named = parse_attack(attack)
+    """Attacks that can be run, and a sentence for each that cannot, for want of the model's source.
+
+    Of a mixture of two networks suites end with the attack through each of them; where no attack does that, it is said, too.
+    """
+    named, untested = parse_attack(attack), list[str]()
+    if mixed_head(module_of(model)) is not None:
+        named = with_parts(attack, named)
+        if not any(some.needs_parts for some in named):
+            untested.append("the mixture through each of its two networks, in the headline: attack with through-parts")
     if source is not None:
-        return named, []
-    without = left_out(attack, named)
-    there_is_none = isinstance(model, Checkpoint) and model.card.source is None
-    untested = [] if there_is_none else [f"{a}: the source is not at hand (give --source)" for a in without]
+        return named, untested
+    without = left_out(attack, parse_attack(attack))
+    if not (isinstance(model, Checkpoint) and model.card.source is None):
+        untested += [f"{a}: the source is not at hand (give --source)" for a in without]
     return [some for some in named if some not in without], untested
 
 

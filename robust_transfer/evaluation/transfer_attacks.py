@@ -1,7 +1,8 @@
-"""Transfer-specific attacks: through the source, on the features, at an unseen norm.
+"""Transfer-specific attacks: through the source, on the features, through both networks of a mixture, at an unseen norm.
 
 An attacker who has the public source can attack through it; training that preserves features can be attacked through
-these features; and inherited robustness for one norm says little about another.
+these features; a mixture can be attacked through each of its networks; and inherited robustness for one norm says little
+about another.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from robust_transfer.attacks import APGD, Attack, FeatureLoss, SourceFeatures
+from robust_transfer.attacks import APGD, Attack, FeatureLoss, SourceFeatures, ThroughParts
 from robust_transfer.attacks.source_features import feature_drift
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
 from robust_transfer.data import Split
 from robust_transfer.evaluation.adversary import Adversary
 from robust_transfer.evaluation.effort import effort
+from robust_transfer.mixture import mixed_head
 from robust_transfer.modes import on_device
 from robust_transfer.progress import stage
 from robust_transfer.run import Run
@@ -27,7 +29,12 @@ from robust_transfer.threat import Threat
 BATCH = 200
 DRIFT_STEPS = 20
 DRIFT_PASSES = 2 * DRIFT_STEPS + 2  # image passes an image and network
-LABELS = {"unseen": "unseen norm", "source_features": "through the source", "feature_loss": "feature loss"}
+LABELS = {
+    "unseen": "unseen norm",
+    "source_features": "through the source",
+    "feature_loss": "feature loss",
+    "through_parts": "through both networks",
+}
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,7 @@ class Transferred:
 
     ``source_features``: an attacker who has the source, and asks the model for scores only. ``feature_loss``: one who
     has both and attacks the features, too (None where model and source have features of other sizes).
+    ``through_parts``: one who attacks a mixture through each of its networks (None where the model is no mixture).
     ``unseen``: Auto-PGD at ``unseen_threat``, of a norm that the source was not trained for. ``feature_drift``: how far
     an attacker without labels moves the features, relative to their length, on average; of the model and of its source.
     What needs the source is None where it is not at hand.
@@ -50,6 +58,7 @@ class Transferred:
     source_feature_drift: float | None
     passes: int
     seconds: float
+    through_parts: Proportion | None = None
 
     def lines(self) -> list[str]:
         """Lines of text, in the form of an evaluation's."""
@@ -58,6 +67,8 @@ class Transferred:
             lines.append(f"through source   {self.source_features}  (its features attacked, no gradient of the model)")
         if self.feature_loss is not None:
             lines.append(f"feature loss     {self.feature_loss}  (adaptive)")
+        if self.through_parts is not None:
+            lines.append(f"through parts    {self.through_parts}  (adaptive: each network of the mixture attacked)")
         its = f"; the source's own {self.source_feature_drift:.2f}" if self.source_feature_drift is not None else ""
         return [
             *lines,
@@ -110,6 +121,7 @@ def examine(
         source_feature_drift=mean[-1] if source is not None else None,
         passes=passes,
         seconds=round(time.perf_counter() - started, 3),
+        through_parts=found.get("through_parts"),
     )
 
 
@@ -130,6 +142,8 @@ def _attacks(model: Checkpoint, source: Checkpoint | None) -> dict[str, Attack]:
         attacks["source_features"] = SourceFeatures()
         if model.classifier.num_features == source.classifier.num_features:
             attacks["feature_loss"] = FeatureLoss()
+    if mixed_head(model.classifier) is not None:
+        attacks["through_parts"] = ThroughParts()
     return attacks
 
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol, cast
 from torch import nn
 
 from robust_transfer.errors import NetworkError
-from robust_transfer.networks import builders, from_torchvision, open_clip
+from robust_transfer.networks import builders, from_torchvision, open_clip, pair
 from robust_transfer.preprocessing import CIFAR10, Normalisation
 from robust_transfer.registry import nearest, unknown
 
@@ -29,7 +29,7 @@ class Own:
 
 
 class Library(Protocol):
-    """Networks of another library, by names with a prefix; without heads."""
+    """Networks of another library, or two networks in one: by names with a prefix; without heads."""
 
     PREFIX: str
 
@@ -38,7 +38,7 @@ class Library(Protocol):
     def create(self, name: str, input_size: int, **settings: Any) -> nn.Module: ...  # noqa: D102
 
 
-LIBRARIES: tuple[Library, ...] = (from_torchvision, open_clip)
+LIBRARIES: tuple[Library, ...] = (from_torchvision, open_clip, pair)
 OURS: dict[str, Own] = {}
 _IN_TIMM: dict[str, Own] = {}  # those of OURS that timm has been given
 # What timm.create_model takes beside a network's own settings: files to load (pickles among them) and the like.

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robust_transfer.attacks import Attack, attack_name
-from robust_transfer.attacks.naming import without_source
+from robust_transfer.attacks.naming import with_parts, without_source
 from robust_transfer.attacks.nearest import boundary_distances, nearest_by_logit
 from robust_transfer.attacks.victim import attacking, predicted
 from robust_transfer.checkpoint import Checkpoint
@@ -44,6 +44,7 @@ from robust_transfer.evaluation.brackets import brackets
 from robust_transfer.evaluation.curve import Budgets
 from robust_transfer.evaluation.effort import effort
 from robust_transfer.evaluation.precision import engine_for, without_repetition
+from robust_transfer.mixture import mixed_head
 from robust_transfer.modes import on_device
 from robust_transfer.pass_sizes import usual_chunk
 from robust_transfer.prediction.pictures import Picture, Pictures, each_picture
@@ -93,6 +94,8 @@ def predict(
     names = card.class_names if card is not None else tuple(map(str, range(classifier.num_classes)))
     ball = Threat.parse(threat if threat is not None else (card.threat if card is not None else None) or DEFAULT_THREAT)
     attacks = without_source(attack) if attack is not None else []
+    if attack is not None and mixed_head(classifier) is not None:
+        attacks = with_parts(attack, attacks)
     if attacks and not ball.eps:
         raise ConfigError("an attack begins at the threat's eps: give one above 0, such as linf:8/255")
     how = dataclasses.replace(run or Run(), out=None, resume=False, overwrite=False)

@@ -14,6 +14,7 @@ from robust_transfer.strategies.linear_probe import LinearProbe
 from robust_transfer.strategies.lp_ft import LPFT
 from robust_transfer.strategies.lwf import LwF
 from robust_transfer.strategies.merge import Merge
+from robust_transfer.strategies.mix import Mix
 from robust_transfer.strategies.mlp_head import MLPHead
 from robust_transfer.strategies.neft import NEFT
 from robust_transfer.strategies.norm_only import NormOnly
@@ -40,6 +41,7 @@ __all__ = [
     "Soup",
     "RiFT",
     "Merge",
+    "Mix",
     "Strategy",
     "Trained",
     "features_of",

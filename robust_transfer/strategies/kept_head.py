@@ -8,6 +8,7 @@ from torch import nn
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
 from robust_transfer.data import Task
+from robust_transfer.mixed_head import MixedHead
 
 
 def kept_head(source: Checkpoint, task: Task) -> Classifier:
@@ -19,8 +20,9 @@ def kept_head(source: Checkpoint, task: Task) -> Classifier:
     if names == task.class_names or sorted(names) != sorted(task.class_names):
         return classifier
     rows = torch.tensor([names.index(name) for name in task.class_names])
-    [*_, last] = [layer for layer in classifier.head.modules() if isinstance(layer, nn.Linear)]
+    linear = [layer for layer in classifier.head.modules() if isinstance(layer, nn.Linear)]
     with torch.no_grad():
-        for values in (last.weight, last.bias):
-            values.copy_(values[rows])
+        for last in linear if isinstance(classifier.head, MixedHead) else linear[-1:]:
+            for values in (last.weight, last.bias):
+                values.copy_(values[rows])
     return classifier

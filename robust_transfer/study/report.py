@@ -23,6 +23,7 @@ STARTS = "starts.jsonl"  # a line for each start of the study that came to its e
 BESIDE = {
     "through_source": "through source, %",
     "feature_loss": "feature loss, %",
+    "through_parts": "through parts, %",
     "unseen": "unseen, %",
     "feature_drift": "drift",
 }

@@ -29,8 +29,8 @@ def tabulate(
     Shares are in [0, 1] with Wilson's 95 % interval; ``balanced_clean`` and ``balanced_robust``, for which each class counts
     the same, with MOVER's. ``cost`` is what the result took in forward-equivalent image
     passes, tuning included, the source's training not: that is ``source_cost``. ``failure`` says why a cell has no
-    figures. ``through_source``, ``feature_loss``, ``unseen`` (at ``unseen_threat``) and the feature drifts are those of
-    :class:`~robust_transfer.evaluation.Transferred`, on ``transfer_attack_examples`` images.
+    figures. ``through_source``, ``feature_loss``, ``through_parts``, ``unseen`` (at ``unseen_threat``) and the feature drifts
+    are those of :class:`~robust_transfer.evaluation.Transferred`, on ``transfer_attack_examples`` images.
     """
     rows = []
     for cell in cells:
@@ -109,6 +109,8 @@ def _row(workshop: Workshop, cell: Cell, lost: str | None) -> dict[str, Any]:
                 "feature_drift": beside.feature_drift,
                 "source_feature_drift": beside.source_feature_drift,
             }
+            if beside.through_parts is not None:  # of mixtures
+                row["through_parts"] = beside.through_parts.value
     return row
 
 

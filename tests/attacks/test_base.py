@@ -19,6 +19,8 @@ from robust_transfer.attacks.base import SURVIVAL_SHARE
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import build
 from robust_transfer.errors import ConfigError, NetworkError
+from robust_transfer.mixed_head import Mixing
+from robust_transfer.mixture import mixture
 from robust_transfer.threat import Threat
 
 # ---------------------------------------------------------------- the model is left as it was
@@ -192,11 +194,27 @@ def transferred(batch: Batch) -> tuple[Classifier, Knowledge, Batch]:
     return model, Knowledge(source, x[-40:], labels[-40:]), (x, labels, ids)
 
 
+@pytest.fixture(scope="module")
+def mixed(batch: Batch) -> tuple[Classifier, None, Batch]:
+    """A mixture of two networks, and images with the labels that it gives them."""
+    how = Mixing(share=0.7, scale=5.0, power=2.0, shift=-0.5)
+    model = mixture(make_classifier(seed=1).eval(), make_classifier(seed=2).eval(), how)
+    x, _, ids = batch
+    with torch.no_grad():
+        return model, None, (x, model(x).argmax(1), ids)
+
+
 @pytest.fixture
 def scene(
-    name: str, network: nn.Module, batch: Batch, transferred: tuple[Classifier, Knowledge, Batch]
+    name: str,
+    network: nn.Module,
+    batch: Batch,
+    transferred: tuple[Classifier, Knowledge, Batch],
+    mixed: tuple[Classifier, None, Batch],
 ) -> tuple[nn.Module, Knowledge | None, Batch]:
     """What the attack called ``name`` is tried on."""
+    if ATTACKS.get(name).needs_parts:
+        return mixed
     return transferred if ATTACKS.get(name).needs_source else (network, None, batch)
 
 

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from robust_transfer.attacks import FGSM, PGD, SUITES, Attack, SourceFeatures, attack_name, parse_attack
-from robust_transfer.attacks.naming import left_out, spoken, without_source
+from robust_transfer.attacks import (
+    FGSM,
+    PGD,
+    SUITES,
+    Attack,
+    SourceFeatures,
+    ThroughParts,
+    attack_name,
+    parse_attack,
+)
+from robust_transfer.attacks.naming import left_out, spoken, with_parts, without_source
 from robust_transfer.errors import ConfigError, UnknownNameError
 
 # ---------------------------------------------------------------- names
@@ -111,6 +120,17 @@ def test_a_suite_is_called_by_its_name(suite: str) -> None:
     first, *others = parse_attack(suite)
     assert spoken(attack_name(others)) != suite
     assert spoken(attack_name([first, *others, *parse_attack("fgsm")])) != suite
+
+
+@pytest.mark.parametrize("suite", ["quick", "strong"])
+def test_of_a_mixture_a_suite_ends_with_the_attack_through_its_parts(suite: str) -> None:
+    attacks = parse_attack(suite)
+    found = with_parts(suite, attacks)
+    assert found == [*attacks, ThroughParts()]
+    assert with_parts(f"{suite}+through-parts", found) == found  # once
+    assert with_parts("pgd-20", parse_attack("pgd-20")) == [PGD(steps=20)]  # who names attacks gets those
+    assert with_parts([PGD(steps=20)], [PGD(steps=20)]) == [PGD(steps=20)]
+    assert spoken(attack_name(found)) == f"{suite}+through-parts-20"
 
 
 def test_what_is_no_suite_is_called_as_it_is() -> None:

@@ -12,12 +12,14 @@ from helpers import QUIET, folder_of, make_classifier, make_digits, make_source
 
 from robust_transfer.attacks.source_features import feature_drift
 from robust_transfer.checkpoint import Checkpoint
-from robust_transfer.data import Task, to_pixels
+from robust_transfer.data import Split, Task, to_pixels
 from robust_transfer.errors import ConfigError
 from robust_transfer.evaluation import evaluate, load_evaluation
 from robust_transfer.evaluation.adversary import Adversary
 from robust_transfer.evaluation.knowledge import KNOWN_IMAGES, knowledge_of, public_source
 from robust_transfer.evaluation.transfer_attacks import examine, unseen_threat
+from robust_transfer.mixed_head import Mixing
+from robust_transfer.mixture import mixture
 from robust_transfer.provenance import Mixture, Provenance
 from robust_transfer.sources import PACKAGED, load_source
 from robust_transfer.strategies import LinearProbe, interpolate, transfer
@@ -67,6 +69,62 @@ def test_an_evaluation_of_a_transferred_model_says_it_all(
     text = str(load_evaluation(folder_of(run)))
     for word in ("through source", "feature loss", "unseen threat", "feature drift"):
         assert word in text
+
+
+@pytest.fixture(scope="module")
+def masked(source: Checkpoint, probe: Checkpoint, digits: Task) -> tuple[Checkpoint, Task]:
+    """A probe behind a map without a gradient, beside a network that always says the same; what it says are the labels."""
+    constant = probe.classifier.copy().eval()
+    torch.nn.init.zeros_(constant.get_parameter("head.weight"))
+    mix = mixture(probe.classifier, constant, Mixing(share=0.6, scale=1e4, power=8.0, shift=-0.5))
+    made = Checkpoint(mix, dataclasses.replace(probe.card, network=mix.spec))
+    with torch.no_grad():
+        said = mix(to_pixels(digits.test.images())).argmax(1)
+    own = Split.in_memory(digits.test.images(), said, digits.class_names)
+    return made, dataclasses.replace(digits, test=own)
+
+
+def test_of_a_mixture_both_networks_are_attacked(
+    source: Checkpoint, probe: Checkpoint, masked: tuple[Checkpoint, Task]
+) -> None:
+    model, task = masked
+    adversary = Adversary([], Threat.parse("linf:20/255"), knowledge=knowledge_of(source, task.test, seed=0))
+    found = examine(model, source, task.test, adversary, QUIET, n=20)
+    assert found.through_parts is not None
+    assert found.through_parts.n == 20
+    assert found.through_parts.value < 0.3
+    assert found.feature_loss is None  # the features of two networks
+    assert any(line.startswith("through parts    ") for line in found.lines())
+    plain = examine(probe, source, task.test, adversary, QUIET, n=2)
+    assert plain.through_parts is None
+    assert not any("through parts" in line for line in plain.lines())
+
+
+def test_the_headline_of_a_mixture_says_whether_both_were_attacked(
+    source: Checkpoint, masked: tuple[Checkpoint, Task], tmp_path: Path
+) -> None:
+    model, task = masked
+    few = task.test.subset(torch.arange(20))
+    quick, named = (
+        evaluate(
+            model, few, threat="linf:20/255", attack=attack, source=source, red_flag_examples=0,
+            transfer_attack_examples=n, run=dataclasses.replace(QUIET, out=tmp_path / attack),
+        )
+        for attack, n in (("quick", 0), ("pgd-5", 4))
+    )  # fmt: skip
+    assert list(quick.by_attack)[-1] == "through-parts-20"
+    assert quick.robust_accuracy.value < 0.3 < 0.7 < named.robust_accuracy.value
+    assert not any("two networks" in what for what in quick.untested)
+    assert any("attack with through-parts" in what for what in named.untested)
+    assert load_evaluation(tmp_path / "pgd-5").to_dict() == named.to_dict()
+    assert named.transferred is not None
+    assert named.transferred.through_parts is not None
+    stored = json.loads((tmp_path / "pgd-5" / "evaluation.json").read_text())
+    del stored["transferred"]["through_parts"]  # as before there were mixtures
+    (tmp_path / "pgd-5" / "evaluation.json").write_text(json.dumps(stored))
+    old = load_evaluation(tmp_path / "pgd-5").transferred
+    assert old is not None
+    assert old.through_parts is None
 
 
 def test_without_the_source_it_says_what_is_untested(probe: Checkpoint, digits: Task) -> None:
