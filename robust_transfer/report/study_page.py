@@ -83,7 +83,7 @@ def _compared(one: Comparison, key: str, several: bool) -> dict[str, Any]:
             {
                 "number": label,
                 "name": group.name,
-                "seeds": ", ".join(map(str, group.seeds)),
+                "seeds": f"{len(group.seeds)} ({', '.join(map(str, group.seeds))})",
                 "lost": group.lost,
                 "count": len(group.rows),
                 "clean": group.clean,

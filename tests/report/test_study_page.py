@@ -34,7 +34,7 @@ def test_all_of_a_study_is_on_its_page(tmp_path: Path) -> None:
         "1: robust, l2 = 1 ★", "2: robust, l2 = 0.1 ★", "3: natural, l2 = 1", "4: natural, l2 = 0.1 ★",
     ]  # fmt: skip
     assert [row[1].partition(" %")[0] for row in rows] == ["51.0", "63.0", "70.0", "82.0"]
-    assert [row[3] for row in rows] == ["0, 1"] * 4
+    assert [row[3] for row in rows] == ["2 (0, 1)"] * 4
     assert [row[5] for row in rows] == ["none", "none", "in 2 of 2", "in 2 of 2"]
     assert "Red flag (4 cells): constant classifier is more robust" in said
     assert len(found.table("source", "task", "strategy")) == 8
