@@ -152,14 +152,14 @@ class Front:
         self.found, self.events, self.cost = list[Candidate](), list[str](), Cost()
         self.notes = dict[str, Any]()  # for the card
         self._log = run.out / "metrics.jsonl" if run.out is not None and is_main_process() else None
-        if self._log is not None:
-            write_text(self._log, "")
 
     def add(self, kind: str, classifier: Classifier, *, anchor: bool = False, **settings: float | None) -> Candidate:
         """Measure one point; its network is kept on the CPU."""
         figures = self.validation(classifier.to(self.run.torch_device()))
         clean, robust = figures["clean_accuracy"], figures["robust_accuracy"]
         candidate = Candidate(kind, settings, clean, robust, classifier.cpu(), anchor)
+        if self._log is not None and not self.found:
+            write_text(self._log, "")  # not before: what fails before the first point costs an earlier run nothing
         self.found.append(candidate)
         if self._log is not None:
             append_line(self._log, json.dumps(candidate.record()))

@@ -77,11 +77,12 @@ class Soup(TwoEnds):
         members = sorted(front.found, key=_both, reverse=True)
         if len(members) == 1:
             return
-        front.add("uniform soup", average([member.classifier for member in members]), members=len(members))
+        uniform = front.add("uniform soup", average([member.classifier for member in members]), members=len(members))
         kept, best = [members[0]], _both(members[0])
         for member in members[1:]:
-            mixed = average([one.classifier for one in (*kept, member)])
-            found = front.add("greedy soup", mixed, members=len(kept) + 1)
+            mixed = [one.classifier for one in (*kept, member)]
+            whole = len(mixed) == len(members)  # the uniform soup, which is measured
+            found = uniform if whole else front.add("greedy soup", average(mixed), members=len(mixed))
             if _both(found) >= best:
                 kept, best = [*kept, member], _both(found)
         front.notes["greedy_soup"] = [str(member) for member in kept]
