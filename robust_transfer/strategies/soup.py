@@ -54,8 +54,8 @@ class Soup(TwoEnds):
 
     @override
     def points(self) -> int:
-        """Number of members, of the uniform soup, and of the soups that a greedy search tries at most."""
-        return 2 + 2 * len(self.strengths)
+        """Number of members, of the uniform soup, and of the smaller soups that a greedy search tries, about."""
+        return 1 + 2 * len(self.strengths)
 
     @override
     def passes(self, task: Task) -> float:
