@@ -9,23 +9,20 @@ import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import override
 
-from robust_transfer.attacks import PGD
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
 from robust_transfer.cost import Cost
-from robust_transfer.data import Task, to_pixels
-from robust_transfer.engine import Engine
+from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError
 from robust_transfer.monitor import validation_passes
 from robust_transfer.run import Run
+from robust_transfer.strategies.attacked_val import attacked_val
 from robust_transfer.strategies.base import STRATEGIES
 from robust_transfer.strategies.curve import Front
 from robust_transfer.strategies.interpolation import between
 from robust_transfer.strategies.two_ends import TwoEnds
 from robust_transfer.threat import Threat
-
-STEPS, BATCH = 10, 100  # of PGD on val, and images that one gradient is the mean of
 
 Sizes = dict[str, Tensor]
 
@@ -41,7 +38,8 @@ class Merge(TwoEnds):
 
     ``w_r`` is the robust end and ``w_n`` its natural fine-tuning. ``m_n = (1 - g_r)^kappa`` is large where the robust end's
     loss under PGD-10 hardly depends on a weight, ``m_r = (1 - g_n)^kappa`` where the fine-tuning's loss on clean images
-    hardly does; ``g`` are mean absolute gradients over ``examples`` val images, relative to the largest of their tensor.
+    hardly does; ``g`` are absolute gradients on ``examples`` val images, means over batches of 100, relative to the largest
+    of their tensor.
     ``kappas`` 0 is plain interpolation. The published method merges two vectors from a common origin; here the robust
     end is an origin itself, so that the masks are weights of a mean and the ends of a curve are the two networks.
     """
@@ -88,18 +86,14 @@ def gradient_sizes(
     robust: Classifier, tuned: Classifier, task: Task, threat: Threat, run: Run, examples: int
 ) -> tuple[Sizes, Sizes, Cost]:
     """Relative gradients by parameter, of the robust end on attacked val and of the fine-tuning on clean val; their cost."""
-    device, sample = run.torch_device(), task.val.sample(examples, seed=run.seed, purpose="merge")
-    engine = Engine(run.dtype())
     totals: tuple[Sizes, Sizes] = ({}, {})
     cost = Cost()
     for classifier in (robust, tuned):
-        classifier.to(device)
-    for images, labels, ids in sample.batches(BATCH):
-        x, labels, ids = to_pixels(images, device), labels.to(device), ids.to(device)
-        found = PGD(steps=STEPS)(robust, x, labels, ids, threat, seed=run.seed, engine=engine)
-        cost += Cost(passes=found.passes + 6.0 * len(x), adversarial_examples=len(x))
-        for total, classifier, given in zip(totals, (robust, tuned), (found.adversarial, x), strict=True):
-            for name, size in absolute_gradients(classifier, given, labels).items():
+        classifier.to(run.torch_device())
+    for batch in attacked_val(robust, task, threat, run, examples=examples, purpose="merge"):
+        cost += batch.cost + Cost(passes=6.0 * len(batch.labels))
+        for total, classifier, given in zip(totals, (robust, tuned), (batch.adversarial, batch.clean), strict=True):
+            for name, size in absolute_gradients(classifier, given, batch.labels).items():
                 total[name] = total.get(name, torch.zeros_like(size)) + size
     under_attack, clean = ({name: size / size.max().clamp_min(1e-30) for name, size in t.items()} for t in totals)
     return under_attack, clean, cost

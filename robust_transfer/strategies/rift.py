@@ -9,23 +9,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import override
 
-from robust_transfer.attacks import PGD
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
 from robust_transfer.cost import Cost
-from robust_transfer.data import Task, to_pixels
-from robust_transfer.engine import Engine
+from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError
 from robust_transfer.monitor import validation_passes
 from robust_transfer.run import Run
+from robust_transfer.strategies.attacked_val import attacked_val
 from robust_transfer.strategies.base import STRATEGIES
 from robust_transfer.strategies.curve import Front
 from robust_transfer.strategies.interpolation import between
 from robust_transfer.strategies.two_ends import TwoEnds
 from robust_transfer.threat import Threat
-
-STEPS, BATCH = 10, 100  # of PGD on val, and images in a pass
 
 
 @STRATEGIES.register(
@@ -109,20 +106,16 @@ def criticality(
     ``max_d CE(x', w + d) - CE(x', w)`` over ``|d| <= radius * |w|`` (l2), by ``steps`` normalised ascent steps of
     ``radius * |w| / steps * 2`` on the whole sample; the best loss on the way counts. ``x'`` are fixed.
     """
-    device, sample = run.torch_device(), task.val.sample(examples, seed=run.seed, purpose="rift")
-    classifier = classifier.to(device).eval()
-    engine, attacked, cost = Engine(run.dtype()), list[tuple[Tensor, Tensor]](), Cost()
-    for images, labels, ids in sample.batches(BATCH):
-        x, labels, ids = to_pixels(images, device), labels.to(device), ids.to(device)
-        result = PGD(steps=STEPS)(classifier, x, labels, ids, threat, seed=run.seed, engine=engine)
-        attacked.append((result.adversarial, labels))
-        cost += Cost(passes=result.passes, adversarial_examples=len(x))
+    classifier = classifier.to(run.torch_device()).eval()
+    batches = attacked_val(classifier, task, threat, run, examples=examples, purpose="rift")
+    attacked = [(batch.adversarial, batch.labels) for batch in batches]
+    cost, n = sum((batch.cost for batch in batches), Cost()), sum(len(labels) for _, labels in attacked)
     found = dict[str, float]()
     for name in module_names(classifier):
         weight = classifier.body.get_submodule(name).weight
         assert isinstance(weight, nn.Parameter)
         found[name] = _rise(classifier, weight, attacked, steps, radius)
-        cost += Cost(passes=(3.0 * steps + 1.0) * len(sample))
+        cost += Cost(passes=(3.0 * steps + 1.0) * n)
     return found, cost
 
 

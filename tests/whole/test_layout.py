@@ -10,6 +10,7 @@ PACKAGE, TESTS = Path(robust_transfer.__file__).parent, Path(__file__).parents[1
 WHOLE = "whole"  # tests of the package as a whole, its repository and its command line: they have no twin
 # Modules without a test file of their own name, and the file that tests them.
 ELSEWHERE = {
+    "strategies/attacked_val": "strategies/test_merge",
     "certification/base": "certification/test_naming",
     "certification/record": "evaluation/test_certifying",
     "certification/regions": "certification/test_bounds",
