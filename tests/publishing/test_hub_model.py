@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from helpers import QUIET, make_digits, make_source, same_state
 from huggingface_hub import ModelCard, ModelHubMixin
-from small_hub import COMMIT, OLDER, Hub, small_hub
+from small_hub import COMMIT, OLDER, Hub
 
 import robust_transfer as rt
 from robust_transfer.checkpoint import Checkpoint
@@ -19,17 +18,6 @@ from robust_transfer.evaluation import evaluate
 from robust_transfer.publishing import HubModel, push_to_hub
 
 RUN = {"model.safetensors", "card.json", "config.yaml", "README.md"}
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    with small_hub(monkeypatch, tmp_path / "hub") as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def model() -> Checkpoint:
-    return make_source(threat="linf:8/255", data={"name": "hf:acme/training"})
 
 
 def test_it_is_the_classifier_of_the_checkpoint(model: Checkpoint) -> None:

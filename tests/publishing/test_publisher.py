@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import huggingface_hub
@@ -14,7 +13,7 @@ import yaml
 from cli_helpers import Invoke
 from helpers import QUIET, make_digits, make_source, same_state
 from huggingface_hub import ModelCard
-from small_hub import COMMIT, Hub, small_hub
+from small_hub import COMMIT, Hub
 
 import robust_transfer as rt
 from robust_transfer.checkpoint import Checkpoint
@@ -25,17 +24,6 @@ from robust_transfer.provenance import Mixture, Provenance
 from robust_transfer.publishing import push_to_hub
 from robust_transfer.publishing.page import base_models, trained_on
 from robust_transfer.trained_on import FINGERPRINTS
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    with small_hub(monkeypatch, tmp_path / "hub") as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def model() -> Checkpoint:
-    return make_source(threat="linf:8/255", data={"name": "hf:acme/training"})
 
 
 @pytest.fixture(scope="module")
