@@ -33,6 +33,8 @@ def refuse_unknown(model: Checkpoint) -> str:
     spec, how = model.card.network, model.preprocessing.normalisation
     if networks.HEAD_LAYER in spec.settings:
         raise ConfigError(f"timm does not have the network {spec.name!r}, which other code built: {INSTEAD}")
+    if {networks.pool_grid.SETTING, networks.mirrored.SETTING} & spec.settings.keys():
+        raise ConfigError(f"networks of timm do not pool on a grid, nor average over mirror images: {INSTEAD}")
     name = networks.canonical(spec.name)
     if name in networks.available() or name.startswith(tuple(library.PREFIX for library in LIBRARIES)):
         raise ConfigError(f"timm itself does not have the network {name!r}: {INSTEAD}")

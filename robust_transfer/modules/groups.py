@@ -1,4 +1,4 @@
-"""Groups of any network's state, from input to output: timm's where it has some, those of its tree, or of two networks."""
+"""Groups of any network's state, from input to output: timm's, those of its tree, or of the networks inside."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ def groups_of(body: nn.Module, order: Callable[[], list[str]]) -> list[list[str]
         both = [_of_part(part, place, order) for place, part in body.named_children()]
         together = zip_longest(*(reversed(groups) for groups in both), fillvalue=list[str]())
         return [[*first, *second] for first, second in together][::-1]
+    if isinstance(body, networks.mirrored.Mirrored):
+        return _of_part(body.body, "body", order)
     if not hasattr(body, "group_matcher"):
         return blocks_of(body, order())
     matcher = cast(Any, body).group_matcher(coarse=False)

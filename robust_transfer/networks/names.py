@@ -13,7 +13,7 @@ from typing import Any, Protocol, cast
 from torch import nn
 
 from robust_transfer.errors import NetworkError
-from robust_transfer.networks import builders, from_torchvision, open_clip, pair
+from robust_transfer.networks import builders, from_torchvision, mirrored, open_clip, pair, pool_grid
 from robust_transfer.preprocessing import CIFAR10, Normalisation
 from robust_transfer.registry import nearest, unknown
 
@@ -145,8 +145,19 @@ def create(name: str, *, num_classes: int, input_size: int, **settings: Any) -> 
     """Freshly initialised network without pretrained weights.
 
     ``input_size`` is the image's side in pixels; networks whose shape depends on it (vision transformers) receive it.
-    ``settings`` are the network's own (a depth, a rate of dropout); settings that load a file are refused.
+    ``settings`` are the network's own (a depth, a rate of dropout), and two for any network without a head:
+    ``pool_grid`` (:mod:`.pool_grid`) and ``mirrored`` (:mod:`.mirrored`). Settings that load a file are refused.
     """
+    grid, mirrors = settings.pop(pool_grid.SETTING, 1), settings.pop(mirrored.SETTING, False)
+    if num_classes and (grid != 1 or mirrors):
+        raise NetworkError(f"{pool_grid.SETTING} and {mirrored.SETTING} are for networks without their heads")
+    made = _created(name, num_classes=num_classes, input_size=input_size, **settings)
+    if grid != 1:
+        pool_grid.pool_on_grid(made, grid, input_size)
+    return mirrored.Mirrored(made) if mirrors else made
+
+
+def _created(name: str, *, num_classes: int, input_size: int, **settings: Any) -> nn.Module:
     if builders.HEAD in settings:
         try:
             return builders.build(name, settings)

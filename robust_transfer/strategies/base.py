@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal
 
+from pydantic import PositiveInt
 from typing_extensions import override
 
 from robust_transfer.checkpoint import Checkpoint
@@ -15,6 +16,7 @@ from robust_transfer.presets import WithPresets
 from robust_transfer.production import Produced, check_arguments, produce, refuse_hopeless, refuse_weights, without_test
 from robust_transfer.registry import Registry
 from robust_transfer.run import Run
+from robust_transfer.strategies.reading import read
 from robust_transfer.threat import Threat
 from robust_transfer.trained_on import trained_on
 
@@ -23,11 +25,18 @@ HeadRule = Literal["auto", "new", "keep"]
 
 @config
 class Strategy(WithPresets, ABC):
-    """Base of the registered strategies. Subclasses are configurations and implement :meth:`adapt`."""
+    """Base of the registered strategies. Subclasses are configurations and implement :meth:`adapt`.
+
+    ``grid`` and ``mirror``: the reading of the source's features (:mod:`.reading`), pooled on ``grid`` x ``grid`` cells,
+    and averaged over mirror images.
+    """
 
     quick: ClassVar[dict[str, Any]] = {}  # settings that are cheap, for the contract tests
     adversarial: ClassVar[bool] = False  # whether it trains on adversarial examples
     weighs: ClassVar[bool] = False  # whether it heeds images' weights; each class says so itself, it is not inherited
+
+    grid: PositiveInt = 1
+    mirror: bool = False
 
     @abstractmethod
     def adapt(self, source: Checkpoint, task: Task, run: Run) -> Produced:
@@ -43,6 +52,10 @@ class Strategy(WithPresets, ABC):
     def threat_of(self, source: Checkpoint) -> Threat | None:
         """Threat on the result's card: inherited from the source."""
         return source.card.threat
+
+    def read(self, source: Checkpoint) -> Checkpoint:
+        """``source`` with its features as ``grid`` and ``mirror`` say."""
+        return read(source, self.grid, self.mirror)
 
     @classmethod
     @override
@@ -62,10 +75,11 @@ class Strategy(WithPresets, ABC):
             refuse_weights(type(self), task)
             if run.out is not None:
                 source.refuse_unsavable()
-            self.check(source, task)
+            read = self.read(source)
+            self.check(read, task)
             task = without_test(task).prepared(source.preprocessing)
             seen = trained_on(task, source.trained_on, transferred=True)
-            return produce(self._identity(source, task), task, run, lambda: lambda: self.adapt(source, task, run), seen)
+            return produce(self._identity(source, task), task, run, lambda: lambda: self.adapt(read, task, run), seen)
 
     def _identity(self, source: Checkpoint, task: Task) -> dict[str, Any]:
         """Card's fields that identify the request; a finished run with the same ones is not trained again."""
