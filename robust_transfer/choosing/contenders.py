@@ -42,7 +42,7 @@ class Contender:
 
     def passes(self, task: Task) -> float:
         """Forecast of the forward-equivalent image passes of training it."""
-        return 0.0 if self.shares else self.strategy.passes(task)
+        return 0.0 if self.shares else self.strategy.forecast(task)
 
 
 def first_look(source: str) -> Contender:

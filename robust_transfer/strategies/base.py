@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 from pydantic import PositiveInt
@@ -49,6 +50,10 @@ class Strategy(WithPresets, ABC):
         """Forecast of the forward-equivalent image passes of :meth:`adapt`. Default: one pass over all images."""
         return float(len(task.train))
 
+    def forecast(self, task: Task) -> float:
+        """Forecast of the image passes of the whole transfer: a mirrored network makes two of one."""
+        return self.passes(task) * (1 + self.mirror)
+
     def threat_of(self, source: Checkpoint) -> Threat | None:
         """Threat on the result's card: inherited from the source."""
         return source.card.threat
@@ -79,7 +84,11 @@ class Strategy(WithPresets, ABC):
             self.check(read, task)
             task = without_test(task).prepared(source.preprocessing)
             seen = trained_on(task, source.trained_on, transferred=True)
-            return produce(self._identity(source, task), task, run, lambda: lambda: self.adapt(read, task, run), seen)
+            return produce(self._identity(source, task), task, run, lambda: lambda: self._make(read, task, run), seen)
+
+    def _make(self, read: Checkpoint, task: Task, run: Run) -> Produced:
+        made = self.adapt(read, task, run)
+        return replace(made, cost=replace(made.cost, passes=made.cost.passes * (1 + self.mirror)))
 
     def _identity(self, source: Checkpoint, task: Task) -> dict[str, Any]:
         """Card's fields that identify the request; a finished run with the same ones is not trained again."""

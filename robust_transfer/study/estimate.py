@@ -153,7 +153,7 @@ class _Books:
         if self._new(workshop.result_key(cell)) and not is_settled(workshop.result_folder(cell)):
             found.results += 1
             found.stored += network.size + _known_by(target) + self._source_prints(cell.source) + RECORD_BYTES
-            seconds += workshop.strategy(cell).passes(target) / network.speed
+            seconds += workshop.strategy(cell).forecast(target) / network.speed
             if self._new(f"features of {workshop.source_key(cell.source)} on {target.train.hash} {target.val.hash}"):
                 found.stored += 4 * network.features * (len(target.train) + len(target.val))
         if self._new(workshop.evaluation_key(cell)) and not is_evaluation(workshop.evaluation_folder(cell)):

@@ -18,6 +18,7 @@ from robust_transfer.heads import HeadSpec, new_mlp
 from robust_transfer.strategies.base import STRATEGIES
 from robust_transfer.strategies.reading import read
 from robust_transfer.strategies.softmax import solve_path
+from robust_transfer.threat import Threat
 
 SIZE = make_source().input_size
 IMAGES = torch.rand(5, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
@@ -110,7 +111,13 @@ def test_a_probe_on_a_grid_is_solved_on_the_means_of_cells(tmp_path: Path) -> No
 @pytest.mark.parametrize("name", STRATEGIES.names())
 def test_every_strategy_works_on_a_reading(name: str) -> None:
     kind = STRATEGIES.get(name)
-    made = kind.from_settings({**kind.quick, "grid": 2, "mirror": True})(
-        make_source(), make_digits(train=40, val=20, test=10)
-    )
+    strategy = kind.from_settings({**kind.quick, "grid": 2, "mirror": True})
+    made = strategy(make_source(threat=Threat.parse("linf:0.1")), make_digits(train=40, val=20, test=10))
     assert torch.isfinite(logits(made)).all()
+
+
+def test_a_mirrored_network_costs_twice_as_much() -> None:
+    source, task = make_source(), make_digits(train=40, val=20, test=10)
+    once, twice = (rt.LwF(epochs=1, l2=0.1, head="new", mirror=mirror) for mirror in (False, True))
+    assert twice.forecast(task) == 2 * once.forecast(task)
+    assert twice(source, task).card.cost.passes == 2 * once(source, task).card.cost.passes
