@@ -117,6 +117,19 @@ def evaluate(
             autocompletion=completion.CERTIFICATES,
         ),
     ] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--also",
+            metavar="NORM:EPS",
+            help="A further threat for the same images and attacks, such as l2:0.5; repeatable.",
+            autocompletion=completion.THREATS,
+        ),
+    ] = None,
+    corruptions: Annotated[
+        bool,
+        typer.Option("--corruptions", help="Also accuracy under 15 common corruptions at five severities (an extra)."),
+    ] = False,
     time_limit: Annotated[
         str | None,
         typer.Option(
@@ -198,6 +211,8 @@ def evaluate(
             curve=curve.split(",") if curve is not None else None,
             smallest_eps=smallest_eps,
             certify=certificates_asked,
+            also=also or [],
+            corruptions=corruptions,
             class_map=class_map,
         )
     print(json.dumps(result.to_dict(), indent=2) if as_json else result)

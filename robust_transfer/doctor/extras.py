@@ -11,6 +11,7 @@ PACKAGE = "robust-transfer"
 # Extras for users; those for developers (dev, bench ...) are not listed.
 ADDS = {
     "autoattack": "the reference implementation of AutoAttack, as an attack",
+    "corruptions": "evaluate --corruptions",
     "clip": "visual towers of CLIP as sources",
     "export": "ONNX files, and their check by onnxruntime",
     "ray": "studies on a Ray cluster",

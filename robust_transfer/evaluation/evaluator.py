@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from robust_transfer import corruptions as corrupting
 from robust_transfer import tracking
 from robust_transfer.attacks import Attack, attack_name, parse_attack
 from robust_transfer.attacks.naming import left_out, with_parts
@@ -26,6 +27,7 @@ from robust_transfer.evaluation.adversary import Adversary
 from robust_transfer.evaluation.classes import balanced, by_class
 from robust_transfer.evaluation.deadline import Deadline
 from robust_transfer.evaluation.deltas import DELTAS, join
+from robust_transfer.evaluation.further import parse_further
 from robust_transfer.evaluation.knowledge import knowledge_of
 from robust_transfer.evaluation.loop import attack_split
 from robust_transfer.evaluation.measurements import LATE, Measurements, Request
@@ -73,6 +75,8 @@ def evaluate(
     curve: Sequence[str | float] | None = None,
     smallest_eps: bool = False,
     certify: str | Certifier | Sequence[Certifier] = (),
+    also: str | Threat | Sequence[str | Threat] = (),
+    corruptions: bool = False,
     time_limit: float | None = None,
     class_map: ClassMap | None = None,
 ) -> Evaluation:
@@ -94,7 +98,9 @@ def evaluate(
     ``keep_deltas`` also writes the adversarial images, compactly, for :func:`verify`. ``per_class`` prints each class
     (the record always has them). ``curve`` (other budgets, such as ``["2/255", "4/255"]``) and ``smallest_eps`` (per
     example, by bisection) need further attacks, each on the survivors of smaller budgets. ``certify``: certificates of
-    the same images (:mod:`robust_transfer.certification`), such as ``"smoothing:sigma=0.25"``.
+    the same images (:mod:`robust_transfer.certification`), such as ``"smoothing:sigma=0.25"``. ``also``: further threats,
+    such as ``["l2:0.5", "linf:4/255"]``, within which the same images are attacked by the same attacks. ``corruptions``: also
+    accuracy, without an attack, under 15 common corruptions at five severities (:mod:`robust_transfer.corruptions`).
 
     A checkpoint's classes are matched with the data's by name, in any order; ``class_map`` (a mapping, or a file with
     one, from names in the data to names in the model) translates them first; ``notes`` record the matching. Images
@@ -117,9 +123,12 @@ def evaluate(
     request = Request(
         red_flag_examples=red_flag_examples, transfer_attack_examples=transfer_attack_examples, thorough=thorough,
         per_class=per_class, curve=curve, smallest_eps=smallest_eps, certify=parse_certifiers(certify),
+        also=parse_further(also, ball), corruptions=corruptions,
     )  # fmt: skip
     request.check_curve(ball)
     _check(how, batch_size, time_limit, keep_deltas)
+    if corruptions:
+        corrupting.library()
     if (
         not is_main_process()
     ):  # in memory it may do the same work as the main one, which alone reads and writes the folder
@@ -130,6 +139,8 @@ def evaluate(
         subject = resolve(model, split, known, examples, how, class_map)
         for certifier in request.certify:
             certifier.check(subject.module, subject.split, how)
+        if corruptions:
+            corrupting.check(subject.split.size)
         prepare_out(how, subject.stored_hash)
         asks_source = transfer_attack_examples != 0 or any(some.needs_source for some in attacks)
         knowledge = knowledge_of(known, subject.whole, seed=how.seed) if known is not None and asks_source else None

@@ -1,4 +1,4 @@
-"""Optional measurements: red flags, transfer-specific attacks, per-class accuracy, robustness curve."""
+"""Optional measurements: red flags, transfer-specific attacks, per-class accuracy, other budgets and threats, corruptions."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ import torch
 from robust_transfer.certification import Certifier
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.config import expect
+from robust_transfer.corruptions import seconds_each
 from robust_transfer.data.subsets import stratified
 from robust_transfer.errors import ConfigError
-from robust_transfer.evaluation import sizes, transfer_attacks
+from robust_transfer.evaluation import further, sizes, transfer_attacks
 from robust_transfer.evaluation.adversary import Adversary
 from robust_transfer.evaluation.certifying import certify, missing
 from robust_transfer.evaluation.classes import balanced, by_class
+from robust_transfer.evaluation.corrupted import EACH, corrupt_split
 from robust_transfer.evaluation.curve import Budgets
 from robust_transfer.evaluation.deadline import Deadline
 from robust_transfer.evaluation.outcomes import CLEAN, SURVIVED
@@ -31,7 +33,7 @@ from robust_transfer.modes import on_device
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat, parse_eps
 
-LATE = "for want of time"
+LATE, CORRUPTIONS = "for want of time", "the corruptions"
 NO_SOURCE = "the model's own source, and attacks by it: the source is not at hand (give --source)"
 Measure = Callable[[Evaluation], Evaluation]
 
@@ -51,6 +53,8 @@ class Request:
     curve: Sequence[str | float] | None = None
     smallest_eps: bool = False
     certify: Sequence[Certifier] = ()
+    also: Sequence[Threat] = ()
+    corruptions: bool = False
 
     def __post_init__(self) -> None:
         for name in ("red_flag_examples", "transfer_attack_examples"):
@@ -83,7 +87,10 @@ class Measurements:
         late, asked_for, whole = [], {f"{name}: {LATE}" for name, _, _ in parts}, found
         for name, passes, measure in parts:
             speed = found.passes / found.seconds if found.seconds else math.inf
-            if passes / speed > deadline.left:
+            seconds = passes / speed
+            if name == CORRUPTIONS and seconds < deadline.left < math.inf:  # to make the images takes longer
+                seconds += self._making()
+            if seconds > deadline.left:
                 late.append(f"{name}: {LATE}")
                 continue
             started = time.perf_counter()
@@ -113,6 +120,10 @@ class Measurements:
         for certifier in missing(found, request.certify):
             images = min(certifier.examples or n, n)
             yield f"the certificate {certifier}", certifier.passes(images), partial(self._certify, certifier)
+        for threat in further.missing(found.further, request.also):
+            yield f"the threat {threat}", each * n, partial(self._also, threat)
+        if request.corruptions and found.corrupted is None:
+            yield CORRUPTIONS, EACH * n, self._corrupt
 
     def _sizes(self, found: Evaluation, request: Request) -> tuple[int, int]:
         """Sample sizes for red flags and transfer attacks: as requested, else as recorded, else as many as fit."""
@@ -176,6 +187,19 @@ class Measurements:
 
     def _certify(self, certifier: Certifier, found: Evaluation) -> Evaluation:
         return certify(found, certifier, self.subject, self.adversary, self.run)
+
+    def _also(self, threat: Threat, found: Evaluation) -> Evaluation:
+        made, table = further.attack_within(threat, found.outcomes, self.subject, self.adversary, self.run)
+        return replace(found, outcomes=table, further=[*found.further, made], passes=found.passes + made.passes)
+
+    def _corrupt(self, found: Evaluation) -> Evaluation:
+        made = corrupt_split(self.subject, self.run, seed=self.adversary.seed)
+        return replace(found, corrupted=made, passes=found.passes + made.passes)
+
+    def _making(self) -> float:
+        """Seconds that it takes to make all corrupted images, measured on one of them."""
+        split = self.subject.split
+        return len(split) * seconds_each(split.fetch(torch.arange(1))[0])
 
     def _smallest(self, found: Evaluation) -> Evaluation:
         reach, table = self._budgets(), found.outcomes.copy()

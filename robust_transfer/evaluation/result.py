@@ -18,7 +18,9 @@ from robust_transfer.certification.record import CLASSES, RADII
 from robust_transfer.config import as_dict
 from robust_transfer.errors import DataError
 from robust_transfer.evaluation.classes import ByClass, unequal, worst
+from robust_transfer.evaluation.corrupted import Corrupted
 from robust_transfer.evaluation.curve import CurvePoint
+from robust_transfer.evaluation.further import FATES, UnderThreat
 from robust_transfer.evaluation.outcomes import CLEAN, COLUMNS, EVALUATION, OUTCOMES, SURVIVED, write_outcomes
 from robust_transfer.evaluation.renamed import FIELDS, translated
 from robust_transfer.evaluation.seen import Seen
@@ -57,6 +59,8 @@ class Evaluation:
     classes were matched with the model's. ``class_names``: what the numbers of labels and predictions stand for.
     ``certificates``: what was certified of the same images, with columns ``class of NAME`` (-1: it abstains, or did not look)
     and ``radius of NAME`` (not a number where it did not look) in the outcomes.
+    ``further``: robust accuracy within further threats, with a column ``broken_by at THREAT`` each. ``corrupted``: accuracy
+    under common corruptions.
     ``pixels``: a sentence on which pixels the threat is on, and how they were made of the stored images.
     """
 
@@ -97,6 +101,8 @@ class Evaluation:
     balanced_robust_accuracy: Proportion | None = None
     per_class: bool = False
     certificates: list[Certificate] = field(default_factory=list)
+    further: list[UnderThreat] = field(default_factory=list)
+    corrupted: Corrupted | None = None
 
     def right(self, level: Accuracy) -> pd.Series[bool]:
         """Correctness of each example, indexed by sorted id: when clean, or under attack (``robust``)."""
@@ -121,6 +127,8 @@ class Evaluation:
         figures: dict[str, float] = {"constant_accuracy": self.constant_accuracy, "n": self.clean_accuracy.n}
         for name, share in (("clean_accuracy", self.clean_accuracy), ("robust_accuracy", self.robust_accuracy)):
             figures |= {name: share.value, f"{name}_low": share.low, f"{name}_high": share.high}
+        if self.corrupted is not None:
+            figures["corrupted_accuracy"] = self.corrupted.accuracy.value
         return {**figures, "flags": len(self.flags)}
 
     def asked(self) -> dict[str, Any]:
@@ -136,9 +144,11 @@ class Evaluation:
             *([f"                 {', '.join(after)}"] if len(after) > 1 else []),
             f"constant         {100 * self.constant_accuracy:.1f} %  (always saying the most frequent class)",
             *(f"at {level.threat:<14}{level.robust_accuracy}" for level in self.curve or []),
+            *self._further(),
             *self._classes(),
             *(self.transferred.lines() if self.transferred is not None else []),
             *(line for certificate in self.certificates for line in certificate.lines()),
+            *(self.corrupted.lines() if self.corrupted is not None else []),
             *([f"pixels           {self.pixels}"] if self.pixels else []),
             *self._precision(),
             *(f"note             {note}" for note in self.notes),
@@ -146,6 +156,13 @@ class Evaluation:
             *(f"doubt            {flag}" for flag in self.flags),
         ]
         return "\n".join(lines)
+
+    def _further(self) -> list[str]:
+        """Robust accuracy within further threats, and within all of them."""
+        lines = [f"also {each.threat:<12}{each.robust_accuracy}  (the same attacks)" for each in self.further]
+        if self.further:
+            lines.append(f"within all       {self.further[-1].together}  (stands within each of these threats)")
+        return lines
 
     def _classes(self) -> list[str]:
         """Balanced accuracy where class sizes differ, and each class on request."""
@@ -206,7 +223,7 @@ def _load(folder: Path, outcomes: Callable[[pa.Table], pd.DataFrame]) -> Evaluat
 
 def _outcomes(stored: pa.Table) -> pd.DataFrame:
     table: pd.DataFrame = stored.to_pandas(use_threads=False)
-    more = (name for name in table if name == SMALLEST_EPS or str(name).startswith((CLASSES, RADII)))
+    more = (name for name in table if name == SMALLEST_EPS or str(name).startswith((CLASSES, RADII, FATES)))
     return table[[*COLUMNS, *more]].astype(COLUMNS)
 
 
@@ -219,6 +236,9 @@ def _typed(summary: dict[str, Any]) -> dict[str, Any]:
         typed["transferred"] = Transferred(**typed["transferred"])
     typed["seen"] = [Seen(**each) for each in typed.get("seen", [])]
     typed["certificates"] = [Certificate.read(each) for each in typed.get("certificates", [])]
+    typed["further"] = [UnderThreat.read(each) for each in typed.get("further", [])]
+    if (under := typed.get("corrupted")) is not None:
+        typed["corrupted"] = Corrupted.read(under)
     typed.setdefault("per_class", typed["by_class"] is not None)  # once it was there only where it was asked for
     return typed
 

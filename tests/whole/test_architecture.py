@@ -65,6 +65,7 @@ ORDER = (
     "drawing",
     "strategies",
     "certification",
+    "corruptions",
     "evaluation",
     "prediction",
     "exporting",
