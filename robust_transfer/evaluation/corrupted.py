@@ -20,8 +20,9 @@ from robust_transfer.statistics.intervals import Proportion, of_same_images, wil
 
 BATCH = 64  # images that are corrupted at a time
 EACH = len(NAMES) * len(SEVERITIES)  # corrupted versions of an image
-UNNORMALISED = (
-    "no mCE: that divides by AlexNet's errors on the corrupted ImageNet, which exist for its 1,000 classes alone"
+CAUTIONS = (
+    "no mCE: that divides by AlexNet's errors on the corrupted ImageNet, which exist for its 1,000 classes alone",
+    "severities are ImageNet-C's at every size: CIFAR-10-C has milder ones, so figures are not comparable with its",
 )
 
 
@@ -74,7 +75,7 @@ class Corrupted:
                 f"  {spoken(name):<18}{''.join(f'{100 * share.value:>6.1f}' for share in kind.severities)}  {kind.mean}"
                 for name, kind in self.kinds.items()
             ),
-            f"                 {UNNORMALISED}",
+            *(f"                 {caution}" for caution in CAUTIONS),
             f"                 cost: {self.passes:,} image passes in {self.seconds:,.1f} s",
         ]
 

@@ -35,6 +35,12 @@ def figures(found: Evaluation) -> Iterator[tuple[str, Proportion, dict[str, Any]
     attacked = {"threat": found.threat, "attack": found.attack, "constant_accuracy": found.constant_accuracy}
     name = f"robust accuracy ({found.threat}, {spoken(found.attack)})"
     yield name, found.robust_accuracy, {**attacked, **how, **_interval(found.robust_accuracy)}
+    for each in found.further:
+        name = f"robust accuracy ({each.threat}, {spoken(found.attack)})"
+        yield name, each.robust_accuracy, {**attacked, "threat": each.threat, **how, **_interval(each.robust_accuracy)}
+    if found.corrupted is not None:
+        mean = found.corrupted.accuracy
+        yield "corrupted accuracy (mCA)", mean, {**how, "made_by": found.corrupted.versions, **_interval(mean)}
 
 
 def _interval(share: Proportion) -> dict[str, Any]:

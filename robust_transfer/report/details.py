@@ -14,6 +14,8 @@ from robust_transfer.report import figures, made
 from robust_transfer.report.certified import certified
 from robust_transfer.report.choice import chosen
 from robust_transfer.report.classes import balanced, by_class, confused, confusion, name_of
+from robust_transfer.report.corrupted import corrupted
+from robust_transfer.report.further import further
 from robust_transfer.report.gather import Entry
 from robust_transfer.report.levels import Level, levels, stands
 from robust_transfer.report.pictures import Gallery, gallery
@@ -52,6 +54,8 @@ def details(entry: Entry, number: int, scope: Scope, *, data: str | None, alone:
         "figures": [figure for figure in shown if figure is not None],
         "untold": _untold(entry, has_front=shown[0] is not None, has_training=shown[2] is not None),
         "classes": _classes(evaluation, scope.classes) if evaluation is not None else None,
+        "further": further(evaluation) if evaluation is not None else None,
+        "corrupted": corrupted(evaluation) if evaluation is not None else None,
         "gallery": _gallery(entry, evaluation, scope, data) if evaluation is not None else None,
         "levels": [(lv.threat, lv.own) for lv in levels(evaluation)] if evaluation is not None else [],
         "lineage": made.lineage(card) if card is not None else [],

@@ -7,6 +7,7 @@ from typing import Any
 
 from robust_transfer.checkpoint import Card
 from robust_transfer.config import as_dict
+from robust_transfer.evaluation.corrupted import Corrupted
 from robust_transfer.foreign.importing import METHOD
 from robust_transfer.provenance import Mixture, Provenance
 from robust_transfer.report.figures import Table
@@ -122,6 +123,14 @@ def evaluation(entry: Entry) -> Table | None:
             (f"certificate {each.name}", " ".join(line.strip() for line in each.lines()[1:]))
             for each in found.certificates
         ),
+        *(
+            (
+                f"also {each.threat}",
+                f"{each.attacked:,} images attacked, {each.passes:,} image passes in {each.seconds:,.1f} s",
+            )
+            for each in found.further
+        ),
+        *_corruptions(found.corrupted),
         ("precision of the attack's steps", f"{found.precision}; verdicts are float32"),
         *((name.replace("_", " "), str(count)) for name, count in (found.disagreement or {}).items()),
         ("looked at for red flags", f"{found.red_flag_examples} images"),
@@ -133,6 +142,15 @@ def evaluation(entry: Entry) -> Table | None:
         ("command of evaluation", found.command or UNKNOWN),
     ]
     return Table(("", "of the evaluation"), rows)
+
+
+def _corruptions(found: Corrupted | None) -> list[tuple[str, str]]:
+    if found is None:
+        return []
+    by = ", ".join(f"{name} {version}" for name, version in found.versions.items())
+    return [
+        ("corruptions", f"{found.passes:,} image passes in {found.seconds:,.1f} s, seed {found.seed}, made by {by}")
+    ]
 
 
 def _untrained(card: Card) -> str:

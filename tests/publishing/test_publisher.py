@@ -20,9 +20,13 @@ from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.download.hub_files import BESIDE
 from robust_transfer.errors import CheckpointError, ConfigError, OutputError
 from robust_transfer.evaluation import Evaluation, evaluate
+from robust_transfer.evaluation.corrupted import Corrupted, Kind
+from robust_transfer.evaluation.further import UnderThreat
 from robust_transfer.provenance import Mixture, Provenance
 from robust_transfer.publishing import push_to_hub
 from robust_transfer.publishing.page import base_models, trained_on
+from robust_transfer.publishing.results import figures
+from robust_transfer.statistics.intervals import wilson
 from robust_transfer.trained_on import FINGERPRINTS
 
 
@@ -77,6 +81,19 @@ def test_hints_on_it_are_refused_and_inspect_shows_its_card(hub: Hub, model: Che
     assert (status, json.loads(out)["card"]["method"]) == (0, "made")
     status, _, err = invoke("inspect", "hf:acme/net", "--network", "resnet18")
     assert (status, "has a complete card" in err) == (2, True)
+
+
+def test_further_threats_and_corruptions_have_figures_of_their_own(found: Evaluation) -> None:
+    more = UnderThreat("l2:0.5", wilson(20, 80), wilson(10, 80), 80, 800, 1.0)
+    under = Corrupted(
+        80, 32, 0, wilson(44, 80), {"fog": Kind(wilson(44, 80), [wilson(44, 80)])}, 80, 1.0, {"made": "1"}
+    )
+    rows = list(figures(dataclasses.replace(found, further=[more], corrupted=under)))
+    assert rows[:2] == list(figures(found))
+    (name, value, how), (last, mean, made) = rows[2:]
+    assert (name, value, how["threat"]) == ("robust accuracy (l2:0.5, pgd-2)", wilson(20, 80), "l2:0.5")
+    assert (last, mean, "threat" in made) == ("corrupted accuracy (mCA)", wilson(44, 80), False)
+    assert made["made_by"] == {"made": "1"}
 
 
 def test_the_hub_reads_the_card(hub: Hub, model: Checkpoint, found: Evaluation, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robust_transfer.errors import DataError
-from robust_transfer.statistics.intervals import Z, mean_of, over_seeds, paired_bootstrap, wilson
+from robust_transfer.statistics.intervals import Z, mean_of, of_same_images, over_seeds, paired_bootstrap, wilson
 
 
 # Newcombe 1998, Statistics in Medicine 17:857, table I, method 3; and 5/10 worked by hand
@@ -170,3 +170,15 @@ def test_seeds_without_images_are_refused() -> None:
             paired_bootstrap(rows)
     with pytest.raises(ValueError, match="different numbers"):
         paired_bootstrap([np.zeros(3), np.zeros(4)])
+
+
+def test_a_mean_over_the_same_images_is_as_sure_as_its_images() -> None:
+    assert of_same_images([wilson(15, 148)] * 75) == wilson(15, 148)
+    found = of_same_images([wilson(10, 40), wilson(31, 40)])
+    assert (found.value, found.n) == (41 / 80, 40)
+    for end in (found.low, found.high):
+        assert abs(found.value - end) == pytest.approx(Z * math.sqrt(end * (1 - end) / 40), abs=1e-9)
+    with pytest.raises(DataError, match="no shares"):
+        of_same_images([])
+    with pytest.raises(ValueError, match="different numbers"):
+        of_same_images([wilson(1, 2), wilson(1, 3)])

@@ -44,6 +44,7 @@ MORE = {
     "--threat": ("linf:nan", "linf:inf", "linf:-1", "linf:8", "l2", "l2:", "l1:1"),
     "--time-limit": ("nan", "inf", "0", "-1s", "soon", "s"),
     "--curve": (",", "8/255,", "1/0", "nan", "-1"),
+    "--also": ("l2:nan", "linf:8", "l2", "l1:1", "linf:8/255,l2:0.5"),
     "--certify": (
         "smoothing:sigma=0",
         "smoothing:sigma=nan",
