@@ -10,7 +10,8 @@ class Cost:
     """Cost of a computation; costs add up.
 
     ``passes``: forward-equivalent image passes (a forward pass of an image 1, the gradient of the weights 2, of the image
-    alone 1). ``adversarial_examples``: images crafted on the way. ``seconds``: wall-clock time.
+    alone 1). ``adversarial_examples``: images crafted on the way, in training all and by an attack
+    those that it attacks (:meth:`AttackResult.crafted`). ``seconds``: wall-clock time.
     """
 
     passes: float = 0.0

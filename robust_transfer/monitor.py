@@ -22,6 +22,11 @@ from robust_transfer.threat import Threat
 VALIDATION_STEPS, VALIDATION_IMAGES = 10, 1000  # of PGD, and val images that it is run on
 
 
+def validation_attack(*, mixtures: bool) -> str:
+    """Attack of a :class:`Validation` in words, where some of the networks are ``mixtures`` of two or none is."""
+    return f"PGD-{VALIDATION_STEPS}{', mixtures also through both networks' if mixtures else ''}"
+
+
 def validation_passes(val: Split, *, robust: bool, mixture: bool = False) -> float:
     """Approximate image passes of one validation on ``val``; of a ``mixture`` of two networks, where it is one."""
     each = PGD(steps=VALIDATION_STEPS).passes if robust else 1.0
@@ -56,7 +61,7 @@ class Validation:
             result = self.attack(classifier, x, labels, ids, self.threat, seed=self.run.seed, engine=engine)
             right.append((result.clean_prediction == labels).cpu())
             stands = ~result.broken
-            self.cost += Cost(passes=result.passes)
+            self.cost += Cost(passes=result.passes, adversarial_examples=result.crafted(labels) if self.robust else 0)
             if self.robust and mixed_head(classifier) is not None:
                 rest = x[stands], labels[stands], ids[stands]
                 more = self.through(classifier, *rest, self.threat, seed=self.run.seed, engine=engine)
@@ -65,7 +70,6 @@ class Validation:
             standing.append(stands.cpu())
         figures = {"clean_accuracy": mean(torch.cat(right), self.val.weights)}
         if self.robust:
-            self.cost += Cost(adversarial_examples=int(torch.cat(right).sum()))
             figures["robust_accuracy"] = mean(torch.cat(standing), self.val.weights)
         return figures
 

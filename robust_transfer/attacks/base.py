@@ -50,6 +50,13 @@ class AttackResult:
     unconfirmed: int = 0
     missed: int = 0
 
+    def crafted(self, labels: Tensor) -> int:
+        """Number of adversarial examples, as costs count them: one for each image that is right when clean.
+
+        The others are not attacked.
+        """
+        return int((self.clean_prediction == labels).sum())
+
 
 class BestSoFar:
     """Strongest adversarial image of each example so far: a break is never given up, survivors keep the largest margin."""

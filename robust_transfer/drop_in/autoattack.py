@@ -13,14 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from robust_transfer.attacks import APGD, Attack, PyAutoAttack, Square, TargetedAPGD
-from robust_transfer.attacks.naming import without_source
+from robust_transfer.attacks.naming import with_parts, without_source
 from robust_transfer.drop_in.running import Running
 from robust_transfer.errors import ConfigError
+from robust_transfer.mixture import mixed_head
 from robust_transfer.registry import unknown
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
 
 VERSIONS = ("standard", "plus", "rand", "custom")
+THROUGH_PARTS = ("standard", "plus")  # versions that also attack a mixture of two networks through each of them
 NORMS = {"Linf": "linf", "L2": "l2"}
 # What `plus` adds to `standard`: full climbs towards all classes, restarts, and random search at its full length.
 PLUS = "apgd-100:restarts=5+apgd-100:loss=dlr,restarts=5+apgd-t-100+square-5000"
@@ -75,6 +77,9 @@ class AutoAttack:
       reference itself, an extra) with the settings in ``apgd``, ``apgd_targeted``, ``fab`` and ``square``, or ours
       (``pgd-20:loss=margin``).
 
+    A mixture of two networks is attacked through each of them, too, by ``standard`` and ``plus``; what other versions leave
+    out there is said.
+
     ``seed`` None stands for 0: the noise is always a function of the seed and the image, and on the CPU verdicts depend on
     neither ``bs`` nor the other images. ``device``: where the images are attacked; None: where the model is. What
     ``verbose`` prints is also appended to ``log_path``. Beyond the reference: ``time_limit`` (seconds) ends a run in time,
@@ -123,6 +128,8 @@ class AutoAttack:
         self.version = version
         if version != "custom":
             self.attacks_to_run = list(_SUITES[version])
+            if version in THROUGH_PARTS and self._is_mixture:
+                self.attacks_to_run += [str(attack) for attack in with_parts("strong", [])]
 
     def run_standard_evaluation(
         self,
@@ -143,6 +150,7 @@ class AutoAttack:
         """
         names = self._to_run()
         self.log(f"using {self.version} version including {', '.join(names)}.")
+        self._say_left_out(names)
         run = self._running(names, x_orig, y_orig, batch_size or bs, self.log)
         known = run.work(Path(state_path) if state_path is not None else None)
         return (known.adversarial, known.predicted) if return_labels else known.adversarial
@@ -159,6 +167,7 @@ class AutoAttack:
         """Adversarial images of each attack alone, by its name: every attack takes all images."""
         names = self._to_run()
         self.log(f"using {self.version} version including {', '.join(names)}")
+        self._say_left_out(names)
         found: dict[str, Any] = {}
         for name in names:
             started = time.perf_counter()
@@ -183,6 +192,15 @@ class AutoAttack:
         if self.log_path is not None:
             with self.log_path.open("a", encoding="utf-8") as file:
                 file.write(f"{line}\n")
+
+    @property
+    def _is_mixture(self) -> bool:
+        return isinstance(self.model, nn.Module) and mixed_head(self.model) is not None
+
+    def _say_left_out(self, names: Sequence[str]) -> None:
+        """Log what the attacks on a mixture of two networks lack."""
+        if self._is_mixture and not any(attack.needs_parts for attack in self._attacks(names)):
+            self.log("not attacked through each of the mixture's two networks: add through-parts to attacks_to_run")
 
     def _to_run(self) -> list[str]:
         if not self.attacks_to_run:  # without one, the clean accuracy would pass for the robust one
@@ -229,7 +247,8 @@ class AutoAttack:
             return [Square(queries=self.square.n_queries, restarts=self.square.n_restarts)]
         if name in ("fab", "fab-t"):
             return [PyAutoAttack(only=name, steps=self.fab.n_iter, restarts=self.fab.n_restarts)]
-        return without_source(name)
+        attacks = without_source(name)
+        return with_parts(name, attacks) if self._is_mixture else attacks
 
 
 _SUITES: dict[str, list[str]] = {

@@ -106,7 +106,7 @@ def frontier(card: Card, key: str) -> Shown | None:
     except (KeyError, TypeError, ValueError, DataError):  # another strategy's, or another version's
         return None
     points = [point for some in series.values() for point in some]
-    threat = f"{card.threat}, PGD-10, {n} val images"
+    threat = f"{card.threat}, {card.metrics.get('val_attack', 'PGD-10')}, {n} val images"
     rows = [(p.name, share(p.clean), share(p.robust), "chosen" if p.name == mark.name else "") for p in points]
     told = f"{len(points)} points on val, clean accuracy to the right, robust accuracy upwards; chosen: {mark.name}."
     return shown(

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import shutil
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,8 @@ from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError
 from robust_transfer.files import append_line, write_text
 from robust_transfer.launch import is_main_process
-from robust_transfer.monitor import Validation
+from robust_transfer.mixture import mixed_head
+from robust_transfer.monitor import Validation, validation_attack
 from robust_transfer.production import Produced
 from robust_transfer.run import Run
 from robust_transfer.statistics.intervals import Proportion, wilson
@@ -76,9 +77,9 @@ def series(record: Mapping[str, Any]) -> str:
 class Curve(Strategy):
     """Base of the strategies that make several networks and keep one of them. Subclasses implement :meth:`walk`.
 
-    Clean and PGD-10 accuracy of each on val. The point that is kept: the most accurate of those that keep a share ``keep``
-    of the robust accuracy that the source's features have as they are; or, where ``clean`` is given, the most robust of
-    those that are at least so accurate. ``frontier.svg`` shows them all.
+    Clean and PGD-10 accuracy of each on val (mixtures are also attacked through both networks). The point that is kept: the
+    most accurate of those that keep a share ``keep`` of the robust accuracy that the source's features have as they are; or,
+    where ``clean`` is given, the most robust of those that are at least so accurate. ``frontier.svg`` shows them all.
     """
 
     keep: float = 0.9
@@ -118,6 +119,7 @@ class Curve(Strategy):
             metrics={
                 "chosen": chosen.record(),
                 "front": [candidate.record() for candidate in front.found],
+                "val_attack": self.attack(front.found),
                 **front.notes,
             },
             events=tuple(front.events),
@@ -135,12 +137,18 @@ class Curve(Strategy):
         if self.clean is not None:
             return (
                 best,
-                f"most robust on val (PGD-10) of those with a clean accuracy of at least {self.clean:g}: {best}",
+                f"most robust on val ({self.attack(found)}) of those with a clean accuracy of at least {self.clean:g}: {best}",
             )
         return (
             best,
-            f"most accurate on val of those with at least {self.keep:g} of the best {most.kind}'s PGD-10 accuracy: {best}",
+            f"most accurate on val of those with at least {self.keep:g} of the best {most.kind}'s robust accuracy "
+            f"({self.attack(found)}): {best}",
         )
+
+    @staticmethod
+    def attack(found: Sequence[Candidate]) -> str:
+        """Attack that the points were measured by, in words."""
+        return validation_attack(mixtures=any(mixed_head(candidate.classifier) is not None for candidate in found))
 
 
 class Front:
@@ -197,5 +205,8 @@ class Front:
         for candidate in self.found:
             series.setdefault(candidate.series, []).append(point(candidate))
         shares = task.val.labels.bincount(task.val.weights)
-        constant, what = float(shares.max() / shares.sum()), f"{self.threat}, PGD-10, {task.measure}val"
+        constant, what = (
+            float(shares.max() / shares.sum()),
+            f"{self.threat}, {Curve.attack(self.found)}, {task.measure}val",
+        )
         return svg(front(series, chosen=point(chosen), constant=constant, threat=what).figure)

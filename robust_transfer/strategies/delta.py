@@ -15,7 +15,7 @@ from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
 from robust_transfer.cost import Cost
-from robust_transfer.data import Task, to_pixels
+from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError
 from robust_transfer.run import Run
 from robust_transfer.strategies.base import STRATEGIES
@@ -131,29 +131,31 @@ def weigh(
 ) -> tuple[dict[str, Tensor], dict[str, float], Cost]:
     """Channels' weights and the size of each block's maps, on a sample of the training images; what that has cost.
 
-    A channel's weight is ``|sum over positions of h * d loss / d h|``, mean over images: how much the loss changes without
-    it, to the first order (Molchanov et al. 2017, section 2.2), relative to the mean over channels.
+    A channel's weight is ``|sum over positions of h * d loss / d h|``, mean over images (by their weights): how much the loss
+    changes without it, to the first order (Molchanov et al. 2017, section 2.2), relative to the mean over channels.
     """
     device = run.torch_device()
     classifier.to(device)
     sample = task.train.sample(IMPORTANCE_IMAGES, seed=run.seed, purpose="delta")
     effects, squares = dict[str, Tensor](), dict[str, Tensor]()
     modules = {name: classifier.body.get_submodule(name) for name in names}
-    for images, labels, _ in sample.batches(100):
-        x = to_pixels(images, device).requires_grad_(True)  # so that every map has a gradient, whatever is frozen
+    counts = sample.weights if sample.weights is not None else torch.ones(len(sample), dtype=torch.float64)
+    for rows in torch.split(torch.arange(len(sample)), 100):
+        x, labels, _ = sample.subset(rows).on(device)
+        x.requires_grad_(True)  # so that every map has a gradient, whatever is frozen
         with classifier.eval_mode(), captured(modules) as maps:
-            loss = F.cross_entropy(classifier(x), labels.to(device), reduction="sum")
+            loss = F.cross_entropy(classifier(x), labels, reduction="sum")
         found = [maps[name] for name in names]
         for name, values, slope in zip(names, found, torch.autograd.grad(loss, found), strict=True):
-            effect = by_channel(values.detach() * slope).sum(2).abs().sum(0).double().cpu()
-            square = by_channel(values.detach()).square().sum(2).sum(0).double().cpu()
+            effect = counts[rows] @ by_channel(values.detach() * slope).sum(2).abs().double().cpu()
+            square = counts[rows] @ by_channel(values.detach()).square().sum(2).double().cpu()
             effects[name] = effects.get(name, torch.zeros_like(effect)) + effect
             squares[name] = squares.get(name, torch.zeros_like(square)) + square
     weights = {
         name: (effect / effect.mean() if weighted and effect.any() else torch.ones_like(effect)).float()
         for name, effect in effects.items()
     }
-    sizes = {name: float((weights[name] * squares[name]).sum()) / len(sample) for name in names}
+    sizes = {name: float((weights[name] * squares[name]).sum()) / float(counts.sum()) for name in names}
     if not all(sizes.values()):
         raise ConfigError("the source's feature maps are all 0 on these images: there is nothing to hold on to")
     return weights, sizes, Cost(passes=3.0 * len(sample))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import override
 
@@ -17,7 +16,7 @@ from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError
 from robust_transfer.monitor import validation_passes
 from robust_transfer.run import Run
-from robust_transfer.strategies.attacked_val import attacked_val
+from robust_transfer.strategies.attacked_val import AttackedBatch, attacked_val
 from robust_transfer.strategies.base import STRATEGIES
 from robust_transfer.strategies.curve import Front
 from robust_transfer.strategies.interpolation import between
@@ -93,20 +92,23 @@ def gradient_sizes(
     for batch in attacked_val(robust, task, threat, run, examples=examples, purpose="merge"):
         cost += batch.cost + Cost(passes=6.0 * len(batch.labels))
         for total, classifier, given in zip(totals, (robust, tuned), (batch.adversarial, batch.clean), strict=True):
-            for name, size in absolute_gradients(classifier, given, batch.labels).items():
+            for name, size in absolute_gradients(classifier, given, batch).items():
                 total[name] = total.get(name, torch.zeros_like(size)) + size
     under_attack, clean = ({name: size / size.max().clamp_min(1e-30) for name, size in t.items()} for t in totals)
     return under_attack, clean, cost
 
 
-def absolute_gradients(classifier: Classifier, x: Tensor, labels: Tensor) -> Sizes:
-    """``|d mean CE / d w|`` in evaluation mode, by parameter, on the CPU; frozen ones included."""
+def absolute_gradients(classifier: Classifier, x: Tensor, batch: AttackedBatch) -> Sizes:
+    """``|d mean CE / d w|`` in evaluation mode on the batch's images ``x``, by parameter, on the CPU; frozen ones included.
+
+    The mean heeds weights as ``mean(weight * CE)``: a batch of heavy images counts for more.
+    """
     parameters = dict(classifier.named_parameters())
     asked = [p.requires_grad for p in parameters.values()]
     for p in parameters.values():
         p.requires_grad_(True)
     with classifier.eval_mode():
-        loss = F.cross_entropy(classifier(x), labels)
+        loss = batch.cross_entropy(classifier(x)) / len(x)
         slopes = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True, materialize_grads=True)
     for p, before in zip(parameters.values(), asked, strict=True):
         p.requires_grad_(before)

@@ -122,7 +122,6 @@ def look(robust: Classifier, natural: Classifier, front: Front, run: Run) -> tup
             with torch.no_grad():
                 said = robust(x), natural(x), robust(result.adversarial)
             rows.append(tuple(part.cpu() for part in (*said, ~result.broken, y)))
-            right = int((result.clean_prediction == y).sum())
-            cost += Cost(passes=result.passes + 3 * len(x), adversarial_examples=right)
+            cost += Cost(passes=result.passes + 3 * len(x), adversarial_examples=result.crafted(y))
     first, second, attacked, standing, own = (torch.cat(column) for column in zip(*rows, strict=True))
     return Looks(first, second, attacked, standing, own, val.weights), cost

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -17,7 +16,7 @@ from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError
 from robust_transfer.monitor import validation_passes
 from robust_transfer.run import Run
-from robust_transfer.strategies.attacked_val import attacked_val
+from robust_transfer.strategies.attacked_val import AttackedBatch, attacked_val
 from robust_transfer.strategies.base import STRATEGIES
 from robust_transfer.strategies.curve import Front
 from robust_transfer.strategies.interpolation import between
@@ -108,19 +107,18 @@ def criticality(
     """
     classifier = classifier.to(run.torch_device()).eval()
     batches = attacked_val(classifier, task, threat, run, examples=examples, purpose="rift")
-    attacked = [(batch.adversarial, batch.labels) for batch in batches]
-    cost, n = sum((batch.cost for batch in batches), Cost()), sum(len(labels) for _, labels in attacked)
+    cost, n = sum((batch.cost for batch in batches), Cost()), sum(len(batch.labels) for batch in batches)
     found = dict[str, float]()
     for name in module_names(classifier):
         weight = classifier.body.get_submodule(name).weight
         assert isinstance(weight, nn.Parameter)
-        found[name] = _rise(classifier, weight, attacked, steps, radius)
+        found[name] = _rise(classifier, weight, batches, steps, radius)
         cost += Cost(passes=(3.0 * steps + 1.0) * n)
     return found, cost
 
 
 def _rise(
-    classifier: Classifier, weight: nn.Parameter, attacked: list[tuple[Tensor, Tensor]], steps: int, radius: float
+    classifier: Classifier, weight: nn.Parameter, attacked: list[AttackedBatch], steps: int, radius: float
 ) -> float:
     """Largest loss in ``steps`` steps of ascent on ``weight``, less the loss at its own value, which is restored."""
     origin, requires = weight.detach().clone(), weight.requires_grad
@@ -143,13 +141,13 @@ def _rise(
 
 
 def _loss(
-    classifier: Classifier, weight: nn.Parameter, attacked: list[tuple[Tensor, Tensor]], *, gradient: bool
+    classifier: Classifier, weight: nn.Parameter, attacked: list[AttackedBatch], *, gradient: bool
 ) -> tuple[float, Tensor | None]:
-    """Mean cross-entropy on the attacked images and, with ``gradient``, its slope in ``weight``."""
-    total, slope, n = 0.0, torch.zeros_like(weight), sum(len(labels) for _, labels in attacked)
-    for x, labels in attacked:
+    """Weighted mean of the cross-entropy on the attacked images and, with ``gradient``, its slope in ``weight``."""
+    total, slope, count = 0.0, torch.zeros_like(weight), sum(float(batch.weights.sum()) for batch in attacked)
+    for batch in attacked:
         with torch.set_grad_enabled(gradient):
-            loss = F.cross_entropy(classifier(x), labels, reduction="sum") / n
+            loss = batch.cross_entropy(classifier(batch.adversarial)) / count
         if gradient:
             slope += torch.autograd.grad(loss, weight)[0]
         total += float(loss.detach())

@@ -52,10 +52,14 @@ def test_the_loss_is_a_plain_one(source: Checkpoint, task: Task) -> None:
     assert all(p.grad is None for p in objective.teacher.parameters())
 
 
-def test_a_channels_weight_is_what_the_loss_loses_with_it(source: Checkpoint, task: Task) -> None:
+@pytest.mark.parametrize("heavy", [False, True])
+def test_a_channels_weight_is_what_the_loss_loses_with_it(source: Checkpoint, task: Task, heavy: bool) -> None:
     """A straight line through each channel's scale: the slope at 1, by finite differences in float64."""
     classifier = source.classifier.with_head(10).eval()
     few = dataclasses.replace(task, train=task.train.subset(torch.arange(20)))
+    counts = torch.arange(20).double() % 4 if heavy else torch.ones(20).double()
+    if heavy:
+        few = dataclasses.replace(few, train=few.train.weighted(counts))
     weights, sizes, cost = weigh(classifier, ["units.5"], few, QUIET, weighted=True)
     assert cost.passes == 60
     x, y = to_pixels(few.train.images()).double(), few.train.labels
@@ -69,10 +73,10 @@ def test_a_channels_weight_is_what_the_loss_loses_with_it(source: Checkpoint, ta
     slopes = list[torch.Tensor]()
     for channel in range(h.shape[1]):
         up, down = (h * (1 + sign * 1e-4 * (torch.arange(h.shape[1]) == channel)[:, None, None]) for sign in (1, -1))
-        slopes.append(((loss(up) - loss(down)) / 2e-4).abs().mean())
+        slopes.append((counts * ((loss(up) - loss(down)) / 2e-4).abs()).sum() / counts.sum())
     wanted = torch.stack(slopes)
     torch.testing.assert_close(weights["units.5"].double(), wanted / wanted.mean(), rtol=1e-2, atol=1e-3)
-    size = (h.pow(2).sum((2, 3)) * weights["units.5"]).sum(1).mean()
+    size = (counts * (h.pow(2).sum((2, 3)) * weights["units.5"]).sum(1)).sum() / counts.sum()
     assert sizes["units.5"] == pytest.approx(float(size.detach()), rel=1e-3)
     even, _, _ = weigh(classifier, ["units.5"], few, QUIET, weighted=False)
     assert torch.equal(even["units.5"], torch.ones(h.shape[1]))

@@ -33,27 +33,50 @@ def ends() -> tuple[Classifier, Classifier]:
     return robust, tuned
 
 
-def test_every_weight_is_the_masked_mean(ends: tuple[Classifier, Classifier], task: Task) -> None:
+@pytest.mark.parametrize("weighted", [False, True])
+def test_every_weight_is_the_masked_mean(
+    ends: tuple[Classifier, Classifier], task: Task, weighted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("robust_transfer.strategies.attacked_val.BATCH", 16)
     robust, tuned = ends
+    if weighted:
+        task = heavy(task)
     under_attack, clean, cost = gradient_sizes(robust, tuned, task, THREAT, QUIET, 40)
     found = merged(robust, tuned, under_attack, clean, 0.3, 4.0)
     sample = task.val.sample(40, seed=0, purpose="merge")
-    assert cost.adversarial_examples == 40
     [(images, labels, ids)] = sample.batches(100)
     x = to_pixels(images)
+    with torch.no_grad():
+        right = int((robust(x).argmax(1) == labels).sum())
+    assert 0 < right < 40
+    assert cost.adversarial_examples == right, "only images that are right when clean are attacked"
+    weights = sample.weights if sample.weights is not None else torch.ones(40)
+    assert (len(weights.unique()) > 2) == weighted
     attacked = PGD(steps=10)(robust, x, labels, ids, THREAT, seed=0, engine=Engine()).adversarial
     assert not torch.equal(attacked, x)
     slopes = []
     for network, given in ((robust, attacked), (tuned, x)):
-        plain = network.copy().eval()
-        F.cross_entropy(plain(given), labels).backward()
-        slopes.append({n: p.grad.abs() / p.grad.abs().max() for n, p in plain.named_parameters() if p.grad is not None})
+        totals: dict[str, torch.Tensor] = {}
+        for first in (0, 16, 32):  # means over batches of 16, 16 and 8
+            rows, plain = slice(first, first + 16), network.copy().eval()
+            each = F.cross_entropy(plain(given[rows]), labels[rows], reduction="none")
+            (weights[rows].float() * each).mean().backward()
+            for n, p in plain.named_parameters():
+                assert p.grad is not None
+                totals[n] = totals.get(n, 0) + p.grad.abs()
+        slopes.append({n: total / total.max() for n, total in totals.items()})
     for name, value in found.named_parameters():
         for_natural, for_robust = (1 - slopes[0][name]).pow(4), (1 - slopes[1][name]).pow(4)
         a, b = robust.get_parameter(name), tuned.get_parameter(name)
         wanted = (0.7 * for_robust * a + 0.3 * for_natural * b) / (0.7 * for_robust + 0.3 * for_natural)
         inside = (0.7 * for_robust + 0.3 * for_natural) > 1e-6
         torch.testing.assert_close(value[inside], wanted[inside], rtol=1e-3, atol=1e-6)
+
+
+def heavy(task: Task) -> Task:
+    """Images of val with weights of 0 to 4."""
+    weights = torch.arange(len(task.val)).double() % 5
+    return dataclasses.replace(task, val=task.val.weighted(weights))
 
 
 def test_without_masks_it_is_interpolation(ends: tuple[Classifier, Classifier], task: Task) -> None:

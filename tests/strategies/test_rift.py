@@ -28,11 +28,24 @@ def robust() -> Classifier:
     return make_source().classifier.with_head(10, seed=1).eval()
 
 
-def test_criticality_is_the_worst_rise_nearby(robust: Classifier, task: Task) -> None:
+@pytest.mark.parametrize("weighted", [False, True])
+def test_criticality_is_the_worst_rise_nearby(
+    robust: Classifier, task: Task, weighted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("robust_transfer.strategies.attacked_val.BATCH", 12)
+    if weighted:
+        given = task.val.weighted(torch.arange(len(task.val)).double() % 5)
+        task = dataclasses.replace(task, val=given)
     found, cost = criticality(robust.copy(), task, THREAT, QUIET, examples=30, steps=3, radius=0.2)
     assert list(found) == module_names(robust)
-    assert cost.adversarial_examples == 30
-    [(images, labels, ids)] = task.val.sample(30, seed=0, purpose="rift").batches(100)
+    sample = task.val.sample(30, seed=0, purpose="rift")
+    weights = (sample.weights if sample.weights is not None else torch.ones(30)).float()
+    assert (len(weights.unique()) > 2) == weighted
+    [(images, labels, ids)] = sample.batches(100)
+    with torch.no_grad():
+        right = int((robust(to_pixels(images)).argmax(1) == labels).sum())
+    assert 0 < right < 30
+    assert cost.adversarial_examples == right, "only images that are right when clean are attacked"
     x = PGD(steps=10)(robust.copy(), to_pixels(images), labels, ids, THREAT, seed=0, engine=Engine()).adversarial
     for name in (module_names(robust)[0], module_names(robust)[-1]):
         plain = robust.copy().eval()
@@ -41,7 +54,7 @@ def test_criticality_is_the_worst_rise_nearby(robust: Classifier, task: Task) ->
         bound = 0.2 * origin.norm()
         losses = []
         for _ in range(3):
-            loss = F.cross_entropy(plain(x), labels)
+            loss = (weights * F.cross_entropy(plain(x), labels, reduction="none")).sum() / weights.sum()
             losses.append(float(loss.detach()))
             (slope,) = torch.autograd.grad(loss, weight)
             with torch.no_grad():
@@ -49,7 +62,8 @@ def test_criticality_is_the_worst_rise_nearby(robust: Classifier, task: Task) ->
                 moved = moved * min(1.0, float(bound / moved.norm()))
                 weight.copy_(origin + moved)
             assert float((weight - origin).detach().norm()) <= float(bound) * 1.0001
-        losses.append(float(F.cross_entropy(plain(x), labels).detach()))
+        last = F.cross_entropy(plain(x), labels, reduction="none").detach()
+        losses.append(float((weights * last).sum() / weights.sum()))
         assert found[name] == pytest.approx(max(losses) - losses[0], rel=1e-3, abs=1e-5)
         assert found[name] >= 0
 
