@@ -13,11 +13,14 @@ import pyautoattack
 import pytest
 import torch
 from attack_helpers import LINF, Batch, Function, first
+from helpers import make_classifier
 from torch import Tensor, nn
 
 import robust_transfer as rt
 from robust_transfer.attacks import APGD, PyAutoAttack, Square, TargetedAPGD, parse_attack
 from robust_transfer.errors import ConfigError, DataError, OutputError
+from robust_transfer.mixed_head import Mixing
+from robust_transfer.mixture import mixture
 
 FEW = ["apgd-3", "pgd-2"]
 
@@ -304,3 +307,41 @@ def test_a_time_limit_says_what_is_not_known(network: nn.Module, batch: Batch, c
     assert re.search(r"the time limit was reached \(\d+ images not by pgd-30:\S+, none by .*can only be lower", said)
     made(network, eps=0.05, verbose=True, time_limit=600).run_standard_evaluation(x[:4], y[:4])
     assert "time limit was reached" not in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------- mixtures of two networks
+
+
+@pytest.fixture(scope="module")
+def masked() -> nn.Module:
+    """A fragile network behind a map whose gradient is 0, beside one that always says the same."""
+    fragile, constant = make_classifier(1).eval(), make_classifier(2).eval()
+    nn.init.zeros_(constant.get_parameter("head.weight"))
+    return mixture(fragile, constant, Mixing(share=0.6, scale=1e4, power=8.0, shift=-0.5))
+
+
+def test_a_mixture_is_attacked_through_both_networks_or_it_is_said(
+    masked: nn.Module, network: nn.Module, batch: Batch, capsys: Any
+) -> None:
+    said = "not attacked through each of the mixture's two networks"
+    for version in ("standard", "plus"):
+        names = [str(attack) for attack in made(masked, version=version).planned()]
+        assert names[-1] == "through-parts-20" == made(masked, version=version).attacks_to_run[-1]
+        assert names[:-1] == [str(attack) for attack in made(network, version=version).planned()]
+    suite = made(masked, version="custom", attacks_to_run=["quick"]).planned()
+    assert [str(attack) for attack in suite] == ["pgd-10", "pgd-10:loss=margin", "through-parts-20"]
+    x, _, _ = first(batch, 40)
+    with torch.no_grad():
+        y = masked(x).argmax(1)
+    plain = made(masked, version="custom", attacks_to_run=["pgd-5"], eps=0.08, verbose=True)
+    stands = (plain.run_standard_evaluation(x, y, return_labels=True)[1] == y).float().mean()
+    assert said in capsys.readouterr().out
+    more = made(masked, version="custom", attacks_to_run=["pgd-5", "through-parts-20"], eps=0.08, verbose=True)
+    falls = (more.run_standard_evaluation(x, y, return_labels=True)[1] == y).float().mean()
+    assert said not in capsys.readouterr().out
+    assert stands > 0.8
+    assert falls < 0.2
+    plain.run_standard_evaluation_individual(x[:2], y[:2])
+    assert said in capsys.readouterr().out
+    hasty(network, verbose=True).run_standard_evaluation(x[:2], y[:2])
+    assert said not in capsys.readouterr().out

@@ -16,6 +16,7 @@ from scipy.stats import binomtest
 
 from robust_transfer.comparison import compare
 from robust_transfer.cost import Cost
+from robust_transfer.drawing.figures import front
 from robust_transfer.errors import ConfigError
 from robust_transfer.evaluation.curve import CurvePoint
 from robust_transfer.provenance import Mixture, Provenance
@@ -338,6 +339,22 @@ def test_frontier_and_what_was_tried_on_val(tmp_path: Path) -> None:
     assert other.table("point", "clean on val") == [  # val is 4,000 images, and 1,000 of them are measured
         ["source", short(900, 1000), short(400, 1000), ""],
         ["merge, kappa = 4, share = 0.5", short(900, 1000), short(400, 1000), "chosen"],
+    ]
+
+
+def test_the_frontier_says_what_val_was_attacked_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(
+        "robust_transfer.report.figures.front",
+        lambda *args, threat, **how: told.append(threat) or front(*args, threat=threat, **how),
+    )
+    point = {"kind": "mix", "share": 0.5, "val_clean_accuracy": 0.9, "val_robust_accuracy": 0.4}
+    for number, more in enumerate(({}, {"val_attack": "PGD-10, mixtures also through both networks"})):
+        card = {"metrics": {"front": [point], "chosen": point, **more}, "data": {"val": 20}, "threat": "linf:8/255"}
+        made([save(tmp_path / str(number), outcomes(), card=card)], tmp_path / "r.html")
+    assert told == [
+        "linf:8/255, PGD-10, 20 val images",
+        "linf:8/255, PGD-10, mixtures also through both networks, 20 val images",
     ]
 
 

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from helpers import make_source
 
+from robust_transfer.mixed_head import Mixing
+from robust_transfer.mixture import mixture
 from robust_transfer.strategies import Frontier
 from robust_transfer.strategies.curve import Candidate
 
@@ -43,6 +45,17 @@ def test_robustness_is_kept_relative_to_the_sources_features() -> None:
     chosen, criterion = Frontier(keep=0.9).operating_point(candidates(("lwf", 0.55, 0.36)))
     assert chosen.clean == 0.62  # keeps 0.28 of 0.30, not of 0.36
     assert "best linear-probe's" in criterion
+
+
+@pytest.mark.parametrize("asked", [{}, {"clean": 0.5}])
+def test_the_criterion_names_the_attack_of_mixtures(asked: dict[str, float]) -> None:
+    """Val attacks a mixture through both networks, too, which "PGD-10" alone would hide."""
+    plain = candidates()
+    part = make_source().classifier.with_head(10, seed=1)
+    mix = Candidate("mix", {"share": 0.5}, 0.55, 0.2, mixture(part, part, Mixing(share=0.5)))
+    assert "(PGD-10)" in Frontier(**asked).operating_point(plain)[1]
+    assert "(PGD-10, mixtures also through both networks)" in Frontier(**asked).operating_point([*plain, mix])[1]
+    assert Frontier.attack([*plain, mix]) == "PGD-10, mixtures also through both networks"
 
 
 def test_points_are_named_by_the_settings_that_they_have() -> None:

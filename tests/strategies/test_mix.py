@@ -52,6 +52,10 @@ def test_its_parts_are_the_probe_and_its_fine_tuning(source: Checkpoint, task: T
     assert grid["mixtures"] == 2 * 2 * 1 * 3
     assert grid["attack"] == str(SEEN_ATTACK)
     assert front.cost.passes > grid["passes"] > 3 * len(task.val)
+    with torch.no_grad():
+        right = int((probe(x).argmax(1) == task.val.labels).sum())
+    assert 0 < right < len(task.val)
+    assert front.cost.adversarial_examples == right
 
 
 def test_each_level_takes_the_most_accurate_that_keeps_so_much() -> None:
@@ -87,6 +91,12 @@ def test_val_attacks_a_mixture_through_both_networks(task: Task) -> None:
     assert masked["robust_accuracy"] < 0.2
     assert through.passes > plain.cost.passes
     assert through.adversarial_examples == plain.cost.adversarial_examples == len(own)
+    wrong = Split.in_memory(
+        own.images(), torch.where(torch.arange(len(own)) < 3, (own.labels + 1) % 10, own.labels), own.class_names
+    )
+    some = Validation(wrong, threat, QUIET)
+    some(mix)
+    assert some.cost.adversarial_examples == len(own) - 3, "what is wrong when clean is not attacked"
 
 
 def test_two_classes_are_said_to_leave_little(task: Task, source: Checkpoint) -> None:
