@@ -344,10 +344,12 @@ def test_frontier_and_what_was_tried_on_val(tmp_path: Path) -> None:
 
 def test_the_frontier_says_what_val_was_attacked_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
-    monkeypatch.setattr(
-        "robust_transfer.report.figures.front",
-        lambda *args, threat, **how: told.append(threat) or front(*args, threat=threat, **how),
-    )
+
+    def listening(*args: Any, threat: str, **how: Any) -> Any:
+        told.append(threat)
+        return front(*args, threat=threat, **how)
+
+    monkeypatch.setattr("robust_transfer.report.figures.front", listening)
     point = {"kind": "mix", "share": 0.5, "val_clean_accuracy": 0.9, "val_robust_accuracy": 0.4}
     for number, more in enumerate(({}, {"val_attack": "PGD-10, mixtures also through both networks"})):
         card = {"metrics": {"front": [point], "chosen": point, **more}, "data": {"val": 20}, "threat": "linf:8/255"}

@@ -11,15 +11,12 @@ from typing import Any
 import pytest
 import torch
 from helpers import NONE, QUIET, Unreadable, folder_of, make_digits, make_source, relabelled, same_state, without_val
-from sklearn.metrics import balanced_accuracy_score, log_loss
-from sklearn.utils.class_weight import compute_sample_weight
 
 from robust_transfer.checkpoint import Checkpoint, load_checkpoint
 from robust_transfer.data import Split, Task, to_pixels
 from robust_transfer.errors import CheckpointError, ConfigError, DataError, DivergedError, OutputError, UnknownNameError
 from robust_transfer.manifest import FILE
-from robust_transfer.preprocessing import Preprocessing
-from robust_transfer.provenance import Mixture, Provenance
+from robust_transfer.provenance import Provenance
 from robust_transfer.run import Run
 from robust_transfer.strategies import (
     STRATEGIES,
@@ -27,8 +24,6 @@ from robust_transfer.strategies import (
     LinearProbe,
     LwF,
     Strategy,
-    features_of,
-    interpolate,
     transfer,
 )
 from robust_transfer.strategies.curve import Curve
@@ -220,36 +215,6 @@ def test_a_run_that_diverges_late_leaves_no_state(task: Task, tmp_path: Path, mo
     assert not list(folder_of(run).rglob("*.safetensors"))
 
 
-# -------------------------------------------------------------------- interpolation
-
-
-def test_interpolation_says_what_it_is_made_of(task: Task) -> None:
-    source = make_source(threat="linf:8/255")
-    a = transfer(source, task, LinearProbe(choose="robust", path=(1.0, 0.1)), run=QUIET)
-    b = transfer(source, task, quick("fine-tune"), run=QUIET)
-    mixed = interpolate(a, b, 0.25).card
-    assert mixed.source is not None
-    assert mixed.cost == a.card.cost + b.card.cost
-    assert mixed.cost.adversarial_examples == a.card.cost.adversarial_examples > 0
-    assert isinstance(mixed.source, Mixture)
-    assert (mixed.source.a.weights, mixed.source.b.weights) == (a.hash, b.hash)
-    assert mixed.data == a.card.data
-    assert "0.25" in mixed.criterion
-
-
-def test_interpolation_refuses_what_does_not_mix(task: Task) -> None:
-    a = make_source()
-    renamed = dataclasses.replace(a, card=dataclasses.replace(a.card, class_names=tuple("abcdefghij")))
-    spec = dataclasses.replace(a.card.network, preprocessing=Preprocessing(size=16))
-    resized = dataclasses.replace(a, card=dataclasses.replace(a.card, network=spec))
-    for other, what in ((renamed, "classes"), (resized, "network")):
-        with pytest.raises(CheckpointError, match=what):
-            interpolate(a, other, 0.5)
-    for share in (-0.1, 1.1, float("nan")):
-        with pytest.raises(ConfigError, match="share"):
-            interpolate(a, a, share)
-
-
 def test_the_contract(name: str, source: Checkpoint, task: Task, tmp_path: Path) -> None:
     before = source.classifier.copy()
     run = dataclasses.replace(QUIET, out=tmp_path / "run")
@@ -320,31 +285,6 @@ def test_two_classes_of_two_images(name: str, source: Checkpoint) -> None:
     assert transfer(source, tiny, how, run=QUIET).classifier.num_classes == 2
 
 
-def test_interpolation_meets_its_ends(source: Checkpoint, task: Task) -> None:
-    a = transfer(source, task, LinearProbe(), run=QUIET)
-    b = transfer(source, task, FineTune(epochs=1, head="new"), run=QUIET)
-    assert same_state(interpolate(a, b, 0.0).classifier, a.classifier)
-    assert same_state(interpolate(a, b, 1.0).classifier, b.classifier)
-    half = interpolate(a, b, 0.5).classifier.get_parameter("head.weight")
-    assert torch.allclose(
-        half, (a.classifier.get_parameter("head.weight") + b.classifier.get_parameter("head.weight")) / 2
-    )
-
-
-# ---------------------------------------------------------------- weights
-
-
-def skewed() -> Task:
-    """Digits of which the second half of the classes has a tenth of its images, in train and val."""
-    task = make_digits(train=800, val=300, test=20)
-
-    def thinned(split: Split) -> Split:
-        rare = (split.labels >= 5).nonzero()[:, 0]
-        return split.subset(torch.cat([(split.labels < 5).nonzero()[:, 0], rare[: len(rare) // 10]]))
-
-    return dataclasses.replace(task, train=thinned(task.train), val=thinned(task.val))
-
-
 def test_every_strategy_heeds_weights_and_says_so(name: str) -> None:
     """Weights of nothing but the first two classes: their images are all that is learned."""
     task, source = make_digits(train=200, val=60, test=20), make_source(threat="linf:8/255")
@@ -357,54 +297,3 @@ def test_every_strategy_heeds_weights_and_says_so(name: str) -> None:
     assert float((said < 2).float().mean()) > 0.6 > 0.4 > float((without < 2).float().mean())
     assert found.card.data["weights"].startswith("given (")
     assert "weights" not in plain.card.data
-
-
-def test_the_probe_chooses_by_the_weighted_measure() -> None:
-    task, source = skewed().balanced(), make_source(threat="linf:8/255")
-    result = transfer(source, task, LinearProbe(), run=QUIET)
-    assert result.card.criterion == "best weighted val log-loss over the L2 path"
-    features = features_of(source.classifier, task.val, QUIET)
-    labels = task.val.labels.numpy()
-    path = LinearProbe().solve(source, task, QUIET)
-    for record, solution in zip(path.records, path.solutions, strict=True):
-        logits = solution.logits(features)
-        each = log_loss(
-            labels,
-            logits.double().softmax(1).numpy(),
-            sample_weight=compute_sample_weight("balanced", labels),
-            labels=range(10),
-        )
-        assert record["val_loss"] == pytest.approx(each, rel=1e-5)
-        assert record["val_accuracy"] == pytest.approx(balanced_accuracy_score(labels, logits.argmax(1).numpy()))
-    best = min(path.records, key=lambda record: record["val_loss"])
-    assert result.card.metrics["l2"] == best["l2"]
-
-
-def test_training_is_selected_by_the_weighted_measure() -> None:
-    task, source = skewed().balanced(), make_source(threat="linf:8/255")
-    for name, more in (("fine-tune", {"l2": 0.1}), ("mlp-head", {})):
-        result = transfer(source, task, quick(name, select="clean", **more), run=QUIET)
-        assert result.card.criterion.startswith("best weighted val clean accuracy (epoch ")
-        said = result.classifier(to_pixels(task.val.images())).argmax(1)
-        found = balanced_accuracy_score(task.val.labels.numpy(), said.numpy())
-        assert result.card.metrics["val_clean_accuracy"] == pytest.approx(found)
-
-
-def test_rare_classes_gain_by_weights() -> None:
-    task, source = skewed(), make_source()
-    test = make_digits(train=800, val=300, test=600).test
-    recalls = []
-    for given in (task, task.balanced()):
-        model = transfer(source, given, LinearProbe(), run=QUIET).classifier
-        recalls.append(balanced_accuracy_score(test.labels.numpy(), model(to_pixels(test.images())).argmax(1).numpy()))
-    assert recalls[1] > recalls[0] + 0.02
-
-
-class Deaf(LinearProbe):
-    """A strategy of somebody's, of which nobody knows what it does with weights."""
-
-
-def test_a_strategy_that_does_not_weigh_says_so(task: Task) -> None:
-    deaf, source = Deaf(), make_source()
-    with pytest.raises(ConfigError, match="has no way to weigh classes or images"):
-        transfer(source, task.balanced(), deaf, run=QUIET)

@@ -11,8 +11,10 @@ from helpers import QUIET, make_source, same_state
 
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.data import Task
-from robust_transfer.errors import ConfigError
-from robust_transfer.strategies import FineTune, Interpolate, LinearProbe, transfer
+from robust_transfer.errors import CheckpointError, ConfigError
+from robust_transfer.preprocessing import Preprocessing
+from robust_transfer.provenance import Mixture
+from robust_transfer.strategies import FineTune, Interpolate, LinearProbe, interpolate, transfer
 from robust_transfer.strategies.curve import Front
 
 SMALL = Interpolate(epochs=1, head="new", l2=0.1, shares=(0.25, 1.0))
@@ -81,3 +83,41 @@ def _interrupted(*_: object) -> None:
 def test_shares_are_shares(shares: tuple[float, ...]) -> None:
     with pytest.raises(ConfigError, match="shares"):
         Interpolate(shares=shares)
+
+
+def test_interpolation_says_what_it_is_made_of(task: Task) -> None:
+    source = make_source(threat="linf:8/255")
+    a = transfer(source, task, LinearProbe(choose="robust", path=(1.0, 0.1)), run=QUIET)
+    b = transfer(source, task, FineTune(epochs=1, head="new", l2=0.1), run=QUIET)
+    mixed = interpolate(a, b, 0.25).card
+    assert mixed.source is not None
+    assert mixed.cost == a.card.cost + b.card.cost
+    assert mixed.cost.adversarial_examples == a.card.cost.adversarial_examples > 0
+    assert isinstance(mixed.source, Mixture)
+    assert (mixed.source.a.weights, mixed.source.b.weights) == (a.hash, b.hash)
+    assert mixed.data == a.card.data
+    assert "0.25" in mixed.criterion
+
+
+def test_interpolation_refuses_what_does_not_mix(task: Task) -> None:
+    a = make_source()
+    renamed = dataclasses.replace(a, card=dataclasses.replace(a.card, class_names=tuple("abcdefghij")))
+    spec = dataclasses.replace(a.card.network, preprocessing=Preprocessing(size=16))
+    resized = dataclasses.replace(a, card=dataclasses.replace(a.card, network=spec))
+    for other, what in ((renamed, "classes"), (resized, "network")):
+        with pytest.raises(CheckpointError, match=what):
+            interpolate(a, other, 0.5)
+    for share in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ConfigError, match="share"):
+            interpolate(a, a, share)
+
+
+def test_interpolation_meets_its_ends(source: Checkpoint, task: Task) -> None:
+    a = transfer(source, task, LinearProbe(), run=QUIET)
+    b = transfer(source, task, FineTune(epochs=1, head="new"), run=QUIET)
+    assert same_state(interpolate(a, b, 0.0).classifier, a.classifier)
+    assert same_state(interpolate(a, b, 1.0).classifier, b.classifier)
+    half = interpolate(a, b, 0.5).classifier.get_parameter("head.weight")
+    assert torch.allclose(
+        half, (a.classifier.get_parameter("head.weight") + b.classifier.get_parameter("head.weight")) / 2
+    )

@@ -14,6 +14,7 @@ ELSEWHERE = {
     "certification/base": "certification/test_naming",
     "certification/record": "evaluation/test_certifying",
     "certification/regions": "certification/test_bounds",
+    "certification/rules": "certification/test_bounds",
     "strategies/bitfit": "strategies/test_partial",
     "strategies/norm_only": "strategies/test_partial",
     "strategies/two_ends": "strategies/test_interpolation",
