@@ -76,15 +76,16 @@ def test_every_count_and_both_means_are_exact(
     assert under.kinds["fog"].mean == wilson(N, N)
     mean = sum(right) / (5 * N)
     share = under.kinds["snow"].mean
-    assert (share.value, share.n) == (pytest.approx(mean), N)
+    assert share.n == N
+    assert share.value == pytest.approx(mean)
     for end in (share.low, share.high):  # the equation of Wilson's ends, for the mean of n images
         assert abs(mean - end) == pytest.approx(Z * math.sqrt(end * (1 - end) / N), abs=1e-9)
     assert under.accuracy.value == pytest.approx((14 + mean) / 15)
     assert found.passes == measured(split, corruptions=False).passes + 75 * N
     monkeypatch.setattr(corrupted, "BATCH", 7)
-    assert measured(split, run=replace(QUIET, seed=3)).corrupted == replace(
-        under, seconds=pytest.approx(under.seconds, abs=60)
-    )
+    again = measured(split, run=replace(QUIET, seed=3)).corrupted
+    assert again is not None
+    assert replace(again, seconds=0.0) == replace(under, seconds=0.0)
 
 
 @pytest.mark.usefixtures("known")

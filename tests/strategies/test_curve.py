@@ -48,7 +48,7 @@ def test_robustness_is_kept_relative_to_the_sources_features() -> None:
 
 
 @pytest.mark.parametrize("asked", [{}, {"clean": 0.5}])
-def test_the_criterion_names_the_attack_of_mixtures(asked: dict[str, float]) -> None:
+def test_the_criterion_names_the_attack_of_mixtures(asked: dict[str, Any]) -> None:
     """Val attacks a mixture through both networks, too, which "PGD-10" alone would hide."""
     plain = candidates()
     part = make_source().classifier.with_head(10, seed=1)
