@@ -13,6 +13,7 @@ ADDS = {
     "autoattack": "the reference implementation of AutoAttack, as an attack",
     "clip": "visual towers of CLIP as sources",
     "export": "ONNX files, and their check by onnxruntime",
+    "lora": "low-rank updates, as a strategy",
     "ray": "studies on a Ray cluster",
     "tensorboard": "--track tensorboard",
     "wandb": "--track wandb",

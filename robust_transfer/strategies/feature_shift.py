@@ -1,8 +1,7 @@
 """Shifts of a source's features under attack on its own data: the directions in which an attack moves them.
 
-Their second moment ``S = E[shift shift^T]`` weighs directions: ``M = (1 - floor) d S / tr S + floor I``, of trace ``d`` as the
-identity is, so that what it weighs has the same size on average over all directions. The attack is on images of the
-source's training data, without their labels; no image of the target is attacked.
+Their second moment weighs directions (:mod:`.metric`). The attack is on images of the source's training data, without their
+labels; no image of the target is attacked.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from robust_transfer.run import Run
 from robust_transfer.strategies.features import features_key
 
 IMAGES, STEPS, BATCH = 1000, 10, 100  # source images under attack, steps of Auto-PGD, and images in a pass
-FLOOR = 0.1  # share of M that is the same in all directions
+FLOOR = 0.1  # share of the metric that is the same in all directions
 PASSES = IMAGES * (2.0 * STEPS + 2.0)  # forecast of the image passes
 
 
@@ -106,16 +105,3 @@ def _sample(source: Checkpoint, source_data: str, task: Task, run: Run) -> tuple
     if not len(apart):
         raise ConfigError(f"the images of {source_data} are the target's own, and none of these is attacked")
     return sample.subset(apart).prepared(source.preprocessing), known
-
-
-def metric(moment: Tensor, floor: float) -> Tensor:
-    """``M = (1 - floor) d S / tr S + floor I`` of a second moment ``S (d, d)``: positive definite, of trace ``d``."""
-    d = len(moment)
-    return (1 - floor) * d * moment / moment.trace() + floor * torch.eye(d, dtype=moment.dtype)
-
-
-def power(matrix: Tensor, exponent: float) -> Tensor:
-    """Symmetric positive definite matrix to a power, by its eigenvectors."""
-    values, vectors = torch.linalg.eigh(matrix)
-    made: Tensor = (vectors * values**exponent) @ vectors.T
-    return made

@@ -26,6 +26,7 @@ from robust_transfer.strategies.feature_distance import Distance, feature_distan
 from robust_transfer.strategies.features import features_of
 from robust_transfer.strategies.fine_tune import FineTune
 from robust_transfer.strategies.lwf_objective import LwFObjective
+from robust_transfer.strategies.metric import metric, power
 from robust_transfer.strategies.pooled import inner_blocks, pooled_of
 from robust_transfer.strategies.strength_schedule import StrengthSchedule, strength_share
 from robust_transfer.strategies.trained import Minimised, TrainingStart
@@ -153,7 +154,7 @@ class LwF(FineTune):
         root: Tensor | None = None
         if self.source_data is not None:
             shifts = feature_shift.source_shifts(source, self.source_data, task, run)
-            root = feature_shift.power(feature_shift.metric(shifts.moment, self.shift_floor), 0.5).float()
+            root = power(metric(shifts.moment, self.shift_floor), 0.5).float()
             cost += shifts.cost
             notes["source_shifts"] = shifts.note
         objective = LwFObjective(
