@@ -39,7 +39,8 @@ def feature_drift(model: Classifier, x: Tensor, ids: Tensor, threat: Threat, *, 
     A linear head's robustness is bounded by it.
     """
     clean, shift = feature_shift(model, x, ids, threat, steps=steps, seed=seed)
-    sizes, lengths = shift.norm(dim=1), clean.norm(dim=1)
+    lengths: Tensor = clean.norm(dim=1)
+    sizes: Tensor = shift.norm(dim=1)
     return sizes / lengths.clamp_min(1e-12)
 
 

@@ -14,13 +14,16 @@ from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
 from robust_transfer.data import Task
-from robust_transfer.errors import ConfigError
+from robust_transfer.errors import ConfigError, NetworkError
 from robust_transfer.production import Produced
 from robust_transfer.randomness import Address
 from robust_transfer.run import Run
 from robust_transfer.strategies.base import STRATEGIES
 from robust_transfer.strategies.fine_tune import FineTune
 from robust_transfer.strategies.trained import TrainingStart
+
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+MERGED = 1e-3  # of the largest feature, by which rounding may move features when updates are merged
 
 
 @STRATEGIES.register(
@@ -87,7 +90,8 @@ class LoRA(FineTune):
         from peft import LoraConfig, inject_adapter_in_model
 
         pattern = "|".join(re.escape(name) for name in names)
-        how = LoraConfig(r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=pattern)
+        scale: dict[str, Any] = {"lora_alpha": self.alpha}  # typed as a whole number, and only divided by the rank
+        how = LoraConfig(r=self.rank, lora_dropout=self.dropout, target_modules=pattern, **scale)
         inject_adapter_in_model(how, classifier.body)
         body: Any = classifier.body
         body.to(memory_format=torch.channels_last)
@@ -96,11 +100,18 @@ class LoRA(FineTune):
     def train_from(self, start: TrainingStart, source: Checkpoint, task: Task, run: Run) -> Produced:
         """Train the updates, and merge them."""
         made = super().train_from(start, source, task, run)
-        merge(made.classifier.body)
+        size = made.classifier.spec.input_size
+        x = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+        with made.classifier.eval_mode(), torch.no_grad():
+            wanted = made.classifier.features(x)
+            merge(made.classifier.body)
+            found = made.classifier.features(x)
+        if not bool((found - wanted).abs().max() <= MERGED * wanted.abs().max()):
+            raise NetworkError(
+                f"a {source.card.network.name!r} computes something else with lora's updates merged into its weights, as it "
+                "uses a weight in two places or past its layer: use another strategy"
+            )
         return made
-
-
-STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def layers(body: nn.Module) -> list[str]:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -21,7 +22,6 @@ from robust_transfer.errors import ConfigError, DivergedError, OutputError
 from robust_transfer.evaluation import Evaluation, load_evaluation, result
 from robust_transfer.evaluation.outcomes import SURVIVED
 from robust_transfer.pretraining import Fast
-from robust_transfer.run import Run
 from robust_transfer.strategies import FineTune, softmax
 from robust_transfer.strategies import features as features_module
 from robust_transfer.strategies import linear_probe as probe_module
@@ -210,19 +210,19 @@ def test_what_results_share_is_computed_once(path: Path, tmp_path: Path, monkeyp
     """Six results of two seeds: two probes and a warm-started head each, from the features of train and val."""
     recipe = load_recipe(path, changes=BRIEF)
     computed, solved = list[int](), list[tuple[float, ...]]()
-    features, solve = features_module._computed, softmax.solve_path
+    rows, solve = features_module.rows_of, softmax.solve_path
 
-    def counted(classifier: Classifier, split: Split, run: Run) -> torch.Tensor:
+    def counted(classifier: Classifier, split: Split, *more: Any) -> dict[str, torch.Tensor]:
         computed.append(len(split))
-        return features(classifier, split, run)
+        return rows(classifier, split, *more)
 
     def noted(
-        given: torch.Tensor, labels: torch.Tensor, classes: int, path: tuple[float, ...], weights: torch.Tensor | None
+        given: torch.Tensor, labels: torch.Tensor, classes: int, path: tuple[float, ...], *more: Any
     ) -> list[Solution]:
         solved.append(path)
-        return solve(given, labels, classes, path, weights)
+        return solve(given, labels, classes, path, *more)
 
-    monkeypatch.setattr(features_module, "_computed", counted)
+    monkeypatch.setattr(features_module, "rows_of", counted)
     monkeypatch.setattr(probe_module, "solve_path", noted)
     run_study(recipe, tmp_path, run=RUN)
     assert sorted(computed) == [6, 6, 24, 24]
