@@ -60,7 +60,7 @@ def test_an_update_is_the_product_of_its_factors(source: Checkpoint, task: Task)
 
 def test_every_step_is_a_plain_loops(source: Checkpoint, task: Task) -> None:
     """SGD on the factors and the head with everything else as the source has it, written by hand in float64; then merged."""
-    strategy = LoRA(**FEW, learning_rate=1e-2, schedule="constant", hold_l2=False)
+    strategy = LoRA(**{**FEW, "batch_size": 64}, learning_rate=1e-2, schedule="constant", hold_l2=False)
     start = strategy.start(source, task, QUIET)
     factors = {n: p.detach().double() for n, p in start.classifier.named_parameters() if ".lora_" in n}
     names = layers(source.classifier.body)
@@ -82,8 +82,8 @@ def test_every_step_is_a_plain_loops(source: Checkpoint, task: Task) -> None:
 
     optimizer = torch.optim.SGD([*a.values(), *b.values(), *head], lr=1e-2, momentum=0.9, weight_decay=2e-4)
     x, y = to_pixels(task.train.images()).double(), task.train.labels
-    for step in range(4):
-        rows = batch_order(0, 0, 128)[step * 32 : step * 32 + 32]
+    for step in range(2):  # the first moves B alone, which begins at 0, the second both
+        rows = batch_order(0, 0, 128)[step * 64 : step * 64 + 64]
         loss = F.cross_entropy(logits(x[rows]), y[rows])
         optimizer.zero_grad()
         loss.backward()
@@ -92,7 +92,7 @@ def test_every_step_is_a_plain_loops(source: Checkpoint, task: Task) -> None:
     with torch.no_grad():
         found, wanted, before = result.classifier(x.float()), logits(x).float(), start.classifier.eval()(x.float())
         torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
-        assert float((wanted - before).abs().max()) > 1e-1
+        assert float((wanted - before).abs().max()) > 1e-2
 
 
 def test_what_is_trained_and_what_is_not(source: Checkpoint, task: Task) -> None:
