@@ -305,3 +305,20 @@ def test_classes_count_the_same_in_the_cells_that_say_so(tmp_path: Path) -> None
         load_recipe(path, changes=["grid.0.class_weights=[even]"])
     with pytest.raises(ConfigError, match="no balanced level"):
         Claim(says="x", of={}, above={}, level="balanced_clean")
+
+
+def test_data_that_a_setting_names_is_addressed_by_its_content(path: Path, tmp_path: Path) -> None:
+    """A name among the recipe's data; the same images elsewhere give the same result, other images another."""
+    places = [
+        write_classes(tmp_path / name / "train", {"a": n, "b": n}).parent
+        for name, n in zip("xyz", (9, 9, 10), strict=True)
+    ]
+    shift = ["strategies.probe.set.penalty=shift", "strategies.probe.set.source_data=own"]
+    keys = list[str]()
+    for place in places:
+        given = load_recipe(path, changes=[*BRIEF, *shift, f"data.own={place}"])
+        workshop = Workshop(given, Store(tmp_path / "out"), RUN)
+        cell = next(cell for cell in cells(given) if cell.strategy == "probe")
+        assert str(place) == config.as_dict(workshop.strategy(cell))["source_data"]
+        keys.append(workshop.result_key(cell))
+    assert keys[0] == keys[1] != keys[2]
