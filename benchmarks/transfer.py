@@ -16,7 +16,7 @@ from robust_transfer.data import Split
 from robust_transfer.run import Run
 from robust_transfer.strategies import features_of
 from robust_transfer.strategies.linear_probe import PATH
-from robust_transfer.strategies.lwf import LwFObjective
+from robust_transfer.strategies.lwf_objective import LwFObjective
 from robust_transfer.strategies.softmax import solve_path
 from robust_transfer.training import NaturalObjective, Objective, TrainingSettings, fit
 

@@ -45,3 +45,10 @@ def captured(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def by_channel(maps: Tensor) -> Tensor:
+    """Maps as ``(B, C, positions)``: channels are the second dimension of images and the last one of everything else."""
+    if maps.dim() == 4:
+        return maps.flatten(2)
+    return maps.flatten(1, -2).transpose(1, 2) if maps.dim() == 3 else maps[..., None]

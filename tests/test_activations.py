@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers import make_classifier
 
-from robust_transfer.activations import block_modules, captured
+from robust_transfer.activations import block_modules, by_channel, captured
 from robust_transfer.classifier import Classifier, NetworkSpec
 from robust_transfer.preprocessing import Preprocessing
 
@@ -31,3 +31,13 @@ def test_a_pass_is_captured_with_its_graph_and_hooks_are_removed() -> None:
     found["conv1"].square().sum().backward()
     assert classifier.body.get_submodule("conv1").weight.grad is not None
     assert not any(module._forward_hooks for module in classifier.modules())
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 3, 4), (2, 12, 5), (2, 5)])
+def test_channels_are_found_in_every_layout(shape: tuple[int, ...]) -> None:
+    maps = torch.randn(shape)
+    found = by_channel(maps)
+    assert found.shape[:2] == (2, 5)
+    torch.testing.assert_close(found.square().sum((1, 2)), maps.flatten(1).square().sum(1))
+    if len(shape) == 3:
+        assert torch.equal(found[1, 3], maps[1, :, 3])

@@ -70,8 +70,8 @@ def test_digests_are_of_content() -> None:
 
 
 def test_features_are_remembered_by_all_that_they_depend_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made, real = list[Any](), features_module._computed
-    monkeypatch.setattr(features_module, "_computed", noting(made, real))
+    made, real = list[Any](), features_module.rows_of
+    monkeypatch.setattr(features_module, "rows_of", noting(made, real))
     run = Run(quiet=True, cache=tmp_path, precision="float32")
     task, classifier = make_digits(train=40, val=20, test=0), make_classifier()
     first = features_of(classifier, task.train, run)

@@ -36,19 +36,34 @@ def towards(features: Tensor, aim: Tensor) -> Tensor:
 def feature_drift(model: Classifier, x: Tensor, ids: Tensor, threat: Threat, *, steps: int, seed: int) -> Tensor:
     """Largest relative shift of each image's features without labels: ``max |z(x') - z(x)| / |z(x)|``, ``(B,)``.
 
-    By ``steps`` steps of Auto-PGD on ``model``'s own features. A linear head's robustness is bounded by it.
+    A linear head's robustness is bounded by it.
+    """
+    clean, shift = feature_shift(model, x, ids, threat, steps=steps, seed=seed)
+    lengths: Tensor = clean.norm(dim=1)
+    sizes: Tensor = shift.norm(dim=1)
+    return sizes / lengths.clamp_min(1e-12)
+
+
+def feature_shift(
+    model: Classifier, x: Tensor, ids: Tensor, threat: Threat, *, steps: int, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Features ``z(x)``, and the longest ``z(x') - z(x)`` found without labels, both ``(B, d)``.
+
+    By ``steps`` steps of Auto-PGD on ``model``'s own features; ``2 * steps + 2`` image passes.
     """
     with attacking(Features(model), x.device, size=x.shape[-1]) as target:
-        clean = target.logits(x)
+        clean = moved = target.logits(x)
         start = threat.random_start(x, ids, seed=seed, purpose="feature-drift")
         climbs = Climb.begin(torch.arange(len(x), device=x.device), x, ids, clean, start, threat.eps)
         intervals = step_checkpoints(steps)
         for step in range(steps):
             features, gradient = target.gradient(climbs.at, clean, away)
-            climbs.step(away(features, clean), gradient, threat, step, intervals)
-        furthest = torch.maximum(climbs.best_value, away(target.logits(climbs.at), clean))
-        lengths: Tensor = clean.norm(dim=1)
-        return furthest.sqrt() / lengths.clamp_min(1e-12)
+            value = away(features, clean)
+            moved = torch.where((value > climbs.best_value)[:, None], features, moved)
+            climbs.step(value, gradient, threat, step, intervals)
+        last = target.logits(climbs.at)
+        moved = torch.where((away(last, clean) > climbs.best_value)[:, None], last, moved)
+    return clean, moved - clean
 
 
 @ATTACKS.register(

@@ -12,7 +12,12 @@ from robust_transfer.strategies import Frontier, LinearProbe, Strategy
 # What is never tried, and why: said with every choice.
 LEFT_OUT = {
     "fine-tune, lp-ft, last-blocks": "training weights on natural images alone gives the robustness away",
-    "interpolate, merge, mix, soup, rift, l2-sp, delta, norm-only, bitfit, neft": "nobody has compared them with lwf here yet",
+    "interpolate, merge, mix, soup, rift, l2-sp, delta, norm-only, bitfit, lora, neft": (
+        "nobody has compared them with lwf here yet"
+    ),
+    "lwf at several depths, by directions or with a schedule; linear-probe with penalty=shift": (
+        "nobody has compared them with the plain ones here yet"
+    ),
     "mlp-head": "it moved no front that was measured (docs/results.md)",
     "adversarial": "it trains on adversarial examples, which takes several times as long",
 }

@@ -14,6 +14,7 @@ ADDS = {
     "corruptions": "evaluate --corruptions",
     "clip": "visual towers of CLIP as sources",
     "export": "ONNX files, and their check by onnxruntime",
+    "lora": "low-rank updates, as a strategy",
     "ray": "studies on a Ray cluster",
     "tensorboard": "--track tensorboard",
     "wandb": "--track wandb",

@@ -11,6 +11,7 @@ from robust_transfer.strategies.interpolation import Interpolate, interpolate
 from robust_transfer.strategies.l2_sp import L2SP
 from robust_transfer.strategies.last_blocks import LastBlocks
 from robust_transfer.strategies.linear_probe import LinearProbe
+from robust_transfer.strategies.lora import LoRA
 from robust_transfer.strategies.lp_ft import LPFT
 from robust_transfer.strategies.lwf import LwF
 from robust_transfer.strategies.merge import Merge
@@ -35,6 +36,7 @@ __all__ = [
     "Interpolate",
     "LastBlocks",
     "LinearProbe",
+    "LoRA",
     "LwF",
     "MLPHead",
     "NEFT",

@@ -34,6 +34,7 @@ class Strategy(WithPresets, ABC):
 
     quick: ClassVar[dict[str, Any]] = {}  # settings that are cheap, for the contract tests
     adversarial: ClassVar[bool] = False  # whether it trains on adversarial examples
+    data_settings: ClassVar[tuple[str, ...]] = ()  # settings that name data, beside the task's
     weighs: ClassVar[bool] = False  # whether it heeds images' weights; each class says so itself, it is not inherited
 
     grid: PositiveInt = 1

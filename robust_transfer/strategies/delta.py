@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import override
 
-from robust_transfer.activations import block_modules, captured
+from robust_transfer.activations import block_modules, by_channel, captured
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
@@ -117,13 +117,6 @@ class DeltaObjective(Objective):
 def weighted_square(maps: Tensor, weights: Tensor) -> Tensor:
     """``sum_c w_c |h_c|^2`` of maps ``(B, C, H, W)``, or of tokens ``(B, N, C)`` or features ``(B, C)``: ``(B,)``."""
     return (by_channel(maps).square().sum(2) * weights.to(maps.device)).sum(1)
-
-
-def by_channel(maps: Tensor) -> Tensor:
-    """Maps as ``(B, C, positions)``: channels are the second dimension of images and the last one of everything else."""
-    if maps.dim() == 4:
-        return maps.flatten(2)
-    return maps.flatten(1, -2).transpose(1, 2) if maps.dim() == 3 else maps[..., None]
 
 
 def weigh(

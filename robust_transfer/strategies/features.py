@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -24,26 +26,44 @@ def features_of(classifier: Classifier, split: Split, run: Run) -> Tensor:
     """
     if not len(split):
         return torch.empty(0, classifier.num_features)
+    key = features_key(classifier, split, run)
+    made = load_or_compute(
+        run.cache,
+        "features",
+        key,
+        lambda: rows_of(classifier, split, run, lambda model, x: {"features": model.features(x)}),
+    )
+    return made["features"]
+
+
+def features_key(classifier: Classifier, split: Split, run: Run) -> str:
+    """Key of the cache for what a network's body computes on ``split``; empty where nothing is cached."""
+    if run.cache is None:
+        return ""
     spec = classifier.spec
     parts = [spec.name, spec.settings, spec.preprocessing, weights_hash(classifier.body), run.dtype()]
-    key = digest(*parts, split.hash) if run.cache is not None else ""
-    return load_or_compute(run.cache, "features", key, lambda: {"features": _computed(classifier, split, run)})[
-        "features"
-    ]
+    return digest(*parts, split.hash)
 
 
-def _computed(classifier: Classifier, split: Split, run: Run) -> Tensor:
+def rows_of(
+    classifier: Classifier, split: Split, run: Run, compute: Callable[[Classifier, Tensor], dict[str, Tensor]]
+) -> dict[str, Tensor]:
+    """``compute(model, images)`` over all of ``split``, which has an image or more: float32 rows on the CPU, by name.
+
+    The network is in evaluation mode, without gradients.
+    """
     device = run.torch_device()
     model = classifier if classifier.device == device else classifier.copy().to(device)
     size = classifier.spec.input_size
     batch = max(2, min(500, BATCH_PIXELS // (size * size)))
-    rows = [torch.empty(0, classifier.num_features)]
+    rows = dict[str, list[Tensor]]()
     with model.eval_mode(), torch.no_grad(), run.autocast():
         for images, _, _ in split.batches(batch):
-            rows.append(model.features(to_pixels(images, device)).cpu())
-    features = torch.cat(rows)
-    if not bool(features.isfinite().all()):
+            for name, found in compute(model, to_pixels(images, device)).items():
+                rows.setdefault(name, []).append(found.cpu())
+    joined = {name: torch.cat(found) for name, found in rows.items()}
+    if not all(bool(found.isfinite().all()) for found in joined.values()):
         raise CheckpointError(
             "the source's features are not finite on these images: its weights are damaged, get them again"
         )
-    return features
+    return joined

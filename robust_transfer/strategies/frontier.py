@@ -17,8 +17,9 @@ from robust_transfer.monitor import validation_passes
 from robust_transfer.run import Run
 from robust_transfer.strategies.base import STRATEGIES
 from robust_transfer.strategies.curve import Curve, Front
+from robust_transfer.strategies.feature_distance import Distance
 from robust_transfer.strategies.linear_probe import PATH, LinearProbe, Probe
-from robust_transfer.strategies.lwf import Distance, LwF
+from robust_transfer.strategies.lwf import LwF
 from robust_transfer.strategies.softmax import Solution
 from robust_transfer.strategies.trained import TrainingStart
 from robust_transfer.training import TrainingSettings

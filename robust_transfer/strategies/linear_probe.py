@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -21,8 +21,10 @@ from robust_transfer.errors import ConfigError, DivergedError
 from robust_transfer.monitor import Validation, validation_passes
 from robust_transfer.production import Produced
 from robust_transfer.run import Run
+from robust_transfer.strategies import feature_shift
 from robust_transfer.strategies.base import STRATEGIES, Strategy
 from robust_transfer.strategies.features import features_of
+from robust_transfer.strategies.metric import metric
 from robust_transfer.strategies.softmax import Solution, Standardisation, solve_path
 from robust_transfer.threat import Threat
 from robust_transfer.training import HeadPenalty
@@ -50,6 +52,10 @@ class LinearProbe(Strategy):
     best ``robust`` (PGD-10) accuracy; of equals, the strongest. The penalty alone moves robustness by several points,
     so the whole path is kept (``path.safetensors``: a head for every strength, on raw features). Without a val split it
     is ``without_val``.
+
+    ``penalty=shift`` penalises ``tr(W M W^T)`` in place of ``|W|^2``: most in the directions in which an attack on images of
+    ``source_data``, the source's own training data, moves the features (:mod:`.feature_shift`, with its floor
+    ``shift_floor``).
     """
 
     weighs: ClassVar[bool] = True
@@ -59,18 +65,27 @@ class LinearProbe(Strategy):
     path: tuple[float, ...] = PATH
     choose: Choose = "log-loss"
     without_val: float = 0.01
+    penalty: Literal["l2", "shift"] = "l2"
+    source_data: str | None = None
+    shift_floor: float = feature_shift.FLOOR
+
+    data_settings: ClassVar[tuple[str, ...]] = ("source_data",)
 
     def __post_init__(self) -> None:
         if not self.path or min((*self.path, self.without_val)) <= 0 or (self.l2 is not None and self.l2 <= 0):
             raise ConfigError("L2 strengths must be positive (and path must not be empty)")
+        feature_shift.refuse_settings("penalty=shift", self.penalty == "shift", self.source_data, self.shift_floor)
 
     def passes(self, task: Task) -> float:
         """Forecast: features of train and val, and PGD-10 on val for every point if robust accuracy chooses."""
         attacked = len(self.path) if self.l2 is None and self.choose == "robust" and len(task.val) else 0
-        return len(task.train) + len(task.val) + attacked * validation_passes(task.val, robust=True)
+        shifts = feature_shift.PASSES if self.penalty == "shift" else 0.0
+        return len(task.train) + len(task.val) + attacked * validation_passes(task.val, robust=True) + shifts
 
     @override
     def check(self, source: Checkpoint, task: Task) -> None:
+        if self.penalty == "shift":
+            feature_shift.refuse_source("penalty=shift", source)
         if self.l2 is None and self.choose == "robust" and len(task.val) and source.card.threat is None:
             raise ConfigError("choose=robust needs a source with a threat on its card: use choose=log-loss")
 
@@ -87,7 +102,7 @@ class LinearProbe(Strategy):
         return Produced(
             classifier=classifier,
             criterion=probe.criterion,
-            metrics={"l2": probe.chosen.l2, "path": probe.records},
+            metrics={"l2": probe.chosen.l2, "path": probe.records, **probe.told},
             events=probe.notes(),
             cost=probe.cost,
             path=probe.tensors(),
@@ -101,16 +116,25 @@ class LinearProbe(Strategy):
         path = self.path if self.l2 is None else (self.l2,)
         if self.l2 is None and not len(val):
             path = (*path, self.without_val) if self.without_val not in path else path
-        solutions = _solved(train, task, path, run)
+        standardisation, weighed, told = Standardisation.of(train, task.train.weights), None, dict[str, Any]()
+        cost = Cost(passes=len(train) + len(val))
+        if self.source_data is not None:
+            shifts = feature_shift.source_shifts(source, self.source_data, task, run)
+            weighed = _metric(shifts.moment, standardisation, self.shift_floor)
+            cost += shifts.cost
+            told["source_shifts"] = shifts.note
+        solutions = _solved(train, task, path, run, weighed)
         records = [_record(s, (train, task.train), (val, task.val)) for s in solutions]
         probe = Probe(
             solutions,
             solutions[0],
             "",
             records,
-            Cost(passes=len(train) + len(val)),
+            cost,
             train,
-            Standardisation.of(train, task.train.weights),
+            standardisation,
+            weighed,
+            told,
         )
         return self._choose(probe, source, task, run)
 
@@ -138,13 +162,18 @@ class LinearProbe(Strategy):
         probe.cost += validation.cost
 
 
-def _solved(features: Tensor, task: Task, path: tuple[float, ...], run: Run) -> list[Solution]:
+def _metric(moment: Tensor, standardisation: Standardisation, floor: float) -> Tensor:
+    """Metric of raw features' shifts on standardised features, where the penalty is."""
+    return metric(moment / standardisation.std[:, None] / standardisation.std, floor)
+
+
+def _solved(features: Tensor, task: Task, path: tuple[float, ...], run: Run, metric: Tensor | None) -> list[Solution]:
     """Solutions along the path; with ``run.cache`` solved once for all runs."""
 
     weights = task.train.weights
 
     def solve() -> dict[str, Tensor]:
-        found = solve_path(features, task.train.labels, task.num_classes, path, weights)
+        found = solve_path(features, task.train.labels, task.num_classes, path, weights, metric)
         tensors = {f"{i}/weight": s.weight for i, s in enumerate(found)} | {
             f"{i}/bias": s.bias for i, s in enumerate(found)
         }
@@ -154,7 +183,8 @@ def _solved(features: Tensor, task: Task, path: tuple[float, ...], run: Run) -> 
     key = ""
     if run.cache is not None:
         content = hashlib.sha256(features.numpy().tobytes()).hexdigest(), task.train.labels.tolist()
-        key = digest(*content, task.num_classes, path, *([weights.tolist()] if weights is not None else []))
+        more = [given.tolist() for given in (weights, metric) if given is not None]
+        key = digest(*content, task.num_classes, path, *more)
     kept = load_or_compute(run.cache, "paths", key, solve)
     return [
         Solution(l2, kept[f"{i}/weight"], kept[f"{i}/bias"], loss, int(iterations), gradient)
@@ -164,7 +194,10 @@ def _solved(features: Tensor, task: Task, path: tuple[float, ...], run: Run) -> 
 
 @dataclass
 class Probe:
-    """Solved path: the solutions in order, the chosen one, records on val, and the features used."""
+    """Solved path: the solutions in order, the chosen one, records on val, and the features used.
+
+    ``metric``: of the penalty on standardised features, if it has one; ``told``: notes for the card.
+    """
 
     solutions: list[Solution]
     chosen: Solution
@@ -173,6 +206,8 @@ class Probe:
     cost: Cost
     features: Tensor
     standardisation: Standardisation
+    metric: Tensor | None = None
+    told: dict[str, Any] = field(default_factory=dict)
 
     def notes(self) -> tuple[str, ...]:
         """Sentence for every point of the path that did not converge."""
@@ -184,6 +219,7 @@ class Probe:
 
     def penalty(self, solution: Solution) -> HeadPenalty:
         """Penalty of ``solution``, converted to the head on raw features."""
+        assert self.metric is None  # what trains on holds the plain penalty
         return HeadPenalty(solution.l2, self.standardisation.std.float())
 
     def tensors(self) -> dict[str, Tensor]:

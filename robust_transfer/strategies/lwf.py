@@ -1,10 +1,12 @@
 """Learning without forgetting: natural fine-tuning that stays near the source's features (Shafahi et al. 2020, section 6).
 
-Minimises ``mean CE(head(z(x)), y) + weight * mean d(z(x), z0(x))`` with ``z0`` the frozen source's penultimate features.
+Minimises ``mean CE(head(z(x)), y) + weight * mean d(z(x), z0(x))`` with ``z0`` the frozen source's penultimate features;
+further blocks, directions that attacks move, and a strength that changes in training are settings.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -12,41 +14,22 @@ from torch import Tensor
 from typing_extensions import override
 
 from robust_transfer.checkpoint import Checkpoint
-from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
 from robust_transfer.cost import Cost
 from robust_transfer.data import Task
 from robust_transfer.data.weights import mean
 from robust_transfer.errors import ConfigError
 from robust_transfer.run import Run
+from robust_transfer.strategies import feature_shift
 from robust_transfer.strategies.base import STRATEGIES
+from robust_transfer.strategies.feature_distance import Distance, feature_distance
 from robust_transfer.strategies.features import features_of
 from robust_transfer.strategies.fine_tune import FineTune
+from robust_transfer.strategies.lwf_objective import LwFObjective
+from robust_transfer.strategies.metric import metric, power
+from robust_transfer.strategies.pooled import inner_blocks, pooled_of
+from robust_transfer.strategies.strength_schedule import StrengthSchedule, strength_share
 from robust_transfer.strategies.trained import Minimised, TrainingStart
-from robust_transfer.training import Batch, CachedRows, Objective
-
-Distance = Literal["l1", "l2", "squared-l2"]
-ROUNDING = 1e-6  # how far, relative to the features, two computations of them in float32 may lie apart
-
-
-def feature_distance(z: Tensor, z0: Tensor, distance: Distance) -> Tensor:
-    """``d(z, z0)`` per example, ``(B,)``, of features ``(B, d)``: raw sums over features, as in the paper's code.
-
-    Training starts at ``z = z0``, where the norms have no gradient (l2: 0/0): there it is 0, the subgradient of least
-    norm. It is also 0 where the two differ by no more than float32 rounding, which depends on the batch: its
-    direction is arbitrary, but would have full weight.
-    """
-    z, z0 = z.float(), z0.float()
-    difference = z - z0
-    if distance == "squared-l2":
-        return difference.square().sum(1)
-    rounding = ROUNDING * z0.norm(dim=1)
-    if distance == "l1":
-        size = difference.abs()
-        return torch.where(size > rounding[:, None] * z0.shape[1] ** -0.5, size, torch.zeros_like(size)).sum(1)
-    squared = difference.square().sum(1)
-    away = squared > rounding.square()
-    return torch.where(away, torch.where(away, squared, torch.ones_like(squared)).sqrt(), torch.zeros_like(squared))
 
 
 @STRATEGIES.register(
@@ -62,6 +45,12 @@ class LwF(FineTune):
     ``strength / mean d(z0, 0)``, so that one ``strength`` means the same on every network: the penalty of moving every
     feature vector by its own length. ``teacher``: source features ``cached`` once (needs augment=false) or ``live``.
     ``preset=paper``: the released code's settings.
+
+    ``depths``: 1 holds the features alone; k also the channels' means of the k - 1 blocks before the last one (0: of all).
+    The penalty is then the mean over depths, each relative to the source's own size there. ``directions=shift`` weighs
+    the features' drift by the directions in which an attack on images of ``source_data``, the source's own training
+    data, moves the source's features (:mod:`.feature_shift`, with its floor ``shift_floor``); for the l2 distances.
+    ``strength_schedule``: between the whole strength and a share ``strength_least`` of it, by the step.
     """
 
     weighs: ClassVar[bool] = True
@@ -71,7 +60,14 @@ class LwF(FineTune):
     strength: float = 1.0
     distance: Distance = "l2"
     teacher: Literal["cached", "live"] = "cached"
+    depths: int = 1
+    directions: Literal["equal", "shift"] = "equal"
+    source_data: str | None = None
+    shift_floor: float = feature_shift.FLOOR
+    strength_schedule: StrengthSchedule = "constant"
+    strength_least: float = 0.0
 
+    data_settings: ClassVar[tuple[str, ...]] = ("source_data",)
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {
             "feature_weight": 0.005,
@@ -98,11 +94,36 @@ class LwF(FineTune):
             raise ConfigError("strength has no effect where feature_weight is a number: give one of them")
         if self.strength < 0:
             raise ConfigError(f"strength must not be negative, not {self.strength}")
+        if self.depths < 0:
+            raise ConfigError(f"depths must not be negative, not {self.depths}")
+        if self.depths != 1 and self.feature_weight != "auto":
+            raise ConfigError(
+                "a numeric feature_weight is that of the features alone: give strength with several depths"
+            )
+        feature_shift.refuse_settings(
+            "directions=shift", self.directions == "shift", self.source_data, self.shift_floor
+        )
+        if self.directions == "shift" and self.distance == "l1":
+            raise ConfigError("l1 is a sum over features and knows no other directions: use distance=l2 or squared-l2")
+        if not 0 <= self.strength_least <= 1:
+            raise ConfigError(f"strength_least is a share between 0 and 1, not {self.strength_least}")
+        if self.strength_least and self.strength_schedule == "constant":
+            raise ConfigError("strength_least has no effect with a constant strength: give a strength_schedule")
+
+    @override
+    def passes(self, task: Task) -> float:
+        """Forecast: fine-tuning; a live teacher, the inner blocks of a cached one, and the attack on the source."""
+        live = self.images_seen(len(task.train)) if self.teacher == "live" else 0.0
+        inner = float(len(task.train)) if self.depths != 1 else 0.0
+        return super().passes(task) + live + inner + (feature_shift.PASSES if self.directions == "shift" else 0.0)
 
     @override
     def check(self, source: Checkpoint, task: Task) -> None:
         super().check(source, task)
         self._refuse_stale_teacher(source.input_size)
+        inner_blocks(source.classifier, self.depths)
+        if self.directions == "shift":
+            feature_shift.refuse_source("directions=shift", source)
 
     def _refuse_stale_teacher(self, size: int | None) -> None:
         if self.teacher == "cached" and self.augmentation(size).active:
@@ -122,6 +143,20 @@ class LwF(FineTune):
         if self.feature_weight != "auto":
             weight = self.feature_weight
         live = self.teacher == "live"
+        inner, pooled = dict[str, float](), dict[str, Tensor]()
+        if names := inner_blocks(source.classifier, self.depths):
+            pooled = pooled_of(source.classifier, task.train, run, names)
+            cost += Cost(passes=len(task.train))
+            sizes = {name: self._size(rows, task) for name, rows in pooled.items()}
+            weight /= len(names) + 1
+            inner = {name: self.strength / size / (len(names) + 1) for name, size in sizes.items()}
+            notes["source_block_sizes"] = sizes
+        root: Tensor | None = None
+        if self.source_data is not None:
+            shifts = feature_shift.source_shifts(source, self.source_data, task, run)
+            root = power(metric(shifts.moment, self.shift_floor), 0.5).float()
+            cost += shifts.cost
+            notes["source_shifts"] = shifts.note
         objective = LwFObjective(
             start.classifier,
             weight=weight,
@@ -129,48 +164,18 @@ class LwF(FineTune):
             features=None if live else features,
             teacher=source.classifier.copy() if live else None,
             patience=self.patience(task),
+            inner=inner,
+            pooled={} if live else pooled,
+            root=root,
+            share=partial(strength_share, self.strength_schedule, self.strength_least)
+            if self.strength_schedule != "constant"
+            else None,
         )
         return Minimised(objective, cost, {"feature_weight": weight, **notes})
 
-
-class LwFObjective(Objective):
-    """``CE + weight * mean d(z, z0)`` with ``z0`` looked up in ``features`` ``(n, d)`` or computed by ``teacher``.
-
-    ``passes_per_image`` is 3 with features and 4 with a teacher, which sees every image once more.
-    """
-
-    def __init__(
-        self,
-        classifier: Classifier,
-        *,
-        weight: float,
-        distance: Distance,
-        features: Tensor | None = None,
-        teacher: Classifier | None = None,
-        patience: int = 1,
-    ) -> None:
-        super().__init__(classifier)
-        self.weight, self.distance, self.collapse_patience = weight, distance, patience
-        self.known = CachedRows(features) if features is not None else None
-        self.teacher = teacher.requires_grad_(False) if teacher is not None else None
-        self.passes_per_image = 3.0 if teacher is None else 4.0
-
-    @override
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        z = self.classifier.features(batch.images)
-        logits = self.classifier.classify(z)
-        cross_entropy = batch.cross_entropy(logits)
-        drift = batch.mean(feature_distance(z, self._source_features(batch), self.distance))
-        return {
-            "loss": cross_entropy + self.weight * drift,
-            "cross_entropy": cross_entropy,
-            "drift": drift,
-            "logits": logits,
-        }
-
-    def _source_features(self, batch: Batch) -> Tensor:
-        if self.teacher is None:
-            assert self.known is not None
-            return self.known(batch)
-        with self.teacher.eval_mode(), torch.no_grad():
-            return self.teacher.features(batch.images)
+    def _size(self, rows: Tensor, task: Task) -> float:
+        """Mean distance of the source's rows ``(n, d)`` from 0: what a strength is relative to."""
+        size = mean(feature_distance(rows, torch.zeros_like(rows), self.distance), task.train.weights)
+        if not size:
+            raise ConfigError("the source's features are all 0 on these images: there is nothing to hold on to")
+        return size

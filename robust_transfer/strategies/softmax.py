@@ -2,6 +2,7 @@
 
 Minimised over ``W (K, d)`` and ``b (K,)`` on standardised features ``s``:
 ``mean_i CE(W s_i + b, y_i) + l2 / 2 * |W|^2``. Biases are not penalised. Solved by Newton's method (:mod:`.newton`).
+With a metric ``M`` the penalty is ``tr(W M W^T)``: the same problem in ``W M^(1/2)``, on features ``M^(-1/2) s_i``.
 Where images have weights, all is as if each were there so many times: mean, standardisation and all.
 """
 
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from robust_transfer.data.weights import checked
 from robust_transfer.run import with_threads
 from robust_transfer.strategies.log_loss import LogLoss
+from robust_transfer.strategies.metric import power
 from robust_transfer.strategies.newton import minimise
 
 MAX_NEWTON_STEPS = 100  # Newton steps for one penalty
@@ -99,11 +101,17 @@ class Solution:
 
 
 def solve_path(
-    features: Tensor, labels: Tensor, num_classes: int, path: Sequence[float], weights: Tensor | None = None
+    features: Tensor,
+    labels: Tensor,
+    num_classes: int,
+    path: Sequence[float],
+    weights: Tensor | None = None,
+    metric: Tensor | None = None,
 ) -> list[Solution]:
     """Solve for every ``l2`` in ``path``, strongest first, each from those before; returned in the order of ``path``.
 
-    ``features`` raw ``(n, d)``, ``labels`` int64 ``(n,)``, ``weights`` ``(n,)``. Deterministic. A class without images has
+    ``features`` raw ``(n, d)``, ``labels`` int64 ``(n,)``, ``weights`` ``(n,)``, ``metric`` the symmetric
+    positive definite ``M (d, d)`` of the penalty on standardised features, float64. Deterministic. A class without images has
     no optimum (its bias falls for ever): its logit is a constant that gives it at most ``1 / (n + K)`` on every training
     image.
     """
@@ -113,7 +121,9 @@ def solve_path(
     present = torch.bincount(labels, minlength=num_classes).nonzero()[:, 0]
     labels = torch.searchsorted(present, labels)
     standardise = Standardisation.of(features, weights)
-    problem = LogLoss(standardise(features), labels, len(present), weights)
+    whiten = power(metric, -0.5) if metric is not None else None
+    standardised = standardise(features)
+    problem = LogLoss(standardised @ whiten if whiten is not None else standardised, labels, len(present), weights)
     weight = problem.zeros()
     scale = max(float(problem.at(weight).gradient.norm()), 1e-12)
     found: dict[float, Solution] = {}
@@ -130,7 +140,8 @@ def solve_path(
         gradient = float((point.gradient + penalty * weight).norm()) / scale
         absent = problem.least_sum(weight) - math.log(len(labels) + num_classes)
         all_weight = weight.new_zeros(num_classes, features.shape[1])
-        all_weight.index_copy_(0, present, weight[:, :-1] @ problem.axes.T)
+        solved = weight[:, :-1] @ problem.axes.T
+        all_weight.index_copy_(0, present, solved @ whiten if whiten is not None else solved)
         all_bias = weight.new_full((num_classes,), absent).index_copy(0, present, weight[:, -1])
         found[l2] = Solution(l2, *standardise.unfold(all_weight, all_bias), loss, steps, gradient)
     return [found[l2] for l2 in path]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from robust_transfer import tracking
 from robust_transfer.checkpoint import CARD, WEIGHTS, Card, Checkpoint, load_checkpoint
@@ -67,10 +68,13 @@ class Workshop:
         key = name, shots, seed
         if key not in self._tasks:
             spec = self.recipe.tasks[name]
-            dataset = self._datasets.setdefault(spec.data, Dataset(self.recipe.data.get(spec.data, spec.data)))
-            whole = dataset.task(shots=shots, seed=seed, val=spec.val)
+            whole = self._dataset(spec.data).task(shots=shots, seed=seed, val=spec.val)
             self._tasks[key] = whole if spec.classes is None else only_classes(whole, spec.classes)
         return self._tasks[key]
+
+    def _dataset(self, name: str) -> Dataset:
+        """Data of the recipe, or of this name."""
+        return self._datasets.setdefault(name, Dataset(self.recipe.data.get(name, name)))
 
     def task_of(self, cell: Cell) -> Task:
         """Cell's task, its classes weighted as the cell says."""
@@ -159,8 +163,16 @@ class Workshop:
         named = repr((cell.strategy, cell.each))
         if named not in self._strategies:
             spec = self.recipe.strategies[cell.strategy]
-            self._strategies[named] = STRATEGIES.get(spec.strategy).from_settings({**spec.set, **cell.each})
+            cls, settings = STRATEGIES.get(spec.strategy), {**spec.set, **cell.each}
+            paths = {name: self.recipe.data.get(at, at) for name in cls.data_settings if (at := settings.get(name))}
+            self._strategies[named] = cls.from_settings({**settings, **paths})
         return self._strategies[named]
+
+    def _settings(self, strategy: Strategy) -> dict[str, Any]:
+        """Settings that a result depends on: of data its content, wherever it lies."""
+        named = {name: getattr(strategy, name) for name in strategy.data_settings}
+        content = {name: _hash(self._dataset(at).task().train) for name, at in named.items() if at is not None}
+        return {**as_dict(strategy), **content}
 
     def result_key(self, cell: Cell) -> str:
         """Content address of a cell's result."""
@@ -172,7 +184,7 @@ class Workshop:
         return self._keys[name]
 
     def _result_key(self, cell: Cell) -> str:
-        what = self.recipe.strategies[cell.strategy].strategy, as_dict(self.strategy(cell)), cell.seed
+        what = self.recipe.strategies[cell.strategy].strategy, self._settings(self.strategy(cell)), cell.seed
         task, weights = self.task(cell.task, cell.shots, cell.seed), cell.class_weights
         weighted = [f"class_weights={weights}"] if weights is not None else []
         return digest("result", self.source_key(cell.source), *what, *self._how(), _content(task), *weighted)

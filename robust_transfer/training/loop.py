@@ -122,6 +122,7 @@ class _Loop:
         self.total, self.per_epoch = self.batches.total, self.batches.per_epoch
         self.device = self.processes.device
 
+        objective.total_steps = self.total
         self.objective = objective.to(self.device)  # the classifier is channels-last already
         if settings.compile:
             keep_compiled()

@@ -91,6 +91,7 @@ class Objective(nn.Module, ABC):
     max_reactions: int = 0  # how often the guard may send training back
     needs_images: bool = True  # where not, none are read
     replays: int = 1  # successive steps on one minibatch, augmented once; training is not longer for it
+    total_steps: int = 1  # of the whole training, which ``fit`` tells
     spent: float = 0.0  # passes that the guard has taken and that are not in the books yet: fit collects them
 
     def __init__(self, classifier: Classifier) -> None:

@@ -14,7 +14,7 @@ from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.data import Task, to_pixels
 from robust_transfer.errors import ConfigError
 from robust_transfer.strategies import Delta, transfer
-from robust_transfer.strategies.delta import DeltaObjective, by_channel, weigh
+from robust_transfer.strategies.delta import DeltaObjective, weigh
 
 
 def test_the_loss_is_a_plain_one(source: Checkpoint, task: Task) -> None:
@@ -80,16 +80,6 @@ def test_a_channels_weight_is_what_the_loss_loses_with_it(source: Checkpoint, ta
     assert sizes["units.5"] == pytest.approx(float(size.detach()), rel=1e-3)
     even, _, _ = weigh(classifier, ["units.5"], few, QUIET, weighted=False)
     assert torch.equal(even["units.5"], torch.ones(h.shape[1]))
-
-
-@pytest.mark.parametrize("shape", [(2, 5, 3, 4), (2, 12, 5), (2, 5)])
-def test_channels_are_found_in_every_layout(shape: tuple[int, ...]) -> None:
-    maps = torch.randn(shape)
-    found = by_channel(maps)
-    assert found.shape[:2] == (2, 5)
-    torch.testing.assert_close(found.square().sum((1, 2)), maps.flatten(1).square().sum(1))
-    if len(shape) == 3:
-        assert torch.equal(found[1, 3], maps[1, :, 3])
 
 
 def test_the_stronger_the_pull_the_nearer_to_the_sources_maps(task: Task) -> None:

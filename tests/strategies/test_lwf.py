@@ -16,7 +16,8 @@ from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.data import Task, to_pixels
 from robust_transfer.errors import CheckpointError, ConfigError
 from robust_transfer.strategies import FineTune, LinearProbe, LwF, features_of, transfer
-from robust_transfer.strategies.lwf import Distance, LwFObjective, feature_distance
+from robust_transfer.strategies.feature_distance import Distance, feature_distance
+from robust_transfer.strategies.lwf_objective import LwFObjective
 from robust_transfer.training import Batch, TrainingSettings, batch_order, fit
 
 DISTANCES = ("l1", "l2", "squared-l2")

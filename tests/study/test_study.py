@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -21,7 +22,6 @@ from robust_transfer.errors import ConfigError, DivergedError, OutputError
 from robust_transfer.evaluation import Evaluation, load_evaluation, result
 from robust_transfer.evaluation.outcomes import SURVIVED
 from robust_transfer.pretraining import Fast
-from robust_transfer.run import Run
 from robust_transfer.strategies import FineTune, softmax
 from robust_transfer.strategies import features as features_module
 from robust_transfer.strategies import linear_probe as probe_module
@@ -210,19 +210,19 @@ def test_what_results_share_is_computed_once(path: Path, tmp_path: Path, monkeyp
     """Six results of two seeds: two probes and a warm-started head each, from the features of train and val."""
     recipe = load_recipe(path, changes=BRIEF)
     computed, solved = list[int](), list[tuple[float, ...]]()
-    features, solve = features_module._computed, softmax.solve_path
+    rows, solve = features_module.rows_of, softmax.solve_path
 
-    def counted(classifier: Classifier, split: Split, run: Run) -> torch.Tensor:
+    def counted(classifier: Classifier, split: Split, *more: Any) -> dict[str, torch.Tensor]:
         computed.append(len(split))
-        return features(classifier, split, run)
+        return rows(classifier, split, *more)
 
     def noted(
-        given: torch.Tensor, labels: torch.Tensor, classes: int, path: tuple[float, ...], weights: torch.Tensor | None
+        given: torch.Tensor, labels: torch.Tensor, classes: int, path: tuple[float, ...], *more: Any
     ) -> list[Solution]:
         solved.append(path)
-        return solve(given, labels, classes, path, weights)
+        return solve(given, labels, classes, path, *more)
 
-    monkeypatch.setattr(features_module, "_computed", counted)
+    monkeypatch.setattr(features_module, "rows_of", counted)
     monkeypatch.setattr(probe_module, "solve_path", noted)
     run_study(recipe, tmp_path, run=RUN)
     assert sorted(computed) == [6, 6, 24, 24]
@@ -305,3 +305,20 @@ def test_classes_count_the_same_in_the_cells_that_say_so(tmp_path: Path) -> None
         load_recipe(path, changes=["grid.0.class_weights=[even]"])
     with pytest.raises(ConfigError, match="no balanced level"):
         Claim(says="x", of={}, above={}, level="balanced_clean")
+
+
+def test_data_that_a_setting_names_is_addressed_by_its_content(path: Path, tmp_path: Path) -> None:
+    """A name among the recipe's data; the same images elsewhere give the same result, other images another."""
+    places = [
+        write_classes(tmp_path / name / "train", {"a": n, "b": n}).parent
+        for name, n in zip("xyz", (9, 9, 10), strict=True)
+    ]
+    shift = ["strategies.probe.set.penalty=shift", "strategies.probe.set.source_data=own"]
+    keys = list[str]()
+    for place in places:
+        given = load_recipe(path, changes=[*BRIEF, *shift, f"data.own={place}"])
+        workshop = Workshop(given, Store(tmp_path / "out"), RUN)
+        cell = next(cell for cell in cells(given) if cell.strategy == "probe")
+        assert str(place) == config.as_dict(workshop.strategy(cell))["source_data"]
+        keys.append(workshop.result_key(cell))
+    assert keys[0] == keys[1] != keys[2]

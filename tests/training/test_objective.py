@@ -15,7 +15,7 @@ from robust_transfer.pretraining.free import FreeObjective
 from robust_transfer.pretraining.objective import AdversarialObjective
 from robust_transfer.pretraining.trades import TradesObjective
 from robust_transfer.strategies import features_of
-from robust_transfer.strategies.lwf import LwFObjective
+from robust_transfer.strategies.lwf_objective import LwFObjective
 from robust_transfer.strategies.mlp_head import HeadObjective
 from robust_transfer.threat import Threat
 from robust_transfer.training import Batch, NaturalObjective, Objective

@@ -44,6 +44,7 @@ PUBLIC = [
     "MLPHead",
     "Merge",
     "Mix",
+    "LoRA",
     "NEFT",
     "Natural",
     "NetworkSpec",
