@@ -45,13 +45,15 @@ def _last_pooling(body: nn.Module, input_size: int) -> tuple[str, tuple[int, int
 
     def watch(path: str) -> Any:
         def hook(_: nn.Module, inputs: tuple[Tensor, ...], __: Tensor) -> None:
-            _, channels, height, width = inputs[0].shape
-            seen.append((path, (channels, height, width)))
+            shape = inputs[0].shape
+            seen.append((path, (shape[1], shape[2], shape[3])))
 
         return hook
 
     pools = [
-        (p, m) for p, m in body.named_modules() if isinstance(m, nn.AdaptiveAvgPool2d) and m.output_size in (1, (1, 1))
+        (path, module)
+        for path, module in body.named_modules()
+        if isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size in (1, (1, 1))
     ]
     handles = [module.register_forward_hook(watch(path)) for path, module in pools]
     try:

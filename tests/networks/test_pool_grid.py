@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,6 +12,7 @@ from torch import nn
 from robust_transfer import networks
 from robust_transfer.errors import NetworkError
 from robust_transfer.networks.pool_grid import pool_on_grid
+from robust_transfer.networks.wide_resnet import WideResNet
 
 
 @pytest.mark.parametrize("grid", [2, 3, 4])
@@ -20,7 +23,7 @@ def test_features_are_the_means_of_cells(grid: int) -> None:
     gridded.load_state_dict(plain.state_dict())
     x = torch.rand(3, 3, 32, 32)
     with torch.no_grad():
-        maps = plain.forward_features(x)
+        maps = cast(WideResNet, plain).forward_features(x)
         expected = F.adaptive_avg_pool2d(maps, grid).flatten(1)
         assert torch.equal(gridded(x), expected)
         rows = maps.tensor_split(4, 2) if grid == 4 else None
@@ -34,7 +37,8 @@ class Excited(nn.Module):
     def __init__(self, after: bool = False) -> None:
         super().__init__()
         self.first, self.squeeze = nn.Conv2d(3, 4, 3, 2), nn.AdaptiveAvgPool2d(1)
-        self.pool, self.after = nn.AdaptiveAvgPool2d(1), nn.Linear(4, 6) if after else nn.Identity()
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.after: nn.Module = nn.Linear(4, 6) if after else nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         maps = self.first(x)
