@@ -21,7 +21,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from robust_transfer.drawing.plots import COLOURS, style, svg, tidy
-from robust_transfer.statistics.frontier_gain import Correctness, above_front, place
+from robust_transfer.statistics.frontier_gain import above_front, place
+from robust_transfer.statistics.resampling import Correctness
 from robust_transfer.statistics.intervals import Difference, paired_bootstrap, wilson
 
 EIGHT, FOUR = "linf-8-255", "linf-4-255"

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robust_transfer.errors import DataError
-from robust_transfer.statistics.frontier_gain import Correctness, above_front, place
+from robust_transfer.statistics.frontier_gain import above_front, place
+from robust_transfer.statistics.resampling import Correctness
 
 N = 200
 
