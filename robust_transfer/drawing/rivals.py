@@ -29,7 +29,9 @@ def rivals(
             axes.plot(*_places(front), color=how["color"], **width)  # type: ignore[arg-type]
             gid = f"rival-{len(words)}"
             axes.plot(*_places(points), ls="none", ms=5, label=name.replace("$", r"\$"), gid=gid, **how)
-            axes.plot(*_places([p for p in points if p.name in chosen]), ls="none", ms=5, **{**how, "mfc": how["color"]})
+            axes.plot(
+                *_places([p for p in points if p.name in chosen]), ls="none", ms=5, **{**how, "mfc": how["color"]}
+            )
             words[gid] = [said(point) for point in points]
         legend(figure, height=TALL, columns=COLUMNS)
         return Drawing(figure, words)

@@ -127,9 +127,11 @@ def _fronts(study: Study, key: str) -> list[dict[str, Any]]:
         settings = Table(front_tables.SETTINGS, front_tables.setting_rows(contest))
         figure = shown(
             picture(contest), f"{key}-front{number}", f"Fronts: {contest.name}",
-            f"Fronts of {len(contest.rivals)} strategies, clean accuracy to the right, robust upwards; the baseline is {contest.baseline}.",
+            f"Fronts of {len(contest.rivals)} strategies, clean accuracy to the right, robust upwards; baseline: "
+            f"{contest.baseline}.",
             settings,
-            f"A line joins the settings on a strategy's own front; bold: the curve of {contest.baseline}. Filled: chosen on val.",
+            f"A line joins the settings on a strategy's own front; bold: the curve of {contest.baseline}. Filled: chosen on "
+            "val.",
         )  # fmt: skip
         table = Table(front_tables.RIVALS, front_tables.rival_rows(contest))
         told.append({"name": contest.name, "what": front_tables.told(contest), "figure": figure, "table": table})

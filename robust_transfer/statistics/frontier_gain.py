@@ -42,7 +42,7 @@ def gains(
 ) -> list[Gain]:
     """Gain of each of ``points`` (one cell a seed) over ``curves`` (one a seed, or one for all).
 
-    A curve is piecewise linear, and its best front: a dominated point is replaced by the dominating one's accuracy.
+    A curve is piecewise linear between the points of its front: one that another dominates is left out.
     Beyond its ends it is constant; :attr:`Gain.places` says who lies there. The interval is the 95 % percentile
     one of a nested paired bootstrap: seeds, then images, every curve drawn anew on each resample of images. All are
     on the same images. Raises :class:`DataError` where their numbers of images, or of seeds, differ.
@@ -95,13 +95,17 @@ def _one_each(points: Sequence[Correctness], curves: Sequence[Sequence[Correctne
 
 
 def front_of(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """Front of points ``(resamples, points)``, by robust accuracy ``x``: clean accuracy of the best that is so robust.
+    """Front of points ``(resamples, points)``, by robust accuracy ``x``, clean accuracy ``y`` falling.
 
-    A point that another beats in both accuracies is no loss. Of equal ``x`` the best stands last.
+    A point that another beats, or equals in one accuracy and beats in the other, is left out: it is moved onto that one.
     """
     order = np.lexsort((y, x), axis=1)
     x, y = np.take_along_axis(x, order, 1), np.take_along_axis(y, order, 1)
-    return x, np.maximum.accumulate(y[:, ::-1], axis=1)[:, ::-1]
+    for left in range(x.shape[1] - 2, -1, -1):
+        beaten = y[:, left] <= y[:, left + 1]
+        for values in (x, y):
+            values[beaten, left] = values[beaten, left + 1]
+    return x, y
 
 
 def front_at(at: Floats, x: Floats, y: Floats) -> Floats:

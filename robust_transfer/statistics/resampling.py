@@ -43,9 +43,7 @@ class Resampled:
         return np.asarray((drawn * values).sum(1) / self.seeds.shape[1])
 
 
-def resampled(
-    cells: Sequence[Correctness], seeds: int, *, resamples: int = RESAMPLES, seed: int = 0
-) -> Resampled:
+def resampled(cells: Sequence[Correctness], seeds: int, *, resamples: int = RESAMPLES, seed: int = 0) -> Resampled:
     """Draw seeds, then images, both with replacement; all cells are judged on the same draws (a nested paired bootstrap).
 
     Raises :class:`DataError` where the cells' numbers of images differ.

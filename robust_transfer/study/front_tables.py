@@ -16,8 +16,9 @@ SETTINGS = ("strategy", "setting", "", "clean, %", "robust, %", "gain, points", 
 EXPLAINED = (
     "Gain: clean accuracy above the baseline's whole curve at equal robust accuracy, with the 95 % interval of a paired "
     "bootstrap over images and seeds; each interval is by itself. Outside the curve's range of robust accuracy no "
-    "baseline is as robust, so that there is no gain. Area: mean clean accuracy of a strategy's front over the range, 0 where it has no point so "
-    "robust; reach: the share of the range that it has. Image passes are those of one setting, its tuning included, the source's training not."
+    "baseline is as robust, so that there is no gain. Area: mean clean accuracy of a strategy's front over the range, 0 "
+    "where it has no point so robust; reach: the share of the range that it has. Image passes are those of one setting, its "
+    "tuning included, the source's training not."
 )
 
 
@@ -39,13 +40,11 @@ def setting_rows(contest: Contest) -> list[tuple[str, ...]]:
 
 def told(contest: Contest) -> str:
     """Sentence on what is compared."""
-    over = ""
-    if contest.over is not None:
-        low, high = (f"{100 * end:.1f}" for end in contest.over)
-        over = f" Areas: robust accuracy from {low} to {high} %."
+    low, high = (f"{100 * end:.1f}" for end in contest.over)
     return (
-        f"{contest.n} test images, {contest.threat}, {spoken(contest.attack)}; the baseline is {contest.baseline}, whose curve has "
-        f"{len(contest.base.settings)} settings; a constant classifier is right on {100 * contest.constant:.1f} %.{over}"
+        f"{contest.n} test images, {contest.threat}, {spoken(contest.attack)}; the baseline is {contest.baseline}, whose curve "
+        f"has {len(contest.base.settings)} settings; a constant classifier is right on {100 * contest.constant:.1f} %. "
+        f"Areas: robust accuracy from {low} to {high} %."
     )
 
 
@@ -86,7 +85,11 @@ def _rival(contest: Contest, rival: Rival) -> tuple[str, ...]:
     areas = ("", "", "")
     if rival.area is not None:
         area, more = rival.area.figure, "" if rival.name == contest.baseline else _points(rival.area.more)
-        areas = f"{100 * area.value:.1f} [{100 * area.low:.1f}, {100 * area.high:.1f}]", more, f"{100 * rival.area.reach:.0f}"
+        areas = (
+            f"{100 * area.value:.1f} [{100 * area.low:.1f}, {100 * area.high:.1f}]",
+            more,
+            f"{100 * rival.area.reach:.0f}",
+        )
     one = rival.chosen
     own = ("", "", "", "", "", "")
     if one is not None:

@@ -26,8 +26,8 @@ Verdict = Literal["gains", "loses", "open", "outside", "baseline"]
 class Setting:
     """One setting of a strategy, its seeds taken together.
 
-    ``gain``: over the baseline's curve; None for the baseline, and where its seeds have no baseline. ``chosen``: by val. ``on_front``: of its own strategy.
-    ``keys``: addresses of its evaluations, a seed each.
+    ``gain``: over the baseline's curve; None for the baseline, and where its seeds have no baseline. ``chosen``: by val.
+    ``on_front``: of its own strategy. ``keys``: addresses of its evaluations, a seed each.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Contest:
     name: str
     baseline: str
     rivals: tuple[Rival, ...]
-    over: tuple[float, float] | None
+    over: tuple[float, float]
     threat: str
     attack: str
     n: int
@@ -107,7 +107,9 @@ def _contest(how: Fronts, rows: pd.DataFrame, table: pd.DataFrame, outcomes: Map
     rights = dict[str, Correctness]()
     for key in rows.loc[rows["failure"].isna(), "evaluated"]:
         if key not in outcomes or len(outcomes[key].ids) != len(images) or (outcomes[key].ids != images).any():
-            raise DataError(f"the outcomes of the evaluation {key} are missing, or of other images: run the study again")
+            raise DataError(
+                f"the outcomes of the evaluation {key} are missing, or of other images: run the study again"
+            )
         rights[key] = outcomes[key].correctness()
     settings = {name: _settings(some) for name, some in rows.groupby("strategy", sort=False)}
     base = settings[how.baseline]
@@ -127,7 +129,7 @@ def _contest(how: Fronts, rows: pd.DataFrame, table: pd.DataFrame, outcomes: Map
             )
             for place, one in enumerate(some)
         )
-        area = _area(base, some, rights, over) if over is not None else None
+        area = _area(base, some, rights, how.over)
         lost = int((rows["strategy"] == name).sum()) - sum(len(one.keys) for one in some)
         if told:
             rivals.append(Rival(str(name), told, area, lost))
@@ -135,7 +137,8 @@ def _contest(how: Fronts, rows: pd.DataFrame, table: pd.DataFrame, outcomes: Map
     weights = [] if pd.isna(first["class_weights"]) else [str(first["class_weights"])]
     return Contest(
         ", ".join([f"{first['source']} → {first['task']}", shots, *weights, str(first["evaluation"])]),
-        how.baseline, tuple(rivals), over, str(first["threat"]), str(first["attack"]), int(first["n"]), float(first["constant"]),
+        how.baseline, tuple(rivals), over,
+        str(first["threat"]), str(first["attack"]), int(first["n"]), float(first["constant"]),
     )  # fmt: skip
 
 
@@ -146,16 +149,23 @@ def _settings(rows: pd.DataFrame) -> list[Setting]:
     names = done.apply(setting_name, axis=1) if len(done) else []
     for name, some in done.groupby(names, sort=False):
         some = some.sort_values("seed")
-        clean, robust = (over_seeds([share_of(row, level) for row in some.to_dict("records")]) for level in ("clean", "robust"))
+        clean, robust = (
+            over_seeds([share_of(row, level) for row in some.to_dict("records")]) for level in ("clean", "robust")
+        )
         seeds, keys = tuple(map(int, some["seed"])), tuple(map(str, some["evaluated"]))
-        found.append(Setting(str(name), seeds, keys, clean, robust, float(some["cost"].mean()), _attacked(some.iloc[0])))
+        found.append(
+            Setting(str(name), seeds, keys, clean, robust, float(some["cost"].mean()), _attacked(some.iloc[0]))
+        )
     return found
 
 
 def setting_name(row: Any) -> str:
     """Swept settings of a row of the table, in words."""
     told = [(str(name).removeprefix(SETTINGS), row[name]) for name in row.index if str(name).startswith(SETTINGS)]
-    return ", ".join(f"{name} = {f'{v:g}' if isinstance(v, float) else v}" for name, v in told if not pd.isna(v)) or "as it is"
+    return (
+        ", ".join(f"{name} = {f'{v:g}' if isinstance(v, float) else v}" for name, v in told if not pd.isna(v))
+        or "as it is"
+    )
 
 
 def _attacked(row: Any) -> str:
@@ -163,15 +173,17 @@ def _attacked(row: Any) -> str:
     if not row.get("mixture"):
         return ""
     through = "through-parts" in row["attack"]
-    return f"a mixture of two networks, {'attacked' if through else 'not attacked'} through each of them ({row['attack']})"
+    return (
+        f"a mixture of two networks, {'attacked' if through else 'not attacked'} through each of them ({row['attack']})"
+    )
 
 
-def _range(base: Sequence[Setting], rights: Mapping[str, Correctness]) -> tuple[float, float] | None:
-    """Robust accuracies of the baseline's ends, means over seeds; None where it is a single point."""
+def _range(base: Sequence[Setting], rights: Mapping[str, Correctness]) -> tuple[float, float]:
+    """Robust accuracies of the baseline's ends, means over seeds."""
     curves = _by_seed(base, rights).values()
     shares = [[float(one.robust.mean()) for one in curve] for curve in curves]
     low, high = (sum(end(some) for some in shares) / len(shares) for end in (min, max))
-    return (low, high) if low < high else None
+    return low, high
 
 
 def _by_seed(settings: Sequence[Setting], rights: Mapping[str, Correctness]) -> dict[int, list[Correctness]]:
@@ -196,7 +208,10 @@ def _gains(base: Sequence[Setting], settings: Sequence[Setting], rights: Mapping
 
 
 def _area(
-    base: Sequence[Setting], settings: Sequence[Setting], rights: Mapping[str, Correctness], over: tuple[float, float]
+    base: Sequence[Setting],
+    settings: Sequence[Setting],
+    rights: Mapping[str, Correctness],
+    over: tuple[float, float] | None,
 ) -> Area | None:
     """Area under a strategy's front, beside the baseline's, of the seeds that both have."""
     first, own = _by_seed(base, rights), _by_seed(settings, rights)

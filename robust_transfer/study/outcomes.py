@@ -38,7 +38,9 @@ def write_outcomes(store: Store, table: pd.DataFrame) -> None:
     for key in dict.fromkeys(done["evaluated"]) if len(done) else ():
         found = load_evaluation(store.folder("evaluations", key))
         clean, robust = found.right("clean"), found.right("robust")
-        rows.append({"evaluated": key, "ids": clean.index.to_numpy(np.int32), "right": (clean + 1 * robust).to_numpy(np.int8)})
+        rows.append(
+            {"evaluated": key, "ids": clean.index.to_numpy(np.int32), "right": (clean + 1 * robust).to_numpy(np.int8)}
+        )
     write_bytes(store.root / OUTCOMES, pd.DataFrame(rows).to_parquet(index=False, compression="zstd"))
 
 

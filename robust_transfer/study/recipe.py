@@ -141,7 +141,8 @@ class Fronts:
 
     ``baseline``: the strategy above whose whole curve the others' gains are. ``choose``: evaluations on val, which take one
     setting of each strategy (at every threat their own): the most accurate with at least a share ``keep`` of the most robust
-    baseline's robust accuracy. ``over``: the range of robust accuracy of the areas under the fronts; by default the baseline's own.
+    baseline's robust accuracy. ``over``: the range of robust accuracy of the areas under the fronts; by default the
+    baseline's own.
     """
 
     baseline: str

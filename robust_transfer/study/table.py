@@ -29,8 +29,9 @@ def tabulate(
     Shares are in [0, 1] with Wilson's 95 % interval; ``balanced_clean`` and ``balanced_robust``, for which each class counts
     the same, with MOVER's. ``cost`` is what the result took in forward-equivalent image
     passes, tuning included, the source's training not: that is ``source_cost``. ``failure`` says why a cell has no
-    figures. ``mixture``: the result is two networks, mixed. ``through_source``, ``feature_loss``, ``through_parts``, ``unseen`` (at ``unseen_threat``) and the feature drifts
-    are those of :class:`~robust_transfer.evaluation.Transferred`, on ``transfer_attack_examples`` images.
+    figures. ``mixture``: the result is two networks, mixed. ``through_source``, ``feature_loss``, ``through_parts``, ``unseen``
+    (at ``unseen_threat``) and the feature drifts are those of :class:`~robust_transfer.evaluation.Transferred`, on
+    ``transfer_attack_examples`` images.
     """
     rows = []
     for cell in cells:

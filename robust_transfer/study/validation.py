@@ -98,7 +98,9 @@ def _check_fronts(recipe: Recipe, fronts: Fronts, found: Sequence[Cell]) -> None
     for name in fronts.choose:
         _known(name, recipe.evaluations, "fronts.choose")
         if recipe.evaluations[name].split != "val":
-            raise ConfigError(f"fronts.choose: {name} is not an evaluation on val (split: val), and test chooses nothing")
+            raise ConfigError(
+                f"fronts.choose: {name} is not an evaluation on val (split: val), and test chooses nothing"
+            )
     if not fronts.choose:
         return
     threats = {name: str(Threat.parse(spec.threat)) for name, spec in recipe.evaluations.items()}

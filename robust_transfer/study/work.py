@@ -119,7 +119,9 @@ class Workshop:
         looked, sources = set[str](), dict[str, Checkpoint]()
         for cell in cells:
             if self.recipe.evaluations[cell.evaluation].split == "val" and not len(self.judged_on(cell)):
-                raise ConfigError(f"evaluations.{cell.evaluation} is on val, and {cell.task} has none: give its val a share")
+                raise ConfigError(
+                    f"evaluations.{cell.evaluation} is on val, and {cell.task} has none: give its val a share"
+                )
             named = result_of(cell, seed=False)  # the seed makes no difference
             if named in looked:
                 continue
