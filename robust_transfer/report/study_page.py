@@ -134,7 +134,15 @@ def _fronts(study: Study, key: str) -> list[dict[str, Any]]:
             "val.",
         )  # fmt: skip
         table = Table(front_tables.RIVALS, front_tables.rival_rows(contest))
-        told.append({"name": contest.name, "what": front_tables.told(contest), "figure": figure, "table": table})
+        told.append(
+            {
+                "name": contest.name,
+                "what": front_tables.told(contest),
+                "notes": front_tables.notes(contest),
+                "figure": figure,
+                "table": table,
+            }
+        )
     return told
 
 

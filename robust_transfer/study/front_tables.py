@@ -10,7 +10,7 @@ from robust_transfer.study.fronts import Contest, Rival, Setting
 
 RIVALS = (
     "strategy", "chosen on val", "clean, %", "robust, %", "gain, points", "by seed", "image passes",
-    "area, %", "area less the baseline's", "reach, %", "settings: gain / open / lose / outside", "note",
+    "area, %", "less the baseline's", "reach, %", "gain / open / lose / outside",
 )  # fmt: skip
 SETTINGS = ("strategy", "setting", "", "clean, %", "robust, %", "gain, points", "by seed", "image passes", "note")
 EXPLAINED = (
@@ -18,7 +18,7 @@ EXPLAINED = (
     "bootstrap over images and seeds; each interval is by itself. Outside the curve's range of robust accuracy no "
     "baseline is as robust, so that there is no gain. Area: mean clean accuracy of a strategy's front over the range, 0 "
     "where it has no point so robust; reach: the share of the range that it has. Image passes are those of one setting, its "
-    "tuning included, the source's training not."
+    "tuning included, the source's training not. The last column counts a strategy's settings by their verdict."
 )
 
 
@@ -59,11 +59,11 @@ def gain(one: Setting) -> str:
         return "the baseline" if one.is_baseline else "none: no baseline has these seeds"
     if one.gain.known:
         return f"{_points(one.gain.figure)} {one.verdict}"
-    outside, every = Counter(one.gain.places), len(one.gain.places)
+    outside, every = Counter(map(str, one.gain.places)), len(one.gain.places)
     sides = {"above": "more robust", "below": "less robust"}
-    where = [f"{words} than the whole curve" + (f" in {outside[side]} of {every} seeds" if outside[side] < every else "")
+    where = [words + (f" in {outside[side]} of {every} seeds" if outside[side] < every else "")
              for side, words in sides.items() if outside[side]]  # fmt: skip
-    return f"none: {', '.join(where)}"
+    return f"none ({', '.join(where)})"
 
 
 def seeds(one: Setting) -> str:
@@ -94,9 +94,17 @@ def _rival(contest: Contest, rival: Rival) -> tuple[str, ...]:
     own = ("", "", "", "", "", "")
     if one is not None:
         own = (one.name, share(one.clean), share(one.robust), gain(one), seeds(one), passes(one))
-    notes = [*dict.fromkeys(some.attacked for some in rival.settings if some.attacked)]
-    notes += [f"{rival.lost} cells without figures"] if rival.lost else []
-    return (rival.name, *own, *areas, "" if rival.name == contest.baseline else counts, "; ".join(notes))
+    return (rival.name, *own, *areas, "" if rival.name == contest.baseline else counts)
+
+
+def notes(contest: Contest) -> list[str]:
+    """Sentence for each mixture, on how it was attacked, and for each strategy that lacks figures."""
+    told = list[str]()
+    for rival in contest.rivals:
+        attacked = dict.fromkeys(one.attacked for one in rival.settings if one.attacked)
+        told += [f"{rival.name}: {how}." for how in attacked]
+        told += [f"{rival.name}: {rival.lost} of its cells without figures."] if rival.lost else []
+    return told
 
 
 def _order(contest: Contest, rival: Rival) -> tuple[int, float]:

@@ -103,7 +103,7 @@ def contests(recipe: Recipe, table: pd.DataFrame, outcomes: Mapping[str, Judged]
 
 def _contest(how: Fronts, rows: pd.DataFrame, table: pd.DataFrame, outcomes: Mapping[str, Judged]) -> Contest:
     first = rows[(rows["strategy"] == how.baseline) & rows["failure"].isna()].iloc[0]
-    images = outcomes[first["evaluated"]].ids if first["evaluated"] in outcomes else []
+    images: Any = outcomes[first["evaluated"]].ids if first["evaluated"] in outcomes else []
     rights = dict[str, Correctness]()
     for key in rows.loc[rows["failure"].isna(), "evaluated"]:
         if key not in outcomes or len(outcomes[key].ids) != len(images) or (outcomes[key].ids != images).any():
@@ -146,7 +146,7 @@ def _settings(rows: pd.DataFrame) -> list[Setting]:
     """Settings of one strategy that have figures."""
     found = list[Setting]()
     done = rows[rows["failure"].isna()]
-    names = done.apply(setting_name, axis=1) if len(done) else []
+    names: Any = done.apply(setting_name, axis=1) if len(done) else []
     for name, some in done.groupby(names, sort=False):
         some = some.sort_values("seed")
         clean, robust = (

@@ -81,7 +81,7 @@ def _fronts(out: Path, found: Sequence[Contest]) -> list[str]:
         name = f"fronts-{number}.svg"
         write_text(out / name, picture_file(contest))
         parts += [f"### {contest.name}", front_tables.told(contest), f"![fronts of {contest.name}]({name})"]
-        parts += [_grid(front_tables.RIVALS, front_tables.rival_rows(contest))]
+        parts += [_grid(front_tables.RIVALS, front_tables.rival_rows(contest)), *front_tables.notes(contest)]
         parts += [_grid(front_tables.SETTINGS, front_tables.setting_rows(contest))]
     return parts
 

@@ -88,6 +88,7 @@ def test_what_has_no_area_is_refused() -> None:
     for over in ((0.4, 0.2), (-0.1, 0.2), (0.2, 1.1)):
         with pytest.raises(ConfigError, match="range of robust accuracy"):
             front_areas([[CURVE]], over)
-    for fronts in ([], [[CURVE], [CURVE, CURVE]], [[[]]]):
+    wrong: list[list[list[list[Correctness]]]] = [[], [[CURVE], [CURVE, CURVE]], [[[]]]]
+    for fronts in wrong:
         with pytest.raises(DataError):
             front_areas(fronts, (0.1, 0.2))
