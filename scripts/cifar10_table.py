@@ -21,8 +21,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from robust_transfer.drawing.plots import COLOURS, style, svg, tidy
-from robust_transfer.statistics.frontier_gain import Correctness, above_front, place
+from robust_transfer.statistics.frontier_gain import above_front, place
 from robust_transfer.statistics.intervals import Difference, paired_bootstrap, wilson
+from robust_transfer.statistics.resampling import Correctness
 
 EIGHT, FOUR = "linf-8-255", "linf-4-255"
 LEVELS = {"clean": "clean", EIGHT: "PGD-20 8/255", FOUR: "PGD-20 4/255"}

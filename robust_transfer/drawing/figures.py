@@ -40,7 +40,7 @@ class Drawing:
 def front(series: Mapping[str, Sequence[Point]], *, chosen: Point, constant: float | None, threat: str) -> Drawing:
     """Robust over clean accuracy, one line per series, the chosen point ringed; ``constant``: None if unknown."""
     with style():
-        figure, axes = _plane(threat)
+        figure, axes = plane(threat)
         if constant is not None:
             axes.axhline(100 * constant, **CONSTANT)  # type: ignore[arg-type]
         words = {}
@@ -48,10 +48,10 @@ def front(series: Mapping[str, Sequence[Point]], *, chosen: Point, constant: flo
             clean, robust = _shares(points)
             axes.plot(clean[:, 0], robust[:, 0], lw=1.2, label=name, gid=f"series-{index}", **look(index))
             axes.vlines(clean[:, 0], robust[:, 1], robust[:, 2], color=look(index)["color"], lw=0.8, alpha=0.6)
-            words[f"series-{index}"] = [_said(point) for point in points]
+            words[f"series-{index}"] = [said(point) for point in points]
         x, y = 100 * chosen.clean.value, 100 * chosen.robust.value
         axes.plot(x, y, "o", ms=16, mfc="none", mec="#222222", mew=1.4, label=f"chosen: {chosen.name}")
-        _legend(figure)
+        legend(figure)
         return Drawing(figure, words)
 
 
@@ -61,7 +61,7 @@ def tradeoff(points: Sequence[Point], *, labels: Sequence[str], constant: float,
     Of a crowd only the front is labelled.
     """
     with style():
-        figure, axes = _plane(threat)
+        figure, axes = plane(threat)
         axes.axhline(100 * constant, **CONSTANT)  # type: ignore[arg-type]
         best = [points[row] for row in pareto(points)]
         axes.plot(
@@ -83,8 +83,8 @@ def tradeoff(points: Sequence[Point], *, labels: Sequence[str], constant: float,
         for place, names in named.items():
             told = ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
             axes.annotate(told, place, xytext=(6, 5), textcoords="offset points", fontweight="bold")
-        _legend(figure)
-        return Drawing(figure, {f"point-{row}": [f"{labels[row]}: {_said(p)}"] for row, p in enumerate(points)})
+        legend(figure)
+        return Drawing(figure, {f"point-{row}": [f"{labels[row]}: {said(p)}"] for row, p in enumerate(points)})
 
 
 def pareto(points: Sequence[Point]) -> list[int]:
@@ -115,7 +115,7 @@ def budgets(
         axes.set_xlabel(unit)
         axes.set_ylabel("accuracy, %")
         tidy(axes)
-        _legend(figure)
+        legend(figure)
         return Drawing(figure, words)
 
 
@@ -165,7 +165,8 @@ def _plain(name: str) -> str:
     return name.replace("$", r"\$")
 
 
-def _plane(threat: str) -> tuple[Figure, Axes]:
+def plane(threat: str) -> tuple[Figure, Axes]:
+    """Empty plane of clean and robust accuracy."""
     figure = Figure(layout="constrained")
     axes = figure.subplots()
     axes.set_xlabel(f"clean accuracy, %\n(robust: {threat})")
@@ -181,12 +182,13 @@ def _shares(points: Sequence[Point]) -> list[np.ndarray[tuple[int, int], np.dtyp
     ]
 
 
-def _said(point: Point) -> str:
+def said(point: Point) -> str:
+    """Point in words."""
     return f"{point.name}: clean {point.clean}, robust {point.robust}"
 
 
-def _legend(figure: Figure) -> None:
-    """Legend under the axes, with space of its own."""
+def legend(figure: Figure, *, height: float = HEIGHT, columns: int = 1) -> None:
+    """Legend under the axes, which are ``height`` inches high, with space of its own."""
     entries = len(figure.axes[0].get_legend_handles_labels()[0])
-    figure.set_size_inches(WIDTH, HEIGHT + ENTRY * entries)
-    figure.legend(frameon=False, loc="outside lower left", fontsize=9)
+    figure.set_size_inches(WIDTH, height + ENTRY * -(-entries // columns))
+    figure.legend(frameon=False, loc="outside lower left", fontsize=9, ncols=columns)

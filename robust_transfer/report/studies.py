@@ -19,10 +19,11 @@ from robust_transfer.files import read_table
 from robust_transfer.report.gather import Entry, joined, read
 from robust_transfer.statistics.intervals import Proportion, over_seeds
 from robust_transfer.study.filters import LAYERS, PICTURES
+from robust_transfer.study.outcomes import Judged, read_outcomes
 from robust_transfer.study.recipe import NAMED, SETTINGS, Recipe
 from robust_transfer.study.report import FINDINGS, STARTS
 from robust_transfer.study.study import STUDY
-from robust_transfer.study.table import TABLE, alike
+from robust_transfer.study.table import TABLE, alike, share_of
 
 IN_FULL = 4  # networks of a study
 OF_ALL = ("evaluation", "task")  # columns that make cells comparable
@@ -81,9 +82,15 @@ class Study:
             return []
         return [
             _comparison(self.table, rows, [str(part) for part in key] if isinstance(key, tuple) else [str(key)])
-            for key, rows in self.table.groupby(list(OF_ALL), sort=False, dropna=False)
+            for key, rows in self._on_test().groupby(list(OF_ALL), sort=False, dropna=False)
             if rows["failure"].isna().any()
         ]
+
+    def _on_test(self) -> pd.DataFrame:
+        """Cells that were evaluated on test images; those on val are what something was chosen by."""
+        known = self.recipe.evaluations
+        on_val = [name for name in self.table["evaluation"].unique() if name in known and known[name].split == "val"]
+        return self.table[~self.table["evaluation"].isin(on_val)]
 
     def shown(self) -> list[tuple[Entry, str | None]]:
         """Networks that stand on the front of an evaluation, the first seed of each, and where the recipe has their images."""
@@ -101,6 +108,10 @@ class Study:
         for entry in joined([read(folder) for folder in folders if folder.is_dir()])[:1]:
             name = f"{group.name}, seed {row['seed']}"
             yield replace(entry, name=name, short=name), self.recipe.data.get(data, data)
+
+    def outcomes(self) -> dict[str, Judged] | None:
+        """Outcomes by evaluation, of a study of fronts; None for another one."""
+        return read_outcomes(self.folder)
 
     def features(self) -> tuple[pd.DataFrame, dict[str, Any]] | None:
         """Distances after each block and pictures, of a study of features; None for another one."""
@@ -141,17 +152,13 @@ def _comparison(table: pd.DataFrame, rows: pd.DataFrame, key: Sequence[str]) -> 
     for _, some in rows.groupby(alike(rows), sort=False):
         done = some[some["failure"].isna()]
         if len(done):
-            clean, robust = (over_seeds([_share(row, level) for row in done.to_dict("records")]) for level in LEVELS)
+            clean, robust = (over_seeds([share_of(row, level) for row in done.to_dict("records")]) for level in LEVELS)
             seeds = tuple(int(seed) for seed in done["seed"])
             groups.append(CellGroup(_name(done.iloc[0], varied), seeds, clean, robust, done, len(some) - len(done)))
     first = rows[rows["failure"].isna()].iloc[0]
     return Comparison(
         ", ".join(key), float(first["constant"]), str(first["threat"]), str(first["attack"]), int(first["n"]), tuple(groups)
     )  # fmt: skip
-
-
-def _share(row: dict[Any, Any], level: str) -> Proportion:
-    return Proportion(row[level], row[f"{level}_low"], row[f"{level}_high"], int(row["n"]))
 
 
 def _name(row: pd.Series[Any], varied: Sequence[str]) -> str:

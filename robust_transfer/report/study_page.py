@@ -15,7 +15,10 @@ from robust_transfer.report.figures import Shown, Table, shown
 from robust_transfer.report.flags import advice
 from robust_transfer.report.studies import CellGroup, Comparison, Study
 from robust_transfer.report.words import best
+from robust_transfer.study import front_tables
 from robust_transfer.study.filters import distances_plot
+from robust_transfer.study.front_plots import picture
+from robust_transfer.study.fronts import contests
 from robust_transfer.study.given_up import GIVEN_UP
 from robust_transfer.study.plots import drawable, panels
 from robust_transfer.study.report import beside_told, cell_table
@@ -46,6 +49,8 @@ def sections(study: Study, key: str, *, pictures: bool) -> dict[str, Any]:
         "verdicts": VERDICTS,
         "counts": {v: sum(claim["verdict"] == v for claim in study.claims) for v in VERDICTS},
         "comparisons": [_compared(one, f"{key}-{number}", len(found) > 1) for number, one in enumerate(found)],
+        "fronts": _fronts(study, key),
+        "fronts_explained": front_tables.EXPLAINED,
         "plots": [plot for number, spec in enumerate(recipe.plots) if (plot := _plot(study, number, spec, key))],
         "cost": _cost(found, table, f"{key}-cost"),
         "features": _features(study, f"{key}-layers", pictures=pictures),
@@ -113,6 +118,32 @@ def _distinct(groups: Sequence[CellGroup]) -> list[dict[str, Any]]:
                 meant = advice(flag)
                 told.setdefault(meant.sign or flag, {"flag": flag, "advice": meant, "cells": 0})["cells"] += 1
     return sorted(told.values(), key=lambda one: -one["cells"])
+
+
+def _fronts(study: Study, key: str) -> list[dict[str, Any]]:
+    """Contests of the recipe's strategies: their fronts as a picture, a row a strategy, a row a setting."""
+    told = list[dict[str, Any]]()
+    for number, contest in enumerate(contests(study.recipe, study.table, study.outcomes() or {})):
+        settings = Table(front_tables.SETTINGS, front_tables.setting_rows(contest))
+        figure = shown(
+            picture(contest), f"{key}-front{number}", f"Fronts: {contest.name}",
+            f"Fronts of {len(contest.rivals)} strategies, clean accuracy to the right, robust upwards; baseline: "
+            f"{contest.baseline}.",
+            settings,
+            f"A line joins the settings on a strategy's own front; bold: the curve of {contest.baseline}. Filled: chosen on "
+            "val.",
+        )  # fmt: skip
+        table = Table(front_tables.RIVALS, front_tables.rival_rows(contest))
+        told.append(
+            {
+                "name": contest.name,
+                "what": front_tables.told(contest),
+                "notes": front_tables.notes(contest),
+                "figure": figure,
+                "table": table,
+            }
+        )
+    return told
 
 
 def _plot(study: Study, number: int, spec: Any, key: str) -> dict[str, Any] | None:

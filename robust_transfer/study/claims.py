@@ -17,8 +17,9 @@ from robust_transfer.errors import ConfigError
 from robust_transfer.evaluation import load_evaluation
 from robust_transfer.evaluation.classes import balanced, by_class
 from robust_transfer.evaluation.result import Accuracy
-from robust_transfer.statistics.frontier_gain import Correctness, above_front, place
+from robust_transfer.statistics.frontier_gain import above_front, place
 from robust_transfer.statistics.intervals import Difference, paired_bootstrap, wilson
+from robust_transfer.statistics.resampling import Correctness
 from robust_transfer.study.recipe import BALANCED_LEVELS, Cell, Claim, Measure, matches
 from robust_transfer.study.work import Workshop
 

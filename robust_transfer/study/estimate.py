@@ -159,7 +159,8 @@ class _Books:
         if self._new(workshop.evaluation_key(cell)) and not is_evaluation(workshop.evaluation_folder(cell)):
             found.missing += 1
             each, once = self.evaluation(cell.evaluation)
-            n = min(workshop.recipe.evaluations[cell.evaluation].examples or len(target.test), len(target.test))
+            images = len(workshop.judged_on(cell))
+            n = min(workshop.recipe.evaluations[cell.evaluation].examples or images, images)
             seconds += (n * each + once) / network.speed
             found.stored += RECORD_BYTES + OUTCOME_BYTES * n
         before = self.pieces.get(name := result_of(cell), (cell.source, 0.0))[1]

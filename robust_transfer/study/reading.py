@@ -20,6 +20,7 @@ from robust_transfer.study.recipe import (
     Claim,
     EvaluationSpec,
     Filters,
+    Fronts,
     PlotSpec,
     Pretrained,
     Recipe,
@@ -148,6 +149,8 @@ def _built(raw: Mapping[str, Any]) -> Recipe:
         ]
     if raw.get("filters") is not None:
         made["filters"] = _part(Filters, raw["filters"], "filters")
+    if raw.get("fronts") is not None:
+        made["fronts"] = _part(Fronts, raw["fronts"], "fronts")
     if missing := [f.name for f in fields(Recipe) if f.name not in made and _required(f)]:
         raise ConfigError(f"the recipe lacks {', '.join(missing)}")
     return build(Recipe, made, "the recipe")

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from robust_transfer.config import config
 from robust_transfer.defaults import DEFAULT_THREAT
 from robust_transfer.errors import ConfigError
+from robust_transfer.statistics.operating_point import OperatingPoint
 
 BALANCED_LEVELS = {"balanced_clean": "clean", "balanced_robust": "robust"}  # each class counts the same in them
 Measure = Literal["clean", "robust", "balanced_clean", "balanced_robust", "cost"]
@@ -66,7 +67,7 @@ class EvaluationSpec:
     """Evaluation of results. ``examples``: a stratified subset of test, the same for every cell.
 
     ``transfer_attack_examples``: number of images for transfer-specific attacks; ``red_flag_examples``: number of
-    images for red flags; 0 disables either.
+    images for red flags; 0 disables either. ``split``: ``val`` for what is chosen by, instead of test.
     """
 
     threat: str = DEFAULT_THREAT
@@ -74,6 +75,7 @@ class EvaluationSpec:
     examples: int | None = None
     transfer_attack_examples: int = 25
     red_flag_examples: int = 0
+    split: Literal["test", "val"] = "test"
 
 
 @config
@@ -134,6 +136,27 @@ class PlotSpec:
 
 
 @config
+class Fronts:
+    """Comparison of the grid's strategies by their fronts: of each, all its settings in the plane of both accuracies.
+
+    ``baseline``: the strategy above whose whole curve the others' gains are. ``choose``: evaluations on val, which take one
+    setting of each strategy (at every threat their own): the most accurate with at least a share ``keep`` of the most robust
+    baseline's robust accuracy. ``over``: the range of robust accuracy of the areas under the fronts; by default the
+    baseline's own.
+    """
+
+    baseline: str
+    choose: tuple[str, ...] = ()
+    keep: float = 0.9
+    over: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        OperatingPoint(keep=self.keep)
+        if self.over is not None and not 0 <= self.over[0] < self.over[1] <= 1:
+            raise ConfigError("over is a range of robust accuracy: two shares between 0 and 1, the lower one first")
+
+
+@config
 class Filters:
     """Features of ``sources`` under attack and as pictures, on images of ``task``.
 
@@ -170,6 +193,7 @@ class Recipe:
     data: dict[str, str] = field(default_factory=dict)
     claims: tuple[Claim, ...] = ()
     plots: tuple[PlotSpec, ...] = ()
+    fronts: Fronts | None = None
     scale: str = ""
     notes: str = ""
 

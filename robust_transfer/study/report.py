@@ -12,8 +12,12 @@ import pandas as pd
 
 from robust_transfer.environment import command_line, environment
 from robust_transfer.files import write_json, write_text
+from robust_transfer.study import front_tables
 from robust_transfer.study.claims import Finding, diverged, judge
+from robust_transfer.study.front_plots import picture_file
+from robust_transfer.study.fronts import Contest, contests
 from robust_transfer.study.given_up import GIVEN_UP
+from robust_transfer.study.outcomes import read_outcomes
 from robust_transfer.study.plots import drawable, lines
 from robust_transfer.study.recipe import NAMED, SETTINGS, Claim, Filters, cells
 from robust_transfer.study.work import Workshop
@@ -45,6 +49,7 @@ def write_report(workshop: Workshop, table: pd.DataFrame) -> Path:
             write_text(out / name, lines(rows, spec))
             pictures.append(f"![{spec.title or recipe.title}]({name})")
     every = cells(recipe)
+    rivals = _fronts(out, contests(recipe, table, read_outcomes(out) or {}))
     findings = [
         _told(claim, judge(workshop, claim, every), diverged(workshop, claim, every)) for claim in recipe.claims
     ]
@@ -58,6 +63,7 @@ def write_report(workshop: Workshop, table: pd.DataFrame) -> Path:
         *([recipe.notes] if recipe.notes else []),
         *([_claims(findings)] if findings else []),
         *pictures,
+        *rivals,
         *(_filters(recipe.filters) if recipe.filters is not None else []),
         *(_every(table, len(every)) if every else []),
         "## How it was made",
@@ -66,6 +72,23 @@ def write_report(workshop: Workshop, table: pd.DataFrame) -> Path:
     ]
     write_text(out / REPORT, "\n\n".join(text) + "\n")
     return out / REPORT
+
+
+def _fronts(out: Path, found: Sequence[Contest]) -> list[str]:
+    """Contests with their pictures, as parts of the record; writes the pictures."""
+    parts = ["## Which strategy when", front_tables.EXPLAINED] if found else []
+    for number, contest in enumerate(found, 1):
+        name = f"fronts-{number}.svg"
+        write_text(out / name, picture_file(contest))
+        parts += [f"### {contest.name}", front_tables.told(contest), f"![fronts of {contest.name}]({name})"]
+        parts += [_grid(front_tables.RIVALS, front_tables.rival_rows(contest)), *front_tables.notes(contest)]
+        parts += [_grid(front_tables.SETTINGS, front_tables.setting_rows(contest))]
+    return parts
+
+
+def _grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _told(claim: Claim, finding: Finding | None, lost: int) -> dict[str, str]:
@@ -110,8 +133,7 @@ def _claims(findings: Sequence[dict[str, str]]) -> str:
 
 def _rows(table: pd.DataFrame) -> str:
     head, cells = cell_table(table)
-    rows = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    rows += [f"| {' | '.join(row)} |" for row in cells]
+    rows = [_grid(head, cells)]
     constant = dict.fromkeys(table["constant"].dropna()) if "constant" in table else {}
     if constant:
         rows.append(f"\nConstant classifier: {', '.join(f'{100 * share:.1f} %' for share in constant)}.")

@@ -24,6 +24,7 @@ from robust_transfer.study.dispatch import Outcome
 from robust_transfer.study.estimate import Crew, Estimate, estimate
 from robust_transfer.study.filters import filters_are_made, look_at_filters
 from robust_transfer.study.given_up import note_given_up, read_given_up
+from robust_transfer.study.outcomes import write_outcomes
 from robust_transfer.study.recipe import Recipe, cells
 from robust_transfer.study.report import STARTS, write_report
 from robust_transfer.study.store import Store
@@ -116,6 +117,8 @@ def collect(workshop: Workshop) -> pd.DataFrame:
     table = tabulate(workshop, cells(workshop.recipe), read_given_up(workshop.store.root))
     if workshop.team.main:
         write_table(table, workshop.store.root)
+        if workshop.recipe.fronts is not None:
+            write_outcomes(workshop.store, table)
         write_report(workshop, table)
     return table
 

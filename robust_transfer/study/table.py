@@ -29,8 +29,9 @@ def tabulate(
     Shares are in [0, 1] with Wilson's 95 % interval; ``balanced_clean`` and ``balanced_robust``, for which each class counts
     the same, with MOVER's. ``cost`` is what the result took in forward-equivalent image
     passes, tuning included, the source's training not: that is ``source_cost``. ``failure`` says why a cell has no
-    figures. ``through_source``, ``feature_loss``, ``through_parts``, ``unseen`` (at ``unseen_threat``) and the feature drifts
-    are those of :class:`~robust_transfer.evaluation.Transferred`, on ``transfer_attack_examples`` images.
+    figures. ``mixture``: the result is two networks, mixed. ``through_source``, ``feature_loss``, ``through_parts``, ``unseen``
+    (at ``unseen_threat``) and the feature drifts are those of :class:`~robust_transfer.evaluation.Transferred`, on
+    ``transfer_attack_examples`` images.
     """
     rows = []
     for cell in cells:
@@ -53,6 +54,11 @@ def alike(rows: pd.DataFrame) -> pd.Series[int]:
     """Number for each row of a table: the same for cells that differ in their seed alone, in the order of the first of each."""
     names = [name for name in rows if (name in NAMED and name != "seed") or str(name).startswith(SETTINGS)]
     return rows.groupby(names, dropna=False, sort=False).ngroup()
+
+
+def share_of(row: Mapping[Any, Any], level: str) -> Proportion:
+    """Accuracy of a row with its interval."""
+    return Proportion(row[level], row[f"{level}_low"], row[f"{level}_high"], int(row["n"]))
 
 
 def write_table(table: pd.DataFrame, folder: Path) -> Path:
@@ -78,6 +84,7 @@ def _row(workshop: Workshop, cell: Cell, lost: str | None) -> dict[str, Any]:
             "adversarial_examples": card.cost.adversarial_examples,
             "training_seconds": card.cost.seconds,
             "criterion": card.criterion,
+            "mixture": bool(card.network.head.parts),
             "weights": card.weights_hash,
             "version": card.environment.get("versions", {}).get("robust-transfer"),
             "commit": card.environment.get("commit"),

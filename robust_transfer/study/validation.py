@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from robust_transfer.attacks import parse_attack
@@ -12,7 +12,7 @@ from robust_transfer.networks import canonical
 from robust_transfer.pretraining import PRETRAINING
 from robust_transfer.registry import unknown
 from robust_transfer.strategies import STRATEGIES
-from robust_transfer.study.recipe import Recipe, cells, columns, matches, swept
+from robust_transfer.study.recipe import Cell, Fronts, Recipe, cells, columns, matches, result_of, swept
 from robust_transfer.threat import Threat
 
 
@@ -81,11 +81,36 @@ def validate(recipe: Recipe) -> None:
             raise ConfigError(f"claims.{number}: no cell of the grid is {claim.above}")
         if seeds[0] != seeds[-1]:
             raise ConfigError(f"claims.{number} sets the seeds {seeds[0]} against {seeds[-1]}: give both the same")
+    if recipe.fronts is not None:
+        _check_fronts(recipe, recipe.fronts, found)
     known = {name: None for cell in found for name in columns(cell)}
     for number, plot in enumerate(recipe.plots):
         for name in (plot.by, *plot.where):
             _known(name, known, f"plots.{number}")
         _known(plot.x, {**known, **dict.fromkeys(LEVELS)}, f"plots.{number}")
+
+
+def _check_fronts(recipe: Recipe, fronts: Fronts, found: Sequence[Cell]) -> None:
+    """Refuse a baseline without cells, and a choice on val that some cells could not be part of."""
+    _known(fronts.baseline, recipe.strategies, "fronts.baseline")
+    if not any(cell.strategy == fronts.baseline for cell in found):
+        raise ConfigError(f"fronts.baseline: no cell of the grid is of {fronts.baseline}")
+    for name in fronts.choose:
+        _known(name, recipe.evaluations, "fronts.choose")
+        if recipe.evaluations[name].split != "val":
+            raise ConfigError(
+                f"fronts.choose: {name} is not an evaluation on val (split: val), and test chooses nothing"
+            )
+    if not fronts.choose:
+        return
+    threats = {name: str(Threat.parse(spec.threat)) for name, spec in recipe.evaluations.items()}
+    looked_at = {(result_of(cell), threats[cell.evaluation]) for cell in found if cell.evaluation in fronts.choose}
+    for cell in found:
+        if (result_of(cell), threats[cell.evaluation]) not in looked_at:
+            raise ConfigError(
+                f"fronts.choose: {cell.strategy} on {cell.task}, evaluated by {cell.evaluation}, has no evaluation on val at "
+                f"{threats[cell.evaluation]} among {', '.join(fronts.choose)}"
+            )
 
 
 def _known(name: str, known: Mapping[str, Any], where: str) -> None:

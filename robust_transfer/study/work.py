@@ -76,6 +76,11 @@ class Workshop:
         """Data of the recipe, or of this name."""
         return self._datasets.setdefault(name, Dataset(self.recipe.data.get(name, name)))
 
+    def judged_on(self, cell: Cell) -> Split:
+        """Images that a cell's evaluation is of."""
+        task = self.task(cell.task, cell.shots, cell.seed)
+        return task.val if self.recipe.evaluations[cell.evaluation].split == "val" else task.test
+
     def task_of(self, cell: Cell) -> Task:
         """Cell's task, its classes weighted as the cell says."""
         task = self.task(cell.task, cell.shots, cell.seed)
@@ -113,6 +118,10 @@ class Workshop:
         """Raise :class:`ConfigError` for a strategy that cannot work on its source and task, without any training."""
         looked, sources = set[str](), dict[str, Checkpoint]()
         for cell in cells:
+            if self.recipe.evaluations[cell.evaluation].split == "val" and not len(self.judged_on(cell)):
+                raise ConfigError(
+                    f"evaluations.{cell.evaluation} is on val, and {cell.task} has none: give its val a share"
+                )
             named = result_of(cell, seed=False)  # the seed makes no difference
             if named in looked:
                 continue
@@ -198,10 +207,11 @@ class Workshop:
         return self._kept(repr(cell), lambda: self._evaluation_key(cell))
 
     def _evaluation_key(self, cell: Cell) -> str:
-        how, test = self.recipe.evaluations[cell.evaluation], self.task(cell.task, cell.shots, cell.seed).test
+        how, judged_on = self.recipe.evaluations[cell.evaluation], self.judged_on(cell)
         named = as_dict(how)
+        named.pop("split")  # its images say so
         settings = {old: named.pop(new) for old, new in RECIPE.items()} | named  # as earlier versions called them
-        return digest("evaluation", self.result_key(cell), settings, self.run.precision, _hash(test))
+        return digest("evaluation", self.result_key(cell), settings, self.run.precision, _hash(judged_on))
 
     def result_folder(self, cell: Cell) -> Path:
         """Folder of a cell's result."""
@@ -255,7 +265,7 @@ class Workshop:
         with self._tracked(out, *_words(cell), cell.evaluation):
             evaluate(
                 load_checkpoint(result),
-                self.task(cell.task, cell.shots, cell.seed).test,
+                self.judged_on(cell),
                 threat=how.threat,
                 attack=how.attack,
                 examples=how.examples,

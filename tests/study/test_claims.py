@@ -11,8 +11,9 @@ from study_helpers import RUN
 
 from robust_transfer.errors import ConfigError
 from robust_transfer.evaluation import load_evaluation
-from robust_transfer.statistics.frontier_gain import Correctness, above_front, place
+from robust_transfer.statistics.frontier_gain import above_front, place
 from robust_transfer.statistics.intervals import Difference
+from robust_transfer.statistics.resampling import Correctness
 from robust_transfer.study.claims import _verdict, diverged, judge
 from robust_transfer.study.recipe import Claim, Recipe, cells, matches
 from robust_transfer.study.store import Store

@@ -10,6 +10,9 @@ PACKAGE, TESTS = Path(robust_transfer.__file__).parent, Path(__file__).parents[1
 WHOLE = "whole"  # tests of the package as a whole, its repository and its command line: they have no twin
 # Modules without a test file of their own name, and the file that tests them.
 ELSEWHERE = {
+    "drawing/rivals": "study/test_fronts",
+    "study/front_plots": "study/test_fronts",
+    "study/front_tables": "study/test_fronts",
     "strategies/attacked_val": "strategies/test_merge",
     "certification/base": "certification/test_naming",
     "certification/record": "evaluation/test_certifying",

@@ -11,6 +11,8 @@ import pytest
 from robust_transfer.report import write_report
 from robust_transfer.run import Run
 from robust_transfer.study import load_recipe, packaged, run_study
+from robust_transfer.study.fronts import contests
+from robust_transfer.study.outcomes import read_outcomes
 from robust_transfer.study.recipe import Recipe, cells
 from robust_transfer.study.store import Store
 
@@ -62,5 +64,7 @@ def test_every_recipe_runs_at_smoke_scale(
     report = (tmp_path / "report.md").read_text()
     assert recipe.title in report
     assert "not measured" not in report
-    assert report.count("![") == len(recipe.plots)
-    assert len(list(tmp_path.glob("*.svg"))) == len(recipe.plots)
+    fronts = contests(recipe, table, read_outcomes(tmp_path) or {})
+    assert bool(fronts) == (recipe.fronts is not None)
+    assert report.count("![") == len(recipe.plots) + len(fronts)
+    assert len(list(tmp_path.glob("*.svg"))) == len(recipe.plots) + len(fronts)
