@@ -36,7 +36,18 @@ def towards(features: Tensor, aim: Tensor) -> Tensor:
 def feature_drift(model: Classifier, x: Tensor, ids: Tensor, threat: Threat, *, steps: int, seed: int) -> Tensor:
     """Largest relative shift of each image's features without labels: ``max |z(x') - z(x)| / |z(x)|``, ``(B,)``.
 
-    By ``steps`` steps of Auto-PGD on ``model``'s own features. A linear head's robustness is bounded by it.
+    A linear head's robustness is bounded by it. See :func:`feature_shift`.
+    """
+    shift, length = feature_shift(model, x, ids, threat, steps=steps, seed=seed)
+    return shift / length.clamp_min(1e-12)
+
+
+def feature_shift(
+    model: Classifier, x: Tensor, ids: Tensor, threat: Threat, *, steps: int, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Largest shift ``|z(x') - z(x)|`` of each image's features, and their length ``|z(x)|``, both ``(B,)``.
+
+    By ``steps`` steps of Auto-PGD on ``model``'s own features, without labels.
     """
     with attacking(Features(model), x.device, size=x.shape[-1]) as target:
         clean = target.logits(x)
@@ -47,8 +58,7 @@ def feature_drift(model: Classifier, x: Tensor, ids: Tensor, threat: Threat, *, 
             features, gradient = target.gradient(climbs.at, clean, away)
             climbs.step(away(features, clean), gradient, threat, step, intervals)
         furthest = torch.maximum(climbs.best_value, away(target.logits(climbs.at), clean))
-        lengths: Tensor = clean.norm(dim=1)
-        return furthest.sqrt() / lengths.clamp_min(1e-12)
+        return furthest.sqrt(), clean.norm(dim=1)
 
 
 @ATTACKS.register(

@@ -73,6 +73,7 @@ ORDER = (
     "estimator",
     "comparison",
     "choosing",
+    "ranking",
     "analysis",
     "study",
     "demo",
