@@ -4,8 +4,8 @@ For a class, with labels ``y`` in {0, 1}, features ``F (n, d)``, weights of prio
 the evidence is that of ``y ~ N(0, I / b + F F' / a)``. The paper's equation 2 is the same by the matrix inversion lemma. LogME
 is its maximum over ``a`` and ``b``, per image, averaged over the classes.
 
-The paper climbs by a fixed point. Here ``b`` has a closed form for each ratio ``t = a / b``, so that one number is left, which is
-searched for on a grid that closes in: it also finds maxima at the ends, where a fixed point runs off.
+The paper climbs by a fixed point. Here ``b`` has a closed form for each ratio ``t = a / b``, so that one number is left, which
+is searched for on a grid that closes in: it also finds maxima at the ends, where a fixed point runs off.
 """
 
 from __future__ import annotations

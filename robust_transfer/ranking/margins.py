@@ -1,8 +1,8 @@
 """Robust accuracy of a linear head, predicted from its margins on clean images.
 
-Two predictors. By shift (Nern et al. 2023): an image stands if the nearest boundary of the head is farther from its features than
-the source's features typically move under attack. By first order: an image stands if its margin over the nearest class is more
-than the margin's slope at the clean image times eps. Neither is a bound: features of the target may move farther, and a
+Two predictors. By shift (Nern et al. 2023): an image stands if the nearest boundary of the head is farther from its features
+than the source's features typically move under attack. By first order: an image stands if its margin over the nearest class is
+more than the margin's slope at the clean image times eps. Neither is a bound: features of the target may move farther, and a
 network is no linear function.
 """
 

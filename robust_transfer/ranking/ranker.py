@@ -154,6 +154,6 @@ def _notes(ordered: Sequence[Ranked]) -> list[str]:
         )
     if any(one.shift is None for one in ordered):
         notes.append(
-            "by shift is unknown where the source's own images are not at hand: --source-data gives them, and they are attacked once"
+            "by shift is unknown without a source's own images: --source-data gives them, and they are attacked once"
         )
     return notes

@@ -96,7 +96,7 @@ class Ranking:
     def remarks(self) -> list[str]:
         """Sentences on what the table shows."""
         return [
-            f"predicted, not measured: by a probe on {self.n_train} images of train and {self.n_val} of val, none of them attacked",
+            f"predicted, not measured: by a probe on {self.n_train} images of train and {self.n_val} of val, none attacked",
             f"robust: margins of these val images to first order; ordered by {self.by} accuracy; own: as the card states it",
             *(f"cannot be used: {name}: {why}" for name, why in self.unusable.items()),
             *(f"note: {note}" for note in self.notes),

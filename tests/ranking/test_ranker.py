@@ -121,7 +121,7 @@ def test_a_source_that_cannot_be_used_is_told(task: Task, source: Checkpoint, tm
         )
     found = rank(task, sources=[broken, source], run=QUIET)
     assert "not finite" in found.unusable["source 1"]
-    with pytest.raises(ConfigError, match="source 1: .*not finite"):
+    with pytest.raises(ConfigError, match="source 1: the source's features are not finite"):
         rank(task, sources=[broken], run=QUIET)
 
 
