@@ -31,6 +31,7 @@ from robust_transfer.environment import command_line
 from robust_transfer.evaluation import evaluate
 from robust_transfer.files import write_bytes
 from robust_transfer.ranking import rank
+from robust_transfer.ranking.own_shift import own_shifts
 from robust_transfer.run import Run
 from robust_transfer.study import load_recipe
 from robust_transfer.study.recipe import Recipe
@@ -61,13 +62,9 @@ def predicted(recipe: Recipe, study: Path, run: Run) -> list[dict[str, Any]]:
         task = workshop.task(str(target), None if pd.isna(shots) else int(shots), int(cells["seed"].iloc[0]))
         for cell in cells.to_dict("records"):
             name = str(cell["source"])
-            trained_on = recipe.sources[name].pretrain
-            assert trained_on is not None
-            data = [workshop.task(trained_on.task, None, trained_on.seed)]
             begun = time.process_time()
-            rank(task, sources=[sources[name]], threat=threat, run=run)  # without what is measured once a source
+            found = rank(task, sources=[sources[name]], threat=threat, run=run)
             cpu = time.process_time() - begun
-            found = rank(task, sources=[sources[name]], threat=threat, source_data=data, run=run)
             one = found.best
             assert one.shift is not None
             rows.append(
@@ -105,11 +102,15 @@ def of_its_own(workshop: Workshop, recipe: Recipe, name: str, threat: str, run: 
     """Accuracies of a source on its own data at the common threat, and the eps that it was trained with."""
     how = recipe.sources[name].pretrain
     assert how is not None
-    test = workshop.task(how.task, None, how.seed).test
     source = workshop.source(name)
+    task = workshop.task(how.task, None, how.seed)
+    if (
+        own_shifts(source, [task], Threat.parse(threat), run) is None
+    ):  # measured here, once, and known to `rank` from now on
+        raise SystemExit(f"{name} keeps no fingerprints of {how.task}")
     found = evaluate(
         source,
-        test,
+        task.test,
         threat=threat,
         attack="pgd-20",
         examples=OWN,
