@@ -43,7 +43,8 @@ def test_the_nearest_boundary_is_as_far_as_the_features_have_to_move() -> None:
     unit = across / across.norm(dim=1, keepdim=True)
 
     def classes(share: float) -> Tensor:
-        return ((features + share * distance[:, None] * unit) @ weight.T + bias).argmax(1)
+        found: Tensor = ((features + share * distance[:, None] * unit) @ weight.T + bias).argmax(1)
+        return found
 
     assert torch.equal(classes(0.999), labels)
     assert torch.equal(classes(1.001), rivals)

@@ -87,7 +87,8 @@ def test_shifts_are_reached_by_no_random_noise() -> None:
 
         def moved(start: int) -> Tensor:
             noisy = THREAT.random_start(x, known.val.ids, seed=start, purpose="noise")
-            return (source.classifier.features(noisy) - clean).norm(dim=1)
+            found: Tensor = (source.classifier.features(noisy) - clean).norm(dim=1)
+            return found
 
         noise = torch.stack([moved(start) for start in range(20)]).amax(0)
     assert bool((shifts > noise).all())

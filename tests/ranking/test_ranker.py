@@ -14,6 +14,7 @@ from cli_helpers import DIGITS, Invoke
 from helpers import QUIET, make_digits, make_source, make_task, noting, without_val
 
 import robust_transfer as rt
+from robust_transfer.attacks.source_features import feature_shift
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.compiling import VARIABLE
 from robust_transfer.config import as_dict
@@ -78,7 +79,7 @@ def test_the_order_is_what_is_asked_for(task: Task, sources: list[Checkpoint], m
     }
     monkeypatch.setattr(ranker, "_ranked", lambda name, *_: made[name])
     given = [sources[0]] * 3
-    by = {by: [each.name for each in rank(task, sources=given, by=by, run=QUIET).sources] for by in ("robust", "clean")}  # type: ignore[arg-type]
+    by = {by: [each.name for each in rank(task, sources=given, by=by, run=QUIET).sources] for by in ("robust", "clean")}
     assert by["robust"] == ["robust", "as robust, with less evidence", "accurate"]
     assert by["clean"][0] == "accurate"
 
@@ -88,7 +89,7 @@ def test_only_the_sources_own_images_are_attacked(sources: list[Checkpoint], mon
     own = replace(digits, train=digits.train.subset(torch.arange(100, 130)), val=digits.val.subset(torch.arange(0)))
     target = replace(digits, train=digits.train.subset(torch.arange(100)), test=make_task().test)
     source = replace(sources[1], trained_on=trained_on(own))
-    monkeypatch.setattr(own_shift, "feature_shift", noting(calls, own_shift.feature_shift))
+    monkeypatch.setattr(own_shift, "feature_shift", noting(calls, feature_shift))
     assert rank(target, sources=[source], source_data=[target], run=QUIET).best.shift is None
     assert not calls
     shift = rank(target, sources=[source], source_data=[own], run=QUIET).best.shift
