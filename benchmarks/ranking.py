@@ -5,8 +5,8 @@
     python benchmarks/ranking.py --rows FILE
 
 The first command trains the sources, transfers and attacks; it goes on where it was stopped. The second predicts for each row
-of its table, and writes a line of FILE for each. The third only computes the correlations again. Of a study that is not
-finished it takes the sources that have been transferred to every target.
+of its table, and adds a line to FILE for each that is not there. The third only computes the correlations again. Of a study that
+is not finished it takes the sources that have been transferred to every target.
 
 The pooled figure is the mean over the targets. Intervals are 95 % percentiles of a bootstrap over the sources, the same ones
 for all targets: 12 sources or fewer leave them wide.
@@ -29,7 +29,6 @@ from scipy.stats import rankdata
 
 from robust_transfer.environment import command_line
 from robust_transfer.evaluation import evaluate
-from robust_transfer.files import write_bytes
 from robust_transfer.ranking import rank
 from robust_transfer.ranking.own_shift import own_shifts
 from robust_transfer.run import Run
@@ -47,47 +46,53 @@ PREDICTORS = {  # of each accuracy; the last three know nothing of the target
 }
 
 
-def predicted(recipe: Recipe, study: Path, run: Run) -> list[dict[str, Any]]:
-    """Row for each source and target: measured accuracies, predictions, and the figures of the source itself."""
+def predict(recipe: Recipe, study: Path, run: Run, file: Path) -> None:
+    """Add a row to ``file`` for each source and target that it lacks: what was measured, predictions, the source itself."""
     table = whole(pd.read_parquet(study / "table.parquet"))
     workshop = Workshop(recipe, Store(study), run)
     names = list(dict.fromkeys(table["source"]))
     threats = {str(each) for each in table["threat"]}
     [threat] = threats  # one for all, or accuracies could not be compared
     sources = {name: workshop.source(name) for name in names}
-    own = {name: of_its_own(workshop, recipe, name, threat, run) for name in names}
-    rows = list[dict[str, Any]]()
+    made = {(row["source"], row["task"]): row for row in read(file)}
+    own = {name: row for (name, _), row in made.items()}
     for target, cells in table.groupby("task", sort=False):
         shots = cells["shots"].iloc[0]
         task = workshop.task(str(target), None if pd.isna(shots) else int(shots), int(cells["seed"].iloc[0]))
         for cell in cells.to_dict("records"):
             name = str(cell["source"])
+            if (name, target) in made:
+                continue
+            if name not in own:
+                own[name] = of_its_own(workshop, recipe, name, threat, run)
             begun = time.process_time()
             found = rank(task, sources=[sources[name]], threat=threat, run=run)
             cpu = time.process_time() - begun
             one = found.best
             assert one.shift is not None
-            rows.append(
-                {
-                    **{
-                        key: cell[key] for key in ("source", "task", "seed", "clean", "robust", "n", "attack", "threat")
-                    },
-                    "predicted_clean": one.clean.value,
-                    "minus_log_loss": -one.log_loss,
-                    "logme": one.logme,
-                    "first_order": one.robust.value,
-                    "by_shift": one.shift.robust,
-                    "median_shift": one.shift.median,
-                    "median_allowed": one.shift.allowed,
-                    **own[name],
-                    "n_train": found.n_train,
-                    "n_val": found.n_val,
-                    "cpu_seconds": round(cpu, 2),
-                    "commit": cell["commit"],
-                }
-            )
+            row = {
+                **{key: cell[key] for key in ("source", "task", "seed", "clean", "robust", "n", "attack", "threat")},
+                "predicted_clean": one.clean.value,
+                "minus_log_loss": -one.log_loss,
+                "logme": one.logme,
+                "first_order": one.robust.value,
+                "by_shift": one.shift.robust,
+                "median_shift": one.shift.median,
+                "median_allowed": one.shift.allowed,
+                **{key: own[name][key] for key in ("own_clean", "own_robust", "eps")},
+                "n_train": found.n_train,
+                "n_val": found.n_val,
+                "cpu_seconds": round(cpu, 2),
+                "commit": cell["commit"],
+            }
+            with file.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps(row) + "\n")
             print(f"  {name} to {target}: {cpu:.1f} s of CPU time", flush=True)
-    return rows
+
+
+def read(file: Path) -> list[dict[str, Any]]:
+    """Rows of a file; none where there is no file."""
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
 
 
 def whole(table: pd.DataFrame) -> pd.DataFrame:
@@ -199,9 +204,10 @@ def main() -> None:
         recipe = load_recipe("rank", scale=given.scale, data=places)
         run = Run(quiet=True, threads=1, precision="float32", device="cpu")
         header("rank beside what was measured", command=command_line())
-        rows = predicted(recipe, given.study, run)
-        write_bytes(given.rows, "".join(json.dumps(row) + "\n" for row in rows).encode())
-    table = pd.DataFrame([json.loads(line) for line in given.rows.read_text(encoding="utf-8").splitlines()])
+        predict(recipe, given.study, run, given.rows)
+    if not (rows := read(given.rows)):
+        parser.error(f"{given.rows} has no rows: give the study's folder")
+    table = pd.DataFrame(rows)
     print(
         f"\n{table['source'].nunique()} sources, {table['task'].nunique()} targets, {int(table['n'].median())} test images each"
     )
