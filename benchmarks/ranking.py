@@ -5,8 +5,8 @@
     python benchmarks/ranking.py --rows FILE
 
 The first command trains the sources, transfers and attacks; it goes on where it was stopped. The second predicts for each row
-of its table, and adds a line to FILE for each that is not there. The third only computes the correlations again. Of a study that
-is not finished it takes the sources that have been transferred to every target.
+of its table, and adds a line to FILE for each that is not there. The third only computes the correlations again. Of a study
+that is not finished it takes the sources that have been transferred to every target.
 
 The pooled figure is the mean over the targets. Intervals are 95 % percentiles of a bootstrap over the sources, the same ones
 for all targets: 12 sources or fewer leave them wide.
