@@ -27,6 +27,7 @@ from common import header
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from robust_transfer.checkpoint import CARD
 from robust_transfer.environment import command_line
 from robust_transfer.evaluation import evaluate
 from robust_transfer.ranking import rank
@@ -53,6 +54,11 @@ def predict(recipe: Recipe, study: Path, run: Run, file: Path) -> None:
     names = list(dict.fromkeys(table["source"]))
     threats = {str(each) for each in table["threat"]}
     [threat] = threats  # one for all, or accuracies could not be compared
+    for name in names:
+        if not (workshop.store.folder("sources", workshop.source_key(name)) / CARD).is_file():
+            raise SystemExit(
+                f"the study has no source {name} under these conditions: give its --precision, --data and --scale"
+            )
     sources = {name: workshop.source(name) for name in names}
     made = {(row["source"], row["task"]): row for row in read(file)}
     own = {name: row for (name, _), row in made.items()}
@@ -198,11 +204,12 @@ def main() -> None:
     parser.add_argument("--data", action="append", default=[], metavar="NAME=PATH", help="as the study has it")
     parser.add_argument("--scale", default="laptop", help="as the study has it")
     parser.add_argument("--rows", type=Path, required=True, help="the file of rows, JSON lines")
+    parser.add_argument("--precision", default="auto", help="as the study has it")
     given = parser.parse_args()
     if given.study is not None:
         places = dict(pair.split("=", 1) for pair in given.data)
         recipe = load_recipe("rank", scale=given.scale, data=places)
-        run = Run(quiet=True, threads=1, precision="float32", device="cpu")
+        run = Run(quiet=True, threads=1, precision=given.precision)
         header("rank beside what was measured", command=command_line())
         predict(recipe, given.study, run, given.rows)
     if not (rows := read(given.rows)):
