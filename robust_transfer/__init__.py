@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from robust_transfer.pretraining import PGDAT, Fast, Free, Natural, Noise, Pretraining, Trades, pretrain
     from robust_transfer.production import Produced
     from robust_transfer.publishing import HubModel, push_to_hub
+    from robust_transfer.ranking import Ranking, rank
     from robust_transfer.report import write_report
     from robust_transfer.run import Run
     from robust_transfer.sources import SourceKind, list_sources, load_source
@@ -161,6 +162,10 @@ _WHERE = {
         "HubModel",
         "push_to_hub",
     ),
+    "ranking": (
+        "Ranking",
+        "rank",
+    ),
     "report": ("write_report",),
     "run": ("Run",),
     "sources": (
@@ -251,6 +256,7 @@ __all__ = [
     "Preprocessing",
     "Pretraining",
     "Produced",
+    "Ranking",
     "Recipe",
     "RiFT",
     "RobustTransferClassifier",
@@ -282,6 +288,7 @@ __all__ = [
     "predict",
     "pretrain",
     "push_to_hub",
+    "rank",
     "register_builder",
     "run_study",
     "transfer",

@@ -15,6 +15,7 @@ ROAD = (
     "data",
     "inspect",
     "import",
+    "rank",
     "choose",
     "pretrain",
     "transfer",

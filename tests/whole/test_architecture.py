@@ -74,6 +74,7 @@ ORDER = (
     "estimator",
     "comparison",
     "choosing",
+    "ranking",
     "analysis",
     "study",
     "demo",

@@ -63,6 +63,7 @@ MORE = {
     "--device": ("cuda:-1", "meta"),
     "--contact-sheet": (".", "sheet.jpg"),
     "--class-weights": ("even",),
+    "--by": ("accuracy", "Robust"),
 }
 PRECIOUS = dict.fromkeys(("metrics.jsonl", "model.safetensors"), "precious")
 FINE: set[tuple[str, ...]] = {
@@ -79,6 +80,7 @@ FINE: set[tuple[str, ...]] = {
     ),
     ("--attack", "pgd"),
     ("compare", "--seed", "9" * 30),
+    ("rank", "--examples", "9" * 30),  # all of them
     ("study", "--data", "nothing=1"),  # another recipe may need it, and this one says what it lacks
     *(("predict", f"--{name}", "9" * 30) for name in ("top", "classes")),  # all of them
     *(("push", f"--{name}", text) for name in ("dataset", "base-model", "licence") for text in ("nan", "-1")),  # names
@@ -167,6 +169,7 @@ def line(command: str, places: dict[str, Path], out: Path, *given: str | Path) -
         "push": ((source, "owner/name"), ("--dry-run", out.parent / "pushed", "--quiet")),
         "demo": ((), (*data, "--source", source, "--no-scratch", *writes)),
         "choose": ((), (*data, "--source", source, *writes)),
+        "rank": ((source,), (*data, "--val", "0.5", "--quiet")),
     }[command]
     words: list[str | Path] = [command, *positional]
     takes_value = [
@@ -190,6 +193,7 @@ def nothing_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
         "doctor.diagnosis.speeds",
         "report.page.page",
         "prediction.predictor._Predictor.predictions",
+        "ranking.ranker._ranked",
         "exporting.onnx_file.to_proto",
         "publishing.publisher._write",
     ):

@@ -19,6 +19,7 @@ MISSING = {
     "data": (NEVER,),
     "inspect": (NEVER,),
     "import": (NEVER, "--out", "out"),
+    "rank": (NEVER, "--data", NEVER),
     "choose": ("--data", NEVER, "--out", "out"),
     "pretrain": ("--data", NEVER, "--out", "out"),
     "transfer": ("--source", NEVER, "--data", NEVER, "--strategy", "linear-probe", "--out", "out"),

@@ -32,6 +32,7 @@ WORDS = {
     "report": ("run",),
     "demo": (),
     "choose": (*DIGITS, "--out", "run"),
+    "rank": ("bundled", *DIGITS, "--json"),
     "doctor": (),
 }
 GROUP: Any = typer.main.get_command(app)

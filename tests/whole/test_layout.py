@@ -36,6 +36,8 @@ ELSEWHERE = {
     "cli/push": "publishing/test_publisher",
     "cli/pretrain": "whole/test_road",
     "cli/report": "whole/test_road",
+    "cli/rank": "ranking/test_ranker",
+    "ranking/ranking": "ranking/test_ranker",
     "cli/study": "study/test_study",
     "cli/transfer": "whole/test_road",
     "cli/verify": "whole/test_road",
