@@ -45,7 +45,18 @@ if TYPE_CHECKING:
     from robust_transfer.networks import register_builder
     from robust_transfer.prediction import Prediction, predict
     from robust_transfer.preprocessing import Normalisation, Preprocessing
-    from robust_transfer.pretraining import PGDAT, Fast, Free, Natural, Noise, Pretraining, Trades, pretrain
+    from robust_transfer.pretraining import (
+        CARTL,
+        FARE,
+        PGDAT,
+        Fast,
+        Free,
+        Natural,
+        Noise,
+        Pretraining,
+        Trades,
+        pretrain,
+    )
     from robust_transfer.production import Produced
     from robust_transfer.publishing import HubModel, push_to_hub
     from robust_transfer.report import write_report
@@ -146,6 +157,8 @@ _WHERE = {
         "Preprocessing",
     ),
     "pretraining": (
+        "CARTL",
+        "FARE",
         "Fast",
         "Free",
         "Natural",
