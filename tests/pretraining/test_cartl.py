@@ -57,7 +57,7 @@ def test_the_loss_and_its_gradient_are_the_formula(batch: Batch, blocks: int) ->
     out = objective(batch)
     out["loss"].backward()
     torch.testing.assert_close(out["loss"], wanted, rtol=1e-4, atol=1e-5)
-    assert float(out["feature_distance"]) > 1e-3
+    assert float(out["feature_distance"].detach()) > 1e-3
     assert same_state(plain, classifier), "a pass each, the attacked images first: statistics move twice"
     for (name, p), other in zip(classifier.named_parameters(), plain.named_parameters(), strict=True):
         assert p.grad is not None

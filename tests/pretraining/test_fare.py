@@ -155,7 +155,7 @@ def test_a_finished_run_is_of_its_start(start: Checkpoint, task: Task, tmp_path:
     first = FARE(**QUICK)(task, threat=THREAT, start=start, run=out)
     assert FARE(**QUICK)(task, threat=THREAT, start=start, run=out).hash == first.hash
     other = Checkpoint(make_classifier(5), Card(network=start.card.network, class_names=task.class_names, method="x"))
-    with pytest.raises(CheckpointError, match="cannot resume .* source"):
+    with pytest.raises(CheckpointError, match=r"cannot resume .* source"):
         FARE(**QUICK)(task, threat=THREAT, start=other, run=out)
 
 
