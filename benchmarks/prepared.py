@@ -20,6 +20,7 @@ from common import header
 
 import robust_transfer as rt
 from robust_transfer.data import Task
+from robust_transfer.errors import DivergedError
 
 STRATEGIES: dict[str, rt.Strategy] = {"probe": rt.LinearProbe(), "lwf": rt.LwF()}
 
@@ -53,6 +54,7 @@ CONTENDERS = {
     "fast, awp": Contender(lambda epochs: rt.Fast(epochs=epochs, awp=0.005), "fast"),
     "pgd-2": Contender(lambda epochs: rt.PGDAT(epochs=epochs, steps=2, step=0.625), "pgd-2"),
     "cartl": Contender(lambda epochs: rt.CARTL(epochs=epochs, steps=2, step=0.625), "pgd-2"),
+    "cartl, 0.3": Contender(lambda epochs: rt.CARTL(epochs=epochs, steps=2, step=0.625, weight=0.3), "pgd-2"),
     "natural, fare": Contender(fare, "fast", start="natural"),
     "fast, as long": Contender(as_long, "fast"),
     "fast, fare": Contender(fare, "fast, as long", start="fast"),
@@ -120,13 +122,14 @@ def differences(found: dict[tuple[str, int], Reached], names: list[str], seeds: 
     """Print each contender less its control, paired by seed."""
     for name in names:
         control = CONTENDERS[name].control
-        if name == control or control not in names:
+        both = [seed for seed in range(seeds) if (name, seed) in found and (control, seed) in found]
+        if name == control or not both:
             continue
         for strategy in STRATEGIES:
             for column, what in enumerate(("clean", "robust")):
                 gaps = [
                     found[name, seed].accuracies[strategy][column] - found[control, seed].accuracies[strategy][column]
-                    for seed in range(seeds)
+                    for seed in both
                 ]
                 spread = f", deviation {stdev(gaps):.1f}" if len(gaps) > 1 else ""
                 told = ", ".join(f"{gap:+.1f}" for gap in gaps)
@@ -160,7 +163,11 @@ def main() -> None:
     comparison, found = Comparison(given), dict[tuple[str, int], Reached]()
     for seed in range(given.seeds):
         for name in names:
-            found[name, seed] = comparison.reached(name, seed)
+            try:
+                found[name, seed] = comparison.reached(name, seed)
+            except DivergedError as error:
+                print(f"  seed {seed}, {name}: {error}", flush=True)
+                continue
             show(name, seed, found[name, seed])
     differences(found, names, given.seeds)
 

@@ -39,7 +39,7 @@ class CARTL(Crafting):
     weighs: ClassVar[bool] = True
     loss_passes: ClassVar[float] = 6.0  # adversarial and clean images
 
-    weight: float = 1.0
+    weight: float = 0.1
     blocks: int = 1
     steps: int = 7
     step: float = 0.25

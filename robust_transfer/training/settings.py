@@ -30,7 +30,8 @@ class TrainingSettings:
     """Settings of training.
 
     ``learning_rate`` is the schedule's peak; ``schedule`` a function of the share of steps done. ``ema``: decay of an
-    exponential moving average of weights and buffers, which is then validated and kept (None: none). ``select``: keep
+    exponential moving average of weights and batch statistics, which is then validated and kept (None: none); it rises to
+    that decay from 0 on. ``select``: keep
     the ``last`` weights, or those of the epoch with the best ``clean`` or ``robust`` accuracy on val. ``augment``:
     ``pad-crop`` (``pad`` pixels of zeros around the image, a random crop, a ``flip``), ``random-resized-crop`` (a
     random part enlarged, a ``flip``), false for neither, or true for the usual one at the images' size: the first
