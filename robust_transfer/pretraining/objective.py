@@ -50,7 +50,7 @@ class AdversarialObjective(CraftingObjective):
 
     @property
     def passes_per_image(self) -> float:  # type: ignore[override]
-        """Those of the training step, and 2 for each attack step."""
+        """Passes of the training step, and 2 for each attack step."""
         return self.training_passes + 2.0 * int(self.steps)
 
     @override

@@ -71,7 +71,7 @@ class CraftingObjective(Objective):
 
     @abstractmethod
     def terms(self, batch: Batch, crafted: Tensor) -> dict[str, Tensor]:
-        """What :meth:`forward` returns, for images already crafted."""
+        """Terms of the loss, as :meth:`forward` returns them, for images already crafted."""
 
     @property
     def training_passes(self) -> float:

@@ -31,7 +31,6 @@ ELSEWHERE = {
     "cli/listing": "cli/test_catalogue",
     "cli/options": "whole/test_bad_input",
     "cli/push": "publishing/test_publisher",
-    "cli/pretrain": "whole/test_road",
     "cli/report": "whole/test_road",
     "cli/study": "study/test_study",
     "cli/transfer": "whole/test_road",
