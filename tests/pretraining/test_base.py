@@ -133,7 +133,8 @@ def test_every_methods_steps_change_the_weights(name: str, tiny: Task) -> None:
 def test_every_method_costs_what_it_says(name: str, tiny: Task) -> None:
     """Forecast and objective agree, with and without a step on the weights."""
     cls = PRETRAINING.get(name)
-    for settings in ({}, {"awp": 0.01}) if issubclass(cls, Crafting) else ({},):
+    tried: tuple[dict[str, Any], ...] = ({}, {"awp": 0.01}) if issubclass(cls, Crafting) else ({},)
+    for settings in tried:
         method = cls(**settings)
         objective = method.objective(make_classifier(), tiny, THREAT, RUN)
         assert objective.passes_per_image == method.passes_per_image, settings

@@ -52,7 +52,7 @@ def test_the_loss_and_its_gradient_are_the_formula(batch: Batch, blocks: int) ->
         seen = [again.features(crafted), again.features(batch.images)]
         plain, logits = again, again.classify(seen[0])
     lengths = [(a - b).pow(2).sum().sqrt() for a, b in zip(*seen, strict=True)]
-    wanted = F.cross_entropy(logits, batch.labels) + 0.7 * sum(lengths) / len(lengths)  # type: ignore[operator]
+    wanted = F.cross_entropy(logits, batch.labels) + 0.7 * sum(lengths) / len(lengths)
     wanted.backward()
     out = objective(batch)
     out["loss"].backward()

@@ -160,9 +160,10 @@ def test_a_finished_run_is_of_its_start(start: Checkpoint, task: Task, tmp_path:
 
 
 def test_what_does_not_fit_is_refused(start: Checkpoint, task: Task) -> None:
-    for call in ({"network": "wrn_16_1"}, {"input_size": 12}):
+    calls: tuple[dict[str, Any], ...] = ({"network": "wrn_16_1"}, {"input_size": 12})
+    for call in calls:
         with pytest.raises(ConfigError, match="fare trains the network of its start"):
-            FARE(**QUICK)(task, threat=THREAT, start=start, run=RUN, **call)  # type: ignore[arg-type]
+            FARE(**QUICK)(task, threat=THREAT, start=start, run=RUN, **call)
     wrong: tuple[dict[str, Any], ...] = ({"steps": 0}, {"step": 0})
     for settings in wrong:
         with pytest.raises(ConfigError, match="fare needs at least one step"):

@@ -99,7 +99,8 @@ def test_the_loss_that_it_climbs_is_the_methods_own(batch: Batch) -> None:
     def loss(network: Classifier) -> Tensor:
         clean, attacked = network(batch.images), network(crafted)
         p, q = clean.softmax(1), attacked.softmax(1)
-        return F.cross_entropy(clean, batch.labels) + 6 * (p * (p.log() - q.log())).sum(1).mean()
+        divergence: Tensor = (p * (p.log() - q.log())).sum(1).mean()
+        return F.cross_entropy(clean, batch.labels) + 6 * divergence
 
     moved = perturbed(classifier, loss)
     loss(moved).backward()
@@ -126,8 +127,8 @@ def test_training_is_the_loop_spelt_out(digits_task: Task, monkeypatch: pytest.M
         F.cross_entropy(moved(x), y).backward()
         for p, other in zip(plain.parameters(), moved.parameters(), strict=True):
             p.grad = other.grad
-        for mine, other in zip(plain.buffers(), moved.buffers(), strict=True):
-            mine.copy_(other)
+        for mine, theirs in zip(plain.buffers(), moved.buffers(), strict=True):
+            mine.copy_(theirs)
         optimizer.step()
     first, found = make_classifier().state_dict(), result.classifier.state_dict()
     for name, value in plain.state_dict().items():
