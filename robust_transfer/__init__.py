@@ -45,7 +45,18 @@ if TYPE_CHECKING:
     from robust_transfer.networks import register_builder
     from robust_transfer.prediction import Prediction, predict
     from robust_transfer.preprocessing import Normalisation, Preprocessing
-    from robust_transfer.pretraining import PGDAT, Fast, Free, Natural, Noise, Pretraining, Trades, pretrain
+    from robust_transfer.pretraining import (
+        CARTL,
+        FARE,
+        PGDAT,
+        Fast,
+        Free,
+        Natural,
+        Noise,
+        Pretraining,
+        Trades,
+        pretrain,
+    )
     from robust_transfer.production import Produced
     from robust_transfer.publishing import HubModel, push_to_hub
     from robust_transfer.ranking import Ranking, rank
@@ -148,6 +159,8 @@ _WHERE = {
         "Preprocessing",
     ),
     "pretraining": (
+        "CARTL",
+        "FARE",
         "Fast",
         "Free",
         "Natural",
@@ -214,6 +227,7 @@ __all__ = [
     "Augmentation",
     "AutoAttack",
     "BitFit",
+    "CARTL",
     "Card",
     "Checkpoint",
     "Choice",
@@ -226,6 +240,7 @@ __all__ = [
     "Delta",
     "Evaluation",
     "Exported",
+    "FARE",
     "FGSM",
     "Fast",
     "FeatureShift",

@@ -55,7 +55,8 @@ def refuse_weights(method: type, task: Task) -> None:
 class Produced:
     """Result of a method: its classifier, and the contents of the card.
 
-    ``path`` holds further tensors to save (a whole L2 path of heads). The seconds of ``cost`` are those of an
+    ``path`` holds further tensors to save (a whole L2 path of heads). Not ``judges``: the head's classes are not the task's,
+    so nothing follows from what it predicts. The seconds of ``cost`` are those of an
     interrupted run that this one resumed: its own are measured by :func:`produce`.
     """
 
@@ -65,6 +66,7 @@ class Produced:
     events: tuple[str, ...] = ()
     cost: Cost = field(default_factory=Cost)
     path: dict[str, Tensor] = field(default_factory=dict)
+    judges: bool = True
 
 
 def without_test(task: Task) -> Task:
@@ -114,7 +116,8 @@ def _make(
     started = time.perf_counter()
     try:
         made = make()
-        refuse_collapse(made.classifier, task.train, run)
+        if made.judges:
+            refuse_collapse(made.classifier, task.train, run)
     except DivergedError:
         run_folder.begin(out)
         if out is not None and is_main_process():
@@ -134,8 +137,7 @@ def _make(
 
 def _card(identity: Mapping[str, Any], made: Produced, task: Task, run: Run, cost: Cost) -> Card:
     return Card(
-        **{"network": made.classifier.spec, **identity},
-        class_names=task.class_names,
+        **{"network": made.classifier.spec, "class_names": task.class_names, **identity},
         criterion=made.criterion,
         metrics=made.metrics,
         events=made.events,

@@ -1,7 +1,8 @@
-"""``pretrain``: a network from scratch, as a source."""
+"""``pretrain``: a source to transfer from, trained from scratch or from another one."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -32,10 +33,11 @@ from robust_transfer.cli.options import (
     loading,
     make_run,
     read_settings,
+    read_source,
     read_task,
     say_or_json,
 )
-from robust_transfer.defaults import DEFAULT_THREAT
+from robust_transfer.defaults import DEFAULT_NETWORK, DEFAULT_THREAT
 
 
 @app.command()
@@ -43,14 +45,22 @@ def pretrain(
     data: Data,
     out: Out,
     network: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--network", help="A network's name; see `list networks`.", autocompletion=completion.names_of("networks")
+            "--network",
+            help=f"A network's name; see `list networks`. [default: {DEFAULT_NETWORK}]",
+            autocompletion=completion.names_of("networks"),
         ),
-    ] = "wrn-16-2",
+    ] = None,
     method: Annotated[
         str, typer.Option("--method", help="See `list pretraining`.", autocompletion=completion.names_of("pretraining"))
     ] = "fast",
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from", help="Source that `fare` starts from; see `list sources`.", autocompletion=completion.MODELS
+        ),
+    ] = None,
     threat: Annotated[
         str, typer.Option("--threat", help="norm:eps to train for.", autocompletion=completion.THREATS)
     ] = DEFAULT_THREAT,
@@ -75,10 +85,11 @@ def pretrain(
     as_json: CardAsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train a network from scratch, adversarially or naturally, as a source to transfer from."""
+    """Train a network as a source to transfer from: from scratch, or another source's by `fare`."""
     check_name("pretraining", method)
     loading("pretrain", quiet)
     run = make_run(seed, device, precision, threads, out, resume, overwrite, quiet, track)
+    from robust_transfer.foreign.hints import Hints
     from robust_transfer.preprocessing import Preprocessing
     from robust_transfer.pretraining import PRETRAINING
     from robust_transfer.threat import Threat as ThreatModel
@@ -87,11 +98,14 @@ def pretrain(
     trained_for = ThreatModel.parse(threat)
     with run.at_work():
         run.check_out()
-        ahead = Preprocessing(size=input_size) if input_size is not None else None
-        task = read_task(
-            data, image_column, label_column, split_column, seed=seed, val=val, duplicates=duplicates, prepare=ahead
+        read = partial(
+            read_task, data, image_column, label_column, split_column, seed=seed, val=val, duplicates=duplicates
         )
-        checkpoint = chosen(task, network=network, threat=trained_for, input_size=input_size, run=run)
+        source, task = read_source(start, Hints(), read, quiet=quiet) if start is not None else (None, None)
+        if task is None:
+            ahead = Preprocessing(size=input_size) if input_size is not None else None
+            task = read(prepare=source.preprocessing if source is not None else ahead)
+        checkpoint = chosen(task, network=network, threat=trained_for, input_size=input_size, start=source, run=run)
         say_or_json(quiet, f"saved {out}: {_figures(checkpoint.card.metrics)}", checkpoint.card, as_json)
 
 

@@ -14,7 +14,7 @@ from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier, NetworkSpec
 from robust_transfer.config import as_dict, config, expect
 from robust_transfer.data import Task
-from robust_transfer.defaults import DEFAULT_THREAT
+from robust_transfer.defaults import DEFAULT_NETWORK, DEFAULT_THREAT
 from robust_transfer.errors import ConfigError
 from robust_transfer.monitor import Validation, validation_passes
 from robust_transfer.preprocessing import Preprocessing
@@ -37,6 +37,7 @@ class Pretraining(TrainingSettings, WithPresets, ABC):
     schedule: Schedule = "one-cycle"
     nesterov: bool = True
     adversarial: ClassVar[bool] = True
+    starts: ClassVar[bool] = False  # from a checkpoint, where the others start from random weights
     weighs: ClassVar[bool] = False  # whether it heeds images' weights; each class says so itself, it is not inherited
 
     @abstractmethod
@@ -63,44 +64,71 @@ class Pretraining(TrainingSettings, WithPresets, ABC):
         self,
         task: Task,
         *,
-        network: str | NetworkSpec = "wrn_16_2",
+        network: str | NetworkSpec | None = None,
         threat: Threat | str = DEFAULT_THREAT,
         input_size: int | None = None,
+        start: Checkpoint | None = None,
         run: Run | None = None,
     ) -> Checkpoint:
-        """Train ``network`` from scratch on ``task``; with ``run.out`` the checkpoint is saved there.
+        """Train ``network`` (default: WRN-16-2) from scratch on ``task``; with ``run.out`` the checkpoint is saved there.
 
-        ``input_size`` defaults to the images' own size (where all have one). Raises :class:`DivergedError` if training
-        keeps failing; then nothing is saved.
+        ``input_size`` defaults to the images' own size (where all have one). A method that ``starts`` from a checkpoint
+        takes ``start`` in place of both. Raises :class:`DivergedError` if training keeps failing; then nothing is saved.
         """
-        check_arguments(run, task)
+        check_arguments(run, task, **({"start": start} if start is not None else {}))
         run, threat = run or Run(), Threat.parse(threat)
         with run.at_work():
             run.check_out()
             if not len(task.train):
                 refuse_hopeless(task)
             refuse_weights(type(self), task)
-            spec = self.network_spec(network, task, input_size)
+            self.check_start(start, network, input_size, run)
+            spec = start.card.network if start is not None else self.network_spec(network, task, input_size)
             task = without_test(task).prepared(spec.preprocessing)
             if self.select != "last" and not len(task.val):
                 raise ConfigError(f"select={self.select} needs a val split, and val is empty: use select=last")
-            identity = self._identity(spec, task, threat)
-            return produce(identity, task, run, lambda: self._prepare(spec, task, threat, run), trained_on(task))
+            if self.select != "last" and not _judges(start, task):
+                raise ConfigError(f"select={self.select} needs a start with the data's classes: use select=last")
+            identity, seen = self._identity(spec, task, threat), trained_on(task)
+            if start is not None:
+                identity |= {"source": start.provenance, "class_names": start.card.class_names}
+                seen = trained_on(task, start.trained_on, transferred=True)
+            return produce(identity, task, run, lambda: self._prepare(spec, task, threat, run, start), seen)
 
-    def _prepare(self, spec: NetworkSpec, task: Task, threat: Threat, run: Run) -> Callable[[], Produced]:
+    def check_start(
+        self, start: Checkpoint | None, network: str | NetworkSpec | None, size: int | None, run: Run
+    ) -> None:
+        """Raise :class:`ConfigError` for a start that the method cannot use, or that contradicts other arguments."""
+        name = PRETRAINING.name_of(type(self))
+        if not self.starts:
+            if start is not None:
+                raise ConfigError(f"{name} trains from random weights: leave out the start (--from)")
+            return
+        if start is None:
+            raise ConfigError(f"{name} starts from a checkpoint: name one with --from (in Python: start=)")
+        if network is not None or size not in (None, start.input_size):
+            raise ConfigError(f"{name} trains the network of its start: leave out --network and --input-size")
+        if run.out is not None:
+            start.refuse_unsavable()
+
+    def _prepare(
+        self, spec: NetworkSpec, task: Task, threat: Threat, run: Run, start: Checkpoint | None
+    ) -> Callable[[], Produced]:
         torch.manual_seed(run.seed)
-        objective = self.objective(Classifier.build(spec), task, threat, run)  # which may refuse
-        return lambda: self._train(objective, task, threat, run)
+        classifier = start.classifier.copy() if start is not None else Classifier.build(spec)
+        objective = self.objective(classifier, task, threat, run)  # which may refuse
+        return lambda: self._train(objective, task, threat, run, start)
 
-    def _train(self, objective: Objective, task: Task, threat: Threat, run: Run) -> Produced:
+    def _train(self, objective: Objective, task: Task, threat: Threat, run: Run, start: Checkpoint | None) -> Produced:
+        judges = _judges(start, task)
         fitted = fit(
             objective,
             task.train,
             self,
             run,
-            validate=self._validation(task, threat, run),
+            validate=self._validation(task, threat, run) if judges else None,
             label=f"{PRETRAINING.name_of(type(self))} {objective.classifier.spec.name}",
-            fingerprint={"threat": str(threat)},
+            fingerprint={"threat": str(threat), **({"start": start.hash} if start is not None else {})},
         )
         best = f"best {task.measure}val {self.select} accuracy (epoch {fitted.best_epoch})"
         return Produced(
@@ -109,6 +137,7 @@ class Pretraining(TrainingSettings, WithPresets, ABC):
             metrics={**{f"val_{k}": v for k, v in fitted.figures.items()}, **self.told(task.train.size)},
             events=fitted.events,
             cost=fitted.cost(self.adversarial),
+            judges=judges,
         )
 
     def _validation(self, task: Task, threat: Threat, run: Run) -> Validation | None:
@@ -116,7 +145,7 @@ class Pretraining(TrainingSettings, WithPresets, ABC):
         robust = self.adversarial or self.select == "robust"
         return Validation(task.val, threat if robust else None, run) if len(task.val) else None
 
-    def network_spec(self, network: str | NetworkSpec, task: Task, size: int | None) -> NetworkSpec:
+    def network_spec(self, network: str | NetworkSpec | None, task: Task, size: int | None) -> NetworkSpec:
         """Network that :meth:`__call__` builds for ``task``; refuses what does not fit."""
         if isinstance(network, NetworkSpec):
             if network.num_classes != task.num_classes:
@@ -129,7 +158,7 @@ class Pretraining(TrainingSettings, WithPresets, ABC):
         size = size if size is not None else task.train.size
         if size is None:
             raise ConfigError("the images have different sizes: say at which one to train, with --input-size")
-        name = networks.canonical(network)
+        name = networks.canonical(network or DEFAULT_NETWORK)
         preprocessing = Preprocessing(size=size, normalisation=networks.normalisation(name))
         return NetworkSpec(name=name, num_classes=task.num_classes, preprocessing=preprocessing)
 
@@ -144,6 +173,11 @@ class Pretraining(TrainingSettings, WithPresets, ABC):
         }
 
 
+def _judges(start: Checkpoint | None, task: Task) -> bool:
+    """True if the head's classes are the task's: of other ones there is nothing to validate."""
+    return start is None or (not start.headless and start.card.class_names == task.class_names)
+
+
 PRETRAINING: Registry[Pretraining] = Registry("pretraining method", group="robust_transfer.pretraining")
 
 
@@ -151,11 +185,12 @@ def pretrain(
     task: Task,
     method: Pretraining,
     *,
-    network: str | NetworkSpec = "wrn-16-2",
+    network: str | NetworkSpec | None = None,
     threat: Threat | str = DEFAULT_THREAT,
     input_size: int | None = None,
+    start: Checkpoint | None = None,
     run: Run | None = None,
 ) -> Checkpoint:
-    """Train ``network`` from scratch on ``task`` by ``method``; see :meth:`Pretraining.__call__`."""
+    """Train ``network`` from scratch on ``task`` by ``method``, or from ``start``; see :meth:`Pretraining.__call__`."""
     expect("method", method, Pretraining, hint="such as PGDAT()")
-    return method(task, network=network, threat=threat, input_size=input_size, run=run)
+    return method(task, network=network, threat=threat, input_size=input_size, start=start, run=run)

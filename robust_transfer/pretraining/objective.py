@@ -13,14 +13,15 @@ from robust_transfer.classifier import Classifier
 from robust_transfer.data import Split, to_pixels
 from robust_transfer.engine import Engine
 from robust_transfer.modes import without_weight_gradients
+from robust_transfer.pretraining.weight_perturbation import CraftingObjective
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
-from robust_transfer.training import Batch, Objective
+from robust_transfer.training import Batch
 
 ONE_CLASS_BATCHES = 400  # training from scratch begins with one-class batches; only a lasting collapse is one
 
 
-class AdversarialObjective(Objective):
+class AdversarialObjective(CraftingObjective):
     """``E CE(f(x'), y)`` with ``x'`` from ``steps`` steps of ``step * eps`` from a random start (Madry et al. 2018).
 
     Examples are crafted in evaluation mode, so that an attack neither sees nor moves batch statistics, and trained on
@@ -31,9 +32,17 @@ class AdversarialObjective(Objective):
     steps: Tensor
 
     def __init__(
-        self, classifier: Classifier, threat: Threat, run: Run, *, steps: int, step: float, guarded: Split | None = None
+        self,
+        classifier: Classifier,
+        threat: Threat,
+        run: Run,
+        *,
+        steps: int,
+        step: float,
+        guarded: Split | None = None,
+        awp: float = 0.0,
     ) -> None:
-        super().__init__(classifier)
+        super().__init__(classifier, awp=awp)
         self.threat, self.run, self.step, self.guarded = threat, run, step, guarded
         self.register_buffer("steps", torch.tensor(steps))
         self.max_reactions = 3 if guarded is not None else 0
@@ -41,11 +50,11 @@ class AdversarialObjective(Objective):
 
     @property
     def passes_per_image(self) -> float:  # type: ignore[override]
-        """3 for the training step and 2 for each attack step."""
-        return 3.0 + 2.0 * int(self.steps)
+        """Passes of the training step, and 2 for each attack step."""
+        return self.training_passes + 2.0 * int(self.steps)
 
+    @override
     def craft(self, batch: Batch) -> Tensor:
-        """Adversarial images for a batch; classifier in evaluation mode and restored."""
         classifier, threat = self.classifier, self.threat
         target = Victim(classifier, batch.images.device, Engine(self.run.dtype(), folded=False))
         current = threat.random_start(batch.images, batch.ids, seed=self.run.seed, purpose="train", step=batch.step)
@@ -59,8 +68,8 @@ class AdversarialObjective(Objective):
         return current.detach()
 
     @override
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        logits = self.classifier(self.craft(batch))
+    def terms(self, batch: Batch, crafted: Tensor) -> dict[str, Tensor]:
+        logits = self.classifier(crafted)
         return {"loss": batch.cross_entropy(logits), "logits": logits}
 
     def guard(self) -> tuple[str | None, dict[str, float]]:

@@ -10,8 +10,9 @@ from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError
-from robust_transfer.pretraining.base import PRETRAINING, Pretraining
+from robust_transfer.pretraining.base import PRETRAINING
 from robust_transfer.pretraining.objective import AdversarialObjective
+from robust_transfer.pretraining.weight_perturbation import Crafting
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
 from robust_transfer.training import Objective
@@ -19,7 +20,7 @@ from robust_transfer.training import Objective
 
 @PRETRAINING.register("pgd-at", summary="training on PGD examples", paper="Madry et al. 2018")
 @config
-class PGDAT(Pretraining):
+class PGDAT(Crafting):
     """``steps`` steps of ``step * eps``; the defaults are Madry et al.'s 7 steps of 2/255 at 8/255.
 
     ``preset=paper``: as the transfer paper's sources for LwF (Shafahi et al. 2020, section 6).
@@ -41,8 +42,8 @@ class PGDAT(Pretraining):
     @property
     @override
     def passes_per_image(self) -> float:
-        return 3.0 + 2.0 * self.steps
+        return self.training_passes + 2.0 * self.steps
 
     @override
     def objective(self, classifier: Classifier, task: Task, threat: Threat, run: Run) -> Objective:
-        return AdversarialObjective(classifier, threat, run, steps=self.steps, step=self.step)
+        return AdversarialObjective(classifier, threat, run, steps=self.steps, step=self.step, awp=self.awp)

@@ -15,8 +15,9 @@ from robust_transfer.data import Task
 from robust_transfer.engine import Engine
 from robust_transfer.errors import ConfigError
 from robust_transfer.modes import without_weight_gradients
-from robust_transfer.pretraining.base import PRETRAINING, Pretraining
+from robust_transfer.pretraining.base import PRETRAINING
 from robust_transfer.pretraining.objective import ONE_CLASS_BATCHES
+from robust_transfer.pretraining.weight_perturbation import Crafting, CraftingObjective
 from robust_transfer.randomness import Address, normal
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
@@ -29,10 +30,11 @@ START = 1e-3  # standard deviation of the noise that crafting starts from: at th
     "trades", summary="cross-entropy plus the divergence that an attack finds", paper="Zhang et al. 2019, equation 5"
 )
 @config
-class Trades(Pretraining):
+class Trades(Crafting):
     """``CE(f(x), y) + beta * KL(p(x) || p(x'))``, ``x'`` by ``steps`` steps of ``step * eps`` up that divergence."""
 
     weighs: ClassVar[bool] = True
+    loss_passes: ClassVar[float] = 6.0  # clean and adversarial images
 
     beta: float = 6.0
     steps: int = 10
@@ -46,30 +48,40 @@ class Trades(Pretraining):
     @property
     @override
     def passes_per_image(self) -> float:
-        return 7.0 + 2.0 * self.steps
+        return self.training_passes + 1.0 + 2.0 * self.steps
 
     @override
     def objective(self, classifier: Classifier, task: Task, threat: Threat, run: Run) -> Objective:
-        return TradesObjective(classifier, threat, run, beta=self.beta, steps=self.steps, step=self.step)
+        return TradesObjective(classifier, threat, run, beta=self.beta, steps=self.steps, step=self.step, awp=self.awp)
 
 
-class TradesObjective(Objective):
+class TradesObjective(CraftingObjective):
     """Mean over the batch of :class:`Trades`' loss; gradients flow through both arguments of the divergence.
 
     Examples are crafted in evaluation mode. Clean and adversarial images then go through the network one after the
     other, as in the released code: each has batch statistics of its own.
     """
 
+    loss_passes: ClassVar[float] = Trades.loss_passes
+
     def __init__(
-        self, classifier: Classifier, threat: Threat, run: Run, *, beta: float, steps: int, step: float
+        self,
+        classifier: Classifier,
+        threat: Threat,
+        run: Run,
+        *,
+        beta: float,
+        steps: int,
+        step: float,
+        awp: float = 0.0,
     ) -> None:
-        super().__init__(classifier)
+        super().__init__(classifier, awp=awp)
         self.threat, self.run, self.beta, self.steps, self.step = threat, run, beta, steps, step
         self.collapse_patience = ONE_CLASS_BATCHES
-        self.passes_per_image = 6.0 + 1.0 + 2.0 * steps  # two training passes, the clean logits, the attack's steps
+        self.passes_per_image = self.training_passes + 1.0 + 2.0 * steps  # the clean logits, the attack's steps
 
+    @override
     def craft(self, batch: Batch) -> Tensor:
-        """Adversarial images for a batch; classifier in evaluation mode and restored."""
         classifier, threat, x = self.classifier, self.threat, batch.images
         # the start is so near that bfloat16 cannot tell it from the image: the first step is float32's
         exact, quick = (
@@ -85,8 +97,7 @@ class TradesObjective(Objective):
         return current.detach()
 
     @override
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        crafted = self.craft(batch)
+    def terms(self, batch: Batch, crafted: Tensor) -> dict[str, Tensor]:
         clean, attacked = self.classifier(batch.images), self.classifier(crafted)
         cross_entropy, divergence = batch.cross_entropy(clean), batch.mean(losses.kl(attacked, clean))
         return {

@@ -82,9 +82,10 @@ class Adversarial(Trained):
     def made(self) -> Pretraining:
         """Method, with this strategy's training settings."""
         method, training = PRETRAINING.get(self.method), self.training()
-        if not method.adversarial:
-            known = ", ".join(entry.name for entry in PRETRAINING if entry.cls.adversarial)
-            raise ConfigError(f"method {self.method!r} crafts no adversarial examples: use one of {known}")
+        if not method.adversarial or method.starts:
+            known = ", ".join(entry.name for entry in PRETRAINING if entry.cls.adversarial and not entry.cls.starts)
+            what = "learns no classes" if method.starts else "crafts no adversarial examples"
+            raise ConfigError(f"method {self.method!r} {what}: use one of {known}")
         named = {f.name for f in fields(self)} - {f.name for f in fields(Trained)} - NOT_THE_METHODS
         given = {name: value for name in named if (value := getattr(self, name)) is not None}
         return build(method, {**training, **given, **self.own}, f"method {self.method!r}")

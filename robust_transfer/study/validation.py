@@ -31,7 +31,12 @@ def validate(recipe: Recipe) -> None:
             canonical(source.pretrain.network)
             Threat.parse(source.pretrain.threat)
             try:
-                PRETRAINING.get(source.pretrain.method).from_settings(source.pretrain.set)
+                method = PRETRAINING.get(source.pretrain.method)
+                if method.starts:
+                    raise ConfigError(
+                        f"{source.pretrain.method} starts from a checkpoint: train it by `pretrain --from`, and `use` it"
+                    )
+                method.from_settings(source.pretrain.set)
             except ConfigError as error:
                 raise type(error)(f"sources.{name}.pretrain.set: {error}") from None
     for name, strategy in recipe.strategies.items():

@@ -30,12 +30,12 @@ class TrainingSettings:
     """Settings of training.
 
     ``learning_rate`` is the schedule's peak; ``schedule`` a function of the share of steps done. ``ema``: decay of an
-    exponential moving average of weights and buffers, which is then validated and kept (None: none). ``select``: keep
-    the ``last`` weights, or those of the epoch with the best ``clean`` or ``robust`` accuracy on val. ``augment``:
-    ``pad-crop`` (``pad`` pixels of zeros around the image, a random crop, a ``flip``), ``random-resized-crop`` (a
-    random part enlarged, a ``flip``), false for neither, or true for the usual one at the images' size: the first
-    below 64 pixels, the second from there on. ``compile`` fuses the network with torch.compile. ``guard_every`` is in
-    steps.
+    exponential moving average of weights and batch statistics, which is then validated and kept (None: none); it rises to
+    that from 0. ``select``: keep the ``last`` weights, or those of the epoch with the best ``clean`` or ``robust``
+    accuracy on val. ``augment``: ``pad-crop`` (``pad`` pixels of zeros around the image, a random crop, a ``flip``),
+    ``random-resized-crop`` (a random part enlarged, a ``flip``), false for neither, or true for the usual one at the
+    images' size: the first below 64 pixels, the second from there on. ``compile`` fuses the network with torch.compile.
+    ``guard_every`` is in steps.
     """
 
     epochs: float = 10.0

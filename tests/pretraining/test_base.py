@@ -14,7 +14,7 @@ import torch
 from helpers import make_classifier, make_digits, same_state
 from torch import Tensor, nn
 
-from robust_transfer.checkpoint import Checkpoint, load_checkpoint
+from robust_transfer.checkpoint import Card, Checkpoint, load_checkpoint
 from robust_transfer.classifier import Classifier, NetworkSpec
 from robust_transfer.config import as_dict, build
 from robust_transfer.data import Split, Task, to_pixels
@@ -23,6 +23,7 @@ from robust_transfer.monitor import Validation, refuse_collapse
 from robust_transfer.preprocessing import CIFAR_MEAN, Preprocessing
 from robust_transfer.pretraining import PGDAT, PRETRAINING, Fast, Natural, Pretraining
 from robust_transfer.pretraining.objective import AdversarialObjective
+from robust_transfer.pretraining.weight_perturbation import Crafting
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
 from robust_transfer.training import Batch, Objective
@@ -31,6 +32,7 @@ RUN = Run(precision="float32", quiet=True, device="cpu")
 TINY: dict[str, Any] = {"epochs": 1, "batch_size": 20, "augment": False}
 NETWORK: dict[str, Any] = {"network": "wrn_16_1", "threat": "linf:8/255"}
 THREAT = Threat.parse("linf:8/255")
+CLASSES = tuple(str(digit) for digit in range(10))
 methods = pytest.mark.parametrize("name", PRETRAINING.names())
 
 
@@ -38,6 +40,17 @@ methods = pytest.mark.parametrize("name", PRETRAINING.names())
 def tiny() -> Task:
     """40 images: two steps an epoch."""
     return make_digits(train=40, val=20, test=0)
+
+
+def made_start() -> Checkpoint:
+    """Random weights, as those are that a method begins with."""
+    classifier = make_classifier(RUN.seed).eval()
+    return Checkpoint(classifier, Card(network=classifier.spec, class_names=CLASSES, method="made", data={"name": "x"}))
+
+
+def arguments(name: str) -> dict[str, Any]:
+    """Network, or start, and threat of a call of the method."""
+    return {"start": made_start(), "threat": NETWORK["threat"]} if PRETRAINING.get(name).starts else NETWORK
 
 
 @pytest.fixture(autouse=True)
@@ -78,13 +91,13 @@ def test_every_method_refuses_an_unknown_setting(name: str) -> None:
 
 @methods
 def test_every_method_runs_is_seeded_and_saves_a_checkpoint(name: str, tiny: Task, tmp_path: Path) -> None:
-    method = PRETRAINING.get(name)(**TINY)
+    method, call = PRETRAINING.get(name)(**TINY), arguments(name)
     state = torch.get_rng_state()
-    saved = method(tiny, **NETWORK, run=Run(precision="float32", quiet=True, out=tmp_path / "run", seed=3))
+    saved = method(tiny, **call, run=Run(precision="float32", quiet=True, out=tmp_path / "run", seed=3))
     torch.set_rng_state(state)
     torch.rand(3)
-    again = method(tiny, **NETWORK, run=Run(precision="float32", quiet=True, seed=3))
-    other = method(tiny, **NETWORK, run=Run(precision="float32", quiet=True, seed=4))
+    again = method(tiny, **call, run=Run(precision="float32", quiet=True, seed=3))
+    other = method(tiny, **call, run=Run(precision="float32", quiet=True, seed=4))
     assert same_state(saved.classifier, again.classifier)
     assert not same_state(saved.classifier, other.classifier)
     loaded = load_checkpoint(tmp_path / "run")
@@ -106,10 +119,36 @@ def test_every_method_runs_is_seeded_and_saves_a_checkpoint(name: str, tiny: Tas
 
 @methods
 def test_every_methods_steps_change_the_weights(name: str, tiny: Task) -> None:
-    trained = PRETRAINING.get(name)(**TINY, learning_rate=0.05)(tiny, **NETWORK, run=RUN)
+    method = PRETRAINING.get(name)(**TINY, learning_rate=0.05)
+    trained = method(tiny, **arguments(name), run=RUN)
     start = make_classifier(RUN.seed).state_dict()
-    moved = [k for k, v in trained.classifier.state_dict().items() if not torch.equal(v, start[k])]
-    assert set(moved) == set(start)
+    moved = {k for k, v in trained.classifier.state_dict().items() if not torch.equal(v, start[k])}
+    kept = (
+        {k for k in start if k.startswith("head.") or "running" in k or "num_batches" in k} if method.starts else set()
+    )
+    assert moved == set(start) - kept
+
+
+@methods
+def test_every_method_costs_what_it_says(name: str, tiny: Task) -> None:
+    """Forecast and objective agree, with and without a step on the weights."""
+    cls = PRETRAINING.get(name)
+    tried: tuple[dict[str, Any], ...] = ({}, {"awp": 0.01}) if issubclass(cls, Crafting) else ({},)
+    for settings in tried:
+        method = cls(**settings)
+        objective = method.objective(make_classifier(), tiny, THREAT, RUN)
+        assert objective.passes_per_image == method.passes_per_image, settings
+
+
+@methods
+def test_a_start_is_for_methods_that_take_one(name: str, tiny: Task) -> None:
+    method, call = PRETRAINING.get(name)(**TINY), arguments(name)
+    if method.starts:
+        with pytest.raises(ConfigError, match="starts from a checkpoint: name one with --from"):
+            method(tiny, run=RUN)
+    else:
+        with pytest.raises(ConfigError, match="trains from random weights: leave out the start"):
+            method(tiny, **call, start=made_start(), run=RUN)
 
 
 # ---------------------------------------------------------------- what a call refuses

@@ -63,6 +63,7 @@ def test_changes_are_put_in_their_place(tmp_path: Path) -> None:
         (["strategies.probe.each.l2=[1.0, -1.0]"], r"strategies\.probe: .*positive"),
         (["strategies.probe.each.l2=[]"], "would leave no cell"),
         (["sources.robust.pretrain.method=fats"], "did you mean 'fast'"),
+        (["sources.robust.pretrain.method=fare"], "starts from a checkpoint: train it by `pretrain --from`"),
         (["sources.robust.pretrain.network=wrn_61_1"], "wrn_61_1"),
         (["sources.robust.pretrain.task=digit"], "did you mean 'digits'"),
         (["sources.robust.pretrain.threat=linf 8"], "threat"),

@@ -51,8 +51,9 @@ def test_fit_is_ten_lines_of_plain_pytorch(digits_task: Task, schedule: Any, nes
     assert (result.images, result.passes, result.best_epoch, result.events) == (600, 1800.0, None, ())
 
 
-def test_the_average_of_weights_is_the_closed_form(digits_task: Task) -> None:
-    """The first two states are copied (timm's average starts there), then ``a += (1 - decay) (w - a)``."""
+@pytest.mark.parametrize("limit", [0.7, 0.999])
+def test_the_average_of_weights_is_the_closed_form(digits_task: Task, limit: float) -> None:
+    """The first two states are copied, then ``a += (1 - d) (w - a)``, ``d`` rising to its limit; statistics alike."""
     seen: list[dict[str, Tensor]] = []
 
     class Watched(NaturalObjective):
@@ -61,15 +62,37 @@ def test_the_average_of_weights_is_the_closed_form(digits_task: Task) -> None:
             return super().forward(batch)
 
     objective = Watched(make_classifier(), 400)
-    result = fit(objective, digits_task.train, settings(epochs=1, ema=0.7), RUN)
-    seen.append(objective.classifier.state_dict())
+    validate = Scripted(clean_accuracy=[0.5, 0.6])
+    result = fit(objective, digits_task.train, settings(epochs=2, ema=limit), RUN, validate=validate)
+    seen.append({k: v.clone() for k, v in objective.classifier.state_dict().items()})
+    assert len(seen) == 13
+    decays = [min(limit, 1 - (1 + n) ** (-2 / 3)) for n in range(1, 11)]
+    assert max(decays) < 0.81, "a short run looks back a few steps, whatever the limit"
     for key, value in result.classifier.state_dict().items():
         average = seen[2][key].double()
-        for later in seen[3:]:
-            average = 0.7 * average + 0.3 * later[key].double()
+        for decay, later in zip(decays, seen[3:], strict=True):
+            average = decay * average + (1 - decay) * later[key].double()
         expected = seen[-1][key] if "num_batches" in key else average.to(value.dtype)
         torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-6)
     assert not same_state(result.classifier, objective.classifier)
+    assert all(torch.equal(v, validate.seen[-1][k]) for k, v in result.classifier.state_dict().items()), "validated"
+
+
+def test_averaged_statistics_serve_as_well_as_those_of_the_averaged_weights(digits_task: Task) -> None:
+    """Statistics re-estimated on all training images give the same answers: no pass is spent on that."""
+    plain = settings(epochs=8, ema=0.99, schedule="one-cycle")
+    averaged = fit(natural(), digits_task.train, plain, RUN).classifier
+    images, again = digits_task.train.images().float() / 255, averaged.copy().train()
+    norms = [m for m in again.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over the passes
+    with torch.no_grad():
+        for batch in images.split(50):
+            again(batch)
+        found, wanted = averaged.eval()(images), again.eval()(images)
+    assert len(norms) > 5
+    assert (found.argmax(1) == wanted.argmax(1)).float().mean() > 0.97
 
 
 def test_every_epoch_visits_each_image_at_most_once_in_another_order(digits_task: Task) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from robust_transfer.classifier import Classifier
 from robust_transfer.data import to_pixels
+from robust_transfer.pretraining.cartl import CARTLObjective, cut_of
 from robust_transfer.pretraining.free import FreeObjective
 from robust_transfer.pretraining.objective import AdversarialObjective
 from robust_transfer.pretraining.trades import TradesObjective
@@ -37,6 +38,8 @@ MADE: dict[str, Callable[[Classifier], Objective]] = {
     "mlp-head": lambda c: HeadObjective(c, features(c), 1),
     "pgd-at": lambda c: AdversarialObjective(c, THREAT, QUIET, steps=2, step=0.5),
     "trades": lambda c: TradesObjective(c, THREAT, QUIET, beta=4, steps=1, step=0.5),
+    "pgd-at, awp": lambda c: AdversarialObjective(c, THREAT, QUIET, steps=1, step=0.5, awp=0.01),
+    "cartl": lambda c: CARTLObjective(c, THREAT, QUIET, steps=1, step=0.5, weight=0.5, cut=cut_of(c, 2)),
     "free": lambda c: FreeObjective(c, THREAT, replays=2, step=1.0, slots=40),
 }
 

@@ -34,7 +34,6 @@ ELSEWHERE = {
     "cli/listing": "cli/test_catalogue",
     "cli/options": "whole/test_bad_input",
     "cli/push": "publishing/test_publisher",
-    "cli/pretrain": "whole/test_road",
     "cli/report": "whole/test_road",
     "cli/rank": "ranking/test_ranker",
     "ranking/ranking": "ranking/test_ranker",
