@@ -100,7 +100,9 @@ def diverging(
     """
     x = batch.images
     # the start is so near that bfloat16 cannot tell it from the image: the first step is float32's
-    exact, quick = (Victim(classifier, x.device, engine) for engine in (Engine(folded=False), Engine(run.dtype(), False)))
+    exact, quick = (
+        Victim(classifier, x.device, engine) for engine in (Engine(folded=False), Engine(run.dtype(), False))
+    )
     address = Address(run.seed, "trades", step=batch.step)
     current = threat.project(x + START * normal(address, batch.ids, tuple(x.shape[1:])), x)
     with classifier.eval_mode(), without_weight_gradients(classifier):

@@ -63,7 +63,7 @@ class Attacked(Trained):
 
     @override
     def passes(self, task: Task) -> float:
-        """Forecast: the preparation, the steps with their attacks, and val without attacks, unless selected by robust accuracy."""
+        """Forecast: the preparation, the steps with their attacks, and looks at val, attacked if ``select=robust``."""
         watching = self.epochs * validation_passes(task.val, robust=self.select == "robust")
         return self.preparation(task) + self.images_seen(len(task.train)) * self.passes_per_image + watching
 
@@ -88,9 +88,7 @@ class Attacked(Trained):
         return wanted
 
     @abstractmethod
-    def crafting(
-        self, source: Checkpoint, start: TrainingStart, task: Task, threat: Threat, run: Run
-    ) -> Objective:
+    def crafting(self, source: Checkpoint, start: TrainingStart, task: Task, threat: Threat, run: Run) -> Objective:
         """Objective on ``start.classifier`` that crafts within ``threat``."""
 
     @override
