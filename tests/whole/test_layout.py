@@ -11,6 +11,8 @@ WHOLE = "whole"  # tests of the package as a whole, its repository and its comma
 # Modules without a test file of their own name, and the file that tests them.
 ELSEWHERE = {
     "strategies/attacked_val": "strategies/test_merge",
+    "strategies/inner": "strategies/test_roli",
+    "strategies/teacher": "strategies/test_distilled",
     "certification/base": "certification/test_naming",
     "certification/record": "evaluation/test_certifying",
     "certification/regions": "certification/test_bounds",
