@@ -46,10 +46,7 @@ def test_a_step_is_its_formula(task: Task) -> None:
     out = objective(batch)
 
     body, a, b = copy.deepcopy(plain.body).requires_grad_(False), objective.branch.a, objective.branch.b
-    products = [
-        (p.detach().clone().requires_grad_(True), q.detach().clone().requires_grad_(True))
-        for p, q in zip(a, b, strict=True)
-    ]
+    products = [[part.detach().clone().requires_grad_(True) for part in pair] for pair in zip(a, b, strict=True)]
     for layer, (p, q) in zip(layers(body), products, strict=True):
         weight = layer.weight
         del layer.weight
@@ -82,7 +79,7 @@ def test_the_branchs_accuracy_of_an_epoch_weighs_the_next(task: Task) -> None:
     batch = batch_of(task, 0)
     out = objective(batch)
     parts = 0.6 * out["natural_loss"] + 0.4 * out["adversarial_loss"] + 6 * 0.4 * out["divergence"]
-    assert float(out["loss"]) == pytest.approx(float(parts), rel=1e-5)
+    torch.testing.assert_close(out["loss"], parts)
 
 
 def test_right_answers_are_those_of_the_branch_on_natural_images(task: Task) -> None:

@@ -80,8 +80,8 @@ def test_a_probe_that_is_interrupted_goes_on(task: Task, tmp_path: Path, monkeyp
 
 def test_divergence_after_the_probe_leaves_nothing_of_it(task: Task, tmp_path: Path) -> None:
     run = dataclasses.replace(QUIET, out=tmp_path / "run")
+    strategy = RoLI(**{**QUICK, "epochs": 3, "learning_rate": 1e9, "probe_epochs": 1})
     with pytest.raises(DivergedError):
-        strategy = RoLI(**{**QUICK, "epochs": 3, "learning_rate": 1e9, "probe_epochs": 1})
         transfer(make_source(threat="linf:8/255"), task, strategy, run=run)
     assert not (folder_of(run) / "front").exists()
 
