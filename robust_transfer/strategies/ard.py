@@ -26,7 +26,7 @@ from robust_transfer.training import Batch, Objective
 @STRATEGIES.register(
     "ard",
     summary="distillation from the source with a probe: its answers on clean images, kept under attack",
-    paper="Goldblum et al. 2020 (ARD), equation 2",
+    paper="Goldblum et al. 2020 (ARD)",
 )
 @config
 class ARD(Distilled):

@@ -27,7 +27,7 @@ from robust_transfer.training import Batch, Objective
 @STRATEGIES.register(
     "rslad",
     summary="distillation from the source with a probe, whose answers are the labels of the attack, too",
-    paper="Zi et al. 2021 (RSLAD), equation 7",
+    paper="Zi et al. 2021 (RSLAD)",
 )
 @config
 class RSLAD(Distilled):
