@@ -42,7 +42,8 @@ class AutoLoRa(ByPGD):
     ``a`` is the branch's accuracy on the training images: at the start, then over the steps of the last epoch (the released
     code measures it four times an epoch, by passes of its own). The branch, of rank ``rank``, takes the natural images'
     gradients in the body's place; the head takes those of both. The result is the network without it. Batch norm sees
-    images of both kinds. The paper's automatic learning rate is not here: ``schedule`` decides, as for all others.
+    images of both kinds. The paper's automatic learning rate is ``schedule=automatic`` with ``select=robust``; the default
+    is its rivals' schedule.
     """
 
     weighs: ClassVar[bool] = True
