@@ -24,8 +24,8 @@ from robust_transfer.strategies.trained import TrainingStart
 class Distilled(ByPGD):
     """Base of the strategies that a robust teacher teaches: the source with the probe of ``l2`` or ``choose``.
 
-    ``init``: the student begins as the teacher (``source``), or as a new network (``scratch``): of the source's
-    architecture, or another ``network``.
+    ``init``: the student begins as the ``source`` with a new head, or as a new network (``scratch``): of the source's
+    architecture, or another ``network``. A probe's head, made for frozen features, would be too steep to begin with.
     """
 
     quick: ClassVar[dict[str, Any]] = {**ByPGD.quick, "l2": 0.1}
@@ -66,9 +66,9 @@ class Distilled(ByPGD):
     @override
     def start(self, source: Checkpoint, task: Task, run: Run) -> TrainingStart:
         probe = self.probe().solve(source, task, run)
-        teacher, student = source.classifier.with_layers(probe.chosen.head()), "as its teacher"
+        teacher, student = source.classifier.with_layers(probe.chosen.head()), "as the source with a new random head"
         if self.init == "source":
-            classifier = teacher.copy()
+            classifier = source.classifier.with_head(task.num_classes, seed=run.seed)
         else:
             torch.manual_seed(run.seed)
             classifier = Classifier.build(self.spec(teacher.spec))
