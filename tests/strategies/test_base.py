@@ -41,10 +41,8 @@ CHOOSES_BY_ATTACK = {
 }  # on val, without which they refuse
 FROM_RANDOM: dict[str, dict[str, Any]] = {  # heads that know nothing take some steps to learn
     "last-blocks": {"epochs": 12, "learning_rate": 0.1},
-    **{
-        name: {"epochs": 12, "learning_rate": 0.1}
-        for name in ("adversarial", "ard", "autolora", "roli", "rslad", "twins")
-    },
+    "ard": {"epochs": 24},
+    **{name: {"epochs": 12, "learning_rate": 0.1} for name in ("adversarial", "autolora", "roli", "rslad", "twins")},
 }
 CRAFTED = {"roli": 2}  # epochs with adversarial examples: its probe has one, too
 
