@@ -143,6 +143,6 @@ def _holding(modules: Any) -> Iterator[None]:
 
 
 def _rows(batch: Batch, rows: slice) -> Batch:
-    """Some rows of a batch: what its means are over."""
+    """Batch whose means are over these rows alone."""
     weights = batch.weights[rows] if batch.weights is not None else None
     return dataclasses.replace(batch, labels=batch.labels[rows], weights=weights)

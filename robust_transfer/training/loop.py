@@ -331,9 +331,9 @@ class _Loop:
             progress.best, progress.best_epoch, progress.best_figures = score, math.ceil(epoch), figures
             self.best = {k: v.detach().clone() for k, v in self._candidate().state_dict().items()}
         if self.settings.schedule == "automatic":
-            before = self._halved
+            halved = self._halved
             progress.scores.append(score)
-            if self._halved > before and self.best is not None:
+            if self._halved > halved and self.best is not None:
                 self.objective.classifier.load_state_dict(self.best, strict=True)
 
     def _result(self) -> FitResult:

@@ -18,7 +18,8 @@ def test_shares_by_hand() -> None:
     shares = [schedule.share(done) for done in (0.0, 0.2, 0.25, 0.5, 0.625, 0.75, 0.9)]
     assert shares == pytest.approx([0.2, 0.2, 0.2, 0.6, 0.8, 1.0, 1.0])
     now = schedule.at(THREAT, 0.5)
-    assert (now.norm, now.eps) == ("l2", pytest.approx(1.2))
+    assert now.norm == "l2"
+    assert now.eps == pytest.approx(1.2)
 
 
 def test_without_hold_and_ramp_eps_is_the_threats_own() -> None:
