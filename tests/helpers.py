@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from robust_transfer.data import Split, Task, to_pixels
 from robust_transfer.data.readers import Reader
 from robust_transfer.preprocessing import Geometry, Preprocessing
 from robust_transfer.run import Run
+from robust_transfer.threat import Threat
 from robust_transfer.training import Batch
 
 torch.set_num_threads(1)  # in processes that tests start, too
@@ -112,3 +114,31 @@ def everything(task: Task) -> Batch:
     """The whole train split as one batch."""
     n = len(task.train)
     return Batch(to_pixels(task.train.images()), task.train.labels, task.train.ids, torch.arange(n), 0)
+
+
+def batch_of(task: Task, step: int, size: int = 20, done: float = 0.0) -> Batch:
+    """The ``step``-th ``size`` training images as a batch, as training would see them without a shuffle."""
+    rows = torch.arange(step * size, step * size + size)
+    x = to_pixels(task.train.fetch(rows))
+    return Batch(x, task.train.labels[rows], task.train.ids[rows], rows, step, done=done)
+
+
+def pgd_examples(network: torch.nn.Module, batch: Batch, eps: float, steps: int) -> Tensor:
+    """PGD spelt out: from a random start, ``steps`` signed steps of a quarter of ``eps`` up the cross-entropy."""
+    plain, x = copy.deepcopy(network).eval(), batch.images
+    current = Threat(norm="linf", eps=eps).random_start(x, batch.ids, seed=0, purpose="train", step=batch.step)
+    for _ in range(steps):
+        current = current.detach().requires_grad_(True)
+        loss = torch.nn.functional.cross_entropy(plain(current), batch.labels, reduction="sum")
+        (gradient,) = torch.autograd.grad(loss, current)
+        current = (x + (current + 0.25 * eps * gradient.sign() - x).clamp(-eps, eps)).clamp(0, 1)
+    return current.detach()
+
+
+def gradients_differ(a: torch.nn.Module, b: torch.nn.Module) -> float:
+    """How far the gradients of two networks lie apart, relative to their size."""
+
+    def flat(module: torch.nn.Module) -> Tensor:
+        return torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in module.parameters()])
+
+    return float((flat(a) - flat(b)).norm() / flat(b).norm())

@@ -19,7 +19,7 @@ LEFT_OUT = {
         "nobody has compared them with the plain ones here yet"
     ),
     "mlp-head": "it moved no front that was measured (docs/results.md)",
-    "adversarial": "it trains on adversarial examples, which takes several times as long",
+    "adversarial, roli, twins, autolora, ard, rslad": "they train on adversarial examples, which takes several times as long",
 }
 L2 = (1.0, 0.3, 0.1, 0.03, 0.01)
 # LwF from a probe of this L2 at this strength, the most telling first.

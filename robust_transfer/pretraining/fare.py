@@ -20,7 +20,7 @@ from robust_transfer.engine import Engine
 from robust_transfer.errors import ConfigError
 from robust_transfer.modes import without_weight_gradients
 from robust_transfer.pretraining.base import PRETRAINING
-from robust_transfer.pretraining.weight_perturbation import Crafting, CraftingObjective
+from robust_transfer.pretraining.weight_perturbation import Crafting, PerturbedObjective
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
 from robust_transfer.training import Batch, Objective
@@ -70,7 +70,7 @@ class FARE(Crafting):
         return FAREObjective(classifier, threat, run, steps=self.steps, step=self.step, awp=self.awp)
 
 
-class FAREObjective(CraftingObjective):
+class FAREObjective(PerturbedObjective):
     """Mean over the batch of :class:`FARE`'s loss; ``classifier`` is the start, of which a frozen copy is kept.
 
     Examples are crafted in evaluation mode from a random start: at the start's own weights the distance has no gradient
@@ -80,8 +80,8 @@ class FAREObjective(CraftingObjective):
     def __init__(
         self, classifier: Classifier, threat: Threat, run: Run, *, steps: int, step: float, awp: float = 0.0
     ) -> None:
-        super().__init__(classifier, awp=awp)
-        self.threat, self.run, self.steps, self.step = threat, run, steps, step
+        super().__init__(classifier, threat, awp=awp)
+        self.run, self.steps, self.step = run, steps, step
         self.teacher = classifier.copy().requires_grad_(False)
         classifier.freeze([name for name in classifier.state_dict() if name.startswith("head.")])
         self.collapse_patience = NO_COLLAPSE
@@ -89,7 +89,7 @@ class FAREObjective(CraftingObjective):
 
     @override
     def craft(self, batch: Batch) -> Tensor:
-        classifier, threat, x = self.classifier, self.threat, batch.images
+        classifier, threat, x = self.classifier, self.threat_at(batch), batch.images
         target = Victim(Features(classifier), x.device, Engine(self.run.dtype(), folded=False))
         self._wanted = self._start_features(x)
         current = threat.random_start(x, batch.ids, seed=self.run.seed, purpose="fare", step=batch.step)

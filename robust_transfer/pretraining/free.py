@@ -14,7 +14,7 @@ from robust_transfer.config import config
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError
 from robust_transfer.pretraining.base import PRETRAINING, Pretraining
-from robust_transfer.pretraining.objective import ONE_CLASS_BATCHES
+from robust_transfer.pretraining.crafting import CraftingObjective
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
 from robust_transfer.training import Batch, Objective
@@ -51,7 +51,7 @@ class Free(Pretraining):
         return FreeObjective(classifier, threat, replays=self.replays, step=self.step, slots=slots)
 
 
-class FreeObjective(Objective):
+class FreeObjective(CraftingObjective):
     """Cross-entropy on ``x + delta``; ``delta`` ``(slots, 3, H, W)`` ascends it by each step's own gradient.
 
     The classifier is in training mode throughout: there is no pass but the training step's.
@@ -61,14 +61,15 @@ class FreeObjective(Objective):
     passes_per_image = 3.0  # the image's gradient is a by-product of the weights'
 
     def __init__(self, classifier: Classifier, threat: Threat, *, replays: int, step: float, slots: int) -> None:
-        super().__init__(classifier)
-        self.threat, self.replays, self.step, self.collapse_patience = threat, replays, step, ONE_CLASS_BATCHES
+        super().__init__(classifier, threat)
+        self.replays, self.step = replays, step
         size = classifier.spec.input_size
         self.register_buffer("delta", torch.zeros(slots, 3, size, size))
 
     @override
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         own = self.delta[batch.slots] if batch.slots is not None else self.delta[: len(batch.images)]
+        self._within = self.threat_at(batch)
         self._own = own.detach().clone().requires_grad_(True)
         logits = self.classifier((batch.images + self._own).clamp(0, 1))
         return {"loss": batch.cross_entropy(logits), "logits": logits}
@@ -77,6 +78,7 @@ class FreeObjective(Objective):
         """Move the perturbation by one step."""
         gradient = self._own.grad
         assert gradient is not None
-        moved = self._own.detach() + self.step * self.threat.eps * self.threat.steepest(gradient)
-        rows = gather(self.threat.shorten(moved))  # every process holds all of it: so does the resume state
+        threat = self._within
+        moved = self._own.detach() + self.step * threat.eps * threat.steepest(gradient)
+        rows = gather(threat.shorten(moved))  # every process holds all of it: so does the resume state
         self.delta[: len(rows)] = rows

@@ -10,7 +10,7 @@ from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
 from robust_transfer.data import Task
 from robust_transfer.pretraining.base import PRETRAINING, Pretraining
-from robust_transfer.pretraining.objective import ONE_CLASS_BATCHES
+from robust_transfer.pretraining.crafting import ONE_CLASS_BATCHES
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
 from robust_transfer.training import NaturalObjective, Objective

@@ -12,7 +12,7 @@ from robust_transfer.config import config
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError
 from robust_transfer.pretraining.base import PRETRAINING, Pretraining
-from robust_transfer.pretraining.objective import ONE_CLASS_BATCHES
+from robust_transfer.pretraining.crafting import ONE_CLASS_BATCHES
 from robust_transfer.randomness import Address, normal
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat

@@ -13,15 +13,13 @@ from robust_transfer.classifier import Classifier
 from robust_transfer.data import Split, to_pixels
 from robust_transfer.engine import Engine
 from robust_transfer.modes import without_weight_gradients
-from robust_transfer.pretraining.weight_perturbation import CraftingObjective
+from robust_transfer.pretraining.weight_perturbation import PerturbedObjective
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
 from robust_transfer.training import Batch
 
-ONE_CLASS_BATCHES = 400  # training from scratch begins with one-class batches; only a lasting collapse is one
 
-
-class AdversarialObjective(CraftingObjective):
+class AdversarialObjective(PerturbedObjective):
     """``E CE(f(x'), y)`` with ``x'`` from ``steps`` steps of ``step * eps`` from a random start (Madry et al. 2018).
 
     Examples are crafted in evaluation mode, so that an attack neither sees nor moves batch statistics, and trained on
@@ -42,11 +40,10 @@ class AdversarialObjective(CraftingObjective):
         guarded: Split | None = None,
         awp: float = 0.0,
     ) -> None:
-        super().__init__(classifier, awp=awp)
-        self.threat, self.run, self.step, self.guarded = threat, run, step, guarded
+        super().__init__(classifier, threat, awp=awp)
+        self.run, self.step, self.guarded = run, step, guarded
         self.register_buffer("steps", torch.tensor(steps))
         self.max_reactions = 3 if guarded is not None else 0
-        self.collapse_patience = ONE_CLASS_BATCHES
 
     @property
     def passes_per_image(self) -> float:  # type: ignore[override]
@@ -55,7 +52,7 @@ class AdversarialObjective(CraftingObjective):
 
     @override
     def craft(self, batch: Batch) -> Tensor:
-        classifier, threat = self.classifier, self.threat
+        classifier, threat = self.classifier, self.threat_at(batch)
         target = Victim(classifier, batch.images.device, Engine(self.run.dtype(), folded=False))
         current = threat.random_start(batch.images, batch.ids, seed=self.run.seed, purpose="train", step=batch.step)
         step = self.step

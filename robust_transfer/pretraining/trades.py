@@ -16,8 +16,7 @@ from robust_transfer.engine import Engine
 from robust_transfer.errors import ConfigError
 from robust_transfer.modes import without_weight_gradients
 from robust_transfer.pretraining.base import PRETRAINING
-from robust_transfer.pretraining.objective import ONE_CLASS_BATCHES
-from robust_transfer.pretraining.weight_perturbation import Crafting, CraftingObjective
+from robust_transfer.pretraining.weight_perturbation import Crafting, PerturbedObjective
 from robust_transfer.randomness import Address, normal
 from robust_transfer.run import Run
 from robust_transfer.threat import Threat
@@ -55,7 +54,7 @@ class Trades(Crafting):
         return TradesObjective(classifier, threat, run, beta=self.beta, steps=self.steps, step=self.step, awp=self.awp)
 
 
-class TradesObjective(CraftingObjective):
+class TradesObjective(PerturbedObjective):
     """Mean over the batch of :class:`Trades`' loss; gradients flow through both arguments of the divergence.
 
     Examples are crafted in evaluation mode. Clean and adversarial images then go through the network one after the
@@ -75,26 +74,13 @@ class TradesObjective(CraftingObjective):
         step: float,
         awp: float = 0.0,
     ) -> None:
-        super().__init__(classifier, awp=awp)
-        self.threat, self.run, self.beta, self.steps, self.step = threat, run, beta, steps, step
-        self.collapse_patience = ONE_CLASS_BATCHES
+        super().__init__(classifier, threat, awp=awp)
+        self.run, self.beta, self.steps, self.step = run, beta, steps, step
         self.passes_per_image = self.training_passes + 1.0 + 2.0 * steps  # the clean logits, the attack's steps
 
     @override
     def craft(self, batch: Batch) -> Tensor:
-        classifier, threat, x = self.classifier, self.threat, batch.images
-        # the start is so near that bfloat16 cannot tell it from the image: the first step is float32's
-        exact, quick = (
-            Victim(classifier, x.device, engine) for engine in (Engine(folded=False), Engine(self.run.dtype(), False))
-        )
-        address = Address(self.run.seed, "trades", step=batch.step)
-        current = threat.project(x + START * normal(address, batch.ids, tuple(x.shape[1:])), x)
-        with classifier.eval_mode(), without_weight_gradients(classifier):
-            clean = exact.logits(x)
-            for number in range(self.steps):
-                _, gradient = (quick if number else exact).gradient(current, clean, losses.kl)
-                current = threat.project(current + self.step * threat.eps * threat.steepest(gradient), x)
-        return current.detach()
+        return diverging(self.classifier, batch, self.threat_at(batch), self.run, steps=self.steps, step=self.step)
 
     @override
     def terms(self, batch: Batch, crafted: Tensor) -> dict[str, Tensor]:
@@ -106,3 +92,32 @@ class TradesObjective(CraftingObjective):
             "divergence": divergence,
             "logits": clean,
         }
+
+
+def diverging(
+    classifier: Classifier,
+    batch: Batch,
+    threat: Threat,
+    run: Run,
+    *,
+    steps: int,
+    step: float,
+    wanted: Tensor | None = None,
+) -> Tensor:
+    """Images whose predictions diverge from ``wanted``, logits ``(B, K)`` (None: from those of the clean images).
+
+    Crafted by ``steps`` steps of ``step * eps`` up ``KL(wanted || p(x'))``, the classifier in evaluation mode and restored.
+    """
+    x = batch.images
+    # the start is so near that bfloat16 cannot tell it from the image: the first step is float32's
+    exact, quick = (
+        Victim(classifier, x.device, engine) for engine in (Engine(folded=False), Engine(run.dtype(), False))
+    )
+    address = Address(run.seed, "trades", step=batch.step)
+    current = threat.project(x + START * normal(address, batch.ids, tuple(x.shape[1:])), x)
+    with classifier.eval_mode(), without_weight_gradients(classifier):
+        clean = exact.logits(x) if wanted is None else wanted
+        for number in range(steps):
+            _, gradient = (quick if number else exact).gradient(current, clean, losses.kl)
+            current = threat.project(current + step * threat.eps * threat.steepest(gradient), x)
+    return current.detach()

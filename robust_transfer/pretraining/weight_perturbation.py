@@ -18,7 +18,9 @@ from robust_transfer.classifier import Classifier
 from robust_transfer.config import config
 from robust_transfer.errors import ConfigError
 from robust_transfer.pretraining.base import PRETRAINING, Pretraining
-from robust_transfer.training import Batch, Objective
+from robust_transfer.pretraining.crafting import CraftingObjective
+from robust_transfer.threat import Threat
+from robust_transfer.training import Batch
 
 
 @config
@@ -51,7 +53,7 @@ def training_passes(loss_passes: float, awp: float) -> float:
     return loss_passes * (2 if awp else 1)
 
 
-class CraftingObjective(Objective):
+class PerturbedObjective(CraftingObjective):
     """Objective in two stages: images are crafted, then a loss of them is taken, ``loss_passes`` with its gradient.
 
     With ``awp`` that loss is taken at perturbed weights. The weights themselves are never written to: the perturbed ones
@@ -61,8 +63,8 @@ class CraftingObjective(Objective):
 
     loss_passes: ClassVar[float] = 3.0
 
-    def __init__(self, classifier: Classifier, *, awp: float = 0.0) -> None:
-        super().__init__(classifier)
+    def __init__(self, classifier: Classifier, threat: Threat, *, awp: float = 0.0) -> None:
+        super().__init__(classifier, threat)
         self.awp = awp
 
     @abstractmethod
@@ -111,7 +113,7 @@ def _is_layer(name: str, values: Tensor) -> bool:
 class _Terms(nn.Module):
     """The second stage as a module, which ``functional_call`` asks for."""
 
-    def __init__(self, objective: CraftingObjective) -> None:
+    def __init__(self, objective: PerturbedObjective) -> None:
         super().__init__()
         self.objective = objective
 
@@ -120,7 +122,7 @@ class _Terms(nn.Module):
 
 
 def _terms_at(
-    objective: CraftingObjective, state: Mapping[str, Tensor], batch: Batch, crafted: Tensor
+    objective: PerturbedObjective, state: Mapping[str, Tensor], batch: Batch, crafted: Tensor
 ) -> dict[str, Tensor]:
     """Terms with the tensors of ``state`` in place of the classifier's own of these names."""
     named = {f"objective.classifier.{name}": values for name, values in state.items()}

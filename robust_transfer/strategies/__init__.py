@@ -1,6 +1,8 @@
 """Transfer strategies, one file each. Importing this package registers them."""
 
 from robust_transfer.strategies.adversarial import Adversarial
+from robust_transfer.strategies.ard import ARD
+from robust_transfer.strategies.autolora import AutoLoRa
 from robust_transfer.strategies.base import STRATEGIES, Strategy, transfer
 from robust_transfer.strategies.bitfit import BitFit
 from robust_transfer.strategies.delta import Delta
@@ -20,10 +22,18 @@ from robust_transfer.strategies.mlp_head import MLPHead
 from robust_transfer.strategies.neft import NEFT
 from robust_transfer.strategies.norm_only import NormOnly
 from robust_transfer.strategies.rift import RiFT
+from robust_transfer.strategies.roli import RoLI
+from robust_transfer.strategies.rslad import RSLAD
 from robust_transfer.strategies.soup import Soup
 from robust_transfer.strategies.trained import Trained
+from robust_transfer.strategies.twins import Twins
 
 __all__ = [
+    "ARD",
+    "AutoLoRa",
+    "RSLAD",
+    "RoLI",
+    "Twins",
     "NormOnly",
     "LPFT",
     "L2SP",

@@ -22,12 +22,13 @@ from robust_transfer.monitor import validation_passes
 from robust_transfer.pretraining import PRETRAINING, Pretraining
 from robust_transfer.production import refuse_weights
 from robust_transfer.run import Run
+from robust_transfer.strategies.attacked import Attacked
 from robust_transfer.strategies.base import STRATEGIES
-from robust_transfer.strategies.trained import BatchNorm, Minimised, Trained, TrainingStart
+from robust_transfer.strategies.trained import TrainingStart
 from robust_transfer.threat import Threat
-from robust_transfer.training.settings import Augment, Schedule
+from robust_transfer.training import Objective
 
-NOT_THE_METHODS = {"method", "init", "threat", "own"}  # fields of this strategy that are not handed on
+NOT_THE_METHODS = {"method", "init", "own"}  # fields of this strategy that are not handed on
 
 
 @STRATEGIES.register(
@@ -36,12 +37,12 @@ NOT_THE_METHODS = {"method", "init", "threat", "own"}  # fields of this strategy
     paper="Shafahi et al. 2020, section 4 (baselines); Madry et al. 2018",
 )
 @config
-class Adversarial(Trained):
+class Adversarial(Attacked):
     """Adversarial training by ``method``, a registered pretraining method that crafts examples.
 
     ``steps``, ``step``, ``beta`` and ``replays`` are settings of such methods; further ones of a method go to ``own``
     (the command line sorts them: ``--set method=mine --set radius=3``). ``init``: from the ``source``, with a new head,
-    or from ``scratch``, with the source's architecture only. ``threat`` defaults to the source's.
+    or from ``scratch``, with the source's architecture only.
     """
 
     weighs: ClassVar[bool] = True
@@ -49,26 +50,15 @@ class Adversarial(Trained):
 
     method: str = "pgd-at"
     init: Literal["source", "scratch"] = "source"
-    threat: str | None = None
     steps: int | None = None
     step: float | None = None
     beta: float | None = None
     replays: int | None = None
     own: dict[str, Any] = field(default_factory=dict)
-    epochs: float = 20.0
-    learning_rate: float = 0.02
-    weight_decay: float = 5e-4
-    schedule: Schedule = "cosine"
-    augment: Augment = True
-    batch_norm: BatchNorm = "train"
-
-    adversarial: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.made()
-        if self.threat is not None:
-            Threat.parse(self.threat)
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Self:
@@ -86,25 +76,26 @@ class Adversarial(Trained):
             known = ", ".join(entry.name for entry in PRETRAINING if entry.cls.adversarial and not entry.cls.starts)
             what = "learns no classes" if method.starts else "crafts no adversarial examples"
             raise ConfigError(f"method {self.method!r} {what}: use one of {known}")
-        named = {f.name for f in fields(self)} - {f.name for f in fields(Trained)} - NOT_THE_METHODS
+        named = {f.name for f in fields(self)} - {f.name for f in fields(Attacked)} - NOT_THE_METHODS
         given = {name: value for name in named if (value := getattr(self, name)) is not None}
         return build(method, {**training, **given, **self.own}, f"method {self.method!r}")
 
+    @property
+    @override
+    def passes_per_image(self) -> float:
+        return self.made().passes_per_image
+
+    @override
     def passes(self, task: Task) -> float:
-        """Passes of the method; val without attacks, unless selected by robust accuracy."""
+        """Passes of the method, which may see the images less often (``replays``), and of validation."""
         looks = self.epochs / int(getattr(self.made(), "replays", 1))
         watching = looks * validation_passes(task.val, robust=self.select == "robust")
-        return self.images_seen(len(task.train)) * self.made().passes_per_image + watching
-
-    def threat_of(self, source: Checkpoint) -> Threat | None:
-        """Threat that it trains for."""
-        return Threat.parse(self.threat) if self.threat is not None else source.card.threat
+        return self.images_seen(len(task.train)) * self.passes_per_image + watching
 
     @override
     def check(self, source: Checkpoint, task: Task) -> None:
         super().check(source, task)
         refuse_weights(type(self.made()), task)
-        self._threat(source)
 
     @override
     def start(self, source: Checkpoint, task: Task, run: Run) -> TrainingStart:
@@ -115,15 +106,5 @@ class Adversarial(Trained):
         return TrainingStart(Classifier.build(classifier.spec), "from scratch")
 
     @override
-    def objective(self, source: Checkpoint, start: TrainingStart, task: Task, run: Run) -> Minimised:
-        threat = self._threat(source)
-        objective = self.made().objective(start.classifier, task, threat, run)
-        return Minimised(objective, metrics={"trained_for": str(threat)})
-
-    def _threat(self, source: Checkpoint) -> Threat:
-        wanted = self.threat_of(source)
-        if wanted is None:
-            raise ConfigError(
-                "adversarial training needs a threat, and the source's card has none: set threat=linf:8/255"
-            )
-        return wanted
+    def crafting(self, source: Checkpoint, start: TrainingStart, task: Task, threat: Threat, run: Run) -> Objective:
+        return self.made().objective(start.classifier, task, threat, run)

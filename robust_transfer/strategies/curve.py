@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import shutil
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,10 +24,10 @@ from robust_transfer.run import Run
 from robust_transfer.statistics.intervals import Proportion, wilson
 from robust_transfer.statistics.operating_point import OperatingPoint
 from robust_transfer.strategies.base import STRATEGIES, Strategy
+from robust_transfer.strategies.inner import discard, inside
 from robust_transfer.threat import Threat
 
 FRONTIER_PLOT = "frontier.svg"
-INNER = "front"  # folder, inside of a run's, of the trainings that a curve needs
 
 
 @dataclass(frozen=True)
@@ -177,15 +175,13 @@ class Front:
 
     def inside(self, name: str) -> Run:
         """Run of one training on the way, which goes on where it was interrupted."""
-        if self.run.out is None:
-            return self.run
-        return dataclasses.replace(self.run, out=self.run.out / INNER / name, overwrite=False)
+        return inside(self.run, name)
 
     def finish(self, chosen: Candidate) -> None:
         """Draw all points, and remove what only an interrupted run would have needed."""
         if self.run.out is not None and is_main_process():
             write_text(self.run.out / FRONTIER_PLOT, self._plot(chosen))
-            shutil.rmtree(self.run.out / INNER, ignore_errors=True)
+        discard(self.run)
 
     def _plot(self, chosen: Candidate) -> str:
         from robust_transfer.drawing.figures import Point, front  # Matplotlib: no other strategy draws

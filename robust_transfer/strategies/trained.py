@@ -34,7 +34,7 @@ class TrainingStart:
     """Initial network of training, and its part of the card.
 
     ``features`` are the source's on the train split ``(n, d)``, if computed before, and ``head_penalty`` the penalty
-    of a solved head.
+    of a solved head; ``teacher`` a frozen network that knows the target's classes.
     """
 
     classifier: Classifier
@@ -44,6 +44,7 @@ class TrainingStart:
     cost: Cost = field(default_factory=Cost)
     features: Tensor | None = None
     head_penalty: HeadPenalty | None = None
+    teacher: Classifier | None = None
 
 
 @dataclass

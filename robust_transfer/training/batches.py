@@ -68,7 +68,7 @@ class Batches:
                 pixels, places = to_pixels(images, device) if self.read else images, indices.to(device)
                 first = number * self.replays
                 for now in range(max(step, first), min(first + self.replays, self.total)):
-                    yield Batch(pixels, labels, ids, places, now, slots, weights)
+                    yield Batch(pixels, labels, ids, places, now, slots, weights, now / self.total)
 
     def _weights(self, indices: Tensor) -> Tensor | None:
         weights = self.split.weights

@@ -24,6 +24,7 @@ from robust_transfer.messages import logger
 from robust_transfer.progress import Bar
 from robust_transfer.run import Run
 from robust_transfer.training import state
+from robust_transfer.training.automatic_rate import halvings
 from robust_transfer.training.batches import Batches
 from robust_transfer.training.log import Log
 from robust_transfer.training.objective import Batch, Objective, is_finite, one_class
@@ -172,7 +173,9 @@ class _Loop:
     def _step(self, batch: Batch) -> tuple[float, Trouble | None]:
         """One step of the optimiser; returns trouble, if any."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.rate(self.progress.step, self.total) * self.progress.rate_scale
+            group["lr"] = (
+                self.settings.rate(self.progress.step, self.total) * self.progress.rate_scale / 2**self._halved
+            )
         self.objective.train()
         with self.run.autocast():
             out = self._forward(batch)
@@ -206,6 +209,11 @@ class _Loop:
         self._remember()
         if self._epoch_ends or time.perf_counter() - self.saved_at > SAVE_SECONDS:
             self._save()
+
+    @property
+    def _halved(self) -> int:
+        """Number of times that an automatic rate has been halved so far."""
+        return len(halvings(self.progress.scores, math.ceil(self.total / self.per_epoch)))
 
     @property
     def _epoch_ends(self) -> bool:
@@ -323,6 +331,11 @@ class _Loop:
         if math.isfinite(score) and (progress.best is None or score > progress.best):
             progress.best, progress.best_epoch, progress.best_figures = score, math.ceil(epoch), figures
             self.best = {k: v.detach().clone() for k, v in self._candidate().state_dict().items()}
+        if self.settings.schedule == "automatic":
+            halved = self._halved
+            progress.scores.append(score)
+            if self._halved > halved and self.best is not None:
+                self.objective.classifier.load_state_dict(self.best, strict=True)
 
     def _result(self) -> FitResult:
         classifier, progress = self._candidate(), self.progress

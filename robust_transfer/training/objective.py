@@ -20,7 +20,7 @@ class Batch:
 
     ``images`` is ``(B, 0)`` for an objective that does not read them. ``slots``: positions in the whole minibatch, of
     which a process has a share (None: it has all of it). ``weights`` float32 ``(B,)``: how many times each image
-    counts; their mean is 1 over the training images, not over a batch.
+    counts; their mean is 1 over the training images, not over a batch. ``done``: share of training's steps before this one.
     """
 
     images: Tensor
@@ -30,6 +30,7 @@ class Batch:
     step: int
     slots: Tensor | None = None
     weights: Tensor | None = None
+    done: float = 0.0
 
     def mean(self, values: Tensor) -> Tensor:
         """Mean of ``values (B,)``, one an image, each counting as often as its image."""

@@ -14,7 +14,7 @@ from robust_transfer.data import Augmentation
 from robust_transfer.data.resized_crop import RandomResizedCrop
 from robust_transfer.errors import ConfigError
 
-Schedule = Literal["constant", "cosine", "one-cycle", "step"]
+Schedule = Literal["constant", "cosine", "one-cycle", "step", "automatic"]
 Augment = bool | Literal["pad-crop", "random-resized-crop"]
 MIN_RESIZED_CROP = 64  # pixels, from which on random resized crops are usual
 SCHEDULES: dict[str, Callable[[float], float]] = {
@@ -22,6 +22,7 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
     "cosine": lambda t: 0.5 * (1 + math.cos(math.pi * t)),
     "one-cycle": lambda t: t / 0.3 if t < 0.3 else (1 - t) / 0.7,  # linear up, linear down
     "step": lambda t: 1.0 if t < 0.5 else 0.1 if t < 0.75 else 0.01,
+    "automatic": lambda t: 1.0,  # halved by what is measured on val
 }
 
 
@@ -29,7 +30,8 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 class TrainingSettings:
     """Settings of training.
 
-    ``learning_rate`` is the schedule's peak; ``schedule`` a function of the share of steps done. ``ema``: decay of an
+    ``learning_rate`` is the schedule's peak; ``schedule`` a function of the share of steps done, or
+    ``automatic``: halved where robust accuracy on val no longer rises (see :mod:`.automatic_rate`). ``ema``: decay of an
     exponential moving average of weights and batch statistics, which is then validated and kept (None: none); it rises to
     that from 0. ``select``: keep the ``last`` weights, or those of the epoch with the best ``clean`` or ``robust``
     accuracy on val. ``augment``: ``pad-crop`` (``pad`` pixels of zeros around the image, a random crop, a ``flip``),
@@ -67,6 +69,12 @@ class TrainingSettings:
             raise ConfigError("nesterov needs a positive momentum: set nesterov=false, too")
         if self.weight_decay < 0 or self.pad < 0:
             raise ConfigError("weight_decay and pad must be at least 0")
+        if self.schedule == "automatic" and self.select != "robust":
+            raise ConfigError("schedule=automatic follows robust accuracy on val: set select=robust, too")
+        if self.schedule == "automatic" and self.ema is not None:
+            raise ConfigError(
+                "schedule=automatic goes back to the best weights, and ema validates others: leave out ema"
+            )
         if self.ema is not None and not 0 < self.ema < 1:
             raise ConfigError(f"ema is a decay between 0 and 1, not {self.ema}")
 

@@ -26,8 +26,8 @@ class Progress:
     """Position of training. ``step`` counts finished steps; ``rate_scale`` is halved by each divergence.
 
     ``one_class`` counts successive batches predicted as one class, ``several`` is True if any was not; ``last`` are
-    the latest figures on val; ``logged`` is the length of the log in bytes. Fields missing in an older state have
-    their defaults.
+    the latest figures on val; ``logged`` is the length of the log in bytes; ``scores`` are those on val so far that an
+    automatic rate follows. Fields missing in an older state have their defaults.
     """
 
     step: int = 0
@@ -48,6 +48,7 @@ class Progress:
     validation_passes: float = 0.0
     validation_examples: int = 0
     logged: int | None = None
+    scores: list[float] = field(default_factory=list)
 
     def spent_by(self, later: Progress) -> Progress:
         """Same progress, with the cost and reactions of a ``later`` one whose steps are undone."""

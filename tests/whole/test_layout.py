@@ -14,6 +14,8 @@ ELSEWHERE = {
     "study/front_plots": "study/test_fronts",
     "study/front_tables": "study/test_fronts",
     "strategies/attacked_val": "strategies/test_merge",
+    "strategies/inner": "strategies/test_roli",
+    "strategies/teacher": "strategies/test_distilled",
     "certification/base": "certification/test_naming",
     "certification/record": "evaluation/test_certifying",
     "certification/regions": "certification/test_bounds",
