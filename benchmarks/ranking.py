@@ -146,8 +146,9 @@ def over_sources(
 ) -> tuple[float, float, float]:
     """``statistic`` of all sources, and its 95 % percentiles over bootstrap resamples of them (those where it is defined)."""
     rng = np.random.default_rng(seed)
-    drawn = [statistic(rng.integers(0, sources, sources)) for _ in range(RESAMPLES)]
-    low, high = np.nanquantile(drawn, [0.025, 0.975])
+    drawn = np.array([statistic(rng.integers(0, sources, sources)) for _ in range(RESAMPLES)])
+    defined = drawn[np.isfinite(drawn)]
+    low, high = np.quantile(defined, [0.025, 0.975]) if len(defined) else (np.nan, np.nan)
     return statistic(np.arange(sources)), float(low), float(high)
 
 

@@ -20,7 +20,7 @@ from robust_transfer.choosing.judging import ATTACK, ATTACKING, FINAL, Judge
 from robust_transfer.config import expect
 from robust_transfer.data import Task
 from robust_transfer.defaults import DEFAULT_THREAT
-from robust_transfer.errors import CheckpointError, ConfigError, DivergedError
+from robust_transfer.errors import CheckpointError, ConfigError, DivergedError, NetworkError
 from robust_transfer.evaluation import Evaluation, evaluate, load_evaluation
 from robust_transfer.launch import is_main_process
 from robust_transfer.progress import tell
@@ -177,7 +177,7 @@ class _Choosing:
         tell(self.run.quiet, f"{contender.name} ...")
         try:
             one = judge(contender, self.sources[contender.source])
-        except (ConfigError, DivergedError, CheckpointError) as error:
+        except (ConfigError, DivergedError, CheckpointError, NetworkError) as error:
             self.untried[contender.name] = str(error)
             return
         self.found.append(one)

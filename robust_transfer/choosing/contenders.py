@@ -22,6 +22,8 @@ LEFT_OUT = {
     "adversarial, roli, twins, autolora, ard, rslad": "they train on adversarial examples, which takes several times as long",
 }
 L2 = (1.0, 0.3, 0.1, 0.03, 0.01)
+# Probes that read the source on a grid of cells and over mirror images, by grid and L2, the most telling first.
+READINGS = ((4, 10.0), (2, 1.0), (2, 0.3))
 # LwF from a probe of this L2 at this strength, the most telling first.
 LWF = tuple(sorted(product((0.1, 1.0), (0.3, 1.0, 3.0)), key=lambda pair: (pair[1] != 1.0, pair[0])))
 
@@ -56,10 +58,18 @@ def first_look(source: str) -> Contender:
 
 
 def closer_look(source: str) -> list[Contender]:
-    """Probes along the path, and LwF with the settings of :class:`Frontier`."""
+    """Probes on a grid, which gained most for their cost; probes along the path; LwF with the settings of :class:`Frontier`."""
+    readings = [
+        Contender(
+            source,
+            f"linear-probe, grid = {grid}, mirrored, l2 = {l2:g}",
+            LinearProbe(l2=l2, grid=grid, mirror=True),
+        )
+        for grid, l2 in READINGS
+    ]
     probes = [Contender(source, f"linear-probe, l2 = {l2:g}", LinearProbe(l2=l2), shares=True) for l2 in L2]
     lwf = [
         Contender(source, f"lwf, l2 = {l2:g}, strength = {strength:g}", Frontier().lwf(l2, strength))
         for l2, strength in LWF
     ]
-    return probes + lwf
+    return readings + probes + lwf

@@ -52,6 +52,17 @@ def untested(task: Task) -> Task:
     return dataclasses.replace(task, test=task.test.subset(torch.arange(0)))
 
 
+def test_a_source_without_such_a_grid_is_said(
+    digits: Task, source: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fine = Contender("source 1", "fine", LinearProbe(grid=9))
+    monkeypatch.setattr(module, "closer_look", lambda _: [fine])
+    monkeypatch.setattr(module, "FINAL", FINAL)
+    found = choose(untested(digits), sources=[source], seconds=600, run=QUIET)
+    assert "too few for a grid of 9x9" in found.choice.untried["source 1: fine"]
+    assert len(found.choice.tried) == 1
+
+
 @pytest.mark.usefixtures("few")
 def test_what_is_taken_is_saved_with_its_evaluation(digits: Task, source: Checkpoint, tmp_path: Path) -> None:
     run = dataclasses.replace(QUIET, out=tmp_path / "chosen")

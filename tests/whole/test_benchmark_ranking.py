@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
-from ranking import PREDICTORS, correlations, lost, over_sources, spearman, whole
+from ranking import PREDICTORS, correlations, lost, over_sources, spearman, told, whole
 from scipy.stats import spearmanr
+
+ROWS = Path(__file__).parents[2] / "docs" / "ranking.jsonl"
 
 
 def test_the_correlation_is_that_of_scipy() -> None:
@@ -49,3 +54,10 @@ def test_sources_without_all_targets_are_left_out() -> None:
         {"source": ["x", "x", "y", "z", "z"], "task": ["a", "b", "a", "a", "b"], "robust": [0.1] * 4 + [None]}
     )
     assert set(whole(table)["source"]) == {"x"}
+
+
+def test_the_page_shows_what_the_rows_say() -> None:
+    rows = pd.DataFrame([json.loads(line) for line in ROWS.read_text().splitlines()])
+    page = (ROWS.parent / "sources.md").read_text()
+    for line in told(rows).splitlines():
+        assert line in page
