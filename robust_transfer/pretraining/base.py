@@ -158,7 +158,7 @@ class Pretraining(TrainingSettings, WithPresets, ABC):
         size = size if size is not None else task.train.size
         if size is None:
             raise ConfigError("the images have different sizes: say at which one to train, with --input-size")
-        name = networks.canonical(network or DEFAULT_NETWORK)
+        name = networks.canonical(DEFAULT_NETWORK if network is None else network)
         preprocessing = Preprocessing(size=size, normalisation=networks.normalisation(name))
         return NetworkSpec(name=name, num_classes=task.num_classes, preprocessing=preprocessing)
 

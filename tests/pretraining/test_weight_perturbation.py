@@ -73,7 +73,7 @@ def test_the_gradient_is_that_at_the_perturbed_weights(batch: Batch) -> None:
     out = objective(batch)
     out["loss"].backward()
     torch.testing.assert_close(out["loss"], wanted, rtol=1e-4, atol=1e-5)
-    assert float(wanted) > float(before) + 0.05, "the step raises the loss"
+    assert float(wanted.detach()) > float(before.detach()) + 0.05, "the step raises the loss"
     close(classifier, moved)
     for (name, found), other in zip(classifier.named_buffers(), moved.buffers(), strict=True):
         torch.testing.assert_close(found, other, msg=f"{name}: one pass, at the perturbed weights, moves statistics")

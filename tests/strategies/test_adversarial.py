@@ -75,7 +75,7 @@ def test_a_method_of_somebody_elses_is_taken_with_its_own_settings(monkeypatch: 
 
 def test_a_method_that_crafts_nothing_is_refused() -> None:
     with pytest.raises(
-        ConfigError, match=r"'natural' crafts no adversarial examples: use one of fast, free, pgd-at, trades"
+        ConfigError, match=r"'natural' crafts no adversarial examples: use one of cartl, fast, free, pgd-at, trades"
     ):
         Adversarial(method="natural")
     with pytest.raises(UnknownNameError, match="did you mean 'trades'"):

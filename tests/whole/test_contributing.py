@@ -109,7 +109,7 @@ def test_the_command_line_lists_and_uses_it(done: tuple[list[str], Path]) -> Non
     said, out = done
     assert "class-means" in said[0]
     card = json.loads((out / "run" / "card.json").read_text())
-    assert (card["method"], card["settings"]) == ("transfer:class-means", {"scale": 2.0})
+    assert (card["method"], card["settings"]) == ("transfer:class-means", {"grid": 1, "mirror": False, "scale": 2.0})
 
 
 def test_a_study_estimates_and_runs_it(done: tuple[list[str], Path]) -> None:

@@ -50,6 +50,8 @@ def test_tools_are_pinned_and_libraries_are_not() -> None:
         *extras["autoattack"],
         *extras["bench"],
         *extras["clip"],
+        *extras["corruptions"],
+        *extras["lora"],
         *extras["ray"],
         *extras["export"],
     ]
@@ -58,6 +60,8 @@ def test_tools_are_pinned_and_libraries_are_not() -> None:
     assert {each for each in extras["dev"] if "==" not in each} == {
         *extras["autoattack"],
         *extras["clip"],
+        *extras["corruptions"],
+        *extras["lora"],
         *extras["ray"],
         *extras["export"],
         *extras["tensorboard"],
