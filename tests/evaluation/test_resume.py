@@ -32,7 +32,7 @@ from robust_transfer.run import Run
 KEYS = """schema clean_accuracy robust_accuracy constant_accuracy by_attack by_class curve transferred untested threat
 attack split input_size precision seed flags seconds passes data_hash model_hash source_hash versions hardware command
 disagreement red_flag_examples compiled seen notes matched class_names pixels
-balanced_clean_accuracy balanced_robust_accuracy per_class certificates further corruptions"""
+balanced_clean_accuracy balanced_robust_accuracy per_class certificates further corrupted"""
 
 
 @pytest.fixture
