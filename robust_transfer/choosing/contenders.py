@@ -23,7 +23,7 @@ LEFT_OUT = {
 }
 L2 = (1.0, 0.3, 0.1, 0.03, 0.01)
 # Probes that read the source on a grid of cells and over mirror images, by grid and L2, the most telling first.
-READINGS = ((4, 10.0), (2, 1.0), (2, 0.3))
+READINGS = ((4, 3.0), (4, 10.0), (2, 0.3))
 # LwF from a probe of this L2 at this strength, the most telling first.
 LWF = tuple(sorted(product((0.1, 1.0), (0.3, 1.0, 3.0)), key=lambda pair: (pair[1] != 1.0, pair[0])))
 
