@@ -92,6 +92,17 @@ def test_right_answers_are_those_of_the_branch_on_natural_images(task: Task) -> 
     assert objective._right.sum() > 0
 
 
+def test_an_epochs_accuracy_is_its_own() -> None:
+    objective = objective_on(make_classifier(), epoch=4)
+    found = []
+    for right in ([1.0, 1.0], [1.0, 0.0], [0.0, 0.0], [1.0, 0.0]):
+        objective._right = torch.tensor(right)
+        objective.after_backward(lambda values: values)
+        found.append(float(objective.accuracy))
+    assert found[1:3] == [0.75, 0.75], "known at the end of the epoch, and then for the whole of the next"
+    assert found[3] == 0.25
+
+
 def test_training_begins_with_the_accuracy_of_the_start(task: Task) -> None:
     source = make_source(threat="linf:8/255")
     strategy = AutoLoRa(augment=False, steps=1, batch_size=50)
