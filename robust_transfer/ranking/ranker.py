@@ -21,7 +21,6 @@ from robust_transfer.ranking.own_shift import own_shifts
 from robust_transfer.ranking.ranking import By, Own, Ranked, Ranking, Shift
 from robust_transfer.run import Run
 from robust_transfer.statistics.intervals import wilson
-from robust_transfer.strategies.features import features_of
 from robust_transfer.strategies.linear_probe import LinearProbe
 from robust_transfer.threat import Threat
 
@@ -106,8 +105,7 @@ def _ranked(
     probe = LinearProbe().solve(source, task, run)
     chosen = probe.chosen
     record = next(each for each in probe.records if each["l2"] == chosen.l2)
-    val = features_of(source.classifier, task.val, run)
-    distance, rivals = distances(val, task.val.labels, chosen.weight, chosen.bias)
+    distance, rivals = distances(probe.val_features, task.val.labels, chosen.weight, chosen.bias)
     device = run.torch_device()
     probed = source.classifier.with_layers(chosen.head()).to(device)
     stands = standing_by_first_order(probed, task.val, rivals, threat, device)

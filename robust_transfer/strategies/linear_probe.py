@@ -132,6 +132,7 @@ class LinearProbe(Strategy):
             records,
             cost,
             train,
+            val,
             standardisation,
             weighed,
             told,
@@ -194,7 +195,7 @@ def _solved(features: Tensor, task: Task, path: tuple[float, ...], run: Run, met
 
 @dataclass
 class Probe:
-    """Solved path: the solutions in order, the chosen one, records on val, and the features used.
+    """Solved path: the solutions in order, the chosen one, records on val, and the features of both splits.
 
     ``metric``: of the penalty on standardised features, if it has one; ``told``: notes for the card.
     """
@@ -205,6 +206,7 @@ class Probe:
     records: list[dict[str, Any]]
     cost: Cost
     features: Tensor
+    val_features: Tensor
     standardisation: Standardisation
     metric: Tensor | None = None
     told: dict[str, Any] = field(default_factory=dict)
