@@ -9,16 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robust_transfer.attacks.source_features import feature_shift
 from robust_transfer.cache import code_digest
 from robust_transfer.checkpoint import Checkpoint, weights_hash
 from robust_transfer.config import digest
 from robust_transfer.data import Split, Task
 from robust_transfer.remembered import recall, remember
 from robust_transfer.run import Run
+from robust_transfer.strategies.feature_shift import shifts_of
 from robust_transfer.threat import Threat
 
-IMAGES, STEPS, BATCH = 64, 10, 32
+IMAGES = 64
 SHIFTS = "shifts"
 
 
@@ -54,12 +54,6 @@ def own_shifts(source: Checkpoint, tasks: Sequence[Task], threat: Threat, run: R
     if images is None:
         return None
     sample = images.sample(IMAGES, seed=run.seed, purpose="feature-shift").prepared(source.preprocessing)
-    device, found = run.torch_device(), list[Tensor]()
-    model = classifier if classifier.device == device else classifier.copy().to(device)
-    for rows in torch.arange(len(sample)).split(BATCH):
-        x, _, ids = sample.subset(rows).on(device)
-        _, shift = feature_shift(model, x, ids, threat, steps=STEPS, seed=run.seed)
-        found.append(shift.norm(dim=1).cpu())
-    shifts = torch.cat(found).double()
+    shifts = torch.cat([shift.norm(dim=1) for shift in shifts_of(classifier, sample, threat, run)])
     remember(key, **{SHIFTS: shifts.tolist()})
     return shifts

@@ -6,6 +6,7 @@ labels; no image of the target is attacked.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from robust_transfer.attacks.source_features import feature_shift
 from robust_transfer.cache import load_or_compute
 from robust_transfer.checkpoint import Checkpoint
+from robust_transfer.classifier import Classifier
 from robust_transfer.config import as_dict, digest
 from robust_transfer.cost import Cost
 from robust_transfer.data import Split, Task, load_task, to_pixels
@@ -23,6 +25,7 @@ from robust_transfer.data.duplicates import find_copies
 from robust_transfer.errors import ConfigError
 from robust_transfer.run import Run
 from robust_transfer.strategies.features import features_key
+from robust_transfer.threat import Threat
 
 IMAGES, STEPS, BATCH = 1000, 10, 100  # source images under attack, steps of Auto-PGD, and images in a pass
 FLOOR = 0.1  # share of the metric that is the same in all directions
@@ -67,13 +70,10 @@ def source_shifts(source: Checkpoint, source_data: str, task: Task, run: Run) ->
     key = digest(features_key(source.classifier, images, run), as_dict(threat), STEPS, run.seed) if run.cache else ""
 
     def attacked() -> dict[str, Tensor]:
-        model = source.classifier.copy().to(run.torch_device()).eval()
-        moment = torch.zeros(model.num_features, model.num_features, dtype=torch.float64)
-        for pixels, _, ids in images.batches(BATCH):
-            x = to_pixels(pixels, model.device)
-            _, shift = feature_shift(model, x, ids.to(x.device), threat, steps=STEPS, seed=run.seed)
-            wide = shift.cpu().double()
-            moment += wide.T @ wide / len(images)
+        width = source.classifier.num_features
+        moment = torch.zeros(width, width, dtype=torch.float64)
+        for shift in shifts_of(source.classifier, images, threat, run):
+            moment += shift.T @ shift / len(images)
         return {"moment": moment}
 
     moment = load_or_compute(run.cache, "shifts", key, attacked)["moment"]
@@ -82,6 +82,15 @@ def source_shifts(source: Checkpoint, source_data: str, task: Task, run: Run) ->
     cost = Cost(passes=PASSES / IMAGES * len(images), adversarial_examples=len(images))
     note = {"images": len(images), "known_to_the_source": known, "hash": images.hash, "threat": str(threat)}
     return SourceShifts(moment, note, cost)
+
+
+def shifts_of(classifier: Classifier, images: Split, threat: Threat, run: Run) -> Iterator[Tensor]:
+    """Shifts of the features of ``images`` under attack, batch by batch: float64 ``(B, d)`` on the CPU."""
+    model = classifier.copy().to(run.torch_device()).eval()
+    for pixels, _, ids in images.batches(BATCH):
+        x = to_pixels(pixels, model.device)
+        _, shift = feature_shift(model, x, ids.to(x.device), threat, steps=STEPS, seed=run.seed)
+        yield shift.cpu().double()
 
 
 def _sample(source: Checkpoint, source_data: str, task: Task, run: Run) -> tuple[Split, int | None]:

@@ -17,6 +17,7 @@ from robust_transfer.compiling import VARIABLE
 from robust_transfer.data import Split, Task, to_pixels
 from robust_transfer.data.fingerprints import NONE
 from robust_transfer.ranking import own_shift
+from robust_transfer.strategies import feature_shift as module
 from robust_transfer.threat import Threat
 from robust_transfer.trained_on import Level, TrainedOn, trained_on
 
@@ -61,7 +62,7 @@ def test_its_own_images_are_known_by_content() -> None:
 def test_it_is_measured_once_and_known_without_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
     known, rest = parts(make_digits())
     source, calls = made_on(known), list[Any]()
-    monkeypatch.setattr(own_shift, "feature_shift", noting(calls, feature_shift))
+    monkeypatch.setattr(module, "feature_shift", noting(calls, feature_shift))
     assert own_shift.own_shifts(source, [rest], THREAT, QUIET) is None
     assert not calls, "nobody else's image is attacked"
     found = own_shift.own_shifts(source, [rest, known], THREAT, QUIET)

@@ -20,7 +20,8 @@ from robust_transfer.compiling import VARIABLE
 from robust_transfer.config import as_dict
 from robust_transfer.data import Task
 from robust_transfer.errors import ConfigError
-from robust_transfer.ranking import Ranking, own_shift, rank, ranker
+from robust_transfer.ranking import Ranking, rank, ranker
+from robust_transfer.strategies import feature_shift as module
 from robust_transfer.trained_on import trained_on
 
 FIELDS = {"data", "threat", "by", "sources", "unusable", "n_train", "n_val", "seed", "seconds", "notes"}
@@ -89,7 +90,7 @@ def test_only_the_sources_own_images_are_attacked(sources: list[Checkpoint], mon
     own = replace(digits, train=digits.train.subset(torch.arange(100, 130)), val=digits.val.subset(torch.arange(0)))
     target = replace(digits, train=digits.train.subset(torch.arange(100)), test=make_task().test)
     source = replace(sources[1], trained_on=trained_on(own))
-    monkeypatch.setattr(own_shift, "feature_shift", noting(calls, feature_shift))
+    monkeypatch.setattr(module, "feature_shift", noting(calls, feature_shift))
     assert rank(target, sources=[source], source_data=[target], run=QUIET).best.shift is None
     assert not calls
     shift = rank(target, sources=[source], source_data=[own], run=QUIET).best.shift
