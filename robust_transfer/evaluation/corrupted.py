@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from robust_transfer.attacks.victim import attacking, predicted
+from robust_transfer.cache import load_or_compute
+from robust_transfer.config import digest
 from robust_transfer.corruptions import NAMES, SEVERITIES, corrupted, versions
 from robust_transfer.data.split import to_pixels
 from robust_transfer.evaluation.resolve import Subject
@@ -89,7 +94,7 @@ def corrupt_split(subject: Subject, run: Run, *, seed: int) -> Corrupted:
     """Accuracy of the subject's network on its images under every corruption at every severity.
 
     Images are taken in blocks and each block through all corruptions: some take a hundred times as long as others, and the
-    time left is then known from the first block on.
+    time left is then known from the first block on. With ``run.cache`` they are made once for all networks of the same size.
     """
     split, module, device, begun = subject.split, subject.module, run.torch_device(), time.perf_counter()
     right = torch.zeros(len(NAMES), len(SEVERITIES), dtype=torch.int64)
@@ -103,8 +108,8 @@ def corrupt_split(subject: Subject, run: Run, *, seed: int) -> Corrupted:
             images, labels, ids = split.fetch(rows), split.labels[rows], split.ids[rows]
             bar.begin(len(rows))
             for kind, name in enumerate(NAMES):
-                for place, severity in enumerate(SEVERITIES):
-                    x = to_pixels(corrupted(images, ids, name, severity, seed=seed), device)
+                for place, made in enumerate(_severities(images, ids, name, seed, run.cache)):
+                    x = to_pixels(made, device)
                     right[kind, place] += (predicted(target.logits(x)).cpu() == labels).sum()
             bar.advance(len(rows))
     kinds = {
@@ -120,6 +125,19 @@ def corrupt_split(subject: Subject, run: Run, *, seed: int) -> Corrupted:
         seconds=round(time.perf_counter() - begun, 3),
         versions=versions(),
     )
+
+
+def _severities(images: Tensor, ids: Tensor, name: str, seed: int, cache: Path | None) -> Tensor:
+    """Images ``(B, 3, H, H)`` under one corruption at each severity: ``(S, B, 3, H, H)``."""
+
+    def make() -> dict[str, Tensor]:
+        return {"images": torch.stack([corrupted(images, ids, name, each, seed=seed) for each in SEVERITIES])}
+
+    key = ""
+    if cache is not None:
+        content = hashlib.sha256(images.numpy().tobytes() + ids.numpy().tobytes()).hexdigest()
+        key = digest(name, seed, versions(), list(images.shape), content)
+    return load_or_compute(cache, "corrupted", key, make)["images"]
 
 
 def _kind(severities: Sequence[Proportion]) -> Kind:

@@ -51,6 +51,7 @@ def sections(study: Study, key: str, *, pictures: bool) -> dict[str, Any]:
         "comparisons": [_compared(one, f"{key}-{number}", len(found) > 1) for number, one in enumerate(found)],
         "fronts": _fronts(study, key),
         "fronts_explained": front_tables.EXPLAINED,
+        "others_explained": front_tables.OTHERS_EXPLAINED,
         "plots": [plot for number, spec in enumerate(recipe.plots) if (plot := _plot(study, number, spec, key))],
         "cost": _cost(found, table, f"{key}-cost"),
         "features": _features(study, f"{key}-layers", pictures=pictures),
@@ -134,6 +135,7 @@ def _fronts(study: Study, key: str) -> list[dict[str, Any]]:
             "val.",
         )  # fmt: skip
         table = Table(front_tables.RIVALS, front_tables.rival_rows(contest))
+        head, others = front_tables.other_rows(contest)
         told.append(
             {
                 "name": contest.name,
@@ -141,6 +143,7 @@ def _fronts(study: Study, key: str) -> list[dict[str, Any]]:
                 "notes": front_tables.notes(contest),
                 "figure": figure,
                 "table": table,
+                "others": Table(head, others) if others else None,
             }
         )
     return told

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-from robust_transfer import losses
+from robust_transfer import corruptions, losses
 from robust_transfer.attacks import parse_attack
 from robust_transfer.attacks.victim import attacking
 from robust_transfer.classifier import Classifier, NetworkSpec
@@ -18,6 +18,7 @@ from robust_transfer.data.fingerprints import BYTES
 from robust_transfer.engine import Engine
 from robust_transfer.evaluation import red_flags, transfer_attacks
 from robust_transfer.evaluation.adversary import Adversary
+from robust_transfer.evaluation.corrupted import EACH
 from robust_transfer.evaluation.effort import effort
 from robust_transfer.run import Run
 from robust_transfer.study.filters import filters_are_made
@@ -126,11 +127,12 @@ def estimate(workshop: Workshop, crew: Crew = Crew()) -> Estimate:
 
 
 class _Network(NamedTuple):
-    """Kind of network: image passes per second, bytes of its weights, number of its features."""
+    """Kind of network: image passes per second, bytes of its weights, number of its features, pixels a side."""
 
     speed: float
     size: int
     features: int
+    input_size: int
 
 
 class _Books:
@@ -140,6 +142,7 @@ class _Books:
         self.workshop, self.found = workshop, Estimate()
         self.pieces = dict[str, tuple[str, float]]()  # by result
         self.counted, self.kinds = set[str](), dict[str, _Network]()
+        self.by_size = dict[int, float]()
         self.by_source, self.by_image = dict[str, _Network](), dict[str, tuple[float, float]]()
 
     def add(self, cell: Cell) -> None:
@@ -162,6 +165,8 @@ class _Books:
             images = len(workshop.judged_on(cell))
             n = min(workshop.recipe.evaluations[cell.evaluation].examples or images, images)
             seconds += (n * each + once) / network.speed
+            if workshop.recipe.evaluations[cell.evaluation].corruptions:
+                seconds += n * self.corrupting(network.input_size)
             found.stored += RECORD_BYTES + OUTCOME_BYTES * n
         before = self.pieces.get(name := result_of(cell), (cell.source, 0.0))[1]
         self.pieces[name] = cell.source, before + seconds
@@ -173,8 +178,15 @@ class _Books:
             attack = parse_attack(how.attack)
             once = transfer_attacks.passes_at_most() * how.transfer_attack_examples
             once += red_flags.passes_each(Adversary(attack, Threat.parse(how.threat))) * how.red_flag_examples
-            self.by_image[name] = effort(attack), once
+            each = effort(attack) * (1 + len(how.also)) + EACH * how.corruptions
+            self.by_image[name] = each, once
         return self.by_image[name]
+
+    def corrupting(self, size: int) -> float:
+        """Seconds that the corruptions of an image take."""
+        if size not in self.by_size:
+            self.by_size[size] = corruptions.seconds_each(torch.randint(0, 256, (3, size, size), dtype=torch.uint8))
+        return self.by_size[size]
 
     def look(self, how: Filters) -> None:
         """Image passes of feature images: attacks, maximisation and inversion on a source's features."""
@@ -237,5 +249,5 @@ def _measured(spec: NetworkSpec, run: Run, known: dict[str, _Network]) -> _Netwo
                 target.gradient(x, labels, losses.cross_entropy)[1].sum().item()
                 times.append(time.perf_counter() - started)
         size = sum(value.nbytes for value in network.state_dict().values())
-        known[name] = _Network(2 * TIMED_IMAGES / median(times), size, network.num_features)
+        known[name] = _Network(2 * TIMED_IMAGES / median(times), size, network.num_features, spec.input_size)
     return known[name]

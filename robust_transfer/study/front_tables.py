@@ -13,6 +13,10 @@ RIVALS = (
     "area, %", "less the baseline's", "reach, %", "gain / open / lose / outside",
 )  # fmt: skip
 SETTINGS = ("strategy", "setting", "", "clean, %", "robust, %", "gain, points", "by seed", "image passes", "note")
+OTHERS_EXPLAINED = (
+    "Other threats: the setting that val has chosen at the contest's own threat, on the same images; for threats by the same "
+    "attack, and for corruptions the mean of all kinds and severities, without an attack."
+)
 EXPLAINED = (
     "Gain: clean accuracy above the baseline's whole curve at equal robust accuracy, with the 95 % interval of a paired "
     "bootstrap over images and seeds; each interval is by itself. Outside the curve's range of robust accuracy no "
@@ -36,6 +40,25 @@ def setting_rows(contest: Contest) -> list[tuple[str, ...]]:
             shares = share(one.clean), share(one.robust)
             rows.append((rival.name, one.name, marks, *shares, gain(one), seeds(one), passes(one), one.attacked))
     return rows
+
+
+def other_rows(contest: Contest) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Head, and a row for each strategy's chosen setting: accuracy under what else it was measured at. No rows without any."""
+    chosen = [(rival.name, rival.chosen) for rival in contest.rivals]
+    shown = [(name, one) for name, one in chosen if one is not None and one.others]
+    levels = list(dict.fromkeys(level for _, one in shown for level in one.others))
+    head = ("strategy", "chosen on val", "clean, %", f"{contest.threat}, %", *(f"{level}, %" for level in levels))
+    rows = [
+        (
+            name,
+            one.name,
+            share(one.clean),
+            share(one.robust),
+            *(share(one.others[at]) if at in one.others else "" for at in levels),
+        )
+        for name, one in shown
+    ]
+    return head, rows
 
 
 def told(contest: Contest) -> str:

@@ -16,7 +16,7 @@ from robust_transfer.statistics.operating_point import OperatingPoint, pareto
 from robust_transfer.statistics.resampling import Correctness
 from robust_transfer.study.outcomes import Judged
 from robust_transfer.study.recipe import SETTINGS, Fronts, Recipe
-from robust_transfer.study.table import share_of
+from robust_transfer.study.table import ALSO, share_of
 
 FIELD = ("source", "task", "class_weights", "shots", "evaluation")  # cells that agree in these are rivals
 Verdict = Literal["gains", "loses", "open", "outside", "baseline"]
@@ -26,6 +26,7 @@ Verdict = Literal["gains", "loses", "open", "outside", "baseline"]
 class Setting:
     """One setting of a strategy, its seeds taken together.
 
+    ``others``: accuracies of the same images within further threats, and under corruptions, by what they were measured at.
     ``gain``: over the baseline's curve; None for the baseline, and where its seeds have no baseline. ``chosen``: by val.
     ``on_front``: of its own strategy. ``keys``: addresses of its evaluations, a seed each.
     """
@@ -37,6 +38,7 @@ class Setting:
     robust: Proportion
     passes: float
     attacked: str
+    others: Mapping[str, Proportion]
     chosen: bool = False
     on_front: bool = False
     gain: Gain | None = None
@@ -153,10 +155,17 @@ def _settings(rows: pd.DataFrame) -> list[Setting]:
             over_seeds([share_of(row, level) for row in some.to_dict("records")]) for level in ("clean", "robust")
         )
         seeds, keys = tuple(map(int, some["seed"])), tuple(map(str, some["evaluated"]))
-        found.append(
-            Setting(str(name), seeds, keys, clean, robust, float(some["cost"].mean()), _attacked(some.iloc[0]))
-        )
+        cost, attacked = float(some["cost"].mean()), _attacked(some.iloc[0])
+        found.append(Setting(str(name), seeds, keys, clean, robust, cost, attacked, _others(some)))
     return found
+
+
+def _others(rows: pd.DataFrame) -> dict[str, Proportion]:
+    """Accuracies of one setting beside that at the contest's threat, its seeds taken together."""
+    levels = [name for name in map(str, rows) if name.startswith(ALSO) and "_" not in name] + ["corrupted"]
+    there = [level for level in levels if level in rows and rows[level].notna().all()]
+    records = rows.to_dict("records")
+    return {level.removeprefix(ALSO): over_seeds([share_of(row, level) for row in records]) for level in there}
 
 
 def setting_name(row: Any) -> str:

@@ -67,7 +67,8 @@ class EvaluationSpec:
     """Evaluation of results. ``examples``: a stratified subset of test, the same for every cell.
 
     ``transfer_attack_examples``: number of images for transfer-specific attacks; ``red_flag_examples``: number of
-    images for red flags; 0 disables either. ``split``: ``val`` for what is chosen by, instead of test.
+    images for red flags; 0 disables either. ``split``: ``val`` for what is chosen by, instead of test. ``also``: further
+    threats, ``norm:eps``, by the same attack on the same images; ``corruptions``: accuracy under common corruptions, too.
     """
 
     threat: str = DEFAULT_THREAT
@@ -76,6 +77,8 @@ class EvaluationSpec:
     transfer_attack_examples: int = 25
     red_flag_examples: int = 0
     split: Literal["test", "val"] = "test"
+    also: tuple[str, ...] = ()
+    corruptions: bool = False
 
 
 @config

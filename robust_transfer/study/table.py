@@ -18,6 +18,7 @@ from robust_transfer.study.recipe import NAMED, SETTINGS, Cell, columns
 from robust_transfer.study.work import Workshop, is_checkpoint
 
 TABLE = "table.parquet"
+ALSO = "also."  # columns of further threats
 TIMINGS = ("training_seconds", "evaluation_seconds")  # what differs between two runs of the same study
 
 
@@ -31,7 +32,8 @@ def tabulate(
     passes, tuning included, the source's training not: that is ``source_cost``. ``failure`` says why a cell has no
     figures. ``mixture``: the result is two networks, mixed. ``through_source``, ``feature_loss``, ``through_parts``, ``unseen``
     (at ``unseen_threat``) and the feature drifts are those of :class:`~robust_transfer.evaluation.Transferred`, on
-    ``transfer_attack_examples`` images.
+    ``transfer_attack_examples`` images. ``also.NORM:EPS``: robust accuracy within a further threat; ``corrupted``: mean
+    accuracy under common corruptions; both of the evaluation's images, with intervals.
     """
     rows = []
     for cell in cells:
@@ -93,6 +95,8 @@ def _row(workshop: Workshop, cell: Cell, lost: str | None) -> dict[str, Any]:
         found = load_figures(workshop.evaluation_folder(cell))
         shares: dict[str, Proportion | None] = {"clean": found.clean_accuracy, "robust": found.robust_accuracy}
         shares |= {"balanced_clean": found.balanced_clean_accuracy, "balanced_robust": found.balanced_robust_accuracy}
+        shares |= {f"{ALSO}{one.threat}": one.robust_accuracy for one in found.further}
+        shares["corrupted"] = found.corrupted.accuracy if found.corrupted is not None else None
         for level, share in shares.items():  # evaluations of earlier versions have no balanced ones
             if share is not None:
                 row |= {level: share.value, f"{level}_low": share.low, f"{level}_high": share.high}

@@ -8,6 +8,7 @@ from typing import Any
 from robust_transfer.attacks import parse_attack
 from robust_transfer.comparison import LEVELS
 from robust_transfer.errors import ConfigError
+from robust_transfer.evaluation import further
 from robust_transfer.networks import canonical
 from robust_transfer.pretraining import PRETRAINING
 from robust_transfer.registry import unknown
@@ -50,7 +51,7 @@ def validate(recipe: Recipe) -> None:
                 raise type(error)(f"{where}: {error}") from None
     for name, evaluation in recipe.evaluations.items():
         try:
-            Threat.parse(evaluation.threat)
+            further.parse_further(evaluation.also, Threat.parse(evaluation.threat))
             parse_attack(evaluation.attack)
         except ConfigError as error:
             raise type(error)(f"evaluations.{name}: {error}") from None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from robust_transfer import tracking
+from robust_transfer import corruptions, tracking
 from robust_transfer.checkpoint import CARD, WEIGHTS, Card, Checkpoint, load_checkpoint
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import as_dict, digest
@@ -34,6 +34,7 @@ from robust_transfer.training import state
 from robust_transfer.training.processes import Processes
 
 FAILED = "failed.json"
+LATER = ("also", "corruptions")  # of an evaluation's settings
 LONGEST = 200  # characters of a tracker's title, which is a folder's name, too
 
 
@@ -115,19 +116,22 @@ class Workshop:
         return digest("source", how, *self._how(), _content(self.task(spec.pretrain.task, None, spec.pretrain.seed)))
 
     def refuse_impossible(self, cells: Iterable[Cell]) -> None:
-        """Raise :class:`ConfigError` for a strategy that cannot work on its source and task, without any training."""
+        """Raise :class:`ConfigError` for strategies and corruptions that cannot work, without any training."""
         looked, sources = set[str](), dict[str, Checkpoint]()
         for cell in cells:
             if self.recipe.evaluations[cell.evaluation].split == "val" and not len(self.judged_on(cell)):
                 raise ConfigError(
                     f"evaluations.{cell.evaluation} is on val, and {cell.task} has none: give its val a share"
                 )
+            if cell.source not in sources:
+                sources[cell.source] = self._sketch(cell.source)
+            if self.recipe.evaluations[cell.evaluation].corruptions:
+                corruptions.library()
+                corruptions.check(sources[cell.source].input_size)
             named = result_of(cell, seed=False)  # the seed makes no difference
             if named in looked:
                 continue
             looked.add(named)
-            if cell.source not in sources:
-                sources[cell.source] = self._sketch(cell.source)
             try:
                 self.strategy(cell).check(sources[cell.source], self.task_of(cell))
             except ConfigError as error:
@@ -210,6 +214,10 @@ class Workshop:
         how, judged_on = self.recipe.evaluations[cell.evaluation], self.judged_on(cell)
         named = as_dict(how)
         named.pop("split")  # its images say so
+        for name in [
+            name for name in LATER if not named[name]
+        ]:  # an evaluation without them is that of earlier versions
+            named.pop(name)
         settings = {old: named.pop(new) for old, new in RECIPE.items()} | named  # as earlier versions called them
         return digest("evaluation", self.result_key(cell), settings, self.run.precision, _hash(judged_on))
 
@@ -273,6 +281,8 @@ class Workshop:
                 source=source,
                 transfer_attack_examples=how.transfer_attack_examples,
                 red_flag_examples=how.red_flag_examples,
+                also=how.also,
+                corruptions=how.corruptions,
             )
 
     def _tracked(self, out: Path, *words: str) -> AbstractContextManager[None]:

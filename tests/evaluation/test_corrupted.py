@@ -48,6 +48,19 @@ def test_grey_images_under_brightness_and_contrast_flip_where_they_must(split: S
     assert "brightness" in str(measured(split))
 
 
+def test_a_cache_makes_them_once_for_all_networks_and_changes_no_figure(
+    split: Split, known: list[tuple[str, int, int]], tmp_path: Path
+) -> None:
+    plain, made = measured(split).corrupted, len(known)
+    cached = [measured(split, run=replace(QUIET, cache=tmp_path, seed=seed)).corrupted for seed in (0, 0, 1)]
+    assert made == len(NAMES) * len(SEVERITIES)
+    assert len(known) == 3 * made, "once without a cache, once for each seed"
+    assert plain is not None
+    for one in cached:
+        assert one is not None
+        assert one.kinds == plain.kinds
+
+
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int]]:
     """In place of the package: snow adds 20 values a severity, the others change nothing. What was asked for."""

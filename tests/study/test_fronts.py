@@ -114,6 +114,22 @@ def test_losers_are_shown_and_a_mixture_says_how_it_was_attacked(made: Made) -> 
     assert "networks, attacked through each of them (strong" in front_tables.notes(contest(made))[0]
 
 
+def test_other_threats_are_those_of_the_setting_that_val_has_chosen(made: Made) -> None:
+    assert front_tables.other_rows(contest(made))[1] == [], "nothing else was measured"
+    table = made[1]
+    for level, least in (("also.l2:0.5", 0.1), ("corrupted", 0.3)):
+        for value, name in ((least, ""), (least - 0.05, "_low"), (least + 0.05, "_high")):
+            table[level + name] = np.where(table["set.x"] == 1.0, value, value / 2)
+    table.loc[table["strategy"] == "tuned", ["corrupted"]] = np.nan
+    head, rows = front_tables.other_rows(contest(made))
+    assert head[2:] == ("clean, %", "linf:0.1, %", "l2:0.5, %", "corrupted, %")
+    shown = {row[0]: row[1:] for row in rows}
+    assert shown["lwf"][0] == "x = 1"
+    assert shown["lwf"][3].startswith("10.0 ["), "not of the setting that is best on test"
+    assert shown["lwf"][4].startswith("30.0 [")
+    assert shown["tuned"][3:] == (shown["mix"][3], ""), "what one strategy lacks is left empty"
+
+
 def test_cells_without_figures_are_counted_and_their_seeds_left_out(made: Made) -> None:
     recipe, table, outcomes = made
     lost = (table["evaluated"] == "lwf-0.3-1-pgd") | (table["evaluated"] == "probe-1.0-0-pgd")

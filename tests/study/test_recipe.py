@@ -71,6 +71,8 @@ def test_changes_are_put_in_their_place(tmp_path: Path) -> None:
         (["evaluations.near.attack=pdg-2"], r"evaluations\.near: .*did you mean 'pgd'"),
         (["evaluations.near.threat=linf:8"], r"evaluations\.near: .*8/255"),
         (["evaluations.near.examples=0"], "at least 1"),
+        (["evaluations.near.also=[l3:1]"], r"evaluations\.near: .*l3"),
+        (["evaluations.near.also=['linf:0.05']"], "linf:0.05 is the evaluated threat"),
         (["tasks.few.data=cifar10"], r"tasks\.few\.data"),
         (["grid=[]"], "nothing to run"),
         (["claims=[{says: x, of: {source: natural}}]"], r"claims\.0: no cell"),

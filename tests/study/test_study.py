@@ -17,6 +17,7 @@ from study_helpers import RUN, facts, written
 from robust_transfer import config
 from robust_transfer.checkpoint import load_checkpoint
 from robust_transfer.classifier import Classifier
+from robust_transfer.config import digest
 from robust_transfer.data import Split
 from robust_transfer.errors import ConfigError, DivergedError, OutputError
 from robust_transfer.evaluation import Evaluation, load_evaluation, result
@@ -305,6 +306,39 @@ def test_classes_count_the_same_in_the_cells_that_say_so(tmp_path: Path) -> None
         load_recipe(path, changes=["grid.0.class_weights=[even]"])
     with pytest.raises(ConfigError, match="no balanced level"):
         Claim(says="x", of={}, above={}, level="balanced_clean")
+
+
+def test_further_threats_and_corruptions_are_columns_of_the_table(tmp_path: Path) -> None:
+    """Of the evaluation's own images; an evaluation without them has the address that it had before there were any."""
+    grid = {"source": "bundled", "task": "few", "strategy": "probe", "evaluation": ["near", "far"], "shots": 10}
+    near = {"threat": "linf:0.002", "attack": "fgsm", "transfer_attack_examples": 0, "examples": 4}
+    path = written(
+        tmp_path,
+        sources={"bundled": {"use": "bundled"}}, tasks={"few": {"data": "builtin:digits", "classes": [0, 1]}},
+        strategies={"probe": {"strategy": "linear-probe", "set": {"l2": 0.01}}},
+        evaluations={"near": {**near, "also": ["l2:0.1", "linf:8/255"], "corruptions": True}, "far": near},
+        grid=[grid], scales={"laptop": None},
+    )  # fmt: skip
+    recipe, out = load_recipe(path), tmp_path / "study"
+    rows = {row["evaluation"]: row for row in run_study(recipe, out, run=RUN).to_dict("records")}
+    workshop = Workshop(recipe, Store(out), RUN)
+    near_cell, far_cell = cells(recipe)
+    found = load_evaluation(workshop.evaluation_folder(near_cell))
+    assert found.corrupted is not None
+    assert rows["near"]["corrupted"] == found.corrupted.accuracy.value
+    for one in found.further:
+        assert rows["near"][f"also.{one.threat}"] == one.robust_accuracy.value
+        assert rows["near"][f"also.{one.threat}_high"] == one.robust_accuracy.high
+    assert rows["near"]["also.linf:8/255"] <= rows["near"]["robust"], "a break within a ball is one within a larger one"
+    assert pd.isna(rows["far"]["corrupted"])
+    settings = {"threat": "linf:0.002", "attack": "fgsm", "examples": 4, "beyond": 0, "checks": 0}
+    settings["judged"] = workshop.judged_on(far_cell).hash
+    before = digest(
+        "evaluation", workshop.result_key(far_cell), {k: settings[k] for k in settings if k != "judged"}, "float32",
+        settings["judged"],
+    )  # fmt: skip
+    assert workshop.evaluation_key(far_cell) == before
+    assert workshop.evaluation_key(near_cell) != before
 
 
 def test_data_that_a_setting_names_is_addressed_by_its_content(path: Path, tmp_path: Path) -> None:
