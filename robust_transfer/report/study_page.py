@@ -125,7 +125,7 @@ def _fronts(study: Study, key: str) -> list[dict[str, Any]]:
     """Contests of the recipe's strategies: their fronts as a picture, a row a strategy, a row a setting."""
     told = list[dict[str, Any]]()
     for number, contest in enumerate(contests(study.recipe, study.table, study.outcomes() or {})):
-        settings = Table(front_tables.SETTINGS, front_tables.setting_rows(contest))
+        settings = Table(*front_tables.filled(front_tables.SETTINGS, front_tables.setting_rows(contest)))
         figure = shown(
             picture(contest), f"{key}-front{number}", f"Fronts: {contest.name}",
             f"Fronts of {len(contest.rivals)} strategies, clean accuracy to the right, robust upwards; baseline: "
@@ -134,7 +134,7 @@ def _fronts(study: Study, key: str) -> list[dict[str, Any]]:
             f"A line joins the settings on a strategy's own front; bold: the curve of {contest.baseline}. Filled: chosen on "
             "val.",
         )  # fmt: skip
-        table = Table(front_tables.RIVALS, front_tables.rival_rows(contest))
+        table = Table(*front_tables.filled(front_tables.RIVALS, front_tables.rival_rows(contest)))
         head, others = front_tables.other_rows(contest)
         told.append(
             {

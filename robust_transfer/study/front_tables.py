@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from robust_transfer.attacks.naming import spoken
 from robust_transfer.statistics.intervals import Difference, Proportion
@@ -26,6 +27,12 @@ EXPLAINED = (
 )
 
 
+def filled(head: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Head and rows without the columns in which nothing stands."""
+    kept = [place for place in range(len(head)) if not rows or any(row[place] for row in rows)]
+    return tuple(head[place] for place in kept), [tuple(row[place] for place in kept) for row in rows]
+
+
 def rival_rows(contest: Contest) -> list[tuple[str, ...]]:
     """Row for each strategy: the baseline, then by the gain of the setting that val has chosen."""
     return [_rival(contest, rival) for rival in sorted(contest.rivals, key=lambda rival: _order(contest, rival))]
@@ -38,7 +45,9 @@ def setting_rows(contest: Contest) -> list[tuple[str, ...]]:
         for one in rival.settings:
             marks = ", ".join(["chosen"] * one.chosen + ["on its front"] * one.on_front)
             shares = share(one.clean), share(one.robust)
-            rows.append((rival.name, one.name, marks, *shares, gain(one), seeds(one), passes(one), one.attacked))
+            rows.append(
+                (rival.name, one.name, marks, *shares, gain(one), _seeds(contest, one), passes(one), one.attacked)
+            )
     return rows
 
 
@@ -97,6 +106,12 @@ def seeds(one: Setting) -> str:
     return ", ".join(f"{100 * value:+.1f}" if where == "on" else "none" for value, where in pairs)
 
 
+def _seeds(contest: Contest, one: Setting) -> str:
+    """Gain of each seed; nothing where there is one seed in all."""
+    every = {seed for rival in contest.rivals for setting in rival.settings for seed in setting.seeds}
+    return seeds(one) if len(every) > 1 else ""
+
+
 def passes(one: Setting) -> str:
     """Mean cost of one seed's result."""
     return f"{one.passes:,.0f}"
@@ -116,7 +131,7 @@ def _rival(contest: Contest, rival: Rival) -> tuple[str, ...]:
     one = rival.chosen
     own = ("", "", "", "", "", "")
     if one is not None:
-        own = (one.name, share(one.clean), share(one.robust), gain(one), seeds(one), passes(one))
+        own = (one.name, share(one.clean), share(one.robust), gain(one), _seeds(contest, one), passes(one))
     return (rival.name, *own, *areas, "" if rival.name == contest.baseline else counts)
 
 

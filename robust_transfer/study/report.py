@@ -81,10 +81,11 @@ def _fronts(out: Path, found: Sequence[Contest]) -> list[str]:
         name = f"fronts-{number}.svg"
         write_text(out / name, picture_file(contest))
         parts += [f"### {contest.name}", front_tables.told(contest), f"![fronts of {contest.name}]({name})"]
-        parts += [_grid(front_tables.RIVALS, front_tables.rival_rows(contest)), *front_tables.notes(contest)]
+        rivals = front_tables.filled(front_tables.RIVALS, front_tables.rival_rows(contest))
+        parts += [_grid(*rivals), *front_tables.notes(contest)]
         head, others = front_tables.other_rows(contest)
         parts += [front_tables.OTHERS_EXPLAINED, _grid(head, others)] if others else []
-        parts += [_grid(front_tables.SETTINGS, front_tables.setting_rows(contest))]
+        parts += [_grid(*front_tables.filled(front_tables.SETTINGS, front_tables.setting_rows(contest)))]
     return parts
 
 

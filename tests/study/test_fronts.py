@@ -114,6 +114,19 @@ def test_losers_are_shown_and_a_mixture_says_how_it_was_attacked(made: Made) -> 
     assert "networks, attacked through each of them (strong" in front_tables.notes(contest(made))[0]
 
 
+def test_one_seed_in_all_needs_no_column_of_seeds(made: Made) -> None:
+    recipe, table, outcomes = made
+    for one, there in ((table, True), (table[table["seed"] == 0], False)):
+        found = contest((recipe, one, outcomes))
+        head, rows = front_tables.filled(front_tables.SETTINGS, front_tables.setting_rows(found))
+        assert ("by seed" in head) is there
+        assert {len(row) for row in rows} == {len(head)}
+    assert front_tables.filled(("a", "b", "c"), [("1", "", "3"), ("", "", "4")]) == (
+        ("a", "c"),
+        [("1", "3"), ("", "4")],
+    )
+
+
 def test_other_threats_are_those_of_the_setting_that_val_has_chosen(made: Made) -> None:
     assert front_tables.other_rows(contest(made))[1] == [], "nothing else was measured"
     table = made[1]
