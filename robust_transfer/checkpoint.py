@@ -6,7 +6,6 @@ Weights are safetensors, everything else JSON; loading is strict, checks a hash 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -27,6 +26,7 @@ from robust_transfer.files import all_or_none, expanded, write_atomically, write
 from robust_transfer.preprocessing import Normalisation, Preprocessing
 from robust_transfer.provenance import Mixture, Provenance
 from robust_transfer.run import Run
+from robust_transfer.texts import read_json
 from robust_transfer.threat import Threat
 from robust_transfer.trained_on import FINGERPRINTS, TrainedOn, read_trained_on
 from robust_transfer.undrawn import undrawn
@@ -249,7 +249,7 @@ def not_the_same(folder: Path, what: str, saved: Any, wanted: Any) -> str:
 def read_card(path: Path) -> Card:
     """Card from its JSON file. Raises :class:`CheckpointError`."""
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = read_json(path)
         if raw.get("schema") != SCHEMA:
             newer = isinstance(raw.get("schema"), int) and raw["schema"] > SCHEMA
             advice = "update robust-transfer" if newer else "it is no card of this project"

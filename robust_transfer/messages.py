@@ -18,6 +18,23 @@ HIDDEN = "hidden"  # attribute of a record: not shown with --quiet
 logging.getLogger(ROOT).addHandler(logging.NullHandler())
 
 
+def printable(text: str) -> str:
+    """Text with terminal escape sequences and direction changes made visible: names come from files."""
+    return "".join(
+        each if each.isprintable() or each == "\n" else each.encode("unicode_escape").decode("ascii") for each in text
+    )
+
+
+def one_line(text: str) -> str:
+    """:func:`printable`, with ends of lines made visible, too: a name in a file adds no line of its own."""
+    return printable(text).replace("\n", "\\n")
+
+
+def show(what: object, *, error: bool = False) -> None:
+    """Print ``what``, made :func:`printable`, on standard output or standard error."""
+    print(printable(str(what)), file=sys.stderr if error else sys.stdout, flush=True)
+
+
 def logger(name: str) -> logging.Logger:
     """Logger of a module of the package, or of an extension."""
     return logging.getLogger(name)
@@ -40,7 +57,7 @@ class _OnStandardError(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if not getattr(record, HIDDEN, False) and (record.levelno >= logging.WARNING or record.name == TOLD):
-            print(record.getMessage(), file=sys.stderr, flush=True)
+            show(record.getMessage(), error=True)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from robust_transfer.download.cache import storing
 from robust_transfer.download.connection import Interrupted, RangeRefused, by_hand, interrupted, request
 from robust_transfer.errors import CheckpointError, OutputError
 from robust_transfer.progress import Download, download_bar, tell
+from robust_transfer.texts import read_json
 
 BLOCK_BYTES = 2**18  # bytes that are read at once
 TRIES = 4  # tries in a row that bring nothing
@@ -165,7 +166,7 @@ class Transfer:
     def _beginning(self) -> Beginning | None:
         """Version of the part file if it can be resumed; otherwise it is removed."""
         try:
-            found = Beginning(**json.loads(self.notes.read_text(encoding="utf-8")))
+            found = Beginning(**read_json(self.notes))
         except (OSError, ValueError, TypeError):
             found = None
         if found is not None and not found.encoded and (self.checked or found.validator is not None) and self._have():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -27,6 +26,7 @@ from robust_transfer.evaluation.seen import Seen
 from robust_transfer.evaluation.transfer_attacks import Transferred
 from robust_transfer.files import expanded
 from robust_transfer.statistics.intervals import Proportion
+from robust_transfer.texts import read_json
 
 SCHEMA = 1
 SMALLEST_EPS = "smallest_eps"
@@ -205,7 +205,7 @@ def _load(folder: Path, outcomes: Callable[[pa.Table], pd.DataFrame]) -> Evaluat
     if not (folder / EVALUATION).is_file():
         raise DataError(f"{folder} holds no evaluation: run `robust-transfer evaluate ... --out {folder}` first")
     try:
-        summary = dict(json.loads((folder / EVALUATION).read_text(encoding="utf-8")))
+        summary = dict(read_json(folder / EVALUATION))
         if summary["schema"] != SCHEMA:
             raise DataError(f"{folder / EVALUATION} has schema {summary['schema']!r}, this version reads {SCHEMA}")
         # without pandas' reader and its threads, which take many times as long as so small a file

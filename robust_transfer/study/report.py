@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from robust_transfer.study.outcomes import read_outcomes
 from robust_transfer.study.plots import drawable, lines
 from robust_transfer.study.recipe import NAMED, SETTINGS, Claim, Filters, cells
 from robust_transfer.study.work import Workshop
+from robust_transfer.texts import from_json, read_text
 
 REPORT, FINDINGS = "report.md", "findings.json"
 STARTS = "starts.jsonl"  # a line for each start of the study that came to its end: command, seconds, cells
@@ -101,7 +101,7 @@ def _told(claim: Claim, finding: Finding | None, lost: int) -> dict[str, str]:
 
 def _starts(path: Path, recipe: str) -> list[str]:
     """Commands that made the cells, and their wall-clock, as far as they came to their end."""
-    starts = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    starts = [from_json(line) for line in read_text(path).splitlines()] if path.exists() else []
     commands = dict.fromkeys(start["command"] for start in starts) or [command_line()]
     told = [f"{start['seconds'] / 60:.1f} minutes ({start['cells']} cells)" for start in starts]
     return [

@@ -1,0 +1,100 @@
+"""Hostile files, servers and names, given to the commands in processes that are limited and watched.
+
+python campaigns/hostile.py [--quick] [--limit N] [--only FAMILY] [--show]
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import pkgutil
+import random
+import sys
+import tempfile
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import ModuleType
+
+from hostile_case import FAULTS, Case, Outcome
+from hostile_child import MEMORY, tried
+from record import Count, Record
+
+SEED = 0
+FAMILIES = ("pickles", "checkpoints", "texts")
+QUICK = 25  # cases of each family
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK} cases of each family; no record is written")
+    parser.add_argument("--limit", type=int, help="so many cases of each family; no record is written")
+    parser.add_argument("--only", choices=FAMILIES, help="this family; no record is written")
+    parser.add_argument("--show", action="store_true", help="print every case")
+    asked = parser.parse_args()
+    limit = asked.limit or (QUICK if asked.quick else None)
+    chosen = gathered(FAMILIES if asked.only is None else [asked.only], limit)
+    preload()
+    outcomes = list[Outcome]()
+    with tempfile.TemporaryDirectory() as top:
+        for outcome in tried(chosen, Path(top)):
+            outcomes.append(outcome)
+            if outcome.fault or asked.show:
+                print(f"{outcome.kind}: {outcome.case.family}: {outcome.case.name}\n  {outcome.said}", flush=True)
+    record = counted(outcomes)
+    for count in record.counts:
+        print(f"{count.what}: {count.value} {count.unit}".rstrip())
+    if limit is None and asked.only is None:
+        print(f"wrote {record.write()}")
+    sys.exit(1 if record.failed else 0)
+
+
+def gathered(families: Iterable[str], limit: int | None = None, seed: int = SEED) -> list[Case]:
+    """Cases of these families; ``limit``: at most so many of each, drawn at random."""
+    found = list[Case]()
+    for family in families:
+        module: ModuleType = importlib.import_module(f"hostile_{family}")
+        made = list(module.cases(random.Random(f"{family} {seed}")))
+        found += made if limit is None or limit >= len(made) else random.Random(seed).sample(made, limit)
+    return found
+
+
+def preload() -> None:
+    """Import all that a command would, so that a forked process has it."""
+    import robust_transfer
+
+    warnings.simplefilter("ignore")
+    os.environ.setdefault("COLUMNS", "200")
+    sys.dont_write_bytecode = True
+    for module in pkgutil.walk_packages(robust_transfer.__path__, "robust_transfer."):
+        if not module.name.endswith("__main__"):
+            try:
+                importlib.import_module(module.name)
+            except ImportError as error:  # of an extra that is not installed
+                logging.getLogger(__name__).info("%s: %s", module.name, error)
+
+
+def counted(outcomes: Sequence[Outcome]) -> Record:
+    """Record of what came of all cases."""
+    kinds = Counter(outcome.kind for outcome in outcomes)
+    families = Counter(outcome.case.family for outcome in outcomes)
+    counts = [Count("inputs tried", len(outcomes))]
+    counts += [Count(f"of them {family}", number) for family, number in families.items()]
+    counts += [Count("refused in one clear line", kinds["refused"]), Count("read without harm", kinds["read"])]
+    counts += [Count(fault, kinds[fault], must_be=0) for fault in FAULTS]
+    counts += [
+        Count("limit on memory beyond the process's own", MEMORY >> 20, "MiB"),
+        Count("most memory taken by one", max(outcome.megabytes for outcome in outcomes), "MiB"),
+        Count("longest", round(max(outcome.seconds for outcome in outcomes), 1), "s"),
+    ]
+    rows = tuple(
+        {"family": each.case.family, "name": each.case.name, "outcome": each.kind, "said": each.said[:200]} for each in outcomes
+    )
+    return Record("hostile", "Hostile files, servers and names", tuple(counts), seed=SEED, cases=rows)
+
+
+if __name__ == "__main__":
+    main()
