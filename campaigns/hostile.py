@@ -24,7 +24,7 @@ from hostile_child import MEMORY, tried
 from record import Count, Record
 
 SEED = 0
-FAMILIES = ("pickles", "checkpoints", "texts")
+FAMILIES = ("texts", "pickles", "checkpoints", "images", "archives", "tables", "servers", "names")
 QUICK = 25  # cases of each family
 
 

@@ -26,6 +26,7 @@ from robust_transfer.files import all_or_none, expanded, write_atomically, write
 from robust_transfer.preprocessing import Normalisation, Preprocessing
 from robust_transfer.provenance import Mixture, Provenance
 from robust_transfer.run import Run
+from robust_transfer.shown import in_markdown
 from robust_transfer.texts import read_json
 from robust_transfer.threat import Threat
 from robust_transfer.trained_on import FINGERPRINTS, TrainedOn, read_trained_on
@@ -361,12 +362,19 @@ def readme(card: Card) -> str:
 
 def page(card: Card, address: str) -> str:
     """README without its machine-readable part; ``address`` is the name that loads the folder as a source."""
-    rows = "\n".join(f"| {k} | {shown} |" for k, v in card.metrics.items() if (shown := _figure(v)) is not None)
+    rows = "\n".join(
+        f"| {in_markdown(k)} | {in_markdown(shown)} |"
+        for k, v in card.metrics.items()
+        if (shown := _figure(v)) is not None
+    )
     table = f"\n| figure | value |\n|---|---|\n{rows}\n" if rows else ""
+    network, method, data = (
+        in_markdown(str(each)) for each in (card.network.name, card.method, card.data.get("name", "unknown"))
+    )
     return (
-        f"# {card.network.name}, {card.method}\n\n"
+        f"# {network}, {method}\n\n"
         f"{card.network.num_classes} classes, {card.network.input_size}x{card.network.input_size} pixels, "
-        f"threat {card.threat or 'none'}, data {card.data.get('name', 'unknown')}. "
+        f"threat {card.threat or 'none'}, data {data}. "
         f"Images are made by {card.network.preprocessing.geometry}; a threat is on the pixels after that. "
         f"The whole record is in `card.json`.\n{table}\n"
         f'```python\nimport robust_transfer as rt\n\nsource = rt.load_source("{address}")\n```\n'

@@ -11,23 +11,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from robust_transfer.shown import printable
+
 ROOT = "robust_transfer"
 TOLD = f"{ROOT}.told"  # messages for the user of a command
 HIDDEN = "hidden"  # attribute of a record: not shown with --quiet
 
 logging.getLogger(ROOT).addHandler(logging.NullHandler())
-
-
-def printable(text: str) -> str:
-    """Text with terminal escape sequences and direction changes made visible: names come from files."""
-    return "".join(
-        each if each.isprintable() or each == "\n" else each.encode("unicode_escape").decode("ascii") for each in text
-    )
-
-
-def one_line(text: str) -> str:
-    """:func:`printable`, with ends of lines made visible, too: a name in a file adds no line of its own."""
-    return printable(text).replace("\n", "\\n")
 
 
 def show(what: object, *, error: bool = False) -> None:

@@ -24,7 +24,8 @@ from robust_transfer.cli.options import (
     loading,
     read_hints,
 )
-from robust_transfer.messages import printable, show
+from robust_transfer.messages import show
+from robust_transfer.shown import printable
 
 
 @app.command()

@@ -28,13 +28,13 @@ from robust_transfer.cli.options import (
     make_run,
     read_hints,
 )
-from robust_transfer.messages import one_line, show
+from robust_transfer.messages import show
+from robust_transfer.shown import in_csv, one_line
 
 if TYPE_CHECKING:
     from robust_transfer.prediction import Prediction
 
 STDIN = "-"
-FORMULA = ("=", "+", "-", "@", "'")  # begin a cell of CSV that a spreadsheet computes, or hides a part of
 WIDEST = 24  # of a class in the table
 
 
@@ -149,16 +149,10 @@ class _Csv:
         row: dict[str, Any] = one.to_dict()
         for rank, pair in zip(self.ranks, row.pop("top", ()), strict=False):
             row |= {f"{what}{rank}": value for what, value in pair.items()}
-        self.writer.writerow({column: _cell(value) for column, value in row.items()})
+        self.writer.writerow(
+            {column: in_csv(value) if isinstance(value, str) else value for column, value in row.items()}
+        )
         sys.stdout.flush()
-
-
-def _cell(value: Any) -> Any:
-    """Cell that a spreadsheet shows as it is: text that it would take for a formula gets an apostrophe in front."""
-    if not isinstance(value, str):
-        return value
-    text = one_line(value)
-    return f"'{text}" if text.startswith(FORMULA) else text
 
 
 class _Table:

@@ -16,7 +16,7 @@ from robust_transfer.evaluation import Evaluation, load_evaluation
 from robust_transfer.evaluation.outcomes import EVALUATION, OUTCOMES
 from robust_transfer.files import expanded, read_table
 from robust_transfer.manifest import LOCK
-from robust_transfer.messages import one_line
+from robust_transfer.shown import one_line
 from robust_transfer.study.study import STUDY
 from robust_transfer.texts import from_json, read_json
 

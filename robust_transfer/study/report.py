@@ -6,11 +6,13 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 
 from robust_transfer.environment import command_line, environment
 from robust_transfer.files import write_json, write_text
+from robust_transfer.shown import in_markdown
 from robust_transfer.study import front_tables
 from robust_transfer.study.claims import Finding, diverged, judge
 from robust_transfer.study.front_plots import picture_file
@@ -47,7 +49,7 @@ def write_report(workshop: Workshop, table: pd.DataFrame) -> Path:
         if (rows := drawable(table, spec)) is not None:
             name = f"{recipe.name}-{number + 1}.svg"
             write_text(out / name, lines(rows, spec))
-            pictures.append(f"![{spec.title or recipe.title}]({name})")
+            pictures.append(f"![{in_markdown(spec.title or recipe.title)}]({quote(name)})")
     every = cells(recipe)
     rivals = _fronts(out, contests(recipe, table, read_outcomes(out) or {}))
     findings = [
@@ -58,9 +60,9 @@ def write_report(workshop: Workshop, table: pd.DataFrame) -> Path:
     facts = [f"{name} {version}" for name, version in made["versions"].items()]
     hardware, threads = made["hardware"], made["hardware"]["threads"]
     text = [
-        f"# {recipe.title}",
-        f"{recipe.paper}. Recipe `{recipe.name}`{f', scale {recipe.scale}' if recipe.scale else ''}.",
-        *([recipe.notes] if recipe.notes else []),
+        f"# {in_markdown(recipe.title)}",
+        f"{in_markdown(recipe.paper)}. Recipe `{recipe.name}`{f', scale {in_markdown(recipe.scale)}' if recipe.scale else ''}.",
+        *([in_markdown(recipe.notes)] if recipe.notes else []),
         *([_claims(findings)] if findings else []),
         *pictures,
         *rivals,
@@ -80,7 +82,8 @@ def _fronts(out: Path, found: Sequence[Contest]) -> list[str]:
     for number, contest in enumerate(found, 1):
         name = f"fronts-{number}.svg"
         write_text(out / name, picture_file(contest))
-        parts += [f"### {contest.name}", front_tables.told(contest), f"![fronts of {contest.name}]({name})"]
+        parts += [f"### {in_markdown(contest.name)}", in_markdown(front_tables.told(contest))]
+        parts += [f"![fronts of {in_markdown(contest.name)}]({name})"]
         parts += [_grid(front_tables.RIVALS, front_tables.rival_rows(contest)), *front_tables.notes(contest)]
         parts += [_grid(front_tables.SETTINGS, front_tables.setting_rows(contest))]
     return parts
@@ -88,7 +91,7 @@ def _fronts(out: Path, found: Sequence[Contest]) -> list[str]:
 
 def _grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(map(in_markdown, line))} |" for line in lines)
 
 
 def _told(claim: Claim, finding: Finding | None, lost: int) -> dict[str, str]:
@@ -128,7 +131,9 @@ def _every(table: pd.DataFrame, count: int) -> list[str]:
 
 def _claims(findings: Sequence[dict[str, str]]) -> str:
     head = ["## Claims", "", "| the paper says | measured | |", "|---|---|---|"]
-    return "\n".join([*head, *(f"| {f['says']} | {f['measured']} | **{f['verdict']}** |" for f in findings)])
+    return "\n".join(
+        [*head, *(f"| {in_markdown(f['says'])} | {f['measured']} | **{f['verdict']}** |" for f in findings)]
+    )
 
 
 def _rows(table: pd.DataFrame) -> str:
