@@ -72,6 +72,7 @@ def _measured(evaluations: Sequence[Evaluation], on: Benchmark | None) -> str:
         return ""
     lines = ["", "## Evaluation", "", "| figure | value, 95 % interval | images |", "|---|---|---|"]
     for found in evaluations:
+        images = f"{in_markdown(on.name)}, {in_markdown(found.split)}"
         lines += [f"| {name} | {value} | {value.n} of {images} |" for name, value, _ in figures(found)]
         lines += [f"| always the most frequent class | {100 * found.constant_accuracy:.1f} % | the same |"]
     lines += [
