@@ -20,6 +20,7 @@ from hostile_kit import cut, flipped, pictures, put, spliced
 from archives import ARCHIVES, add, pack  # isort: skip
 
 FAMILY = "archives"
+HARMLESS = ("hundred folders", "60,000", "tar.xz of 1 GB", "tar.bz2 of 1 GB", "a picture of", "of a zip", "in a tar.gz")  # may be read, too
 COMMANDS: tuple[Sequence[object], ...] = (
     ("data", "FILE", "--quiet"),
     ("transfer", "--source", "bundled", "--data", "FILE", "--strategy", "linear-probe", "--out", "run", "--quiet"),
@@ -41,7 +42,7 @@ def cases(chance: random.Random) -> Iterator[Case]:
             yield _case(chance, f"{kind} with a link to {target[:20]!r}", f"x.{kind}", partial(_linked, kind=kind, links=links))
     for name, make in _bombs().items():
         ending = name.split()[0]
-        must = None if "hundred folders" in name or "methods" in name else REFUSED
+        must = None if any(word in name for word in HARMLESS) else REFUSED
         for command in COMMANDS[:1]:
             yield _case(chance, name, f"x.{ending}", make, command, must)
     for kind in ARCHIVES:
@@ -134,8 +135,8 @@ def _patched(make: Callable[[], bytes], mark: bytes, at: int, new: bytes) -> Cal
 
 
 def _overlapping() -> bytes:
-    """Members that share one compressed block of 256 MB."""
-    small = _zip(lambda archive: archive.writestr("train/cat/big.png", bytes(1 << 28)))()
+    """Members that share one compressed block of 64 MB."""
+    small = _zip(lambda archive: archive.writestr("train/cat/big.png", bytes(1 << 26)))()
     end = small.rfind(b"PK\5\6")
     size, start = struct.unpack("<II", small[end + 12 : end + 20])
     directory, count = small[start : start + size], 0
@@ -158,11 +159,11 @@ def _bombs() -> dict[str, Callable[[], bytes]]:
     def header(**fields: object) -> Callable[[tarfile.TarFile], None]:
         return lambda archive: add(archive, "train/cat/x.png", b"", **fields)
 
-    zeros = bytes(1 << 28)
+    zeros = bytes(1 << 26)
     return {
-        "zip of a picture of 256 MB": _zip(put_in("train/cat/x.png", zeros)),
-        "zip of a table of 256 MB": _zip(put_in("metadata.csv", b"file_name,label\n" + zeros)),
-        "zip of a table of 256 MB of commas": _zip(put_in("train.csv", b"," * (1 << 26))),
+        "zip of a picture of 64 MB": _zip(put_in("train/cat/x.png", zeros)),
+        "zip of a table of 64 MB": _zip(put_in("metadata.csv", b"file_name,label\n" + zeros)),
+        "zip of a table of 64 MB of commas": _zip(put_in("train.csv", b"," * (1 << 26))),
         "zip of overlapping members": _overlapping,
         "zip of a zip": _zip(put_in("train/cat/x.zip", _zip(put_in("x", bytes(1 << 26)))())),
         "zip of 60,000 members": _zip(lambda archive: [archive.writestr(f"t/{i}", b"") for i in range(60_000)] and None),  # type: ignore[misc]
@@ -198,8 +199,8 @@ def _bombs() -> dict[str, Callable[[], bytes]]:
         "tar of zeros": lambda: bytes(1 << 20),
         "tar of no archive": lambda: b"<html>" * 200,
         "tar.gz of 4 GB": _tar(lambda archive: None, lambda content: gzip.compress(content[:-1024]) + _gzipped_zeros(4096)),
-        "tar.xz of 1 GB": _tar(lambda archive: None, lambda content: lzma.compress(content[:-1024]) + lzma.compress(zeros) * 4),
-        "tar.bz2 of 1 GB": _tar(lambda archive: None, lambda content: bz2.compress(content[:-1024]) + bz2.compress(zeros) * 4),
+        "tar.xz of 1 GB": _tar(lambda archive: None, lambda content: lzma.compress(content[:-1024]) + lzma.compress(zeros) * 16),
+        "tar.bz2 of 1 GB": _tar(lambda archive: None, lambda content: bz2.compress(content[:-1024]) + bz2.compress(bytes(1 << 24)) * 64),
         "tar.gz of a picture of 512 MB": _big_picture,
         "tar.gz in a tar.gz": _tar(lambda archive: add(archive, "x.tar.gz", _gzipped_zeros(64)), gzip.compress),
         "tar.gz of broken data": lambda: b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + b"\xff" * 1000,

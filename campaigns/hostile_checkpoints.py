@@ -117,7 +117,7 @@ def _changed_states(chance: random.Random) -> Iterator[Case]:
                 new[key].view(-1)[0 if which == "one" else slice(None)] = value
             changed[f"{which} {value}"] = new
     for name, new in changed.items():
-        content = saved(new)
+        content = partial(saved, new)
         finite = "nan" not in name and "inf" not in name
         for words in (("import", "x.pt", "--out", "run", *GIVEN["set"], "--quiet"), ("inspect", "x.pt", *GIVEN["set"])):
             must = None if finite or words[0] == "inspect" else REFUSED
@@ -180,13 +180,13 @@ def _zips(chance: random.Random) -> Iterator[Case]:
         return file.getvalue()
 
     nothing = whole(b"N")
-    bomb = whole(b"](" + b"N" * (1 << 24) + b"e")
+    bomb = whole(b"](" + b"N" * (1 << 22) + b"e")
     small = archive(("a/data.pkl", nothing), ("a/version", b"3\n"))
     at, member = small.rfind(b"PK\5\6"), small.find(b"PK\1\2")
     many = archive(*((f"a/data/{i}", b"") for i in range(50_000)), ("a/data.pkl", nothing))
     made = {
         "a pickle that unfolds": archive(("a/data.pkl", bomb), method=zipfile.ZIP_DEFLATED),
-        "a pickle of zeros": archive(("a/data.pkl", bytes(1 << 28)), method=zipfile.ZIP_DEFLATED),
+        "a pickle of zeros": archive(("a/data.pkl", bytes(1 << 26)), method=zipfile.ZIP_DEFLATED),
         "bzip2": archive(("a/data.pkl", nothing), method=zipfile.ZIP_BZIP2),
         "lzma": archive(("a/data.pkl", nothing), method=zipfile.ZIP_LZMA),
         "50,000 members": many,
@@ -280,6 +280,18 @@ def _run_folders(chance: random.Random) -> Iterator[Case]:
         words = chance.choice(uses)
         content = value if isinstance(value, bytes) else json.dumps(value).encode()
         yield Case(FAMILY, f"card: {what}, {words[0]}", partial(make, words=words, changes={"card.json": content}))
+    for network in ({"name": "vit_giant_patch14_224"}, {"name": "convnext_xxlarge"}, {"name": "wrn_34_10"}, {"name": "resnet50", "num_classes": 10**9},
+                    {"name": "../../canary"}, {"name": "timm:x"}, {"name": ""}, {"settings": {"pretrained": True}}, {"settings": {"depth": 10**9}},
+                    {"settings": {"drop_rate": "x"}}, {"settings": {"pretrained_cfg": {"url": "http://127.0.0.1:9/x"}}}, {"settings": {"head_layer": "x"}},
+                    {"settings": {"checkpoint_path": "/etc/passwd"}}):  # fmt: skip
+        changed = {**card, "network": {**card["network"], **network}}
+        for words in (uses[0], uses[5]):
+            yield Case(FAMILY, f"card: the network {str(network)[:60]}, {words[0]}",
+                       partial(make, words=words, changes={"card.json": json.dumps(changed).encode()}), REFUSED if words[0] == "evaluate" else None)  # fmt: skip
+    for size in (0, -1, 1, 10**5, 2**31, 2**63):
+        how = {**card["network"]["preprocessing"], "size": size}
+        changed = {**card, "network": {**card["network"], "preprocessing": how}}
+        yield Case(FAMILY, f"card: a size of {size}", partial(make, words=uses[0], changes={"card.json": json.dumps(changed).encode()}))
     made = json.loads(run_folder()["evaluation.json"])
     for what, value in changed_json(made, chance, 60):
         words = chance.choice((uses[3], uses[4]))

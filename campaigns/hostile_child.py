@@ -186,7 +186,7 @@ def _judged(
     kind = READ if ended == 0 else REFUSED
     last = err.strip().splitlines()[-1] if err.strip() else ""
     if kind == REFUSED and (
-        ended != 2 or err.count("robust-transfer: ") < 1 or not last.startswith(("robust-transfer: ", "╰")) or len(last) > LONGEST
+        ended != 2 or not last.startswith(("robust-transfer: ", "Error: ", "╰")) or len(last) > LONGEST
     ):
         return "unclear", f"status {ended}: {len(last)} characters: {err.strip()[-400:]}"
     if case.must is not None and kind != case.must:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import random
 import struct
@@ -63,6 +64,11 @@ def png(width: int, height: int, data: bytes = b"", *more: bytes, bits: int = 8,
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
+@functools.cache
+def _zeros() -> bytes:
+    return zlib.compress(bytes(1 << 26), 1)
+
+
 def saved(pixels: Any, fmt: str, mode: str | None = None, **options: Any) -> bytes:
     file = io.BytesIO()
     image = Image.fromarray(pixels) if mode is None else Image.fromarray(pixels).convert(mode)
@@ -78,13 +84,13 @@ def _lies() -> dict[str, dict[str, bytes]]:
                      (10_000_000, 1), (13_000, 13_000))  # fmt: skip
     }
     made |= {
-        "PNG of zeros, 9,000 x 9,000": png(9000, 9000, bytes(9000 * 27_001)),
-        "PNG with rows of a gigabyte": png(8, 8, bytes(1 << 28)),
+        "PNG of zeros, 5,000 x 5,000": png(5000, 5000, bytes(5000 * 15_001)),
+        "PNG with rows of 64 MB": png(8, 8, bytes(1 << 26)),
         "PNG of 3 bits": png(8, 8, bytes(200), bits=3), "PNG of colour 7": png(8, 8, bytes(200), colour=7),
         "PNG interlaced": png(8, 8, bytes(200), interlace=1), "PNG interlaced by 9": png(8, 8, bytes(200), interlace=9),
-        "PNG with a text of 256 MB": png(8, 8, bytes(200), chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(1 << 28)))),
-        "PNG with a profile of 256 MB": png(8, 8, bytes(200), chunk(b"iCCP", b"k\0\0" + zlib.compress(bytes(1 << 28)))),
-        "PNG with an iTXt of 256 MB": png(8, 8, bytes(200), chunk(b"iTXt", b"k\0\1\0\0\0" + zlib.compress(bytes(1 << 28)))),
+        "PNG with a text of 64 MB": png(8, 8, bytes(200), chunk(b"zTXt", b"k\0\0" + _zeros())),
+        "PNG with a profile of 64 MB": png(8, 8, bytes(200), chunk(b"iCCP", b"k\0\0" + _zeros())),
+        "PNG with an iTXt of 64 MB": png(8, 8, bytes(200), chunk(b"iTXt", b"k\0\1\0\0\0" + _zeros())),
         "PNG with 50,000 texts": png(8, 8, bytes(200), *[chunk(b"tEXt", b"k%d\0v" % i) for i in range(50_000)]),
         "PNG with a palette that is short": png(8, 8, b"\xff" * 72, chunk(b"PLTE", b"\0\0\0"), colour=3),
         "PNG with transparency beyond": png(8, 8, bytes(200), chunk(b"tRNS", bytes(1000))),
@@ -117,7 +123,7 @@ def _lies() -> dict[str, dict[str, bytes]]:
         "grey with alpha": saved(np.zeros((8, 8, 2), np.uint8), "PNG"), "CMYK": saved(np.zeros((8, 8, 3), np.uint8), "JPEG", "CMYK"),
         "1 bit": saved(np.zeros((8, 8), np.uint8), "PNG", "1"), "1 x 1": saved(np.zeros((1, 1, 3), np.uint8), "PNG"),
         "1 x 60,000": saved(np.zeros((1, 60_000, 3), np.uint8), "PNG"), "60,000 x 1": saved(np.zeros((60_000, 1, 3), np.uint8), "PNG"),
-        "8,000 x 8,000": saved(np.zeros((8000, 8000, 3), np.uint8), "JPEG"),
+        "4,000 x 4,000": saved(np.zeros((4000, 4000, 3), np.uint8), "JPEG"),
         "EXIF turned by 99": saved(np.zeros((8, 8, 3), np.uint8), "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0c\0\0\0\0\0\0\0"),
         "300 frames": _frames(300),
         "a title with an escape": saved(np.zeros((8, 8, 3), np.uint8), "PNG", pnginfo=_info("\x1b]0;x\x07<script>")),

@@ -8,6 +8,7 @@ import random
 import socket
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -45,6 +46,13 @@ def header(text: str | bytes, body: bytes = b"") -> Answer:
 
 def status(line: str, more: str = "") -> Answer:
     return sends(f"HTTP/1.1 {line}\r\n{more}Content-Length: 0\r\n\r\n".encode("latin-1"))
+
+
+def _bomb() -> bytes:
+    """768 MB in one stream, of blocks that are all the same."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    block = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
+    return b"\x1f\x8b\x08" + bytes(6) + b"\xff" + block * 768 + packer.flush()
 
 
 def by_range(first: Answer, later: Answer) -> Answer:
@@ -136,8 +144,8 @@ def cases(chance: random.Random) -> Iterator[Case]:
         "chunks without end": header("Transfer-Encoding: chunked", b"1\r\na\r\n" * 10_000), "an unknown transfer": header("Transfer-Encoding: x", weights),
         "a coding of nothing": header("Content-Encoding: gzip", weights), "an unknown coding": header("Content-Encoding: br", weights),
         "a coding that is cut off": header("Content-Encoding: gzip", gzip.compress(weights)[:-20]),
-        "a coding of a gigabyte": header("Content-Encoding: gzip", gzip.compress(bytes(1 << 20)) + gzip.compress(bytes(1 << 28)) * 4),
-        "a coding that unfolds": header("Content-Encoding: gzip", gzip.compress(bytes(3 << 28))),
+        "a coding of a gigabyte": header("Content-Encoding: gzip", gzip.compress(bytes(1 << 20)) + gzip.compress(bytes(1 << 24)) * 64),
+        "a coding that unfolds": header("Content-Encoding: gzip", _bomb()),
         "a coding twice": header("Content-Encoding: gzip, gzip", gzip.compress(gzip.compress(weights))),
         "a body that drips": sends(OK + b"Content-Length: 1000000\r\n\r\n", *[b"x"] * 60, every=0.2),
         "a body that drips on": by_range(sends(OK + b'ETag: "a"\r\nContent-Length: 1000000\r\n\r\n' + b"x" * 5000, *[b"x"] * 20, every=0.2),

@@ -76,13 +76,13 @@ def _texts(chance: random.Random) -> Iterator[Case]:
     made: dict[str, bytes] = {
         "a million columns": (head + "\n").encode() + b"images/0.png,cat" + b"," * 10**6 + b"\n",
         "a million empty columns": b"image,label" + b"," * 10**6 + b"\n",
-        "a million rows": b"image,label\n" + b"images/0.png,cat\n" * 10**6,
-        "a million classes": b"image,label\n" + b"".join(b"images/0.png,c%d\n" % i for i in range(200_000)),
-        "a cell of 64 MB": b"image,label\nimages/0.png," + b"x" * (1 << 26) + b"\n",
-        "a quoted cell of 64 MB": b'image,label\nimages/0.png,"' + b"x\n" * (1 << 25) + b'"\n',
-        "64 MB of new lines": b"image,label\n" + b"\n" * (1 << 26),
-        "64 MB without a new line": b"image,label" + b"x" * (1 << 26),
-        "64 MB of quotes": b'"' * (1 << 26),
+        "100,000 rows": b"image,label\n" + b"images/0.png,cat\n" * 10**5,
+        "50,000 classes": b"image,label\n" + b"".join(b"images/0.png,c%d\n" % i for i in range(50_000)),
+        "a cell of 16 MB": b"image,label\nimages/0.png," + b"x" * (1 << 24) + b"\n",
+        "a quoted cell of 16 MB": b'image,label\nimages/0.png,"' + b"x\n" * (1 << 23) + b'"\n',
+        "16 MB of new lines": b"image,label\n" + b"\n" * (1 << 24),
+        "16 MB without a new line": b"image,label" + b"x" * (1 << 24),
+        "16 MB of quotes": b'"' * (1 << 24),
         "an open quote": b'image,label\n"images/0.png,cat\n' * 10,
         "a short row": good + b"images/0.png\n", "a long row": good + b"images/0.png,cat,dog\n", "no header": good.split(b"\n", 1)[1],
         "only a header": b"image,label\n", "nothing": b"", "spaces": b" \n \n", "a zero byte": good + b"images/0.png,ca\0t\n",
@@ -179,8 +179,8 @@ def _parquet(chance: random.Random) -> Iterator[Case]:
     yield case("no columns", _as_parquet({}), REFUSED)
     yield case("no rows", _as_parquet({"image": pa.array([], struct), "label": pa.array([], pa.int64())}), REFUSED)
     yield case("a column twice", _twice(column), REFUSED)
-    zeros = pa.array([{"bytes": bytes(1 << 27), "path": None}] * 4, struct)
-    yield case("cells of 128 MB", _as_parquet({"image": zeros, "label": pa.array([0, 1, 0, 1])}), REFUSED)
+    zeros = pa.array([{"bytes": bytes(1 << 24), "path": None}] * 4, struct)
+    yield case("cells of 16 MB", _as_parquet({"image": zeros, "label": pa.array([0, 1, 0, 1])}))
     for title in ("\x1b[2J", "<script>", "=1+1", "\u202e", "x" * 10**5):
         yield case(f"a column {title[:10]!r}", _as_parquet({title: column, "label": pa.array([0, 1, 0, 1])}))
         yield case(f"a label column {title[:10]!r}", _as_parquet({"image": column, title: pa.array([0, 1, 0, 1])}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ CHANGES = {"os.remove": 1, "os.rename": 2, "os.rmdir": 1, "os.mkdir": 1, "os.lin
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 OWN_COMMANDS = ("git",)  # by which a run notes its commit
 HERE = ("127.0.0.1", "localhost", "::1")
+LIBRARIES = tuple(sysconfig.get_paths().values())
 MODULES = ("antigravity", "evil", f"{CANARY}_module")
 
 
@@ -27,7 +29,7 @@ def watch(folder: Path, tell: Callable[[str, str], None]) -> None:
         if not isinstance(path, (str, bytes, os.PathLike)):
             return False
         real = os.path.realpath(os.fsdecode(path))
-        return not (real.startswith(allowed) or real.startswith(("/dev/", "/proc/self/")))
+        return not real.startswith((allowed, "/dev/", "/proc/self/"))
 
     def hear(event: str, given: tuple[Any, ...]) -> None:
         if event == "open":
@@ -45,6 +47,8 @@ def watch(folder: Path, tell: Callable[[str, str], None]) -> None:
                 tell("code executed", f"{event} {words!r:.200}")
         elif event == "exec":
             code = given[0]
+            if code.co_filename.startswith(LIBRARIES):  # a module that is imported late
+                return
             if any(CANARY in each for each in (*code.co_names, *(c for c in code.co_consts if isinstance(c, str)))):
                 tell("code executed", f"exec of {code.co_filename}")
         elif event == "import" and given[0] in MODULES:

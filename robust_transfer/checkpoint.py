@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,7 +32,7 @@ from robust_transfer.texts import read_json
 from robust_transfer.threat import Threat
 from robust_transfer.trained_on import FINGERPRINTS, TrainedOn, read_trained_on
 from robust_transfer.undrawn import undrawn
-from robust_transfer.weights_file import DamagedError, WeightsFile, raw_bytes, write_weights
+from robust_transfer.weights_file import DamagedError, Header, WeightsFile, raw_bytes, write_weights
 
 WEIGHTS, CARD = "model.safetensors", "card.json"
 SCHEMA = 1
@@ -293,9 +294,22 @@ def _refuse_foreign(path: Path, data: bytes) -> None:
 def _restore(card: Card, file: WeightsFile) -> Classifier:
     """Classifier with the weights of ``file``, read tensor by tensor into place."""
     found = file.header()
+    # a card may name a network that no memory holds; on the meta device it takes none, and is seen to be another one
+    with suppress(NotImplementedError, RuntimeError), undrawn(), torch.device("meta"):
+        _refuse_others(card, found, Classifier.build(card.network).state_dict())
     with undrawn():
         classifier = Classifier.build(card.network)
-    wanted, name = classifier.state_dict(), card.network.name
+    wanted = classifier.state_dict()
+    _refuse_others(card, found, wanted)
+    for key, value in file.tensors(found):
+        if not _finite(wanted[key].copy_(value)):
+            raise CheckpointError(f"the weights hold values that are not finite, in {key!r}: get them again")
+    return classifier.eval()
+
+
+def _refuse_others(card: Card, found: Header, wanted: Mapping[str, Tensor]) -> None:
+    """Raise :class:`CheckpointError` for weights whose names, shapes or kinds are not those ``wanted``."""
+    name = card.network.name
     for key in sorted({*wanted, *found.entries}):
         if key not in found.entries or key not in wanted:
             where = "lacks" if key not in found.entries else "has an extra"
@@ -306,10 +320,6 @@ def _restore(card: Card, file: WeightsFile) -> Classifier:
                 f"the weights are of another network: {key!r} is {entry.dtype} {entry.shape}, "
                 f"a {name!r} has {expected.dtype} {tuple(expected.shape)}"
             )
-    for key, value in file.tensors(found):
-        if not _finite(wanted[key].copy_(value)):
-            raise CheckpointError(f"the weights hold values that are not finite, in {key!r}: get them again")
-    return classifier.eval()
 
 
 def _finite(value: Tensor) -> bool:
