@@ -63,7 +63,9 @@ def _pickles() -> list[bytes]:
     from foreign_files import push, text, whole
     from foreign_hostile import BROKEN, HOSTILE
 
-    made = [whole(b"}(", text("weight"), push([1.0]), text("evil"), value, b"u") for value in list(HOSTILE.values())[:60]]
+    made = [
+        whole(b"}(", text("weight"), push([1.0]), text("evil"), value, b"u") for value in list(HOSTILE.values())[:60]
+    ]
     return [*made, *(content for content in BROKEN.values() if len(content) < 2000)]
 
 
@@ -96,7 +98,10 @@ def _header(content: bytes) -> object:
 
 def _headers() -> list[bytes]:
     one = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
-    return [json.dumps(each).encode() for each in ({"a": one}, {"__metadata__": {"x": "y"}, "a": one}, {"a": {**one, "shape": [2**40]}})]
+    return [
+        json.dumps(each).encode()
+        for each in ({"a": one}, {"__metadata__": {"x": "y"}, "a": one}, {"a": {**one, "shape": [2**40]}})
+    ]
 
 
 # ---------------------------------------------------------------- archives, tables, images
@@ -231,7 +236,16 @@ def _pictures() -> list[bytes]:
     return list(image_files().values())
 
 
-UNREADABLE: tuple[type[Exception], ...] = (RobustTransferError, OSError, ValueError, SyntaxError, TypeError, ArithmeticError, LookupError, EOFError)
+UNREADABLE: tuple[type[Exception], ...] = (
+    RobustTransferError,
+    OSError,
+    ValueError,
+    SyntaxError,
+    TypeError,
+    ArithmeticError,
+    LookupError,
+    EOFError,
+)
 PARSERS: Mapping[str, Parser] = {
     "pickle": Parser(_weights, _pickles),
     "PyTorch file": Parser(_weights, _files_of_weights),

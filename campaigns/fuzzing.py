@@ -23,7 +23,9 @@ WATCHED = ("robust_transfer", "pickletools", "zipfile", "tarfile", "json", "csv"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--runs", type=int, default=RUNS, help="inputs for each parser; fewer than the usual ones leave no record")
+    parser.add_argument(
+        "--runs", type=int, default=RUNS, help="inputs for each parser; fewer than the usual ones leave no record"
+    )
     parser.add_argument("--seconds", type=int, default=300, help="at most so long for each")
     parser.add_argument("--only", help="this parser; no record is written")
     parser.add_argument("--inside", help=argparse.SUPPRESS)
@@ -35,10 +37,18 @@ def main() -> None:
 
     rows = [_driven(name, asked.runs, asked.seconds) for name in ([asked.only] if asked.only else PARSERS)]
     for row in rows:
-        print(f"{row['parser']}: {row['runs']} inputs, {row['covered']} edges{', ' + str(row['fault']) if row['fault'] else ''}")
+        print(
+            f"{row['parser']}: {row['runs']} inputs, {row['covered']} edges{', ' + str(row['fault']) if row['fault'] else ''}"
+        )
     counts = [Count("parsers", len(rows)), Count("inputs", sum(int(str(row["runs"])) for row in rows))]
     counts += [Count("fewest for one parser", min(int(str(row["runs"])) for row in rows))]
-    counts += [Count("tracebacks, hangs, memory beyond the limit, code executed", sum(bool(row["fault"]) for row in rows), must_be=0)]
+    counts += [
+        Count(
+            "tracebacks, hangs, memory beyond the limit, code executed",
+            sum(bool(row["fault"]) for row in rows),
+            must_be=0,
+        )
+    ]
     record = Record("fuzzing", "Parsers under a coverage-guided fuzzer", tuple(counts), seed=SEED, cases=tuple(rows))
     if asked.only is None and asked.runs >= RUNS:
         print(f"wrote {record.write()}")
@@ -54,7 +64,12 @@ def _driven(name: str, runs: int, seconds: int) -> dict[str, object]:
     found, covered = DONE.search(done.stderr), COVERED.findall(done.stderr)
     fault = "" if done.returncode == 0 and not left else f"{left or done.stderr.strip()[-1500:]}"
     print(f"{name}: {found[0] if found else 'ended early'}", flush=True)
-    return {"parser": name, "runs": int(found[1]) if found else 0, "covered": int(covered[-1]) if covered else 0, "fault": fault}
+    return {
+        "parser": name,
+        "runs": int(found[1]) if found else 0,
+        "covered": int(covered[-1]) if covered else 0,
+        "fault": fault,
+    }
 
 
 def _inside(name: str, runs: int, seconds: int) -> None:
@@ -73,7 +88,13 @@ def _inside(name: str, runs: int, seconds: int) -> None:
     def one(content: bytes) -> None:
         parser.refuses(content)
 
-    arguments = [f"-runs={runs}", f"-max_len={LONGEST}", f"-timeout={SLOWEST}", f"-rss_limit_mb={MEMORY}", f"-seed={SEED}"]
+    arguments = [
+        f"-runs={runs}",
+        f"-max_len={LONGEST}",
+        f"-timeout={SLOWEST}",
+        f"-rss_limit_mb={MEMORY}",
+        f"-seed={SEED}",
+    ]
     atheris.Setup(["fuzzing", *arguments, f"-max_total_time={seconds}", str(corpus)], one)
     atheris.Fuzz()
 

@@ -1,6 +1,6 @@
 """Hostile files, servers and names, given to the commands in processes that are limited and watched.
 
-python campaigns/hostile.py [--quick] [--limit N] [--only FAMILY] [--show]
+python campaigns/hostile.py [--quick] [--limit N | --limit FAMILY=N,...] [--record]
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sys
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -32,12 +32,12 @@ QUICK = 25  # cases of each family
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help=f"{QUICK} cases of each family; no record is written")
-    parser.add_argument("--limit", type=int, help="so many cases of each family; no record is written")
-    parser.add_argument("--only", choices=FAMILIES, help="this family; no record is written")
-    parser.add_argument("--show", action="store_true", help="print every case")
+    parser.add_argument(
+        "--limit", help="so many cases, drawn from each family or from those named; no record is written"
+    )
+    parser.add_argument("--record", action="store_true", help="write one all the same")
     asked = parser.parse_args()
-    limit = asked.limit or (QUICK if asked.quick else None)
-    chosen = gathered(FAMILIES if asked.only is None else [asked.only], limit)
+    chosen = gathered(limits(asked.limit or (str(QUICK) if asked.quick else None)))
     preload()
     outcomes = list[Outcome]()
     with tempfile.TemporaryDirectory() as top:
@@ -45,20 +45,27 @@ def main() -> None:
             outcomes.append(outcome)
             if len(outcomes) % 50 == 0:
                 print(f"{len(outcomes)} of {len(chosen)}", flush=True)
-            if outcome.fault or asked.show:
+            if outcome.fault:
                 print(f"{outcome.kind}: {outcome.case.family}: {outcome.case.name}\n  {outcome.said}", flush=True)
     record = counted(outcomes)
     for count in record.counts:
         print(f"{count.what}: {count.value} {count.unit}".rstrip())
-    if limit is None and asked.only is None:
+    if asked.record or (asked.limit is None and not asked.quick):
         print(f"wrote {record.write()}")
     sys.exit(1 if record.failed else 0)
 
 
-def gathered(families: Iterable[str], limit: int | None = None, seed: int = SEED) -> list[Case]:
-    """Cases of these families; ``limit``: at most so many of each, drawn at random."""
+def limits(asked: str | None) -> dict[str, int | None]:
+    """Families and the number of cases of each, None for all, from ``25`` or ``pickles=400,names=40``."""
+    if asked is None or asked.isdecimal():
+        return dict.fromkeys(FAMILIES, None if asked is None else int(asked))
+    return {family: int(number) for family, _, number in (part.partition("=") for part in asked.split(","))}
+
+
+def gathered(families: Mapping[str, int | None], seed: int = SEED) -> list[Case]:
+    """Cases of these families, at most so many of each, drawn at random."""
     found = list[Case]()
-    for family in families:
+    for family, limit in families.items():
         module: ModuleType = importlib.import_module(f"hostile_{family}")
         made = list(module.cases(random.Random(f"{family} {seed}")))
         found += made if limit is None or limit >= len(made) else random.Random(seed).sample(made, limit)
@@ -79,6 +86,7 @@ def preload() -> None:
             except ImportError as error:  # of an extra that is not installed
                 logging.getLogger(__name__).info("%s: %s", module.name, error)
     import typer
+
     from robust_transfer.cli import base
 
     command = typer.main.get_command(base.app)  # which takes longer to make than most cases to run
@@ -101,7 +109,8 @@ def counted(outcomes: Sequence[Outcome]) -> Record:
         Count("longest", round(max(outcome.seconds for outcome in outcomes), 1), "s"),
     ]
     rows = tuple(
-        {"family": each.case.family, "name": each.case.name, "outcome": each.kind, "said": each.said[:200]} for each in outcomes
+        {"family": each.case.family, "name": each.case.name, "outcome": each.kind, "said": each.said[:200]}
+        for each in outcomes
     )
     return Record("hostile", "Hostile files, servers and names", tuple(counts), seed=SEED, cases=rows)
 

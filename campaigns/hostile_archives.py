@@ -20,7 +20,15 @@ from hostile_kit import cut, flipped, pictures, put, spliced
 from archives import ARCHIVES, add, pack  # isort: skip
 
 FAMILY = "archives"
-HARMLESS = ("hundred folders", "60,000", "tar.xz of 1 GB", "tar.bz2 of 1 GB", "a picture of", "of a zip", "in a tar.gz")  # may be read, too
+HARMLESS = (
+    "hundred folders",
+    "60,000",
+    "tar.xz of 1 GB",
+    "tar.bz2 of 1 GB",
+    "a picture of",
+    "of a zip",
+    "in a tar.gz",
+)  # may be read, too
 COMMANDS: tuple[Sequence[object], ...] = (
     ("data", "FILE", "--quiet"),
     ("transfer", "--source", "bundled", "--data", "FILE", "--strategy", "linear-probe", "--out", "run", "--quiet"),
@@ -37,9 +45,21 @@ def cases(chance: random.Random) -> Iterator[Case]:
     for kind in ARCHIVES:
         for name in CLIMBING:
             yield _case(chance, f"{kind} with {name[:30]!r}", f"x.{kind}", partial(_with, kind=kind, name=name))
-        for target in ("../../../etc/passwd", "/etc/passwd", "0.png", "loop", "../dog", ".", "/dev/zero", "\x1b[2J", "a" * 4000):
+        for target in (
+            "../../../etc/passwd",
+            "/etc/passwd",
+            "0.png",
+            "loop",
+            "../dog",
+            ".",
+            "/dev/zero",
+            "\x1b[2J",
+            "a" * 4000,
+        ):
             links = {"train/cat/loop": target, "train/cat/link.png": target}
-            yield _case(chance, f"{kind} with a link to {target[:20]!r}", f"x.{kind}", partial(_linked, kind=kind, links=links))
+            yield _case(
+                chance, f"{kind} with a link to {target[:20]!r}", f"x.{kind}", partial(_linked, kind=kind, links=links)
+            )
     for name, make in _bombs().items():
         ending = name.split()[0]
         must = None if any(word in name for word in HARMLESS) else REFUSED
@@ -146,7 +166,13 @@ def _overlapping() -> bytes:
         more += entry.replace(b"big.png", b"%03d.png" % number)
         count += 1
     total = struct.unpack("<H", small[end + 10 : end + 12])[0] + count
-    return small[:start] + directory + more + b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, total, total, size + len(more), start, 0)
+    return (
+        small[:start]
+        + directory
+        + more
+        + b"PK\5\6"
+        + struct.pack("<HHHHIIH", 0, 0, total, total, size + len(more), start, 0)
+    )
 
 
 def _bombs() -> dict[str, Callable[[], bytes]]:

@@ -80,7 +80,11 @@ def _foreign(chance: random.Random) -> Iterator[Case]:
     for name, content in files().items():
         for how, damaged in cut(content):
             yield Case(FAMILY, f"{name} {how}", writes(name, damaged, *command(chance, name)), REFUSED)
-        for how, damaged in [*flipped(content, chance, 12), *flipped(content, chance, 12, 2000), *spliced(content, chance, 12)]:
+        for how, damaged in [
+            *flipped(content, chance, 12),
+            *flipped(content, chance, 12, 2000),
+            *spliced(content, chance, 12),
+        ]:
             yield Case(FAMILY, f"{name} {how}", writes(name, damaged, "inspect", name, *GIVEN["set"]))
 
 
@@ -144,7 +148,14 @@ def _terabytes(chance: random.Random) -> Iterator[Case]:
             return words
 
         yield Case(FAMILY, f"a storage of {number}", make, REFUSED)
-        for code, form in ((b"X", "<I"), (b"B", "<I"), (b"\x8d", "<Q"), (b"\x8e", "<Q"), (b"\x96", "<Q"), (b"\x8b", "<I")):
+        for code, form in (
+            (b"X", "<I"),
+            (b"B", "<I"),
+            (b"\x8d", "<Q"),
+            (b"\x8e", "<Q"),
+            (b"\x96", "<Q"),
+            (b"\x8b", "<I"),
+        ):
             length = struct.pack(form, number & (2**32 - 1 if form == "<I" else 2**64 - 1))
             yield Case(FAMILY, f"opcode {code!r} of {number}", writes("x.pkl", b"\x80\x05" + code + length + b"abc.",
                        *command(chance, "x.pkl")), REFUSED)  # fmt: skip
@@ -162,7 +173,9 @@ def _terabytes(chance: random.Random) -> Iterator[Case]:
                    *command(chance, "x.safetensors")), REFUSED)  # fmt: skip
     deep = b'{"a":' + b"[" * 10**6 + b"]" * 10**6 + b"}"
     yield Case(FAMILY, "a deep header", writes("x.safetensors", safe(deep), "inspect", "x.safetensors"), REFUSED)
-    many = json.dumps({f"t{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(200_000)}).encode()
+    many = json.dumps(
+        {f"t{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(200_000)}
+    ).encode()
     yield Case(FAMILY, "200,000 tensors", writes("x.safetensors", safe(many, b""), "inspect", "x.safetensors"), REFUSED)
     digits = b'{"a":{"dtype":"F32","shape":[' + b"9" * 100_000 + b'],"data_offsets":[0,8]}}'
     yield Case(FAMILY, "100,000 digits", writes("x.safetensors", safe(digits), "inspect", "x.safetensors"), REFUSED)
@@ -242,7 +255,17 @@ def _places(chance: random.Random) -> Iterator[Case]:
         return "inspect", "x.pt"
 
     yield Case(FAMILY, "a pipe", fifo, REFUSED)
-    for name in ("/dev/zero", "/dev/stdin", "/proc/self/mem", "/proc/self/environ", "", ".", "a\nb", "\x1b[2J", "x" * 5000):
+    for name in (
+        "/dev/zero",
+        "/dev/stdin",
+        "/proc/self/mem",
+        "/proc/self/environ",
+        "",
+        ".",
+        "a\nb",
+        "\x1b[2J",
+        "x" * 5000,
+    ):
         yield Case(FAMILY, f"the file {name[:20]!r}", lambda _, name=name: ("inspect", name), REFUSED)
 
 
@@ -265,7 +288,12 @@ def _run_folders(chance: random.Random) -> Iterator[Case]:
         return words
 
     for name, content in run_folder().items():
-        damaged = [*cut(content), *flipped(content, chance, 6), *spliced(content, chance, 6), ("zeros", bytes(len(content)))]
+        damaged = [
+            *cut(content),
+            *flipped(content, chance, 6),
+            *spliced(content, chance, 6),
+            ("zeros", bytes(len(content))),
+        ]
         for how, new in damaged:
             words = chance.choice(uses)
             yield Case(FAMILY, f"run folder: {name} {how}, {words[0]}", partial(make, words=words, changes={name: new}))
@@ -291,14 +319,22 @@ def _run_folders(chance: random.Random) -> Iterator[Case]:
     for size in (0, -1, 1, 10**5, 2**31, 2**63):
         how = {**card["network"]["preprocessing"], "size": size}
         changed = {**card, "network": {**card["network"], "preprocessing": how}}
-        yield Case(FAMILY, f"card: a size of {size}", partial(make, words=uses[0], changes={"card.json": json.dumps(changed).encode()}))
+        yield Case(
+            FAMILY,
+            f"card: a size of {size}",
+            partial(make, words=uses[0], changes={"card.json": json.dumps(changed).encode()}),
+        )
     made = json.loads(run_folder()["evaluation.json"])
     for what, value in changed_json(made, chance, 60):
         words = chance.choice((uses[3], uses[4]))
         content = value if isinstance(value, bytes) else json.dumps(value).encode()
-        yield Case(FAMILY, f"evaluation: {what}, {words[0]}", partial(make, words=words, changes={"evaluation.json": content}))
+        yield Case(
+            FAMILY, f"evaluation: {what}, {words[0]}", partial(make, words=words, changes={"evaluation.json": content})
+        )
     from foreign_hostile import HOSTILE
 
     pickled = whole(b"}(", text("a"), push([1.0]), text("b"), HOSTILE["os.system"], b"u")
     for name in run_folder():
-        yield Case(FAMILY, f"run folder: {name} is a pickle", partial(make, words=chance.choice(uses), changes={name: pickled}))
+        yield Case(
+            FAMILY, f"run folder: {name} is a pickle", partial(make, words=chance.choice(uses), changes={name: pickled})
+        )

@@ -20,7 +20,9 @@ from hostile_case import CANARY, READ, REFUSED, Case, Outcome
 from hostile_watch import watch
 
 MEMORY = 1 << 30  # bytes beyond what the process holds before the case
-SECONDS = 20.0  # of the processor, beyond what the process used before; a case that waits instead has three times as long
+SECONDS = (
+    20.0  # of the processor, beyond what the process used before; a case that waits instead has three times as long
+)
 LONGEST = 1200  # characters of a refusal, beside its files' names
 PAGE = resource.getpagesize()
 
@@ -33,7 +35,9 @@ def tried(cases: Sequence[Case], top: Path, *, memory: int = MEMORY, seconds: fl
         beside = set(os.listdir(top))
         outcome = attempt(case, home, memory, case.seconds or seconds)
         if set(os.listdir(top)) != beside:
-            outcome = Outcome(case, "file outside", f"{set(os.listdir(top)) ^ beside}", outcome.megabytes, outcome.seconds)
+            outcome = Outcome(
+                case, "file outside", f"{set(os.listdir(top)) ^ beside}", outcome.megabytes, outcome.seconds
+            )
         shutil.rmtree(home, ignore_errors=True)
         yield outcome
 
@@ -79,7 +83,12 @@ def _run(case: Case, home: Path, memory: int, seconds: float, tell_to: int) -> N
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         sys.stdout, sys.stderr = (open(n, "w", encoding="utf-8", closefd=False) for n in (1, 2))  # noqa: SIM115
         os.chdir(home / "files")
-        os.environ |= {"HOME": str(home), "TMPDIR": str(home), "XDG_CACHE_HOME": str(home), "TORCH_HOME": str(home / "hub")}
+        os.environ |= {
+            "HOME": str(home),
+            "TMPDIR": str(home),
+            "XDG_CACHE_HOME": str(home),
+            "TORCH_HOME": str(home / "hub"),
+        }
         words = [str(word) for word in case.make(home / "files")]
         before = _held()
         tell("ready", "")

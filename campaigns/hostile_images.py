@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hostile_case import REFUSED, Case
+from hostile_case import Case
 from hostile_kit import cut, flipped, image_files, pictures, put, put_run, spliced
 from PIL import Image, PngImagePlugin
 
@@ -57,7 +57,9 @@ def chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
-def png(width: int, height: int, data: bytes = b"", *more: bytes, bits: int = 8, colour: int = 2, interlace: int = 0) -> bytes:
+def png(
+    width: int, height: int, data: bytes = b"", *more: bytes, bits: int = 8, colour: int = 2, interlace: int = 0
+) -> bytes:
     """A PNG that says to be of this size, of these compressed rows."""
     head = struct.pack(">IIBBBBB", width & 0xFFFFFFFF, height & 0xFFFFFFFF, bits, colour, 0, 0, interlace)
     parts = (chunk(b"IHDR", head), *more, chunk(b"IDAT", zlib.compress(data)), chunk(b"IEND", b""))
@@ -80,8 +82,19 @@ def _lies() -> dict[str, dict[str, bytes]]:
     good, jpeg, gif = image_files()["png"], image_files()["jpg"], image_files()["gif"]
     made: dict[str, bytes] = {
         f"PNG of {w} x {h}": png(w, h)
-        for w, h in ((0, 0), (0, 5), (5, 0), (2**31 - 1, 2**31 - 1), (-1, -1), (2**31, 1), (1, 2**31 - 1), (65535, 65535), (30_000, 30_000),
-                     (10_000_000, 1), (13_000, 13_000))  # fmt: skip
+        for w, h in (
+            (0, 0),
+            (0, 5),
+            (5, 0),
+            (2**31 - 1, 2**31 - 1),
+            (-1, -1),
+            (2**31, 1),
+            (1, 2**31 - 1),
+            (65535, 65535),
+            (30_000, 30_000),
+            (10_000_000, 1),
+            (13_000, 13_000),
+        )  # fmt: skip
     }
     made |= {
         "PNG of zeros, 5,000 x 5,000": png(5000, 5000, bytes(5000 * 15_001)),

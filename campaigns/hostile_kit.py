@@ -48,7 +48,11 @@ def pictures(classes: Sequence[str] = ("cat", "dog"), each: int = 4) -> dict[str
     """Image files of a data set, by their paths."""
     return {
         f"train/{name}/{i}.png": encoded(picture(number, i)) for number, name in enumerate(classes) for i in range(each)
-    } | {f"test/{name}/{i}.png": encoded(picture(number, 100 + i)) for number, name in enumerate(classes) for i in range(2)}
+    } | {
+        f"test/{name}/{i}.png": encoded(picture(number, 100 + i))
+        for number, name in enumerate(classes)
+        for i in range(2)
+    }
 
 
 @functools.cache
@@ -73,7 +77,9 @@ def cut(content: bytes) -> Iterator[tuple[str, bytes]]:
         yield f"cut off at {100 * share:g} %", content[: int(len(content) * share)]
 
 
-def flipped(content: bytes, chance: random.Random, times: int, within: int | None = None) -> Iterator[tuple[str, bytes]]:
+def flipped(
+    content: bytes, chance: random.Random, times: int, within: int | None = None
+) -> Iterator[tuple[str, bytes]]:
     """The content with one to eight bits flipped, in its first ``within`` bytes."""
     for number in range(times):
         made = bytearray(content)

@@ -40,14 +40,20 @@ class _Tags(HTMLParser):
         self.found += [tag] if tag == TAG else []
         self.found += [f"{name} of {tag}" for name, value in attrs if name.startswith("on")]
         self.found += [
-            f"{name} of {tag}" for name, value in attrs if name in ("href", "src") and "javascript:" in (value or "").lower()
+            f"{name} of {tag}"
+            for name, value in attrs
+            if name in ("href", "src") and "javascript:" in (value or "").lower()
         ]
 
 
 def harmless(folder: Path, shown: str) -> str | None:
     """Complaint on the files that a command has written below the folder."""
     for path in folder.rglob("*"):
-        if not path.is_file() or path.suffix not in (".html", ".md", ".csv", ".json", ".jsonl", ".yaml", ".svg") or path.is_relative_to(folder / "run"):
+        if (
+            not path.is_file()
+            or path.suffix not in (".html", ".md", ".csv", ".json", ".jsonl", ".yaml", ".svg")
+            or path.is_relative_to(folder / "run")
+        ):
             continue
         text = path.read_bytes().decode("utf-8", "surrogateescape")
         if raw := {each for each in text if not each.isprintable() and each not in "\n\t"}:
@@ -80,7 +86,11 @@ def cases(chance: random.Random) -> Iterator[Case]:
 
 def _file(name: str) -> str:
     """The name as that of a file, as near as can be."""
-    return (name.replace("/", "\u2215")[:60].strip(".") or "x").encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape")
+    return (
+        (name.replace("/", "\u2215")[:60].strip(".") or "x")
+        .encode("utf-8", "surrogatepass")
+        .decode("utf-8", "surrogateescape")
+    )
 
 
 def _classes(name: str) -> tuple[str, ...]:
@@ -125,7 +135,9 @@ def _in_study(folder: Path, name: str) -> Sequence[object]:
     made["recipe"] |= {"paper": name, "notes": name}
     made |= {"command": name, "hardware": {"cpu": name, "gpu": None}}
     (folder / "s/study.json").write_text(json.dumps(made))
-    (folder / "s/findings.json").write_text(json.dumps({"cells": 8, "claims": [{"says": name, "measured": name, "verdict": name}]}))
+    (folder / "s/findings.json").write_text(
+        json.dumps({"cells": 8, "claims": [{"says": name, "measured": name, "verdict": name}]})
+    )
     return "report", "s", "--out", "report.html", "--no-pictures", "--quiet"
 
 
@@ -139,7 +151,10 @@ def _in_weights(folder: Path, name: str) -> Sequence[object]:
     import torch
     from hostile_checkpoints import GIVEN, state
 
-    torch.save({"state_dict": dict(state()), "classes": list(_classes(name)), "args": {name: name}, name: name}, folder / "x.pt")
+    torch.save(
+        {"state_dict": dict(state()), "classes": list(_classes(name)), "args": {name: name}, name: name},
+        folder / "x.pt",
+    )
     return "inspect", "x.pt", *GIVEN["set"]
 
 

@@ -127,7 +127,13 @@ def _built(name: str, *args: object) -> bytes:
 
 def _setstate(name: str, *args: object) -> bytes:
     """An object whose ``__setstate__`` is the function, and whose state is its argument."""
-    return b"cargparse\nNamespace\n)R" + push({"__setstate__": Calls(name)}) + b"b" + push(args[0] if args else None) + b"b"
+    return (
+        b"cargparse\nNamespace\n)R"
+        + push({"__setstate__": Calls(name)})
+        + b"b"
+        + push(args[0] if args else None)
+        + b"b"
+    )
 
 
 def _appended(name: str, *args: object) -> bytes:
@@ -160,7 +166,9 @@ def _array(name: str, *args: object) -> bytes:
 
 
 def _typed(name: str, *args: object) -> bytes:
-    return push(Calls("torch._tensor._rebuild_from_type_v2", Calls(name), Calls(name), tuple(args), {"x": Calls(name, *args)}))
+    return push(
+        Calls("torch._tensor._rebuild_from_type_v2", Calls(name), Calls(name), tuple(args), {"x": Calls(name, *args)})
+    )
 
 
 def _nested(name: str, *args: object) -> bytes:
@@ -186,7 +194,14 @@ def _of_dict(name: str, *args: object) -> bytes:
 def _found_in_modules(name: str, *args: object) -> bytes:
     module, _, own = name.rpartition(".")
     found = Calls("operator.itemgetter", module)
-    return push(Calls("operator.attrgetter", own)) + b"(" + push(found) + b"(csys\nmodules\ntRtR" + push(tuple(args)) + b"R"
+    return (
+        push(Calls("operator.attrgetter", own))
+        + b"("
+        + push(found)
+        + b"(csys\nmodules\ntRtR"
+        + push(tuple(args))
+        + b"R"
+    )
 
 
 WAYS: dict[str, Callable[..., bytes]] = {
@@ -266,7 +281,11 @@ def cases(chance: random.Random) -> Iterator[Case]:
     for name, content in {**BROKEN, **{key: whole(value + b"0N") for key, value in EXTENSIONS.items()}}.items():
         yield _case(chance, f"broken: {name}", content[2:-1] if content.endswith(b".") else content, "pickle")
     for protocol in (0, 1, 2, 3, 4, 5):
-        for name, value in (("billion laughs", LAUGHS), ("itself", b"]q\x00h\x00a"), ("deep", b"(" * 10**5 + b"l" * 10**5)):
+        for name, value in (
+            ("billion laughs", LAUGHS),
+            ("itself", b"]q\x00h\x00a"),
+            ("deep", b"(" * 10**5 + b"l" * 10**5),
+        ):
             yield _case(chance, f"{name}, protocol {protocol}", value, "pickle", bytes([0x80, protocol]))
 
 

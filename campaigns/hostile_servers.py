@@ -101,7 +101,7 @@ def _make(folder: Path, answer: Answer, name: str) -> Sequence[object]:
 def cases(chance: random.Random) -> Iterator[Case]:
     weights = files()["x.safetensors"]
     half = len(weights) // 2
-    tagged = 'ETag: "a"\r\nContent-Length: {0}'.format(len(weights))
+    tagged = f'ETag: "a"\r\nContent-Length: {len(weights)}'
     begun = header(tagged, weights[:half])
 
     def part(content_range: str, body: bytes, more: str = "") -> Answer:
@@ -162,7 +162,12 @@ def cases(chance: random.Random) -> Iterator[Case]:
         "a range in digits": by_range(begun, part("bytes " + "9" * 5000 + "-9/9", b"x")), "multiple parts": by_range(begun, header("Content-Type: multipart/byteranges; boundary=x")),
     }  # fmt: skip
     for name, answer in made.items():
-        yield Case(FAMILY, name, partial(_make, answer=answer, name="x.safetensors"), None if "length too small" in name else REFUSED)
+        yield Case(
+            FAMILY,
+            name,
+            partial(_make, answer=answer, name="x.safetensors"),
+            None if "length too small" in name else REFUSED,
+        )
     ends: dict[str, Answer] = {
         "the rest of a file": by_range(begun, part(kept, weights[half:])), "the whole file again": by_range(begun, header(f"Content-Length: {whole}", weights)),
         "a file without a length": header("Content-Type: x", weights), "a file in a coding": header("Content-Encoding: gzip", gzip.compress(weights)),
@@ -173,15 +178,34 @@ def cases(chance: random.Random) -> Iterator[Case]:
               "javascript:alert(1)", "gopher://127.0.0.1/", "http://", "\xe9", "http://127.0.0.1:9/\xff", "http:///x", "x" * 60_000, "http://a b/",
               "http://127.0.0.1:9/ x", "?" * 100, "\x1b[2J", "http://user:pass@127.0.0.1:9/", "hf:x/y", "/etc/passwd", "C:\\x", "http://127.0.0.1:1/")  # fmt: skip
     for code in (301, 302, 303, 307, 308, 300, 305):
-        yield Case(FAMILY, f"{code} in circles", partial(_make, answer=status(f"{code} x", "Location: /x.pt\r\n"), name="x.pt"), REFUSED)
+        yield Case(
+            FAMILY,
+            f"{code} in circles",
+            partial(_make, answer=status(f"{code} x", "Location: /x.pt\r\n"), name="x.pt"),
+            REFUSED,
+        )
     for place in places:
         answer = status("302 x", f"Location: {place}\r\n")
         yield Case(FAMILY, f"redirected to {place[:30]!r}", partial(_make, answer=answer, name="x.pt"), REFUSED)
     yield Case(FAMILY, "redirected without end", partial(_make, answer=_onwards, name="x.pt"), REFUSED)
     yield Case(FAMILY, "redirected without a place", partial(_make, answer=status("302 x"), name="x.pt"), REFUSED)
     for name in ("x-0123456789ab.pt", "x-deadbeef.safetensors"):
-        yield Case(FAMILY, f"another checksum than {name}", partial(_make, answer=page(weights, "x"), name=name), REFUSED)
-    suggested = ("../../../canary.pt", "/etc/cron.d/x", "\x1b[2J.pt", "a\\b.pt", "x" * 10_000, "", '"', "=?utf-8?b?////?=", "CON", "..", "a;b")
+        yield Case(
+            FAMILY, f"another checksum than {name}", partial(_make, answer=page(weights, "x"), name=name), REFUSED
+        )
+    suggested = (
+        "../../../canary.pt",
+        "/etc/cron.d/x",
+        "\x1b[2J.pt",
+        "a\\b.pt",
+        "x" * 10_000,
+        "",
+        '"',
+        "=?utf-8?b?////?=",
+        "CON",
+        "..",
+        "a;b",
+    )
     for name in suggested:
         answer = header(f'Content-Length: {whole}\r\nContent-Disposition: attachment; filename="{name}"', weights)
         yield Case(FAMILY, f"called {name[:30]!r} by its server", partial(_make, answer=answer, name="get"), READ)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 from hostile_case import REFUSED, Case
-from hostile_kit import cut, flipped, pictures, put, spliced
+from hostile_kit import cut, flipped, put, spliced
 
 from image_tables import files as image_rows  # isort: skip
 from images import encoded, picture, write_parquet  # isort: skip
@@ -65,10 +65,14 @@ def _rows(path: str | None = None, label: str | None = None) -> list[list[str]]:
 def _texts(chance: random.Random) -> Iterator[Case]:
     for path in PATHS:
         for ending in (".csv", ".jsonl"):
-            yield _case(chance, f"{ending}: the path {path[:30]!r}", f"train{ending}", table(_rows(path=path), ending), REFUSED)
+            yield _case(
+                chance, f"{ending}: the path {path[:30]!r}", f"train{ending}", table(_rows(path=path), ending), REFUSED
+            )
     for label in LABELS:
         for ending in (".csv", ".tsv", ".jsonl"):
-            yield _case(chance, f"{ending}: the label {label[:30]!r}", f"train{ending}", table(_rows(label=label), ending))
+            yield _case(
+                chance, f"{ending}: the label {label[:30]!r}", f"train{ending}", table(_rows(label=label), ending)
+            )
     good = table(_rows())
     for encoding in ENCODINGS:
         yield _case(chance, f"in {encoding}", "train.csv", table(_rows(label="c"), ".csv").decode().encode(encoding))
@@ -145,7 +149,12 @@ def _parquet(chance: random.Random) -> Iterator[Case]:
     def case(what: str, content: bytes, must: str | None = None) -> Case:
         return Case(FAMILY, f"parquet: {what}", partial(_parquet_make, files={name: content}), must)
 
-    for how, new in [*cut(good), *flipped(good, chance, 25), *flipped(good[::-1], chance, 0), *spliced(good, chance, 25)]:
+    for how, new in [
+        *cut(good),
+        *flipped(good, chance, 25),
+        *flipped(good[::-1], chance, 0),
+        *spliced(good, chance, 25),
+    ]:
         yield case(how, new, REFUSED if how.startswith("cut") else None)
     tail = len(good) - 600
     for number in range(40):  # in its footer, where all that it says of itself stands
@@ -158,7 +167,7 @@ def _parquet(chance: random.Random) -> Iterator[Case]:
     for label in (pa.array([0, 1, 0, 10**18]), pa.array([0, 1, 0, -5]), pa.array([0.5, 1.5, 0.5, 1.5]), pa.array([None, None, None, None], pa.int64()),
                   pa.array(["a", "\x1b[2J", "a", "<b>"]), pa.array([[1], [2], [1], [2]]), pa.array([b"a", b"\xff", b"a", b"b"]),
                   pa.array([True, False, True, False]), pa.array([2**63 - 1, 0, 1, 2]), pa.array([float("nan"), 1.0, 1.0, 1.0])):  # fmt: skip
-        yield case(f"labels {str(label.type)} {str(label[-1])[:20]!r}", _as_parquet({"image": column, "label": label}))
+        yield case(f"labels {label.type!s} {str(label[-1])[:20]!r}", _as_parquet({"image": column, "label": label}))
     for what, cells in (
         ("paths that climb", [{"bytes": None, "path": "../../../etc/passwd"}] * 4), ("no bytes", [{"bytes": None, "path": None}] * 4),
         ("empty bytes", [{"bytes": b"", "path": None}] * 4), ("addresses", [{"bytes": None, "path": "http://127.0.0.1:9/x.png"}] * 4),

@@ -174,7 +174,11 @@ def _recipes(chance: random.Random) -> Iterator[Case]:
     import yaml
 
     for what, value in changed_json(yaml.safe_load(RECIPE), chance, 80):
-        text = value if isinstance(value, bytes) else yaml.safe_dump(value, allow_unicode=True).encode("utf-8", "surrogatepass")
+        text = (
+            value
+            if isinstance(value, bytes)
+            else yaml.safe_dump(value, allow_unicode=True).encode("utf-8", "surrogatepass")
+        )
         yield Case(FAMILY, f"recipe: {what}", recipe(text))
     for change in ("", "=", "grid=1", "grid.0.seed=[0, 1]", "grid.9.seed=1", "grid.x=1", "name.x=1", "a.b.c.d=1", ".=1", "..=1", "grid.-1=1",
                    "grid.²=1", "grid.0.seed=" + "[" * 3000, "title=\x1b[2J", "grid.0=" + "x" * 10**5, "strategies=3", "sources.robust=~"):  # fmt: skip

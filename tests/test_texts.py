@@ -20,12 +20,12 @@ from robust_transfer.texts import (
 
 TEN = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
 BOMB = TEN + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 30))
-MERGES = "a0: &a0 {k: v}\n" + "".join(
-    f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 10)}]}}\n" for i in range(1, 30)
+MERGES = "a0: &a0 {k: v}\n" + "".join(f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 10)}]}}\n" for i in range(1, 30))
+
+
+@pytest.mark.parametrize(
+    "text", ["{a: [1, 2.5, yes, null], b: &x {c: d}, e: *x}", "3", "", "- a\n- b\n", "a: 2024-01-02"]
 )
-
-
-@pytest.mark.parametrize("text", ["{a: [1, 2.5, yes, null], b: &x {c: d}, e: *x}", "3", "", "- a\n- b\n", "a: 2024-01-02"])
 def test_yaml_is_what_its_library_reads(text: str) -> None:
     assert from_yaml(text) == yaml.safe_load(text)
 
@@ -102,5 +102,5 @@ def test_files_are_bounded_and_utf8(tmp_path: Path) -> None:
     with pytest.raises(MalformedError, match="at most 5"):
         read_text(path, 5)
     path.write_bytes(b"ab\xe9")
-    with pytest.raises(MalformedError, match="not UTF-8 .at byte 2"):
+    with pytest.raises(MalformedError, match=r"not UTF-8 .at byte 2"):
         read_text(path)

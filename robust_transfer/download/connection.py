@@ -160,9 +160,10 @@ class _Deadline:
 
     def getresponse(self) -> http.client.HTTPResponse:
         """Response; the socket is shut down where its header takes too long."""
-        held = self.sock
+        held, late = self.sock, threading.Event()
 
         def end() -> None:
+            late.set()
             with suppress(OSError):  # it is closed already
                 if held is not None:
                     held.shutdown(socket.SHUT_RDWR)
@@ -174,6 +175,9 @@ class _Deadline:
             answer: http.client.HTTPResponse = super().getresponse()  # type: ignore[misc]
         finally:
             timer.cancel()
+        if late.is_set():  # what has come of the header looks whole
+            answer.close()
+            raise TimeoutError
         return answer
 
 

@@ -112,6 +112,8 @@ class Transfer:
         if have == 0:
             while len(first) < pages.SNIFFED_BYTES and (more := next(blocks, b"")):
                 first += more
+            if not first:
+                raise Interrupted("it sent nothing", answered=True)
             if pages.is_page(first):
                 return self._page(first, blocks, answer.url)
             if pages.is_pointer(first):

@@ -43,15 +43,27 @@ def spin():
         pass
 
 RUNS = {
-    "read": lambda: print("read"), "refused": refused, "traceback": lambda: 1 / 0, "hang": spin, "memory": lambda: bytearray(1 << 30),
-    "crash": lambda: os.kill(os.getpid(), 11), "code executed": lambda: pickle.loads(pickle.dumps(Touches())),
-    "a process": lambda: subprocess.run(["true"]), "an exec": lambda: exec("canary = 1"), "file outside": lambda: leave(top / "out"),
-    "a folder outside": lambda: os.mkdir(top / "folder"), "address outside": connect, "shown raw": lambda: print("\\x1b[2J"), "unclear": unclear,
-    "a canary": lambda: leave("canary.txt"), "inside": lambda: leave("x"),
+    "read": lambda: print("read"),
+    "refused": refused,
+    "traceback": lambda: 1 / 0,
+    "hang": spin,
+    "memory": lambda: bytearray(1 << 30),
+    "crash": lambda: os.kill(os.getpid(), 11),
+    "code executed": lambda: pickle.loads(pickle.dumps(Touches())),
+    "a process": lambda: subprocess.run(["true"]),
+    "an exec": lambda: exec("canary = 1"),
+    "file outside": lambda: leave(top / "out"),
+    "a folder outside": lambda: os.mkdir(top / "folder"),
+    "address outside": connect,
+    "shown raw": lambda: print("\\x1b[2J"),
+    "unclear": unclear,
+    "a canary": lambda: leave("canary.txt"),
+    "inside": lambda: leave("x"),
 }
 cases = [Case("planted", name, lambda folder: (), run=run) for name, run in RUNS.items()]
-cases += [Case("planted", "must be read", lambda folder: (), "read", run=refused), Case("planted", "checked", lambda folder: (), run=lambda: leave("y"),
-          check=lambda folder, shown: "found" if (folder / "y").exists() else None)]
+checked = lambda folder, shown: "found" if (folder / "y").exists() else None
+cases.append(Case("planted", "must be read", lambda folder: (), "read", run=refused))
+cases.append(Case("planted", "checked", lambda folder: (), run=lambda: leave("y"), check=checked))
 (top / "cases").mkdir()
 outcomes = tried(cases, top / "cases", memory=1 << 28, seconds=1.0)
 print(json.dumps({each.case.name: each.kind for each in outcomes}))

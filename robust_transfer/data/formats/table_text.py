@@ -92,7 +92,9 @@ def _header(text: str, path: Path, separators: Sequence[str]) -> tuple[list[str]
     if not any(found.values()):
         raise DataError(f"{path} is empty, or its header cannot be read: its first line names the columns")
     if (many := max(map(len, found.values()))) > MOST_COLUMNS:
-        raise DataError(f"{path} has {many:,} columns, and at most {MOST_COLUMNS:,} are read: keep those that are needed")
+        raise DataError(
+            f"{path} has {many:,} columns, and at most {MOST_COLUMNS:,} are read: keep those that are needed"
+        )
     separator = max(found, key=lambda each: (bool(paths_of(found[each])), len(found[each])))
     header = [name.strip() for name in found[separator]]
     if paths := [name for name in header if Path(name).suffix.casefold() in extensions()]:
@@ -121,7 +123,9 @@ def _json_lines(text: str, path: Path) -> Cells:
         raise DataError(f"{path} is empty: write one JSON object a line")
     names = dict.fromkeys(name for row in rows for name in row)
     if len(names) > MOST_COLUMNS:
-        raise DataError(f"{path} has {len(names):,} keys, and at most {MOST_COLUMNS:,} are read: keep those that are needed")
+        raise DataError(
+            f"{path} has {len(names):,} keys, and at most {MOST_COLUMNS:,} are read: keep those that are needed"
+        )
     if len(names) * len(rows) > MOST_GAPS + 16 * sum(map(len, rows)):
         raise DataError(f"the lines of {path} have hardly a key in common: write the same keys in each")
     return {name: [row.get(name) for row in rows] for name in names}
