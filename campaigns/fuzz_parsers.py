@@ -263,7 +263,8 @@ PARSERS: Mapping[str, Parser] = {
     "threat": Parser(_threat, _encoded(["linf:8/255", "l2:0.5", *hostile_texts.THREATS])),
     "attack": Parser(_attack, _encoded(["pgd-20:loss=margin,restarts=10", "strong", *hostile_texts.ATTACKS])),
     "setting": Parser(_setting, _encoded(["l2=0.1", "shares=[0.1, 0.2]", *hostile_texts.SETTINGS])),
-    "address": Parser(_address, _encoded(["https://host/file-11ad3fa6.pth", "gdrive:abcdefghijkl", "http://[::1]/x", "http://u:p@h/"])),
+    "address": Parser(_address, _encoded(["https://host/file-11ad3fa6.pth", "gdrive:abcdefghijkl", "http://[::1]/x",
+    "http://u:p@h/"])),
     "page of a server": Parser(_page, lambda: [b"<html><title>x</title><form id='download-form' action='/d'><input type=hidden name=a value=b>"]),
     "image": Parser(_image, _pictures, UNREADABLE),
 }  # fmt: skip

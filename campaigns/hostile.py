@@ -14,6 +14,7 @@ import pkgutil
 import random
 import sys
 import tempfile
+import time
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -35,14 +36,17 @@ def main() -> None:
     parser.add_argument(
         "--limit", help="so many cases, drawn from each family or from those named; no record is written"
     )
+    parser.add_argument("--minutes", type=float, help="stop after so long; the record counts what was tried until then")
     parser.add_argument("--record", action="store_true", help="write one all the same")
     asked = parser.parse_args()
     chosen = gathered(limits(asked.limit or (str(QUICK) if asked.quick else None)))
     preload()
-    outcomes = list[Outcome]()
+    outcomes, begun = list[Outcome](), time.monotonic()
     with tempfile.TemporaryDirectory() as top:
         for outcome in tried(chosen, Path(top)):
             outcomes.append(outcome)
+            if asked.minutes is not None and time.monotonic() - begun > 60 * asked.minutes:
+                break
             if len(outcomes) % 50 == 0:
                 print(f"{len(outcomes)} of {len(chosen)}", flush=True)
             if outcome.fault:
@@ -69,6 +73,7 @@ def gathered(families: Mapping[str, int | None], seed: int = SEED) -> list[Case]
         module: ModuleType = importlib.import_module(f"hostile_{family}")
         made = list(module.cases(random.Random(f"{family} {seed}")))
         found += made if limit is None or limit >= len(made) else random.Random(seed).sample(made, limit)
+    random.Random(seed).shuffle(found)
     return found
 
 

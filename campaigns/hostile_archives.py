@@ -34,11 +34,15 @@ COMMANDS: tuple[Sequence[object], ...] = (
     ("transfer", "--source", "bundled", "--data", "FILE", "--strategy", "linear-probe", "--out", "run", "--quiet"),
     ("evaluate", "bundled", "--data", "FILE", "--threat", "linf:8/255", "--quiet"),
 )
-CLIMBING = ("../x.png", "../../../canary.png", "/tmp/canary.png", "C:/canary.png", "C:\\canary.png", "..\\..\\canary.png", "train/../../x.png",
-            "train/cat/../../../x.png", "//x/y.png", "train//cat/x.png", "./././x.png", "train/cat/..", "~/.bashrc.png", "\\\\host\\x.png",
+CLIMBING = ("../x.png", "../../../canary.png", "/tmp/canary.png", "C:/canary.png", "C:\\canary.png", "..\\..\\canary.png",
+"train/../../x.png",
+            "train/cat/../../../x.png", "//x/y.png", "train//cat/x.png", "./././x.png", "train/cat/..", "~/.bashrc.png",
+            "\\\\host\\x.png",
             "train/cat/\x1b[2J.png", "train/cat/\u202e.png", "train/cat/a\nb.png", "train/<script>/x.png", "train/=1+1/x.png",
-            "train/" + "a/" * 5000 + "x.png", "train/cat/" + "x" * 60_000 + ".png", "train/\udcff/x.png", "train/cat/CON.png", "", "/", ".",
-            "train/ /x.png", "train/cat /x.png", "train/cat/x.png/y.png", "train", "TRAIN/CAT/0.PNG", "__MACOSX/._x.png", "train/%2e%2e/x.png")  # fmt: skip
+            "train/" + "a/" * 5000 + "x.png", "train/cat/" + "x" * 60_000 + ".png", "train/\udcff/x.png",
+            "train/cat/CON.png", "", "/", ".",
+            "train/ /x.png", "train/cat /x.png", "train/cat/x.png/y.png", "train", "TRAIN/CAT/0.PNG", "__MACOSX/._x.png",
+            "train/%2e%2e/x.png")  # fmt: skip
 
 
 def cases(chance: random.Random) -> Iterator[Case]:
@@ -192,7 +196,8 @@ def _bombs() -> dict[str, Callable[[], bytes]]:
         "zip of a table of 64 MB of commas": _zip(put_in("train.csv", b"," * (1 << 26))),
         "zip of overlapping members": _overlapping,
         "zip of a zip": _zip(put_in("train/cat/x.zip", _zip(put_in("x", bytes(1 << 26)))())),
-        "zip of 60,000 members": _zip(lambda archive: [archive.writestr(f"t/{i}", b"") for i in range(60_000)] and None),  # type: ignore[misc]
+        "zip of 60,000 members": _zip(lambda archive: [archive.writestr(f"t/{i}", b"") for i in range(60_000)] and None),
+        # type: ignore[misc]
         "zip of the same name": _zip(lambda archive: archive.writestr("train/cat/0.png", b"x")),
         "zip that is encrypted": _patched(one, b"PK\1\2", 8, b"\x01\x00"),
         "zip of a size that lies": _patched(one, b"PK\1\2", 24, b"\xff\xff\xff\x7f"),
@@ -213,9 +218,11 @@ def _bombs() -> dict[str, Callable[[], bytes]]:
         "tar of holes": _tar(header(type=tarfile.GNUTYPE_SPARSE)),
         "tar of a device": _tar(header(type=tarfile.CHRTYPE, devmajor=1, devminor=5)),
         "tar of an unknown kind": _tar(header(type=b"Z")),
-        "tar of a long name that lies": _patched(_tar(header(name="x" * 200 + ".png")), b"././@LongLink", 124, b"77777777777\0"),
+        "tar of a long name that lies": _patched(_tar(header(name="x" * 200 + ".png")), b"././@LongLink", 124,
+        b"77777777777\0"),
         "tar of a checksum that lies": _patched(nothing, b"ustar", -100, b"9999999\0"),
-        "tar of a header of pax": _tar(lambda archive: archive.addfile(_pax("9" * 30 + " path=x\n"), io.BytesIO(b"9" * 30 + b" path=x\n" + bytes(9)))),
+        "tar of a header of pax": _tar(lambda archive: archive.addfile(_pax("9" * 30 + " path=x\n"),
+        io.BytesIO(b"9" * 30 + b" path=x\n" + bytes(9)))),
         "tar of a pax size": _tar(lambda archive: _paxed(archive, {"size": "9" * 30})),
         "tar of a pax size that is none": _tar(lambda archive: _paxed(archive, {"size": "-1"})),
         "tar of a pax path that climbs": _tar(lambda archive: _paxed(archive, {"path": "../../../canary.png"})),
@@ -225,14 +232,17 @@ def _bombs() -> dict[str, Callable[[], bytes]]:
         "tar of zeros": lambda: bytes(1 << 20),
         "tar of no archive": lambda: b"<html>" * 200,
         "tar.gz of 4 GB": _tar(lambda archive: None, lambda content: gzip.compress(content[:-1024]) + _gzipped_zeros(4096)),
-        "tar.xz of 1 GB": _tar(lambda archive: None, lambda content: lzma.compress(content[:-1024]) + lzma.compress(zeros) * 16),
-        "tar.bz2 of 1 GB": _tar(lambda archive: None, lambda content: bz2.compress(content[:-1024]) + bz2.compress(bytes(1 << 24)) * 64),
+        "tar.xz of 1 GB": _tar(lambda archive: None,
+        lambda content: lzma.compress(content[:-1024]) + lzma.compress(zeros) * 16),
+        "tar.bz2 of 1 GB": _tar(lambda archive: None,
+        lambda content: bz2.compress(content[:-1024]) + bz2.compress(bytes(1 << 24)) * 64),
         "tar.gz of a picture of 512 MB": _big_picture,
         "tar.gz in a tar.gz": _tar(lambda archive: add(archive, "x.tar.gz", _gzipped_zeros(64)), gzip.compress),
         "tar.gz of broken data": lambda: b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + b"\xff" * 1000,
         "tar.xz of a large dictionary": lambda: b"\xfd7zXZ\0\0\4\xe6\xd6\xb4F\x02\0!\x01\x28\0\0\0" + bytes(1000),
         "tar.gz of no tar": lambda: gzip.compress(b"x" * 10_000),
-        "zip of a hundred folders": _zip(lambda archive: archive.writestr("train/cat/" + "a/" * 100 + "x.png", pictures()["train/cat/0.png"])),
+        "zip of a hundred folders": _zip(lambda archive: archive.writestr("train/cat/" + "a/" * 100 + "x.png",
+        pictures()["train/cat/0.png"])),
     }  # fmt: skip
 
 

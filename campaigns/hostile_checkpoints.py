@@ -240,12 +240,14 @@ def _places(chance: random.Random) -> Iterator[Case]:
             return "inspect", "x.pt"
 
         yield Case(FAMILY, f"a link to {target}", link, REFUSED)
-    for shard in ("../../../../etc/passwd", "/etc/passwd", "", ".", "..", "x.safetensors.index.json", "a\0b", "a" * 5000, 3, None,
+    for shard in ("../../../../etc/passwd", "/etc/passwd", "", ".", "..", "x.safetensors.index.json", "a\0b", "a" * 5000, 3,
+    None,
                   ["x"], "\x1b[31m.safetensors", "http://127.0.0.1:9/x"):  # fmt: skip
         index = json.dumps({"weight_map": {"a": shard}}).encode()
         name = "x.safetensors.index.json"
         yield Case(FAMILY, f"a shard {str(shard)[:30]!r}", writes(name, index, "inspect", name), REFUSED)
-    for index in ({"weight_map": []}, {"weight_map": None}, {}, [], {"weight_map": {}}, {"weight_map": {"a": "x.safetensors"} | {
+    for index in ({"weight_map": []}, {"weight_map": None}, {}, [], {"weight_map": {}},
+    {"weight_map": {"a": "x.safetensors"} | {
             f"k{i}": f"s{i}" for i in range(20_000)}}):  # fmt: skip
         yield Case(FAMILY, f"an index {str(index)[:40]}", writes("x.bin.index.json", json.dumps(index).encode(), "inspect",
                    "x.bin.index.json"), REFUSED)  # fmt: skip
@@ -272,9 +274,11 @@ def _places(chance: random.Random) -> Iterator[Case]:
 def _run_folders(chance: random.Random) -> Iterator[Case]:
     """Run folders of others."""
     uses: list[Sequence[object]] = [
-        ("evaluate", "run", "--data", "builtin:digits", "--threat", "linf:8/255", "--attack", "pgd-1", "--examples", "8", "--quiet"),
+        ("evaluate", "run", "--data", "builtin:digits", "--threat", "linf:8/255", "--attack", "pgd-1", "--examples", "8",
+        "--quiet"),
         ("predict", "run", "x.png", "--quiet"),
-        ("transfer", "--source", "run", "--data", "builtin:digits", "--strategy", "linear-probe", "--shots", "2", "--out", "o", "--quiet"),
+        ("transfer", "--source", "run", "--data", "builtin:digits", "--strategy", "linear-probe", "--shots", "2", "--out",
+        "o", "--quiet"),
         ("report", "run", "--out", "report.html", "--no-pictures", "--quiet"),
         ("compare", "run", "good"),
         ("inspect", "run"),
@@ -308,14 +312,18 @@ def _run_folders(chance: random.Random) -> Iterator[Case]:
         words = chance.choice(uses)
         content = value if isinstance(value, bytes) else json.dumps(value).encode()
         yield Case(FAMILY, f"card: {what}, {words[0]}", partial(make, words=words, changes={"card.json": content}))
-    for network in ({"name": "vit_giant_patch14_224"}, {"name": "convnext_xxlarge"}, {"name": "wrn_34_10"}, {"name": "resnet50", "num_classes": 10**9},
-                    {"name": "../../canary"}, {"name": "timm:x"}, {"name": ""}, {"settings": {"pretrained": True}}, {"settings": {"depth": 10**9}},
-                    {"settings": {"drop_rate": "x"}}, {"settings": {"pretrained_cfg": {"url": "http://127.0.0.1:9/x"}}}, {"settings": {"head_layer": "x"}},
+    for network in ({"name": "vit_giant_patch14_224"}, {"name": "convnext_xxlarge"}, {"name": "wrn_34_10"},
+    {"name": "resnet50", "num_classes": 10**9},
+                    {"name": "../../canary"}, {"name": "timm:x"}, {"name": ""}, {"settings": {"pretrained": True}},
+                    {"settings": {"depth": 10**9}},
+                    {"settings": {"drop_rate": "x"}}, {"settings": {"pretrained_cfg": {"url": "http://127.0.0.1:9/x"}}},
+                    {"settings": {"head_layer": "x"}},
                     {"settings": {"checkpoint_path": "/etc/passwd"}}):  # fmt: skip
         changed = {**card, "network": {**card["network"], **network}}
         for words in (uses[0], uses[5]):
             yield Case(FAMILY, f"card: the network {str(network)[:60]}, {words[0]}",
-                       partial(make, words=words, changes={"card.json": json.dumps(changed).encode()}), REFUSED if words[0] == "evaluate" else None)  # fmt: skip
+                       partial(make, words=words, changes={"card.json": json.dumps(changed).encode()}),
+                       REFUSED if words[0] == "evaluate" else None)  # fmt: skip
     for size in (0, -1, 1, 10**5, 2**31, 2**63):
         how = {**card["network"]["preprocessing"], "size": size}
         changed = {**card, "network": {**card["network"], "preprocessing": how}}

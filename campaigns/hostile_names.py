@@ -18,12 +18,18 @@ from hostile_kit import pictures, put, put_run, run_folder
 FAMILY = "names"
 TAG = f"{CANARY}-tag"
 NAMES = (
-    f"<{TAG}>", f"</script><{TAG}>", f'" onload="{CANARY}()" x="', f"' onmouseover='{CANARY}()", f"--><{TAG}>", f"]]><{TAG}>", f"</title><{TAG}>",
-    f"<svg/onload={CANARY}()>", f"javascript:{CANARY}()", "{{ 7 * 7 }}", "{% for x in ().__class__.__base__.__subclasses__() %}", "&lt;b&gt;",
-    "\x1b[2J\x1b[31m", "\x1b]0;owned\x07", "\x1b]8;;http://x\x1b\\x\x1b]8;;\x1b\\", "\x9b31m", "\x07\x08\x7f", "\u202egnp.exe", "\u2066x\u2069", "\u200b\ufeff",
-    "\u2028\u2029", "a\r\nb", "a\nrobust-transfer: all is well", "a\tb", "=cmd|' /C calc'!A0", "+1+1", "-1+1", "@SUM(1+1)", "'=1", "a,b\"c;d",
-    "[red]x[/red]", "[link=http://x]y[/link]", "| a | b |", "![x](http://127.0.0.1:9/x.png)", "[x](javascript:x)", "`x`", "# x", "$\\frac{1}{$", "$x$ $y", "\\n\\x1b",
-    "%s%n%d", "x" * 5000, "\u0301" * 500, "\U0001f4a9", "---\nx: y", "*a", "&a", "!!python/object:os.system", "~", "null", "NaN", "_x", " ", "\u00a0", "../../canary",
+    f"<{TAG}>", f"</script><{TAG}>", f'" onload="{CANARY}()" x="', f"' onmouseover='{CANARY}()", f"--><{TAG}>",
+    f"]]><{TAG}>", f"</title><{TAG}>",
+    f"<svg/onload={CANARY}()>", f"javascript:{CANARY}()", "{{ 7 * 7 }}",
+    "{% for x in ().__class__.__base__.__subclasses__() %}", "&lt;b&gt;",
+    "\x1b[2J\x1b[31m", "\x1b]0;owned\x07", "\x1b]8;;http://x\x1b\\x\x1b]8;;\x1b\\", "\x9b31m", "\x07\x08\x7f",
+    "\u202egnp.exe", "\u2066x\u2069", "\u200b\ufeff",
+    "\u2028\u2029", "a\r\nb", "a\nrobust-transfer: all is well", "a\tb", "=cmd|' /C calc'!A0", "+1+1", "-1+1", "@SUM(1+1)",
+    "'=1", "a,b\"c;d",
+    "[red]x[/red]", "[link=http://x]y[/link]", "| a | b |", "![x](http://127.0.0.1:9/x.png)", "[x](javascript:x)", "`x`",
+    "# x", "$\\frac{1}{$", "$x$ $y", "\\n\\x1b",
+    "%s%n%d", "x" * 5000, "\u0301" * 500, "\U0001f4a9", "---\nx: y", "*a", "&a", "!!python/object:os.system", "~", "null",
+    "NaN", "_x", " ", "\u00a0", "../../canary",
     "\ud800",
 )  # fmt: skip
 
@@ -104,10 +110,13 @@ def _run_with(folder: Path, name: str) -> None:
         path = folder / "run" / file
         made = json.loads(path.read_text(encoding="utf-8"))
         if file == "card.json":
-            made |= {"class_names": _classes(name), "data": {"name": name, name: name, "train": 5}, "criterion": name, "command": name, "events": [name],
-                     "method": name, "metrics": {name: name}, "environment": {name: {name: name}}, "settings": {name: name}}  # fmt: skip
+            made |= {"class_names": _classes(name), "data": {"name": name, name: name, "train": 5}, "criterion": name,
+            "command": name, "events": [name],
+                     "method": name, "metrics": {name: name}, "environment": {name: {name: name}},
+                     "settings": {name: name}}  # fmt: skip
         else:
-            made |= {"flags": [name], "notes": [name], "untested": [name], "split": name, "command": name, "hardware": {"cpu": name, "gpu": None},
+            made |= {"flags": [name], "notes": [name], "untested": [name], "split": name, "command": name,
+            "hardware": {"cpu": name, "gpu": None},
                      "versions": {name: name}}  # fmt: skip
         path.write_text(json.dumps(made), encoding="utf-8")
 
@@ -172,10 +181,12 @@ DIGITS: Any = ("--data", "builtin:digits", "--quiet")
 WAYS: tuple[Way, ...] = (
     ("in a report", partial(_command, words=("report", "run", "--out", "report.html", "--no-pictures", "--quiet")), harmless),
     ("in a prediction", partial(_command, words=("predict", "run", "PICTURE", "none.png", "--top", "3")), None),
-    ("in a prediction's CSV", partial(_command, words=("predict", "run", "PICTURE", "x.png", "--csv", "--top", "2", "--quiet")), no_formulas),
+    ("in a prediction's CSV", partial(_command, words=("predict", "run", "PICTURE", "x.png", "--csv", "--top", "2",
+    "--quiet")), no_formulas),
     ("in a comparison", partial(_command, words=("compare", "run", "run", "--page", "page.html")), harmless),
     ("among a data set's classes", partial(_in_data, words=("data", "pets", "--contact-sheet", "sheet.png")), None),
-    ("in a transfer", partial(_in_data, words=("transfer", "--source", "run", "--data", "pets", "--strategy", "linear-probe", "--out", "made")), harmless),
+    ("in a transfer", partial(_in_data, words=("transfer", "--source", "run", "--data", "pets", "--strategy", "linear-probe",
+    "--out", "made")), harmless),
     ("in a study", _in_study, harmless),
     ("as a run folder", _in_folder, harmless),
     ("in weights", _in_weights, None),

@@ -18,11 +18,15 @@ from image_tables import files as image_rows  # isort: skip
 from images import encoded, picture, write_parquet  # isort: skip
 
 FAMILY = "tables"
-PATHS = ("../../../../etc/passwd", "/etc/passwd", "/dev/zero", "", ".", "..", "~/x.png", "file:///etc/passwd", "http://127.0.0.1:9/x.png",
-         "a\0b.png", "x" * 5000 + ".png", "\x1b[2J.png", "images", "images/0.png/x", "=cmd|' /C calc'!A0", "C:\\x.png", "images/../../x.png",
+PATHS = ("../../../../etc/passwd", "/etc/passwd", "/dev/zero", "", ".", "..", "~/x.png", "file:///etc/passwd",
+"http://127.0.0.1:9/x.png",
+         "a\0b.png", "x" * 5000 + ".png", "\x1b[2J.png", "images", "images/0.png/x", "=cmd|' /C calc'!A0", "C:\\x.png",
+         "images/../../x.png",
          "images/fifo", "images/loop.png", "none.png", "\u202e.png", "<script>.png")  # fmt: skip
-LABELS = ("", " ", "=1+1", "@SUM(A1)", "-1", "+1", "1e400", "nan", "NaN", "null", "None", "\x1b[31mred", "<b>x</b>", "x" * 100_000, "\u202e",
-          "9" * 5000, "a,b", "True", "../../x", "a/b", "\u0000".strip("\0") + "\x7f", "%s", "{0}", "2001-99-99", "\u2028", "\ufeff")  # fmt: skip
+LABELS = ("", " ", "=1+1", "@SUM(A1)", "-1", "+1", "1e400", "nan", "NaN", "null", "None", "\x1b[31mred", "<b>x</b>",
+"x" * 100_000, "\u202e",
+          "9" * 5000, "a,b", "True", "../../x", "a/b", "\u0000".strip("\0") + "\x7f", "%s", "{0}", "2001-99-99", "\u2028",
+          "\ufeff")  # fmt: skip
 ENCODINGS = ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1", "utf-7", "cp037", "utf-8-sig", "shift_jis")
 
 
@@ -88,26 +92,33 @@ def _texts(chance: random.Random) -> Iterator[Case]:
         "16 MB without a new line": b"image,label" + b"x" * (1 << 24),
         "16 MB of quotes": b'"' * (1 << 24),
         "an open quote": b'image,label\n"images/0.png,cat\n' * 10,
-        "a short row": good + b"images/0.png\n", "a long row": good + b"images/0.png,cat,dog\n", "no header": good.split(b"\n", 1)[1],
+        "a short row": good + b"images/0.png\n", "a long row": good + b"images/0.png,cat,dog\n",
+        "no header": good.split(b"\n", 1)[1],
         "only a header": b"image,label\n", "nothing": b"", "spaces": b" \n \n", "a zero byte": good + b"images/0.png,ca\0t\n",
         "columns twice": b"image,label,label\nimages/0.png,cat,dog\n", "an empty name": b"image,\nimages/0.png,cat\n",
-        "carriage returns": good.replace(b"\n", b"\r"), "mixed ends": good.replace(b"\n", b"\r\n", 3), "vertical tabs": good.replace(b"\n", b"\x0b"),
-        "a formula as a header": b"=1+1,label\nimages/0.png,cat\n", "an escape as a header": b"image,\x1b[2Jlabel\nimages/0.png,cat\n",
-        "HTML as a header": b"image,<script>\nimages/0.png,cat\n", "HTML": b"<html><body>no table</body></html>", "a pickle": b"\x80\x02cos\nsystem\n.",
-        "wrong split": b"image,label,split\nimages/0.png,cat,\x1b[2J\n", "lone surrogates": b"image,label\nimages/0.png,\xed\xa0\x80\n",
+        "carriage returns": good.replace(b"\n", b"\r"), "mixed ends": good.replace(b"\n", b"\r\n", 3),
+        "vertical tabs": good.replace(b"\n", b"\x0b"),
+        "a formula as a header": b"=1+1,label\nimages/0.png,cat\n",
+        "an escape as a header": b"image,\x1b[2Jlabel\nimages/0.png,cat\n",
+        "HTML as a header": b"image,<script>\nimages/0.png,cat\n", "HTML": b"<html><body>no table</body></html>",
+        "a pickle": b"\x80\x02cos\nsystem\n.",
+        "wrong split": b"image,label,split\nimages/0.png,cat,\x1b[2J\n",
+        "lone surrogates": b"image,label\nimages/0.png,\xed\xa0\x80\n",
     }  # fmt: skip
     for name, content in made.items():
         for file in ("train.csv", "metadata.csv"):
             yield _case(chance, f"{file}: {name}", file, content)
     lines: dict[str, bytes] = {
-        "deep": b'{"image": ' + b"[" * 10**6, "deep and closed": b'{"image": ' + b"[" * 900 + b"]" * 900 + b"}\n", "a list": b"[1]\n",
+        "deep": b'{"image": ' + b"[" * 10**6, "deep and closed": b'{"image": ' + b"[" * 900 + b"]" * 900 + b"}\n",
+        "a list": b"[1]\n",
         "a number": b"1\n", "a long number": b'{"image": "images/0.png", "label": ' + b"9" * 10**6 + b"}\n",
         "NaN": b'{"image": "images/0.png", "label": NaN}\n', "infinity": b'{"image": "images/0.png", "label": 1e999}\n',
         "a key twice": b'{"image": "a", "image": "b"}\n', "objects": b'{"image": {"a": 1}, "label": {"b": [2]}}\n' * 8,
         "null": b'{"image": null, "label": null}\n' * 8, "surrogates": b'{"image": "images/0.png", "label": "\\ud800"}\n' * 8,
         "numbers as paths": b'{"image": 3, "label": 4}\n' * 8, "true": b'{"image": true, "label": false}\n' * 8,
         "other keys in each line": b"".join(b'{"k%d": 1}\n' % i for i in range(5000)), "mixed labels": b"".join(
-            json.dumps({"image": f"images/{i}.png", "label": value}).encode() + b"\n" for i, value in enumerate((1, "a", None, 1.5, [1], {}, True))),
+            json.dumps({"image": f"images/{i}.png", "label": value}).encode() + b"\n" for i, value in enumerate((1, "a",
+            None, 1.5, [1], {}, True))),
         "large numbers": b"".join(b'{"image": "images/%d.png", "label": %d}\n' % (i % 8, 10**30 + i) for i in range(8)),
         "floats": b"".join(b'{"image": "images/%d.png", "label": 0.%d}\n' % (i % 8, i) for i in range(8)),
         "an escape as a key": b'{"\\u001b[2J": "images/0.png"}\n',
@@ -164,22 +175,29 @@ def _parquet(chance: random.Random) -> Iterator[Case]:
     images = [{"bytes": encoded(picture(0, i)), "path": None} for i in range(4)]
     struct = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     column = pa.array(images, struct)
-    for label in (pa.array([0, 1, 0, 10**18]), pa.array([0, 1, 0, -5]), pa.array([0.5, 1.5, 0.5, 1.5]), pa.array([None, None, None, None], pa.int64()),
+    for label in (pa.array([0, 1, 0, 10**18]), pa.array([0, 1, 0, -5]), pa.array([0.5, 1.5, 0.5, 1.5]), pa.array([None, None,
+    None, None], pa.int64()),
                   pa.array(["a", "\x1b[2J", "a", "<b>"]), pa.array([[1], [2], [1], [2]]), pa.array([b"a", b"\xff", b"a", b"b"]),
-                  pa.array([True, False, True, False]), pa.array([2**63 - 1, 0, 1, 2]), pa.array([float("nan"), 1.0, 1.0, 1.0])):  # fmt: skip
+                  pa.array([True, False, True, False]), pa.array([2**63 - 1, 0, 1, 2]), pa.array([float("nan"), 1.0, 1.0,
+                  1.0])):  # fmt: skip
         yield case(f"labels {label.type!s} {str(label[-1])[:20]!r}", _as_parquet({"image": column, "label": label}))
     for what, cells in (
-        ("paths that climb", [{"bytes": None, "path": "../../../etc/passwd"}] * 4), ("no bytes", [{"bytes": None, "path": None}] * 4),
-        ("empty bytes", [{"bytes": b"", "path": None}] * 4), ("addresses", [{"bytes": None, "path": "http://127.0.0.1:9/x.png"}] * 4),
-        ("a null", [None] * 4), ("paths with escapes", [{"bytes": None, "path": "\x1b[2J.png"}] * 4), ("devices", [{"bytes": None, "path": "/dev/zero"}] * 4),
+        ("paths that climb", [{"bytes": None, "path": "../../../etc/passwd"}] * 4), ("no bytes", [{"bytes": None,
+        "path": None}] * 4),
+        ("empty bytes", [{"bytes": b"", "path": None}] * 4), ("addresses", [{"bytes": None,
+        "path": "http://127.0.0.1:9/x.png"}] * 4),
+        ("a null", [None] * 4), ("paths with escapes", [{"bytes": None, "path": "\x1b[2J.png"}] * 4), ("devices",
+        [{"bytes": None, "path": "/dev/zero"}] * 4),
     ):  # fmt: skip
         yield case(what, _as_parquet({"image": pa.array(cells, struct), "label": pa.array([0, 1, 0, 1])}), REFUSED)
-    features = ("null", "[]", "{}", '{"info": 3}', '{"info": {"features": []}}', '{"info": {"features": {"label": {"names": 3, "_type": "ClassLabel"}}}}',
+    features = ("null", "[]", "{}", '{"info": 3}', '{"info": {"features": []}}',
+    '{"info": {"features": {"label": {"names": 3, "_type": "ClassLabel"}}}}',
                 '{"info": {"features": {"label": {"names": ["a", "a"], "_type": "ClassLabel"}}}}', "[" * 10**5, "x",
                 '{"info": {"features": {"label": {"_type": "os.system"}, "image": {"_type": "Image"}}}}',
                 '{"info": {"features": {"label": {"names": ["\\u001b[2J", "<script>"], "_type": "ClassLabel"}, "image": {"_type": "Image"}}}}',
                 '{"info": {"features": {"label": {"num_classes": 1000000000, "_type": "ClassLabel"}, "image": {"_type": "Image"}}}}',
-                '{"info": {"features": {"label": {"dtype": "int999", "_type": "Value"}, "image": {"_type": "Image"}}}}', "\udcff".encode("utf-8", "surrogateescape").decode("latin-1"))  # fmt: skip
+                '{"info": {"features": {"label": {"dtype": "int999", "_type": "Value"}, "image": {"_type": "Image"}}}}',
+                "\udcff".encode("utf-8", "surrogateescape").decode("latin-1"))  # fmt: skip
     for feature in features:
         content = _as_parquet({"image": column, "label": pa.array([0, 1, 0, 1])}, {b"huggingface": feature.encode()})
         yield case(f"features {feature[:40]!r}", content)
