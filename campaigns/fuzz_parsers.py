@@ -76,9 +76,12 @@ def _files_of_weights() -> list[bytes]:
 
     state = {"a.weight": torch.ones(2, 3), "b": torch.arange(4)}
     made = [saved(state), saved(state, _use_new_zipfile_serialization=False)]
-    for lie in [*LIES.values(), tensor(storage("0", 6), 0, (2, 3), (3, 1))]:
-        made.append(write_zip(_folder() / "seed.pt", whole(b"}", text("a"), lie, b"s"), _0=bytes(24)).read_bytes())
-    return made
+    good = tensor(storage("0", 6), 0, (2, 3), (3, 1))
+    place = _folder() / "seed.pt"
+    return made + [
+        write_zip(place, whole(b"}", text("a"), each, b"s"), _0=bytes(24)).read_bytes()
+        for each in [good, *LIES.values()]
+    ]
 
 
 def _arrays() -> list[bytes]:
@@ -236,6 +239,7 @@ def _pictures() -> list[bytes]:
     return list(image_files().values())
 
 
+FORM = b"<html><title>x</title><form id='download-form' action='/d'><input type=hidden name=a value=b>"
 UNREADABLE: tuple[type[Exception], ...] = (
     RobustTransferError,
     OSError,
@@ -265,7 +269,7 @@ PARSERS: Mapping[str, Parser] = {
     "setting": Parser(_setting, _encoded(["l2=0.1", "shares=[0.1, 0.2]", *hostile_texts.SETTINGS])),
     "address": Parser(_address, _encoded(["https://host/file-11ad3fa6.pth", "gdrive:abcdefghijkl", "http://[::1]/x",
     "http://u:p@h/"])),
-    "page of a server": Parser(_page, lambda: [b"<html><title>x</title><form id='download-form' action='/d'><input type=hidden name=a value=b>"]),
+    "page of a server": Parser(_page, lambda: [FORM]),
     "image": Parser(_image, _pictures, UNREADABLE),
 }  # fmt: skip
 

@@ -94,7 +94,7 @@ def _lies() -> dict[str, dict[str, bytes]]:
             (30_000, 30_000),
             (10_000_000, 1),
             (13_000, 13_000),
-        )  # fmt: skip
+        )
     }
     made |= {
         "PNG of zeros, 5,000 x 5,000": png(5000, 5000, bytes(5000 * 15_001)),

@@ -1,4 +1,4 @@
-"""Names that carry HTML, control characters, escapes of terminals, changes of direction or formulas, wherever they are shown."""
+"""Names that carry HTML, control characters, escapes of terminals or formulas, wherever they are shown."""
 
 from __future__ import annotations
 

@@ -193,10 +193,10 @@ def _parquet(chance: random.Random) -> Iterator[Case]:
     features = ("null", "[]", "{}", '{"info": 3}', '{"info": {"features": []}}',
     '{"info": {"features": {"label": {"names": 3, "_type": "ClassLabel"}}}}',
                 '{"info": {"features": {"label": {"names": ["a", "a"], "_type": "ClassLabel"}}}}', "[" * 10**5, "x",
-                '{"info": {"features": {"label": {"_type": "os.system"}, "image": {"_type": "Image"}}}}',
-                '{"info": {"features": {"label": {"names": ["\\u001b[2J", "<script>"], "_type": "ClassLabel"}, "image": {"_type": "Image"}}}}',
-                '{"info": {"features": {"label": {"num_classes": 1000000000, "_type": "ClassLabel"}, "image": {"_type": "Image"}}}}',
-                '{"info": {"features": {"label": {"dtype": "int999", "_type": "Value"}, "image": {"_type": "Image"}}}}',
+                '{"info": {"features": {"label": {"_type": "os.system"}}}}',
+                '{"info": {"features": {"label": {"names": ["\\u001b[2J", "<script>"], "_type": "ClassLabel"}}}}',
+                '{"info": {"features": {"label": {"num_classes": 1000000000, "_type": "ClassLabel"}}}}',
+                '{"info": {"features": {"label": {"dtype": "int999", "_type": "Value"}}}}',
                 "\udcff".encode("utf-8", "surrogateescape").decode("latin-1"))  # fmt: skip
     for feature in features:
         content = _as_parquet({"image": column, "label": pa.array([0, 1, 0, 1])}, {b"huggingface": feature.encode()})
