@@ -49,7 +49,8 @@ scales:
 THREATS = (
     "", ":", "linf", "linf:", "linf:8", "linf:8/0", "linf:0/0", "linf:-1/255", "linf:1e400", "linf:nan", "linf:inf",
     "l2:" + "9" * 5000,
-    "linf:8/255/255", "linf:__import__('os').system('touch canary')", "l3:1", "linf:8/255\x1b[2J", "linf:\uff11/255", "LINF:8/255",
+    "linf:8/255/255", "linf:__import__('os').system('touch canary')", "l3:1", "linf:8/255\x1b[2J", "linf:\uff11/255",
+    "LINF:8/255",
     "linf:0x1", "linf:1_0", "linf:" + "1/" * 1000 + "1", "linf:1e-400", "linf: 8 / 255 ", "linf:8\n/255", "linf:²", "linf:8/²",
 )  # fmt: skip
 ATTACKS = (

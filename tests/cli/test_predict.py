@@ -111,7 +111,8 @@ def test_a_reader_may_leave(model: Path, images: Path) -> None:
 
 
 def test_no_name_is_a_formula_or_a_line_of_its_own(model: Path, images: Path, tmp_path: Path, invoke: Invoke) -> None:
-    picture = next(images.rglob("*.png")).read_bytes()
+    picture, tmp_path = next(images.rglob("*.png")).read_bytes(), tmp_path / "named"
+    tmp_path.mkdir()
     for name in ("=1+1.png", "a\nb.png", "\x1b[2J.png"):
         (tmp_path / name).write_bytes(picture)
     names = sorted(each.name for each in tmp_path.iterdir())
