@@ -42,7 +42,7 @@ def files() -> Mapping[str, bytes]:
     arrays = io.BytesIO()
     import numpy as np
 
-    np.savez(arrays, **{key: value.numpy() for key, value in state().items()})
+    np.savez(arrays, **{key: value.numpy() for key, value in state().items()})  # type: ignore[arg-type]
     return {
         "x.pt": saved(dict(state())),
         "legacy.pth": saved(dict(state()), _use_new_zipfile_serialization=False),
@@ -135,7 +135,7 @@ def _terabytes(chance: random.Random) -> Iterator[Case]:
     for number in NUMBERS:
         yield Case(FAMILY, f"a header of {number}", writes("x.safetensors", struct.pack("<Q", number) + b'{"a":1}',
                    *command(chance, "x.safetensors")), REFUSED)  # fmt: skip
-        header = {"a": {"dtype": "F32", "shape": [number], "data_offsets": [0, min(4 * number, 2**64 - 1)]}}
+        header: Any = {"a": {"dtype": "F32", "shape": [number], "data_offsets": [0, min(4 * number, 2**64 - 1)]}}
         yield Case(FAMILY, f"a tensor of {number}", writes("x.safetensors", safe(header),
                    *command(chance, "x.safetensors")), REFUSED)  # fmt: skip
         array = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({number},), }}".encode().ljust(117) + b"\n"
@@ -243,9 +243,10 @@ def _places(chance: random.Random) -> Iterator[Case]:
     for shard in ("../../../../etc/passwd", "/etc/passwd", "", ".", "..", "x.safetensors.index.json", "a\0b", "a" * 5000, 3,
     None,
                   ["x"], "\x1b[31m.safetensors", "http://127.0.0.1:9/x"):  # fmt: skip
-        index = json.dumps({"weight_map": {"a": shard}}).encode()
+        content = json.dumps({"weight_map": {"a": shard}}).encode()
         name = "x.safetensors.index.json"
-        yield Case(FAMILY, f"a shard {str(shard)[:30]!r}", writes(name, index, "inspect", name), REFUSED)
+        yield Case(FAMILY, f"a shard {str(shard)[:30]!r}", writes(name, content, "inspect", name), REFUSED)
+    index: Any
     for index in ({"weight_map": []}, {"weight_map": None}, {}, [], {"weight_map": {}},
     {"weight_map": {"a": "x.safetensors"} | {
             f"k{i}": f"s{i}" for i in range(20_000)}}):  # fmt: skip
@@ -268,7 +269,11 @@ def _places(chance: random.Random) -> Iterator[Case]:
         "\x1b[2J",
         "x" * 5000,
     ):
-        yield Case(FAMILY, f"the file {name[:20]!r}", lambda _, name=name: ("inspect", name), REFUSED)
+        yield Case(FAMILY, f"the file {name[:20]!r}", partial(_named, name=name), REFUSED)
+
+
+def _named(folder: Path, name: str) -> Sequence[object]:
+    return "inspect", name
 
 
 def _run_folders(chance: random.Random) -> Iterator[Case]:
@@ -312,6 +317,7 @@ def _run_folders(chance: random.Random) -> Iterator[Case]:
         words = chance.choice(uses)
         content = value if isinstance(value, bytes) else json.dumps(value).encode()
         yield Case(FAMILY, f"card: {what}, {words[0]}", partial(make, words=words, changes={"card.json": content}))
+    network: dict[str, Any]
     for network in ({"name": "vit_giant_patch14_224"}, {"name": "convnext_xxlarge"}, {"name": "wrn_34_10"},
     {"name": "resnet50", "num_classes": 10**9},
                     {"name": "../../canary"}, {"name": "timm:x"}, {"name": ""}, {"settings": {"pretrained": True}},

@@ -27,6 +27,7 @@ LABELS = ("", " ", "=1+1", "@SUM(A1)", "-1", "+1", "1e400", "nan", "NaN", "null"
 "x" * 100_000, "\u202e",
           "9" * 5000, "a,b", "True", "../../x", "a/b", "\u0000".strip("\0") + "\x7f", "%s", "{0}", "2001-99-99", "\u2028",
           "\ufeff")  # fmt: skip
+MIXED: tuple[object, ...] = (1, "a", None, 1.5, [1], {}, True)
 ENCODINGS = ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1", "utf-7", "cp037", "utf-8-sig", "shift_jis")
 
 
@@ -117,8 +118,7 @@ def _texts(chance: random.Random) -> Iterator[Case]:
         "null": b'{"image": null, "label": null}\n' * 8, "surrogates": b'{"image": "images/0.png", "label": "\\ud800"}\n' * 8,
         "numbers as paths": b'{"image": 3, "label": 4}\n' * 8, "true": b'{"image": true, "label": false}\n' * 8,
         "other keys in each line": b"".join(b'{"k%d": 1}\n' % i for i in range(5000)), "mixed labels": b"".join(
-            json.dumps({"image": f"images/{i}.png", "label": value}).encode() + b"\n" for i, value in enumerate((1, "a",
-            None, 1.5, [1], {}, True))),
+            json.dumps({"image": f"images/{i}.png", "label": value}).encode() + b"\n" for i, value in enumerate(MIXED)),
         "large numbers": b"".join(b'{"image": "images/%d.png", "label": %d}\n' % (i % 8, 10**30 + i) for i in range(8)),
         "floats": b"".join(b'{"image": "images/%d.png", "label": 0.%d}\n' % (i % 8, i) for i in range(8)),
         "an escape as a key": b'{"\\u001b[2J": "images/0.png"}\n',

@@ -122,6 +122,7 @@ def cases(chance: random.Random) -> Iterator[Case]:
 
         return make
 
+    words: Sequence[object]
     for threat in THREATS:
         words = ("evaluate", "run", *digits, "--threat", threat, "--attack", "pgd-1", "--examples", "4", "--quiet")
         yield Case(FAMILY, f"the threat {threat[:40]!r}", in_run(words))
@@ -192,20 +193,18 @@ def _recipes(chance: random.Random) -> Iterator[Case]:
     for name, text in bombs.items():
         yield Case(FAMILY, f"recipe: {name}", recipe(text))
     for encoding in ("utf-16", "utf-32", "latin-1", "utf-7", "cp037", "utf-8-sig"):
-        text = RECIPE.replace("a title", "é" if encoding != "cp037" else "x").encode(encoding)
-        yield Case(FAMILY, f"recipe in {encoding}", recipe(text))
+        encoded = RECIPE.replace("a title", "é" if encoding != "cp037" else "x").encode(encoding)
+        yield Case(FAMILY, f"recipe in {encoding}", recipe(encoded))
     content = RECIPE.encode()
     for how, new in [*cut(content), *flipped(content, chance, 30), *spliced(content, chance, 30)]:
         yield Case(FAMILY, f"recipe {how}", recipe(new))
     import yaml
 
     for what, value in changed_json(yaml.safe_load(RECIPE), chance, 80):
-        text = (
-            value
-            if isinstance(value, bytes)
-            else yaml.safe_dump(value, allow_unicode=True).encode("utf-8", "surrogatepass")
-        )
-        yield Case(FAMILY, f"recipe: {what}", recipe(text))
+        content = value
+        if not isinstance(value, bytes):
+            content = yaml.safe_dump(value, allow_unicode=True).encode("utf-8", "surrogatepass")
+        yield Case(FAMILY, f"recipe: {what}", recipe(content))
     for change in ("", "=", "grid=1", "grid.0.seed=[0, 1]", "grid.9.seed=1", "grid.x=1", "name.x=1", "a.b.c.d=1", ".=1",
     "..=1", "grid.-1=1",
                    "grid.²=1", "grid.0.seed=" + "[" * 3000, "title=\x1b[2J", "grid.0=" + "x" * 10**5, "strategies=3",
