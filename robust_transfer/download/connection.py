@@ -142,8 +142,10 @@ def _retry_after(text: str | None) -> float | None:
 
 
 def count_of(text: str | None) -> int | None:
-    """Number in a header; None for anything else, and for more digits than any file's length has."""
-    return int(text) if text is not None and re.fullmatch(r"[0-9]{1,18}", text) else None
+    """Number in a header, at most 10^18; None for anything else."""
+    if text is None or not re.fullmatch(r"[0-9]+", text):
+        return None
+    return int(text) if len(text) <= 18 else 10**18
 
 
 def _user_agent() -> str:

@@ -15,7 +15,7 @@ import pytest
 
 from robust_transfer.download import answers, connection, fetch, transfer
 from robust_transfer.download.pages import Page
-from robust_transfer.errors import CheckpointError
+from robust_transfer.errors import CheckpointError, OutputError
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
@@ -88,12 +88,19 @@ def test_a_header_that_drips_is_given_up(tmp_path: Path, each: bytes) -> None:
     assert time.monotonic() - begun < 3
 
 
-@pytest.mark.parametrize("length", [b"\xb2", b"9" * 5000, b"-5", b"many", b""])
+@pytest.mark.parametrize("length", [b"\xb2", b"-5", b"many", b""])
 def test_a_length_that_is_none_is_no_length(tmp_path: Path, length: bytes) -> None:
     with answering(
         says(OK + b"Content-Length: " + length + b"\r\nConnection: close\r\n\r\n" + b"abc" * 2000)
     ) as address:
         assert fetch(f"{address}/x.pt", folder=tmp_path, hidden=True).path.stat().st_size == 6000
+
+
+@pytest.mark.parametrize("length", [b"9" * 5000, b"1" + bytes(18).replace(b"\0", b"0")])
+def test_a_length_that_no_disk_has_is_refused(tmp_path: Path, length: bytes) -> None:
+    reply = OK + b"Content-Length: " + length + b"\r\n\r\n" + b"abc" * 2000
+    with answering(says(reply)) as address, pytest.raises(OutputError, match=r"needs 1000000000.00 GB, and the disk"):
+        fetch(f"{address}/x.pt", folder=tmp_path, hidden=True)
 
 
 @pytest.mark.parametrize("wait", [b"\xb2", b"9" * 5000, b"Mon, 01 Jan 9999 00:00:00 +9999"])
