@@ -144,8 +144,9 @@ class Transfer:
 
     def _blocks(self, answer: http.client.HTTPResponse, beginning: Beginning, have: int) -> Iterator[bytes]:
         """Body in blocks. Raises :class:`Interrupted` where it ends before its length."""
-        got, lately, since = have, 0, time.monotonic()
+        got, lately, waited = have, 0, 0.0
         while True:
+            asked = time.monotonic()
             try:
                 block = answer.read1(BLOCK_BYTES)
             except (OSError, http.client.HTTPException) as error:
@@ -153,10 +154,11 @@ class Transfer:
             if not block:
                 break
             got, lately = got + len(block), lately + len(block)
-            if (now := time.monotonic()) - since > SLOW_SECONDS:
+            waited += time.monotonic() - asked  # not what unfolding and writing take
+            if waited > SLOW_SECONDS:
                 if lately < SLOW_BYTES:
-                    raise Interrupted(f"it sent {_size(lately)} in {now - since:.0f} seconds", answered=True)
-                lately, since = 0, now
+                    raise Interrupted(f"it sent {_size(lately)} in {waited:.0f} seconds", answered=True)
+                lately, waited = 0, 0.0
             yield block
         if beginning.whole is not None and got != beginning.whole:
             raise Interrupted(f"the connection broke off after {_size(got)} of {_size(beginning.whole)}")
