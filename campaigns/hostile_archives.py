@@ -21,6 +21,10 @@ from archives import ARCHIVES, add, pack  # isort: skip
 
 FAMILY = "archives"
 HARMLESS = (
+    "size that lies",
+    "place that lies",
+    "checksum",
+    "method",
     "hundred folders",
     "60,000",
     "tar.xz of 1 GB",

@@ -250,5 +250,7 @@ def _proportions(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     if value.keys() == {"value", "low", "high", "n"}:
+        if not all(type(part) in (int, float) and math.isfinite(part) for part in value.values()):
+            raise ValueError("a figure is no number")
         return Proportion(**value)
     return {name: _proportions(each) for name, each in value.items()}
