@@ -231,6 +231,8 @@ def _outcomes(stored: pa.Table) -> pd.DataFrame:
 def _typed(summary: dict[str, Any]) -> dict[str, Any]:
     """JSON types of ``evaluation.json`` converted to those of :class:`Evaluation`."""
     typed: dict[str, Any] = {name: _proportions(value) for name, value in summary.items()}
+    if not all(isinstance(name, str) for name in typed.get("class_names") or ()):
+        raise ValueError("a class's name is no text")
     if typed["curve"] is not None:
         typed["curve"] = [CurvePoint(**level) for level in typed["curve"]]
     if typed["transferred"] is not None:
