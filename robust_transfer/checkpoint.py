@@ -6,9 +6,9 @@ Weights are safetensors, everything else JSON; loading is strict, checks a hash 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,10 +27,12 @@ from robust_transfer.files import all_or_none, expanded, write_atomically, write
 from robust_transfer.preprocessing import Normalisation, Preprocessing
 from robust_transfer.provenance import Mixture, Provenance
 from robust_transfer.run import Run
+from robust_transfer.shown import in_markdown
+from robust_transfer.texts import read_json
 from robust_transfer.threat import Threat
 from robust_transfer.trained_on import FINGERPRINTS, TrainedOn, read_trained_on
 from robust_transfer.undrawn import undrawn
-from robust_transfer.weights_file import DamagedError, WeightsFile, raw_bytes, write_weights
+from robust_transfer.weights_file import DamagedError, Header, WeightsFile, raw_bytes, write_weights
 
 WEIGHTS, CARD = "model.safetensors", "card.json"
 SCHEMA = 1
@@ -249,7 +251,7 @@ def not_the_same(folder: Path, what: str, saved: Any, wanted: Any) -> str:
 def read_card(path: Path) -> Card:
     """Card from its JSON file. Raises :class:`CheckpointError`."""
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = read_json(path)
         if raw.get("schema") != SCHEMA:
             newer = isinstance(raw.get("schema"), int) and raw["schema"] > SCHEMA
             advice = "update robust-transfer" if newer else "it is no card of this project"
@@ -292,9 +294,22 @@ def _refuse_foreign(path: Path, data: bytes) -> None:
 def _restore(card: Card, file: WeightsFile) -> Classifier:
     """Classifier with the weights of ``file``, read tensor by tensor into place."""
     found = file.header()
+    # a card may name a network that no memory holds; on the meta device it takes none, and is seen to be another one
+    with suppress(NotImplementedError, RuntimeError), undrawn(), torch.device("meta"):
+        _refuse_others(card, found, Classifier.build(card.network).state_dict())
     with undrawn():
         classifier = Classifier.build(card.network)
-    wanted, name = classifier.state_dict(), card.network.name
+    wanted = classifier.state_dict()
+    _refuse_others(card, found, wanted)
+    for key, value in file.tensors(found):
+        if not _finite(wanted[key].copy_(value)):
+            raise CheckpointError(f"the weights hold values that are not finite, in {key!r}: get them again")
+    return classifier.eval()
+
+
+def _refuse_others(card: Card, found: Header, wanted: Mapping[str, Tensor]) -> None:
+    """Raise :class:`CheckpointError` for weights whose names, shapes or kinds are not those ``wanted``."""
+    name = card.network.name
     for key in sorted({*wanted, *found.entries}):
         if key not in found.entries or key not in wanted:
             where = "lacks" if key not in found.entries else "has an extra"
@@ -305,10 +320,6 @@ def _restore(card: Card, file: WeightsFile) -> Classifier:
                 f"the weights are of another network: {key!r} is {entry.dtype} {entry.shape}, "
                 f"a {name!r} has {expected.dtype} {tuple(expected.shape)}"
             )
-    for key, value in file.tensors(found):
-        if not _finite(wanted[key].copy_(value)):
-            raise CheckpointError(f"the weights hold values that are not finite, in {key!r}: get them again")
-    return classifier.eval()
 
 
 def _finite(value: Tensor) -> bool:
@@ -361,12 +372,19 @@ def readme(card: Card) -> str:
 
 def page(card: Card, address: str) -> str:
     """README without its machine-readable part; ``address`` is the name that loads the folder as a source."""
-    rows = "\n".join(f"| {k} | {shown} |" for k, v in card.metrics.items() if (shown := _figure(v)) is not None)
+    rows = "\n".join(
+        f"| {in_markdown(k)} | {in_markdown(shown)} |"
+        for k, v in card.metrics.items()
+        if (shown := _figure(v)) is not None
+    )
     table = f"\n| figure | value |\n|---|---|\n{rows}\n" if rows else ""
+    network, method, data = (
+        in_markdown(str(each)) for each in (card.network.name, card.method, card.data.get("name", "unknown"))
+    )
     return (
-        f"# {card.network.name}, {card.method}\n\n"
+        f"# {network}, {method}\n\n"
         f"{card.network.num_classes} classes, {card.network.input_size}x{card.network.input_size} pixels, "
-        f"threat {card.threat or 'none'}, data {card.data.get('name', 'unknown')}. "
+        f"threat {card.threat or 'none'}, data {data}. "
         f"Images are made by {card.network.preprocessing.geometry}; a threat is on the pixels after that. "
         f"The whole record is in `card.json`.\n{table}\n"
         f'```python\nimport robust_transfer as rt\n\nsource = rt.load_source("{address}")\n```\n'

@@ -12,12 +12,12 @@ import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, cast, dataclass_transform
 
-import yaml
 from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from robust_transfer.errors import ConfigError
 from robust_transfer.registry import unknown
+from robust_transfer.texts import MalformedError, from_yaml
 
 C = TypeVar("C")
 
@@ -125,8 +125,8 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
 
 def _scalar(text: str) -> Any:
     try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError):  # the latter for a date that there is not
+        value = from_yaml(text)
+    except MalformedError:
         return text
     if isinstance(value, datetime.date) or (isinstance(value, (int, float)) and ":" in text):
         return text  # YAML 1.1 makes a date of 2020-01-02 and 5400 of 1:30:00

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from contextlib import suppress
 from pathlib import Path
 
 from robust_transfer.files import TEMPORARY, write_json
+from robust_transfer.texts import read_json
 
 FILE = ".written.json"
 LOCK = ".lock"  # held by the writing process, and removed by it
@@ -40,7 +40,7 @@ class Manifest:
             self._names = set()
         elif self._names is None:
             try:
-                self._names = set(json.loads(self.path.read_text(encoding="utf-8")))
+                self._names = set(read_json(self.path))
             except (ValueError, TypeError):
                 self._names = set()
         return self._names or set()

@@ -11,11 +11,18 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from robust_transfer.shown import printable
+
 ROOT = "robust_transfer"
 TOLD = f"{ROOT}.told"  # messages for the user of a command
 HIDDEN = "hidden"  # attribute of a record: not shown with --quiet
 
 logging.getLogger(ROOT).addHandler(logging.NullHandler())
+
+
+def show(what: object, *, error: bool = False) -> None:
+    """Print ``what``, made :func:`printable`, on standard output or standard error."""
+    print(printable(str(what)), file=sys.stderr if error else sys.stdout, flush=True)
 
 
 def logger(name: str) -> logging.Logger:
@@ -40,7 +47,7 @@ class _OnStandardError(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if not getattr(record, HIDDEN, False) and (record.levelno >= logging.WARNING or record.name == TOLD):
-            print(record.getMessage(), file=sys.stderr, flush=True)
+            show(record.getMessage(), error=True)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from rich.progress import (
 )
 
 from robust_transfer.messages import HIDDEN, TOLD, logger
+from robust_transfer.shown import one_line
 
 log = logger(__name__)
 
@@ -75,12 +76,12 @@ class Stage:
         self.bar, self.each, self.settled, self.most, self.inside = bar, max(each, 1e-9), 0.0, 0.0, 0.0
         self.label, self.total, self.begun = label, total, time.monotonic()
         self.logged = self.begun
-        self.task = bar.add_task(escape(label), total=total)
+        self.task = bar.add_task(escape(one_line(label)), total=total)
 
     def begin(self, units: float, label: str | None = None) -> None:
         """Begin a block of ``units``; until :meth:`advance` the bar stays below its end."""
         self.most, self.inside = 0.99 * units, 0.0
-        self.bar.update(self.task, description=None if label is None else escape(label))
+        self.bar.update(self.task, description=None if label is None else escape(one_line(label)))
 
     def watch(self, passes: int) -> None:
         """Count image passes inside the block."""
@@ -123,7 +124,7 @@ class Bar:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), loss)
         clocks = (TimeElapsedColumn(), TimeRemainingColumn())
         self.bar = Progress(*columns, *clocks, console=Console(stderr=True), disable=hidden)
-        self.task = self.bar.add_task(escape(label), total=total, completed=step, loss="")
+        self.task = self.bar.add_task(escape(one_line(label)), total=total, completed=step, loss="")
 
     def __enter__(self) -> Callable[[int, float], None]:
         self.bar.start()
@@ -137,7 +138,7 @@ class Download:
     """Bar of a download, in bytes, shown after the first of them."""
 
     def __init__(self, bar: Progress, label: str) -> None:
-        self.bar, self.task = bar, bar.add_task(escape(label), total=None, visible=False)
+        self.bar, self.task = bar, bar.add_task(escape(one_line(label)), total=None, visible=False)
 
     def begin(self, have: int, total: int | None) -> None:
         """Start at so many bytes, of ``total`` (None: unknown); earlier bytes do not count for the speed."""

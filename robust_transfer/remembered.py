@@ -9,6 +9,7 @@ from typing import Any
 
 from robust_transfer.compiling import keep_compiled
 from robust_transfer.files import write_bytes
+from robust_transfer.texts import read_json
 
 
 def recall(key: str) -> dict[str, Any]:
@@ -17,7 +18,7 @@ def recall(key: str) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

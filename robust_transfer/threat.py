@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+import reprlib
 from fractions import Fraction
 
 import torch
@@ -19,13 +20,18 @@ from robust_transfer.errors import ThreatError
 NORMS = ("linf", "l2")
 
 
+_DIGITS = r"\d{1,400}(?:\.\d{1,400})?"  # a float's largest has 309
+
+
 def parse_eps(text: str | float) -> Fraction | float:
     """Non-negative number from ``"8/255"``, ``"0.5"`` or a number. Parsed, never evaluated."""
     if isinstance(text, (int, float)):
         text = repr(text)
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?(?:e[-+]?\d{1,3})?)\s*(?:/\s*(\d+(?:\.\d+)?))?\s*", text, re.I | re.ASCII)
+    match = re.fullmatch(rf"\s*({_DIGITS}(?:e[-+]?\d{{1,3}})?)\s*(?:/\s*({_DIGITS}))?\s*", text, re.I | re.ASCII)
     if match is None:
-        raise ThreatError(f"cannot read the eps {text!r}: write a fraction such as 8/255 or a number such as 0.5")
+        raise ThreatError(
+            f"cannot read the eps {reprlib.repr(text)}: write a fraction such as 8/255 or a number such as 0.5"
+        )
     top, bottom = Fraction(match[1]), Fraction(match[2]) if match[2] else Fraction(1)
     if bottom == 0:
         raise ThreatError(f"the eps {text!r} divides by zero")
@@ -60,7 +66,9 @@ class Threat:
             return text
         norm, colon, eps_text = str(text).strip().partition(":")
         if not colon:
-            raise ThreatError(f"cannot read the threat {text!r}: write norm:eps, as in linf:8/255 or l2:0.5")
+            raise ThreatError(
+                f"cannot read the threat {reprlib.repr(text)}: write norm:eps, as in linf:8/255 or l2:0.5"
+            )
         try:
             eps = float(parse_eps(eps_text))
         except OverflowError:

@@ -5,7 +5,6 @@ A tracker never ends a run: a failing one is reported once and dropped.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -23,7 +22,9 @@ from robust_transfer.config import as_dict
 from robust_transfer.errors import ConfigError
 from robust_transfer.files import announce, write_json
 from robust_transfer.launch import is_main_process
+from robust_transfer.messages import show
 from robust_transfer.registry import unknown
+from robust_transfer.texts import read_json
 
 TRACKERS = (
     "tensorboard",
@@ -204,7 +205,7 @@ class _Session:
         except Exception as error:  # whatever a library of others raises
             del self.trackers[name]
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            print(f"note: {name} stopped tracking ({reason}): the run goes on without it", file=sys.stderr)
+            show(f"note: {name} stopped tracking ({reason}): the run goes on without it", error=True)
 
 
 _SESSION: ContextVar[_Session | None] = ContextVar("session", default=None)
@@ -247,7 +248,7 @@ def _without_state() -> Iterator[None]:
 
 def _noted(out: Path) -> dict[str, str]:
     try:
-        return dict(json.loads((out / RECORD).read_text(encoding="utf-8")))
+        return dict(read_json(out / RECORD))
     except (OSError, ValueError, TypeError):
         return {}
 

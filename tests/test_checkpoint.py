@@ -21,6 +21,7 @@ from torch import Tensor
 
 from robust_transfer import checkpoint as checkpoint_module
 from robust_transfer.checkpoint import CARD, WEIGHTS, Card, Checkpoint, finished, load_checkpoint, weights_hash
+from robust_transfer.classifier import Classifier
 from robust_transfer.cost import Cost
 from robust_transfer.errors import CheckpointError, ConfigError, OutputError
 from robust_transfer.provenance import Provenance
@@ -374,3 +375,19 @@ def test_a_card_of_before_preprocessing_was_a_value_is_read(folder: Path) -> Non
 
 def test_the_schema_is_on_the_card(folder: Path) -> None:
     assert json.loads((folder / CARD).read_text())["schema"] == checkpoint_module.SCHEMA == 1
+
+
+def test_weights_of_another_network_are_seen_before_that_network_takes_memory(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit_card(folder, lambda card: card["network"].update(name="wrn_34_10"))
+    devices, build = list[str](), Classifier.build
+
+    def noted(*given: Any) -> Classifier:
+        devices.append(str(torch.empty(0).device))
+        return build(*given)
+
+    monkeypatch.setattr(Classifier, "build", noted)
+    with pytest.raises(CheckpointError, match="the weights are of another network"):
+        load_checkpoint(folder)
+    assert devices == ["meta"]

@@ -55,3 +55,9 @@ def test_a_library_is_quiet_below_errors_and_as_before_afterwards(caplog: pytest
         work()
     assert log.level == logging.INFO
     assert [record.getMessage() for record in caplog.records if record.name == log.name] == ["it failed"]
+
+
+def test_names_in_messages_are_not_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
+    with on_standard_error():
+        logger(TOLD).info("cannot read %s", "\x1b]0;x\x07.png")
+    assert capsys.readouterr().err == "cannot read \\x1b]0;x\\x07.png\n"

@@ -182,3 +182,10 @@ def test_a_start_depends_on_the_examples_id_and_address_alone(norm: str) -> None
     assert torch.equal(torch.cat([start(rows) for rows in order.split(3)]), everything[order])
     for other in ({"seed": 1}, {"restart": 1}, {"step": 1}):
         assert (start(torch.arange(300), **other) != everything).flatten(1).any(1).all()
+
+
+@pytest.mark.parametrize("text", ["linf:" + "9" * 5000, "linf:8/" + "9" * 5000, "linf:0." + "9" * 5000, "x" * 5000])
+def test_thousands_of_digits_are_refused_in_a_short_sentence(text: str) -> None:
+    with pytest.raises(ThreatError) as told:
+        Threat.parse(text)
+    assert len(str(told.value)) < 300

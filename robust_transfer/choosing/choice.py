@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import field
 from pathlib import Path
@@ -14,6 +13,7 @@ from robust_transfer.errors import DataError
 from robust_transfer.files import write_json
 from robust_transfer.statistics.intervals import Proportion
 from robust_transfer.statistics.operating_point import OperatingPoint, pareto
+from robust_transfer.texts import read_json
 
 CHOICE = "choice.json"
 NO_TIME = "no time"  # with which the reason begins, where that is it
@@ -158,7 +158,7 @@ def load_choice(folder: Path) -> Choice:
     """Read ``choice.json``; raises :class:`DataError` for a missing or foreign file."""
     path = Path(folder) / CHOICE
     try:
-        return build(Choice, json.loads(path.read_text(encoding="utf-8")), str(path))
+        return build(Choice, read_json(path), str(path))
     except FileNotFoundError:
         raise DataError(f"there is no {path}: `robust-transfer choose` writes it") from None
     except (ValueError, TypeError) as error:

@@ -48,6 +48,8 @@ app = typer.Typer(
 )
 
 INTERRUPTED = 130
+FULL = "the memory is full: end other programs, or take smaller images, a smaller network or a smaller --batch-size"
+LONGEST = 1000  # characters of an error: of a longer one, which holds a value of a file, the middle is left out
 MENDABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)  # what is wrong with a path, not with us
 # Wrong options and the like. Some versions of typer carry a click of their own, so that click's name is not this class.
 USAGE: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
@@ -74,6 +76,7 @@ def main() -> None:
     """Entry point. Exit status: 0; 2 for user errors; 3 where training diverged; 1 for our own bugs."""
     from robust_transfer.errors import RobustTransferError
     from robust_transfer.messages import on_standard_error
+    from robust_transfer.shown import printable
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what a terminal's encoding lacks is shown as \\u732b
@@ -86,10 +89,17 @@ def main() -> None:
     except RobustTransferError as error:
         status = _fail(str(error), error.exit_status)
     except USAGE as error:
+        error.message = printable(error.message)
         error.show()
         status = error.exit_code
     except (typer.Abort, KeyboardInterrupt):
         status = _fail("interrupted; the same command goes on, with --resume where it has that option", INTERRUPTED)
+    except MemoryError:
+        status = _fail(FULL, 2)
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):  # PyTorch's word for it
+            raise
+        status = _fail(FULL, 2)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             status = _fail("the disk is full: free some space, then go on with --resume", 2)
@@ -100,13 +110,11 @@ def main() -> None:
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def printable(text: str) -> str:
-    """Text with terminal escape sequences and direction changes made visible: names come from files."""
-    return "".join(
-        each if each.isprintable() or each == "\n" else each.encode("unicode_escape").decode("ascii") for each in text
-    )
-
-
 def _fail(message: str, status: int) -> int:
-    print(f"robust-transfer: {printable(message)}", file=sys.stderr)
+    from robust_transfer.shown import one_line
+
+    text = one_line(message)
+    if len(text) > LONGEST:
+        text = f"{text[: LONGEST * 2 // 3]} ... {text[-LONGEST // 3 :]}"
+    print(f"robust-transfer: {text}", file=sys.stderr)
     return status

@@ -32,6 +32,7 @@ from robust_transfer.cli.options import (
     say_notes,
     seconds_of,
 )
+from robust_transfer.messages import show
 
 if TYPE_CHECKING:
     from robust_transfer.data import Task
@@ -112,7 +113,7 @@ def choose(
             task = task.balanced()
         found = best_of(task, sources=source or (), seconds=limit, rule=rule, threat=threat, run=run)
     page = write_beside(out, data=data, run=replace(run, out=None, overwrite=False, precision="float32"))
-    print(json.dumps(as_dict(found.choice), indent=2) if as_json else found)
+    show(json.dumps(as_dict(found.choice), indent=2) if as_json else found)
     say(quiet or as_json, f"the page: {page}")
 
 

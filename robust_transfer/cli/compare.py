@@ -11,6 +11,7 @@ import typer
 from robust_transfer.cli import completion
 from robust_transfer.cli.base import app
 from robust_transfer.cli.options import AsJson, Seed, as_path, leave_to_one_process, loading
+from robust_transfer.messages import show
 
 
 @app.command()
@@ -48,4 +49,4 @@ def compare(
         from robust_transfer.report import write_report
 
         write_report([a, b], page, comparison=result)
-    print(json.dumps(result.to_dict(), indent=2) if as_json else result)
+    show(json.dumps(result.to_dict(), indent=2) if as_json else result)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from robust_transfer.cli import completion
-from robust_transfer.cli.base import app, printable
+from robust_transfer.cli.base import app
 from robust_transfer.cli.options import (
     AsJson,
     ImageColumn,
@@ -21,6 +21,7 @@ from robust_transfer.cli.options import (
     leave_to_one_process,
     loading,
 )
+from robust_transfer.messages import show
 
 
 @app.command()
@@ -64,7 +65,7 @@ def data(
         check_sheet(contact_sheet)
     columns = {"image_column": image_column, "label_column": label_column, "split_column": split_column}
     found = describe_data(name, **columns, examples=LIMIT if examples is None else examples, seed=seed, quiet=quiet)
-    print(json.dumps(found.to_dict(), indent=2) if as_json else printable(str(found)))
+    show(json.dumps(found.to_dict(), indent=2) if as_json else found)
     if contact_sheet is not None:
         left_out = write_contact_sheet(name, contact_sheet, **columns, seed=seed)
         for sentence in left_out:

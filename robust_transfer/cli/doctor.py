@@ -18,6 +18,7 @@ from robust_transfer.cli.options import (
     loading,
     make_run,
 )
+from robust_transfer.messages import show
 
 
 @app.command()
@@ -42,6 +43,6 @@ def doctor(
     from robust_transfer.doctor import diagnose
 
     found = diagnose(run, compiled=compiled, tested=self_test)
-    print(json.dumps(as_dict(found), indent=2) if as_json else found)
+    show(json.dumps(as_dict(found), indent=2) if as_json else found)
     if not found.healthy:
         raise typer.Exit(1)

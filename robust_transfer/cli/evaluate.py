@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from functools import partial
 from typing import Annotated, TypeVar
 
@@ -42,6 +41,7 @@ from robust_transfer.cli.options import (
     read_task,
     seconds_of,
 )
+from robust_transfer.messages import show
 
 T = TypeVar("T", int, str)
 
@@ -215,7 +215,7 @@ def evaluate(
             corruptions=corruptions,
             class_map=class_map,
         )
-    print(json.dumps(result.to_dict(), indent=2) if as_json else result)
+    show(json.dumps(result.to_dict(), indent=2) if as_json else result)
 
 
 def _renamed(old: str, before: T | None, new: str, now: T | None) -> T | None:
@@ -226,5 +226,5 @@ def _renamed(old: str, before: T | None, new: str, now: T | None) -> T | None:
         return now
     if now is not None:
         raise ConfigError(f"{old} is the old name of {new}: give {new} only")
-    print(f"robust-transfer: {old} is now called {new}; the old name goes with the next release", file=sys.stderr)
+    show(f"robust-transfer: {old} is now called {new}; the old name goes with the next release", error=True)
     return before

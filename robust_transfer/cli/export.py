@@ -24,6 +24,7 @@ from robust_transfer.cli.options import (
     make_run,
     read_hints,
 )
+from robust_transfer.messages import show
 
 
 class To(StrEnum):
@@ -97,6 +98,6 @@ def export(
             found, to.value, out, input=pixels.value, resize_inside=resize_inside, images=images, overwrite=overwrite
         )
     if as_json:
-        print(json.dumps(made.to_dict(), indent=2))
+        show(json.dumps(made.to_dict(), indent=2))
     elif not quiet:
-        print(made)
+        show(made)

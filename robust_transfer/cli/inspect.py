@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from robust_transfer.cli import completion
-from robust_transfer.cli.base import app, printable
+from robust_transfer.cli.base import app
 from robust_transfer.cli.options import (
     AsJson,
     ImageColumn,
@@ -24,6 +24,8 @@ from robust_transfer.cli.options import (
     loading,
     read_hints,
 )
+from robust_transfer.messages import show
+from robust_transfer.shown import printable
 
 
 @app.command()
@@ -61,7 +63,7 @@ def inspect(
     hints = read_hints(network, normalisation, weights, threat, input_size, settings)
     page = inspected(source, hints, images_of(data, image_column, label_column, split_column))
     if as_json:
-        print(json.dumps(page.to_json(), indent=2))
+        show(json.dumps(page.to_json(), indent=2))
         return
     from rich.console import Console
     from rich.table import Table

@@ -10,6 +10,7 @@ import typer
 
 from robust_transfer.cli.base import app
 from robust_transfer.cli.catalogue import catalogue, networks, recipes
+from robust_transfer.messages import show
 
 
 class What(StrEnum):
@@ -32,7 +33,7 @@ def list_(
     """List sources, networks, data formats, pretraining methods, strategies, attacks, recipes."""
     if as_json:
         kinds = [what] if what else list(What)
-        print(json.dumps({kind.value: dict(_listing(kind, whole=what is not None)) for kind in kinds}, indent=2))
+        show(json.dumps({kind.value: dict(_listing(kind, whole=what is not None)) for kind in kinds}, indent=2))
         return
     from rich.console import Console
     from rich.markup import escape

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from robust_transfer.cli import completion
+from robust_transfer.messages import show
 
 if TYPE_CHECKING:
     from robust_transfer.checkpoint import Checkpoint
@@ -302,7 +303,7 @@ def seconds_of(text: str) -> float:
 def say_notes(notes: Sequence[str]) -> None:
     """Print notes on standard error, also with --quiet: they are about the figures."""
     for note in notes:
-        print(f"note: {note}", file=sys.stderr)
+        show(f"note: {note}", error=True)
 
 
 def pick_split(task: Task, name: str) -> Split:
@@ -333,9 +334,7 @@ def leave_to_one_process(what: str) -> None:
     from robust_transfer.launch import place
 
     if place().rank:
-        print(
-            f"process {place().rank} of {place().world}: {what} takes one process, which is process 0", file=sys.stderr
-        )
+        show(f"process {place().rank} of {place().world}: {what} takes one process, which is process 0", error=True)
         raise typer.Exit
 
 
@@ -347,7 +346,7 @@ def say_or_json(quiet: bool, text: str, record: Any, as_json: bool) -> None:
     from robust_transfer.launch import place
 
     if as_json and not place().rank:
-        print(json.dumps(as_dict(record), indent=2))
+        show(json.dumps(as_dict(record), indent=2))
     else:
         say(quiet, text)
 
@@ -357,6 +356,6 @@ def say(quiet: bool, text: str) -> None:
     from robust_transfer.launch import place
 
     if place().rank:
-        print(f"process {place().rank} of {place().world}: process 0 writes and reports", file=sys.stderr)
+        show(f"process {place().rank} of {place().world}: process 0 writes and reports", error=True)
     elif not quiet:
-        print(text)
+        show(text)

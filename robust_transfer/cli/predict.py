@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from robust_transfer.cli import completion
-from robust_transfer.cli.base import app, printable
+from robust_transfer.cli.base import app
 from robust_transfer.cli.options import (
     Device,
     Network,
@@ -28,6 +28,8 @@ from robust_transfer.cli.options import (
     make_run,
     read_hints,
 )
+from robust_transfer.messages import show
+from robust_transfer.shown import in_csv, one_line
 
 if TYPE_CHECKING:
     from robust_transfer.prediction import Prediction
@@ -94,11 +96,11 @@ def predict(
         found = load_source(model, hints=read_hints(network, normalisation, weights))
     made = predictions(found, _paths(images, quiet), top=top, threat=threat, attack=attack, classes=classes, run=run)
     width = min(WIDEST, max(map(len, found.card.class_names)))
-    show = _Json() if as_json else _Csv(top, attack is not None) if as_csv else _Table(width, quiet)
+    write = _Json() if as_json else _Csv(top, attack is not None) if as_csv else _Table(width, quiet)
     total = unread = 0
     try:
         for one in made:
-            show(one)
+            write(one)
             total, unread = total + 1, unread + (one.error is not None)
         sys.stdout.flush()
     except BrokenPipeError:  # whoever reads has seen enough, as `head` does
@@ -127,7 +129,7 @@ class _Json:
     """One line of JSON per image."""
 
     def __call__(self, one: Prediction) -> None:
-        print(json.dumps(one.to_dict(), allow_nan=False), flush=True)
+        show(json.dumps(one.to_dict(), allow_nan=False))
 
 
 class _Csv:
@@ -147,7 +149,9 @@ class _Csv:
         row: dict[str, Any] = one.to_dict()
         for rank, pair in zip(self.ranks, row.pop("top", ()), strict=False):
             row |= {f"{what}{rank}": value for what, value in pair.items()}
-        self.writer.writerow(row)
+        self.writer.writerow(
+            {column: in_csv(value) if isinstance(value, str) else value for column, value in row.items()}
+        )
         sys.stdout.flush()
 
 
@@ -162,13 +166,13 @@ class _Table:
         from robust_transfer.progress import tell
 
         if one.error is not None:
-            print(printable(f"robust-transfer: {one.error}"), file=sys.stderr)
+            show(one_line(f"robust-transfer: {one.error}"), error=True)
             return
         if not self.begun:
             tell(self.quiet, self._legend(one))
             ranks = "  ".join(f"{'class':<{self.width}} {'prob.':>7}" for _ in one.classes)
             attacked = f"  {'stood at':>10}  {'broken at':>10}" if one.attack is not None else ""
-            print(f"{ranks}  {'linear ' + one.norm:>11}{attacked}  file")
+            show(f"{ranks}  {'linear ' + one.norm:>11}{attacked}  file")
             self.begun = True
         shown: Callable[[float | None], str] = lambda eps: in_units(eps, one.norm)  # noqa: E731
         ranks = "  ".join(
@@ -176,7 +180,7 @@ class _Table:
             for name, probability in zip(one.classes, one.probabilities, strict=True)
         )
         attacked = f"  {shown(one.stood_at):>10}  {shown(one.broken_at):>10}" if one.attack is not None else ""
-        print(printable(f"{ranks}  {shown(one.linear_eps):>11}{attacked}  {one.file}"), flush=True)
+        show(one_line(f"{ranks}  {shown(one.linear_eps):>11}{attacked}  {one.file}"))
 
     def _legend(self, one: Prediction) -> str:
         legend = (

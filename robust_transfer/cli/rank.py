@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from robust_transfer.cli import completion
-from robust_transfer.cli.base import app, printable
+from robust_transfer.cli.base import app
 from robust_transfer.cli.options import (
     AsJson,
     Data,
@@ -25,6 +25,7 @@ from robust_transfer.cli.options import (
     make_run,
     read_task,
 )
+from robust_transfer.messages import show
 
 
 @app.command()
@@ -102,4 +103,4 @@ def rank(
         examples=examples,
         run=run,
     )
-    print(json.dumps(as_dict(found), indent=2) if as_json else printable(str(found)))
+    show(json.dumps(as_dict(found), indent=2) if as_json else found)

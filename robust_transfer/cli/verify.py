@@ -30,6 +30,7 @@ from robust_transfer.cli.options import (
     read_split,
     read_task,
 )
+from robust_transfer.messages import show
 
 
 @app.command()
@@ -85,6 +86,6 @@ def verify(
         with stage(f"reading {data}", None, quiet):
             images = read_split(split, checkpoint, read)
         result = check(folder, checkpoint, images, run=run, class_map=class_map)
-    print(json.dumps(as_dict(result), indent=2) if as_json else result)
+    show(json.dumps(as_dict(result), indent=2) if as_json else result)
     if result.problems:
         raise DataError(f"the claim in {folder} does not stand: {result.problems[0]}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from robust_transfer.data.split import Split
 from robust_transfer.errors import ConfigError, DataError
 from robust_transfer.files import expanded
 from robust_transfer.registry import unknown
+from robust_transfer.texts import from_json, from_yaml, read_text
 
 ClassMap = str | Path | Mapping[str, str]  # or the file that holds one
 SHOWN = 4
@@ -33,8 +33,8 @@ def read_class_map(given: ClassMap) -> dict[str, str]:
         return _checked(dict(given), "class_map")
     path = expanded(given)
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(path)
+    except (OSError, ValueError) as error:
         raise DataError(f"cannot read the class map {path}: {getattr(error, 'strerror', None) or error}") from None
     try:
         if path.suffix.casefold() == ".csv":
@@ -45,9 +45,9 @@ def read_class_map(given: ClassMap) -> dict[str, str]:
                 raise ConfigError(f"{path}: a name of the data stands there twice")
             return _checked(dict(rows), str(path))
         # BaseLoader: names are text, also 1, no and 2024-01-01
-        loaded = json.loads(text) if path.suffix.casefold() == ".json" else yaml.load(text, yaml.BaseLoader)
-    except (ValueError, yaml.YAMLError, csv.Error) as error:
-        raise DataError(f"the class map {path} cannot be read ({type(error).__name__}): write it again") from None
+        loaded = from_json(text) if path.suffix.casefold() == ".json" else from_yaml(text, yaml.BaseLoader)
+    except (ValueError, csv.Error) as error:
+        raise DataError(f"the class map {path} cannot be read ({error}): write it again") from None
     return _checked(loaded, str(path))
 
 

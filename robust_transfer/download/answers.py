@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from robust_transfer.download.addresses import Address, safe_name
-from robust_transfer.download.connection import Interrupted
+from robust_transfer.download.connection import Interrupted, count_of
 from robust_transfer.errors import CheckpointError
+
+UNPACKED_BYTES = 2**20  # of a block at once: a bomb has a thousand times as many
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,12 @@ class Beginning:
 
 def said(answer: http.client.HTTPResponse) -> Beginning:
     """Version of the file that a response begins to send."""
-    length = answer.headers.get("Content-Length", "")
-    whole = int(length) if length.isdigit() else None
+    whole = count_of(answer.headers.get("Content-Length"))
     encoded = _coding(answer) is not None
-    name = safe_name(answer.headers.get_filename())
+    try:
+        name = safe_name(answer.headers.get_filename())
+    except (ValueError, TypeError, LookupError):  # a header that breaks its own rules
+        name = None
     return Beginning(answer.headers.get("ETag"), answer.headers.get("Last-Modified"), whole, encoded, name)
 
 
@@ -66,8 +70,9 @@ def decoded(blocks: Iterator[bytes], answer: http.client.HTTPResponse, address: 
     decoder = zlib.decompressobj(wbits=47)  # gzip or zlib, as its header says
     try:
         for block in blocks:
-            if plain := decoder.decompress(block):
+            while block and (plain := decoder.decompress(block, UNPACKED_BYTES)):
                 yield plain
+                block = decoder.unconsumed_tail
         if plain := decoder.flush():
             yield plain
     except zlib.error as error:

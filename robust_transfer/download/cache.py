@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from robust_transfer.errors import CheckpointError, OutputError
 from robust_transfer.progress import tell
+from robust_transfer.texts import read_json
 
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -55,7 +56,7 @@ def read_record(path: Path) -> Record | None:
     """Record of a file, None where there is none. Raises :class:`CheckpointError` for a damaged one."""
     beside = record_path(path)
     try:
-        return Record(**json.loads(beside.read_text(encoding="utf-8")))
+        return Record(**read_json(beside))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError):

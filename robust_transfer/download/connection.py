@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import http.client
+import re
+import socket
 import ssl
+import threading
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.message import Message
 from email.utils import parsedate_to_datetime
@@ -17,6 +21,7 @@ from urllib.parse import urlsplit
 from robust_transfer.download.addresses import Address
 from robust_transfer.errors import CheckpointError
 
+HEADER_SECONDS = 60.0  # that a response's header may take in all
 LONGEST_WAIT = 60.0  # seconds that a server may ask us to wait before the next try
 _PASSING = (408, 425, 429, 500, 502, 503, 504)
 
@@ -48,7 +53,7 @@ def request(
     Proxies are taken from the environment (``HTTPS_PROXY``, ``NO_PROXY``). Raises :class:`CheckpointError` for
     permanent failures, :class:`Interrupted` for temporary ones, and :class:`RangeRefused`.
     """
-    opener = urllib.request.build_opener(_Redirects(address))
+    opener = urllib.request.build_opener(_Redirects(address), _Http, _Https)
     asked = urllib.request.Request(url, headers={"User-Agent": _user_agent(), "Accept": "*/*", **headers})
     try:
         answer: http.client.HTTPResponse = opener.open(asked, timeout=timeout)
@@ -58,6 +63,8 @@ def request(
             raise  # unreachable: _refuse always raises
     except (urllib.error.URLError, OSError, http.client.HTTPException) as error:
         raise _failure(address, error) from None
+    except ValueError as error:  # what a redirection names is no address
+        raise CheckpointError(f"{address.text} is redirected to no address ({error}); {by_hand(path)}") from None
     if answer.status not in (200, 206):
         answer.close()
         raise CheckpointError(
@@ -98,7 +105,7 @@ def _refuse(address: Address, error: urllib.error.HTTPError, path: Path) -> None
     what = f"{code} {http.client.responses.get(code, '')}".strip()
     if code == 416:
         total = (error.headers.get("Content-Range") or "").rpartition("/")[2]
-        raise RangeRefused(int(total) if total.isdigit() else None)
+        raise RangeRefused(count_of(total))
     if code in _PASSING:
         wait = _retry_after(error.headers.get("Retry-After"))
         busy = "takes no more requests for now" if code == 429 else "has trouble"
@@ -126,12 +133,19 @@ def _retry_after(text: str | None) -> float | None:
     """Seconds to wait according to the server, given as a number or as a date."""
     if text is None:
         return None
-    if text.strip().isdigit():
-        return float(text)
+    if (seconds := count_of(text.strip())) is not None:
+        return float(seconds)
     try:
         return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
+
+
+def count_of(text: str | None) -> int | None:
+    """Number in a header, at most 10^18; None for anything else."""
+    if text is None or not re.fullmatch(r"[0-9]+", text):
+        return None
+    return int(text) if len(text) <= 18 else 10**18
 
 
 def _user_agent() -> str:
@@ -139,6 +153,52 @@ def _user_agent() -> str:
         return f"robust-transfer/{version('robust-transfer')}"
     except PackageNotFoundError:
         return "robust-transfer"
+
+
+class _Deadline:
+    """Mixin of connections: a response's header is there within :data:`HEADER_SECONDS`, however slowly it drips."""
+
+    sock: socket.socket | None
+
+    def getresponse(self) -> http.client.HTTPResponse:
+        """Response; the socket is shut down where its header takes too long."""
+        held, late = self.sock, threading.Event()
+
+        def end() -> None:
+            late.set()
+            with suppress(OSError):  # it is closed already
+                if held is not None:
+                    held.shutdown(socket.SHUT_RDWR)
+
+        timer = threading.Timer(HEADER_SECONDS, end)
+        timer.daemon = True
+        timer.start()
+        try:
+            answer: http.client.HTTPResponse = super().getresponse()  # type: ignore[misc]
+        finally:
+            timer.cancel()
+        if late.is_set():  # what has come of the header looks whole
+            answer.close()
+            raise TimeoutError
+        return answer
+
+
+class _HttpConnection(_Deadline, http.client.HTTPConnection):
+    pass
+
+
+class _HttpsConnection(_Deadline, http.client.HTTPSConnection):
+    pass
+
+
+class _Http(urllib.request.HTTPHandler):
+    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_HttpConnection, req)
+
+
+class _Https(urllib.request.HTTPSHandler):
+    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_HttpsConnection, req)
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):

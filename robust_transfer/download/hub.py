@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from robust_transfer.download.hub_files import BESIDE, HubName, choose, is_index
 from robust_transfer.errors import CheckpointError, OutputError
 from robust_transfer.files import expanded
 from robust_transfer.progress import tell
+from robust_transfer.texts import read_json
 
 T = TypeVar("T")
 
@@ -98,7 +98,7 @@ def _shards(path: Path, file: str, name: HubName, files: list[str]) -> list[str]
     if not is_index(file):
         return []
     try:
-        shards = sorted(set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()))
+        shards = sorted(set(read_json(path)["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError):
         raise CheckpointError(
             f"hf:{name.repo}/{file} is no index of weights: name another file, hf:{name.repo}/FILE"

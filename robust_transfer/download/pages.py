@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from html.parser import HTMLParser
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
 
@@ -34,7 +35,8 @@ class Page(HTMLParser):
         self.fields: list[tuple[str, str]] = []
         self.texts: dict[str, str] = {}
         self._inside, self._form = "", False
-        self.feed(content.decode("utf-8", "replace"))
+        with suppress(AssertionError):  # its parser's word for some pages that are none
+            self.feed(content.decode("utf-8", "replace"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Begin a title, one of Google's captions or the form, or record a field of it."""

@@ -17,9 +17,12 @@ from robust_transfer.download.cache import storing
 from robust_transfer.download.connection import Interrupted, RangeRefused, by_hand, interrupted, request
 from robust_transfer.errors import CheckpointError, OutputError
 from robust_transfer.progress import Download, download_bar, tell
+from robust_transfer.texts import read_json
 
 BLOCK_BYTES = 2**18  # bytes that are read at once
-TRIES = 4  # tries in a row that bring nothing
+TRIES = 4  # tries in a row that bring next to nothing
+SLOW_SECONDS, SLOW_BYTES = 60.0, 2**16  # fewer bytes in so many seconds are next to nothing
+SPARE_BYTES = 2**30  # that a file of a length that was not stated leaves free on its disk
 
 
 @dataclass
@@ -79,7 +82,7 @@ class Transfer:
                     self.forget()
                 except Interrupted as error:
                     have = self._have()
-                    failed, furthest = (0 if have > furthest else failed + 1), max(have, furthest)
+                    failed, furthest = (0 if have > furthest + SLOW_BYTES else failed + 1), max(have, furthest)
                     if failed >= TRIES:
                         raise self._given_up(error, have) from None
                     _wait(error.wait if error.wait is not None else 2.0 ** max(failed - 1, 0))
@@ -109,6 +112,8 @@ class Transfer:
         if have == 0:
             while len(first) < pages.SNIFFED_BYTES and (more := next(blocks, b"")):
                 first += more
+            if not first:
+                raise Interrupted("it sent nothing", answered=True)
             if pages.is_page(first):
                 return self._page(first, blocks, answer.url)
             if pages.is_pointer(first):
@@ -123,27 +128,37 @@ class Transfer:
                     tell(self.hidden, f"{self.address.text} cannot be resumed, or has changed: starting over")
                     self.part.unlink()
                 self.notes.write_text(json.dumps(asdict(beginning)), encoding="utf-8")
-            file = self.part.open("ab")
+            file, written = self.part.open("ab"), 0
         with file:
             while first:
                 with storing(self.path):
                     file.write(first)
                     file.flush()
                 bar.advance(len(first))
+                written += len(first)
+                if written > SPARE_BYTES and (beginning.whole is None or beginning.encoded):
+                    self._check_room(SPARE_BYTES)
+                    written = 0
                 first = next(blocks, b"")
         return None
 
     def _blocks(self, answer: http.client.HTTPResponse, beginning: Beginning, have: int) -> Iterator[bytes]:
         """Body in blocks. Raises :class:`Interrupted` where it ends before its length."""
-        got = have
+        got, lately, waited = have, 0, 0.0
         while True:
+            asked = time.monotonic()
             try:
-                block = answer.read(BLOCK_BYTES)
+                block = answer.read1(BLOCK_BYTES)
             except (OSError, http.client.HTTPException) as error:
                 raise interrupted(error, self.timeout) from None
             if not block:
                 break
-            got += len(block)
+            got, lately = got + len(block), lately + len(block)
+            waited += time.monotonic() - asked  # not what unfolding and writing take
+            if waited > SLOW_SECONDS:
+                if lately < SLOW_BYTES:
+                    raise Interrupted(f"it sent {_size(lately)} in {waited:.0f} seconds", answered=True)
+                lately, waited = 0, 0.0
             yield block
         if beginning.whole is not None and got != beginning.whole:
             raise Interrupted(f"the connection broke off after {_size(got)} of {_size(beginning.whole)}")
@@ -165,7 +180,7 @@ class Transfer:
     def _beginning(self) -> Beginning | None:
         """Version of the part file if it can be resumed; otherwise it is removed."""
         try:
-            found = Beginning(**json.loads(self.notes.read_text(encoding="utf-8")))
+            found = Beginning(**read_json(self.notes))
         except (OSError, ValueError, TypeError):
             found = None
         if found is not None and not found.encoded and (self.checked or found.validator is not None) and self._have():

@@ -108,7 +108,7 @@ def budgets(
             how = look(index)
             step: dict[str, Any] = {"drawstyle": "steps-pre", "ls": "--"} if name in stairs else {}
             values = [100 * s.value for s in shares]
-            axes.plot(eps, values, lw=1.2, gid=f"series-{index}", label=_plain(name), **how, **step)
+            axes.plot(eps, values, lw=1.2, gid=f"series-{index}", label=name, **how, **step)
             axes.vlines(eps, low, high, color=how["color"], lw=0.8, alpha=0.7)
             words[f"series-{index}"] = [f"{name}, {text}: {share}" for _, text, share in levels]
         axes.set_ylim(0, 102)
@@ -153,16 +153,11 @@ def costs(rows: Sequence[tuple[str, float, bool]]) -> Drawing:
         axes.set_xlim(
             10 ** (np.floor(np.log10(min(passes))) - 1), max(passes) * 30
         )  # room for a bar, and for its number
-        axes.set_yticks(range(len(rows)), [_plain(name) for name, _, _ in rows])
+        axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])
         axes.invert_yaxis()
         axes.set_xlabel("image passes\nhatched: estimated")
         tidy(axes)
         return Drawing(figure)
-
-
-def _plain(name: str) -> str:
-    """Name with nothing that Matplotlib would parse as a formula."""
-    return name.replace("$", r"\$")
 
 
 def plane(threat: str) -> tuple[Figure, Axes]:

@@ -11,6 +11,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from robust_transfer.shown import printable
+
 STYLE = "style.css"  # of every page
 
 
@@ -27,6 +29,7 @@ def render(template: str, *, room: str = "drawing", style: str = "", script: str
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_shown,
     )
     environment.filters["percent"] = lambda value: f"{100 * value:.1f}"
     styles = [_packaged("drawing", STYLE), *([_packaged(room, style)] if style else [])]
@@ -37,6 +40,11 @@ def render(template: str, *, room: str = "drawing", style: str = "", script: str
         policy=policy(styles, scripts),
         **values,
     )
+
+
+def _shown(value: Any) -> Any:
+    """Text without control characters and changes of direction, which no escaping removes."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def policy(styles: Sequence[str], scripts: Sequence[str]) -> str:

@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
+from robust_transfer.shown import printable
+
 # Told apart by people who do not see red or green, too, and at least 3 : 1 on white. A page's style sheet has them lighter
 # for dark screens. Markers and dashes say the same again.
 COLOURS = ("#0072b2", "#c44e00", "#5b9387", "#5f037d", "#8e7043", "#343434")
@@ -23,6 +25,7 @@ MARKERS = "os^DvPX"  # one more than colours: 42 pairs before the first comes ag
 def style() -> AbstractContextManager[None]:
     """Matplotlib style of every plot: text as text, and the same bytes every time."""
     settings: dict[Any, Any] = {"font.size": 10, "svg.fonttype": "none", "svg.hashsalt": "robust-transfer"}
+    settings["text.parse_math"] = False  # a dollar in a name begins no formula
     return matplotlib.rc_context(settings)
 
 
@@ -46,7 +49,7 @@ def svg(figure: Figure) -> str:
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    return printable(text[text.index("<svg") :])
 
 
 def pixels(image: Tensor) -> Image.Image:

@@ -28,7 +28,7 @@ def rivals(
             width = {"lw": 1.0, "alpha": 0.75} if name in others else {"lw": 2.6, "alpha": 0.9, "zorder": 1}
             axes.plot(*_places(front), color=how["color"], **width)  # type: ignore[arg-type]
             gid = f"rival-{len(words)}"
-            axes.plot(*_places(points), ls="none", ms=5, label=name.replace("$", r"\$"), gid=gid, **how)
+            axes.plot(*_places(points), ls="none", ms=5, label=name, gid=gid, **how)
             axes.plot(
                 *_places([p for p in points if p.name in chosen]), ls="none", ms=5, **{**how, "mfc": how["color"]}
             )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,6 +20,7 @@ from robust_transfer.evaluation.resume import goes_on
 from robust_transfer.files import read_table
 from robust_transfer.modes import on_device
 from robust_transfer.run import Run
+from robust_transfer.texts import read_json
 from robust_transfer.trials import choose, sample_size
 
 
@@ -63,7 +63,7 @@ def _begun(out: Path) -> tuple[str, bool] | None:
         if goes_on(out):
             how = read_table(out / "state" / OUTCOMES).attrs["identity"]
         else:
-            how = json.loads((out / EVALUATION).read_text(encoding="utf-8"))
+            how = read_json(out / EVALUATION)
         return str(how["precision"]), bool(how.get("compiled", False))
     except (OSError, ArrowInvalid, ValueError, KeyError, TypeError):
         return None  # there is none, or it is refused later on

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -27,6 +27,7 @@ from robust_transfer.evaluation.seen import Seen
 from robust_transfer.evaluation.transfer_attacks import Transferred
 from robust_transfer.files import expanded
 from robust_transfer.statistics.intervals import Proportion
+from robust_transfer.texts import read_json
 
 SCHEMA = 1
 SMALLEST_EPS = "smallest_eps"
@@ -205,7 +206,7 @@ def _load(folder: Path, outcomes: Callable[[pa.Table], pd.DataFrame]) -> Evaluat
     if not (folder / EVALUATION).is_file():
         raise DataError(f"{folder} holds no evaluation: run `robust-transfer evaluate ... --out {folder}` first")
     try:
-        summary = dict(json.loads((folder / EVALUATION).read_text(encoding="utf-8")))
+        summary = dict(read_json(folder / EVALUATION))
         if summary["schema"] != SCHEMA:
             raise DataError(f"{folder / EVALUATION} has schema {summary['schema']!r}, this version reads {SCHEMA}")
         # without pandas' reader and its threads, which take many times as long as so small a file
@@ -230,6 +231,8 @@ def _outcomes(stored: pa.Table) -> pd.DataFrame:
 def _typed(summary: dict[str, Any]) -> dict[str, Any]:
     """JSON types of ``evaluation.json`` converted to those of :class:`Evaluation`."""
     typed: dict[str, Any] = {name: _proportions(value) for name, value in summary.items()}
+    if not all(isinstance(name, str) for name in typed.get("class_names") or ()):
+        raise ValueError("a class's name is no text")
     if typed["curve"] is not None:
         typed["curve"] = [CurvePoint(**level) for level in typed["curve"]]
     if typed["transferred"] is not None:
@@ -250,5 +253,7 @@ def _proportions(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     if value.keys() == {"value", "low", "high", "n"}:
+        if not all(type(part) in (int, float) and math.isfinite(part) for part in value.values()):
+            raise ValueError("a figure is no number")
         return Proportion(**value)
     return {name: _proportions(each) for name, each in value.items()}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+
+from robust_transfer.texts import from_json
 
 COMPRESSED = {
     b"\x1f\x8b": "gzip",
@@ -58,8 +59,8 @@ def foreign(path: Path, head: bytes, tail: bytes) -> str | None:
 def told_by_json(path: Path, content: bytes) -> str:
     """Error message for a file of JSON, such as a server's message."""
     try:
-        found = json.loads(content)
-    except (ValueError, RecursionError):
+        found = from_json(content)
+    except ValueError:
         return f"{path} is text, not weights: {READ}"
     given = found if isinstance(found, dict) else {}
     messages = [given[key] for key in ("error", "message", "detail") if isinstance(given.get(key), str)]

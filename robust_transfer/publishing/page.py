@@ -10,6 +10,7 @@ from robust_transfer.evaluation import Evaluation
 from robust_transfer.foreign.importing import METHOD
 from robust_transfer.provenance import Mixture, Provenance
 from robust_transfer.publishing.results import TASK, Benchmark, figures, model_index
+from robust_transfer.shown import in_markdown
 
 TAGS = ("robust-transfer", "adversarial-robustness", "image-classification")
 _HUB = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+)", re.ASCII)
@@ -71,12 +72,13 @@ def _measured(evaluations: Sequence[Evaluation], on: Benchmark | None) -> str:
         return ""
     lines = ["", "## Evaluation", "", "| figure | value, 95 % interval | images |", "|---|---|---|"]
     for found in evaluations:
-        lines += [f"| {name} | {value} | {value.n} of {on.name}, {found.split} |" for name, value, _ in figures(found)]
+        images = f"{in_markdown(on.name)}, {in_markdown(found.split)}"
+        lines += [f"| {name} | {value} | {value.n} of {images} |" for name, value, _ in figures(found)]
         lines += [f"| always the most frequent class | {100 * found.constant_accuracy:.1f} % | the same |"]
     lines += [
         "",
         "A robust accuracy says what these attacks did not break: an upper bound, which other attacks may lower.",
     ]
-    lines += [f"- doubt: {flag}" for found in evaluations for flag in found.flags]
-    lines += [f"- untested: {what}" for found in evaluations for what in found.untested]
+    lines += [f"- doubt: {in_markdown(flag)}" for found in evaluations for flag in found.flags]
+    lines += [f"- untested: {in_markdown(what)}" for found in evaluations for what in found.untested]
     return "\n".join([*lines, ""])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,9 @@ from robust_transfer.evaluation import Evaluation, load_evaluation
 from robust_transfer.evaluation.outcomes import EVALUATION, OUTCOMES
 from robust_transfer.files import expanded, read_table
 from robust_transfer.manifest import LOCK
+from robust_transfer.shown import one_line
 from robust_transfer.study.study import STUDY
+from robust_transfer.texts import from_json, read_json
 
 LOG, FAILED, STATE = "metrics.jsonl", "failed.json", "state"
 SIGNS = (CARD, WEIGHTS, EVALUATION, OUTCOMES, LOG, FAILED, STATE)
@@ -157,7 +158,7 @@ def _unfinished(folder: Path, card: Card | None, evaluation: Evaluation | None) 
 
 def _reason(path: Path) -> str:
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["reason"]).rstrip(".")
+        return str(read_json(path)["reason"]).rstrip(".")
     except (OSError, ValueError, KeyError, TypeError):
         return "the record of why cannot be read"
 
@@ -177,7 +178,7 @@ def _log(path: Path) -> tuple[tuple[dict[str, Any], ...], int]:
     found, lost = list[dict[str, Any]](), 0
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            record = json.loads(line)
+            record = from_json(line)
         except ValueError:
             record = None
         if isinstance(record, dict):
@@ -217,10 +218,5 @@ def short_names(folders: Iterable[Path]) -> dict[Path, str]:
         length = 1
         while length < len(mine) and sum(other[-length:] == mine[-length:] for other in parts.values()) > 1:
             length += 1
-        found[folder] = _printable("/".join(mine[-length:]))
+        found[folder] = one_line("/".join(mine[-length:]))
     return found
-
-
-def _printable(name: str) -> str:
-    """Name with unprintable characters and undecodable bytes spelled out."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from robust_transfer.study.recipe import NAMED, SETTINGS, Recipe
 from robust_transfer.study.report import FINDINGS, STARTS
 from robust_transfer.study.study import STUDY
 from robust_transfer.study.table import TABLE, alike, share_of
+from robust_transfer.texts import from_json, read_json, read_text
 
 IN_FULL = 4  # networks of a study
 OF_ALL = ("evaluation", "task")  # columns that make cells comparable
@@ -123,24 +123,24 @@ class Study:
 def read_study(folder: Path) -> Study:
     """Everything that a study's folder holds beside its runs. Raises :class:`DataError` where that cannot be read."""
     try:
-        made = json.loads((folder / STUDY).read_text(encoding="utf-8"))
+        made = read_json(folder / STUDY)
         recipe = build(Recipe, made.pop("recipe"), "the study's recipe")
         found = _json(folder / FINDINGS, {"cells": None, "claims": []})
         table = read_table(folder / TABLE) if (folder / TABLE).is_file() else pd.DataFrame()
         for name in NAMED:  # a study of an earlier version may lack one
             if len(table) and name not in table:
                 table[name] = None
-        starts = (folder / STARTS).read_text(encoding="utf-8").splitlines() if (folder / STARTS).is_file() else []
+        starts = read_text(folder / STARTS).splitlines() if (folder / STARTS).is_file() else []
         return Study(
             folder, recipe, table, int(found["cells"] or len(table)), tuple(found["claims"]),
-            tuple(json.loads(line) for line in starts), made,
+            tuple(from_json(line) for line in starts), made,
         )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         raise DataError(f"the study in {folder} cannot be read: {error}") from None
 
 
 def _json(path: Path, otherwise: dict[str, Any]) -> dict[str, Any]:
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else otherwise
+    return dict(read_json(path)) if path.is_file() else otherwise
 
 
 def _comparison(table: pd.DataFrame, rows: pd.DataFrame, key: Sequence[str]) -> Comparison:

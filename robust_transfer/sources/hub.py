@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
@@ -10,6 +9,7 @@ from typing_extensions import override
 from robust_transfer.sources.base import SOURCES
 from robust_transfer.sources.folder import CARD, WEIGHTS
 from robust_transfer.sources.foreign import ForeignKind, Got
+from robust_transfer.texts import read_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,7 +72,7 @@ class FromHub(ForeignKind):
 def _is_ours(card: Path) -> bool:
     """True for a card of this project, even a damaged one; other projects may use the file name, too."""
     try:
-        raw = json.loads(card.read_text(encoding="utf-8"))
+        raw = read_json(card)
     except (OSError, ValueError):
         return False
     return isinstance(raw, dict) and {"schema", "network", "weights_hash"} <= raw.keys()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from robust_transfer.files import write_json
+from robust_transfer.texts import read_json
 
 FILE = "given_up.json"
 GIVEN_UP = "given up"  # begins the reason of such a cell
@@ -15,7 +15,7 @@ GIVEN_UP = "given up"  # begins the reason of such a cell
 def read_given_up(folder: Path) -> dict[str, str]:
     """Reason for each cell, by its evaluation's address; meaningless for cells made since."""
     path = folder / FILE
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+    return dict(read_json(path)) if path.exists() else {}
 
 
 def note_given_up(folder: Path, tried: Collection[str], given_up: Mapping[str, str]) -> None:

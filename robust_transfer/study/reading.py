@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
+import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
-
-import yaml
 
 from robust_transfer.config import build, parse_settings
 from robust_transfer.errors import ConfigError
@@ -29,6 +28,7 @@ from robust_transfer.study.recipe import (
     TaskSpec,
 )
 from robust_transfer.study.validation import validate
+from robust_transfer.texts import MalformedError, from_yaml, read_text
 
 T = TypeVar("T")
 SCALES = ("smoke", "laptop", "paper")
@@ -88,7 +88,12 @@ def _text(name: str | Path) -> str:
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
             raise ConfigError(f"the recipe {path} does not exist")
-        return path.read_text(encoding="utf-8")
+        try:
+            return read_text(path)
+        except (OSError, MalformedError) as error:
+            raise ConfigError(
+                f"the recipe {path} cannot be read ({getattr(error, 'strerror', None) or error})"
+            ) from None
     if str(name) not in (known := packaged()):
         raise ConfigError(f"{unknown('recipe', str(name), list(known))} (or give a .yaml file)")
     return resources.files(__package__).joinpath("recipes", f"{name}.yaml").read_text(encoding="utf-8")
@@ -96,9 +101,9 @@ def _text(name: str | Path) -> str:
 
 def _mapping(text: str, what: str) -> dict[str, Any]:
     try:
-        found = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{what} is not YAML: {' '.join(str(error).split())}") from None
+        found = from_yaml(text)
+    except MalformedError as error:
+        raise ConfigError(f"{what} cannot be read ({error}): correct it") from None
     if not isinstance(found, dict):
         raise ConfigError(f"{what} is not a recipe: it must be a mapping with name, title, sources, tasks ...")
     return found
@@ -116,7 +121,7 @@ def _put(raw: Any, place: str, value: Any) -> None:
     for depth, key in enumerate(keys):
         where = ".".join(keys[:depth]) or "the recipe"
         if isinstance(raw, list):
-            if not key.isdigit() or int(key) >= len(raw):
+            if not (key.isascii() and key.isdigit()) or int(key) >= len(raw):
                 raise ConfigError(f"{where} is a list of {len(raw)}: {key!r} is not a place in it (from 0)")
             key = int(key)  # type: ignore[assignment]
         elif not isinstance(raw, dict):
@@ -158,7 +163,7 @@ def _built(raw: Mapping[str, Any]) -> Recipe:
 
 def _part(cls: type[T], part: Any, where: str) -> T:
     if not isinstance(part, Mapping):
-        raise ConfigError(f"{where} must be a mapping, not {part!r}")
+        raise ConfigError(f"{where} must be a mapping, not {reprlib.repr(part)}")
     if cls is SourceSpec and isinstance(part.get("pretrain"), Mapping):
         part = {**part, "pretrain": _part(Pretrained, part["pretrain"], f"{where}.pretrain")}
     if cls is EvaluationSpec:

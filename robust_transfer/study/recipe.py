@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import field
 from itertools import product
@@ -16,6 +19,7 @@ BALANCED_LEVELS = {"balanced_clean": "clean", "balanced_robust": "robust"}  # ea
 Measure = Literal["clean", "robust", "balanced_clean", "balanced_robust", "cost"]
 ClassWeights = Literal["balanced"]
 NAMED = ("source", "task", "strategy", "class_weights", "shots", "seed", "evaluation")  # columns of a cell
+MOST_CELLS = 100_000  # of a recipe's grid: a million minutes and more
 SETTINGS = "set."  # begins the names of the others, which `each` has chosen
 
 
@@ -200,6 +204,12 @@ class Recipe:
     scale: str = ""
     notes: str = ""
 
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"\w[\w .+-]{0,99}", self.name):
+            raise ConfigError(
+                f"the recipe's name begins the names of files: take letters, digits, - and _, not {reprlib.repr(self.name)}"
+            )
+
 
 @config
 class Cell:
@@ -219,12 +229,19 @@ class Cell:
 
 
 def swept(strategy: StrategySpec) -> list[dict[str, Any]]:
-    """Every combination of the settings under ``each``; one empty combination without any."""
+    """Every combination of the settings under ``each``; one empty combination without any.
+
+    Raises :class:`ConfigError` for more than :data:`MOST_CELLS`.
+    """
+    if _combinations(strategy) > MOST_CELLS:
+        raise ConfigError(f"each of {strategy.strategy} has more than {MOST_CELLS:,} combinations: give fewer values")
     return [dict(zip(strategy.each, values, strict=True)) for values in product(*strategy.each.values())]
 
 
 def cells(recipe: Recipe) -> list[Cell]:
-    """Every cell of the grid, once, in its order."""
+    """Every cell of the grid, once, in its order. Raises :class:`ConfigError` for more than :data:`MOST_CELLS`."""
+    if sum(_count(recipe, block) for block in recipe.grid) > MOST_CELLS:
+        raise ConfigError(f"the recipe's grid has more than {MOST_CELLS:,} cells: give fewer values")
     found: dict[str, Cell] = {}
     for block in recipe.grid:
         for source, task, strategy, weights, shots, seed, evaluation in product(
@@ -243,6 +260,17 @@ def cells(recipe: Recipe) -> list[Cell]:
                 )
                 found[repr(cell)] = cell
     return list(found.values())
+
+
+def _combinations(strategy: StrategySpec) -> int:
+    return math.prod(len(values) for values in strategy.each.values())
+
+
+def _count(recipe: Recipe, block: Block) -> int:
+    """Number of cells of a block, counted without making them."""
+    settings = sum(_combinations(recipe.strategies[name]) for name in block.strategy)
+    others = block.source, block.task, block.class_weights, block.shots, block.seed, block.evaluation
+    return settings * math.prod(map(len, others))
 
 
 def columns(cell: Cell) -> dict[str, Any]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 
 from robust_transfer.environment import command_line, environment
 from robust_transfer.files import write_json, write_text
+from robust_transfer.shown import in_markdown
 from robust_transfer.study import front_tables
 from robust_transfer.study.claims import Finding, diverged, judge
 from robust_transfer.study.front_plots import picture_file
@@ -21,6 +22,7 @@ from robust_transfer.study.outcomes import read_outcomes
 from robust_transfer.study.plots import drawable, lines
 from robust_transfer.study.recipe import NAMED, SETTINGS, Claim, Filters, cells
 from robust_transfer.study.work import Workshop
+from robust_transfer.texts import from_json, read_text
 
 REPORT, FINDINGS = "report.md", "findings.json"
 STARTS = "starts.jsonl"  # a line for each start of the study that came to its end: command, seconds, cells
@@ -47,7 +49,7 @@ def write_report(workshop: Workshop, table: pd.DataFrame) -> Path:
         if (rows := drawable(table, spec)) is not None:
             name = f"{recipe.name}-{number + 1}.svg"
             write_text(out / name, lines(rows, spec))
-            pictures.append(f"![{spec.title or recipe.title}]({name})")
+            pictures.append(f"![{in_markdown(spec.title or recipe.title)}]({quote(name)})")
     every = cells(recipe)
     rivals = _fronts(out, contests(recipe, table, read_outcomes(out) or {}))
     findings = [
@@ -58,9 +60,9 @@ def write_report(workshop: Workshop, table: pd.DataFrame) -> Path:
     facts = [f"{name} {version}" for name, version in made["versions"].items()]
     hardware, threads = made["hardware"], made["hardware"]["threads"]
     text = [
-        f"# {recipe.title}",
-        f"{recipe.paper}. Recipe `{recipe.name}`{f', scale {recipe.scale}' if recipe.scale else ''}.",
-        *([recipe.notes] if recipe.notes else []),
+        f"# {in_markdown(recipe.title)}",
+        f"{in_markdown(recipe.paper)}. Recipe `{recipe.name}`{f', scale {in_markdown(recipe.scale)}' if recipe.scale else ''}.",
+        *([in_markdown(recipe.notes)] if recipe.notes else []),
         *([_claims(findings)] if findings else []),
         *pictures,
         *rivals,
@@ -80,7 +82,8 @@ def _fronts(out: Path, found: Sequence[Contest]) -> list[str]:
     for number, contest in enumerate(found, 1):
         name = f"fronts-{number}.svg"
         write_text(out / name, picture_file(contest))
-        parts += [f"### {contest.name}", front_tables.told(contest), f"![fronts of {contest.name}]({name})"]
+        parts += [f"### {in_markdown(contest.name)}", in_markdown(front_tables.told(contest))]
+        parts += [f"![fronts of {in_markdown(contest.name)}]({name})"]
         rivals = front_tables.filled(front_tables.RIVALS, front_tables.rival_rows(contest))
         parts += [_grid(*rivals), *front_tables.notes(contest)]
         head, others = front_tables.other_rows(contest)
@@ -91,7 +94,7 @@ def _fronts(out: Path, found: Sequence[Contest]) -> list[str]:
 
 def _grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(map(in_markdown, line))} |" for line in lines)
 
 
 def _told(claim: Claim, finding: Finding | None, lost: int) -> dict[str, str]:
@@ -104,7 +107,7 @@ def _told(claim: Claim, finding: Finding | None, lost: int) -> dict[str, str]:
 
 def _starts(path: Path, recipe: str) -> list[str]:
     """Commands that made the cells, and their wall-clock, as far as they came to their end."""
-    starts = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    starts = [from_json(line) for line in read_text(path).splitlines()] if path.exists() else []
     commands = dict.fromkeys(start["command"] for start in starts) or [command_line()]
     told = [f"{start['seconds'] / 60:.1f} minutes ({start['cells']} cells)" for start in starts]
     return [
@@ -131,7 +134,9 @@ def _every(table: pd.DataFrame, count: int) -> list[str]:
 
 def _claims(findings: Sequence[dict[str, str]]) -> str:
     head = ["## Claims", "", "| the paper says | measured | |", "|---|---|---|"]
-    return "\n".join([*head, *(f"| {f['says']} | {f['measured']} | **{f['verdict']}** |" for f in findings)])
+    return "\n".join(
+        [*head, *(f"| {in_markdown(f['says'])} | {f['measured']} | **{f['verdict']}** |" for f in findings)]
+    )
 
 
 def _rows(table: pd.DataFrame) -> str:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
 
 from robust_transfer.config import as_dict, build
 from robust_transfer.environment import command_line, environment
 from robust_transfer.errors import ConfigError, OutputError
 from robust_transfer.files import TEMPORARY, append_line, expanded, write_json
 from robust_transfer.launch import is_main_process
+from robust_transfer.messages import show
 from robust_transfer.progress import progress_bars
 from robust_transfer.run import Run
 from robust_transfer.study import executors
@@ -30,6 +30,7 @@ from robust_transfer.study.report import STARTS, write_report
 from robust_transfer.study.store import Store
 from robust_transfer.study.table import tabulate, write_table
 from robust_transfer.study.work import Workshop
+from robust_transfer.texts import read_json
 from robust_transfer.training.processes import alone
 
 STUDY = "study.json"
@@ -76,7 +77,7 @@ def _run(
     missing = [cell for group in work for cell in group if not workshop.done(cell)]
     workshop.refuse_impossible(missing)
     if missing and not run.quiet and is_main_process():
-        Console(stderr=True).print(str(estimate(workshop, Crew(processes=jobs or 1))))
+        show(estimate(workshop, Crew(processes=jobs or 1)), error=True)
     if is_main_process():
         how = {"recipe": as_dict(recipe), "command": command_line(), "precision": run.precision, **environment()}
         write_json(store.root / STUDY, how)
@@ -147,7 +148,7 @@ def _settled(run: Run, out: Path) -> Run:
     if run.precision != "auto":
         return run
     try:
-        begun = str(json.loads((Path(out) / STUDY).read_text(encoding="utf-8"))["precision"])
+        begun = str(read_json(Path(out) / STUDY)["precision"])
     except (OSError, ValueError, KeyError, TypeError):
         begun = str(run.dtype()).removeprefix("torch.")
     return build(Run, {**vars(run), "precision": begun}, "the study's precision")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -29,6 +28,7 @@ from robust_transfer.sources import load_source
 from robust_transfer.strategies import STRATEGIES, Strategy
 from robust_transfer.study.recipe import Cell, Pretrained, Recipe, result_of
 from robust_transfer.study.store import Store
+from robust_transfer.texts import read_json
 from robust_transfer.threat import Threat
 from robust_transfer.training import state
 from robust_transfer.training.processes import Processes
@@ -326,7 +326,7 @@ def is_evaluation(folder: Path) -> bool:
 
 def _failure(folder: Path) -> str | None:
     path = folder / FAILED
-    return str(json.loads(path.read_text(encoding="utf-8"))["reason"]) if path.exists() else None
+    return str(read_json(path)["reason"]) if path.exists() else None
 
 
 def _content(task: Task) -> list[str]:

@@ -108,3 +108,20 @@ def test_a_reader_may_leave(model: Path, images: Path) -> None:
     child.stdout.close()
     assert (child.wait(120), child.stderr.read()) == (0, "")
     child.stderr.close()
+
+
+def test_no_name_is_a_formula_or_a_line_of_its_own(model: Path, images: Path, tmp_path: Path, invoke: Invoke) -> None:
+    picture, tmp_path = next(images.rglob("*.png")).read_bytes(), tmp_path / "named"
+    tmp_path.mkdir()
+    for name in ("=1+1.png", "a\nb.png", "\x1b[2J.png"):
+        (tmp_path / name).write_bytes(picture)
+    names = sorted(each.name for each in tmp_path.iterdir())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        status, said, err = invoke("predict", model, *names, "--csv", "--quiet")
+        assert (status, err) == (0, "")
+        files = [row["file"] for row in csv.DictReader(io.StringIO(said))]
+        assert sorted(files) == sorted(["'=1+1.png", "a\\nb.png", "\\x1b[2J.png"])
+        status, said, err = invoke("predict", model, *names, "--quiet")
+    assert len(said.splitlines()) == 4
+    assert "\x1b" not in said

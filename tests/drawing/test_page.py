@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from markupsafe import Markup
 
 import robust_transfer.drawing
+from robust_transfer.drawing import page
 from robust_transfer.drawing.page import policy, render
 
 STYLE = (Path(robust_transfer.drawing.__file__).parent / "style.css").read_text(encoding="utf-8")
@@ -71,3 +73,12 @@ def test_colours_of_series_are_told_apart(dark: bool, sight: str) -> None:
     seen = [np.clip(SEEN[sight] @ linear(colours[f"series-{k}"]), 0, 1) ** (1 / 2.2) for k in range(6)]
     for a, b in combinations(range(6), 2):
         assert np.abs(seen[a] - seen[b]).max() > 0.2, (a, b)
+
+
+def test_a_page_has_no_control_characters_and_changes_of_direction(monkeypatch: pytest.MonkeyPatch) -> None:
+    import jinja2
+
+    template = jinja2.DictLoader({"x.html": "{{ name }}|{{ safe }}|{{ number }}"})
+    monkeypatch.setattr(page.jinja2, "ChoiceLoader", lambda loaders: template)
+    text = page.render("x.html", name="\x1b\u202e<b>", safe=Markup("<b>\x1b"), number=3)
+    assert text == "\\x1b\\u202e&lt;b&gt;|<b>\x1b|3"

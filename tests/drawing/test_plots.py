@@ -8,10 +8,13 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
 import robust_transfer.drawing
+from robust_transfer.drawing import plots
 from robust_transfer.drawing.plots import COLOURS, png
 
 STYLE = (Path(robust_transfer.drawing.__file__).parent / "style.css").read_text(encoding="utf-8")
@@ -27,3 +30,12 @@ def test_a_picture_is_exact_and_enlarged_without_smoothing() -> None:
     read = np.asarray(Image.open(io.BytesIO(base64.b64decode(png(image, scale=3).partition(",")[2]))))
     assert read.shape == (6, 6, 3)
     assert (read[::3, ::3] == (image * 255).round().byte().permute(1, 2, 0).numpy()).all()
+
+
+@pytest.mark.parametrize("name", [r"$\frac{1}{$", "$x$", "\x1b[2J\u202e"])
+def test_a_name_is_drawn_as_it_is(name: str) -> None:
+    with plots.style():
+        figure = Figure()
+        figure.subplots().set_title(name)
+        text = plots.svg(figure)
+    assert (name if name.isprintable() else "\\x1b[2J\\u202e") in text

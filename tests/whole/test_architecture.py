@@ -14,7 +14,9 @@ import robust_transfer
 ORDER = (
     "errors",
     "defaults",
+    "shown",
     "messages",
+    "texts",
     "registry",
     "config",
     "presets",

@@ -12,6 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from robust_transfer.errors import DataError
+from robust_transfer.texts import from_json
+
+MOST_CLASSES = 1_000_000
 
 
 def open_parquet(path: Path, content: bytes | None = None) -> Any:
@@ -33,10 +36,21 @@ def features_of(path: Path, schema: Any) -> Any:
     from datasets import Features
 
     try:
+        if (stated := (schema.metadata or {}).get(b"huggingface")) is not None:
+            _refuse_unfolding(from_json(stated))
         return Features.from_arrow_schema(schema)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         told = textwrap.shorten(str(error) or type(error).__name__, 150, placeholder=" ...")
         raise DataError(f"{path} has columns or metadata that `datasets` cannot read ({told})") from None
+
+
+def _refuse_unfolding(stated: Any) -> None:
+    """ValueError for a number of classes, each of which would get a name, that no data has."""
+    parts = stated.items() if isinstance(stated, dict) else enumerate(stated) if isinstance(stated, list) else ()
+    for key, part in parts:
+        if key == "num_classes" and isinstance(part, int) and part > MOST_CLASSES:
+            raise ValueError(f"{part:,} classes, and at most {MOST_CLASSES:,} are read")
+        _refuse_unfolding(part)
 
 
 def read_columns(path: Path, file: Any, columns: list[str]) -> Any:

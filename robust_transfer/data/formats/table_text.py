@@ -19,6 +19,8 @@ from robust_transfer.errors import DataError
 SEPARATORS = {".csv": (",", ";", "\t", "|"), ".tsv": ("\t",)}
 LINES = (".jsonl", ".ndjson")
 SUFFIXES = (*SEPARATORS, *LINES)
+MOST_COLUMNS = 1000
+MOST_GAPS = 1_000_000  # cells of JSON lines that are not there, beside 16 for each that is
 _MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 Cells = Mapping[str, Sequence[Any]]  # columns by name; a cell of CSV is a string, one of JSON any value
@@ -89,6 +91,10 @@ def _header(text: str, path: Path, separators: Sequence[str]) -> tuple[list[str]
             continue
     if not any(found.values()):
         raise DataError(f"{path} is empty, or its header cannot be read: its first line names the columns")
+    if (many := max(map(len, found.values()))) > MOST_COLUMNS:
+        raise DataError(
+            f"{path} has {many:,} columns, and at most {MOST_COLUMNS:,} are read: keep those that are needed"
+        )
     separator = max(found, key=lambda each: (bool(paths_of(found[each])), len(found[each])))
     header = [name.strip() for name in found[separator]]
     if paths := [name for name in header if Path(name).suffix.casefold() in extensions()]:
@@ -116,6 +122,12 @@ def _json_lines(text: str, path: Path) -> Cells:
     if not rows:
         raise DataError(f"{path} is empty: write one JSON object a line")
     names = dict.fromkeys(name for row in rows for name in row)
+    if len(names) > MOST_COLUMNS:
+        raise DataError(
+            f"{path} has {len(names):,} keys, and at most {MOST_COLUMNS:,} are read: keep those that are needed"
+        )
+    if len(names) * len(rows) > MOST_GAPS + 16 * sum(map(len, rows)):
+        raise DataError(f"the lines of {path} have hardly a key in common: write the same keys in each")
     return {name: [row.get(name) for row in rows] for name in names}
 
 

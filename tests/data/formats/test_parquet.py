@@ -6,6 +6,7 @@ from pathlib import Path
 
 import datasets
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from images import encoded, picture, write_parquet
 
@@ -207,3 +208,21 @@ def test_a_column_says_the_splits_of_a_file_whose_name_does_not(
     write_parquet(path, truth, extra={"split": ["train"] * 11 + ["other"]})
     with pytest.raises(DataError, match=r"says 'other' in 1 rows, which no known split is called"):
         load_task(path, val=0)
+
+
+@pytest.mark.parametrize(
+    ("stated", "words"),
+    [
+        (b"[" * 100_000, "nested too deeply"),
+        (
+            b'{"info": {"features": {"label": {"num_classes": 1000000000, "_type": "ClassLabel"}}}}',
+            "1,000,000,000 classes",
+        ),
+    ],
+)
+def test_a_schema_that_unfolds_is_refused(tmp_path: Path, stated: bytes, words: str) -> None:
+    path = write_parquet(tmp_path / "train.parquet", [0, 1, 0, 1])
+    table = pq.read_table(path)
+    pq.write_table(table.replace_schema_metadata({b"huggingface": stated}), path)
+    with pytest.raises(DataError, match=words):
+        load_task(tmp_path)

@@ -96,3 +96,22 @@ def test_a_header_is_read_from_what_is_cut_off(encoding: str) -> None:
     content = (TEXT + '"caf\u00e9').encode(encoding)
     assert header_of(content[:-1], CSV) == ["image", "label"]
     assert header_of(b"0.png,cat\n", CSV) == header_of(b"", CSV) == header_of(b"\xff", CSV) == []
+
+
+def test_a_table_with_a_million_columns_is_refused_at_once() -> None:
+    header = ",".join(["image", "label", *(f"c{i}" for i in range(10**6))])
+    with pytest.raises(DataError, match="1,000,002 columns, and at most 1,000 are read"):
+        read_text_table(header.encode(), Path("x.csv"))
+
+
+def test_lines_with_other_keys_each_are_refused() -> None:
+    lines = "".join(f'{{"k{i % 900}": 1}}\n' for i in range(5000))
+    with pytest.raises(DataError, match="hardly a key in common"):
+        read_text_table(lines.encode(), Path("x.jsonl"))
+    with pytest.raises(DataError, match="2,000 keys, and at most 1,000"):
+        read_text_table("".join(f'{{"k{i}": 1}}\n' for i in range(2000)).encode(), Path("x.jsonl"))
+
+
+def test_lines_may_lack_keys() -> None:
+    lines = '{"image": "a", "label": 1}\n' + '{"image": "b"}\n' * 1000
+    assert len(read_text_table(lines.encode(), Path("x.jsonl"))["label"]) == 1001
