@@ -21,24 +21,26 @@ OUT = "out"
 class Command:
     """A command by its arguments, and how a user goes on with it: options added to the same command, one after the other.
 
-    ``after``: arguments of a command whose result it works on, if it is not one of those that all share.
+    ``begins``: what its output folder holds before. ``unlocked``: it writes to a folder that it does not lock, so that the
+    temporary files of killed writes stay there.
     """
 
     name: str
     arguments: tuple[str, ...]
     goes_on: tuple[tuple[str, ...], ...] = ((),)
+    begins: str | None = None
+    unlocked: bool = False
 
 
-NETWORK = ("--network", "wrn-16-1")
 RESUMED = (("--resume",),)
 REPEATED = ((), ("--overwrite",))
 
 
-def pretrain(name: str, method: str, *settings: str, source: str | None = None) -> Command:
-    begins = ("--from", source) if source is not None else NETWORK
+def pretrain(name: str, method: str, *settings: str, network: str = "wrn-16-1") -> Command:
     options = [part for setting in settings for part in ("--set", setting)]
-    fixed = ("--data", "../data", "--method", method, "--epochs", "2", "--batch-size", "10", "--out", OUT, *TRAINED)
-    return Command(name, ("pretrain", *begins, *fixed, *options), RESUMED)
+    length = ("--epochs", "2", "--batch-size", "10")
+    fixed = ("--network", network, "--data", "../data", "--method", method, *length, "--out", OUT, *TRAINED)
+    return Command(name, ("pretrain", *fixed, *options), RESUMED)
 
 
 def transfer(strategy: str, *settings: str) -> Command:
@@ -47,12 +49,16 @@ def transfer(strategy: str, *settings: str) -> Command:
     return Command(f"transfer {strategy}", ("transfer", *fixed, *options), RESUMED)
 
 
+def export(to: str, out: str, model: str = "../probe") -> Command:
+    return Command(f"export {to}", ("export", model, "--to", to, "--out", out, *HOW), REPEATED, unlocked=True)
+
+
 TRAINING = ("epochs=2", "batch_size=10", "augment=false", "guard_every=2")
 EVALUATE = ("evaluate", "../probe", "--data", "../data", "--attack", "pgd-2", "--source", "../source", "--out", OUT)
 SMALL = ("--red-flag-examples", "3", "--transfer-attack-examples", "3", *TRAINED)
 COMMANDS: tuple[Command, ...] = (
-    pretrain("pretrain natural", "natural"),
     pretrain("pretrain fast", "fast"),
+    pretrain("pretrain free", "free", "replays=2"),
     transfer("linear-probe"),
     transfer("fine-tune", *TRAINING),
     transfer("lwf", *TRAINING),
@@ -61,23 +67,25 @@ COMMANDS: tuple[Command, ...] = (
     transfer("frontier", *TRAINING, "path=[1.0,0.1]", "heads=[0.1]", "strengths=[1.0]"),
     Command("evaluate", (*EVALUATE, "--batch-size", "6", *SMALL), RESUMED),
     Command("evaluate deltas", (*EVALUATE, "--batch-size", "6", "--keep-deltas", "--curve", "2/255", *SMALL), RESUMED),
-    Command("study", ("study", "../study.yaml", "--out", OUT, *TRAINED)),
+    Command("evaluate more", (*EVALUATE, "--resume", "--smallest-eps", *SMALL), begins="evaluated"),
+    Command("study", ("study", "../study.yaml", "--out", OUT, *TRAINED), unlocked=True),
     Command("import", ("import", "../probe", "--out", OUT, "--quiet"), REPEATED),
-    Command("report", ("report", "../probe", "--out", f"{OUT}/report.html", "--no-pictures", *HOW)),
-    Command("export torch", ("export", "../probe", "--to", "torch", "--out", f"{OUT}/model.pt2", *HOW), REPEATED),
-    Command("export onnx", ("export", "../probe", "--to", "onnx", "--out", f"{OUT}/model.onnx", *HOW), REPEATED),
+    Command("report", ("report", "../probe", "--out", f"{OUT}/report.html", "--no-pictures", *HOW), unlocked=True),
+    export("torch", f"{OUT}/model.pt2"),
+    export("onnx", f"{OUT}/model.onnx"),
+    export("timm", OUT, model="../timm"),
 )
 BEGINNINGS: dict[str, tuple[str, ...]] = {
     "source": pretrain("", "fast").arguments,
     "probe": transfer("linear-probe").arguments,
+    "evaluated": (*EVALUATE, *SMALL),
+    "timm": pretrain("", "fast", network="test_resnet").arguments,
 }
 STUDY = {
     "name": "small",
     "title": "A small study",
     "paper": "none",
-    "sources": {
-        "own": {"pretrain": {"task": "digits", "network": "wrn-16-1", "set": {"epochs": 1, "batch_size": 10}}}
-    },
+    "sources": {"own": {"pretrain": {"task": "digits", "network": "wrn-16-1", "set": {"epochs": 1, "batch_size": 10}}}},
     "tasks": {"digits": {"data": "../data"}},
     "strategies": {
         "probe": {"strategy": "linear-probe", "each": {"l2": [1.0, 0.01]}},

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import glob
 import io
 import json
 import os
 import re
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,14 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
             temporary.unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:
         raise OutputError(os_message(path, error)) from None
+
+
+def sweep(path: Path) -> None:
+    """Remove what killed writes of ``path`` left beside it: for the holder of a lock under which alone it is written."""
+    with suppress(OSError):  # they are in nobody's way
+        for entry in path.parent.glob(f".{glob.escape(path.name)}.*"):
+            if TEMPORARY.fullmatch(entry.name) and len(entry.name) == len(path.name) + 14:
+                entry.unlink(missing_ok=True)
 
 
 @contextmanager

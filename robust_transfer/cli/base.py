@@ -10,6 +10,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from robust_transfer.cli.ending import ended_by_signals
+
 ROAD = (
     "list",
     "data",
@@ -71,7 +73,17 @@ def _common(
 
 
 def main() -> None:
-    """Entry point. Exit status: 0; 2 for user errors; 3 where training diverged; 1 for our own bugs."""
+    """Entry point. Exit status: 0; 2 for user errors; 3 where training diverged; 130, 143 for signals; 1 for our own bugs."""
+    with ended_by_signals() as ending:
+        try:
+            status = _run()
+        except (typer.Abort, KeyboardInterrupt):
+            status = _fail(str(ending), ending.status)
+    sys.exit(status)
+
+
+def _run() -> int:
+    """Run the command line; its exit status. Raises ``KeyboardInterrupt``."""
     from robust_transfer.errors import RobustTransferError
     from robust_transfer.messages import on_standard_error
 
@@ -88,8 +100,6 @@ def main() -> None:
     except USAGE as error:
         error.show()
         status = error.exit_code
-    except (typer.Abort, KeyboardInterrupt):
-        status = _fail("interrupted; the same command goes on, with --resume where it has that option", INTERRUPTED)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             status = _fail("the disk is full: free some space, then go on with --resume", 2)
@@ -97,7 +107,7 @@ def main() -> None:
             status = _fail(f"{error.filename or 'a file'}: {error.strerror}", 2)
         else:
             raise
-    sys.exit(status if isinstance(status, int) else 0)
+    return status if isinstance(status, int) else 0
 
 
 def printable(text: str) -> str:
