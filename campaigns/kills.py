@@ -13,9 +13,10 @@ import random
 import signal
 import sys
 import tempfile
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 
 import forked
@@ -26,6 +27,7 @@ from small_commands import Command
 from uninterrupted import Case, Whole, begin, beginning, go_on, look, uninterrupted
 
 NAME, AT_EVENT = "kills", ("before ", "after ", "torn ")
+TURN = 4  # kills of a command before it is the next one's turn
 AGAIN = 3  # of so many that go on, one is killed once more
 
 
@@ -48,17 +50,20 @@ def main() -> None:
     work = Path(asked.work or tempfile.mkdtemp(prefix="kills-")).resolve()
     begin(work)
     cases: list[Case] = []
+    waiting: deque[tuple[Command, Whole, Iterator[Kill]]] = deque()
     for command in small_commands.chosen([name for name in asked.only.split(",") if name]):
         whole = uninterrupted(command, work)
         print(f"{command.name}: {whole.seconds:.1f} s of CPU time, {len(whole.events)} file events", flush=True)
-        own = [
-            tried(command, kill, whole, work, random.Random(f"{asked.seed} {kill}"))
-            for kill in drawn(whole, asked.kills, random.Random(f"{asked.seed} {command.name}"))
-        ]
-        print(f"  {sum(case.injected for case in own)} kills, {sum(not c.survived for c in own)} lost", flush=True)
+        waiting.append((command, whole, drawn(whole, asked.kills, random.Random(f"{asked.seed} {command.name}"))))
+    while waiting:  # a few kills of each in turn, so that an early end has seen all commands
+        command, whole, kills = waiting.popleft()
+        own = [tried(command, kill, whole, work, random.Random(f"{asked.seed} {kill}")) for kill in islice(kills, TURN)]
+        print(f"{command.name}: {sum(case.injected for case in own)} kills", flush=True)
         cases += [case for case in own if case.injected]
         if asked.record:
             record([*_others(cases), *cases], asked.seed).write()
+        if len(own) == TURN:
+            waiting.append((command, whole, kills))
     sys.exit(1 if record(cases, asked.seed).failed else 0)
 
 

@@ -58,22 +58,20 @@ EVALUATE = ("evaluate", "../probe", "--data", "../data", "--attack", "pgd-2", "-
 SMALL = ("--red-flag-examples", "3", "--transfer-attack-examples", "3", *TRAINED)
 COMMANDS: tuple[Command, ...] = (
     pretrain("pretrain fast", "fast"),
-    pretrain("pretrain free", "free", "replays=2"),
     transfer("linear-probe"),
-    transfer("fine-tune", *TRAINING),
     transfer("lwf", *TRAINING),
-    transfer("mlp-head", "epochs=2", "width=8"),
-    transfer("adversarial", *TRAINING, "threat=linf:8/255", "steps=1"),
-    transfer("frontier", *TRAINING, "path=[1.0,0.1]", "heads=[0.1]", "strengths=[1.0]"),
-    Command("evaluate", (*EVALUATE, "--batch-size", "6", *SMALL), RESUMED),
     Command("evaluate deltas", (*EVALUATE, "--batch-size", "6", "--keep-deltas", "--curve", "2/255", *SMALL), RESUMED),
     Command("evaluate more", (*EVALUATE, "--resume", "--smallest-eps", *SMALL), begins="evaluated"),
     Command("study", ("study", "../study.yaml", "--out", OUT, *TRAINED), unlocked=True),
     Command("import", ("import", "../probe", "--out", OUT, "--quiet"), REPEATED),
     Command("report", ("report", "../probe", "--out", f"{OUT}/report.html", "--no-pictures", *HOW), unlocked=True),
     export("torch", f"{OUT}/model.pt2"),
-    export("onnx", f"{OUT}/model.onnx"),
     export("timm", OUT, model="../timm"),
+    transfer("fine-tune", *TRAINING),
+    transfer("mlp-head", "epochs=2", "width=8"),
+    transfer("adversarial", *TRAINING, "threat=linf:8/255", "steps=1"),
+    transfer("frontier", *TRAINING, "path=[1.0,0.1]", "heads=[0.1]", "strengths=[1.0]"),
+    export("onnx", f"{OUT}/model.onnx"),
 )
 BEGINNINGS: dict[str, tuple[str, ...]] = {
     "source": pretrain("", "fast").arguments,

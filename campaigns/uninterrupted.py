@@ -72,17 +72,20 @@ def beginning(command: Command, work: Path, name: str) -> Path:
 
 
 def uninterrupted(command: Command, work: Path) -> Whole:
-    """Run a command twice: to load what it needs, and for its events. Both have to make the same."""
+    """Run a command twice: to load what it needs, and for its events. Both have to make the same.
+
+    Raises :class:`RuntimeError` where they do not, or fail.
+    """
     folder = beginning(command, work, "whole")
     ended = forked.loaded_by(command.arguments, folder)
     if ended.status:
-        sys.exit(f"{command.name}: {ended.told}")
+        raise RuntimeError(f"{command.name}: {ended.told}")
     first, log = contents(folder), work / "events.txt"
     folder = beginning(command, work, "whole")
     ended = forked.run(command.arguments, folder, prepare=note_events(folder, log))
     made = contents(folder)
     if found := differences(first, made):
-        sys.exit(f"{command.name}: two uninterrupted runs differ in {', '.join(found)}")
+        raise RuntimeError(f"{command.name}: two uninterrupted runs differ in {', '.join(found)}")
     return Whole(made, ended.seconds, read_events(log))
 
 
