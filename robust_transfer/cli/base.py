@@ -50,7 +50,17 @@ app = typer.Typer(
 )
 
 INTERRUPTED = 130
-MENDABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)  # what is wrong with a path, not with us
+# what is wrong with a path or a disk, not with us: a network's disk may be away, or have no locks
+MENDABLE = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENAMETOOLONG,
+    errno.EIO,
+    errno.ESTALE,
+    errno.ENOLCK,
+    errno.EFBIG,
+)
 # Wrong options and the like. Some versions of typer carry a click of their own, so that click's name is not this class.
 USAGE: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 
@@ -101,7 +111,7 @@ def _run() -> int:
         error.show()
         status = error.exit_code
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             status = _fail("the disk is full: free some space, then go on with --resume", 2)
         elif error.errno in MENDABLE:
             status = _fail(f"{error.filename or 'a file'}: {error.strerror}", 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -99,9 +100,18 @@ def _told(claim: Claim, finding: Finding | None, lost: int) -> dict[str, str]:
     return {"says": claim.says, "measured": why, "verdict": "open"}
 
 
+def read_starts(path: Path) -> list[dict[str, Any]]:
+    """Starts of a study; a line that was cut short is left out."""
+    found = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
+        with suppress(ValueError):
+            found.append(json.loads(line))
+    return [start for start in found if isinstance(start, dict)]
+
+
 def _starts(path: Path, recipe: str) -> list[str]:
     """Commands that made the cells, and their wall-clock, as far as they came to their end."""
-    starts = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    starts = read_starts(path)
     commands = dict.fromkeys(start["command"] for start in starts) or [command_line()]
     told = [f"{start['seconds'] / 60:.1f} minutes ({start['cells']} cells)" for start in starts]
     return [
