@@ -161,7 +161,11 @@ def main() -> None:
     faults = {name: FAULTS[name] for name in asked.faults.split(",") if name} or FAULTS
     cases: list[Case] = []
     for command in small_commands.chosen([name for name in asked.only.split(",") if name]):
-        whole = uninterrupted(command, work)
+        try:
+            whole = uninterrupted(command, work)
+        except RuntimeError as error:
+            print(f"left out: {error}", flush=True)
+            continue
         for name, fault in faults.items():
             for turn in range(asked.times):
                 case = fault(command, whole, work, random.Random(f"{asked.seed} {command.name} {name} {turn}"))

@@ -106,7 +106,7 @@ def _prepare_parser() -> None:
     """Build the command line's parser here, once: it writes no file, and takes as long as a small command."""
     if not hasattr(typer.main.get_command, "cache_info"):
         typer.main.get_command = functools.cache(typer.main.get_command)
-        catalogue.catalogue = functools.cache(catalogue.catalogue)  # type: ignore[assignment]
+        catalogue.catalogue = functools.cache(catalogue.catalogue)
     typer.main.get_command(app)
     for kind in ("pretraining", "strategies"):
         catalogue.catalogue(kind)

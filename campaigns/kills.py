@@ -52,7 +52,11 @@ def main() -> None:
     cases: list[Case] = []
     waiting: deque[tuple[Command, Whole, Iterator[Kill]]] = deque()
     for command in small_commands.chosen([name for name in asked.only.split(",") if name]):
-        whole = uninterrupted(command, work)
+        try:
+            whole = uninterrupted(command, work)
+        except RuntimeError as error:
+            print(f"left out: {error}", flush=True)
+            continue
         print(f"{command.name}: {whole.seconds:.1f} s of CPU time, {len(whole.events)} file events", flush=True)
         waiting.append((command, whole, drawn(whole, asked.kills, random.Random(f"{asked.seed} {command.name}"))))
     while waiting:  # a few kills of each in turn, so that an early end has seen all commands

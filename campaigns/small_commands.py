@@ -55,14 +55,15 @@ def export(to: str, out: str, model: str = "../probe") -> Command:
 
 TRAINING = ("epochs=2", "batch_size=10", "augment=false", "guard_every=2")
 EVALUATE = ("evaluate", "../probe", "--data", "../data", "--attack", "pgd-2", "--source", "../source", "--out", OUT)
-SMALL = ("--red-flag-examples", "3", "--transfer-attack-examples", "3", *TRAINED)
+PLAIN = ("--red-flag-examples", "0", "--transfer-attack-examples", "0", *TRAINED)
+CHECKED = ("--red-flag-examples", "2", "--transfer-attack-examples", "2", *TRAINED)
 COMMANDS: tuple[Command, ...] = (
     pretrain("pretrain fast", "fast"),
     transfer("linear-probe"),
     transfer("lwf", *TRAINING),
-    Command("evaluate deltas", (*EVALUATE, "--batch-size", "6", "--keep-deltas", "--curve", "2/255", *SMALL), RESUMED),
-    Command("evaluate more", (*EVALUATE, "--resume", "--smallest-eps", *SMALL), begins="evaluated"),
-    Command("study", ("study", "../study.yaml", "--out", OUT, *TRAINED), unlocked=True),
+    Command("evaluate deltas", (*EVALUATE, "--batch-size", "6", "--keep-deltas", *PLAIN), RESUMED),
+    Command("evaluate more", (*EVALUATE, "--resume", "--smallest-eps", *PLAIN), begins="evaluated"),
+    Command("study", ("study", "../study.yaml", "--data", "images=../data", "--out", OUT, *TRAINED), unlocked=True),
     Command("import", ("import", "../probe", "--out", OUT, "--quiet"), REPEATED),
     Command("report", ("report", "../probe", "--out", f"{OUT}/report.html", "--no-pictures", *HOW), unlocked=True),
     export("torch", f"{OUT}/model.pt2"),
@@ -71,12 +72,13 @@ COMMANDS: tuple[Command, ...] = (
     transfer("mlp-head", "epochs=2", "width=8"),
     transfer("adversarial", *TRAINING, "threat=linf:8/255", "steps=1"),
     transfer("frontier", *TRAINING, "path=[1.0,0.1]", "heads=[0.1]", "strengths=[1.0]"),
+    Command("evaluate checked", (*EVALUATE, *CHECKED), RESUMED),
     export("onnx", f"{OUT}/model.onnx"),
 )
 BEGINNINGS: dict[str, tuple[str, ...]] = {
     "source": pretrain("", "fast").arguments,
     "probe": transfer("linear-probe").arguments,
-    "evaluated": (*EVALUATE, *SMALL),
+    "evaluated": (*EVALUATE, *PLAIN),
     "timm": pretrain("", "fast", network="test_resnet").arguments,
 }
 STUDY = {
@@ -84,7 +86,7 @@ STUDY = {
     "title": "A small study",
     "paper": "none",
     "sources": {"own": {"pretrain": {"task": "digits", "network": "wrn-16-1", "set": {"epochs": 1, "batch_size": 10}}}},
-    "tasks": {"digits": {"data": "../data"}},
+    "tasks": {"digits": {"data": "images"}},
     "strategies": {
         "probe": {"strategy": "linear-probe", "each": {"l2": [1.0, 0.01]}},
         "tuned": {"strategy": "fine-tune", "set": {"epochs": 1, "batch_size": 10}},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -143,16 +144,15 @@ def test_what_a_finished_evaluation_could_not_remove_is_removed_by_the_next(spli
 def test_a_measurement_that_is_killed_between_its_two_files_is_made_again(
     split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, more = tmp_path / "run", {"attack": "fgsm", "smallest_eps": True}
+    out, more = tmp_path / "run", partial(evaluate, Brightness(), split, attack="fgsm", smallest_eps=True)
     evaluate(Brightness(), split, run=run_to(out), attack="fgsm")
     with monkeypatch.context() as patch:
         patch.setattr("robust_transfer.evaluation.outcomes.write_json", stopped)
         with pytest.raises(KeyboardInterrupt):
-            evaluate(Brightness(), split, run=run_to(out, resume=True), **more)
+            more(run=run_to(out, resume=True))
     assert "smallest_eps" in pd.read_parquet(out / "outcomes.parquet")
     assert "smallest_eps" not in load_evaluation(out).outcomes
-    resumed = evaluate(Brightness(), split, run=run_to(out, resume=True), **more)
-    whole = evaluate(Brightness(), split, run=QUIET, **more)
+    resumed, whole = more(run=run_to(out, resume=True)), more(run=QUIET)
     assert resumed.passes == whole.passes
     pd.testing.assert_frame_equal(load_evaluation(out).outcomes, whole.outcomes)
 
