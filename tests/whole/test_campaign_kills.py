@@ -125,10 +125,11 @@ def test_the_record_fails_by_what_was_lost() -> None:
         assert record([good, bad], 0).failed
 
 
-def test_a_real_command_survives_a_few_kills(tmp_path: Path) -> None:
+def test_a_real_command_survives_a_kill(tmp_path: Path) -> None:
     command = Command("import", ("import", "bundled", "--out", OUT, "--quiet"), REPEATED)
     whole = uninterrupted(command, tmp_path)
     assert f"{OUT}/card.json" in whole.made
-    for kill in list(drawn(whole, 3, random.Random(1)))[:2]:
-        case = tried(command, kill, whole, tmp_path, random.Random(0))
-        assert case.survived, case
+    (kill,) = drawn(whole, 1, random.Random(1))
+    case = tried(command, kill, whole, tmp_path, random.Random(0))
+    assert case.survived, case
+    assert case.injected
