@@ -51,15 +51,16 @@ def differences(made: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     return sorted(name for name in made.keys() | wanted.keys() if made.get(name) != wanted.get(name))
 
 
-def damaged(folder: Path, wanted: dict[str, Any]) -> list[str]:
-    """Files that bear a name of a result, or of a state to go on from, and are not whole."""
+def damaged(folder: Path, *whole: dict[str, Any]) -> list[str]:
+    """Files that bear a name of a result and are as in none of the ``whole`` ones, or of a state and cannot be read."""
     found = []
     for name in names(folder):
         if _is_state(name) and not TEMPORARY.fullmatch(Path(name).name):
             if not _readable(folder / name):
                 found.append(name)
-        elif name in wanted and not name.endswith(".jsonl") and facts(folder / name) != wanted[name]:
-            found.append(name)
+        elif any(name in each for each in whole) and not name.endswith(".jsonl"):
+            if facts(folder / name) not in [each.get(name) for each in whole]:
+                found.append(name)
     return found
 
 

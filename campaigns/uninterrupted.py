@@ -20,11 +20,12 @@ from small_commands import BEGINNINGS, OUT, Command
 
 @dataclass(frozen=True)
 class Whole:
-    """Uninterrupted run: what it made, its CPU seconds, its file events."""
+    """Uninterrupted run: what it made, its CPU seconds, its file events, and what was there before."""
 
     made: dict[str, Any]
     seconds: float
     events: list[Event]
+    began: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -82,16 +83,17 @@ def uninterrupted(command: Command, work: Path) -> Whole:
         raise RuntimeError(f"{command.name}: {ended.told}")
     first, log = contents(folder), work / "events.txt"
     folder = beginning(command, work, "whole")
+    began = contents(folder)
     ended = forked.run(command.arguments, folder, prepare=note_events(folder, log))
     made = contents(folder)
     if found := differences(first, made):
         raise RuntimeError(f"{command.name}: two uninterrupted runs differ in {', '.join(found)}")
-    return Whole(made, ended.seconds, read_events(log))
+    return Whole(made, ended.seconds, read_events(log), began)
 
 
 def look(case: Case, folder: Path, whole: Whole) -> None:
     """Note files that are not whole, after an interruption."""
-    case.damaged += tuple(damaged(folder, whole.made))
+    case.damaged += tuple(damaged(folder, whole.made, whole.began))
 
 
 def go_on(case: Case, command: Command, folder: Path, whole: Whole) -> Case:

@@ -12,7 +12,9 @@ import torch
 from PIL import Image
 
 import robust_transfer.drawing
-from robust_transfer.drawing.plots import COLOURS, png
+from robust_transfer.drawing.figures import Point, front
+from robust_transfer.drawing.plots import COLOURS, png, svg
+from robust_transfer.statistics.intervals import wilson
 
 STYLE = (Path(robust_transfer.drawing.__file__).parent / "style.css").read_text(encoding="utf-8")
 
@@ -27,3 +29,11 @@ def test_a_picture_is_exact_and_enlarged_without_smoothing() -> None:
     read = np.asarray(Image.open(io.BytesIO(base64.b64decode(png(image, scale=3).partition(",")[2]))))
     assert read.shape == (6, 6, 3)
     assert (read[::3, ::3] == (image * 255).round().byte().permute(1, 2, 0).numpy()).all()
+
+
+def test_a_figure_has_the_same_bytes_every_time() -> None:
+    points = {"probe": [Point("a", wilson(8, 10), wilson(4, 10)), Point("b", wilson(7, 10), wilson(5, 10))]}
+    first, second = (
+        svg(front(points, chosen=points["probe"][0], constant=0.1, threat="linf").figure) for _ in range(2)
+    )
+    assert first == second
