@@ -21,7 +21,7 @@ MADE = "## How it was made"
 
 def contents(folder: Path) -> dict[str, Any]:
     """What each file below a folder says, by its path; unfinished state, locks and leftovers left out."""
-    return {name: facts(folder / name) for name in names(folder) if not _passing(name)}
+    return {name: facts(folder / name) for name in names(folder) if not _passing(name) and not _of_starts(folder / name)}
 
 
 def names(folder: Path) -> list[str]:
@@ -84,6 +84,11 @@ def facts(path: Path) -> Any:
             r"robust-transfer [^<\n`]*|[0-9a-f]{32,}|[\d.,e+-]*\d", "", text
         )  # its figures are those of other files
     return hashlib.sha256(content).hexdigest()
+
+
+def _of_starts(path: Path) -> bool:
+    """True for a study's page, which lists the starts that came to their end: one that was killed with its last cell did not."""
+    return path.name == "report.html" and path.with_name("study.json").exists()
 
 
 def _timeless(value: Any) -> Any:
