@@ -21,7 +21,9 @@ MADE = "## How it was made"
 
 def contents(folder: Path) -> dict[str, Any]:
     """What each file below a folder says, by its path; unfinished state, locks and leftovers left out."""
-    return {name: facts(folder / name) for name in names(folder) if not _passing(name) and not _of_starts(folder / name)}
+    return {
+        name: facts(folder / name) for name in names(folder) if not _passing(name) and not _of_starts(folder / name)
+    }
 
 
 def names(folder: Path) -> list[str]:
@@ -87,7 +89,7 @@ def facts(path: Path) -> Any:
 
 
 def _of_starts(path: Path) -> bool:
-    """True for a study's page, which lists the starts that came to their end: one that was killed with its last cell did not."""
+    """True for a study's page: it lists the starts that came to their end, which one that was killed did not."""
     return path.name == "report.html" and path.with_name("study.json").exists()
 
 
