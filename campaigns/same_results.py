@@ -14,7 +14,7 @@ from safetensors.torch import load
 from robust_transfer.files import TEMPORARY, read_table
 from robust_transfer.study.table import TIMINGS
 
-TIMES = {"seconds", "command", *TIMINGS}
+TIMES = {"seconds", "command", "commit", *TIMINGS}
 OWN = (".lock", ".written.json", "starts.jsonl", "given_up.json")  # of the run, not of its result
 MADE = "## How it was made"
 
