@@ -10,7 +10,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 # torchvision 0.N belongs to torch 2.(N-15); pip finds it by itself.
 TORCH_PIN := $(if $(TORCH),"torch==$(TORCH).*")
 
-.PHONY: demo test check fast slow browser docs notebooks reference site wheel bench hostile clean
+.PHONY: demo test check fast slow browser docs notebooks reference site wheel bench hostile faults clean
 
 demo: $(STAMP)
 	$(BIN)/robust-transfer demo --out demo --overwrite
@@ -83,6 +83,14 @@ hostile: $(STAMP)
 	$(BIN)/python -c "import atheris" 2>/dev/null || $(BIN)/python -m pip install --quiet atheris
 	$(BIN)/python campaigns/fuzzing.py $(if $(QUICK),--runs 500)
 	$(BIN)/python campaigns/page.py
+
+# Kills commands anywhere, takes their disks away, sends them signals; writes its records and the table of docs/survival.md.
+# Full and read-only disks are small tmpfs mounts: as root, on Linux. QUICK=1: a few of each, without records.
+faults: $(STAMP)
+	$(BIN)/python campaigns/kills.py $(if $(QUICK),--kills 4,--kills 50 --record)
+	$(BIN)/python campaigns/faults_other.py $(if $(QUICK),--times 1,--times 5 --record)
+	$(BIN)/python campaigns/faults_workers.py $(if $(QUICK),--times 1,--times 10 --record)
+	$(if $(QUICK),,$(BIN)/python campaigns/page.py)
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python >= 3.11 is needed, this is {v.major}.{v.minor}: make PYTHON=python3.12 ...")'

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from robust_transfer.files import write_bytes
+from robust_transfer.files import sweep, write_bytes
 
 
 def load_or_compute(
@@ -32,6 +32,7 @@ def load_or_compute(
         try:
             return load(path.read_bytes())
         except (FileNotFoundError, SafetensorError):  # missing, or truncated
+            sweep(path)
             tensors = {name: value.contiguous() for name, value in make().items()}
             write_bytes(path, save(tensors))
             return tensors

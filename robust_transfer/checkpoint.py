@@ -176,10 +176,10 @@ class Checkpoint:
             )
             if prints is not None:
                 write_bytes(folder / FINGERPRINTS, prints)
-            write_json(folder / CARD, as_dict(card))
             recipe = {"method": card.method, "settings": as_dict(card.settings), "seed": card.seed}
             write_text(folder / "config.yaml", yaml.safe_dump(recipe, sort_keys=False))
             write_text(folder / "README.md", readme(card))
+            write_json(folder / CARD, as_dict(card))  # last: a folder with weights and a card is a finished run
         return load_checkpoint(folder)
 
 

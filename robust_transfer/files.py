@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import errno
+import glob
 import io
 import json
 import os
 import re
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from safetensors import SafetensorError
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 # What a kill in the middle of a write leaves behind: our temporary file, or safetensors' own.
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}|\.tmp\w{6}")
+FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or the user's share of it
 _told: list[Callable[[Path], None]] = []
 
 
@@ -46,6 +48,14 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
             temporary.unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:
         raise OutputError(os_message(path, error)) from None
+
+
+def sweep(path: Path) -> None:
+    """Remove what killed writes of ``path`` left beside it: for the holder of a lock under which alone it is written."""
+    with suppress(OSError):  # they are in nobody's way
+        for entry in path.parent.glob(f".{glob.escape(path.name)}.*"):
+            if TEMPORARY.fullmatch(entry.name) and len(entry.name) == len(path.name) + 14:
+                entry.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -87,14 +97,25 @@ def expanded(path: str | Path) -> Path:
 
 
 def append_line(path: Path, text: str) -> None:
-    """Append a line to a log; creates the file and its folder. Raises :class:`OutputError`."""
+    """Append a line to a log; creates the file and its folder. Raises :class:`OutputError`.
+
+    A line that a full disk or a kill has cut short is ended first: it alone is lost.
+    """
     try:
         announce(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text + "\n")
+        with path.open("ab+") as file:
+            file.write(b"\n" * _is_cut(file) + text.encode("utf-8", "backslashreplace") + b"\n")
     except OSError as error:
         raise OutputError(os_message(path, error)) from None
+
+
+def _is_cut(file: BinaryIO) -> bool:
+    """True if the last line has no end."""
+    if not file.seek(0, os.SEEK_END):
+        return False
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) != b"\n"
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -127,6 +148,6 @@ def read_table(path: Path) -> pd.DataFrame:
 def os_message(path: Path, error: Exception) -> str:
     """Error message for a file that could not be written."""
     # safetensors reports "... I/O error: No space left on device (os error 28)" by an exception of its own
-    if getattr(error, "errno", None) == errno.ENOSPC or f"(os error {errno.ENOSPC})" in str(error):
+    if getattr(error, "errno", None) in FULL or f"(os error {errno.ENOSPC})" in str(error):
         return f"the disk is full, so {path} was not written (what was there before is untouched): free some space"
     return f"cannot write {path}: {getattr(error, 'strerror', None) or error}; choose another --out"

@@ -7,7 +7,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from robust_transfer.files import TEMPORARY, write_json
+from robust_transfer.files import TEMPORARY, sweep, write_json
 from robust_transfer.texts import read_json
 
 FILE = ".written.json"
@@ -63,6 +63,11 @@ class Manifest:
         names = self.names | {name} if self.path.exists() else {name, *self._earlier()}
         write_json(self.path, sorted(names))
         self._names = names
+
+    def sweep(self) -> None:
+        """Remove what killed writes of the noted files left: for the process that holds the folder."""
+        for name in (FILE, *self.names):
+            sweep(self.folder / name)
 
     def tidy(self) -> None:
         """Remove the manifest if none of its files exists."""

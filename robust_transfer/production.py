@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from types import NoneType
 from typing import Any
@@ -98,6 +99,9 @@ def produce(
     """
     asked = {**identity, "seed": run.seed, "data": task.train.hash}
     if (done := finished(run, asked)) is not None:
+        if run.out is not None and is_main_process():
+            with suppress(OSError):  # it may lie where nothing can be removed
+                state.discard(run.out)  # the earlier process may have been killed before it did
         return done
     make = prepare()
     out = run.prepare_out()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from robust_transfer.compiling import keep_compiled
+from robust_transfer.errors import OutputError
 from robust_transfer.files import write_bytes
 from robust_transfer.texts import read_json
 
@@ -25,10 +26,10 @@ def recall(key: str) -> dict[str, Any]:
 
 
 def remember(key: str, **found: Any) -> None:
-    """Store results under ``key``, added to existing ones. Does nothing where the folder is not writable."""
+    """Store results under ``key``, added to existing ones. Does nothing where the folder is full or not writable."""
     path = _path(key)
     if path is not None:
-        with suppress(OSError):
+        with suppress(OSError, OutputError):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_bytes(path, json.dumps({**recall(key), **found}).encode())
 

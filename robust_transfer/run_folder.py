@@ -64,6 +64,7 @@ def hold(out: Path | None) -> Iterator[None]:
         yield
         return
     held = _held[key] = _Held(out)
+    held.manifest.sweep()
     try:
         with told_of_writes(held.hear):
             yield

@@ -38,6 +38,15 @@ def test_it_is_made_once_and_again_where_it_is_damaged(tmp_path: Path) -> None:
     assert len(made) == 4
 
 
+def test_what_a_killed_write_left_goes_with_the_next_one(tmp_path: Path) -> None:
+    load_or_compute(tmp_path, "things", "key", lambda: {"a": torch.ones(2)})
+    (kept,) = (tmp_path / "things").glob("key-*.safetensors")
+    kept.rename(dead := kept.with_name(f".{kept.name}.0123456789ab"))
+    load_or_compute(tmp_path, "things", "key", lambda: {"a": torch.ones(2)})
+    assert kept.exists()
+    assert not dead.exists()
+
+
 def test_what_other_code_has_computed_is_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An old head would be taken for that of a solver which has changed since."""
 

@@ -323,11 +323,11 @@ def test_a_full_disk_leaves_whole_files_only(folder: Path, monkeypatch: pytest.M
         with pytest.raises(OutputError, match="the disk is full"):
             make(1).save(folder)
     assert {p.name for p in folder.iterdir()} == FILES
-    order = (WEIGHTS, CARD, "config.yaml", "README.md")
+    order = (WEIGHTS, "config.yaml", "README.md", CARD)
     assert all((folder / name).read_bytes() == before[name] for name in order[failing:])
     if failing == 0:
         assert same_state(load_checkpoint(folder).classifier, make().classifier)
-    if failing == 1:  # new weights beside the old card must not pass for either
+    if failing:  # new weights beside the old card must not pass for either
         with pytest.raises(CheckpointError, match="the hash differs"):
             load_checkpoint(folder)
 
@@ -340,6 +340,24 @@ def test_a_full_disk_leaves_an_empty_folder_empty(
     with pytest.raises(OutputError, match="the disk is full"):
         make(1).save(tmp_path / "run")
     assert list((tmp_path / "run").iterdir()) == []
+
+
+@pytest.mark.parametrize("after", range(4))
+def test_a_run_that_is_killed_while_it_is_saved_is_not_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    """Whichever of the four files it comes to: only with the card, the last of them, is it taken for finished."""
+    left, replace = iter(range(after)), os.replace
+
+    def killed(*arguments: Any, **keywords: Any) -> None:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        replace(*arguments, **keywords)
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        make().save(tmp_path / "run")
+    assert finished(Run(out=tmp_path / "run", resume=True), {}) is None
 
 
 def test_a_finished_run_is_taken_as_it_is_or_refused(folder: Path) -> None:

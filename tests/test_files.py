@@ -98,6 +98,15 @@ def test_a_log_on_a_full_disk() -> None:
         append_line(Path("/dev/full"), "x" * 10_000)
 
 
+def test_a_line_that_was_cut_short_does_not_take_the_next_one_with_it(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    append_line(log, "one")
+    log.write_bytes(log.read_bytes() + b"hal")
+    append_line(log, "two")
+    append_line(log, "three")
+    assert log.read_text() == "one\nhal\ntwo\nthree\n"
+
+
 def test_places_that_cannot_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     for write in (write_text, append_line):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from robust_transfer import remembered
+from robust_transfer import files, remembered
 from robust_transfer.compiling import VARIABLE
 from robust_transfer.remembered import recall, remember
 
@@ -47,5 +49,17 @@ def test_without_a_folder_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_folder_that_cannot_be_written_is_no_error(folder: Path) -> None:
     folder.write_text("a file")
+    remember("a", gains=True)
+    assert recall("a") == {}
+
+
+@pytest.mark.parametrize("error", [errno.EROFS, errno.ENOSPC])
+def test_a_disk_that_takes_nothing_is_no_error(folder: Path, monkeypatch: pytest.MonkeyPatch, error: int) -> None:
+    folder.mkdir()
+
+    def refuse(*_: Any) -> None:
+        raise OSError(error, "refused")
+
+    monkeypatch.setattr(files, "_write", refuse)
     remember("a", gains=True)
     assert recall("a") == {}

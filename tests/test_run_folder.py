@@ -178,6 +178,18 @@ def test_the_first_write_empties_the_folder_and_keeps_the_lock(tmp_path: Path) -
     assert files(tmp_path) == {"card.json", "evaluation.json", FILE}
 
 
+def test_what_killed_writes_left_goes_with_the_next_holder(tmp_path: Path) -> None:
+    with Run(out=tmp_path).at_work():
+        write_text(tmp_path / "model.safetensors", "new")
+        write_text(tmp_path / "state" / "state.safetensors", "new")
+    dead = [".model.safetensors.0123456789ab", "state/.state.safetensors.0123456789ab", f".{FILE}.0123456789ab"]
+    others = [".tmpAb12_Z", ".notes.0123456789ab", ".model.safetensors.bak.0123456789ab", ".model.safetensors.xyz"]
+    fill(tmp_path, *dead, *others)
+    before = files(tmp_path)
+    with Run(out=tmp_path).at_work():
+        assert files(tmp_path) == (before - set(dead)) | {LOCK}
+
+
 def test_a_run_that_writes_nothing_removes_nothing(tmp_path: Path) -> None:
     old = files(fill(tmp_path, "card.json", "model.safetensors"))
     run = Run(out=tmp_path, overwrite=True)

@@ -10,6 +10,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from robust_transfer.cli.ending import ended_by_signals
+
 ROAD = (
     "list",
     "data",
@@ -50,7 +52,17 @@ app = typer.Typer(
 INTERRUPTED = 130
 FULL = "the memory is full: end other programs, or take smaller images, a smaller network or a smaller --batch-size"
 LONGEST = 1000  # characters of an error: of a longer one, which holds a value of a file, the middle is left out
-MENDABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)  # what is wrong with a path, not with us
+# what is wrong with a path or a disk, not with us: a network's disk may be away, or have no locks
+MENDABLE = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENAMETOOLONG,
+    errno.EIO,
+    errno.ESTALE,
+    errno.ENOLCK,
+    errno.EFBIG,
+)
 # Wrong options and the like. Some versions of typer carry a click of their own, so that click's name is not this class.
 USAGE: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 
@@ -73,7 +85,17 @@ def _common(
 
 
 def main() -> None:
-    """Entry point. Exit status: 0; 2 for user errors; 3 where training diverged; 1 for our own bugs."""
+    """Entry point. Exit status: 0; 2 for user errors; 3 where training diverged; 130, 143 for signals; 1 for our own bugs."""
+    with ended_by_signals() as ending:
+        try:
+            status = _run()
+        except (typer.Abort, KeyboardInterrupt):
+            status = _fail(str(ending), ending.status)
+    sys.exit(status)
+
+
+def _run() -> int:
+    """Run the command line; its exit status. Raises ``KeyboardInterrupt``."""
     from robust_transfer.errors import RobustTransferError
     from robust_transfer.messages import on_standard_error
     from robust_transfer.shown import printable
@@ -92,8 +114,6 @@ def main() -> None:
         error.message = printable(error.message)
         error.show()
         status = error.exit_code
-    except (typer.Abort, KeyboardInterrupt):
-        status = _fail("interrupted; the same command goes on, with --resume where it has that option", INTERRUPTED)
     except MemoryError:
         status = _fail(FULL, 2)
     except RuntimeError as error:
@@ -101,13 +121,13 @@ def main() -> None:
             raise
         status = _fail(FULL, 2)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             status = _fail("the disk is full: free some space, then go on with --resume", 2)
         elif error.errno in MENDABLE:
             status = _fail(f"{error.filename or 'a file'}: {error.strerror}", 2)
         else:
             raise
-    sys.exit(status if isinstance(status, int) else 0)
+    return status if isinstance(status, int) else 0
 
 
 def _fail(message: str, status: int) -> int:

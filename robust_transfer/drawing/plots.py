@@ -43,9 +43,8 @@ def tidy(axes: Axes) -> None:
 def svg(figure: Figure) -> str:
     """Figure as an SVG element, without the XML preamble."""
     buffer = io.StringIO()
-    with (
-        warnings.catch_warnings()
-    ):  # the font that texts are measured in has not every script's signs; the reader's has
+    # names inside are drawn by the style's salt; the font that texts are measured in has not every script's signs
+    with style(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()

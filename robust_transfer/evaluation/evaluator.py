@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from numbers import Integral, Real
 from types import NoneType
@@ -161,7 +162,8 @@ def evaluate(
             if keep_deltas and finished is None:
                 write_bytes(how.out / DELTAS, join(how.out / "state"))
             evaluation.save(how.out)
-            if not late:
+        if how.out is not None and not late:
+            with suppress(OSError):  # of a finished one, too: its process may have been killed before it did
                 discard_state(how.out)
         _track(evaluation, how)
         return evaluation

@@ -31,6 +31,7 @@ from robust_transfer.texts import read_json
 
 SCHEMA = 1
 SMALLEST_EPS = "smallest_eps"
+FURTHER_COLUMNS = "further_columns"
 Accuracy = Literal["clean", "robust"]
 
 
@@ -112,7 +113,8 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the outcomes, as plain JSON types: the contents of ``evaluation.json``."""
-        return {f.name: as_dict(getattr(self, f.name)) for f in fields(self) if f.name != "outcomes"}
+        facts = {f.name: as_dict(getattr(self, f.name)) for f in fields(self) if f.name != "outcomes"}
+        return {**facts, FURTHER_COLUMNS: [str(name) for name in self.outcomes if name not in COLUMNS]}
 
     def save(self, folder: Path) -> None:
         """Write ``evaluation.json`` and ``outcomes.parquet``, each atomically; raises :class:`OutputError`."""
@@ -211,6 +213,8 @@ def _load(folder: Path, outcomes: Callable[[pa.Table], pd.DataFrame]) -> Evaluat
             raise DataError(f"{folder / EVALUATION} has schema {summary['schema']!r}, this version reads {SCHEMA}")
         # without pandas' reader and its threads, which take many times as long as so small a file
         stored = ParquetFile(pa.BufferReader((folder / OUTCOMES).read_bytes())).read(use_threads=False)
+        known = summary.pop(FURTHER_COLUMNS, stored.column_names)  # others are of a measurement that was cut short
+        stored = stored.select([name for name in stored.column_names if name in COLUMNS or name in known])
         standing = stored["broken_by"].to_pylist().count(SURVIVED)
         named = translated(summary, FIELDS, EVALUATION, warn=False)
         evaluation = Evaluation(**_typed(named), outcomes=outcomes(stored))

@@ -130,13 +130,22 @@ def _to_timm(model: Checkpoint, folder: Path, images: list[Image.Image], told: s
         record = checking.check(name, checking.in_turn(images, run), model, pixels, told)
         timm_folder.write(model, made, {"robust_transfer": description(model, record)})
         try:
-            for file in (timm_folder.WEIGHTS, timm_folder.CONFIG):
-                write_atomically(folder / file, lambda path, file=file: _copy(made / file, path))  # type: ignore[misc]
+            write_atomically(folder / timm_folder.CONFIG, partial(_copy_both, made, folder))
         except OSError as error:
             raise OutputError(os_message(folder, error)) from None
     how = model.preprocessing
     return Exported(folder, "timm", "what timm's own transform makes of a picture", str(how.geometry), record)
 
 
-def _copy(source: Path, path: Path) -> None:
-    shutil.copyfile(source, path)
+def _copy_both(made: Path, folder: Path, config: Path) -> None:
+    """Copy the configuration to ``config``, still a temporary file, and the weights to ``folder``.
+
+    An older configuration goes before the weights come: whenever this is cut short, none describes weights of another export.
+    """
+    shutil.copyfile(made / timm_folder.CONFIG, config)
+
+    def weights(path: Path) -> None:
+        shutil.copyfile(made / timm_folder.WEIGHTS, path)
+        (folder / timm_folder.CONFIG).unlink(missing_ok=True)
+
+    write_atomically(folder / timm_folder.WEIGHTS, weights)

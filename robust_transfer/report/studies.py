@@ -20,10 +20,10 @@ from robust_transfer.statistics.intervals import Proportion, over_seeds
 from robust_transfer.study.filters import LAYERS, PICTURES
 from robust_transfer.study.outcomes import Judged, read_outcomes
 from robust_transfer.study.recipe import NAMED, SETTINGS, Recipe
-from robust_transfer.study.report import FINDINGS, STARTS
+from robust_transfer.study.report import FINDINGS, STARTS, read_starts
 from robust_transfer.study.study import STUDY
 from robust_transfer.study.table import TABLE, alike, share_of
-from robust_transfer.texts import from_json, read_json, read_text
+from robust_transfer.texts import read_json
 
 IN_FULL = 4  # networks of a study
 OF_ALL = ("evaluation", "task")  # columns that make cells comparable
@@ -130,10 +130,9 @@ def read_study(folder: Path) -> Study:
         for name in NAMED:  # a study of an earlier version may lack one
             if len(table) and name not in table:
                 table[name] = None
-        starts = read_text(folder / STARTS).splitlines() if (folder / STARTS).is_file() else []
         return Study(
             folder, recipe, table, int(found["cells"] or len(table)), tuple(found["claims"]),
-            tuple(from_json(line) for line in starts), made,
+            tuple(read_starts(folder / STARTS)), made,
         )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         raise DataError(f"the study in {folder} cannot be read: {error}") from None

@@ -12,11 +12,12 @@ from typing_extensions import override
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.config import as_dict, config, expect
 from robust_transfer.data import Task
-from robust_transfer.errors import ConfigError
+from robust_transfer.errors import ConfigError, DivergedError
 from robust_transfer.presets import WithPresets
 from robust_transfer.production import Produced, check_arguments, produce, refuse_hopeless, refuse_weights, without_test
 from robust_transfer.registry import Registry
 from robust_transfer.run import Run
+from robust_transfer.strategies import inner
 from robust_transfer.strategies.reading import read
 from robust_transfer.threat import Threat
 from robust_transfer.trained_on import trained_on
@@ -85,7 +86,15 @@ class Strategy(WithPresets, ABC):
             self.check(read, task)
             task = without_test(task).prepared(source.preprocessing)
             seen = trained_on(task, source.trained_on, transferred=True)
-            return produce(self._identity(source, task), task, run, lambda: lambda: self._make(read, task, run), seen)
+            try:
+                made = produce(
+                    self._identity(source, task), task, run, lambda: lambda: self._make(read, task, run), seen
+                )
+            except DivergedError:
+                inner.discard(run)
+                raise
+            inner.discard(run)  # not before the result is saved: a kill in between would cost all of it
+            return made
 
     def _make(self, read: Checkpoint, task: Task, run: Run) -> Produced:
         made = self.adapt(read, task, run)

@@ -24,7 +24,7 @@ from robust_transfer.run import Run
 from robust_transfer.statistics.intervals import Proportion, wilson
 from robust_transfer.statistics.operating_point import OperatingPoint
 from robust_transfer.strategies.base import STRATEGIES, Strategy
-from robust_transfer.strategies.inner import discard, inside
+from robust_transfer.strategies.inner import inside
 from robust_transfer.threat import Threat
 
 FRONTIER_PLOT = "frontier.svg"
@@ -178,10 +178,9 @@ class Front:
         return inside(self.run, name)
 
     def finish(self, chosen: Candidate) -> None:
-        """Draw all points, and remove what only an interrupted run would have needed."""
+        """Draw all points."""
         if self.run.out is not None and is_main_process():
             write_text(self.run.out / FRONTIER_PLOT, self._plot(chosen))
-        discard(self.run)
 
     def _plot(self, chosen: Candidate) -> str:
         from robust_transfer.drawing.figures import Point, front  # Matplotlib: no other strategy draws

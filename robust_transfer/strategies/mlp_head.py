@@ -78,9 +78,10 @@ class MLPHead(Trained):
         head.std.copy_(standardisation.std)
         classifier = source.classifier.with_layers(head, how)
         classifier.freeze()
-        return TrainingStart(
-            classifier, f"new head of {self.depth} hidden layers", cost=Cost(passes=len(features)), features=features
-        )
+        # of val, too, where they are validated on: here and not by the validation, or each resumed run would count them again
+        computed = len(features) + (len(task.val) if self.select != "robust" else 0)
+        cost = Cost(passes=computed)
+        return TrainingStart(classifier, f"new head of {self.depth} hidden layers", cost=cost, features=features)
 
     @override
     def objective(self, source: Checkpoint, start: TrainingStart, task: Task, run: Run) -> Minimised:
@@ -115,11 +116,10 @@ class HeadValidation:
     """Clean accuracy of a head on precomputed ``features`` ``(n, d)`` of ``val``."""
 
     def __init__(self, features: Tensor, val: Split) -> None:
-        self.features, self.val, self.cost = features, val, Cost()
+        self.features, self.val = features, val
 
     def __call__(self, classifier: Classifier) -> dict[str, float]:
-        """Clean accuracy; the first call counts the features' passes."""
-        self.cost = Cost(passes=len(self.features))
+        """Clean accuracy."""
         with classifier.eval_mode(), torch.no_grad():
             predicted = classifier.classify(self.features.to(classifier.device)).argmax(1).cpu()
         return {"clean_accuracy": mean(predicted == self.val.labels, self.val.weights)}

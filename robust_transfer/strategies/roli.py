@@ -11,9 +11,8 @@ from typing_extensions import override
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.config import config
 from robust_transfer.data import Task
-from robust_transfer.errors import ConfigError, DivergedError
+from robust_transfer.errors import ConfigError
 from robust_transfer.pretraining.objective import AdversarialObjective
-from robust_transfer.production import Produced
 from robust_transfer.run import Run
 from robust_transfer.strategies import inner
 from robust_transfer.strategies.attacked import ByPGD
@@ -60,16 +59,6 @@ class RoLI(ByPGD):
         """Settings of the probe's training."""
         mine = {"epochs": self.probe_epochs, "learning_rate": self.probe_learning_rate, "select": "last", "ema": None}
         return TrainingSettings(**{**self.training(), **mine})
-
-    @override
-    def adapt(self, source: Checkpoint, task: Task, run: Run) -> Produced:
-        try:
-            made = super().adapt(source, task, run)
-        except DivergedError:
-            inner.discard(run)
-            raise
-        inner.discard(run)
-        return made
 
     @override
     def start(self, source: Checkpoint, task: Task, run: Run) -> TrainingStart:

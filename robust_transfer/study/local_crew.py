@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
@@ -118,7 +119,16 @@ def _ending(code: int | None) -> str:
 # ---------------------------------------------------------------- in the process
 
 
+def _end_with_parent() -> None:
+    """End this process as soon as the one that hired it is gone, in the middle of a cell, too: nobody waits for its answer."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
 def _serve(line: Connection, recipe: Recipe, store: Store, run: Run) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one that hired it hears it, too, and ends it
     limit_threads(run.threads or 1)
     workshop, who = Workshop(recipe, store, run), name_of_worker()

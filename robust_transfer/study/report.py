@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -22,7 +23,7 @@ from robust_transfer.study.outcomes import read_outcomes
 from robust_transfer.study.plots import drawable, lines
 from robust_transfer.study.recipe import NAMED, SETTINGS, Claim, Filters, cells
 from robust_transfer.study.work import Workshop
-from robust_transfer.texts import from_json, read_text
+from robust_transfer.texts import MalformedError, from_json
 
 REPORT, FINDINGS = "report.md", "findings.json"
 STARTS = "starts.jsonl"  # a line for each start of the study that came to its end: command, seconds, cells
@@ -105,9 +106,18 @@ def _told(claim: Claim, finding: Finding | None, lost: int) -> dict[str, str]:
     return {"says": claim.says, "measured": why, "verdict": "open"}
 
 
+def read_starts(path: Path) -> list[dict[str, Any]]:
+    """Starts of a study; a line that was cut short is left out."""
+    found = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
+        with suppress(MalformedError):
+            found.append(from_json(line))
+    return [start for start in found if isinstance(start, dict)]
+
+
 def _starts(path: Path, recipe: str) -> list[str]:
     """Commands that made the cells, and their wall-clock, as far as they came to their end."""
-    starts = [from_json(line) for line in read_text(path).splitlines()] if path.exists() else []
+    starts = read_starts(path)
     commands = dict.fromkeys(start["command"] for start in starts) or [command_line()]
     told = [f"{start['seconds'] / 60:.1f} minutes ({start['cells']} cells)" for start in starts]
     return [

@@ -29,7 +29,7 @@ from robust_transfer.study.recipe import Recipe, cells
 from robust_transfer.study.report import STARTS, write_report
 from robust_transfer.study.store import Store
 from robust_transfer.study.table import tabulate, write_table
-from robust_transfer.study.work import Workshop
+from robust_transfer.study.work import Workshop, tidy
 from robust_transfer.texts import read_json
 from robust_transfer.training.processes import alone
 
@@ -81,6 +81,7 @@ def _run(
     if is_main_process():
         how = {"recipe": as_dict(recipe), "command": command_line(), "precision": run.precision, **environment()}
         write_json(store.root / STUDY, how)
+        tidy(store)
     with progress_bars(run.quiet or not is_main_process()) as bar:
         shown = bar.add_task(recipe.name, total=sum(len(group) for group in work))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,16 @@ from robust_transfer.classifier import Classifier
 from robust_transfer.config import as_dict, digest
 from robust_transfer.data import Dataset, Split, Task
 from robust_transfer.data.classes import only_classes
-from robust_transfer.errors import ConfigError, DivergedError
+from robust_transfer.errors import ConfigError, DivergedError, OutputError
 from robust_transfer.evaluation import evaluate
 from robust_transfer.evaluation.outcomes import EVALUATION
 from robust_transfer.evaluation.renamed import RECIPE
-from robust_transfer.evaluation.resume import goes_on
+from robust_transfer.evaluation.resume import discard_state, goes_on
 from robust_transfer.files import write_json
+from robust_transfer.manifest import LOCK
 from robust_transfer.pretraining import PRETRAINING, Pretraining
 from robust_transfer.run import Run
+from robust_transfer.run_folder import hold
 from robust_transfer.sources import load_source
 from robust_transfer.strategies import STRATEGIES, Strategy
 from robust_transfer.study.recipe import Cell, Pretrained, Recipe, result_of
@@ -322,6 +324,16 @@ def is_settled(folder: Path) -> bool:
 def is_evaluation(folder: Path) -> bool:
     """True if a folder holds a finished evaluation."""
     return (folder / EVALUATION).is_file() and not goes_on(folder)
+
+
+def tidy(store: Store) -> None:
+    """Remove what killed processes left in pieces that they had finished: these are not made, and so not tidied, again."""
+    for lock in store.root.glob(f"*/*/{LOCK}"):  # a lock's file outlives only those that were killed
+        folder = lock.parent
+        if is_settled(folder) or is_evaluation(folder):
+            with suppress(OSError, OutputError), hold(folder):  # another process may be at work on it
+                state.discard(folder)
+                discard_state(folder)
 
 
 def _failure(folder: Path) -> str | None:

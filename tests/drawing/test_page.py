@@ -79,6 +79,6 @@ def test_a_page_has_no_control_characters_and_changes_of_direction(monkeypatch: 
     import jinja2
 
     template = jinja2.DictLoader({"x.html": "{{ name }}|{{ safe }}|{{ number }}"})
-    monkeypatch.setattr(page.jinja2, "ChoiceLoader", lambda loaders: template)
+    monkeypatch.setattr("robust_transfer.drawing.page.jinja2.ChoiceLoader", lambda loaders: template)
     text = page.render("x.html", name="\x1b\u202e<b>", safe=Markup("<b>\x1b"), number=3)
     assert text == "\\x1b\\u202e&lt;b&gt;|<b>\x1b|3"

@@ -15,7 +15,9 @@ from PIL import Image
 
 import robust_transfer.drawing
 from robust_transfer.drawing import plots
-from robust_transfer.drawing.plots import COLOURS, png
+from robust_transfer.drawing.figures import Point, front
+from robust_transfer.drawing.plots import COLOURS, png, svg
+from robust_transfer.statistics.intervals import wilson
 
 STYLE = (Path(robust_transfer.drawing.__file__).parent / "style.css").read_text(encoding="utf-8")
 
@@ -39,3 +41,11 @@ def test_a_name_is_drawn_as_it_is(name: str) -> None:
         figure.subplots().set_title(name)
         text = plots.svg(figure)
     assert (name if name.isprintable() else "\\x1b[2J\\u202e") in text
+
+
+def test_a_figure_has_the_same_bytes_every_time() -> None:
+    points = {"probe": [Point("a", wilson(8, 10), wilson(4, 10)), Point("b", wilson(7, 10), wilson(5, 10))]}
+    first, second = (
+        svg(front(points, chosen=points["probe"][0], constant=0.1, threat="linf").figure) for _ in range(2)
+    )
+    assert first == second

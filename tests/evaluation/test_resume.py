@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from robust_transfer.run import Run
 KEYS = """schema clean_accuracy robust_accuracy constant_accuracy by_attack by_class curve transferred untested threat
 attack split input_size precision seed flags seconds passes data_hash model_hash source_hash versions hardware command
 disagreement red_flag_examples compiled seen notes matched class_names pixels
-balanced_clean_accuracy balanced_robust_accuracy per_class certificates further corrupted"""
+balanced_clean_accuracy balanced_robust_accuracy per_class certificates further corrupted further_columns"""
 
 
 @pytest.fixture
@@ -129,6 +130,44 @@ def test_a_finished_evaluation_is_not_run_again(split: Split, tmp_path: Path, mo
     assert again.to_dict() == found.to_dict()
     with pytest.raises(OutputError, match="has attack 'fgsm', this one 'pgd-1'"):
         evaluate(Brightness(), split, run=run_to(out, resume=True), attack="pgd-1")
+
+
+def test_what_a_finished_evaluation_could_not_remove_is_removed_by_the_next(split: Split, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    evaluate(Brightness(), split, run=run_to(out), attack="fgsm")
+    (out / "state").mkdir()
+    (out / "state" / "deltas-000000000.parquet").write_text("of a batch")
+    evaluate(Brightness(), split, run=run_to(out, resume=True), attack="fgsm")
+    assert not (out / "state").exists()
+
+
+def test_a_measurement_that_is_killed_between_its_two_files_is_made_again(
+    split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, more = tmp_path / "run", partial(evaluate, Brightness(), split, attack="fgsm", smallest_eps=True)
+    evaluate(Brightness(), split, run=run_to(out), attack="fgsm")
+    with monkeypatch.context() as patch:
+        patch.setattr("robust_transfer.evaluation.outcomes.write_json", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            more(run=run_to(out, resume=True))
+    assert "smallest_eps" in pd.read_parquet(out / "outcomes.parquet")
+    assert "smallest_eps" not in load_evaluation(out).outcomes
+    resumed, whole = more(run=run_to(out, resume=True)), more(run=QUIET)
+    assert resumed.passes == whole.passes
+    pd.testing.assert_frame_equal(load_evaluation(out).outcomes, whole.outcomes)
+
+
+def stopped(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_record_of_before_it_named_its_columns_is_read_with_all(split: Split, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    evaluate(Brightness(), split, run=run_to(out), attack="fgsm", smallest_eps=True)
+    raw = json.loads((out / "evaluation.json").read_text())
+    assert raw.pop("further_columns") == ["smallest_eps"]
+    (out / "evaluation.json").write_text(json.dumps(raw))
+    assert "smallest_eps" in load_evaluation(out).outcomes
 
 
 def test_a_models_own_folder_keeps_the_model(tmp_path: Path) -> None:

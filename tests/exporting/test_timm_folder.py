@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from importlib.util import find_spec
 from pathlib import Path
@@ -146,3 +147,33 @@ def test_what_timm_does_not_have_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no normalisation of each image by itself"):
         export(made("resnet18", per_image), "timm", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_no_configuration_stands_beside_weights_of_another_export(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed once the new weights have their name: the folder is none that timm would load."""
+    model, replace = made("test_resnet", CROP), os.replace
+    export(model, "timm", tmp_path)
+    config, weights = tmp_path / "config.json", tmp_path / "model.safetensors"
+    before = weights.read_bytes()
+
+    def killed(source: Path, target: Path) -> None:
+        if Path(target) == config:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            export(replaced(model), "timm", tmp_path, overwrite=True)
+    assert weights.read_bytes() != before
+    assert not config.exists()
+
+
+def replaced(model: Checkpoint) -> Checkpoint:
+    """Same network with other weights."""
+    other = model.classifier.copy()
+    for value in other.parameters():
+        value.data.mul_(0.9)
+    return Checkpoint(other, model.card)

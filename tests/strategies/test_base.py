@@ -108,7 +108,10 @@ def test_a_finished_run_is_returned_at_once_or_refused(
     result = transfer(source, task, quick(name), run=run)
     monkeypatch.setattr(STRATEGIES.get(name), "adapt", None)  # it is not called again
     resumed = dataclasses.replace(run, resume=True)
+    (tmp_path / "run" / "state").mkdir()
+    (tmp_path / "run" / "state" / "state.safetensors").write_bytes(b"of a process that was killed before it removed it")
     assert transfer(source, task, quick(name), run=resumed).hash == result.hash
+    assert not (tmp_path / "run" / "state").exists()
     changed = "l2" if name == "linear-probe" else "epochs"
     with pytest.raises(CheckpointError, match=rf"settings\.{changed}"):
         transfer(source, task, quick(name, **{changed: 0.5}), run=resumed)

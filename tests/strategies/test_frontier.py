@@ -90,6 +90,23 @@ def test_an_interrupted_one_goes_on(
     assert resumed.card.metrics == whole.card.metrics
 
 
+def test_what_was_trained_is_there_until_the_result_is_saved(
+    source: Checkpoint, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = dataclasses.replace(QUIET, out=tmp_path / "run")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Checkpoint, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            transfer(source, task, SMALL, run=run)
+    assert list((tmp_path / "run" / "front").iterdir())
+    transfer(source, task, SMALL, run=dataclasses.replace(run, resume=True))
+    assert not (tmp_path / "run" / "front").exists()
+
+
 def test_a_point_that_diverges_is_left_out_and_told(
     source: Checkpoint, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,7 @@ from robust_transfer.errors import ConfigError
 from robust_transfer.heads import MLP, HeadSpec
 from robust_transfer.preprocessing import Preprocessing
 from robust_transfer.strategies import FineTune, LinearProbe, MLPHead, features_of, transfer
+from robust_transfer.training import state
 
 SPEC = NetworkSpec(
     name="wrn_16_1",
@@ -116,3 +117,24 @@ def test_its_first_layer_is_not_the_head_that_the_source_began_with(task: Task) 
     made = MLPHead(depth=1, width=len(began)).start(source, task, QUIET).classifier
     both = torch.stack([began.flatten(), made.get_parameter("head.layers.0.weight").flatten()]).detach()
     assert abs(float(torch.corrcoef(both)[0, 1])) < 4 * both.shape[1] ** -0.5
+
+
+def test_a_run_that_goes_on_counts_the_features_once(
+    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, strategy = make_source(threat="linf:8/255"), MLPHead(**{**MLPHead.quick, "epochs": 3})
+    run, real, saved = dataclasses.replace(QUIET, out=tmp_path / "run"), state.save, list[int]()
+
+    def killed(*given: Any) -> None:
+        real(*given)
+        saved.append(1)
+        if len(saved) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(state, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            transfer(source, task, strategy, run=run)
+    resumed = transfer(source, task, strategy, run=dataclasses.replace(run, resume=True))
+    assert resumed.card.cost.passes == len(task.train) + len(task.val)
+    assert resumed.hash == transfer(source, task, strategy, run=QUIET).hash

@@ -20,7 +20,7 @@ from study_helpers import RUN, facts
 
 from robust_transfer.errors import ConfigError
 from robust_transfer.run import Run
-from robust_transfer.study import dry_run, load_recipe, run_study
+from robust_transfer.study import dry_run, load_recipe, local_crew, run_study
 from robust_transfer.study.executors import anywhere, groups, shard, threads_for
 from robust_transfer.study.local_crew import POOLS, limit_threads, pools_of
 from robust_transfer.study.recipe import Recipe, SourceSpec, cells
@@ -162,3 +162,24 @@ def test_a_team_of_two_processes_trains_each_cell_together(path: Path, small: Re
     for log in (tmp_path / "team").glob("*/*/metrics.jsonl"):
         assert "2 processes" in log.read_text()
     assert len(list((tmp_path / "team").glob("sources/*/metrics.jsonl"))) == 1
+
+
+def test_a_worker_ends_with_the_process_that_hired_it(
+    small: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle of its work, too: it would hold its locks for as long as a cell takes."""
+    monkeypatch.setattr(local_crew, "Workshop", lambda *_: time.sleep(60))
+    noted = tmp_path / "worker"
+    parent = os.fork()
+    if parent == 0:
+        context = get_context("fork")
+        _ours, theirs = context.Pipe()
+        worker = context.Process(target=local_crew._serve, args=(theirs, small, None, RUN))
+        worker.start()
+        noted.write_text(str(worker.pid))
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(parent, 0)
+    state, deadline = Path(f"/proc/{noted.read_text()}/stat"), time.monotonic() + 30
+    while state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < deadline, "it works on"
+        time.sleep(0.02)

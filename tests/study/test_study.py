@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from robust_transfer.data import Split
 from robust_transfer.errors import ConfigError, DivergedError, OutputError
 from robust_transfer.evaluation import Evaluation, load_evaluation, result
 from robust_transfer.evaluation.outcomes import SURVIVED
+from robust_transfer.files import append_line
+from robust_transfer.manifest import LOCK
 from robust_transfer.pretraining import Fast
 from robust_transfer.strategies import FineTune, softmax
 from robust_transfer.strategies import features as features_module
@@ -356,3 +359,18 @@ def test_data_that_a_setting_names_is_addressed_by_its_content(path: Path, tmp_p
         assert str(place) == config.as_dict(workshop.strategy(cell))["source_data"]
         keys.append(workshop.result_key(cell))
     assert keys[0] == keys[1] != keys[2]
+
+
+def test_what_was_killed_after_its_result_is_tidied_by_the_next_start(
+    plain: tuple[Path, pd.DataFrame], recipe: Recipe, tmp_path: Path
+) -> None:
+    out = tmp_path / "study"
+    shutil.copytree(plain[0], out)
+    (result,) = list((out / "results").iterdir())[:1]
+    for name in (LOCK, "state/state.safetensors", ".card.json.0123456789ab"):
+        (result / name).parent.mkdir(exist_ok=True)
+        (result / name).write_text("")
+    append_line(out / "starts.jsonl", '{"command": "cut sh')
+    before = {path.relative_to(plain[0]) for path in plain[0].rglob("*") if path.is_file()}
+    run_study(recipe, out, run=RUN)
+    assert {path.relative_to(out) for path in out.rglob("*") if path.is_file()} == before
