@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 
 import torch
@@ -15,7 +16,8 @@ Answer = Callable[[Tensor], Tensor]
 def right(model: nn.Module, x: Tensor, y: Tensor, draws: int = 1) -> Tensor:
     """Share of ``draws`` answers that are right, ``(B,)``."""
     with torch.no_grad():
-        return torch.stack([model(x).argmax(1) == y for _ in range(draws)]).float().mean(0)
+        answers = [copy.deepcopy(model)(x).argmax(1) == y for _ in range(draws)]  # a copy remembers no earlier query
+    return torch.stack(answers).float().mean(0)
 
 
 def attacked(

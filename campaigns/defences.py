@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from digit_nets import Digits, Net, fit, trained
 from masking import (
     Band,
@@ -144,7 +143,10 @@ MAKERS: dict[str, tuple[str, Callable[[Bases], tuple[nn.Module, tuple[nn.Module,
     "logits times 1e-8": ("temperature", lambda b: (beyond(b.natural, lambda z: z * 1e-8), (b.natural,))),
     "temperature of its own": (
         "temperature",
-        lambda b: (beyond(b.natural, lambda z: z * 10 ** (8 * torch.frac(1e3 * z[:, :1].detach().abs()) - 4)), (b.natural,)),
+        lambda b: (
+            beyond(b.natural, lambda z: z * 10 ** (8 * torch.frac(1e3 * z[:, :1].detach().abs()) - 4)),
+            (b.natural,),
+        ),
     ),
     "noise": ("randomised", lambda b: (before(b.natural, Noise(0.15)), (b.natural,))),
     "resized at random": ("randomised", lambda b: (before(b.natural, Resized()), (b.natural,))),
@@ -154,7 +156,7 @@ MAKERS: dict[str, tuple[str, Callable[[Bases], tuple[nn.Module, tuple[nn.Module,
     "rounded at random": ("randomised", lambda b: (before(b.natural, RandomRounding(7)), (b.natural,))),
     "band of activations": (
         "band",
-        lambda b: (_banded(b.weak, b.data.x, 0.8, smooth=False), (_banded(b.weak, b.data.x, 0.8, smooth=True), b.weak)),
+        lambda b: (_banded(b.weak, b.data.x, 1.2, smooth=False), (_banded(b.weak, b.data.x, 1.2, smooth=True), b.weak)),
     ),
     "stable head": ("through the source", lambda b: (Stable(b.weak), (b.weak,))),
     "total variation": (
@@ -175,7 +177,7 @@ MAKERS: dict[str, tuple[str, Callable[[Bases], tuple[nn.Module, tuple[nn.Module,
     "detector that rejects": ("detector", lambda b: (Rejecting(b.weak, _distance(b)), (b.weak,))),
     "detector that falls back": (
         "detector",
-        lambda b: (FallBack(b.weak, _distance(b), b.data.x, b.data.y), (b.weak,)),
+        lambda b: (FallBack(b.weak, _distance(b, 0.5), b.data.x, b.data.y), (b.weak,)),
     ),
     "remembers queries": ("detector", lambda b: (Remembering(b.natural, 0.2), (b.natural,))),
 }
@@ -185,8 +187,8 @@ def _with(net: Net, smooth: Callable[[Net], Net]) -> tuple[nn.Module, tuple[nn.M
     return net, (smooth(net),)
 
 
-def _distance(bases: Bases) -> Distance:
-    return Distance(bases.weak, bases.data.x, bases.data.y, 0.98)
+def _distance(bases: Bases, quantile: float = 0.98) -> Distance:
+    return Distance(bases.weak, bases.data.x, bases.data.y, quantile)
 
 
 def defence(name: str, bases: Bases) -> Defence:

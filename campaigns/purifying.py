@@ -21,7 +21,9 @@ class TotalVariation(nn.Module):
         for _ in range(self.steps):
             down = F.pad((at[..., 1:, :] - at[..., :-1, :]).sign(), (0, 0, 1, 1))
             right = F.pad((at[..., 1:] - at[..., :-1]).sign(), (1, 1))
-            at = (at + self.size * (down[..., 1:, :] - down[..., :-1, :] + right[..., 1:] - right[..., :-1]) / 4).clamp(0, 1)
+            at = (at + self.size * (down[..., 1:, :] - down[..., :-1, :] + right[..., 1:] - right[..., :-1]) / 4).clamp(
+                0, 1
+            )
         return x + (at - x).detach() if self.smooth else at
 
 
@@ -114,7 +116,7 @@ class Stable(nn.Module):
     the flow says nothing. ``time`` in steps.
     """
 
-    def __init__(self, net: nn.Module, time: int = 12, sharp: float = 30.0) -> None:
+    def __init__(self, net: nn.Module, time: int = 20, sharp: float = 60.0) -> None:
         super().__init__()
         self.net, self.time, self.sharp = net, time, sharp
 

@@ -6,7 +6,7 @@ model weak: the attack may have failed for another reason than robustness. docs/
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -14,18 +14,25 @@ import torch
 from torch import Tensor, nn
 
 from robust_transfer import losses
-from robust_transfer.attacks import APGD, FGSM, PGD, Attack, AttackResult, Square, TargetedAPGD, Victim
+from robust_transfer.attacks import APGD, FGSM, PGD, Attack, SourceFeatures, Square, TargetedAPGD, ThroughStandIn
+from robust_transfer.attacks.stand_in import StandIn
 from robust_transfer.attacks.victim import attacking, predicted
-from robust_transfer.engine import Engine
 from robust_transfer.evaluation.adversary import Adversary
 from robust_transfer.evaluation.effort import effort
+from robust_transfer.evaluation.flag_sample import FLAGGED_SHARE, MIN_FLAGGED, PLAIN, Check, Sample
+from robust_transfer.evaluation.gradient_flags import (
+    DRAWS,
+    answers_change_with_gradients,
+    loss_does_not_rise,
+    no_gradient,
+    no_slope,
+    random_gradient,
+)
 from robust_transfer.evaluation.outcomes import CLEAN, SURVIVED
 from robust_transfer.modes import call
 from robust_transfer.progress import stage
 from robust_transfer.threat import Threat
 
-FLAGGED_SHARE = 0.05  # of the sample: fewer examples than that raise no flag, nor do fewer than MIN_FLAGGED
-MIN_FLAGGED = 3
 IMAGES_A_CLASS = 10  # with so many a network that has learnt something predicts at least half of the classes
 MORE_EFFORT, MOST_STEPS = 10, 400
 UNCONVERGED = 0.1  # of the sample: so many more must ten times the effort break
@@ -34,56 +41,12 @@ CONVERGED, LEVEL = (
     0.05,
 )  # it may break that share where an attack has converged; a flag is so rare by chance there
 MIN_SAMPLE = 30  # images of which MIN_FLAGGED are a tenth; fewer say little
-DRAWS, CHECK_STEPS, QUERIES = 10, 20, 200  # random points; steps and queries of the checks' own attacks
+CHECK_STEPS, QUERIES = 20, 200  # of the checks' own attacks
+STAND_IN_STEPS = 10
+CLOSE = 1e-3  # a range of logits that no network trained by cross-entropy has
 RAISED = "red flags"
 BY_GRADIENTS = (FGSM, PGD, APGD, TargetedAPGD)  # attacks that climb the model's own gradient and nothing else
-PLAIN = Engine(folded=False, tight=True)  # the model itself computes the steps
 HALF_GREY = Threat(norm="linf", eps=0.5)  # every image can be made grey: nothing can withstand that
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Correctly classified images, and the model as attacks see it."""
-
-    target: Victim
-    x: Tensor
-    labels: Tensor
-    ids: Tensor
-    logits: Tensor
-    adversary: Adversary
-    broken: Tensor
-    by_gradients: Tensor
-
-    @property
-    def threat(self) -> Threat:
-        """Threat of the evaluation."""
-        return self.adversary.threat
-
-    @property
-    def enough(self) -> int:
-        """Smallest count of examples that raises a flag."""
-        return max(MIN_FLAGGED, round(FLAGGED_SHARE * len(self.x)))
-
-    def of(self, mask: Tensor) -> Sample:
-        """Sample of a subset of the images."""
-        some = {name: getattr(self, name)[mask] for name in ("x", "labels", "ids", "logits", "broken", "by_gradients")}
-        return replace(self, **some)
-
-    def attacked(self, attack: Attack, threat: Threat | None = None) -> Tensor:
-        """Mask ``(n,)`` of the examples that an attack breaks, with the model's own gradients in float32."""
-        some = (self.target.model, self.x, self.labels, self.ids, threat or self.threat)
-        return self._count(attack(*some, seed=self.adversary.seed, engine=PLAIN))
-
-    def attacked_again(self, attack: Attack) -> Tensor:
-        """Mask ``(n,)`` of the examples that one of the adversary's attacks breaks, computed by the adversary's engine."""
-        return self._count(self.adversary.run(attack, self.target.model, self.x, self.labels, self.ids))
-
-    def _count(self, result: AttackResult) -> Tensor:
-        self.target.passes += result.passes
-        return result.broken
-
-
-Check = Callable[[Sample], str | None]
 
 
 @dataclass(frozen=True)
@@ -163,9 +126,11 @@ def _passes(check: Check, adversary: Adversary) -> float:
     if check is more_effort_finds_more:
         attack = _climber(adversary.attacks)
         return effort(list(_harder(attack))) if attack is not None else 0.0
+    if check is stand_in_wins:
+        return 2.0  # of a model without such operations, as nearly all are
     if check is loss_does_not_rise:
         return 3.0 * DRAWS + 1
-    return 2.0 if check is no_gradient else 1.0
+    return 4.0 if check in (no_gradient, no_slope, random_gradient) else 1.0
 
 
 # ---------------------------------------------------------------- what the model returns
@@ -210,6 +175,17 @@ def saturated(sample: Sample) -> str | None:
     )
 
 
+def close_together(sample: Sample) -> str | None:
+    """Logits so alike that softmax hardly tells the classes apart: plain cross-entropy is flat."""
+    near = int((sample.logits.amax(1) - sample.logits.amin(1) < CLOSE).sum())
+    if near < max(sample.enough, len(sample.x) // 2):
+        return None
+    return (
+        f"the logits are so close together that softmax is all but even on {near} of {len(sample.x)} images: the gradient of "
+        "plain cross-entropy is next to nothing (attacks here scale it)"
+    )
+
+
 def precision_changes_predictions(sample: Sample) -> str | None:
     """Predictions differ between float32 and the precision of the attack's steps."""
     sample.target.passes += len(sample.x)
@@ -223,42 +199,6 @@ def precision_changes_predictions(sample: Sample) -> str | None:
     if sample.adversary.engine.dtype is torch.float32:
         return f"{what} in the fast copy of the network: attack the plain module"
     return f"{what} in {sample.adversary.engine.precision}: attack with --precision float32"
-
-
-# ---------------------------------------------------------------- what the gradient says
-
-
-def no_gradient(sample: Sample) -> str | None:
-    """Margin's gradient is zero, or so small that float32 loses it."""
-    _, gradient = sample.target.gradient(sample.x, sample.labels, losses.margin)
-    logits = sample.logits
-    size = gradient.flatten(1).abs().amax(1) / (logits.amax(1) - logits.amin(1)).clamp_min(1e-30)
-    flat = int((size < 1e-7).sum())
-    if flat < sample.enough:
-        return None
-    return f"the gradient is zero or vanishing on {flat} of {len(size)} images: gradient attacks cannot see"
-
-
-def loss_does_not_rise(sample: Sample) -> str | None:
-    """Ten gradient steps reach no higher loss than the best of ten random points."""
-    x, labels, loss = sample.x, sample.labels, losses.margin
-    random = torch.stack([loss(sample.target.logits(_random(sample, draw)), labels) for draw in range(DRAWS)]).amax(0)
-    at, reached = x, torch.full_like(random, -torch.inf)
-    for _ in range(DRAWS):
-        logits, gradient = sample.target.gradient(at, labels, losses.get_loss("ce"))
-        reached = torch.maximum(reached, loss(logits, labels))
-        at = sample.threat.project(at + sample.threat.eps / 4 * sample.threat.steepest(gradient), x)
-    reached = torch.maximum(reached, loss(sample.target.logits(at), labels))
-    lower = int((reached <= random).sum())
-    if lower < max(sample.enough, len(x) // 4):
-        return None
-    return (
-        f"on {lower} of {len(x)} images ten gradient steps do no better than ten random guesses: the gradient misleads"
-    )
-
-
-def _random(sample: Sample, draw: int) -> Tensor:
-    return sample.threat.random_start(sample.x, sample.ids, seed=sample.adversary.seed, purpose="checks", restart=draw)
 
 
 # ---------------------------------------------------------------- what attacks find
@@ -276,6 +216,18 @@ def black_box_wins(sample: Sample) -> str | None:
         return None
     what = f"{int(found.sum())} of {len(sample.x)} images"
     return f"an attack without gradients breaks {what} that one with gradients does not"
+
+
+def stand_in_wins(sample: Sample) -> str | None:
+    """Examples break through smooth stand-ins of rounding, thresholds and detached layers that gradients left."""
+    sample.target.passes += 2
+    if not StandIn(sample.target.model).replaces(sample.x[:1]):
+        return None
+    left = sample.of(~sample.by_gradients)
+    left = left.of(~left.attacked(APGD(steps=CHECK_STEPS)))
+    if (found := int(left.attacked(ThroughStandIn(steps=STAND_IN_STEPS)).sum())) < sample.enough:
+        return None
+    return f"through smooth stand-ins of what hides the gradient {found} of {len(sample.x)} images more are broken"
 
 
 def withstands_everything(sample: Sample) -> str | None:
@@ -358,7 +310,35 @@ def outcome_flags(table: pd.DataFrame, attacks: Sequence[Attack]) -> list[str]:
         found = int(table["broken_by"].isin(black).sum())
         if found >= max(MIN_FLAGGED, FLAGGED_SHARE * (standing + found)):
             flags.append(f"random search broke {found} of the {standing + found} images that gradients had left")
+    return [*flags, *_by_other_gradients(table, attacks, standing), *_rejected(table)]
+
+
+def _by_other_gradients(table: pd.DataFrame, attacks: Sequence[Attack], standing: int) -> list[str]:
+    """Flag where attacks that do not climb the model's own gradient broke what the earlier ones had left."""
+    ways = {"through the source": SourceFeatures, "through smooth stand-ins": ThroughStandIn}
+    flags = []
+    for way, kind in ways.items():
+        names = [str(attack) for attack in attacks if isinstance(attack, kind)]
+        found = int(table["broken_by"].isin(names).sum())
+        if len(names) < len(attacks) and found >= max(MIN_FLAGGED, FLAGGED_SHARE * (standing + found)):
+            flags.append(
+                f"the attack {way} broke {found} of the {standing + found} images that the model's own gradient had left"
+            )
     return flags
+
+
+def _rejected(table: pd.DataFrame) -> list[str]:
+    """Flag where attacks end in a class that no image has, and that clean images are hardly ever given: a detector's."""
+    there, clean = set(table["label"]), table["clean_prediction"]
+    broken = table[~table["broken_by"].isin([CLEAN, SURVIVED])]["adversarial_prediction"]
+    for name, count in broken.value_counts().items():
+        given = int((clean == name).sum())
+        if name >= 0 and name not in there and count >= max(MIN_FLAGGED, len(broken) / 4) and given <= len(clean) / 10:
+            return [
+                f"{count} of {len(broken)} broken images are given class {name}, which no image has: if it is a rejection, "
+                "they count as broken, and what an attack finds that avoids it is not known"
+            ]
+    return []
 
 
 CHECKS: tuple[Check, ...] = (
@@ -366,9 +346,14 @@ CHECKS: tuple[Check, ...] = (
     depends_on_the_batch,
     probabilities,
     saturated,
+    close_together,
     precision_changes_predictions,
+    answers_change_with_gradients,
+    random_gradient,
     no_gradient,
+    no_slope,
     loss_does_not_rise,
+    stand_in_wins,
     black_box_wins,
     withstands_everything,
     more_effort_finds_more,
