@@ -156,7 +156,7 @@ MAKERS: dict[str, tuple[str, Callable[[Bases], tuple[nn.Module, tuple[nn.Module,
     "rounded at random": ("randomised", lambda b: (before(b.natural, RandomRounding(7)), (b.natural,))),
     "band of activations": (
         "band",
-        lambda b: (_banded(b.weak, b.data.x, 1.2, smooth=False), (_banded(b.weak, b.data.x, 1.2, smooth=True), b.weak)),
+        lambda b: (_banded(b.weak, b.data.x, 1.0, smooth=False), (_banded(b.weak, b.data.x, 1.0, smooth=True), b.weak)),
     ),
     "stable head": ("through the source", lambda b: (Stable(b.weak), (b.weak,))),
     "total variation": (
@@ -174,7 +174,7 @@ MAKERS: dict[str, tuple[str, Callable[[Bases], tuple[nn.Module, tuple[nn.Module,
         "purification",
         lambda b: (before(b.natural, Projected(b.data.x, 20)), (before(b.natural, Projected(b.data.x, 20)),)),
     ),
-    "detector that rejects": ("detector", lambda b: (Rejecting(b.weak, _distance(b)), (b.weak,))),
+    "detector that rejects": ("detector", lambda b: (Rejecting(b.weak, _distance(b, 0.9)), (b.weak,))),
     "detector that falls back": (
         "detector",
         lambda b: (FallBack(b.weak, _distance(b, 0.5), b.data.x, b.data.y), (b.weak,)),

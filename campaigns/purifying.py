@@ -90,7 +90,7 @@ class Rejecting(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.net(x)
-        top = logits.amax(1, keepdim=True) + 10 * self.detector(x)[:, None]
+        top = logits.amax(1, keepdim=True) + 50 * self.detector(x)[:, None]
         return torch.cat([logits, top], 1)
 
 
@@ -116,7 +116,7 @@ class Stable(nn.Module):
     the flow says nothing. ``time`` in steps.
     """
 
-    def __init__(self, net: nn.Module, time: int = 20, sharp: float = 60.0) -> None:
+    def __init__(self, net: nn.Module, time: int = 30, sharp: float = 200.0) -> None:
         super().__init__()
         self.net, self.time, self.sharp = net, time, sharp
 

@@ -50,6 +50,13 @@ class Sample:
         some = (self.target.model, self.x, self.labels, self.ids, threat or self.threat)
         return self._count(attack(*some, seed=self.adversary.seed, engine=PLAIN))
 
+    def crafted(self, attack: Attack, answers: int) -> Tensor:
+        """Adversarial images of an attack on a random model, by mean gradients and the mean of so many ``answers``."""
+        some = (self.target.model, self.x, self.labels, self.ids, self.threat)
+        found = attack(*some, seed=self.adversary.seed, engine=PLAIN, answers=answers)
+        self.target.passes += found.passes
+        return found.adversarial
+
     def attacked_again(self, attack: Attack) -> Tensor:
         """Mask ``(n,)`` of the examples that one of the adversary's attacks breaks, computed by the adversary's engine."""
         return self._count(self.adversary.run(attack, self.target.model, self.x, self.labels, self.ids))

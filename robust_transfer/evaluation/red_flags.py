@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,7 @@ from robust_transfer.evaluation.gradient_flags import (
     random_gradient,
 )
 from robust_transfer.evaluation.outcomes import CLEAN, SURVIVED
+from robust_transfer.evaluation.random_models import ANSWERS, differ
 from robust_transfer.modes import call
 from robust_transfer.progress import stage
 from robust_transfer.threat import Threat
@@ -137,11 +139,18 @@ def _passes(check: Check, adversary: Adversary) -> float:
 
 
 def random_outputs(sample: Sample) -> str | None:
-    """Two queries of the same images give different logits."""
+    """Two queries of the same images give different logits. Said with it: what single answers under attack are worth."""
     first, second = sample.logits, sample.target.logits(sample.x)
-    if torch.equal(first, second) or bool((first - second).abs().max() <= 1e-4 * first.abs().max()):
+    if not differ(first, second):
         return None
-    return "the model is random: one answer decides nothing, average over many (EOT)"
+    attack = _climber(sample.adversary.attacks) or APGD(steps=CHECK_STEPS)
+    crafted = sample.crafted(attack, answers=ANSWERS)
+    answers = torch.stack([predicted(sample.target.logits(crafted)) == sample.labels for _ in range(ANSWERS)]).float()
+    mean, worst = 100 * float(answers.mean()), 100 * float(answers.amin(0).mean())
+    return (
+        f"the model is random: one answer decides nothing. On {len(sample.x)} images under {attack} on mean gradients (EOT) "
+        f"{mean:.1f} % of single answers are right, and {worst:.1f} % of the images in each of {ANSWERS} draws"
+    )
 
 
 def depends_on_the_batch(sample: Sample) -> str | None:
@@ -329,16 +338,18 @@ def _by_other_gradients(table: pd.DataFrame, attacks: Sequence[Attack], standing
 
 def _rejected(table: pd.DataFrame) -> list[str]:
     """Flag where attacks end in a class that no image has, and that clean images are hardly ever given: a detector's."""
-    there, clean = set(table["label"]), table["clean_prediction"]
-    broken = table[~table["broken_by"].isin([CLEAN, SURVIVED])]["adversarial_prediction"]
-    for name, count in broken.value_counts().items():
-        given = int((clean == name).sum())
-        if name >= 0 and name not in there and count >= max(MIN_FLAGGED, len(broken) / 4) and given <= len(clean) / 10:
-            return [
-                f"{count} of {len(broken)} broken images are given class {name}, which no image has: if it is a rejection, "
-                "they count as broken, and what an attack finds that avoids it is not known"
-            ]
-    return []
+    there, clean = set(table["label"]), table["clean_prediction"].to_numpy(int)
+    broken = table[~table["broken_by"].isin([CLEAN, SURVIVED])]["adversarial_prediction"].to_numpy(int)
+    if len(broken) < MIN_FLAGGED or len(table) < IMAGES_A_CLASS * len(there):
+        return []
+    commonest = int(np.bincount(broken.clip(0)).argmax())
+    count, given = int((broken == commonest).sum()), int((clean == commonest).sum())
+    if commonest in there or count < len(broken) / 2 or given > len(clean) / 10:
+        return []
+    return [
+        f"{count} of {len(broken)} broken images are given class {commonest}, which no image has: if it is a rejection, they "
+        "count as broken, and what an attack finds that avoids it is not known"
+    ]
 
 
 CHECKS: tuple[Check, ...] = (
