@@ -27,6 +27,10 @@ class Honest:
     split: Split
     threat: str
 
+    @property
+    def title(self) -> str:
+        return f"honest: {self.name}, {self.threat}"
+
 
 def _conv(activation: nn.Module, *more: nn.Module) -> nn.Module:
     """Convolution, whatever is in ``more``, pooling and a linear head."""

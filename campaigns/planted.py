@@ -12,14 +12,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from adaptive import DRAWS, attacked, right
 from defences import MAKERS, Bases, Defence, defence
-from digit_nets import Digits, Net, digits
+from digit_nets import Net, digits
 from honest import DESERVED, Honest, on_digits, on_photos
 from record import ROOT, Count, Record
 
@@ -30,26 +32,37 @@ from robust_transfer.data import Split, to_pixels
 from robust_transfer.preprocessing import Preprocessing
 from robust_transfer.statistics.intervals import wilson
 
-EPS, THREAT, ATTACK = 0.15, "linf:0.15", "pgd-20+strong"
-QUICK_IMAGES, IMAGES = 30, 200
+EPS, THREAT, PGD, THROUGH = 0.15, "linf:0.15", "pgd-20", "+source-features"
 NOISE = 0.05  # a figure that is too high by less, or by fewer than 3 images, is not
 SEED = 0
 Case = Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Size:
+    """Images of planted defences and of honest networks, and the attack in question."""
+
+    planted: int
+    honest: int
+    attack: str
+
+
+QUICK, WHOLE = Size(20, 30, PGD), Size(200, 200, f"{PGD}+strong")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK_IMAGES} images in place of {IMAGES}")
+    parser.add_argument("--quick", action="store_true", help=f"fewer images, and {PGD} alone")
     parser.add_argument("--photos", metavar="FOLDER", help="also honest networks on photographs, such as CIFAR-10")
     parser.add_argument("--only", default="", help="names of defences; nothing is recorded")
     parser.add_argument("--rows", type=Path, help="cases that are done already; others are appended")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    data = digits(QUICK_IMAGES if asked.quick else IMAGES)
+    size = QUICK if asked.quick else WHOLE
     wanted = asked.only.split(",") if asked.only else list(MAKERS)
     done = _read(asked.rows)
     cases = []
-    for name, make in _cases(data, wanted, asked):
+    for name, make in _cases(size, wanted, asked):
         if name not in done:
             done[name] = make()
             if asked.rows is not None:
@@ -63,17 +76,19 @@ def main() -> None:
     sys.exit(1 if record.failed else 0)
 
 
-def _cases(data: Digits, wanted: list[str], asked: argparse.Namespace) -> Iterator[tuple[str, Any]]:
-    bases = Bases(data, SEED)
+def _cases(
+    size: Size, wanted: list[str], asked: argparse.Namespace
+) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
+    bases = Bases(digits(size.planted), SEED)
     for name in wanted:
-        yield name, lambda name=name: planted(name, bases)
+        yield name, partial(planted, name, bases, size.attack)
     if asked.only:
         return
-    for one in on_digits(data, SEED):
-        yield f"honest: {one.name}, {one.threat}", lambda one=one: honest(one)
+    for one in on_digits(digits(size.honest), SEED):
+        yield one.title, partial(honest, one, size.attack)
     if asked.photos:
-        for one in on_photos(asked.photos, len(data.test), SEED):
-            yield f"honest: {one.name}, {one.threat}", lambda one=one: honest(one)
+        for one in on_photos(asked.photos, size.honest, SEED):
+            yield one.title, partial(honest, one, size.attack)
 
 
 def _read(path: Path | None) -> dict[str, Any]:
@@ -83,8 +98,8 @@ def _read(path: Path | None) -> dict[str, Any]:
     return {row["name"]: row for row in rows}
 
 
-def planted(name: str, bases: Bases, attack: str = ATTACK) -> dict[str, Any]:
-    """Figures of a planted defence: PGD-20, strong, an adaptive attack, and its red flags."""
+def planted(name: str, bases: Bases, attack: str) -> dict[str, Any]:
+    """Figures of a planted defence: PGD-20, all attacks together, an adaptive attack, and its red flags."""
     torch.manual_seed(bases.seed)
     one = defence(name, bases)
     x, y = to_pixels(bases.data.test.images()), bases.data.test.labels
@@ -92,7 +107,7 @@ def planted(name: str, bases: Bases, attack: str = ATTACK) -> dict[str, Any]:
     fresh = defence(name, bases)  # one that remembers no query of the evaluation
     draws = DRAWS if one.kind == "randomised" else 1
     worst = attacked(fresh.model, fresh.stand_ins, x, y, EPS, seed=bases.seed, draws=draws)
-    stood = torch.from_numpy((found.outcomes["broken_by"] == "").to_numpy(bool))
+    stood = torch.tensor(list(found.outcomes["broken_by"] == ""))
     truth = float((worst * stood).mean())  # a break is a break, whoever found it
     reported = found.robust_accuracy.value
     excess = reported - truth
@@ -100,7 +115,7 @@ def planted(name: str, bases: Bases, attack: str = ATTACK) -> dict[str, Any]:
         "name": name,
         "kind": one.kind,
         "clean": float(right(fresh.model, x, y, draws).mean()),
-        "pgd-20": found.by_attack["pgd-20"],
+        PGD: found.by_attack[PGD],
         "reported": reported,
         "adaptive": truth,
         "too high": excess * len(x) >= max(3, NOISE * len(x)),
@@ -109,12 +124,13 @@ def planted(name: str, bases: Bases, attack: str = ATTACK) -> dict[str, Any]:
     }
 
 
-def evaluate(one: Defence, test: Split, attack: str = ATTACK) -> rt.Evaluation:
-    """Evaluation of a defence as a user's own module; through its source where the attacker has it."""
+def evaluate(one: Defence, test: Split, attack: str) -> rt.Evaluation:
+    """Evaluation of a defence as a user's own module; through its source, too, where the attacker has it."""
     split = test
     if one.rejects:
         split = Split.in_memory(test.images(), test.labels, (*test.class_names, "rejected"))
     source = as_source(one.source, test) if one.source is not None else None
+    attack += THROUGH if source is not None and attack == PGD else ""
     return rt.evaluate(one.model, split, threat=THREAT, attack=attack, source=source, run=rt.Run(quiet=True, seed=SEED))
 
 
@@ -124,14 +140,14 @@ def as_source(net: Net, test: Split) -> Checkpoint:
     return Checkpoint(classifier, Card(network=classifier.spec, class_names=test.class_names, method="planted"))
 
 
-def honest(one: Honest) -> dict[str, Any]:
+def honest(one: Honest, attack: str) -> dict[str, Any]:
     """Figures of an honest network, and the red flags that it raised."""
-    found = rt.evaluate(one.model, one.split, threat=one.threat, attack=ATTACK, run=rt.Run(quiet=True, seed=SEED))
+    found = rt.evaluate(one.model, one.split, threat=one.threat, attack=attack, run=rt.Run(quiet=True, seed=SEED))
     return {
-        "name": f"honest: {one.name}, {one.threat}",
+        "name": one.title,
         "kind": "honest",
         "clean": found.clean_accuracy.value,
-        "pgd-20": found.by_attack["pgd-20"],
+        PGD: found.by_attack[PGD],
         "reported": found.robust_accuracy.value,
         "flags": doubts(found.flags),
         "n": len(one.split),
@@ -154,7 +170,7 @@ def recorded(cases: list[dict[str, Any]]) -> Record:
     counts = (
         Count("planted defences", len(defences)),
         Count("that raise a red flag" + _share(len(flagged), len(defences)), len(flagged)),
-        Count("whose figure by `strong` is too high (an adaptive attack breaks more)", len(too_high)),
+        Count("whose figure is too high (an adaptive attack breaks more)", len(too_high)),
         Count("of these without a red flag" + _share(len(missed), len(too_high)), len(missed), must_be=0),
         Count("honest networks", len(honests)),
         Count("that raise a red flag" + _share(len(alarms), len(honests)), len(alarms), must_be=0),
@@ -173,7 +189,7 @@ def line(case: Case) -> str:
     """Line of the table of cases."""
     adaptive = f"{100 * case['adaptive']:5.1f}" if "adaptive" in case else "     "
     flags = "; ".join(case["flags"]) or "no flag"
-    figures = f"{100 * case['pgd-20']:5.1f} {100 * case['reported']:5.1f} {adaptive}"
+    figures = f"{100 * case[PGD]:5.1f} {100 * case['reported']:5.1f} {adaptive}"
     return f"{case['name']:34s} {figures}  {flags}"
 
 

@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from robust_transfer import losses
 from robust_transfer.attacks.apgd import Climb, climb
-from robust_transfer.attacks.base import ATTACKS, Attack, BestSoFar
+from robust_transfer.attacks.base import ATTACKS, SURVIVAL_SHARE, Attack, BestSoFar
 from robust_transfer.attacks.victim import Victim
 from robust_transfer.config import config
 from robust_transfer.errors import ConfigError
@@ -105,10 +105,19 @@ def _climbable(value: Any) -> bool:
 
 
 def _straight_through(output: Tensor, *sides: Tensor) -> Tensor:
-    """``output``, exactly, with the gradient of the sum of ``sides``."""
-    for side in sides:
-        output = output + (side - side.detach())
-    return output
+    """``output``, bit for bit, with the gradient of the sum of ``sides``."""
+    return cast(Tensor, _StraightThrough.apply(output, *sides))
+
+
+class _StraightThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, output: Tensor, *sides: Tensor) -> Tensor:
+        ctx.shapes = [side.shape for side in sides]
+        return output.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return (None, *(gradients[0].sum_to_size(shape) for shape in ctx.shapes))
 
 
 @ATTACKS.register(
@@ -120,8 +129,7 @@ def _straight_through(output: Tensor, *sides: Tensor) -> Tensor:
 class ThroughStandIn(Attack):
     """``steps`` steps of Auto-PGD on log odds, then as many on the margin, of a stand-in without flat operations.
 
-    Every iterate is scored by the model. A model without such operations is left as it is: there is nothing to find that
-    ``apgd`` does not.
+    Every iterate is scored by the model. A model without such operations is climbed as it is.
     """
 
     steps: int = 20
@@ -136,13 +144,16 @@ class ThroughStandIn(Attack):
     @property
     @override
     def most_steps(self) -> int:
-        return 3 * self.steps  # two climbs, and the model's own answer to every step
+        return 2 * self.steps
+
+    @property
+    @override
+    def passes(self) -> float:
+        return 3.0 + SURVIVAL_SHARE * (2.0 * self.eot + 1) * self.most_steps
 
     def run(self, target: Victim, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int) -> Tensor:
         """Return, per example, a breaking iterate or else the one with the largest margin."""
         worst, rows, stand_in = BestSoFar(x), torch.arange(len(x), device=x.device), StandIn(target.model)
-        if not stand_in.replaces(x[:1]):
-            return x
         with target.beside(stand_in) as guide:
             for name in ("ce", "margin"):
                 loss, aim = losses.settle(losses.get_loss(name), lambda: target.guess(x), labels)
