@@ -340,7 +340,7 @@ def _rejected(table: pd.DataFrame) -> list[str]:
     """Flag where attacks end in a class that no image has, and that clean images are hardly ever given: a detector's."""
     there, clean = set(table["label"]), table["clean_prediction"].to_numpy(int)
     broken = table[~table["broken_by"].isin([CLEAN, SURVIVED])]["adversarial_prediction"].to_numpy(int)
-    if len(broken) < MIN_FLAGGED or len(table) < IMAGES_A_CLASS * len(there):
+    if len(broken) < MIN_FLAGGED or len(table) < MIN_SAMPLE:
         return []
     commonest = int(np.bincount(broken.clip(0)).argmax())
     count, given = int((broken == commonest).sum()), int((clean == commonest).sum())

@@ -62,7 +62,7 @@ ADVICE = (
     ),
     Advice(
         "that the model's own gradient had left",
-        "Another network's gradient, the public source's or a stand-in's, broke what the model's own did not: it hides something.",
+        "Another network's gradient (the source's, a stand-in's) broke what the model's own did not: it hides something.",
         "Report the figure that includes this attack, never one without it; attack the network without its last layers.",
     ),
     Advice(
