@@ -98,7 +98,7 @@ def _floored(net: Net, step: float) -> Net:
 def _saturated(bases: Bases) -> nn.Module:
     net = bases.natural
     with torch.no_grad():
-        squash = saturating(net.features(bases.data.x), 30.0)
+        squash = saturating(net.features(bases.data.x), 60.0)
         z = squash(net.features(bases.data.x))
     head = nn.Linear(z.shape[1], 10)
     fit(head, Digits(z, bases.data.y, bases.data.test), seed=bases.seed, epochs=8)

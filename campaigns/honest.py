@@ -60,8 +60,13 @@ OWN: dict[str, tuple[Callable[[], nn.Module], float, str]] = {
     "batch norm": (lambda: _conv(nn.ReLU(), nn.BatchNorm2d(24)), 0.05, "linf:0.15"),
     "group norm": (lambda: _conv(nn.ReLU(), nn.GroupNorm(4, 24)), 0.0, "linf:0.05"),
 }
-CONVOLUTIONS = (("natural", 0.0, "linf:0.15"), ("eps 0.05", 0.05, "linf:0.1"), ("eps 0.1", 0.1, "linf:0.1"))
-CONVOLUTIONS += (("eps 0.15", 0.15, "linf:0.2"), ("eps 0.1", 0.1, "l2:1"))
+CONVOLUTIONS = (
+    ("natural", 0.0, "linf:0.15"),
+    ("eps 0.05", 0.05, "linf:0.1"),
+    ("eps 0.1", 0.1, "linf:0.1"),
+    ("eps 0.15", 0.15, "linf:0.2"),
+    ("eps 0.1", 0.1, "l2:1"),
+)
 
 
 def on_digits(data: Digits, seed: int) -> Iterator[Honest]:
@@ -78,7 +83,7 @@ def on_digits(data: Digits, seed: int) -> Iterator[Honest]:
 
 
 def on_photos(folder: str, images: int, seed: int) -> Iterator[Honest]:
-    """Probes, learning without forgetting and a mixture of the packaged sources, on photographs."""
+    """Probes of the packaged sources and learning without forgetting, on photographs."""
     task = rt.load_task(folder, shots=50, seed=seed)
     test = task.test.sample(images, seed=seed, purpose="planted")
     with tempfile.TemporaryDirectory() as place:
@@ -86,8 +91,9 @@ def on_photos(folder: str, images: int, seed: int) -> Iterator[Honest]:
         def run(name: str) -> rt.Run:
             return rt.Run(out=Path(place) / name, seed=seed, quiet=True)
 
-        robust = rt.transfer("bundled", task, rt.LinearProbe(), run=run("robust"))
-        natural = rt.transfer("natural", task, rt.LinearProbe(), run=run("natural"))
-        kept = rt.transfer("bundled", task, rt.LwF(epochs=1), run=run("kept"))
+        bundled = rt.load_source("bundled")
+        robust = rt.transfer(bundled, task, rt.LinearProbe(), run=run("robust"))
+        natural = rt.transfer(rt.load_source("natural"), task, rt.LinearProbe(), run=run("natural"))
+        kept = rt.transfer(bundled, task, rt.LwF(epochs=1), run=run("kept"))
         for name, made in (("probe, robust source", robust), ("probe, natural source", natural), ("lwf", kept)):
             yield Honest(name, made, test, "linf:8/255")

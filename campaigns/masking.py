@@ -112,9 +112,10 @@ def random_gradient(x: Tensor, gradient: Tensor) -> Tensor:
 
 def noisy_gradient(x: Tensor, gradient: Tensor) -> Tensor:
     """The true one, beneath eight times as much of a pattern that is the same at every query."""
-    size = gradient.flatten(1).norm(dim=1).view(-1, 1, 1, 1) / math.sqrt(gradient[0].numel())
+    size: Tensor = gradient.flatten(1).norm(dim=1).view(-1, 1, 1, 1) / math.sqrt(gradient[0].numel())
     pattern = torch.frac(1e4 * torch.sin(1e4 * x)) * 3.4
-    return gradient + 8 * size * pattern
+    noisy: Tensor = gradient + 8 * size * pattern
+    return noisy
 
 
 class Decoy(nn.Module):

@@ -78,7 +78,8 @@ class Distance(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """How far above the limit, ``(B,)``; what is positive is rejected."""
-        return cast(Tensor, self._from(self.net.features(x)) / self.limit - 1)  # type: ignore[operator]
+        features: Tensor = self.net.features(x)  # type: ignore[operator]
+        return self._from(features) / cast(Tensor, self.limit) - 1
 
 
 class Rejecting(nn.Module):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 import torch.nn.functional as F
 from masking import Fn
@@ -60,7 +58,7 @@ class Votes(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         counts = [F.one_hot(self.model(x + self.sigma * torch.randn_like(x)).argmax(1), 10) for _ in range(self.copies)]
-        return cast(Tensor, torch.stack(counts).float().sum(0))
+        return torch.stack(counts).float().sum(0)
 
 
 class RandomRounding(nn.Module):

@@ -44,14 +44,17 @@ def random_gradient(sample: Sample) -> str | None:
 
 def no_gradient(sample: Sample) -> str | None:
     """Margin's gradient is zero, or so small that float32 loses it; at the image, or a random point of its ball."""
-    flat = 0
-    for at in (sample.x, random_point(sample, DRAWS)):
-        logits, gradient = sample.target.gradient(at, sample.labels, losses.margin)
-        size = gradient.flatten(1).abs().amax(1) / (logits.amax(1) - logits.amin(1)).clamp_min(1e-30)
-        flat = max(flat, int((size < 1e-7).sum()))
+    flat = max(int(flat_at(sample, at).sum()) for at in (sample.x, random_point(sample, DRAWS)))
     if flat < sample.enough:
         return None
     return f"the gradient is zero or vanishing on {flat} of {len(sample.x)} images: gradient attacks cannot see"
+
+
+def flat_at(sample: Sample, at: Tensor) -> Tensor:
+    """Mask ``(n,)`` of the images whose margin has no gradient ``at`` these points that float32 can tell from zero."""
+    logits, gradient = sample.target.gradient(at, sample.labels, losses.margin)
+    size = gradient.flatten(1).abs().amax(1) / (logits.amax(1) - logits.amin(1)).clamp_min(1e-30)
+    return size < 1e-7
 
 
 def no_slope(sample: Sample) -> str | None:

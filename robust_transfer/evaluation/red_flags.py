@@ -24,10 +24,12 @@ from robust_transfer.evaluation.flag_sample import FLAGGED_SHARE, MIN_FLAGGED, P
 from robust_transfer.evaluation.gradient_flags import (
     DRAWS,
     answers_change_with_gradients,
+    flat_at,
     loss_does_not_rise,
     no_gradient,
     no_slope,
     random_gradient,
+    random_point,
 )
 from robust_transfer.evaluation.outcomes import CLEAN, SURVIVED
 from robust_transfer.evaluation.random_models import ANSWERS, differ
@@ -253,6 +255,8 @@ def more_effort_finds_more(sample: Sample) -> str | None:
         return None
     left, found = sample.of(~sample.broken), 0
     least = max(sample.enough, round(UNCONVERGED * len(sample.x)), _rare(len(sample.x)))
+    if not len(left.x) or bool(flat_at(left, random_point(left, DRAWS)).all()):
+        return None  # more steps along nothing find nothing: another flag says so
     for harder in _harder(attack):
         if found + len(left.x) < least or found >= least:
             break  # it is decided
@@ -324,7 +328,7 @@ def outcome_flags(table: pd.DataFrame, attacks: Sequence[Attack]) -> list[str]:
 
 def _by_other_gradients(table: pd.DataFrame, attacks: Sequence[Attack], standing: int) -> list[str]:
     """Flag where attacks that do not climb the model's own gradient broke what the earlier ones had left."""
-    ways = {"through the source": SourceFeatures, "through smooth stand-ins": ThroughStandIn}
+    ways = {"through the source": SourceFeatures, "through stand-ins": ThroughStandIn}
     flags = []
     for way, kind in ways.items():
         names = [str(attack) for attack in attacks if isinstance(attack, kind)]

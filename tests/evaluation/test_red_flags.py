@@ -209,10 +209,10 @@ def test_what_another_gradient_finds_is_flagged() -> None:
 
 def rejections(n: int, clean: int, answers: list[int]) -> list[str]:
     """Flags where ``answers`` are given to the broken images, and class 10, which no image has, to ``clean`` clean ones."""
-    labels = [number % 10 for number in range(n)]
-    table = outcomes(labels, [10] * clean + labels[clean:], ["clean"] * clean + [""] * (n - clean))
-    for row, answer in enumerate(answers, start=clean):
-        table.loc[row, ["broken_by", "adversarial_prediction"]] = ["apgd-50", answer]
+    labels, rest = [number % 10 for number in range(n)], n - clean - len(answers)
+    fate = ["clean"] * clean + ["apgd-50"] * len(answers) + [""] * rest
+    table = outcomes(labels, [10] * clean + labels[clean:], fate)
+    table["adversarial_prediction"] = [10] * clean + answers + labels[n - rest :]
     return outcome_flags(table, [APGD(steps=50)])
 
 

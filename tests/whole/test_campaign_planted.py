@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import defence_table
 import page
 import planted
@@ -60,7 +62,7 @@ def test_the_adaptive_attack_finds_what_is_hidden(name: str, bases: Bases) -> No
 
 
 def test_the_record_counts_hits_misses_and_false_alarms() -> None:
-    cases = [
+    cases: list[dict[str, Any]] = [
         {"name": "a", "kind": "masking", "too high": True, "flags": ["x"]},
         {"name": "b", "kind": "masking", "too high": True, "flags": []},
         {"name": "c", "kind": "detector", "too high": False, "flags": []},
