@@ -1,6 +1,6 @@
 """Defences that only look robust, and networks that are honest: which raise a red flag.
 
-python campaigns/planted.py [--quick] [--photos FOLDER] [--only NAME,...] [--rows FILE]
+python campaigns/planted.py [--quick] [--photos FOLDER] [--only NAME,...] [--rows FILE [--done]]
 
 Planted defences are evaluated through the public call, as a user's own network would be, and attacked once more by an
 adaptive attack. A defence whose figure is higher than that by more than noise and that raises no flag is a miss; a flag on
@@ -56,13 +56,16 @@ def main() -> None:
     parser.add_argument("--photos", metavar="FOLDER", help="also honest networks on photographs, such as CIFAR-10")
     parser.add_argument("--only", default="", help="names of defences; nothing is recorded")
     parser.add_argument("--rows", type=Path, help="cases that are done already; others are appended")
+    parser.add_argument("--done", action="store_true", help="no more cases than those in --rows")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     size = QUICK if asked.quick else WHOLE
     wanted = asked.only.split(",") if asked.only else list(MAKERS)
     done = _read(asked.rows)
-    cases = []
-    for name, make in _cases(size, wanted, asked):
+    cases: list[dict[str, Any]] = []
+    more = iter(()) if asked.done else _cases(size, wanted, asked)
+    cases += done.values() if asked.done else ()
+    for name, make in more:
         if name not in done:
             done[name] = make()
             if asked.rows is not None:
