@@ -63,7 +63,7 @@ def main() -> None:
     wanted = asked.only.split(",") if asked.only else list(MAKERS)
     done = _read(asked.rows)
     cases: list[dict[str, Any]] = []
-    more = iter(()) if asked.done else _cases(size, wanted, asked)
+    more = [] if asked.done else _cases(size, wanted, asked)
     cases += done.values() if asked.done else ()
     for name, make in more:
         if name not in done:
