@@ -117,14 +117,14 @@ class Stable(nn.Module):
     the flow says nothing. ``time`` in steps.
     """
 
-    def __init__(self, net: nn.Module, time: int = 30, sharp: float = 200.0) -> None:
+    def __init__(self, net: nn.Module, time: int = 50, sharp: float = 200.0) -> None:
         super().__init__()
         self.net, self.time, self.sharp = net, time, sharp
 
     def forward(self, x: Tensor) -> Tensor:
         state: Tensor = self.net(x).softmax(1)
         for _ in range(self.time):
-            state = state + 0.5 * ((self.sharp * state).softmax(1) - state)
+            state = state + 0.9 * ((self.sharp * state).softmax(1) - state)
         return 10 * state
 
 
