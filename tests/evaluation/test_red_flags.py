@@ -227,8 +227,8 @@ def test_a_detector_that_rejects_is_flagged() -> None:
 def test_logits_that_are_close_together_are_flagged(network: nn.Module, batch: Batch) -> None:
     (x, _, ids), everything = first(batch, 12), torch.ones(12, dtype=torch.bool)
     model = Scaled(network, 1e-8)
-    known = {"broken": everything, "by_gradients": everything}
-    [flag] = red_flags(model, x, network(x).argmax(1), ids, adversary(LINF), **known).flags
+    labels = network(x).argmax(1)
+    [flag] = red_flags(model, x, labels, ids, adversary(LINF), broken=everything, by_gradients=everything).flags
     assert "softmax is all but even on 12 of 12" in flag
 
 
