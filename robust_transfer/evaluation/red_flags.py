@@ -160,7 +160,7 @@ def random_outputs(sample: Sample) -> str | None:
 
 
 def _right(sample: Sample, images: Tensor) -> Tensor:
-    """Whether each of several answers to each image is right, ``(draws, n)``."""
+    """Mask of right answers, several to each image, ``(draws, n)``."""
     return torch.stack([predicted(sample.target.logits(images)) == sample.labels for _ in range(ANSWERS)]).float()
 
 
