@@ -10,7 +10,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 # torchvision 0.N belongs to torch 2.(N-15); pip finds it by itself.
 TORCH_PIN := $(if $(TORCH),"torch==$(TORCH).*")
 
-.PHONY: demo test check fast slow browser docs notebooks reference site wheel bench hostile faults clean
+.PHONY: demo test check fast slow browser docs notebooks reference site wheel bench hostile faults planted clean
 
 demo: $(STAMP)
 	$(BIN)/robust-transfer demo --out demo --overwrite
@@ -91,6 +91,11 @@ faults: $(STAMP)
 	$(BIN)/python campaigns/faults_other.py $(if $(QUICK),--times 1,--times 5 --record)
 	$(BIN)/python campaigns/faults_workers.py $(if $(QUICK),--times 1,--times 10 --record)
 	$(if $(QUICK),,$(BIN)/python campaigns/page.py)
+
+# Defences that only look robust, and honest networks: which raise a red flag. QUICK=1: fewer images, PGD alone.
+planted: $(STAMP)
+	$(BIN)/python campaigns/planted.py $(if $(QUICK),--quick); failed=$$?; \
+	$(BIN)/python campaigns/defence_table.py && $(BIN)/python campaigns/page.py && exit $$failed
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python >= 3.11 is needed, this is {v.major}.{v.minor}: make PYTHON=python3.12 ...")'

@@ -325,7 +325,7 @@ def _run_folders(chance: random.Random) -> Iterator[Case]:
                     {"settings": {"drop_rate": "x"}}, {"settings": {"pretrained_cfg": {"url": "http://127.0.0.1:9/x"}}},
                     {"settings": {"head_layer": "x"}},
                     {"settings": {"checkpoint_path": "/etc/passwd"}}):  # fmt: skip
-        changed = {**card, "network": {**card["network"], **network}}
+        changed: dict[str, Any] = {**card, "network": {**card["network"], **network}}
         for words in (uses[0], uses[5]):
             yield Case(FAMILY, f"card: the network {str(network)[:60]}, {words[0]}",
                        partial(make, words=words, changes={"card.json": json.dumps(changed).encode()}),

@@ -10,6 +10,7 @@ from robust_transfer.attacks.naming import SUITES, attack_name, parse_attack
 from robust_transfer.attacks.pgd import PGD
 from robust_transfer.attacks.source_features import SourceFeatures
 from robust_transfer.attacks.square import Square
+from robust_transfer.attacks.stand_in import ThroughStandIn
 from robust_transfer.attacks.through_parts import ThroughParts
 from robust_transfer.attacks.victim import Knowledge, Victim
 
@@ -29,6 +30,7 @@ __all__ = [
     "Victim",
     "TargetedAPGD",
     "ThroughParts",
+    "ThroughStandIn",
     "BestSoFar",
     "attack_name",
     "parse_attack",

@@ -154,6 +154,7 @@ class Attack(WithPresets, ABC):
         seed: int = 0,
         engine: Engine | None = None,
         knowledge: Knowledge | None = None,
+        answers: int = 1,
     ) -> AttackResult:
         """Attack a batch: ``x`` float32 in [0, 1]; ``labels``, ``ids`` int64 ``(B,)``.
 
@@ -167,9 +168,10 @@ class Attack(WithPresets, ABC):
             return AttackResult(x, nothing.bool(), nothing, nothing.long(), nothing.long(), 0)
         if engine is not None and self.precision == "float32":
             engine = engine.in_float32()
+        draws = max(self.eot, answers // 2)
         with (
             torch.inference_mode(False),
-            attacking(model, x.device, engine, knowledge, len(x), x.shape[-1], self.eot) as target,
+            attacking(model, x.device, engine, knowledge, len(x), x.shape[-1], draws, answers) as target,
         ):
             # inside, a caller's inference tensors would refuse to carry gradients
             x, labels, ids = (t.clone() if t.is_inference() else t for t in (x, labels, ids))

@@ -41,7 +41,8 @@ class Victim:
     up (not counted). Without it a pass takes all images, up to ``most``. ``knowledge``: the attacker's knowledge
     beside the model. ``unconfirmed`` counts iterates that broke the model in the engine's precision but not in
     float32. ``draws``: number of passes over which gradients and their logits are averaged, for a random model
-    (expectation over transformation, Athalye et al. 2018, section 4.2).
+    (expectation over transformation, Athalye et al. 2018, section 4.2). ``answers``: number of float32 passes whose mean
+    decides on such a model.
     """
 
     model: nn.Module
@@ -53,13 +54,16 @@ class Victim:
     most: int | None = None
     knowledge: Knowledge | None = None
     draws: int = 1
+    answers: int = 1
 
     def __post_init__(self) -> None:
         self._fast = self.engine.of(self.model)
 
     def logits(self, x: Tensor) -> Tensor:
-        """Logits ``(B, K)`` by a float32 forward pass of the model itself."""
-        return self._logits(self.model, x)
+        """Logits ``(B, K)`` by a float32 forward pass of the model itself; the mean of several for a random model."""
+        if self.answers == 1:
+            return self._logits(self.model, x)
+        return torch.stack([self._logits(self.model, x) for _ in range(self.answers)]).mean(0)
 
     def guess(self, x: Tensor) -> Tensor:
         """Logits ``(B, K)`` by the engine; :meth:`judge` confirms them in float32."""
@@ -78,13 +82,15 @@ class Victim:
         return torch.cat(logits)[: len(x)], torch.cat(gradients)[: len(x)].nan_to_num()
 
     def judge(self, x: Tensor, labels: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """``(broken, score)`` of iterates with the ``logits`` of their step, recomputed in float32 if they are not.
+        """``(broken, score)`` of iterates with the ``logits`` of their step, recomputed if these do not decide.
+
+        Those of another precision than float32 do not, nor does one answer of a random model.
 
         ``broken`` asks for twice the noise margin of the final verdict, so that the verdict confirms every break.
         ``score`` orders an example's iterates: the margin, or infinity for what the verdict will call a break.
         """
         doubtful = losses.margin(logits, labels) > 0
-        if self.engine.dtype is not torch.float32 and doubtful.any():
+        if (self.engine.dtype is not torch.float32 or self.answers > 1) and doubtful.any():
             claimed, logits = is_broken(logits, labels), logits.clone()
             logits[doubtful] = self.logits(x[doubtful])
             self.unconfirmed += int((claimed & ~is_broken(logits, labels)).sum())
@@ -175,18 +181,27 @@ def attacking(
     most: int | None = None,
     size: int | None = None,
     draws: int = 1,
+    answers: int = 1,
 ) -> Iterator[Victim]:
     """Put ``model`` into evaluation mode without weight gradients, in exact float32, and yield it as a :class:`Victim`.
 
     Without an ``engine`` the model itself computes the steps. Passes take ``most`` images, where the device asks for no
-    number of its own, which depends on their ``size`` in pixels; a classifier's is its own. ``draws``: see :class:`Victim`.
+    number of its own, which depends on their ``size`` in pixels; a classifier's is its own. ``draws``, ``answers``: see
+    :class:`Victim`.
     Afterwards every submodule's mode and every weight's ``requires_grad`` are what they were.
     """
     with eval_mode(model), without_weight_gradients(model), exact_float32():
         engine = engine or Engine(folded=False)
         size = model.spec.input_size if isinstance(model, Classifier) else size
         yield Victim(
-            model, device, engine, chunk=usual_chunk(device, size), most=most, knowledge=knowledge, draws=draws
+            model,
+            device,
+            engine,
+            chunk=usual_chunk(device, size),
+            most=most,
+            knowledge=knowledge,
+            draws=draws,
+            answers=answers,
         )
 
 

@@ -18,7 +18,8 @@ class Adversary:
     """``attacks`` within ``threat``, each on the survivors of the earlier ones.
 
     ``engine`` computes the steps; ``knowledge``: what the attacker has beside the model; ``seed`` addresses the
-    noise; ``batch_size``: images attacked at a time, None for as many as memory is likely to hold.
+    noise; ``batch_size``: images attacked at a time, None for as many as memory is likely to hold; ``answers``: number of
+    a random model's answers whose mean decides.
     """
 
     attacks: Sequence[Attack]
@@ -27,6 +28,7 @@ class Adversary:
     knowledge: Knowledge | None = None
     seed: int = 0
     batch_size: int | None = None
+    answers: int = 1
 
     def at(self, eps: float) -> Adversary:
         """Same adversary with another eps."""
@@ -39,4 +41,6 @@ class Adversary:
     def run(self, attack: Attack, model: nn.Module, x: Tensor, labels: Tensor, ids: Tensor) -> AttackResult:
         """Result of ``attack`` on a batch, as for :meth:`Attack.__call__`."""
         seed, engine, knowledge = self.seed, self.engine, self.knowledge
-        return attack(model, x, labels, ids, self.threat, seed=seed, engine=engine, knowledge=knowledge)
+        return attack(
+            model, x, labels, ids, self.threat, seed=seed, engine=engine, knowledge=knowledge, answers=self.answers
+        )

@@ -34,6 +34,7 @@ from robust_transfer.evaluation.loop import attack_split
 from robust_transfer.evaluation.measurements import LATE, Measurements, Request
 from robust_transfer.evaluation.outcomes import CLEAN, EVALUATION, Outcomes
 from robust_transfer.evaluation.precision import disagreement, engine_for, without_repetition
+from robust_transfer.evaluation.random_models import NOTE, answers_of
 from robust_transfer.evaluation.red_flags import outcome_flags
 from robust_transfer.evaluation.renamed import ARGUMENTS, accepting
 from robust_transfer.evaluation.resolve import (
@@ -146,7 +147,11 @@ def evaluate(
         asks_source = transfer_attack_examples != 0 or any(some.needs_source for some in attacks)
         knowledge = knowledge_of(known, subject.whole, seed=how.seed) if known is not None and asks_source else None
         deadline, engine = Deadline(time_limit), engine_for(subject.module, subject.split, how, attacks)
-        adversary = Adversary(without_repetition(attacks, engine), ball, engine, knowledge, how.seed, batch_size)
+        answers = answers_of(subject.module, subject.split, how)
+        if answers > 1:
+            subject = replace(subject, notes=(*subject.notes, NOTE))
+        stages = without_repetition(attacks, engine)
+        adversary = Adversary(stages, ball, engine, knowledge, how.seed, batch_size, answers)
         identity = _identity(subject, adversary, attack_name(attacks))
 
         finished = _finished(how, identity, keep_deltas)

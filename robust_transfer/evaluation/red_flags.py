@@ -6,26 +6,37 @@ model weak: the attack may have failed for another reason than robustness. docs/
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from robust_transfer import losses
-from robust_transfer.attacks import APGD, FGSM, PGD, Attack, AttackResult, Square, TargetedAPGD, Victim
+from robust_transfer.attacks import APGD, FGSM, PGD, Attack, SourceFeatures, Square, TargetedAPGD, ThroughStandIn
+from robust_transfer.attacks.stand_in import StandIn
 from robust_transfer.attacks.victim import attacking, predicted
-from robust_transfer.engine import Engine
 from robust_transfer.evaluation.adversary import Adversary
 from robust_transfer.evaluation.effort import effort
+from robust_transfer.evaluation.flag_sample import FLAGGED_SHARE, MIN_FLAGGED, PLAIN, Check, Sample
+from robust_transfer.evaluation.gradient_flags import (
+    DRAWS,
+    answers_change_with_gradients,
+    flat_at,
+    loss_does_not_rise,
+    no_gradient,
+    no_slope,
+    random_gradient,
+    random_point,
+)
 from robust_transfer.evaluation.outcomes import CLEAN, SURVIVED
+from robust_transfer.evaluation.random_models import ANSWERS, differ
 from robust_transfer.modes import call
 from robust_transfer.progress import stage
 from robust_transfer.threat import Threat
 
-FLAGGED_SHARE = 0.05  # of the sample: fewer examples than that raise no flag, nor do fewer than MIN_FLAGGED
-MIN_FLAGGED = 3
 IMAGES_A_CLASS = 10  # with so many a network that has learnt something predicts at least half of the classes
 MORE_EFFORT, MOST_STEPS = 10, 400
 UNCONVERGED = 0.1  # of the sample: so many more must ten times the effort break
@@ -34,56 +45,12 @@ CONVERGED, LEVEL = (
     0.05,
 )  # it may break that share where an attack has converged; a flag is so rare by chance there
 MIN_SAMPLE = 30  # images of which MIN_FLAGGED are a tenth; fewer say little
-DRAWS, CHECK_STEPS, QUERIES = 10, 20, 200  # random points; steps and queries of the checks' own attacks
+CHECK_STEPS, QUERIES = 20, 200  # of the checks' own attacks
+STAND_IN_STEPS = 10
+CLOSE = 1e-3  # a range of logits that no network trained by cross-entropy has
 RAISED = "red flags"
 BY_GRADIENTS = (FGSM, PGD, APGD, TargetedAPGD)  # attacks that climb the model's own gradient and nothing else
-PLAIN = Engine(folded=False, tight=True)  # the model itself computes the steps
 HALF_GREY = Threat(norm="linf", eps=0.5)  # every image can be made grey: nothing can withstand that
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Correctly classified images, and the model as attacks see it."""
-
-    target: Victim
-    x: Tensor
-    labels: Tensor
-    ids: Tensor
-    logits: Tensor
-    adversary: Adversary
-    broken: Tensor
-    by_gradients: Tensor
-
-    @property
-    def threat(self) -> Threat:
-        """Threat of the evaluation."""
-        return self.adversary.threat
-
-    @property
-    def enough(self) -> int:
-        """Smallest count of examples that raises a flag."""
-        return max(MIN_FLAGGED, round(FLAGGED_SHARE * len(self.x)))
-
-    def of(self, mask: Tensor) -> Sample:
-        """Sample of a subset of the images."""
-        some = {name: getattr(self, name)[mask] for name in ("x", "labels", "ids", "logits", "broken", "by_gradients")}
-        return replace(self, **some)
-
-    def attacked(self, attack: Attack, threat: Threat | None = None) -> Tensor:
-        """Mask ``(n,)`` of the examples that an attack breaks, with the model's own gradients in float32."""
-        some = (self.target.model, self.x, self.labels, self.ids, threat or self.threat)
-        return self._count(attack(*some, seed=self.adversary.seed, engine=PLAIN))
-
-    def attacked_again(self, attack: Attack) -> Tensor:
-        """Mask ``(n,)`` of the examples that one of the adversary's attacks breaks, computed by the adversary's engine."""
-        return self._count(self.adversary.run(attack, self.target.model, self.x, self.labels, self.ids))
-
-    def _count(self, result: AttackResult) -> Tensor:
-        self.target.passes += result.passes
-        return result.broken
-
-
-Check = Callable[[Sample], str | None]
 
 
 @dataclass(frozen=True)
@@ -163,20 +130,38 @@ def _passes(check: Check, adversary: Adversary) -> float:
     if check is more_effort_finds_more:
         attack = _climber(adversary.attacks)
         return effort(list(_harder(attack))) if attack is not None else 0.0
+    if check is stand_in_wins:
+        return 2.0  # of a model without such operations, as nearly all are
     if check is loss_does_not_rise:
         return 3.0 * DRAWS + 1
-    return 2.0 if check is no_gradient else 1.0
+    return 4.0 if check in (no_gradient, no_slope, random_gradient) else 1.0
 
 
 # ---------------------------------------------------------------- what the model returns
 
 
 def random_outputs(sample: Sample) -> str | None:
-    """Two queries of the same images give different logits."""
+    """Two queries of the same images give different logits. Said with it: what single answers under attack are worth."""
     first, second = sample.logits, sample.target.logits(sample.x)
-    if torch.equal(first, second) or bool((first - second).abs().max() <= 1e-4 * first.abs().max()):
+    if not differ(first, second):
         return None
-    return "the model is random: one answer decides nothing, average over many (EOT)"
+    attack = _climber(sample.adversary.attacks) or APGD(steps=CHECK_STEPS)
+    through = ThroughStandIn(steps=STAND_IN_STEPS)  # what is random may round or vote as well
+    crafted, other = (sample.crafted(some, answers=ANSWERS) for some in (attack, through))
+    lower = _right(sample, other).mean(0) < _right(sample, crafted).mean(0)
+    answers = _right(
+        sample, torch.where(lower.view(-1, 1, 1, 1), other, crafted)
+    )  # anew: not those that it was chosen by
+    mean, worst = 100 * float(answers.mean()), 100 * float(answers.amin(0).mean())
+    return (
+        f"the model is random: one answer decides nothing. On {len(sample.x)} images under {attack} and {through} on mean "
+        f"gradients (EOT) {mean:.1f} % of single answers are right, and {worst:.1f} % of the images in each of {ANSWERS} draws"
+    )
+
+
+def _right(sample: Sample, images: Tensor) -> Tensor:
+    """Mask of right answers, several to each image, ``(draws, n)``."""
+    return torch.stack([predicted(sample.target.logits(images)) == sample.labels for _ in range(ANSWERS)]).float()
 
 
 def depends_on_the_batch(sample: Sample) -> str | None:
@@ -210,6 +195,17 @@ def saturated(sample: Sample) -> str | None:
     )
 
 
+def close_together(sample: Sample) -> str | None:
+    """Logits so alike that softmax hardly tells the classes apart: plain cross-entropy is flat."""
+    near = int((sample.logits.amax(1) - sample.logits.amin(1) < CLOSE).sum())
+    if near < max(sample.enough, len(sample.x) // 2):
+        return None
+    return (
+        f"the logits are so close together that softmax is all but even on {near} of {len(sample.x)} images: the gradient of "
+        "plain cross-entropy is next to nothing (attacks here scale it)"
+    )
+
+
 def precision_changes_predictions(sample: Sample) -> str | None:
     """Predictions differ between float32 and the precision of the attack's steps."""
     sample.target.passes += len(sample.x)
@@ -223,42 +219,6 @@ def precision_changes_predictions(sample: Sample) -> str | None:
     if sample.adversary.engine.dtype is torch.float32:
         return f"{what} in the fast copy of the network: attack the plain module"
     return f"{what} in {sample.adversary.engine.precision}: attack with --precision float32"
-
-
-# ---------------------------------------------------------------- what the gradient says
-
-
-def no_gradient(sample: Sample) -> str | None:
-    """Margin's gradient is zero, or so small that float32 loses it."""
-    _, gradient = sample.target.gradient(sample.x, sample.labels, losses.margin)
-    logits = sample.logits
-    size = gradient.flatten(1).abs().amax(1) / (logits.amax(1) - logits.amin(1)).clamp_min(1e-30)
-    flat = int((size < 1e-7).sum())
-    if flat < sample.enough:
-        return None
-    return f"the gradient is zero or vanishing on {flat} of {len(size)} images: gradient attacks cannot see"
-
-
-def loss_does_not_rise(sample: Sample) -> str | None:
-    """Ten gradient steps reach no higher loss than the best of ten random points."""
-    x, labels, loss = sample.x, sample.labels, losses.margin
-    random = torch.stack([loss(sample.target.logits(_random(sample, draw)), labels) for draw in range(DRAWS)]).amax(0)
-    at, reached = x, torch.full_like(random, -torch.inf)
-    for _ in range(DRAWS):
-        logits, gradient = sample.target.gradient(at, labels, losses.get_loss("ce"))
-        reached = torch.maximum(reached, loss(logits, labels))
-        at = sample.threat.project(at + sample.threat.eps / 4 * sample.threat.steepest(gradient), x)
-    reached = torch.maximum(reached, loss(sample.target.logits(at), labels))
-    lower = int((reached <= random).sum())
-    if lower < max(sample.enough, len(x) // 4):
-        return None
-    return (
-        f"on {lower} of {len(x)} images ten gradient steps do no better than ten random guesses: the gradient misleads"
-    )
-
-
-def _random(sample: Sample, draw: int) -> Tensor:
-    return sample.threat.random_start(sample.x, sample.ids, seed=sample.adversary.seed, purpose="checks", restart=draw)
 
 
 # ---------------------------------------------------------------- what attacks find
@@ -278,6 +238,18 @@ def black_box_wins(sample: Sample) -> str | None:
     return f"an attack without gradients breaks {what} that one with gradients does not"
 
 
+def stand_in_wins(sample: Sample) -> str | None:
+    """Examples break through smooth stand-ins of rounding, thresholds and detached layers that gradients left."""
+    sample.target.passes += 2
+    if not StandIn(sample.target.model).replaces(sample.x[:1]):
+        return None
+    left = sample.of(~sample.by_gradients)
+    left = left.of(~left.attacked(APGD(steps=CHECK_STEPS)))
+    if (found := int(left.attacked(ThroughStandIn(steps=STAND_IN_STEPS)).sum())) < sample.enough:
+        return None
+    return f"through smooth stand-ins of what hides the gradient {found} of {len(sample.x)} images more are broken"
+
+
 def withstands_everything(sample: Sample) -> str | None:
     """Examples survive at half the pixel range, where every image can be made grey."""
     standing = int((~sample.attacked(APGD(steps=CHECK_STEPS), HALF_GREY)).sum())
@@ -292,6 +264,8 @@ def more_effort_finds_more(sample: Sample) -> str | None:
         return None
     left, found = sample.of(~sample.broken), 0
     least = max(sample.enough, round(UNCONVERGED * len(sample.x)), _rare(len(sample.x)))
+    if not len(left.x) or bool(flat_at(left, random_point(left, DRAWS)).all()):
+        return None  # more steps along nothing find nothing: another flag says so
     for harder in _harder(attack):
         if found + len(left.x) < least or found >= least:
             break  # it is decided
@@ -358,7 +332,37 @@ def outcome_flags(table: pd.DataFrame, attacks: Sequence[Attack]) -> list[str]:
         found = int(table["broken_by"].isin(black).sum())
         if found >= max(MIN_FLAGGED, FLAGGED_SHARE * (standing + found)):
             flags.append(f"random search broke {found} of the {standing + found} images that gradients had left")
+    return [*flags, *_by_other_gradients(table, attacks, standing), *_rejected(table)]
+
+
+def _by_other_gradients(table: pd.DataFrame, attacks: Sequence[Attack], standing: int) -> list[str]:
+    """Flag where attacks that do not climb the model's own gradient broke what the earlier ones had left."""
+    ways = {"through the source": SourceFeatures, "through stand-ins": ThroughStandIn}
+    flags = []
+    for way, kind in ways.items():
+        names = [str(attack) for attack in attacks if isinstance(attack, kind)]
+        found = int(table["broken_by"].isin(names).sum())
+        if len(names) < len(attacks) and found >= max(MIN_FLAGGED, FLAGGED_SHARE * (standing + found)):
+            flags.append(
+                f"the attack {way} broke {found} of the {standing + found} images that the model's own gradient had left"
+            )
     return flags
+
+
+def _rejected(table: pd.DataFrame) -> list[str]:
+    """Flag where attacks end in a class that no image has, and that clean images are hardly ever given: a detector's."""
+    there, clean = set(table["label"]), table["clean_prediction"].to_numpy(int)
+    broken = table[~table["broken_by"].isin([CLEAN, SURVIVED])]["adversarial_prediction"].to_numpy(int)
+    if len(broken) < MIN_FLAGGED or len(table) < MIN_SAMPLE:
+        return []
+    commonest = int(np.bincount(broken.clip(0)).argmax())
+    count, given = int((broken == commonest).sum()), int((clean == commonest).sum())
+    if commonest in there or count < len(broken) / 2 or given > len(clean) / 10:
+        return []
+    return [
+        f"{count} of {len(broken)} broken images are given class {commonest}, which no image has: if it is a rejection, they "
+        "count as broken, and what an attack finds that avoids it is not known"
+    ]
 
 
 CHECKS: tuple[Check, ...] = (
@@ -366,9 +370,14 @@ CHECKS: tuple[Check, ...] = (
     depends_on_the_batch,
     probabilities,
     saturated,
+    close_together,
     precision_changes_predictions,
+    answers_change_with_gradients,
+    random_gradient,
     no_gradient,
+    no_slope,
     loss_does_not_rise,
+    stand_in_wins,
     black_box_wins,
     withstands_everything,
     more_effort_finds_more,

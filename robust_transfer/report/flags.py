@@ -17,8 +17,8 @@ class Advice:
 ADVICE = (
     Advice(
         "the model is random",
-        "Asked twice, it answers differently: one answer decides nothing.",
-        "Fix the randomness, or attack the average over many draws (the attack's eot setting).",
+        "Asked twice, it answers differently: one answer decides nothing. Here the mean of twenty decides on each image.",
+        "Report what single answers are worth under attack, which the flag gives; fix the randomness if you can.",
     ),
     Advice(
         "depend on the batch",
@@ -34,6 +34,41 @@ ADVICE = (
         "softmax is exactly 1",
         "The logits are scaled so far that plain cross-entropy has no gradient.",
         "Believe no attack that climbs plain cross-entropy; those of this project do not.",
+    ),
+    Advice(
+        "softmax is all but even",
+        "The logits are scaled so far down that plain cross-entropy has next to no gradient.",
+        "Believe no attack that climbs plain cross-entropy; those of this project scale the logits first.",
+    ),
+    Advice(
+        "where a gradient is asked for",
+        "Whoever attacks is shown another network than whoever uses it: no gradient attack has seen the real one.",
+        "Find in the code what asks about gradients, and evaluate without it.",
+    ),
+    Advice(
+        "gradient is random",
+        "The answers are the same each time and the gradient is not: something in the backward pass draws.",
+        "Take the layer with a backward pass of its own out, and evaluate again.",
+    ),
+    Advice(
+        "do not change the logits as it says",
+        "The gradient is not the slope of the network: a backward pass of its own, or jumps everywhere (thresholds, winners).",
+        "Attack without that layer; evaluate again with `strong+stand-in` and with `square-5000`.",
+    ),
+    Advice(
+        "through smooth stand-ins of what hides",
+        "Rounding, thresholds or detached layers hid the gradient; taking them for the identity finds what was hidden.",
+        "Report `strong+stand-in` in place of the figure, or the network without these layers.",
+    ),
+    Advice(
+        "that the model's own gradient had left",
+        "Another network's gradient (the source's, a stand-in's) broke what the model's own did not: it hides something.",
+        "Report the figure that includes this attack, never one without it; attack the network without its last layers.",
+    ),
+    Advice(
+        "if it is a rejection",
+        "Attacks end in a class that no image has, as a detector's rejections do; they count as broken here.",
+        "Attack network and detector at once; say for rejections of clean images, too, what they cost.",
     ),
     Advice(
         "in the fast copy",

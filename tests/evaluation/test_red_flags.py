@@ -9,7 +9,7 @@ from attack_helpers import L2, LINF, Batch, Function, Scaled, constant, first, t
 from scipy.stats import binom, hypergeom
 from torch import Tensor, nn
 
-from robust_transfer.attacks import APGD, FGSM, PGD, Attack, Square
+from robust_transfer.attacks import APGD, FGSM, PGD, Attack, SourceFeatures, Square, ThroughStandIn
 from robust_transfer.engine import Engine
 from robust_transfer.evaluation.adversary import Adversary
 from robust_transfer.evaluation.red_flags import CHECKS, MIN_SAMPLE, _rare, outcome_flags, red_flags, untested
@@ -174,7 +174,9 @@ def test_of_a_random_model_the_rest_is_untested(network: nn.Module, batch: Batch
 
 
 def outcomes(labels: list[int], predicted: list[int], broken_by: list[str]) -> pd.DataFrame:
-    return pd.DataFrame({"label": labels, "clean_prediction": predicted, "broken_by": broken_by})
+    return pd.DataFrame(
+        {"label": labels, "clean_prediction": predicted, "broken_by": broken_by, "adversarial_prediction": labels}
+    )
 
 
 def test_collapse_to_few_classes_is_flagged() -> None:
@@ -194,6 +196,40 @@ def test_random_search_that_finds_what_gradients_left_is_flagged() -> None:
     assert (
         outcome_flags(outcomes(labels, labels, ["square-300"] * 20 + [""] * 80), attacks[1:]) == []
     )  # nothing else was tried
+
+
+def test_what_another_gradient_finds_is_flagged() -> None:
+    labels = list(range(10)) * 10
+    for attacks in ([APGD(steps=50), SourceFeatures()], [APGD(steps=50), ThroughStandIn(steps=5)]):
+        for found, flagged in ((2, False), (8, True)):
+            fate = ["apgd-50"] * 20 + [str(attacks[1])] * found + [""] * (80 - found)
+            flags = outcome_flags(outcomes(labels, labels, fate), attacks)
+            assert [f"broke {found} of the 80 images" in flag for flag in flags] == [True] * flagged
+
+
+def rejections(n: int, clean: int, answers: list[int]) -> list[str]:
+    """Flags where ``answers`` are given to the broken images, and class 10, which no image has, to ``clean`` clean ones."""
+    labels, rest = [number % 10 for number in range(n)], n - clean - len(answers)
+    fate = ["clean"] * clean + ["apgd-50"] * len(answers) + [""] * rest
+    table = outcomes(labels, [10] * clean + labels[clean:], fate)
+    table["adversarial_prediction"] = [10] * clean + answers + labels[n - rest :]
+    return outcome_flags(table, [APGD(steps=50)])
+
+
+def test_a_detector_that_rejects_is_flagged() -> None:
+    [flag] = rejections(60, 2, [10] * 12 + [3, 4])
+    assert "12 of 14 broken images are given class 10" in flag
+    assert rejections(60, 2, [10] * 3 + [3, 4, 5, 6]) == []  # most are other classes
+    assert rejections(60, 20, [10] * 12) == []  # a class that clean images are given, too
+    assert rejections(60, 2, [9] * 12) == []  # a class that images have
+
+
+def test_logits_that_are_close_together_are_flagged(network: nn.Module, batch: Batch) -> None:
+    (x, _, ids), everything = first(batch, 12), torch.ones(12, dtype=torch.bool)
+    model = Scaled(network, 1e-8)
+    labels = network(x).argmax(1)
+    [flag] = red_flags(model, x, labels, ids, adversary(LINF), broken=everything, by_gradients=everything).flags
+    assert "softmax is all but even on 12 of 12" in flag
 
 
 def test_a_model_that_is_never_right_is_nothing_to_check(network: nn.Module, batch: Batch) -> None:

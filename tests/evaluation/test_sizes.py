@@ -8,7 +8,8 @@ from attack_helpers import LINF
 from robust_transfer.attacks import parse_attack
 from robust_transfer.evaluation.adversary import Adversary
 from robust_transfer.evaluation.effort import effort
-from robust_transfer.evaluation.red_flags import MIN_FLAGGED, MIN_SAMPLE, UNCONVERGED, passes_each
+from robust_transfer.evaluation.flag_sample import MIN_FLAGGED
+from robust_transfer.evaluation.red_flags import MIN_SAMPLE, UNCONVERGED, passes_each
 from robust_transfer.evaluation.sizes import (
     RED_FLAGS,
     TRANSFER_ATTACKS,

@@ -9,21 +9,28 @@ from pathlib import Path
 
 import pytest
 
-from robust_transfer.evaluation import red_flags, seen
+from robust_transfer.evaluation import gradient_flags, red_flags, seen
 from robust_transfer.report.flags import UNKNOWN, advice
 
 PARTS = ("* of * predictions change", "* times the effort breaks * of * images more")  # of a flag, which goes on
 
 
+OUTCOMES = ("outcome_flags", "_by_other_gradients", "_rejected")
+
+
 def sentences() -> list[str]:
     """Flags as the source says them, with * for what is measured."""
     found = []
-    for module in (red_flags, seen):
+    for module in (red_flags, gradient_flags, seen):
         for node in ast.walk(ast.parse(Path(inspect.getfile(module)).read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef) and node.returns is not None:
-                raises = ast.unparse(node.returns) == "str | None" or node.name == "outcome_flags"
+                raises = ast.unparse(node.returns) == "str | None" or node.name in OUTCOMES
                 found += list(_texts(node)) if raises else []
-    return [text for text in found if len(text) > 20 and not text.endswith(".") and text not in PARTS]
+    return [
+        text
+        for text in found
+        if len(text) > 20 and " " in text and not text.strip().endswith(".") and text not in PARTS
+    ]
 
 
 def _texts(node: ast.AST) -> Iterator[str]:

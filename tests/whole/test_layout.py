@@ -79,6 +79,7 @@ ELSEWHERE = {
     "evaluation/deadline": "evaluation/test_loop",
     "evaluation/deltas": "evaluation/test_verification",
     "evaluation/effort": "evaluation/test_sizes",
+    "evaluation/flag_sample": "evaluation/test_red_flags",
     "evaluation/knowledge": "evaluation/test_transfer_attacks",
     "evaluation/measurements": "evaluation/test_curve",
     "evaluation/outcomes": "evaluation/test_loop",
