@@ -1,0 +1,151 @@
+"""Version matrix: the golden figures and the core of the tests in environments of several Pythons and PyTorches, into docs/survival.md.
+
+python campaigns/versions.py [python3.13:newest ...] [--environments FOLDER] [--skip-tests]
+
+Each environment is PYTHON:LIBRARIES; LIBRARIES is oldest (the lowest version of all that is required), newest (what pip gives), a version
+of PyTorch, or installed (PYTHON's own). Environments that are not named keep their rows. Without a name all of ENVIRONMENTS are tried.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from environments import Wanted
+from page import PAGE
+from record import FOLDER, ROOT, Count, Record, read
+from table import markdown
+
+NAME = "versions"
+ENVIRONMENTS = ("python3.11:oldest", "python3.11:newest", "python3.12:newest", "python3.13:newest", "python3.14:newest")
+BEGIN, END = "<!-- matrix: campaigns/versions.py -->", "<!-- end of matrix -->"
+# Threads, processes, precision of the steps, and the instructions that kernels may use.
+CASES = (
+    (1, 1, "float32", "all"),
+    (2, 1, "float32", "all"),
+    (1, 2, "float32", "all"),
+    (2, 2, "float32", "all"),
+    (1, 1, "float32", "AVX2"),
+    (1, 1, "bfloat16", "all"),
+)
+AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
+CORE = tuple(
+    f"tests/{name}.py"
+    for name in (
+        "test_checkpoint", "test_classifier", "test_config", "test_randomness", "test_threat", "test_weights_file", "attacks/test_pgd",
+        "data/test_loading", "data/test_split", "evaluation/test_loop", "strategies/test_softmax", "training/test_state",
+        "whole/test_earlier_release", "whole/test_golden",
+    )
+)  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("environments", nargs="*", type=Wanted.parse, default=[*map(Wanted.parse, ENVIRONMENTS)])
+    parser.add_argument("--environments", dest="folder", type=Path, default=Path.home() / ".cache" / "robust-transfer-versions")
+    parser.add_argument("--skip-tests", action="store_true")
+    asked = parser.parse_args()
+    for wanted in asked.environments:
+        python = wanted.made_in(asked.folder)
+        rows = [row_of(wanted, python, *case) for case in CASES]
+        if not asked.skip_tests:
+            rows.append({"environment": str(wanted), **facts_of(rows), "tests": tested(python)})
+        record = merged(read(FOLDER), rows)
+        record.write()
+        PAGE.write_text(with_matrix(PAGE.read_text(encoding="utf-8"), record), encoding="utf-8")
+        print(matrix(record), flush=True)
+
+
+def row_of(wanted: Wanted, python: Path, threads: int, processes: int, precision: str, kernels: str) -> dict[str, Any]:
+    """Row of one case: how many golden figures are the same bits, within tolerance, and which differ."""
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)] if processes > 1 else []
+    environment = {**_plain(threads), **(AVX2 if kernels != "all" else {})}
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "golden.json"
+        words = [str(ROOT / "campaigns" / "golden.py"), "--threads", str(threads), "--precision", precision, "--json", str(out)]
+        done = subprocess.run([python, *launch, *words], env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"{wanted}, {threads} threads, {processes} processes: {done.stderr[-2000:]}")
+        found = json.loads(out.read_text(encoding="utf-8"))
+    verdicts = Counter(row["verdict"] for row in found["rows"])
+    versions = dict(each.rsplit(" ", 1) for each in found["conditions"]["versions"].split(", "))
+    said = {"environment": str(wanted), **{name: versions[name] for name in ("python", "torch")}}
+    said |= {"hardware": found["conditions"]["hardware"], "commit": found["conditions"]["commit"]}
+    said |= {"threads": threads, "processes": processes, "precision": precision, "kernels": kernels}
+    return {**said, **{name: verdicts[name] for name in VERDICTS}, "apart": [row for row in found["rows"] if row["verdict"] == "differs"]}
+
+
+VERDICTS = ("bit-equal", "within tolerance", "differs")
+
+
+def tested(python: Path) -> dict[str, int]:
+    """Tests of CORE: how many passed, failed and were skipped, one thread."""
+    words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow and not browser", *CORE]
+    done = subprocess.run([python, *words], env=_plain(1), cwd=ROOT, capture_output=True, text=True, check=False)
+    last = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else ""
+    counts = {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|error|skipped)", last)}
+    if not counts:
+        raise SystemExit(f"{python}: the tests did not run\n{done.stdout[-1000:]}{done.stderr[-1000:]}")
+    print(done.stdout[-3000:] if counts.get("failed") or counts.get("error") else last, flush=True)
+    return {"passed": counts.get("passed", 0), "failed": counts.get("failed", 0) + counts.get("error", 0), "skipped": counts.get("skipped", 0)}
+
+
+def facts_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {name: rows[0][name] for name in ("python", "torch", "hardware", "commit")}
+
+
+def merged(before: Sequence[Record], rows: Sequence[Mapping[str, Any]]) -> Record:
+    """Record of all rows: these, and earlier ones of other environments."""
+    names = {row["environment"] for row in rows}
+    earlier = [row for record in before if record.name == NAME for row in record.cases if row["environment"] not in names]
+    cases = tuple(sorted([*earlier, *rows], key=lambda row: (row["environment"], "tests" in row)))
+    golden, tests = [row for row in cases if "tests" not in row], [row["tests"] for row in cases if "tests" in row]
+    counts = (
+        Count("environments", len({row["environment"] for row in cases})),
+        Count("golden figures compared", sum(row[name] for row in golden for name in VERDICTS)),
+        Count("the same bits as golden", sum(row["bit-equal"] for row in golden)),
+        Count("others, within tolerance", sum(row["within tolerance"] for row in golden)),
+        Count("outside it", sum(row["differs"] for row in golden), must_be=0),
+        Count("tests passed", sum(each["passed"] for each in tests)),
+        Count("tests failed", sum(each["failed"] for each in tests), must_be=0),
+    )
+    return Record(NAME, "Versions", counts, seed=0, cases=cases)
+
+
+def matrix(record: Record) -> str:
+    """Markdown table: a line for each environment and setting."""
+    head = ("Python", "PyTorch", "libraries", "threads", "processes", "steps", "kernels", "same bits", "within tolerance", "differ", "tests")
+    lines = []
+    for row in record.cases:
+        known = (row["python"], row["torch"], row["environment"].rpartition(":")[2])
+        if "tests" in row:
+            told = "{passed} passed, {failed} failed, {skipped} skipped".format(**row["tests"])
+            lines.append((*known, "1", "1", "float32", "all", "", "", "", told))
+        else:
+            settings = tuple(str(row[name]) for name in ("threads", "processes", "precision", "kernels"))
+            lines.append((*known, *settings, *(str(row[name]) for name in VERDICTS), ""))
+    return markdown(head, lines)
+
+
+def with_matrix(page: str, record: Record) -> str:
+    """``page`` with the matrix between its two marks drawn anew."""
+    before, rest = page.split(BEGIN)
+    return f"{before}{BEGIN}\n\n{matrix(record)}\n\n{END}{rest.split(END)[1]}"
+
+
+def _plain(threads: int) -> dict[str, str]:
+    """This environment with the checkout first on the path, and no more threads than asked for."""
+    count = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    return {**os.environ, **count, "PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+if __name__ == "__main__":
+    main()
