@@ -11,7 +11,7 @@ PAGE = ROOT / "SECURITY.md"
 NAMED = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
 
 
-def tests_of(path: Path) -> set[str]:
+def named_in(path: Path) -> set[str]:
     """Names of the test functions of a file."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
@@ -22,7 +22,7 @@ def missing(text: str) -> list[str]:
     return [
         f"{file}::{name}"
         for file, name in NAMED.findall(text)
-        if not (ROOT / file).is_file() or name not in tests_of(ROOT / file)
+        if not (ROOT / file).is_file() or name not in named_in(ROOT / file)
     ]
 
 
