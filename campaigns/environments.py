@@ -1,4 +1,4 @@
-"""Environments of other versions: a Python with the oldest, the newest or a named PyTorch, made by venv and pip outside the checkout."""
+"""Environments of other versions, by venv and pip, outside the checkout: a Python with the oldest or newest libraries."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 from lowest import PYPROJECT, lowest
 
-OLDEST, NEWEST = "oldest", "newest"
+OLDEST, NEWEST, INSTALLED = "oldest", "newest", "installed"
 STAMP = ".installed"
 TOOLS = ("pytest==", "pytest-xdist==", "hypothesis==")  # what the tests themselves need
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """Environment: a Python's command, and ``oldest``, ``newest`` or a version of PyTorch.
+    """Environment: a Python's command, and ``oldest``, ``newest``, a version of PyTorch, or ``installed``.
 
-    ``oldest`` takes the lowest version of every library that pyproject.toml admits.
+    ``oldest`` takes the lowest version of every library that pyproject.toml admits; ``installed`` is the Python's own
+    environment, as it is.
     """
 
     python: str
@@ -37,7 +38,9 @@ class Wanted:
         """``python3.13:newest`` as a value."""
         python, colon, libraries = text.rpartition(":")
         if not colon or not python or not libraries:
-            raise SystemExit(f"cannot read {text!r}: write PYTHON:LIBRARIES, such as python3.12:newest, python3.11:2.14.1")
+            raise SystemExit(
+                f"cannot read {text!r}: write PYTHON:LIBRARIES, such as python3.12:newest, python3.11:2.14.1"
+            )
         return cls(python, libraries)
 
     def __str__(self) -> str:
@@ -45,10 +48,12 @@ class Wanted:
 
     def made_in(self, folder: Path) -> Path:
         """Python of this environment below ``folder``, made there unless it is; ends with pip's own words where it cannot."""
+        if self.libraries == INSTALLED:
+            return Path(self.python)
         home = folder / str(self).replace(":", "-")
         wanted = requirements()
         constraints = lowest(wanted) if self.libraries == OLDEST else []
-        if self.libraries not in (OLDEST, NEWEST):
+        if self.libraries not in (OLDEST, NEWEST):  # a version
             constraints = [f"torch=={self.libraries}"]
         stamp = hashlib.sha256(repr((wanted, constraints)).encode()).hexdigest()
         python = home / "bin" / "python"

@@ -1,9 +1,9 @@
 """Golden figures of the packaged sources, on images that are computed and on builtin:digits; docs/survival/golden/figures.json.
 
-python campaigns/golden.py [--cases 1:float32 2:float32 ...] [--write]
+python campaigns/golden.py [--cases 1:float32:strong 2:float32 ...] [--write]
 
-Without ``--write`` the figures are compared with the committed ones, for each case (threads, precision of attack steps). Under torchrun
-the training is that of all processes.
+Without ``--write`` the figures are compared with the committed ones, for each case (threads, precision of attack steps).
+Under torchrun the training is that of all processes.
 """
 
 from __future__ import annotations
@@ -30,16 +30,19 @@ ROOT = Path(__file__).parents[1]
 FILE = ROOT / "docs" / "survival" / "golden" / "figures.json"
 SOURCES = ("bundled", "natural", "bundled-64")
 PICTURES, ATTACKED, DIGITS = 16, 4, 8
-ATTACK = "pgd-20"
+ATTACK, STRONG = "pgd-20", "strong"
 NOBODY = {"red_flag_examples": 0, "transfer_attack_examples": 0}  # further attacks, which are none of these figures
-# What may differ: rounding, which no version or CPU promises to do alike. CONTRIBUTING.md says what they were measured against.
+# What may differ: rounding, which no version or CPU promises to do alike. docs/survival.md argues the sizes.
 TOLERANCES = {"margin": 0.005, "attacked margin": 0.05}
 ONE = 1.0  # accuracies are counts, of which one image may differ
 
 
 @dataclass(frozen=True)
 class Figure:
-    """``value`` of ``what`` (of accuracies: the number of images), which may differ by ``tolerance``; ``digest``: of all that it was made of."""
+    """``value`` of ``what`` (of accuracies: the number of images), which may differ by ``tolerance``.
+
+    ``digest`` is that of all numbers that it was made of.
+    """
 
     what: str
     value: float
@@ -56,7 +59,8 @@ class Figure:
 def pictures(size: int, count: int = PICTURES) -> NDArray[np.uint8]:
     """``(count, 3, size, size)`` smooth images from whole numbers alone, so that every version computes the same ones."""
     coarse = np.frombuffer(
-        b"".join(hashlib.sha256(bytes([number, part])).digest() for number in range(count) for part in range(3)), np.uint8
+        b"".join(hashlib.sha256(bytes([number, part])).digest() for number in range(count) for part in range(3)),
+        np.uint8,
     )
     grid = coarse.reshape(count, 3, 32)[:, :, :25].reshape(count, 3, 5, 5).astype(np.int64)
     at = np.arange(size) * 4
@@ -97,15 +101,16 @@ def under_attack(
     yield Figure(f"{name}: margin under {attack} at {threat}", worst, TOLERANCES["attacked margin"], whole)
 
 
-def of_transfer(run: rt.Run) -> Iterator[Figure]:
-    """Figures of ``bundled`` transferred to digits: a probe under PGD-20 and ``strong``, and an epoch of fine-tuning."""
+def of_transfer(run: rt.Run, strong: bool = False) -> Iterator[Figure]:
+    """Figures of ``bundled`` transferred to digits: a probe under PGD-20 (and ``strong``), and an epoch of fine-tuning."""
     source, task = packaged("bundled"), rt.load_task("builtin:digits", shots=12, seed=0)
     test = task.test.subset(torch.arange(DIGITS))
     if is_main_process():
         name = "probe on digits"
         probe = rt.transfer(source, task, rt.LinearProbe(l2=0.1), run=run)
         yield from under_attack(name, probe, test, "linf:8/255", ATTACK, run, clean=True)
-        yield from under_attack(name, probe, test.subset(torch.arange(ATTACKED)), "linf:8/255", "strong", run)
+        if strong:
+            yield from under_attack(name, probe, test.subset(torch.arange(ATTACKED)), "linf:8/255", STRONG, run)
     strategy = rt.FineTune(epochs=1, batch_size=20, warm_start=False, learning_rate=0.01)
     tuned = rt.transfer(source, task, strategy, run=run)
     with torch.no_grad(), run.at_work():
@@ -114,12 +119,12 @@ def of_transfer(run: rt.Run) -> Iterator[Figure]:
     yield Figure("fine-tuned on digits: mean logit of the label", right, TOLERANCES["attacked margin"], digest(logits))
 
 
-def measured(run: rt.Run) -> list[Figure]:
+def measured(run: rt.Run, strong: bool = False) -> list[Figure]:
     """All golden figures; under torchrun those of the main process are all, and others' are none."""
     if not is_main_process():
-        return [*of_transfer(run)]
+        return [*of_transfer(run, strong)]
     networks = (figure for name in SOURCES for figure in of_network(name, run))
-    return [*networks, *of_transfer(run)]
+    return [*networks, *of_transfer(run, strong)]
 
 
 def read(path: Path = FILE) -> dict[str, Figure]:
@@ -130,7 +135,12 @@ def read(path: Path = FILE) -> dict[str, Figure]:
 def compared(found: list[Figure], golden: dict[str, Figure]) -> list[dict[str, object]]:
     """Each figure, the committed one, and whether they agree."""
     return [
-        {"what": each.what, "value": each.value, "golden": golden[each.what].value, "verdict": each.against(golden[each.what])}
+        {
+            "what": each.what,
+            "value": each.value,
+            "golden": golden[each.what].value,
+            "verdict": each.against(golden[each.what]),
+        }
         for each in found
     ]
 
@@ -142,7 +152,7 @@ def digest(values: Tensor) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--cases", nargs="+", default=["1:float32"], metavar="THREADS:PRECISION")
+    parser.add_argument("--cases", nargs="+", default=["1:float32:strong"], metavar="THREADS:PRECISION[:strong]")
     parser.add_argument("--write", action="store_true", help="commit the figures of the first case as the golden ones")
     parser.add_argument("--json", type=Path, help="also write the comparisons to a file")
     asked = parser.parse_args()
@@ -151,8 +161,8 @@ def main() -> None:
 
     cases = []
     for case in asked.cases:
-        threads, _, precision = case.partition(":")
-        found = measured(rt.Run(precision=precision, threads=int(threads), quiet=True))
+        threads, precision, *more = case.split(":")
+        found = measured(rt.Run(precision=precision, threads=int(threads), quiet=True), strong=more == [STRONG])
         if not is_main_process():
             continue
         if asked.write and case == asked.cases[0]:

@@ -41,14 +41,16 @@ def judged(out: str, err: str) -> tuple[list[str], int]:
     others = [each for each in asked if each["name"] != OURSELVES]
     skipped = [each["name"] for each in others if "skip_reason" in each]
     lines = [
-        f"audit: {each['name']} {each['version']}: {found['id']}, mended in {', '.join(found['fix_versions']) or 'no version yet'}"
+        f"audit: {each['name']} {each['version']}: {found['id']}, mended in {', '.join(found['fix_versions']) or 'none yet'}"
         for each in others
         for found in each.get("vulns", [])
     ]
     status = FOUND if lines else 0
     if skipped or not others:
         names = ", ".join(skipped[:10]) + (" ..." if len(skipped) > 10 else "")
-        lines.append(f"audit: {len(skipped)} of {len(others)} libraries could not be asked about: {names or 'there are none'}")
+        lines.append(
+            f"audit: {len(skipped)} of {len(others)} libraries could not be asked about: {names or 'there are none'}"
+        )
         status = status or NOT_ASKED
     return lines or [f"audit: {len(others)} libraries, no known advisory"], status
 

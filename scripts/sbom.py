@@ -109,7 +109,9 @@ def _weights(root: Path) -> Iterator[dict[str, Any]]:
             "bom-ref": f"weights:{folder.name}",
             "name": folder.name,
             "hashes": [{"alg": "SHA-256", "content": hashlib.sha256(content).hexdigest()}],
-            "properties": [{"name": "robust-transfer:file", "value": f"{PACKAGE}/weights/{folder.name}/model.safetensors"}],
+            "properties": [
+                {"name": "robust-transfer:file", "value": f"{PACKAGE}/weights/{folder.name}/model.safetensors"}
+            ],
         }
 
 

@@ -9,10 +9,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-# Python loads a `sitecustomize` of its path at every start, of children too. Sockets of the machine itself have no address tuple.
-HOOK = '''
+# Python loads a `sitecustomize` of its path at every start, of children too. Local sockets have no address tuple.
+HOOK = """
 import os, sys
-ASKING = {"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr", "socket.sendto", "socket.sendmsg"}
+ASKING = {
+    "socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr", "socket.sendto", "socket.sendmsg"
+}
 
 def refuse(event, given):
     if event not in ASKING:
@@ -24,7 +26,7 @@ def refuse(event, given):
         raise OSError(101, "the network is denied")
 
 sys.addaudithook(refuse)
-'''
+"""
 # Commands one after another in one process, as the command line has them; their statuses are the output's last line.
 CALLS = """
 import json, sys
@@ -52,7 +54,13 @@ def offline(
     path = os.pathsep.join([str(hook), *filter(None, [os.environ.get("PYTHONPATH")])])
     unset = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "WANDB_MODE")
     kept = {name: value for name, value in os.environ.items() if name not in unset}
-    environment = {**kept, "PYTHONPATH": path, "ASKED": str(asked), "HOME": str(folder), "TORCH_HOME": str(folder / "torch")}
+    environment = {
+        **kept,
+        "PYTHONPATH": path,
+        "ASKED": str(asked),
+        "HOME": str(folder),
+        "TORCH_HOME": str(folder / "torch"),
+    }
     words = [*launch, sys.executable, "-c", CALLS, json.dumps([[*map(str, each)] for each in commands])]
     done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr

@@ -31,6 +31,8 @@ from robust_transfer.statistics.intervals import Proportion
 SCHEMA = 1
 SMALLEST_EPS = "smallest_eps"
 Accuracy = Literal["clean", "robust"]
+# Fields that the first records did not have, as records have them of which nothing was asked.
+LATER: dict[str, Any] = {"by_class": None, "curve": None, "transferred": None, "untested": [], "source_hash": None}
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,7 +213,7 @@ def _load(folder: Path, outcomes: Callable[[pa.Table], pd.DataFrame]) -> Evaluat
         # without pandas' reader and its threads, which take many times as long as so small a file
         stored = ParquetFile(pa.BufferReader((folder / OUTCOMES).read_bytes())).read(use_threads=False)
         standing = stored["broken_by"].to_pylist().count(SURVIVED)
-        named = translated(summary, FIELDS, EVALUATION, warn=False)
+        named = {**LATER, **translated(summary, FIELDS, EVALUATION, warn=False)}
         evaluation = Evaluation(**_typed(named), outcomes=outcomes(stored))
         claimed = evaluation.robust_accuracy.n, round(evaluation.robust_accuracy.value * len(stored))
     except (OSError, pa.ArrowInvalid, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -1,4 +1,4 @@
-"""Folders that an earlier release wrote: they load, mean the same, and are gone on from; what cannot be read is refused in a sentence."""
+"""Folders that an earlier release wrote load and mean the same; what cannot be read is refused in a sentence."""
 
 from __future__ import annotations
 
@@ -30,10 +30,8 @@ def all_digits() -> rt.Split:
     task = rt.load_task("builtin:digits", seed=0)
     parts = [task.train, task.val, task.test]
     order = torch.cat([part.ids for part in parts]).argsort()
-    images, labels = (torch.cat([getattr(part, what) for part in parts])[order] for what in ("labels", "labels"))
-    pixels = torch.cat([torch.as_tensor(part.images()) for part in parts])[order]
-    del images
-    return rt.Split.in_memory(pixels, labels, task.class_names)
+    labels, pixels = torch.cat([part.labels for part in parts]), torch.cat([part.images() for part in parts])
+    return rt.Split.in_memory(pixels[order], labels[order], task.class_names)
 
 
 def test_folders_hold_no_pixels_and_little_else() -> None:
@@ -133,7 +131,9 @@ def test_a_folder_of_then_is_emptied_by_overwrite_only(invoke: Invoke, tmp_path:
         ({"budget": 1}, "budget"),
     ],
 )
-def test_a_card_of_another_time_is_refused_in_a_sentence(change: dict[str, object], message: str, tmp_path: Path) -> None:
+def test_a_card_of_another_time_is_refused_in_a_sentence(
+    change: dict[str, object], message: str, tmp_path: Path
+) -> None:
     shutil.copytree(PROBE, tmp_path / "probe")
     path = tmp_path / "probe" / "card.json"
     path.write_text(json.dumps(raw(PROBE, "card.json") | change))

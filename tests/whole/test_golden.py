@@ -10,8 +10,6 @@ import pytest
 import torch
 from helpers import QUIET
 
-import robust_transfer as rt
-
 RUN = dataclasses.replace(QUIET, precision="float32", threads=1)
 
 
@@ -39,7 +37,7 @@ def test_a_source_gives_its_golden_figures(name: str, committed: dict[str, golde
 
 @pytest.mark.slow
 def test_all_sources_and_a_transfer_give_their_golden_figures(committed: dict[str, golden.Figure]) -> None:
-    found = golden.measured(RUN)
+    found = golden.measured(RUN, strong=True)
     assert {each.what for each in found} == committed.keys()
     assert wrong(found, committed) == []
 
@@ -52,7 +50,9 @@ def test_a_small_fault_is_outside(committed: dict[str, golden.Figure]) -> None:
         right = source.classifier(images)
         images[:, 0] += 1 / 255
         off = source.classifier(images)
-    margins = [float((first - second).mean()) for first, second in (each.topk(2, dim=1).values.T for each in (right, off))]
+    margins = [
+        float((first - second).mean()) for first, second in (each.topk(2, dim=1).values.T for each in (right, off))
+    ]
     golden_margin = committed["bundled: margin"]
     assert abs(margins[0] - golden_margin.value) <= golden_margin.tolerance < abs(margins[1] - golden_margin.value)
 

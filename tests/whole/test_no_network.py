@@ -48,7 +48,8 @@ REST = (
     ("import", "source", "--out", "imported", "--quiet"),
     ("study", "recipe.yaml", "--out", "study", "--jobs", "2", "--quiet"),
     ("choose", *DIGITS, "--source", "source", "--time-limit", "20s", "--quiet", "--out", "chosen"),
-    ("demo", "--source", "source", "--control", "source", "--no-scratch", "--shots", "4", "--examples", "8", "--quiet", "--out", "demo"),
+    ("demo", "--source", "source", "--control", "source", "--no-scratch", "--shots", "4", "--examples", "8", "--quiet",
+     "--out", "demo"),
 )  # fmt: skip
 GROUP: Any = typer.main.get_command(app)
 
