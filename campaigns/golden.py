@@ -33,7 +33,7 @@ PICTURES, ATTACKED, DIGITS = 16, 4, 8
 ATTACK, STRONG = "pgd-20", "strong"
 NOBODY = {"red_flag_examples": 0, "transfer_attack_examples": 0}  # further attacks, which are none of these figures
 # What may differ: rounding, which no version or CPU promises to do alike. docs/survival.md argues the sizes.
-TOLERANCES = {"margin": 0.0005, "attacked margin": 0.05}
+TOLERANCES = {"margin": 0.0005, "attacked margin": 0.03, "trained logit": 0.005}
 ONE = 1.0  # accuracies are counts, of which one image may differ
 
 
@@ -116,7 +116,7 @@ def of_transfer(run: rt.Run, strong: bool = False) -> Iterator[Figure]:
     with torch.no_grad(), run.at_work():
         logits = tuned.classifier(to_pixels(test.at_size(source.input_size).images()))
     right = float(logits[torch.arange(DIGITS), test.labels].mean())
-    yield Figure("fine-tuned on digits: mean logit of the label", right, TOLERANCES["attacked margin"], digest(logits))
+    yield Figure("fine-tuned on digits: mean logit of the label", right, TOLERANCES["trained logit"], digest(logits))
 
 
 def measured(run: rt.Run, strong: bool = False) -> list[Figure]:
