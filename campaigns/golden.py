@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +32,6 @@ FILE = ROOT / "docs" / "survival" / "golden" / "figures.json"
 SOURCES = ("bundled", "natural", "bundled-64")
 PICTURES, ATTACKED, DIGITS = 16, 4, 8
 ATTACK, STRONG = "pgd-20", "strong"
-NOBODY = {"red_flag_examples": 0, "transfer_attack_examples": 0}  # further attacks, which are none of these figures
 # What may differ: rounding, which no version or CPU promises to do alike. docs/survival.md argues the sizes.
 TOLERANCES = {"margin": 0.0005, "attacked margin": 0.03, "trained logit": 0.005}
 ONE = 1.0  # accuracies are counts, of which one image may differ
@@ -91,7 +91,9 @@ def under_attack(
     name: str, model: rt.Checkpoint, split: rt.Split, threat: str, attack: str, run: rt.Run, clean: bool = False
 ) -> Iterator[Figure]:
     """Figures of an evaluation: images that stand, and the mean of their worst margins."""
-    found = rt.evaluate(model, split, threat=threat, attack=attack, run=run, **NOBODY)
+    found = rt.evaluate(
+        model, split, threat=threat, attack=attack, run=run, red_flag_examples=0, transfer_attack_examples=0
+    )
     whole = digest(torch.from_numpy(found.outcomes["margin"].to_numpy(copy=True)))
     n = len(split)
     if clean:
@@ -132,7 +134,7 @@ def read(path: Path = FILE) -> dict[str, Figure]:
     return {each["what"]: Figure(**each) for each in json.loads(path.read_text(encoding="utf-8"))["figures"]}
 
 
-def compared(found: list[Figure], golden: dict[str, Figure]) -> list[dict[str, object]]:
+def compared(found: list[Figure], golden: dict[str, Figure]) -> list[dict[str, Any]]:
     """Each figure, the committed one, and whether they agree."""
     return [
         {

@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--only", choices=("golden", "tests"))
     asked = parser.parse_args()
     for wanted in asked.environments:
-        python = wanted.made_in(asked.folder)
+        python = wanted.made_in(asked.folder.expanduser().resolve())
         if asked.only != "tests":
             for start in STARTS:
                 keep(rows_of(wanted, python, *start))

@@ -17,7 +17,6 @@ from robust_transfer.checkpoint import read_card
 from robust_transfer.errors import CheckpointError, DataError
 
 EARLIER = Path(__file__).parents[1] / "earlier" / "0.1.0"
-CHEAP = {"red_flag_examples": 0, "transfer_attack_examples": 0}
 SOURCE, PROBE, EVALUATION, STUDY = (EARLIER / name for name in ("source", "probe", "evaluation", "study"))
 
 
@@ -83,7 +82,9 @@ def test_it_is_transferred_from_and_evaluated() -> None:
     source, task = rt.load_source(SOURCE), rt.load_task("builtin:digits", seed=0)
     again = rt.transfer(source, task, rt.LinearProbe(l2=0.01), run=QUIET)
     assert again.card.source is not None
-    found = rt.evaluate(again, task.test, threat="linf:4/255", attack="fgsm", examples=60, run=QUIET, **CHEAP)
+    found = rt.evaluate(
+        again, task.test, attack="fgsm", examples=60, run=QUIET, red_flag_examples=0, transfer_attack_examples=0
+    )
     earlier = rt.load_evaluation(EVALUATION)
     assert found.clean_accuracy.low <= earlier.clean_accuracy.value <= found.clean_accuracy.high
 
