@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from environments import Wanted
-from page import PAGE
+from page import PAGE, with_table
 from record import FOLDER, ROOT, Count, Record, read
 from table import markdown
 
@@ -71,10 +71,11 @@ def main() -> None:
 
 
 def keep(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows to the record, in place of earlier ones of the same case, and the matrix to the page."""
+    """Write rows to the record, in place of earlier ones of the same case, and both tables to the page."""
     record = merged(read(FOLDER), rows)
     record.write()
-    PAGE.write_text(with_matrix(PAGE.read_text(encoding="utf-8"), record), encoding="utf-8")
+    page = with_table(PAGE.read_text(encoding="utf-8"), read(FOLDER))
+    PAGE.write_text(with_matrix(page, record), encoding="utf-8")
     print(matrix(record), flush=True)
 
 
