@@ -19,6 +19,7 @@ CHEAP = ("--red-flag-examples", "0", "--transfer-attack-examples", "0", "--quiet
 RECIPE = """
 name: small
 title: small
+paper: none
 sources: {small: {use: source}}
 tasks: {target: {data: "builtin:digits"}}
 strategies: {probe: {strategy: linear-probe, set: {l2: 0.1}}}
@@ -37,7 +38,6 @@ FEW = (
 )
 REST = (
     ("pretrain", *DIGITS, "--network", "wrn-16-1", "--method", "natural", "--epochs", "0.1", "--quiet", "--out", "made"),
-    (*TRANSFER[:3], *DIGITS, "--strategy", "fine-tune", "--epochs", "0.2", "--quiet", "--out", "tuned"),
     ("rank", "source", "bundled", *DIGITS, "--examples", "40", "--quiet"),
     ("predict", "probe", "image.png", "--quiet"),
     ("export", "probe", "--to", "timm", "--out", "exported", "--quiet"),
@@ -48,7 +48,7 @@ REST = (
     ("import", "source", "--out", "imported", "--quiet"),
     ("study", "recipe.yaml", "--out", "study", "--jobs", "2", "--quiet"),
     ("choose", *DIGITS, "--source", "source", "--time-limit", "20s", "--quiet", "--out", "chosen"),
-    ("demo", "--source", "source", "--control", "source", "--no-scratch", "--shots", "4", "--examples", "8", "--quiet",
+    ("demo", "--no-scratch", "--shots", "4", "--examples", "8", "--quiet",
      "--out", "demo"),
 )  # fmt: skip
 GROUP: Any = typer.main.get_command(app)
