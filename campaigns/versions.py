@@ -14,6 +14,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -73,6 +74,7 @@ def main() -> None:
 def keep(rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows to the record, in place of earlier ones of the same case, and both tables to the page."""
     record = merged(read(FOLDER), rows)
+    sys.argv[1:] = dict.fromkeys(row["environment"] for row in record.cases)  # the command that makes the whole record
     record.write()
     page = with_table(PAGE.read_text(encoding="utf-8"), read(FOLDER))
     PAGE.write_text(with_matrix(page, record), encoding="utf-8")
@@ -110,14 +112,13 @@ VERDICTS = ("bit-equal", "within tolerance", "differs")
 
 def tests_of(wanted: Wanted, python: Path) -> dict[str, Any]:
     """Row of the tests of CORE: how many passed, failed and were skipped, with one thread."""
-    facts = "import json, platform, torch; print(json.dumps([platform.python_version(), torch.__version__]))"
+    facts = "import json, platform, torch; print(json.dumps([platform.python_version(), torch.__version__.partition('+')[0]]))"
     version, torch = json.loads(
         subprocess.run([python, "-c", facts], capture_output=True, text=True, check=True).stdout
     )
     words = [
         "-m",
         "pytest",
-        "-q",
         "-p",
         "no:cacheprovider",
         "-m",
