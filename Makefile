@@ -10,7 +10,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 # torchvision 0.N belongs to torch 2.(N-15); pip finds it by itself.
 TORCH_PIN := $(if $(TORCH),"torch==$(TORCH).*")
 
-.PHONY: demo test check fast slow browser docs notebooks reference site wheel bench hostile faults planted clean
+.PHONY: demo test check fast slow browser docs notebooks reference site wheel bench hostile faults planted sbom audit clean
 
 demo: $(STAMP)
 	$(BIN)/robust-transfer demo --out demo --overwrite
@@ -64,6 +64,16 @@ site: $(STAMP)
 LIBRARIES ?=
 wheel: $(STAMP)
 	$(BIN)/python scripts/check_wheel.py $(if $(LIBRARIES),--libraries $(LIBRARIES)/lib/python*/site-packages)
+
+# Writes the bill of materials (CycloneDX) to dist/; `make wheel` puts the same one into the wheel.
+sbom: $(STAMP)
+	$(BIN)/python scripts/sbom.py
+
+# Asks public advisories about every installed library. Needs the network: status 3 where they cannot be asked. SECURITY.md
+AUDIT := $(VENV)/audit
+audit: $(STAMP)
+	test -x $(AUDIT)/bin/pip-audit || { $(PYTHON) -m venv $(AUDIT) && $(AUDIT)/bin/python -m pip install --quiet pip-audit==2.10.1; }
+	$(BIN)/python scripts/audit.py $(AUDIT)/bin/pip-audit $(wildcard $(VENV)/lib/python*/site-packages)
 
 # Ends with one table of all of them. QUICK=1: a few minutes in all.
 ROWS := $(VENV)/bench.jsonl

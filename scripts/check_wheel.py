@@ -22,17 +22,20 @@ import zipfile
 from email.parser import HeaderParser
 from pathlib import Path
 
+import sbom
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 PACKAGE = "robust_transfer"
 
 
 def build(out: Path) -> Path:
-    """Make the source distribution and, from that, the wheel; returns the wheel's path."""
+    """Make the source distribution and, from that, the wheel, which gets its bill of materials; returns the wheel's path."""
     with tempfile.TemporaryDirectory() as folder:
         call(sys.executable, "-m", "build", "--outdir", folder, CHECKOUT)
         out.mkdir(parents=True, exist_ok=True)
         made = [Path(shutil.move(path, out / path.name)) for path in sorted(Path(folder).iterdir())]
     (wheel,) = (path for path in made if path.suffix == ".whl")
+    sbom.add_to(wheel, sbom.text_of(sbom.bill(CHECKOUT)))
     return wheel
 
 

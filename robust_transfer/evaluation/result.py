@@ -33,6 +33,8 @@ SCHEMA = 1
 SMALLEST_EPS = "smallest_eps"
 FURTHER_COLUMNS = "further_columns"
 Accuracy = Literal["clean", "robust"]
+# Fields that the first records did not have, as records have them of which nothing was asked.
+LATER: dict[str, Any] = {"by_class": None, "curve": None, "transferred": None, "untested": [], "source_hash": None}
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,7 +218,7 @@ def _load(folder: Path, outcomes: Callable[[pa.Table], pd.DataFrame]) -> Evaluat
         known = summary.pop(FURTHER_COLUMNS, stored.column_names)  # others are of a measurement that was cut short
         stored = stored.select([name for name in stored.column_names if name in COLUMNS or name in known])
         standing = stored["broken_by"].to_pylist().count(SURVIVED)
-        named = translated(summary, FIELDS, EVALUATION, warn=False)
+        named = {**LATER, **translated(summary, FIELDS, EVALUATION, warn=False)}
         evaluation = Evaluation(**_typed(named), outcomes=outcomes(stored))
         claimed = evaluation.robust_accuracy.n, round(evaluation.robust_accuracy.value * len(stored))
     except (OSError, pa.ArrowInvalid, ValueError, KeyError, TypeError, AttributeError) as error:

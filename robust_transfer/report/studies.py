@@ -14,6 +14,7 @@ from robust_transfer.config import build
 from robust_transfer.drawing import Point
 from robust_transfer.drawing.figures import pareto
 from robust_transfer.errors import ConfigError, DataError
+from robust_transfer.evaluation.renamed import RECIPE, translated
 from robust_transfer.files import read_table
 from robust_transfer.report.gather import Entry, joined, read
 from robust_transfer.statistics.intervals import Proportion, over_seeds
@@ -124,7 +125,10 @@ def read_study(folder: Path) -> Study:
     """Everything that a study's folder holds beside its runs. Raises :class:`DataError` where that cannot be read."""
     try:
         made = read_json(folder / STUDY)
-        recipe = build(Recipe, made.pop("recipe"), "the study's recipe")
+        stored = made.pop("recipe")
+        parts = stored["evaluations"].items()
+        evaluations = {name: translated(part, RECIPE, name, warn=False) for name, part in parts}
+        recipe = build(Recipe, {**stored, "evaluations": evaluations}, "the study's recipe")
         found = _json(folder / FINDINGS, {"cells": None, "claims": []})
         table = read_table(folder / TABLE) if (folder / TABLE).is_file() else pd.DataFrame()
         for name in NAMED:  # a study of an earlier version may lack one

@@ -143,3 +143,11 @@ def test_some_classes_of_a_task() -> None:
     for classes, message in wrong:
         with pytest.raises(ConfigError, match=message):
             only_classes(whole, classes)
+
+
+def test_a_recipe_makes_no_python_objects(tmp_path: Path) -> None:
+    for tag in ("!!python/object/apply:os.system [touch canary]", "!!python/name:os.system", "!!python/module:os"):
+        (tmp_path / "recipe.yaml").write_text(f"name: {tag}\n")
+        with pytest.raises(ConfigError, match="could not determine a constructor"):
+            load_recipe(tmp_path / "recipe.yaml")
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe.yaml"]
