@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
+import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -20,16 +22,22 @@ from robust_transfer.config import as_dict, digest
 from robust_transfer.cost import Cost
 from robust_transfer.data import Split
 from robust_transfer.errors import CheckpointError, ConfigError, DivergedError
+from robust_transfer.halving import ran_out
 from robust_transfer.messages import logger
 from robust_transfer.progress import Bar
-from robust_transfer.run import Run
-from robust_transfer.training import state
+from robust_transfer.run import Run, in_float32
+from robust_transfer.training import fault, state
 from robust_transfer.training.automatic_rate import halvings
 from robust_transfer.training.batches import Batches
+from robust_transfer.training.before import Before
 from robust_transfer.training.log import Log
-from robust_transfer.training.objective import Batch, Objective, is_finite, one_class
+from robust_transfer.training.objective import Batch, Objective
+from robust_transfer.training.parts import gradients, has_batch_statistics, smaller
 from robust_transfer.training.processes import Processes
+from robust_transfer.training.result import FitResult
 from robust_transfer.training.settings import TrainingSettings
+from robust_transfer.training.tracing import traced
+from robust_transfer.training.trouble import Trouble, in_results, numberless
 
 if TYPE_CHECKING:
     from timm.utils import ModelEmaV3
@@ -37,49 +45,9 @@ if TYPE_CHECKING:
 log = logger(__name__)
 
 Validate = Callable[[Classifier], dict[str, float]]
-MAX_LOSS_RATIO = 20.0  # times the loss of the first step (or of a uniform guess, if that is larger)
 MAX_DIVERGENCES = 2
-UNTRAINED_BATCHES = 400  # batches that a network may take to predict more than one class for the first time
+MAX_RETAKEN = 3  # steps taken again in float32 after which the rest of training is in float32
 SAVE_SECONDS = 300.0
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """Trained classifier (averaged or selected, by the settings) and the record of its training.
-
-    ``last`` are the latest figures on val. ``images`` and ``passes`` (forward-equivalent) count all of training,
-    undone steps and the guard included, ``validation_passes`` and ``validation_examples`` count validation.
-    """
-
-    classifier: Classifier
-    figures: dict[str, float]
-    best_epoch: int | None
-    events: tuple[str, ...]
-    images: int
-    passes: float
-    seconds: float
-    validation_passes: float = 0.0
-    validation_examples: int = 0
-    earlier_seconds: float = 0.0
-
-    def cost(self, adversarial: bool) -> Cost:
-        """Passes and examples of training and validation; ``adversarial``: training images were crafted.
-
-        The seconds are those of the interrupted runs before this one.
-        """
-        return Cost(
-            passes=self.passes + self.validation_passes,
-            adversarial_examples=(self.images if adversarial else 0) + self.validation_examples,
-            seconds=self.earlier_seconds,
-        )
-
-
-@dataclass(frozen=True)
-class Trouble:
-    """Reason to return to an earlier state; a ``divergence`` halves the rate, the objective reacts to others."""
-
-    what: str
-    divergence: bool = True
 
 
 def fit(
@@ -131,9 +99,10 @@ class _Loop:
         self.averaged = _averaged(objective.classifier, settings.ema) if settings.ema else None
         self.wrapped = self.processes.wrap(objective)
         self.optimizer = settings.build_optimizer(objective.parameters(), objective.undecayed())
+        self.before = Before(self.objective, self.optimizer, self.device)
         self.best: dict[str, Tensor] | None = None
         self.progress = state.Progress()
-        self.out = run.out if self.processes.main else None
+        self.out = run.out if self.processes.main and not run.replay else None
         self.log = Log(self.out)
         self.fingerprint = {
             "settings": as_dict(settings),
@@ -150,6 +119,8 @@ class _Loop:
     # ---------------------------------------------------------------- the loop
 
     def train(self) -> FitResult:
+        if self.run.replay and self.run.out is not None and (self.run.out / fault.FILE).exists():
+            self._replay(self.run.out)
         self._resume()
         self._announce()
         self._remember()
@@ -171,22 +142,23 @@ class _Loop:
         return self._result()
 
     def _step(self, batch: Batch) -> tuple[float, Trouble | None]:
-        """One step of the optimiser; returns trouble, if any."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = (
-                self.settings.rate(self.progress.step, self.total) * self.progress.rate_scale / 2**self._halved
-            )
-        self.objective.train()
-        with self.run.autocast():
-            out = self._forward(batch)
-        loss = float(out["loss"].detach())
-        trouble = self._look_at(out, batch)
+        """One step of the optimiser; returns trouble, if any. What is not finite is taken again in float32 first."""
+        self.before.keep()
+        patience = self.progress.one_class, self.progress.several
+        exact = self.progress.retaken >= MAX_RETAKEN
+        out, trouble = self._attempt(batch, exact)
+        if trouble is not None and trouble.numeric:
+            self.progress.one_class, self.progress.several = patience
+            self._record(trouble, batch, exact)
+            if not exact and self.run.dtype() is not torch.float32:
+                self.before.restore()
+                low = trouble
+                out, trouble = self._attempt(batch, exact=True)
+                if trouble is None:
+                    self._retook(low)
+        loss = float(out["loss"])
         if trouble is not None:
             return loss, trouble
-        self.optimizer.zero_grad(set_to_none=True)
-        out["loss"].backward()
-        self.objective.after_backward(self.processes.gather)
-        self.optimizer.step()
         if self.averaged is not None:
             self.averaged.update(self.objective.classifier, step=self.progress.step)
         self._count(loss, len(batch.images))
@@ -194,6 +166,45 @@ class _Loop:
             trouble = self._inspect()
         self._log_step(out, batch)
         return loss, trouble
+
+    def _attempt(self, batch: Batch, exact: bool) -> tuple[dict[str, Tensor], Trouble | None]:
+        """A step, up to the new weights: its figures and logits, and the first trouble on the way."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._rate
+        self.objective.train()
+        out = self._gradients(batch, exact)
+        trouble = (
+            self.processes.first(in_results(out, batch, self.objective, self.progress))
+            or self.processes.first(numberless("the gradient of {} is not a number", *self._weight_gradients()))
+            or self.processes.first(self._update())
+        )
+        return out, trouble
+
+    def _gradients(self, batch: Batch, exact: bool) -> dict[str, Tensor]:
+        """Gradients of a batch, at once or in the parts that fit in memory; its figures and logits."""
+        with in_float32(exact):
+            while True:
+                size = min(self.progress.part or len(batch.labels), len(batch.labels))
+                self.optimizer.zero_grad(set_to_none=True)
+                try:
+                    return gradients(batch, self._forward, size)
+                except (MemoryError, RuntimeError) as error:
+                    if not ran_out(error):
+                        raise
+                # outside the handler: the error holds what the failed pass has computed
+                self.optimizer.zero_grad(set_to_none=True)
+                self.before.restore()
+                self.progress.part = smaller(size, self.objective, self.processes.world)
+                self._divided()
+
+    def _update(self) -> Trouble | None:
+        """Step of the optimiser; trouble if a weight, a statistic or a moment is no number afterwards."""
+        self.objective.after_backward(self.processes.gather)
+        self.optimizer.step()
+        return numberless("{} is not a number after the step", *self.before.changing())
+
+    def _weight_gradients(self) -> Iterator[tuple[str, Tensor]]:
+        return ((name, p.grad) for name, p in self.objective.named_parameters() if p.grad is not None)
 
     def _after_step(self, loss: float) -> None:
         """Finish a good step: validate, and keep a state to return to or resume from."""
@@ -209,6 +220,12 @@ class _Loop:
         self._remember()
         if self._epoch_ends or time.perf_counter() - self.saved_at > SAVE_SECONDS:
             self._save()
+
+    @property
+    def _rate(self) -> float:
+        """Learning rate of the next step."""
+        progress = self.progress
+        return self.settings.rate(progress.step, self.total) * progress.rate_scale * 0.5**self._halved
 
     @property
     def _halved(self) -> int:
@@ -232,31 +249,6 @@ class _Loop:
             self.progress.first_loss = loss
 
     # ---------------------------------------------------------------- trouble
-
-    def _look_at(self, out: dict[str, Tensor], batch: Batch) -> Trouble | None:
-        """Divergence in a batch's loss or predictions; all processes agree."""
-        progress, loss = self.progress, out["loss"].detach().float()
-        collapsed = one_class(out["logits"], batch.labels)
-        progress.one_class = progress.one_class + 1 if collapsed else 0
-        progress.several |= not collapsed
-        # A new head may begin by predicting one class; collapse is to come back to it.
-        patience = self.objective.collapse_patience if progress.several else UNTRAINED_BATCHES
-        uniform = math.log(self.objective.classifier.num_classes)
-        first = progress.first_loss if progress.first_loss is not None else math.inf
-        heavy = (
-            float(batch.weights.mean()) if batch.weights is not None else 1.0
-        )  # an image of a rare class among others
-        found = {
-            "the loss is not a number": not is_finite(loss),
-            f"the loss exploded ({float(loss):.3g})": bool(
-                loss > MAX_LOSS_RATIO * max(1.0, heavy) * max(uniform, first)
-            ),
-            "all predictions are one class": progress.one_class >= max(patience, self.objective.collapse_patience),
-        }
-        for what, raised in zip(found, self.processes.any(list(found.values())), strict=True):
-            if raised:
-                return Trouble(what)
-        return None
 
     def _inspect(self) -> Trouble | None:
         """Trouble beyond single batches: weights that are not finite, or a finding of the objective's guard."""
@@ -289,7 +281,7 @@ class _Loop:
                 self._event(f"step {at}: {trouble.what}; gave up")
                 raise DivergedError(
                     f"training diverged {self.progress.divergences} times ({trouble.what} at step {at}, at rate "
-                    f"{rate:g}): nothing was saved; try a smaller learning_rate"
+                    f"{rate:g}): nothing was saved; try a smaller learning_rate{self._recorded(trouble)}"
                 )
             self.progress.rate_scale /= 2
             done = f"learning rate halved to {rate / 2:g}"
@@ -303,6 +295,46 @@ class _Loop:
                 )
             done = self.objective.react()
         self._event(f"step {at}: {trouble.what}; went back to step {self.progress.step}, {done}")
+
+    # ---------------------------------------------------------------- numbers that are not finite, and memory
+
+    def _record(self, trouble: Trouble, batch: Batch, exact: bool) -> None:
+        """Save the step that went wrong, with the layer in which it shows first, found by repeating it."""
+        if self.out is None or self.processes.world > 1:  # the others hold shares of the batch of their own
+            return
+        self.before.restore()
+        with traced(self.objective) as trace:
+            self._gradients(batch, exact)
+        found = fault.Fault.of(trouble, trace.first, self._rate, exact, self.progress)
+        fault.save(self.out, found, batch, self.before, self.fingerprint)
+
+    def _replay(self, folder: Path) -> NoReturn:
+        """Repeat the recorded step; raises :class:`DivergedError` where it fails in the same way, bit for bit."""
+        found, batch, tensors = fault.load(folder, self.fingerprint, self.device)
+        fault.put_back(tensors, self.before)
+        self.progress = state.Progress(**found.progress)
+        self.before.keep()
+        _, trouble = self._attempt(batch, found.exact)
+        found.compare(trouble)
+
+    def _recorded(self, trouble: Trouble) -> str:
+        kept = trouble.numeric and self.out is not None and self.processes.world == 1
+        return "; the same command with --replay repeats that step" if kept else ""
+
+    def _divided(self) -> None:
+        """Note that a batch is taken in parts."""
+        others = "; batch-norm statistics are those of a part" if has_batch_statistics(self.objective) else ""
+        self._event(
+            f"step {self.progress.step}: memory does not suffice for a whole batch; {self.progress.part} images at a time "
+            f"from here on, whose gradients are added up{others}"
+        )
+
+    def _retook(self, low: Trouble) -> None:
+        """Note a step that was finite in float32 only."""
+        self.progress.retaken += 1
+        told = f"{low.what} in {str(self.run.dtype()).removeprefix('torch.')}; the step was taken again in float32"
+        last = self.progress.retaken == MAX_RETAKEN
+        self._event(f"step {self.progress.step}: {told}{', as are all steps from here on' if last else ''}")
 
     # ---------------------------------------------------------------- records
 
@@ -366,7 +398,8 @@ class _Loop:
 
     def _forward(self, batch: Batch) -> dict[str, Tensor]:
         try:
-            return cast(dict[str, Tensor], self.wrapped(batch))
+            with self.run.autocast():
+                return cast(dict[str, Tensor], self.wrapped(batch))
         except ValueError as error:
             alone = self.batches.size == self.processes.world
             if alone and any(isinstance(part, _BatchNorm) for part in self.objective.modules()):
