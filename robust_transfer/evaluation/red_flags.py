@@ -19,7 +19,7 @@ from robust_transfer.attacks.victim import attacking, predicted
 from robust_transfer.engine import Engine
 from robust_transfer.evaluation.adversary import Adversary
 from robust_transfer.evaluation.effort import effort
-from robust_transfer.evaluation.outcomes import CLEAN, SURVIVED
+from robust_transfer.evaluation.outcomes import CLEAN, SURVIVED, unattacked
 from robust_transfer.modes import call
 from robust_transfer.progress import stage
 from robust_transfer.threat import Threat
@@ -343,6 +343,10 @@ def outcome_flags(table: pd.DataFrame, attacks: Sequence[Attack]) -> list[str]:
     if numberless := int((table["clean_prediction"] < 0).sum()):
         flags.append(
             f"the logits of {numberless} of {n} clean images are no numbers (NaN or infinite): they count as misclassified"
+        )
+    if blind := int(unattacked(table).sum()):
+        flags.append(
+            f"the gradient is not a number on {blind} of {n} images: no attack could climb it, and they count as broken"
         )
     predicted_, there = table["clean_prediction"].nunique(), table["label"].nunique()
     if predicted_ == 1 and there > 1:
