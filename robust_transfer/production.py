@@ -22,11 +22,13 @@ from robust_transfer.environment import command_line, environment
 from robust_transfer.errors import ConfigError, DataError, DivergedError
 from robust_transfer.files import all_or_none, write_bytes
 from robust_transfer.launch import is_main_process
-from robust_transfer.monitor import refuse_collapse
+from robust_transfer.messages import logger
+from robust_transfer.monitor import doubt, refuse_collapse
 from robust_transfer.run import Run
 from robust_transfer.trained_on import TrainedOn
 from robust_transfer.training import fault, state
 
+log = logger(__name__)
 PATH_FILE = "path.safetensors"
 
 
@@ -129,6 +131,9 @@ def _make(
         made = make()
         if made.judges:
             refuse_collapse(made.classifier, task.train, run)
+            if (doubtful := doubt(made.classifier, task.val, run)) is not None:
+                log.warning("%s", doubtful)
+                made = replace(made, events=(*made.events, doubtful))
     except DivergedError:
         run_folder.begin(out)
         if out is not None and is_main_process() and not run.replay:

@@ -90,6 +90,14 @@ def main() -> None:
         status = error.exit_code
     except (typer.Abort, KeyboardInterrupt):
         status = _fail("interrupted; the same command goes on, with --resume where it has that option", INTERRUPTED)
+    except (MemoryError, RuntimeError) as error:
+        from robust_transfer.halving import ran_out
+
+        if not ran_out(error):
+            raise
+        status = _fail(
+            "memory does not suffice: give smaller images, a smaller network or --batch-size, or free some", 2
+        )
     except OSError as error:
         if error.errno == errno.ENOSPC:
             status = _fail("the disk is full: free some space, then go on with --resume", 2)

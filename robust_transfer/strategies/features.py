@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from robust_transfer.classifier import Classifier
 from robust_transfer.config import digest
 from robust_transfer.data import Split, to_pixels
 from robust_transfer.errors import CheckpointError
+from robust_transfer.halving import Halving
 from robust_transfer.run import Run
 
 BATCH_PIXELS = 500 * 64 * 64  # of a batch
@@ -56,14 +58,23 @@ def rows_of(
     model = classifier if classifier.device == device else classifier.copy().to(device)
     size = classifier.spec.input_size
     batch = max(2, min(500, BATCH_PIXELS // (size * size)))
-    rows = dict[str, list[Tensor]]()
+    rows, fitting = dict[str, list[Tensor]](), Halving()
     with model.eval_mode(), torch.no_grad(), run.autocast():
         for images, _, _ in split.batches(batch):
-            for name, found in compute(model, to_pixels(images, device)).items():
-                rows.setdefault(name, []).append(found.cpu())
+            for part in fitting.over(len(images), tuple(images.shape[1:]), partial(_computed, compute, model, images)):
+                for name, found in part.items():
+                    rows.setdefault(name, []).append(found)
     joined = {name: torch.cat(found) for name, found in rows.items()}
     if not all(bool(found.isfinite().all()) for found in joined.values()):
         raise CheckpointError(
             "the source's features are not finite on these images: its weights are damaged, get them again"
         )
     return joined
+
+
+def _computed(
+    compute: Callable[[Classifier, Tensor], dict[str, Tensor]], model: Classifier, images: Tensor, rows: slice
+) -> dict[str, Tensor]:
+    """What ``compute`` finds for some of the uint8 ``images``, on the CPU."""
+    found = compute(model, to_pixels(images[rows], model.device))
+    return {name: values.cpu() for name, values in found.items()}
