@@ -13,7 +13,8 @@ from robust_transfer.messages import logger
 log = logger(__name__)
 T = TypeVar("T")
 
-# Words of PyTorch's CPU allocator, of CUDA's libraries and of C++, in errors that have no class of their own.
+# Words of PyTorch's CPU allocator, of CUDA's libraries, of oneDNN (whose kernels need memory to be built) and of C++, in
+# errors that have no class of their own.
 SIGNS = (
     "can't allocate memory",
     "not enough memory",
@@ -22,6 +23,8 @@ SIGNS = (
     "bad allocation",
     "ALLOC_FAILED",
     "could not create a memory",
+    "could not create a primitive",
+    "could not execute a primitive",
 )
 
 

@@ -26,6 +26,7 @@ from robust_transfer.halving import Halving, ran_out
             RuntimeError("[enforce fail at alloc_cpu.cpp:121] err == 0. DefaultCPUAllocator: can't allocate memory"),
             True,
         ),
+        (RuntimeError("could not create a primitive"), True),  # oneDNN's, within a real limit
         (RuntimeError("MPS backend out of memory"), True),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"), True),
         (RuntimeError("expected scalar type Float"), False),

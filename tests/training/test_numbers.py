@@ -98,13 +98,13 @@ def gradient(_: Faulty, __: Batch, out: dict[str, Tensor]) -> None:
 
 
 def statistic(objective: Faulty, _: Batch, __: dict[str, Tensor]) -> None:
-    next(m for m in objective.modules() if isinstance(m, nn.BatchNorm2d)).running_var.fill_(math.inf)  # type: ignore[operator]
+    next(m for m in objective.modules() if isinstance(m, nn.BatchNorm2d)).running_var.data.fill_(math.inf)  # type: ignore[operator]
 
 
 def weight(objective: Faulty, _: Batch, __: dict[str, Tensor]) -> None:
     bias = objective.classifier.get_parameter("head.bias")
     bias.data.fill_(-3.4e38)
-    bias.register_hook(lambda values: torch.full_like(values, 3e38))
+    bias.register_hook(lambda values: torch.full_like(values, 3e38) if objective.now else values)
 
 
 SPOILT = {
