@@ -39,7 +39,8 @@ def verdicts(seed: int) -> Iterator[Mapping[str, Any]]:
             if what == "gradient" and ATTACKS.get(name).gradient_free:
                 continue  # it asks for none
             for value in (math.nan, math.inf):
-                yield {"trouble": "blind", "attack": name, "what": what, "value": value, "robust": _robust(name, what, value, seed)}  # fmt: skip
+                robust = _robust(name, what, value, seed)
+                yield {"trouble": "blind", "attack": name, "what": what, "value": str(value), "robust": robust}
 
 
 def _robust(name: str, what: str, value: float, seed: int) -> int:

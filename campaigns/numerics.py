@@ -8,6 +8,7 @@ Writes docs/survival/numerics.json. Without --cifar10 honest and odd data are di
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -74,7 +75,8 @@ def faults(count: int, seed: int) -> Iterator[Case]:
         spoil = Spoil(kind, draw.randrange(8), draw.choice(VALUES), draw.randrange(1000), low_only)
         with tempfile.TemporaryDirectory() as folder:
             run = Run(precision=precision, quiet=True, device="cpu", out=Path(folder))  # type: ignore[arg-type]
-            yield {"trouble": "fault", **vars(spoil), "precision": precision, **outcome(task, spoil, run)}
+            facts = {**vars(spoil), "value": str(spoil.value), "precision": precision}
+            yield {"trouble": "fault", **facts, **outcome(task, spoil, run)}
 
 
 def outcome(task: Task, spoil: Spoil, run: Run) -> Case:
@@ -92,8 +94,6 @@ def outcome(task: Task, spoil: Spoil, run: Run) -> Case:
 
 def attempt(task: Task, spoil: Spoil, run: Run) -> tuple[str, Sequence[str]]:
     """How a training ended, and its events."""
-    import json
-
     assert run.out is not None
     log = run.out / "metrics.jsonl"
     try:
@@ -111,8 +111,8 @@ def of_faults(cases: Sequence[Case]) -> tuple[Count, ...]:
         Count("numbers that are not finite put into trainings", len(cases)),
         Count("not noticed in their step", sum(not c["at_its_step"] for c in cases), must_be=0),
         Count("steps that did not repeat bit for bit", sum(not c["repeated"] for c in cases), must_be=0),
-        Count("of lasting ones: trainings that did not end with an error", sum(c["ended"] == "trained" for c in lasting), must_be=0),
-        Count("of those in bfloat16 only: not taken again in float32", sum(c["ended"] != "trained" for c in low), must_be=0),
+        Count("lasting ones after which training did not end", sum(c["ended"] == "trained" for c in lasting), must_be=0),
+        Count("those in bfloat16 only, not taken again in float32", sum(c["ended"] != "trained" for c in low), must_be=0),
     )  # fmt: skip
 
 

@@ -134,5 +134,10 @@ def counts(cases: Sequence[Case]) -> tuple[Count, ...]:
         Count("commands within a real limit of memory", len(real)),
         Count("of them, went on to the end", len(saved)),
         Count("of these, in parts", sum(c["parts"] is not None for c in saved)),
-        Count("ended otherwise than whole or in a sentence", sum(c["traceback"] or c["saved"] != (c["status"] == 0) for c in real), must_be=0),
-    )  # fmt: skip
+        Count("ended otherwise than whole or in a sentence", sum(_badly(c) for c in real), must_be=0),
+    )
+
+
+def _badly(case: Case) -> bool:
+    """True for a traceback, a death, or a network saved by a command that failed."""
+    return bool(case["traceback"] or case["status"] not in (0, 2) or case["saved"] != (case["status"] == 0))

@@ -17,7 +17,7 @@ KINDS = ("loss", "logits", "gradient", "weight", "statistic", "layer")
 
 @dataclass(frozen=True)
 class Spoil:
-    """``kind`` of tensor that is spoilt with ``value`` at ``step``; ``place``: of which layer; ``low_only``: in bfloat16 only."""
+    """``kind`` of tensor that is spoilt with ``value`` at ``step``; ``place``: the layer; ``low_only``: in bfloat16 only."""
 
     kind: str
     step: int
