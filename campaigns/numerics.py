@@ -26,7 +26,7 @@ from record import Count, Record
 from spoiling import KINDS, VALUES, Spoil, Spoilt
 
 from robust_transfer.data import Task
-from robust_transfer.errors import DivergedError
+from robust_transfer.errors import RobustTransferError
 from robust_transfer.run import Run
 from robust_transfer.training import TrainingSettings, fit
 
@@ -99,7 +99,7 @@ def attempt(task: Task, spoil: Spoil, run: Run) -> tuple[str, Sequence[str]]:
     try:
         fit(Spoilt(make_classifier(), spoil), task.train, HOW, run)
         ended = "trained"
-    except DivergedError as error:
+    except RobustTransferError as error:
         ended = str(error)
     events = [json.loads(line).get("event") for line in log.read_text().splitlines()]
     return ended, [event for event in events if event]

@@ -19,7 +19,14 @@ MARK = "no better than always saying the most frequent class"
 
 @pytest.mark.parametrize(
     ("right", "n", "constant", "doubted"),
-    [(8, 80, 0.1, True), (16, 80, 0.1, False), (3, 10, 0.3, False), (100, 200, 0.5, True), (5, 300, 0.01, False)],
+    [
+        (8, 80, 0.1, True),
+        (16, 80, 0.1, False),
+        (3, 10, 0.3, False),
+        (100, 200, 0.5, True),
+        (9, 300, 0.01, False),
+        (5, 300, 0.01, True),
+    ],
 )
 def test_no_better_than_the_constant_classifier(right: int, n: int, constant: float, doubted: bool) -> None:
     assert no_better(wilson(right, n), constant) is doubted
@@ -47,5 +54,7 @@ def test_one_picture_under_several_labels_is_refused() -> None:
         task.train.images()[:1].expand(60, -1, -1, -1).contiguous(), task.train.labels, task.class_names
     )
     odd = dataclasses.replace(relabelled(task, task.train.labels, task.class_names), train=same)
-    with pytest.raises(DataError, match="are the same picture, with several labels"):
-        rt.transfer(make_source(), odd, rt.LinearProbe(l2=0.01), run=RUN)
+    strategies = rt.LinearProbe(l2=0.01), rt.FineTune(epochs=0.1, learning_rate=1e-6)
+    for strategy in strategies:
+        with pytest.raises(DataError, match="the same picture, with several labels"):
+            rt.transfer(make_source(), odd, strategy, run=RUN)

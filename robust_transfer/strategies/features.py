@@ -13,7 +13,7 @@ from robust_transfer.checkpoint import weights_hash
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import digest
 from robust_transfer.data import Split, to_pixels
-from robust_transfer.errors import CheckpointError
+from robust_transfer.errors import CheckpointError, DataError
 from robust_transfer.halving import Halving
 from robust_transfer.run import Run
 
@@ -36,6 +36,15 @@ def features_of(classifier: Classifier, split: Split, run: Run) -> Tensor:
         lambda: rows_of(classifier, split, run, lambda model, x: {"features": model.features(x)}),
     )
     return made["features"]
+
+
+def refuse_alike(features: Tensor) -> None:
+    """Raise :class:`DataError` where all rows of ``features`` ``(n, d)`` are the same: no head tells such images apart."""
+    if bool((features == features[:1]).all()):
+        raise DataError(
+            f"the source's features are the same for all {len(features)} images: either they are the same picture, with several "
+            "labels, or the source sees nothing in them; look at them with `robust-transfer data`"
+        )
 
 
 def features_key(classifier: Classifier, split: Split, run: Run) -> str:

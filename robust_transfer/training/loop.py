@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import Any
 
-import torch
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from robust_transfer.allocation import keep_freed_memory
 from robust_transfer.classifier import Classifier
@@ -22,31 +19,25 @@ from robust_transfer.config import as_dict, digest
 from robust_transfer.cost import Cost
 from robust_transfer.data import Split
 from robust_transfer.errors import CheckpointError, ConfigError, DivergedError
-from robust_transfer.halving import ran_out
 from robust_transfer.messages import logger
 from robust_transfer.progress import Bar
-from robust_transfer.run import Run, in_float32
+from robust_transfer.run import Run
 from robust_transfer.training import fault, state
 from robust_transfer.training.automatic_rate import halvings
+from robust_transfer.training.averaging import averaged
 from robust_transfer.training.batches import Batches
-from robust_transfer.training.before import Before
 from robust_transfer.training.log import Log
 from robust_transfer.training.objective import Batch, Objective
-from robust_transfer.training.parts import gradients, has_batch_statistics, smaller
 from robust_transfer.training.processes import Processes
 from robust_transfer.training.result import FitResult
 from robust_transfer.training.settings import TrainingSettings
-from robust_transfer.training.tracing import traced
-from robust_transfer.training.trouble import Trouble, in_results, numberless
-
-if TYPE_CHECKING:
-    from timm.utils import ModelEmaV3
+from robust_transfer.training.step import Steps
+from robust_transfer.training.trouble import Trouble
 
 log = logger(__name__)
 
 Validate = Callable[[Classifier], dict[str, float]]
 MAX_DIVERGENCES = 2
-MAX_RETAKEN = 3  # steps taken again in float32 after which the rest of training is in float32
 SAVE_SECONDS = 300.0
 
 
@@ -96,14 +87,14 @@ class _Loop:
         if settings.compile:
             keep_compiled()
             objective.classifier.body.compile()
-        self.averaged = _averaged(objective.classifier, settings.ema) if settings.ema else None
-        self.wrapped = self.processes.wrap(objective)
+        self.averaged = averaged(objective.classifier, settings.ema) if settings.ema else None
+        wrapped = self.processes.wrap(objective)
         self.optimizer = settings.build_optimizer(objective.parameters(), objective.undecayed())
-        self.before = Before(self.objective, self.optimizer, self.device)
         self.best: dict[str, Tensor] | None = None
         self.progress = state.Progress()
         self.out = run.out if self.processes.main and not run.replay else None
         self.log = Log(self.out)
+        self.steps = Steps(self.objective, wrapped, self.optimizer, self.processes, run, self.out, self._event)
         self.fingerprint = {
             "settings": as_dict(settings),
             "seed": run.seed,
@@ -120,7 +111,7 @@ class _Loop:
 
     def train(self) -> FitResult:
         if self.run.replay and self.run.out is not None and (self.run.out / fault.FILE).exists():
-            self._replay(self.run.out)
+            self.steps.replay(self.run.out, self.fingerprint)
         self._resume()
         self._announce()
         self._remember()
@@ -142,20 +133,8 @@ class _Loop:
         return self._result()
 
     def _step(self, batch: Batch) -> tuple[float, Trouble | None]:
-        """One step of the optimiser; returns trouble, if any. What is not finite is taken again in float32 first."""
-        self.before.keep()
-        patience = self.progress.one_class, self.progress.several
-        exact = self.progress.retaken >= MAX_RETAKEN
-        out, trouble = self._attempt(batch, exact)
-        if trouble is not None and trouble.numeric:
-            self.progress.one_class, self.progress.several = patience
-            self._record(trouble, batch, exact)
-            if not exact and self.run.dtype() is not torch.float32:
-                self.before.restore()
-                low = trouble
-                out, trouble = self._attempt(batch, exact=True)
-                if trouble is None:
-                    self._retook(low)
+        """One step of the optimiser; returns trouble, if any."""
+        out, trouble = self.steps.take(batch, self.progress, self._rate, self.fingerprint)
         loss = float(out["loss"])
         if trouble is not None:
             return loss, trouble
@@ -166,45 +145,6 @@ class _Loop:
             trouble = self._inspect()
         self._log_step(out, batch)
         return loss, trouble
-
-    def _attempt(self, batch: Batch, exact: bool) -> tuple[dict[str, Tensor], Trouble | None]:
-        """A step, up to the new weights: its figures and logits, and the first trouble on the way."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._rate
-        self.objective.train()
-        out = self._gradients(batch, exact)
-        trouble = (
-            self.processes.first(in_results(out, batch, self.objective, self.progress))
-            or self.processes.first(numberless("the gradient of {} is not a number", *self._weight_gradients()))
-            or self.processes.first(self._update())
-        )
-        return out, trouble
-
-    def _gradients(self, batch: Batch, exact: bool) -> dict[str, Tensor]:
-        """Gradients of a batch, at once or in the parts that fit in memory; its figures and logits."""
-        with in_float32(exact):
-            while True:
-                size = min(self.progress.part or len(batch.labels), len(batch.labels))
-                self.optimizer.zero_grad(set_to_none=True)
-                try:
-                    return gradients(batch, self._forward, size)
-                except (MemoryError, RuntimeError) as error:
-                    if not ran_out(error):
-                        raise
-                # outside the handler: the error holds what the failed pass has computed
-                self.optimizer.zero_grad(set_to_none=True)
-                self.before.restore()
-                self.progress.part = smaller(size, self.objective, self.processes.world)
-                self._divided()
-
-    def _update(self) -> Trouble | None:
-        """Step of the optimiser; trouble if a weight, a statistic or a moment is no number afterwards."""
-        self.objective.after_backward(self.processes.gather)
-        self.optimizer.step()
-        return numberless("{} is not a number after the step", *self.before.changing())
-
-    def _weight_gradients(self) -> Iterator[tuple[str, Tensor]]:
-        return ((name, p.grad) for name, p in self.objective.named_parameters() if p.grad is not None)
 
     def _after_step(self, loss: float) -> None:
         """Finish a good step: validate, and keep a state to return to or resume from."""
@@ -279,9 +219,11 @@ class _Loop:
             rate = self.settings.learning_rate * self.progress.rate_scale
             if self.progress.divergences > MAX_DIVERGENCES:
                 self._event(f"step {at}: {trouble.what}; gave up")
+                kept = trouble.numeric and self.steps.out is not None
+                recorded = "; the same command with --replay repeats that step" if kept else ""
                 raise DivergedError(
                     f"training diverged {self.progress.divergences} times ({trouble.what} at step {at}, at rate "
-                    f"{rate:g}): nothing was saved; try a smaller learning_rate{self._recorded(trouble)}"
+                    f"{rate:g}): nothing was saved; try a smaller learning_rate{recorded}"
                 )
             self.progress.rate_scale /= 2
             done = f"learning rate halved to {rate / 2:g}"
@@ -295,46 +237,6 @@ class _Loop:
                 )
             done = self.objective.react()
         self._event(f"step {at}: {trouble.what}; went back to step {self.progress.step}, {done}")
-
-    # ---------------------------------------------------------------- numbers that are not finite, and memory
-
-    def _record(self, trouble: Trouble, batch: Batch, exact: bool) -> None:
-        """Save the step that went wrong, with the layer in which it shows first, found by repeating it."""
-        if self.out is None or self.processes.world > 1:  # the others hold shares of the batch of their own
-            return
-        self.before.restore()
-        with traced(self.objective) as trace:
-            self._gradients(batch, exact)
-        found = fault.Fault.of(trouble, trace.first, self._rate, exact, self.progress)
-        fault.save(self.out, found, batch, self.before, self.fingerprint)
-
-    def _replay(self, folder: Path) -> NoReturn:
-        """Repeat the recorded step; raises :class:`DivergedError` where it fails in the same way, bit for bit."""
-        found, batch, tensors = fault.load(folder, self.fingerprint, self.device)
-        fault.put_back(tensors, self.before)
-        self.progress = state.Progress(**found.progress)
-        self.before.keep()
-        _, trouble = self._attempt(batch, found.exact)
-        found.compare(trouble)
-
-    def _recorded(self, trouble: Trouble) -> str:
-        kept = trouble.numeric and self.out is not None and self.processes.world == 1
-        return "; the same command with --replay repeats that step" if kept else ""
-
-    def _divided(self) -> None:
-        """Note that a batch is taken in parts."""
-        others = "; batch-norm statistics are those of a part" if has_batch_statistics(self.objective) else ""
-        self._event(
-            f"step {self.progress.step}: memory does not suffice for a whole batch; {self.progress.part} images at a time "
-            f"from here on, whose gradients are added up{others}"
-        )
-
-    def _retook(self, low: Trouble) -> None:
-        """Note a step that was finite in float32 only."""
-        self.progress.retaken += 1
-        told = f"{low.what} in {str(self.run.dtype()).removeprefix('torch.')}; the step was taken again in float32"
-        last = self.progress.retaken == MAX_RETAKEN
-        self._event(f"step {self.progress.step}: {told}{', as are all steps from here on' if last else ''}")
 
     # ---------------------------------------------------------------- records
 
@@ -396,18 +298,6 @@ class _Loop:
             self.progress.logged = self.log.size()
             state.save(self.out, self.good[0], self.progress, self.fingerprint)
 
-    def _forward(self, batch: Batch) -> dict[str, Tensor]:
-        try:
-            with self.run.autocast():
-                return cast(dict[str, Tensor], self.wrapped(batch))
-        except ValueError as error:
-            alone = self.batches.size == self.processes.world
-            if alone and any(isinstance(part, _BatchNorm) for part in self.objective.modules()):
-                raise ConfigError(
-                    f"batch norm cannot be trained on one image at a time ({error}): give a batch_size of at least 2"
-                ) from None
-            raise
-
     def _resume(self) -> None:
         if self.run.out is None or not self.run.resume:
             return
@@ -446,15 +336,6 @@ class _Loop:
         rate = self.optimizer.param_groups[0]["lr"]
         record = {"step": step, "epoch": step / self.per_epoch, **scalars, "accuracy": float(accuracy), "rate": rate}
         self.log.write({**record, "seconds": round(self.progress.seconds, 2)})
-
-
-def _averaged(classifier: Classifier, decay: float) -> ModelEmaV3:
-    """Moving average of weights and batch statistics, whose decay rises to ``decay``: ``1 - n ** (-2 / 3)`` at step n."""
-    from timm.utils import ModelEmaV3  # with torchvision it takes seconds to load, and most runs average nothing
-
-    # A constant decay of 0.998 looks back 500 steps from the first one on, to random weights. With the warm-up it looks back
-    # n^(2/3) steps of n: a short run's average is as near its end, in proportion, as a long one's.
-    return ModelEmaV3(classifier, decay=decay, use_warmup=True)
 
 
 def _spent(validate: Validate) -> Cost:
