@@ -29,7 +29,7 @@ HOW = TrainingSettings(epochs=0.5, batch_size=64, learning_rate=0.05, augment=Fa
 # A command within what it has taken by itself and so many MiB more.
 CHILD = """
 import resource, sys
-import torch
+import torch, torch._dynamo
 from robust_transfer import cli, load_source
 from robust_transfer.strategies import STRATEGIES
 load_source("bundled").classifier(torch.rand(2, 3, 32, 32)).sum().backward()

@@ -19,8 +19,8 @@ def keep_freed_memory() -> Iterator[None]:
     glibc gives back what is large at once, and takes it anew, page by page and zeroed, for the next tensor of that size:
     a seventh of a training step on images of 64 pixels. Does nothing where the C library is another one.
     """
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if libc is None or not (hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim")):
+    libc = _glibc()
+    if libc is None:
         yield
         return
     libc.mallopt(MMAP_MAX, 0)
@@ -28,7 +28,22 @@ def keep_freed_memory() -> Iterator[None]:
     try:
         yield
     finally:
+        give_back()
+
+
+def give_back() -> None:
+    """Return freed memory to the system now, and from here on as glibc does by itself.
+
+    Where memory is short, what a process keeps for tensors is missing elsewhere: oneDNN cannot even build its kernels.
+    """
+    libc = _glibc()
+    if libc is not None:
         libc.mallopt(MMAP_MAX, 65536)
         libc.mallopt(MMAP_THRESHOLD, LARGE)
         libc.mallopt(TRIM_THRESHOLD, 2 * LARGE)
         libc.malloc_trim(0)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    return libc if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim") else None

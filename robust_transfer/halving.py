@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import torch
 
+from robust_transfer.allocation import give_back
 from robust_transfer.errors import MemoryLimitError
 from robust_transfer.messages import logger
 
@@ -36,7 +37,7 @@ def ran_out(error: BaseException) -> bool:
 
 
 def half(rows: int, least: int, what: str) -> int:
-    """Half of so many ``rows``, at least ``least``; frees what CUDA has cached, and says it.
+    """Half of so many ``rows``, at least ``least``; frees what the allocator and CUDA have kept, and says it.
 
     Raises :class:`MemoryLimitError` where there are no more than ``least`` already.
     """
@@ -45,6 +46,7 @@ def half(rows: int, least: int, what: str) -> int:
             f"{what} of {rows} image{'s' * (rows != 1)} does not fit in memory: free some, or take a smaller network, "
             "smaller images or a machine with more"
         )
+    give_back()
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
     fewer = max(least, rows // 2)

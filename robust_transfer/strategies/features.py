@@ -42,8 +42,8 @@ def refuse_alike(features: Tensor) -> None:
     """Raise :class:`DataError` where all rows of ``features`` ``(n, d)`` are the same: no head tells such images apart."""
     if bool((features == features[:1]).all()):
         raise DataError(
-            f"the source's features are the same for all {len(features)} images: either they are the same picture, with several "
-            "labels, or the source sees nothing in them; look at them with `robust-transfer data`"
+            f"the source's features are the same for all {len(features)} images: either they are the same picture, with "
+            "several labels, or the source sees nothing in them; look at them with `robust-transfer data`"
         )
 
 
