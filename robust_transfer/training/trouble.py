@@ -40,7 +40,7 @@ def in_results(out: dict[str, Tensor], batch: Batch, objective: Objective, progr
     collapsed = one_class(logits, batch.labels)
     progress.one_class = progress.one_class + 1 if collapsed else 0
     progress.several |= not collapsed
-    found = numberless("{} not a number", ("the loss is", loss), ("logits are", logits))
+    found = numberless("the {} not a number", ("loss is", loss), ("logits hold what is", logits))
     if found is not None:
         return found
     first = progress.first_loss if progress.first_loss is not None else math.inf

@@ -109,7 +109,7 @@ def weight(objective: Faulty, _: Batch, __: dict[str, Tensor]) -> None:
 
 SPOILT = {
     "the loss is not a number": loss,
-    "logits are not a number": logits,
+    "the logits hold what is not a number": logits,
     "the gradient of classifier.body.conv1.weight is not a number": gradient,
     "running_var is not a number after the step": statistic,
     "classifier.head.bias is not a number after the step": weight,
