@@ -93,7 +93,7 @@ def played(seed: int, times: int = 6) -> Iterator[Case]:
 def limited(times: int, seed: int) -> Iterator[Case]:
     """Commands under a real limit, which is lower from one to the next."""
     for number in range(times):
-        mib = (2400, 1200, 800, 500, 350, 200, 100, 50)[number % 8]
+        mib = (1600, 800, 500, 300, 100)[number % 5]
         with tempfile.TemporaryDirectory() as folder:
             words = ["transfer", "--source", "bundled", "--data", "builtin:digits", "--strategy", "fine-tune"]
             words += [

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+import torch
 
 TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4  # of glibc's mallopt
 MOST = 2**31 - 1
@@ -42,6 +45,24 @@ def give_back() -> None:
         libc.mallopt(MMAP_THRESHOLD, LARGE)
         libc.mallopt(TRIM_THRESHOLD, 2 * LARGE)
         libc.malloc_trim(0)
+
+
+def held() -> int:
+    """Bytes of data that this process has asked the system for; 0 where it does not say."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as sizes:
+            return int(sizes.read().split()[5]) * mmap.PAGESIZE
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def ask_for(count: int) -> None:
+    """Raise PyTorch's error of memory unless so many more bytes are to be had; none is touched, so this costs nothing.
+
+    The native code of a backward pass does not raise where memory runs out: within a limit it dies of it.
+    """
+    if count > 0:
+        torch.empty(count, dtype=torch.uint8)
 
 
 def _glibc() -> ctypes.CDLL | None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from robust_transfer.allocation import ask_for, held
 from robust_transfer.errors import MemoryLimitError
 from robust_transfer.halving import half
 from robust_transfer.training.objective import Batch, Objective
@@ -24,7 +25,9 @@ def gradients(batch: Batch, forward: Forward, parts: int) -> dict[str, Tensor]:
     logits, total, begin = list[Tensor](), dict[str, Tensor](), 0
     for rows in torch.arange(len(batch.labels)).tensor_split(parts):
         part = batch.part(slice(begin, begin + len(rows))) if parts > 1 else batch
+        before = held()
         share, out = len(rows) / len(batch.labels), dict(forward(part))
+        ask_for(held() - before)  # the way back takes about as much again
         (share * out["loss"]).backward()
         logits.append(out.pop("logits").detach())
         total = {name: total.get(name, 0) + share * value.detach() for name, value in out.items()}
