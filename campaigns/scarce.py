@@ -93,7 +93,7 @@ def played(seed: int, times: int = 6) -> Iterator[Case]:
 def limited(times: int, seed: int) -> Iterator[Case]:
     """Commands under a real limit, which is lower from one to the next."""
     for number in range(times):
-        mib = (1600, 800, 500, 300, 100)[number % 5]
+        mib = (800, 300, 150, 50)[number % 4]
         with tempfile.TemporaryDirectory() as folder:
             words = ["transfer", "--source", "bundled", "--data", "builtin:digits", "--strategy", "fine-tune"]
             words += [
