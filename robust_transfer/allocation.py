@@ -37,7 +37,7 @@ def keep_freed_memory() -> Iterator[None]:
 def give_back() -> None:
     """Return freed memory to the system now, and from here on as glibc does by itself.
 
-    Where memory is short, what a process keeps for tensors is missing elsewhere: oneDNN cannot even build its kernels.
+    Where memory is short, what a process keeps for tensors is missing elsewhere: kernels that oneDNN builds, for example.
     """
     libc = _glibc()
     if libc is not None:
