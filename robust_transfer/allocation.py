@@ -56,7 +56,7 @@ def held() -> int:
 
 
 def ask_for(count: int) -> None:
-    """Raise :class:`MemoryError` unless so many more bytes, and a margin, are to be had; none is touched: it costs microseconds.
+    """Raise :class:`MemoryError` unless so many bytes and a margin are to be had. None is touched: it costs microseconds.
 
     The native code of a backward pass does not raise where memory runs out: within a limit it dies of it.
     """
