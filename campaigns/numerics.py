@@ -1,6 +1,6 @@
 """Numerical trouble: numbers that are not finite, attention in half precision, too little memory, odd data.
 
-python campaigns/numerics.py [--cifar10 PATH] [--faults 24] [--memory 4] [--seed 0]
+python campaigns/numerics.py [--cifar10 PATH] [--faults 18] [--memory 4] [--seed 0]
 
 Writes docs/survival/numerics.json. Without --cifar10 honest and odd data are digits alone.
 """
@@ -37,7 +37,7 @@ HOW = TrainingSettings(epochs=1, batch_size=40, learning_rate=0.5, schedule="con
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cifar10", type=Path, help="a folder of CIFAR-10")
-    parser.add_argument("--faults", type=int, default=24, help="numbers put into trainings")
+    parser.add_argument("--faults", type=int, default=18, help="numbers put into trainings")
     parser.add_argument("--memory", type=int, default=4, help="commands with a limit on their memory")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
