@@ -19,10 +19,11 @@ def keep_freed_memory() -> Iterator[None]:
     """Keep freed memory in the process inside the block; return it to the system afterwards.
 
     glibc gives back what is large at once, and takes it anew, page by page and zeroed, for the next tensor of that size:
-    a seventh of a training step on images of 64 pixels. Does nothing where the C library is another one.
+    a seventh of a training step on images of 64 pixels. Does nothing where the C library is another one, nor within a limit on
+    the address space: what is kept there is missing elsewhere.
     """
     libc = _glibc()
-    if libc is None:
+    if libc is None or _is_limited():
         yield
         return
     libc.mallopt(MMAP_MAX, 0)
@@ -66,6 +67,12 @@ def ask_for(count: int) -> None:
         mmap.mmap(-1, max(count, 0) + MARGIN, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
     except OSError:
         raise MemoryError(f"{count} bytes for the backward pass") from None
+
+
+def _is_limited() -> bool:
+    import resource  # which Windows lacks
+
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
 
 
 def _glibc() -> ctypes.CDLL | None:
