@@ -19,9 +19,12 @@ def transformer(scale: float, fused: bool, seed: int = 0) -> nn.Module:
     from timm.models.vision_transformer import VisionTransformer
 
     torch.manual_seed(seed)
-    network = VisionTransformer(img_size=32, patch_size=8, embed_dim=64, depth=2, num_heads=2, num_classes=10)
-    for block in network.blocks:
-        attention: Any = block.attn
+    network: nn.Module = VisionTransformer(
+        img_size=32, patch_size=8, embed_dim=64, depth=2, num_heads=2, num_classes=10
+    )
+    blocks: Any = network.blocks
+    for block in blocks:
+        attention = block.attn
         attention.fused_attn = fused
         attention.qkv.weight.data[:128] *= scale
     return network

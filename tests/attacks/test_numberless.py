@@ -30,7 +30,7 @@ class Numberless(torch.autograd.Function):
         return x.clone()
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
         return gradient.masked_fill(dark(x).view(-1, 1, 1, 1), torch.nan)
 

@@ -41,7 +41,7 @@ def split() -> Split:
 
 
 def test_a_gradient_that_is_no_number_is_not_robustness(split: Split, tmp_path: Path) -> None:
-    tiny = {"threat": "linf:0.001", "red_flag_examples": 0}
+    tiny: dict[str, Any] = {"threat": "linf:0.001", "red_flag_examples": 0}
     found = rt.evaluate(Rooted(), split, attack="pgd-5", keep_deltas=True, run=rt.Run(**RUN, out=tmp_path), **tiny)
     sound = found.outcomes["broken_by"] == ""
     assert not sound[::4].any()

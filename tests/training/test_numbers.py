@@ -98,7 +98,7 @@ def gradient(_: Faulty, __: Batch, out: dict[str, Tensor]) -> None:
 
 
 def statistic(objective: Faulty, _: Batch, __: dict[str, Tensor]) -> None:
-    next(m for m in objective.modules() if isinstance(m, nn.BatchNorm2d)).running_var.data.fill_(math.inf)  # type: ignore[operator]
+    next(m for m in objective.modules() if isinstance(m, nn.BatchNorm2d)).running_var.data.fill_(math.inf)  # type: ignore[union-attr]
 
 
 def weight(objective: Faulty, _: Batch, __: dict[str, Tensor]) -> None:
