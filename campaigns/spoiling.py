@@ -52,7 +52,7 @@ class Spoilt(NaturalObjective):
             return {**out, "logits": torch.cat([out["logits"][1:], out["logits"][:1] + value])}
         if kind == "statistic":
             norms = [m for m in self.modules() if isinstance(m, nn.BatchNorm2d) and m.running_var is not None]
-            norms[self.spoil.place % len(norms)].running_var.data[0] = value  # type: ignore[union-attr, index]
+            norms[self.spoil.place % len(norms)].running_var.data[0] = value  # type: ignore[union-attr]
         weight = self.layer.weight
         if kind == "gradient":
             weight.register_hook(lambda found: found + value if self.now else found)
