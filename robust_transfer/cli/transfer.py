@@ -26,6 +26,7 @@ from robust_transfer.cli.options import (
     Overwrite,
     Precision,
     Quiet,
+    Replay,
     Resume,
     Seed,
     Setting,
@@ -72,6 +73,7 @@ def transfer(
     precision: Precision = "auto",
     threads: Threads = None,
     resume: Resume = False,
+    replay: Replay = False,
     overwrite: Overwrite = False,
     track: Track = None,
     as_json: CardAsJson = False,
@@ -80,7 +82,7 @@ def transfer(
     """Transfer a source's features to your own images."""
     check_name("strategies", strategy)
     loading("transfer", quiet)
-    run = make_run(seed, device, precision, threads, out, resume, overwrite, quiet, track)
+    run = make_run(seed, device, precision, threads, out, resume, overwrite, quiet, track, replay)
     from robust_transfer.strategies import STRATEGIES
 
     chosen = STRATEGIES.get(strategy).from_settings(read_settings(settings, epochs, batch_size))
