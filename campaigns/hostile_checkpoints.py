@@ -331,8 +331,8 @@ def _run_folders(chance: random.Random) -> Iterator[Case]:
                        partial(make, words=words, changes={"card.json": json.dumps(changed).encode()}),
                        REFUSED if words[0] == "evaluate" else None)  # fmt: skip
     for size in (0, -1, 1, 10**5, 2**31, 2**63):
-        how = {**card["network"]["preprocessing"], "size": size}
-        changed = {**card, "network": {**card["network"], "preprocessing": how}}
+        prepared = {**card["network"]["preprocessing"], "size": size}
+        changed = {**card, "network": {**card["network"], "preprocessing": prepared}}
         yield Case(
             FAMILY,
             f"card: a size of {size}",
