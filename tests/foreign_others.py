@@ -72,6 +72,14 @@ def false_size() -> bytes:
     return bytes(content)
 
 
+def before_the_file() -> bytes:
+    """A directory that is said to stand so much further on that its members begin a whole file before the first byte."""
+    content = bytearray(archive(a__data_dot_pkl=whole(b"N")))
+    at = content.rfind(b"PK\5\6") + 16
+    content[at : at + 4] = (int.from_bytes(content[at : at + 4], "little") + len(content)).to_bytes(4, "little")
+    return bytes(content)
+
+
 def big_endian() -> bytes:
     return archive(a__data_dot_pkl=whole(b"N"), a__byteorder=b"big")
 
@@ -110,6 +118,7 @@ OTHERS: list[tuple[str, bytes | Callable[[], bytes], str]] = [
     ("x.pt", twice, "two members 'a/data.pkl'"),
     ("x.pt", zip_bomb, "unfolds to more than 32 times its size"),
     ("x.pt", false_size, "is damaged"),
+    ("x.pt", before_the_file, "a member begins before the file"),
     ("x.pt", big_endian, "big-endian"),
     ("x.pt", ZIP[: len(ZIP) // 2], "is cut off"),
     ("x.pt", ZIP[:-1], "is cut off|is damaged"),

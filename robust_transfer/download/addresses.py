@@ -41,8 +41,8 @@ def read_address(text: str) -> Address:
     """
     if text.startswith("gdrive:"):
         return _on_drive(text.removeprefix("gdrive:"), text)
-    plain = quote(urldefrag(text.strip()).url, safe="%/:=&?~+!$,;'@()*[]")
     try:
+        plain = quote(urldefrag(text.strip()).url, safe="%/:=&?~+!$,;'@()*[]")  # bytes that are no text have no address
         parts = urlsplit(plain)
         host, _ = parts.hostname, parts.port  # raises ValueError for a port that is not a number
     except ValueError as error:

@@ -57,6 +57,8 @@ class Archive:
     def _start(self, member: zipfile.ZipInfo) -> int:
         """Offset of a member's first byte, behind its local header."""
         at = member.header_offset
+        if at < 0:  # a directory that lies about where it stands moves every member
+            raise BrokenError("its archive is damaged: a member begins before the file")
         header = bytes(self.source.view[at : at + 30])
         if len(header) < 30 or not header.startswith(b"PK\3\4"):
             raise BrokenError(f"its archive has no member {member.filename[:100]!r} where it says")

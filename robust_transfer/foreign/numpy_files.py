@@ -6,6 +6,7 @@ The layout: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.ht
 from __future__ import annotations
 
 import io
+import tokenize
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ def read_npy(content: Tensor) -> Any:
         version = layout.read_magic(file)
         read = layout.read_array_header_1_0 if version == (1, 0) else layout.read_array_header_2_0
         shape, fortran, dtype = read(file)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError, tokenize.TokenError) as error:
         raise BrokenError(
             f"an array's header cannot be read: {(str(error).splitlines() or ['it is empty'])[0][:100]}"
         ) from None

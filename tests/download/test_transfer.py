@@ -176,8 +176,13 @@ def test_a_length_that_is_never_reached(site: Site, tmp_path: Path, waited: list
 def test_a_body_without_a_length(site: Site, tmp_path: Path) -> None:
     site.pages["/x.pt"] = Reply(BODY, length=-1)
     assert fetch(f"{site.address}/x.pt", folder=tmp_path, hidden=True).sha256 == SHA
+
+
+def test_an_empty_answer_is_no_file(site: Site, tmp_path: Path, waited: list[float]) -> None:
     site.pages["/empty.pt"] = Reply(b"")
-    assert fetch(f"{site.address}/empty.pt", folder=tmp_path, hidden=True).path.read_bytes() == b""
+    with pytest.raises(CheckpointError, match="it sent nothing, 4 times"):
+        fetch(f"{site.address}/empty.pt", folder=tmp_path, hidden=True)
+    assert not list(tmp_path.glob("**/empty*.pt"))
 
 
 @pytest.mark.parametrize(

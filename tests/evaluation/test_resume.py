@@ -220,7 +220,8 @@ def test_the_model_goes_back_where_it_was(split: Split, monkeypatch: pytest.Monk
     cut_short(monkeypatch, after=0)
     with pytest.raises(KeyboardInterrupt):
         evaluate(model, split, red_flag_examples=0, run=QUIET, attack="fgsm")
-    assert moves == 2 * [torch.device("cpu", 0), torch.device("cpu")]  # for a first pass, and for the attack
+    # for a first pass, for the look at whether it is random, and for the attack
+    assert moves == 3 * [torch.device("cpu", 0), torch.device("cpu")]
 
 
 def spoil_json(out: Path) -> None:

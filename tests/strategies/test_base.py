@@ -27,6 +27,7 @@ from robust_transfer.strategies import (
     transfer,
 )
 from robust_transfer.strategies.curve import Curve
+from robust_transfer.strategies.inner import INNER
 from robust_transfer.strategies.trained import Trained
 from robust_transfer.threat import Threat
 
@@ -193,7 +194,7 @@ def test_a_disk_too_full_for_the_weights_keeps_no_part_of_a_result(
         patched.setattr(os, "replace", full)
         with pytest.raises(OutputError, match=r"the disk is full, so .*model\.safetensors was not written"):
             quick(name)(source, task, run=run)
-    assert {path.name for path in folder_of(run).glob("*")} <= {"metrics.jsonl", "state", "frontier.svg", FILE}
+    assert {path.name for path in folder_of(run).glob("*")} <= {"metrics.jsonl", "state", "frontier.svg", INNER, FILE}
     assert quick(name)(source, task, run=dataclasses.replace(run, resume=True)).card.weights_hash
 
 
