@@ -10,7 +10,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 # torchvision 0.N belongs to torch 2.(N-15); pip finds it by itself.
 TORCH_PIN := $(if $(TORCH),"torch==$(TORCH).*")
 
-.PHONY: demo test check fast slow browser docs notebooks reference site wheel bench hostile faults planted sbom audit numerics clean
+.PHONY: demo test check fast slow browser docs notebooks reference site wheel bench hostile faults planted sbom audit clean
 
 demo: $(STAMP)
 	$(BIN)/robust-transfer demo --out demo --overwrite
@@ -106,12 +106,6 @@ faults: $(STAMP)
 planted: $(STAMP)
 	$(BIN)/python campaigns/planted.py $(if $(QUICK),--quick); failed=$$?; \
 	$(BIN)/python campaigns/defence_table.py && $(BIN)/python campaigns/page.py && exit $$failed
-
-
-# Numerical trouble put into trainings, attacks, memory and data; a quarter of an hour. CIFAR10=FOLDER adds settings.
-numerics: $(STAMP)
-	PYTHONPATH=tests $(BIN)/python campaigns/numerics.py $(if $(CIFAR10),--cifar10 $(CIFAR10))
-	$(BIN)/python campaigns/page.py
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python >= 3.11 is needed, this is {v.major}.{v.minor}: make PYTHON=python3.12 ...")'

@@ -19,7 +19,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from robust_transfer.classifier import Classifier
 from robust_transfer.compiling import keep_compiled
-from robust_transfer.halving import Halving
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,6 @@ class Engine:
     compiled: bool = False
     tight: bool = False
     sizes: tuple[int, ...] = ()
-    halving: Halving = field(default_factory=Halving, repr=False, compare=False)
     _bodies: dict[tuple[int, torch.dtype], tuple[nn.Module, nn.Module]] = field(
         default_factory=dict, repr=False, compare=False
     )

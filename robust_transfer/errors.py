@@ -37,10 +37,6 @@ class OutputError(RobustTransferError):
     """Output folder that cannot be written, or must not be overwritten."""
 
 
-class MemoryLimitError(RobustTransferError):
-    """Computation that does not fit in memory, not even on a single image."""
-
-
 class DivergedError(RobustTransferError):
     """Training diverged (NaN, exploding loss, collapse to one class) and kept diverging at smaller rates."""
 

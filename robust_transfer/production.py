@@ -23,13 +23,11 @@ from robust_transfer.environment import command_line, environment
 from robust_transfer.errors import ConfigError, DataError, DivergedError
 from robust_transfer.files import all_or_none, write_bytes
 from robust_transfer.launch import is_main_process
-from robust_transfer.messages import logger
-from robust_transfer.monitor import doubt, refuse_collapse
+from robust_transfer.monitor import refuse_collapse
 from robust_transfer.run import Run
 from robust_transfer.trained_on import TrainedOn
-from robust_transfer.training import fault, state
+from robust_transfer.training import state
 
-log = logger(__name__)
 PATH_FILE = "path.safetensors"
 
 
@@ -72,15 +70,6 @@ class Produced:
     judges: bool = True
 
 
-def refuse_nothing_to_repeat(run: Run) -> None:
-    """Raise :class:`ConfigError` where no step is recorded that ``run.replay`` could repeat."""
-    assert run.out is not None  # which Run asks for
-    if not any(run.out.rglob(fault.FILE)):
-        raise ConfigError(
-            f"no step of {run.out} is recorded ({fault.FILE}), so none can be repeated: leave out --replay"
-        )
-
-
 def without_test(task: Task) -> Task:
     """``task`` without its test images, which methods must not see."""
     return replace(task, test=task.train.subset(torch.arange(0)))
@@ -109,9 +98,7 @@ def produce(
     the folder.
     """
     asked = {**identity, "seed": run.seed, "data": task.train.hash}
-    if run.replay:
-        refuse_nothing_to_repeat(run)
-    elif (done := finished(run, asked)) is not None:
+    if (done := finished(run, asked)) is not None:
         if run.out is not None and is_main_process():
             with suppress(OSError):  # it may lie where nothing can be removed
                 state.discard(run.out)  # the earlier process may have been killed before it did
@@ -135,12 +122,9 @@ def _make(
         made = make()
         if made.judges:
             refuse_collapse(made.classifier, task.train, run)
-            if (doubtful := doubt(made.classifier, task.val, run)) is not None:
-                log.warning("%s", doubtful)
-                made = replace(made, events=(*made.events, doubtful))
     except DivergedError:
         run_folder.begin(out)
-        if out is not None and is_main_process() and not run.replay:
+        if out is not None and is_main_process():
             state.discard(out)  # going on from there would only diverge again
         raise
     cost = made.cost + Cost(seconds=time.perf_counter() - started)

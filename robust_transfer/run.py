@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,7 +19,6 @@ from robust_transfer.hardware import gains_by_bfloat16
 from robust_transfer.launch import place
 
 MAX_THREADS = 1024  # more are a slip, and some libraries would die of them
-_exact: ContextVar[bool] = ContextVar("exact", default=False)  # see in_float32
 Precision = Literal["auto", "float32", "bfloat16"]
 Folder = Annotated[Path, AfterValidator(expanded)]  # "~/x" is the home folder's x
 Trackers = Annotated[tuple[str, ...], BeforeValidator(tracking.parse)]
@@ -33,7 +31,6 @@ class Run:
     ``device``: ``auto`` (CUDA if available), ``cpu``, ``cuda``, ``cuda:1``, ``mps``. ``precision``: ``auto`` takes
     bfloat16 where the hardware gains by it (CUDA of compute capability 8 and above, CPUs with AMX, CPUs with
     AVX-512's bfloat16 products if measured to be faster) and float32 elsewhere; verdicts are always float32.
-    ``replay``, beside ``resume``: repeat the step at which training in ``out`` failed, and write nothing.
     ``threads``: number of CPU threads (None: PyTorch's default). ``out``: folder for results, or None to keep them in
     memory. ``cache``: folder for features and solved heads shared between runs, or None. ``track``: experiment
     trackers, of ``tensorboard``, ``wandb``, ``mlflow`` and ``trackio``, such as ``("wandb",)``; their run continues
@@ -48,7 +45,6 @@ class Run:
     cache: Folder | None = None
     resume: bool = False
     overwrite: bool = False
-    replay: bool = False
     quiet: bool = False
     track: Trackers = ()
 
@@ -59,8 +55,6 @@ class Run:
             raise ConfigError(f"threads must be between 1 and {MAX_THREADS}, not {self.threads}")
         if self.resume and self.overwrite:
             raise ConfigError("--resume continues a run and --overwrite removes it: give one of them")
-        if self.replay and (self.out is None or not self.resume):
-            raise ConfigError("replay repeats a step of the run in out: give out and resume=True, too")
         self.torch_device()  # a wrong name is refused now, not after the data has been loaded
 
     def torch_device(self) -> torch.device:
@@ -85,9 +79,7 @@ class Run:
         return device
 
     def dtype(self) -> torch.dtype:
-        """Floating-point type of networks: torch.float32 or torch.bfloat16; the first inside :func:`in_float32`."""
-        if _exact.get():
-            return torch.float32
+        """Floating-point type of networks: torch.float32 or torch.bfloat16."""
         if self.precision == "auto":
             return torch.bfloat16 if gains_by_bfloat16(self.torch_device()) else torch.float32
         return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
@@ -116,16 +108,6 @@ class Run:
     def prepare_out(self) -> Path | None:
         """Check the output folder; inside :meth:`at_work` the first write creates it and, with ``overwrite``, empties it."""
         return run_folder.prepare_out(self.out, resume=self.resume, overwrite=self.overwrite)
-
-
-@contextmanager
-def in_float32(wanted: bool = True) -> Iterator[None]:
-    """Every run's precision is float32 inside the block, if ``wanted``."""
-    token = _exact.set(wanted or _exact.get())
-    try:
-        yield
-    finally:
-        _exact.reset(token)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from robust_transfer.allocation import ask_for, held, keep_freed_memory
+from robust_transfer.allocation import keep_freed_memory
 
 MANY = 128 * 2**20  # bytes: beyond what glibc keeps by itself
 GLIBC = "glibc" in (os.confstr("CS_GNU_LIBC_VERSION") or "") if hasattr(os, "confstr") else False
@@ -75,16 +75,3 @@ def test_glibcs_own_ways_are_back_afterwards(monkeypatch: pytest.MonkeyPatch) ->
     with keep_freed_memory():
         assert found == {-4: 0, -1: 2**31 - 1}
     assert found == {-4: 65536, -1: 64 * 2**20, -3: 32 * 2**20}
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
-def test_memory_that_is_not_to_be_had_is_refused_before_it_is_needed() -> None:
-    before, pages_before = held(), resident()
-    kept = torch.ones(MANY, dtype=torch.uint8)
-    assert MANY * 0.9 < held() - before < MANY * 1.5
-    del kept
-    ask_for(0)
-    ask_for(MANY)
-    assert resident() - pages_before < MANY / 2, "nothing is touched"
-    with pytest.raises(MemoryError):
-        ask_for(2**55)

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from robust_transfer import losses
-from robust_transfer.attacks.numberless import Numberless
 from robust_transfer.attacks.victim import Knowledge as Knowledge  # others import it from here
 from robust_transfer.attacks.victim import Victim as Victim
 from robust_transfer.attacks.victim import attacking, is_broken, predicted
@@ -39,9 +38,7 @@ class AttackResult:
     the class of ``adversarial`` where broken and the label elsewhere, -1 for logits that are no numbers; ``margin`` is
     the best other logit less the label's. ``passes`` counts forward-equivalent image passes.
     Where the steps ran in another precision than float32: ``unconfirmed`` of their iterates broke the model in that
-    precision only, ``missed`` examples are broken in float32 only. ``unattacked`` examples are not misclassified and count
-    as broken: a gradient on the way was not a number, so that the method had no way to attack them. Their ``prediction``
-    is their label.
+    precision only, ``missed`` examples are broken in float32 only.
     """
 
     adversarial: Tensor
@@ -52,7 +49,6 @@ class AttackResult:
     passes: int
     unconfirmed: int = 0
     missed: int = 0
-    unattacked: int = 0
 
     def crafted(self, labels: Tensor) -> int:
         """Number of adversarial examples, as costs count them: one for each image that is right when clean.
@@ -184,7 +180,7 @@ class Attack(WithPresets, ABC):
     def _attack(
         self, target: Victim, x: Tensor, labels: Tensor, ids: Tensor, threat: Threat, seed: int
     ) -> AttackResult:
-        logits, target.numberless = target.logits(x), Numberless(x, threat)
+        logits = target.logits(x)
         if logits.shape[1] < 2 or int(labels.max()) >= logits.shape[1]:
             raise NetworkError(f"the model tells {logits.shape[1]} classes apart, but a label is {int(labels.max())}")
         clean_prediction = predicted(logits)
@@ -194,18 +190,15 @@ class Attack(WithPresets, ABC):
             found = self.run(target, x[right], labels[right], ids[right], threat, seed)
             adversarial[right] = _inside(found, x[right], threat)
             logits[right] = target.logits(adversarial[right])
-        found_broken = (clean_prediction != labels) | is_broken(logits, labels)
-        unattacked = ~found_broken & target.numberless.near
-        broken = found_broken | unattacked
-        prediction = torch.where(found_broken, predicted(logits), labels)
+        broken = (clean_prediction != labels) | is_broken(logits, labels)
+        prediction = torch.where(broken, predicted(logits), labels)
         margin, missed = losses.margin(logits, labels), 0
         if target.engine.dtype is not torch.float32 and len(right):
             seen = is_broken(target.guess(adversarial[right]), labels[right])
-            missed = int((found_broken[right] & ~seen).sum())
+            missed = int((broken[right] & ~seen).sum())
         return AttackResult(
-            adversarial, broken, margin, clean_prediction, prediction, target.passes, target.unconfirmed, missed,
-            unattacked=int(unattacked.sum()),
-        )  # fmt: skip
+            adversarial, broken, margin, clean_prediction, prediction, target.passes, target.unconfirmed, missed
+        )
 
 
 def _inside(found: Tensor, x: Tensor, threat: Threat) -> Tensor:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from robust_transfer import losses
-from robust_transfer.attacks.numberless import Numberless, finite
 from robust_transfer.classifier import Classifier
 from robust_transfer.engine import Engine, exact_float32
 from robust_transfer.errors import NetworkError
@@ -20,8 +17,6 @@ from robust_transfer.modes import call, eval_mode, without_weight_gradients
 from robust_transfer.pass_sizes import cover, smaller, usual_chunk
 from robust_transfer.progress import tick
 
-T = TypeVar("T")
-PLAIN_STEPS = Engine(folded=False)  # the model itself, in float32
 NOISE = 1e-4  # relative float32 noise of a margin; a break must exceed it (see `is_broken`)
 
 
@@ -47,8 +42,7 @@ class Victim:
     beside the model. ``unconfirmed`` counts iterates that broke the model in the engine's precision but not in
     float32. ``draws``: number of passes over which gradients and their logits are averaged, for a random model
     (expectation over transformation, Athalye et al. 2018, section 4.2). ``answers``: number of float32 passes whose mean
-    decides on such a model. ``numberless`` notes the images at
-    which a gradient is not a number, in float32 either.
+    decides on such a model.
     """
 
     model: nn.Module
@@ -61,7 +55,6 @@ class Victim:
     knowledge: Knowledge | None = None
     draws: int = 1
     answers: int = 1
-    numberless: Numberless | None = None
 
     def __post_init__(self) -> None:
         self._fast = self.engine.of(self.model)
@@ -79,35 +72,14 @@ class Victim:
     def gradient(self, x: Tensor, labels: Tensor, loss: losses.Loss) -> tuple[Tensor, Tensor]:
         """``(logits, d loss / d x)`` at ``x``, computed by the engine; weights get no gradient.
 
-        ``labels`` may be anything with a row an example that ``loss`` takes. A gradient that does not exist is 0. One that
-        is not a number is computed again by the network itself in float32; where it is none there, either, its numberless
-        entries are 0, and it is noted.
+        ``labels`` may be anything with a row an example that ``loss`` takes. A gradient that does not exist or is not
+        a number is 0.
         """
         self._count(2 * len(x) * self.draws)
         x = self._laid_out(x)
         chunks = zip(self._chunks(x), self._chunks(labels), strict=True)
-        logits, gradients = zip(*[self._fitting_gradient(some, own, loss) for some, own in chunks], strict=True)
-        found, values = torch.cat(logits)[: len(x)], torch.cat(gradients)[: len(x)]
-        odd = ~finite(values)
-        if not bool(odd.any()):
-            return found, values
-        if self.engine != PLAIN_STEPS:
-            with self._plainly() as plain:
-                found, values = found.clone(), values.clone()
-                found[odd], values[odd] = plain.gradient(x[odd], labels[odd], loss)
-        elif self.numberless is not None:
-            self.numberless.note(x.detach(), values)
-        return found, values.nan_to_num()
-
-    @contextmanager
-    def _plainly(self) -> Iterator[Victim]:
-        """Same model, its steps by itself in float32; its passes and numberless images are counted here."""
-        engine = replace(PLAIN_STEPS, halving=self.engine.halving)
-        plain = replace(self, engine=engine, passes=0, unconfirmed=0)
-        try:
-            yield plain
-        finally:
-            self.passes += plain.passes
+        logits, gradients = zip(*[self._mean_gradient(some, own, loss) for some, own in chunks], strict=True)
+        return torch.cat(logits)[: len(x)], torch.cat(gradients)[: len(x)].nan_to_num()
 
     def judge(self, x: Tensor, labels: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
         """``(broken, score)`` of iterates with the ``logits`` of their step, recomputed if these do not decide.
@@ -147,22 +119,7 @@ class Victim:
         self._count(len(x))
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             chunks = self._chunks(self._laid_out(x))
-            return torch.cat([part for some in chunks for part in self._fitting(some, partial(_logits, model))])[
-                : len(x)
-            ]
-
-    def _fitting(self, x: Tensor, compute: Callable[[Tensor], T]) -> list[T]:
-        """``compute`` on ``x``, in parts where memory does not suffice for all of it."""
-        return self.engine.halving.over(len(x), tuple(x.shape[1:]), lambda rows: compute(x[rows]))
-
-    def _fitting_gradient(self, x: Tensor, labels: Tensor, loss: losses.Loss) -> tuple[Tensor, Tensor]:
-        parts = self.engine.halving.over(
-            len(x), tuple(x.shape[1:]), lambda rows: self._mean_gradient(x[rows], labels[rows], loss)
-        )
-        if len(parts) == 1:
-            return parts[0]
-        logits, gradients = zip(*parts, strict=True)
-        return torch.cat(logits), torch.cat(gradients)
+            return torch.cat([_forward(model, some).float() for some in chunks])[: len(x)]
 
     def _mean_gradient(self, x: Tensor, labels: Tensor, loss: losses.Loss) -> tuple[Tensor, Tensor]:
         found = [self._one_gradient(x, labels, loss) for _ in range(self.draws)]
@@ -203,10 +160,6 @@ class Victim:
         if self.engine.sizes:
             return self.engine.sizes
         return smaller(chunk) if self.engine.tight and not self.engine.compiled else (chunk,)
-
-
-def _logits(model: nn.Module, x: Tensor) -> Tensor:
-    return _forward(model, x).float()
 
 
 def _forward(model: nn.Module, x: Tensor) -> Tensor:

@@ -114,10 +114,10 @@ def _run() -> int:
         error.message = printable(error.message)
         error.show()
         status = error.exit_code
-    except (MemoryError, RuntimeError) as error:
-        from robust_transfer.halving import ran_out
-
-        if not ran_out(error):
+    except MemoryError:
+        status = _fail(FULL, 2)
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):  # PyTorch's word for it
             raise
         status = _fail(FULL, 2)
     except OSError as error:

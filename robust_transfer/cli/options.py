@@ -119,9 +119,6 @@ BatchSize = Annotated[int | None, typer.Option("--batch-size", help="Images per 
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads. [default: all]")]
 Epochs = Annotated[float | None, typer.Option("--epochs", help="Passes over the training images.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Resume an interrupted run in --out.")]
-Replay = Annotated[
-    bool, typer.Option("--replay", help="Repeat the step at which training in --out failed, and write nothing.")
-]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Empty --out first.")]
 Track = Annotated[
     list[str] | None,
@@ -188,7 +185,6 @@ def make_run(
     overwrite: bool,
     quiet: bool,
     track: list[str] | None = None,
-    replay: bool = False,
 ) -> Run:
     """Run from the options; raises :class:`ConfigError`."""
     from robust_transfer.config import build
@@ -202,8 +198,7 @@ def make_run(
         "out": out,
         "track": track or [],
     }
-    how = {"resume": resume or replay, "replay": replay, "overwrite": overwrite, "quiet": quiet}
-    return build(Run, {**settings, **how}, "the command line")
+    return build(Run, {**settings, "resume": resume, "overwrite": overwrite, "quiet": quiet}, "the command line")
 
 
 def read_settings(pairs: list[str] | None, epochs: float | None, batch_size: int | None) -> dict[str, Any]:

@@ -23,7 +23,6 @@ from robust_transfer.cli.options import (
     Overwrite,
     Precision,
     Quiet,
-    Replay,
     Resume,
     Seed,
     Setting,
@@ -81,7 +80,6 @@ def pretrain(
     precision: Precision = "auto",
     threads: Threads = None,
     resume: Resume = False,
-    replay: Replay = False,
     overwrite: Overwrite = False,
     track: Track = None,
     as_json: CardAsJson = False,
@@ -90,7 +88,7 @@ def pretrain(
     """Train a network as a source to transfer from: from scratch, or another source's by `fare`."""
     check_name("pretraining", method)
     loading("pretrain", quiet)
-    run = make_run(seed, device, precision, threads, out, resume, overwrite, quiet, track, replay)
+    run = make_run(seed, device, precision, threads, out, resume, overwrite, quiet, track)
     from robust_transfer.foreign.hints import Hints
     from robust_transfer.preprocessing import Preprocessing
     from robust_transfer.pretraining import PRETRAINING

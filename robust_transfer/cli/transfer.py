@@ -26,7 +26,6 @@ from robust_transfer.cli.options import (
     Overwrite,
     Precision,
     Quiet,
-    Replay,
     Resume,
     Seed,
     Setting,
@@ -73,7 +72,6 @@ def transfer(
     precision: Precision = "auto",
     threads: Threads = None,
     resume: Resume = False,
-    replay: Replay = False,
     overwrite: Overwrite = False,
     track: Track = None,
     as_json: CardAsJson = False,
@@ -82,7 +80,7 @@ def transfer(
     """Transfer a source's features to your own images."""
     check_name("strategies", strategy)
     loading("transfer", quiet)
-    run = make_run(seed, device, precision, threads, out, resume, overwrite, quiet, track, replay)
+    run = make_run(seed, device, precision, threads, out, resume, overwrite, quiet, track)
     from robust_transfer.strategies import STRATEGIES
 
     chosen = STRATEGIES.get(strategy).from_settings(read_settings(settings, epochs, batch_size))

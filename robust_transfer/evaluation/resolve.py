@@ -17,7 +17,7 @@ from robust_transfer.classifier import Classifier
 from robust_transfer.config import expect
 from robust_transfer.data import Split
 from robust_transfer.data.class_map import ClassMap, in_common, in_order_of
-from robust_transfer.errors import ConfigError, DataError, MemoryLimitError, NetworkError
+from robust_transfer.errors import ConfigError, DataError, NetworkError
 from robust_transfer.evaluation.knowledge import public_source
 from robust_transfer.modes import on_device
 from robust_transfer.progress import stage
@@ -74,7 +74,7 @@ def try_out(module: nn.Module, split: Split, run: Run) -> None:
     try:
         with on_device(module, device), attacking(module, device, size=split.size) as target:
             logits = target.logits(x)
-    except (NetworkError, MemoryLimitError):  # what does not fit in memory has been halved before
+    except (NetworkError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # whatever a foreign forward pass raises
         size, reason = "x".join(map(str, x.shape[1:])), str(error).strip().split("\n")[0]

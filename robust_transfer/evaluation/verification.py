@@ -17,7 +17,7 @@ from robust_transfer.data.class_map import ClassMap
 from robust_transfer.errors import DataError
 from robust_transfer.evaluation.deltas import DELTAS, unpack
 from robust_transfer.evaluation.measurements import LATE
-from robust_transfer.evaluation.outcomes import CLEAN, SURVIVED, unattacked
+from robust_transfer.evaluation.outcomes import CLEAN, SURVIVED
 from robust_transfer.evaluation.resolve import (
     at_input_size,
     check_arguments,
@@ -135,16 +135,15 @@ class _Found:
         mine = rows.iloc[chosen.cpu().numpy()]
         images = unpack(deltas.loc[mine["index"]].reset_index(), x[chosen], threat)
         broken = is_broken(target.logits(images), labels[chosen])
-        blind = torch.tensor(unattacked(mine).tolist(), device=x.device)
-        claimed = torch.tensor((mine["broken_by"] != SURVIVED).tolist(), device=x.device) & ~blind
+        claimed = torch.tensor((mine["broken_by"] != SURVIVED).tolist(), device=x.device)
         for position in (claimed & broken).nonzero().flatten().tolist()[: max(0, SCORED_ALONE - self.alone)]:
             one = slice(position, position + 1)
             broken[one] &= is_broken(target.logits(images[one]), labels[chosen][one])
             self.alone += 1
-        self.standing += int((right.to(x.device)[chosen] & ~broken & ~blind).sum())
+        self.standing += int((right.to(x.device)[chosen] & ~broken).sum())
         self.confirmed += int((claimed & broken).sum())
         self.unbroken += mine["index"][(claimed & ~broken).cpu().numpy()].tolist()
-        self.broken += mine["index"][(~claimed & ~blind & broken).cpu().numpy()].tolist()
+        self.broken += mine["index"][(~claimed & broken).cpu().numpy()].tolist()
 
     def problems(self) -> list[str]:
         """Problems, in sentences."""

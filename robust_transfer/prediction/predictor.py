@@ -27,7 +27,6 @@ from torch import Tensor
 from robust_transfer.attacks import Attack, attack_name
 from robust_transfer.attacks.naming import with_parts, without_source
 from robust_transfer.attacks.nearest import boundary_distances, nearest_by_logit
-from robust_transfer.attacks.numberless import Numberless
 from robust_transfer.attacks.victim import attacking, predicted
 from robust_transfer.checkpoint import Checkpoint
 from robust_transfer.classifier import Classifier
@@ -161,9 +160,7 @@ class _Predictor:
             labels = predicted(logits)
             numbers, labels = labels >= 0, labels.clamp_min(0)
             others = nearest_by_logit(logits, labels, self.classes)
-            target.numberless = Numberless(x, dataclasses.replace(self.threat, eps=0.0))
             linear = boundary_distances(target, x, labels, others, self.threat).amin(1).clamp_min(0)
-            linear[target.numberless.near] = torch.inf  # no gradient, no estimate
         likeliest = logits.softmax(1).topk(min(self.top, logits.shape[1]), dim=1)
         stood, broken = self._attacked(pixels, labels.cpu(), linear.cpu()) if self.attacks else (None, None)
         made = []
@@ -178,7 +175,7 @@ class _Predictor:
                 norm=self.threat.norm,
                 linear_eps=finite(float(linear[row])),
             )
-            if stood is not None and broken is not None and not bool(target.numberless.near[row]):
+            if stood is not None and broken is not None:
                 found = dataclasses.replace(
                     found,
                     attack=attack_name(self.attacks),

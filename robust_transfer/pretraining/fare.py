@@ -77,8 +77,6 @@ class FAREObjective(PerturbedObjective):
     at the clean image.
     """
 
-    divisible = False  # the loss is a ratio of two means over the batch
-
     def __init__(
         self, classifier: Classifier, threat: Threat, run: Run, *, steps: int, step: float, awp: float = 0.0
     ) -> None:

@@ -58,7 +58,6 @@ class FreeObjective(CraftingObjective):
     """
 
     delta: Tensor
-    divisible = False  # the perturbation ascends the gradient of the whole minibatch at once
     passes_per_image = 3.0  # the image's gradient is a by-product of the weights'
 
     def __init__(self, classifier: Classifier, threat: Threat, *, replays: int, step: float, slots: int) -> None:

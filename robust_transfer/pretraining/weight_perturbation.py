@@ -66,7 +66,6 @@ class PerturbedObjective(CraftingObjective):
     def __init__(self, classifier: Classifier, threat: Threat, *, awp: float = 0.0) -> None:
         super().__init__(classifier, threat)
         self.awp = awp
-        self.divisible = self.divisible and not awp  # the weights move up the loss of the whole batch
 
     @abstractmethod
     def craft(self, batch: Batch) -> Tensor:

@@ -126,21 +126,6 @@ ADVICE = (
         "Find out where they come from: the accuracy is none until then.",
     ),
     Advice(
-        "no attack could climb it",
-        "The network's gradient is NaN or infinite there, so an attack cannot see; such images count as broken.",
-        "Find out which layer it comes from (a square root or a norm at 0, often); Square needs no gradient.",
-    ),
-    Advice(
-        "are of one class",
-        "Every image has the same label: the accuracy is that class's alone.",
-        "Evaluate on images of all classes.",
-    ),
-    Advice(
-        "no better than always saying",
-        "The network has learnt nothing that helps on these images.",
-        "Look for labels that are shuffled or belong to other images, and for classes in another order.",
-    ),
-    Advice(
         "were trained on",
         "Images that a network was trained on say little about new ones: the figures may be too good.",
         "Take the figures without them, which stand in the flag; drop the copies and evaluate again.",

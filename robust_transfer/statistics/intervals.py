@@ -16,7 +16,6 @@ from robust_transfer.errors import ConfigError, DataError
 
 Z = 1.959963984540054  # the 97.5 % quantile of the standard normal distribution
 RESAMPLES = 10_000
-CLEARLY = 0.1  # more than the constant classifier: ten points
 
 
 @dataclass(frozen=True)
@@ -55,15 +54,6 @@ def wilson(successes: int, n: int) -> Proportion:
     if not 0 <= successes <= n:
         raise ValueError(f"{successes} of {n} is not a share")
     return _scored(successes / n, n)
-
-
-def no_better(accuracy: Proportion, constant: float) -> bool:
-    """True if an accuracy is no better than the share ``constant``, and too sure to be clearly better in truth.
-
-    Its interval holds ``constant`` or lies below it, and ends less than :data:`CLEARLY` above: on a few images, where chance
-    alone may look like failure, that is never so.
-    """
-    return accuracy.low <= constant and accuracy.high <= constant + CLEARLY
 
 
 def _scored(value: float, n: int) -> Proportion:

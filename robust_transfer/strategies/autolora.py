@@ -94,7 +94,6 @@ class AutoLoRa(ByPGD):
 class AutoLoRaObjective(AdversarialObjective):
     """Mean over the batch of :class:`AutoLoRa`'s loss; ``epoch``: how many images the branch's ``accuracy`` is over."""
 
-    divisible = False  # right answers are counted once a step
     accuracy: Tensor
     right: Tensor
     seen: Tensor

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,8 +12,7 @@ from robust_transfer.checkpoint import weights_hash
 from robust_transfer.classifier import Classifier
 from robust_transfer.config import digest
 from robust_transfer.data import Split, to_pixels
-from robust_transfer.errors import CheckpointError, DataError
-from robust_transfer.halving import Halving
+from robust_transfer.errors import CheckpointError
 from robust_transfer.run import Run
 
 BATCH_PIXELS = 500 * 64 * 64  # of a batch
@@ -38,15 +36,6 @@ def features_of(classifier: Classifier, split: Split, run: Run) -> Tensor:
     return made["features"]
 
 
-def refuse_alike(features: Tensor) -> None:
-    """Raise :class:`DataError` where all rows of ``features`` ``(n, d)`` are the same: no head tells such images apart."""
-    if bool((features == features[:1]).all()):
-        raise DataError(
-            f"the source's features are the same for all {len(features)} images: either they are the same picture, with "
-            "several labels, or the source sees nothing in them; look at them with `robust-transfer data`"
-        )
-
-
 def features_key(classifier: Classifier, split: Split, run: Run) -> str:
     """Key of the cache for what a network's body computes on ``split``; empty where nothing is cached."""
     if run.cache is None:
@@ -67,23 +56,14 @@ def rows_of(
     model = classifier if classifier.device == device else classifier.copy().to(device)
     size = classifier.spec.input_size
     batch = max(2, min(500, BATCH_PIXELS // (size * size)))
-    rows, fitting = dict[str, list[Tensor]](), Halving()
+    rows = dict[str, list[Tensor]]()
     with model.eval_mode(), torch.no_grad(), run.autocast():
         for images, _, _ in split.batches(batch):
-            for part in fitting.over(len(images), tuple(images.shape[1:]), partial(_computed, compute, model, images)):
-                for name, found in part.items():
-                    rows.setdefault(name, []).append(found)
+            for name, found in compute(model, to_pixels(images, device)).items():
+                rows.setdefault(name, []).append(found.cpu())
     joined = {name: torch.cat(found) for name, found in rows.items()}
     if not all(bool(found.isfinite().all()) for found in joined.values()):
         raise CheckpointError(
             "the source's features are not finite on these images: its weights are damaged, get them again"
         )
     return joined
-
-
-def _computed(
-    compute: Callable[[Classifier, Tensor], dict[str, Tensor]], model: Classifier, images: Tensor, rows: slice
-) -> dict[str, Tensor]:
-    """What ``compute`` finds for some of the uint8 ``images``, on the CPU."""
-    found = compute(model, to_pixels(images[rows], model.device))
-    return {name: values.cpu() for name, values in found.items()}

@@ -23,7 +23,7 @@ from robust_transfer.production import Produced
 from robust_transfer.run import Run
 from robust_transfer.strategies import feature_shift
 from robust_transfer.strategies.base import STRATEGIES, Strategy
-from robust_transfer.strategies.features import features_of, refuse_alike
+from robust_transfer.strategies.features import features_of
 from robust_transfer.strategies.metric import metric
 from robust_transfer.strategies.softmax import Solution, Standardisation, solve_path
 from robust_transfer.threat import Threat
@@ -93,7 +93,6 @@ class LinearProbe(Strategy):
         """Solve the probe. Raises :class:`DivergedError` where the head tells no two training images apart."""
         probe = self.solve(source, task, run)
         if len(set(probe.chosen.logits(probe.features).argmax(1).tolist())) < 2:
-            refuse_alike(probe.features)
             raise DivergedError(
                 f"the head predicts one class for every training image (l2 = {probe.chosen.l2:g}; {probe.criterion}): "
                 "nothing was saved; try a smaller l2, or choose=clean"

@@ -94,8 +94,6 @@ class NEFTObjective(NaturalObjective):
     A step's ``sigma`` is that of one more power iteration from the step before, which weights that move slowly need no more of.
     """
 
-    divisible = False  # a pass is an iteration
-
     def __init__(self, classifier: Classifier, names: list[str], beta: float | None, patience: int = 1) -> None:
         super().__init__(classifier, patience)
         self.bounds = {name: beta or spectral_norm(classifier.get_parameter(name)) for name in names}

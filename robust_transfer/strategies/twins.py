@@ -82,8 +82,6 @@ class TwinsObjective(AdversarialObjective):
     A batch of one image is the adaptive twin's.
     """
 
-    divisible = False  # each twin has its half of the batch
-
     def __init__(
         self, classifier: Classifier, threat: Threat, run: Run, *, steps: int, step: float, frozen_weight: float
     ) -> None:

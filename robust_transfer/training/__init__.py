@@ -2,9 +2,8 @@
 
 from robust_transfer.training.batches import batch_order
 from robust_transfer.training.eps_schedule import EpsSchedule
-from robust_transfer.training.loop import Validate, fit
+from robust_transfer.training.loop import FitResult, Validate, fit
 from robust_transfer.training.objective import Batch, CachedRows, HeadPenalty, NaturalObjective, Objective
-from robust_transfer.training.result import FitResult
 from robust_transfer.training.settings import TrainingSettings
 
 __all__ = [

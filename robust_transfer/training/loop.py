@@ -7,10 +7,11 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from robust_transfer.allocation import keep_freed_memory
 from robust_transfer.classifier import Classifier
@@ -22,23 +23,63 @@ from robust_transfer.errors import CheckpointError, ConfigError, DivergedError
 from robust_transfer.messages import logger
 from robust_transfer.progress import Bar
 from robust_transfer.run import Run
-from robust_transfer.training import fault, state
+from robust_transfer.training import state
 from robust_transfer.training.automatic_rate import halvings
-from robust_transfer.training.averaging import averaged
 from robust_transfer.training.batches import Batches
 from robust_transfer.training.log import Log
-from robust_transfer.training.objective import Batch, Objective
+from robust_transfer.training.objective import Batch, Objective, is_finite, one_class
 from robust_transfer.training.processes import Processes
-from robust_transfer.training.result import FitResult
 from robust_transfer.training.settings import TrainingSettings
-from robust_transfer.training.step import Steps
-from robust_transfer.training.trouble import Trouble
+
+if TYPE_CHECKING:
+    from timm.utils import ModelEmaV3
 
 log = logger(__name__)
 
 Validate = Callable[[Classifier], dict[str, float]]
+MAX_LOSS_RATIO = 20.0  # times the loss of the first step (or of a uniform guess, if that is larger)
 MAX_DIVERGENCES = 2
+UNTRAINED_BATCHES = 400  # batches that a network may take to predict more than one class for the first time
 SAVE_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """Trained classifier (averaged or selected, by the settings) and the record of its training.
+
+    ``last`` are the latest figures on val. ``images`` and ``passes`` (forward-equivalent) count all of training,
+    undone steps and the guard included, ``validation_passes`` and ``validation_examples`` count validation.
+    """
+
+    classifier: Classifier
+    figures: dict[str, float]
+    best_epoch: int | None
+    events: tuple[str, ...]
+    images: int
+    passes: float
+    seconds: float
+    validation_passes: float = 0.0
+    validation_examples: int = 0
+    earlier_seconds: float = 0.0
+
+    def cost(self, adversarial: bool) -> Cost:
+        """Passes and examples of training and validation; ``adversarial``: training images were crafted.
+
+        The seconds are those of the interrupted runs before this one.
+        """
+        return Cost(
+            passes=self.passes + self.validation_passes,
+            adversarial_examples=(self.images if adversarial else 0) + self.validation_examples,
+            seconds=self.earlier_seconds,
+        )
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Reason to return to an earlier state; a ``divergence`` halves the rate, the objective reacts to others."""
+
+    what: str
+    divergence: bool = True
 
 
 def fit(
@@ -87,14 +128,13 @@ class _Loop:
         if settings.compile:
             keep_compiled()
             objective.classifier.body.compile()
-        self.averaged = averaged(objective.classifier, settings.ema) if settings.ema else None
-        wrapped = self.processes.wrap(objective)
+        self.averaged = _averaged(objective.classifier, settings.ema) if settings.ema else None
+        self.wrapped = self.processes.wrap(objective)
         self.optimizer = settings.build_optimizer(objective.parameters(), objective.undecayed())
         self.best: dict[str, Tensor] | None = None
         self.progress = state.Progress()
-        self.out = run.out if self.processes.main and not run.replay else None
+        self.out = run.out if self.processes.main else None
         self.log = Log(self.out)
-        self.steps = Steps(self.objective, wrapped, self.optimizer, self.processes, run, self.out, self._event)
         self.fingerprint = {
             "settings": as_dict(settings),
             "seed": run.seed,
@@ -110,8 +150,6 @@ class _Loop:
     # ---------------------------------------------------------------- the loop
 
     def train(self) -> FitResult:
-        if self.run.replay and self.run.out is not None and (self.run.out / fault.FILE).exists():
-            self.steps.replay(self.run.out, self.fingerprint)
         self._resume()
         self._announce()
         self._remember()
@@ -134,10 +172,21 @@ class _Loop:
 
     def _step(self, batch: Batch) -> tuple[float, Trouble | None]:
         """One step of the optimiser; returns trouble, if any."""
-        out, trouble = self.steps.take(batch, self.progress, self._rate, self.fingerprint)
-        loss = float(out["loss"])
+        for group in self.optimizer.param_groups:
+            group["lr"] = (
+                self.settings.rate(self.progress.step, self.total) * self.progress.rate_scale / 2**self._halved
+            )
+        self.objective.train()
+        with self.run.autocast():
+            out = self._forward(batch)
+        loss = float(out["loss"].detach())
+        trouble = self._look_at(out, batch)
         if trouble is not None:
             return loss, trouble
+        self.optimizer.zero_grad(set_to_none=True)
+        out["loss"].backward()
+        self.objective.after_backward(self.processes.gather)
+        self.optimizer.step()
         if self.averaged is not None:
             self.averaged.update(self.objective.classifier, step=self.progress.step)
         self._count(loss, len(batch.images))
@@ -162,12 +211,6 @@ class _Loop:
             self._save()
 
     @property
-    def _rate(self) -> float:
-        """Learning rate of the next step."""
-        progress = self.progress
-        return self.settings.rate(progress.step, self.total) * progress.rate_scale * 0.5**self._halved
-
-    @property
     def _halved(self) -> int:
         """Number of times that an automatic rate has been halved so far."""
         return len(halvings(self.progress.scores, math.ceil(self.total / self.per_epoch)))
@@ -189,6 +232,31 @@ class _Loop:
             self.progress.first_loss = loss
 
     # ---------------------------------------------------------------- trouble
+
+    def _look_at(self, out: dict[str, Tensor], batch: Batch) -> Trouble | None:
+        """Divergence in a batch's loss or predictions; all processes agree."""
+        progress, loss = self.progress, out["loss"].detach().float()
+        collapsed = one_class(out["logits"], batch.labels)
+        progress.one_class = progress.one_class + 1 if collapsed else 0
+        progress.several |= not collapsed
+        # A new head may begin by predicting one class; collapse is to come back to it.
+        patience = self.objective.collapse_patience if progress.several else UNTRAINED_BATCHES
+        uniform = math.log(self.objective.classifier.num_classes)
+        first = progress.first_loss if progress.first_loss is not None else math.inf
+        heavy = (
+            float(batch.weights.mean()) if batch.weights is not None else 1.0
+        )  # an image of a rare class among others
+        found = {
+            "the loss is not a number": not is_finite(loss),
+            f"the loss exploded ({float(loss):.3g})": bool(
+                loss > MAX_LOSS_RATIO * max(1.0, heavy) * max(uniform, first)
+            ),
+            "all predictions are one class": progress.one_class >= max(patience, self.objective.collapse_patience),
+        }
+        for what, raised in zip(found, self.processes.any(list(found.values())), strict=True):
+            if raised:
+                return Trouble(what)
+        return None
 
     def _inspect(self) -> Trouble | None:
         """Trouble beyond single batches: weights that are not finite, or a finding of the objective's guard."""
@@ -219,11 +287,9 @@ class _Loop:
             rate = self.settings.learning_rate * self.progress.rate_scale
             if self.progress.divergences > MAX_DIVERGENCES:
                 self._event(f"step {at}: {trouble.what}; gave up")
-                kept = trouble.numeric and self.steps.out is not None
-                recorded = "; the same command with --replay repeats that step" if kept else ""
                 raise DivergedError(
                     f"training diverged {self.progress.divergences} times ({trouble.what} at step {at}, at rate "
-                    f"{rate:g}): nothing was saved; try a smaller learning_rate{recorded}"
+                    f"{rate:g}): nothing was saved; try a smaller learning_rate"
                 )
             self.progress.rate_scale /= 2
             done = f"learning rate halved to {rate / 2:g}"
@@ -298,6 +364,17 @@ class _Loop:
             self.progress.logged = self.log.size()
             state.save(self.out, self.good[0], self.progress, self.fingerprint)
 
+    def _forward(self, batch: Batch) -> dict[str, Tensor]:
+        try:
+            return cast(dict[str, Tensor], self.wrapped(batch))
+        except ValueError as error:
+            alone = self.batches.size == self.processes.world
+            if alone and any(isinstance(part, _BatchNorm) for part in self.objective.modules()):
+                raise ConfigError(
+                    f"batch norm cannot be trained on one image at a time ({error}): give a batch_size of at least 2"
+                ) from None
+            raise
+
     def _resume(self) -> None:
         if self.run.out is None or not self.run.resume:
             return
@@ -336,6 +413,15 @@ class _Loop:
         rate = self.optimizer.param_groups[0]["lr"]
         record = {"step": step, "epoch": step / self.per_epoch, **scalars, "accuracy": float(accuracy), "rate": rate}
         self.log.write({**record, "seconds": round(self.progress.seconds, 2)})
+
+
+def _averaged(classifier: Classifier, decay: float) -> ModelEmaV3:
+    """Moving average of weights and batch statistics, whose decay rises to ``decay``: ``1 - n ** (-2 / 3)`` at step n."""
+    from timm.utils import ModelEmaV3  # with torchvision it takes seconds to load, and most runs average nothing
+
+    # A constant decay of 0.998 looks back 500 steps from the first one on, to random weights. With the warm-up it looks back
+    # n^(2/3) steps of n: a short run's average is as near its end, in proportion, as a long one's.
+    return ModelEmaV3(classifier, decay=decay, use_warmup=True)
 
 
 def _spent(validate: Validate) -> Cost:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import override
@@ -30,12 +31,6 @@ class Batch:
     slots: Tensor | None = None
     weights: Tensor | None = None
     done: float = 0.0
-
-    def part(self, rows: slice) -> Batch:
-        """Some of the images, with all that belongs to them."""
-        rowwise = ("images", "labels", "ids", "indices", "slots", "weights")
-        given = {name: getattr(self, name) for name in rowwise}
-        return replace(self, **{name: values[rows] for name, values in given.items() if values is not None})
 
     def mean(self, values: Tensor) -> Tensor:
         """Mean of ``values (B,)``, one an image, each counting as often as its image."""
@@ -96,7 +91,6 @@ class Objective(nn.Module, ABC):
     collapse_patience: int = 1  # successive one-class batches before training is called collapsed
     max_reactions: int = 0  # how often the guard may send training back
     needs_images: bool = True  # where not, none are read
-    divisible: bool = True  # the loss is a mean over images: gradients of parts of a batch add up to the batch's
     replays: int = 1  # successive steps on one minibatch, augmented once; training is not longer for it
     total_steps: int = 1  # of the whole training, which ``fit`` tells
     spent: float = 0.0  # passes that the guard has taken and that are not in the books yet: fit collects them
@@ -161,3 +155,8 @@ def one_class(logits: Tensor, labels: Tensor) -> bool:
         return False
     predicted = logits.argmax(1)
     return bool((predicted == predicted[0]).all())
+
+
+def is_finite(loss: Tensor) -> bool:
+    """True if a loss is finite."""
+    return bool(torch.isfinite(loss).all())

@@ -58,14 +58,6 @@ class Processes:
         raised = torch.tensor(flags, device=self.device, dtype=torch.float32)
         return [bool(value) for value in cast(Tensor, self.accelerator.reduce(raised, "sum")).tolist()]
 
-    def first(self, value: T | None) -> T | None:
-        """First ``value`` of a process that is not None, in every process; None if there is none."""
-        if self.world == 1 or not self.any([value is not None])[0]:
-            return value
-        from accelerate.utils import gather_object
-
-        return cast(T, next(found for found in gather_object([value]) if found is not None))
-
     def gather(self, rows: Tensor) -> Tensor:
         """Rows of a whole minibatch, of which each process has every ``world``-th, in order."""
         if self.world == 1:

@@ -27,8 +27,7 @@ class Progress:
 
     ``one_class`` counts successive batches predicted as one class, ``several`` is True if any was not; ``last`` are
     the latest figures on val; ``logged`` is the length of the log in bytes; ``scores`` are those on val so far that an
-    automatic rate follows; ``retaken`` counts the steps that were taken again in float32, and ``part`` is the number of images
-    that fit in memory at a time (None: all). Fields missing in an older state have their defaults.
+    automatic rate follows. Fields missing in an older state have their defaults.
     """
 
     step: int = 0
@@ -50,13 +49,11 @@ class Progress:
     validation_examples: int = 0
     logged: int | None = None
     scores: list[float] = field(default_factory=list)
-    retaken: int = 0
-    part: int | None = None
 
     def spent_by(self, later: Progress) -> Progress:
         """Same progress, with the cost and reactions of a ``later`` one whose steps are undone."""
         kept = ("events", "divergences", "reactions", "rate_scale", "images", "passes", "seconds")
-        also = ("validation_passes", "validation_examples", "retaken", "part")
+        also = ("validation_passes", "validation_examples")
         return replace(self, one_class=0, **{name: getattr(later, name) for name in (*kept, *also)})
 
 
@@ -94,18 +91,18 @@ def restore(
     device: torch.device,
 ) -> dict[str, Tensor] | None:
     """Load the result of :func:`collect`; returns the best weights so far, if there are any."""
-    objective.load_state_dict(under(tensors, "objective."), strict=True)
+    objective.load_state_dict(_under(tensors, "objective."), strict=True)
     state: dict[int, dict[str, Tensor]] = {}
-    for name, value in under(tensors, "optimizer.").items():
+    for name, value in _under(tensors, "optimizer.").items():
         index, _, key = name.partition(".")
         state.setdefault(int(index), {})[key] = value.clone()
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     if averaged is not None:
-        averaged.load_state_dict(under(tensors, "averaged."), strict=True)
+        averaged.load_state_dict(_under(tensors, "averaged."), strict=True)
     torch.set_rng_state(tensors["generator.cpu"])
     if device.type == "cuda" and "generator.cuda" in tensors:
         torch.cuda.set_rng_state(tensors["generator.cuda"], device)
-    return under(tensors, "best.") or None
+    return _under(tensors, "best.") or None
 
 
 def finite(objective: nn.Module, optimizer: torch.optim.Optimizer, averaged: nn.Module | None) -> bool:
@@ -160,6 +157,5 @@ def discard(folder: Path) -> None:
         path.parent.rmdir()
 
 
-def under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Tensors whose names begin with ``prefix``, without it."""
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

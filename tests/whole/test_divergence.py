@@ -81,8 +81,7 @@ def test_a_divergence_is_caught_at_its_step_and_undone(
     objective = Mishap((8,), what)
     run = Run(precision="float32", quiet=True, out=tmp_path)
     result = fit(objective, digits_task.train, settings(schedule="constant"), run)
-    recorded = [] if what is collapses else [8]  # repeated, to find the layer
-    assert [step for step, _ in objective.seen] == [*range(9), *recorded, *range(6, 12)]
+    assert [step for step, _ in objective.seen] == [*range(9), *range(6, 12)]
     assert len(result.events) == 1
     assert result.events[0].startswith(f"step 8: {named}")
     assert result.events[0].endswith("; went back to step 6, learning rate halved to 0.025")
@@ -122,9 +121,9 @@ def test_nan_gradients_never_reach_a_state_to_go_back_to(digits_task: Task, at: 
     script = Scripted(clean_accuracy=[0.5, 0.5, 0.5])
     result = fit(objective, digits_task.train, settings(ema=ema), RUN, validate=script)
     assert len(result.events) == 1
-    what = "the gradient of classifier.body.conv1.weight is not a number"
+    what = "the loss is not a number" if at == 7 else "weights are not numbers"
     went_back = 0 if at == 5 else 6
-    assert result.events[0].startswith(f"step {at}: {what}; went back to step {went_back}")
+    assert result.events[0].startswith(f"step {at + 1}: {what}; went back to step {went_back}")
     assert equal(*objective.states_at(went_back)[:2])
     states = [result.classifier.state_dict(), *script.seen, objective.states_at(went_back)[1]]
     assert all(bool(v.isfinite().all()) for state in states for v in state.values())
@@ -134,7 +133,7 @@ def test_nan_gradients_never_reach_a_state_to_go_back_to(digits_task: Task, at: 
 def test_training_gives_up_at_the_third_divergence(
     digits_task: Task, tmp_path: Path, what: Callable[[dict[str, Tensor]], dict[str, Tensor]]
 ) -> None:
-    objective = Mishap((7,) * 6, what)  # each is repeated once, to find the layer
+    objective = Mishap((7, 7, 7), what)
     with pytest.raises(
         DivergedError, match=r"training diverged 3 times .* at rate 0\.0125\): nothing was saved"
     ) as caught:
@@ -156,7 +155,7 @@ def test_training_gives_up_at_the_third_divergence(
 
 def test_a_network_that_begins_with_one_class_is_given_time(digits_task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     """A new head may predict one class at first; to come back to one class later is a collapse."""
-    monkeypatch.setattr("robust_transfer.training.trouble.UNTRAINED_BATCHES", 10)
+    monkeypatch.setattr("robust_transfer.training.loop.UNTRAINED_BATCHES", 10)
     begins = Mishap(tuple(range(9)), collapses)
     assert fit(begins, digits_task.train, PLAIN, RUN).events == ()
     stays = Mishap(tuple(range(10)), collapses)

@@ -20,7 +20,6 @@ from robust_transfer.data.formats.base import StoredSplit
 from robust_transfer.data.subsets import stratified
 from robust_transfer.data.survey.copies import CopyReport, between, within
 from robust_transfer.data.survey.description import Between, DataDescription, Odd, Sides, SplitDescription
-from robust_transfer.data.survey.doubts import doubts
 from robust_transfer.data.survey.look import Looks, look_through
 from robust_transfer.data.survey.suspicions import suspicions
 from robust_transfer.data.weights import imbalance
@@ -73,7 +72,6 @@ def describe_data(
         notes = list(in_one_order(stored).notes)
     except DataError as error:
         problems.append(str(error))
-    notes += [f"{role}: {said}" for role in stored.splits for said in doubts(splits[role], looks[role])]
     if damaged := sum(len(look.damaged) for look in looks.values()):
         problems.append(f"{damaged} images cannot be decoded: repair them, or remove them from the data")
     elif set(stored.splits) == {"train"} and len(looks["train"].places) == len(stored.splits["train"].labels):
