@@ -20,7 +20,11 @@ from robust_transfer.run_folder import hold
 @pytest.fixture(autouse=True)
 def _heard() -> Iterator[None]:
     """Signals as a terminal has them: under nohup, or in the background, some are ignored."""
-    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
+    usual: dict[signal.Signals, Any] = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+    }
     before = {each: signal.signal(each, handler) for each, handler in usual.items()}
     yield
     for each, handler in before.items():
