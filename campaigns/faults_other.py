@@ -20,13 +20,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 import forked
-import small_commands
 from injected import Prepare, failing_at, jumping_clock, slow_disk, stopped_at
-from record import FOLDER, Count, Record, read
+from record import Count, Record, cases_of
 from same_results import names
 from small_commands import Command
 from small_disk import small_disk
-from uninterrupted import Case, Whole, begin, beginning, go_on, look, uninterrupted
+from uninterrupted import Case, Whole, begin, beginning, each_uninterrupted, go_on, look
 
 NAME = "faults"
 SLEEP = 0.01  # seconds that each file event of a slow disk takes longer
@@ -160,12 +159,7 @@ def main() -> None:
     begin(work)
     faults = {name: FAULTS[name] for name in asked.faults.split(",") if name} or FAULTS
     cases: list[Case] = []
-    for command in small_commands.chosen([name for name in asked.only.split(",") if name]):
-        try:
-            whole = uninterrupted(command, work)
-        except RuntimeError as error:
-            print(f"left out: {error}", flush=True)
-            continue
+    for command, whole in each_uninterrupted(asked.only, work):
         for name, fault in faults.items():
             for turn in range(asked.times):
                 case = fault(command, whole, work, random.Random(f"{asked.seed} {command.name} {name} {turn}"))
@@ -194,9 +188,7 @@ def _arguments() -> argparse.Namespace:
 def _others(cases: Sequence[Case]) -> list[Case]:
     """Cases that the record has of other commands and faults."""
     now = {_of(case) for case in cases}
-    before = next((each for each in read(FOLDER) if each.name == NAME), None)
-    found = [Case(**case) for case in (before.cases if before is not None else ())]
-    return [case for case in found if _of(case) not in now]
+    return [case for case in (Case(**stored) for stored in cases_of(NAME)) if _of(case) not in now]
 
 
 def _of(case: Case) -> tuple[str, str]:

@@ -20,11 +20,10 @@ from itertools import islice
 from pathlib import Path
 
 import forked
-import small_commands
 from file_events import HOW, kill_at, ways
-from record import FOLDER, Count, Record, read
+from record import Count, Record, cases_of
 from small_commands import Command
-from uninterrupted import Case, Whole, begin, beginning, go_on, look, uninterrupted
+from uninterrupted import Case, Whole, begin, beginning, each_uninterrupted, go_on, look
 
 NAME, AT_EVENT = "kills", ("before ", "after ", "torn ")
 TURN = 4  # kills of a command before it is the next one's turn
@@ -51,12 +50,7 @@ def main() -> None:
     begin(work)
     cases: list[Case] = []
     waiting: deque[tuple[Command, Whole, Iterator[Kill]]] = deque()
-    for command in small_commands.chosen([name for name in asked.only.split(",") if name]):
-        try:
-            whole = uninterrupted(command, work)
-        except RuntimeError as error:
-            print(f"left out: {error}", flush=True)
-            continue
+    for command, whole in each_uninterrupted(asked.only, work):
         print(f"{command.name}: {whole.seconds:.1f} s of CPU time, {len(whole.events)} file events", flush=True)
         waiting.append((command, whole, drawn(whole, asked.kills, random.Random(f"{asked.seed} {command.name}"))))
     while waiting:  # a few kills of each in turn, so that an early end has seen all commands
@@ -84,8 +78,7 @@ def _arguments() -> argparse.Namespace:
 def _others(cases: Sequence[Case]) -> list[Case]:
     """Cases of other commands that the record has."""
     now = {case.command for case in cases}
-    before = next((each for each in read(FOLDER) if each.name == NAME), None)
-    return [Case(**case) for case in (before.cases if before is not None else ()) if case["command"] not in now]
+    return [Case(**case) for case in cases_of(NAME) if case["command"] not in now]
 
 
 def drawn(whole: Whole, count: int, draw: random.Random) -> Iterator[Kill]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +18,16 @@ from robust_transfer.environment import command_line
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "survival"
+# The longest first: one may lie in another.
+PLACES = sorted(
+    {
+        str(ROOT): "CHECKOUT",
+        sys.prefix: "ENVIRONMENT",
+        str(Path(tempfile.gettempdir()).resolve()): "TEMPORARY",
+        str(Path.home()): "HOME",
+    }.items(),
+    key=lambda pair: -len(pair[0]),
+)
 
 
 @dataclass(frozen=True)
@@ -54,8 +65,26 @@ class Record:
         facts = asdict(self) | {"command": command_line(), "conditions": conditions()}
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{self.name}.json"
-        path.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(without_places(facts), indent=1) + "\n", encoding="utf-8")
         return path
+
+
+def cases_of(name: str, folder: Path = FOLDER) -> tuple[Mapping[str, Any], ...]:
+    """Cases of a record; none if there is no such record."""
+    return next((each.cases for each in read(folder) if each.name == name), ())
+
+
+def without_places(value: Any) -> Any:
+    """``value`` of plain types with the folders of this machine named in every text: errors and commands are full of them."""
+    if isinstance(value, str):
+        for place, named in PLACES:
+            value = value.replace(place, named)
+        return value
+    if isinstance(value, Mapping):
+        return {key: without_places(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_places(each) for each in value]
+    return value
 
 
 def read(folder: Path = FOLDER) -> list[Record]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,18 @@ def uninterrupted(command: Command, work: Path) -> Whole:
     if found := differences(first, made):
         raise RuntimeError(f"{command.name}: two uninterrupted runs differ in {', '.join(found)}")
     return Whole(made, ended.seconds, read_events(log), began)
+
+
+def each_uninterrupted(only: str, work: Path) -> Iterator[tuple[Command, Whole]]:
+    """Small commands whose names begin as one of ``only``, separated by commas (empty: all), with their uninterrupted runs.
+
+    One that cannot be run here, without an extra for instance, is told and left out.
+    """
+    for command in small_commands.chosen([name for name in only.split(",") if name]):
+        try:
+            yield command, uninterrupted(command, work)
+        except RuntimeError as error:
+            print(f"left out: {error}", flush=True)
 
 
 def look(case: Case, folder: Path, whole: Whole) -> None:

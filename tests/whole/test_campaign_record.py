@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import sys
+import tempfile
 from pathlib import Path
 
 import page
 import pytest
-from record import Count, Record, read
+from record import FOLDER, ROOT, Count, Record, read
 
 
 def _record(lost: int = 0) -> Record:
@@ -22,6 +25,23 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert found.cases == ({"at": 1},)
     assert found.conditions is not None
     assert found.conditions["hardware"]
+
+
+def test_no_folder_of_the_machine_is_written(tmp_path: Path) -> None:
+    places = (ROOT / "a.py", Path(tempfile.gettempdir()).resolve() / "b", Path(sys.prefix) / "c", Path.home() / "d")
+    said = " ".join(map(str, (*places, "/etc/passwd")))
+    kept = Record("kills", "Killed", (), cases=({"said": said, "left": (said,), "status": 2},))
+    text = kept.write(tmp_path / "out").read_text(encoding="utf-8")
+    wanted = "CHECKOUT/a.py TEMPORARY/b ENVIRONMENT/c HOME/d /etc/passwd"
+    (found,) = read(tmp_path / "out")
+    assert found.cases == ({"said": wanted, "left": [wanted], "status": 2},)
+    assert not any(str(place) in text for place in places)
+
+
+def test_no_record_has_a_folder_of_somebody() -> None:
+    for path in FOLDER.rglob("*.json"):
+        found = re.findall(r"/(?:home|root|tmp|work|Users|var/folders)/[^\s\"\\]*", path.read_text(encoding="utf-8"))
+        assert found == [], path
 
 
 @pytest.mark.parametrize(("lost", "failed"), [(0, False), (2, True)])
